@@ -134,7 +134,10 @@ impl KnownPlace {
     pub fn trouble(&self) -> Option<String> {
         let file = self.file.as_ref()?;
         let why = match fs::read(file) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return None,
+            // Where there is no state directory, it is told that nothing can be remembered.
+            Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return None;
+            }
             Err(err) => err.to_string(),
             Ok(bytes) if bytes.len() as u64 > MOST => "it is too long".to_owned(),
             Ok(bytes) => serde_json::from_slice::<Place>(&bytes).err()?.to_string(),

@@ -1,5 +1,7 @@
 //! This machine and its user, as records name them.
 
+use std::net::IpAddr;
+
 /// Returns this machine's host name.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -15,4 +17,15 @@ pub fn user_name() -> String {
     let uid = rustix::process::getuid().as_raw();
     uzers::get_user_by_uid(uid)
         .map_or_else(|| uid.to_string(), |user| user.name().to_string_lossy().into_owned())
+}
+
+/// Returns whether a server on this machine may answer a request for this host (the `Host` header without its
+/// port): an address, `localhost`, or one of `names`. Otherwise a web page whose own name resolves to this
+/// machine could read the answers (DNS rebinding).
+pub fn is_own_name(host: &str, names: &[String]) -> bool {
+    let host = host.to_ascii_lowercase();
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+    host == "localhost"
+        || bare.parse::<IpAddr>().is_ok()
+        || names.iter().any(|name| name.eq_ignore_ascii_case(&host))
 }

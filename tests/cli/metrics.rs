@@ -53,7 +53,7 @@ fn a_scraper_gets_what_status_writes_and_nobody_anything_else() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let daemon = daemon(&sandbox);
     assert!(daemon.address.starts_with("127.0.0.1:"), "only this machine is answered: {}", daemon.address);
-    let get = |path: &str| daemon.ask(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    let get = |path: &str| daemon.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     let before = get("/metrics");
     let (head, body) = before.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("text/plain; version=0.0.4"), "{head}");
@@ -82,6 +82,9 @@ fn a_scraper_gets_what_status_writes_and_nobody_anything_else() {
     assert_eq!(same(body), same(&written));
     assert!(body.contains("kind=\"full\"} "), "{body}");
 
+    // A page whose own name leads here.
+    let rebound = daemon.ask("GET /metrics HTTP/1.1\r\nHost: page.example\r\n\r\n");
+    assert!(rebound.starts_with("HTTP/1.1 421 ") && !rebound.contains("snap_"), "{rebound}");
     assert!(get("/").starts_with("HTTP/1.1 404 "));
     assert!(daemon.ask("POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
     let head = daemon.ask("HEAD /metrics HTTP/1.1\r\n\r\n");

@@ -1,16 +1,13 @@
 //! The context of a verb: the global options with what the configuration adds, and the repository they name.
 
 use std::ffi::OsString;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use snap_backup::model::config::CipherKind;
 use snap_backup::repo::repository::{Discovered, OpenOptions, Repository};
 use snap_backup::run_log::Record;
+use snap_backup::run_log::known::KnownPlace;
 use snap_backup::storage::Storage;
-use snap_backup::util::new_file;
 use snap_backup::{Error, Result};
 
 use crate::args::global::Global;
@@ -21,6 +18,7 @@ use crate::password;
 use crate::process::command_line;
 use crate::run_log::Recorder;
 use crate::terminal::output;
+use crate::trust;
 
 /// The options and settings that every verb may need.
 pub(crate) struct Context {
@@ -112,7 +110,11 @@ impl Context {
             )
         })?;
         self.config.expect_name(repo)?;
-        repository_url::open(repo, &self.global)
+        let storage = repository_url::open(repo, &self.global)?;
+        if repository_url::exposes_login(repo) {
+            trust::warn_of_plain_login(&self.global, &storage.location());
+        }
+        Ok(storage)
     }
 
     /// Returns the legacy script's settings if only they name the repository.
@@ -133,15 +135,26 @@ impl Context {
         repo: &Repository,
         work: impl FnOnce(&Repository) -> Result<T>,
     ) -> Result<T> {
-        self.warn_of_openness(repo);
+        trust::warn_of_openness(&self.global, self.legacy_alone().is_some(), repo);
         self.pass_on_warnings(repo);
         let result = work(repo);
         self.pass_on_warnings(repo);
         result
     }
 
+    /// Finds the repository without opening it.
+    pub(crate) fn find(&self, storage: &dyn Storage) -> Result<Discovered> {
+        let known = self.known(storage);
+        Ok(Repository::find(storage)?.known_by(&known).with_key(self.global.key()))
+    }
+
+    /// Returns what this machine knows of the storage's location.
+    pub(crate) fn known(&self, storage: &dyn Storage) -> KnownPlace {
+        KnownPlace::new(self.global.state().as_deref(), &storage.location())
+    }
+
     pub(crate) fn open(&self, storage: Arc<dyn Storage>) -> Result<Repository> {
-        let found = Repository::find(&*storage)?.with_key(self.global.key());
+        let found = self.find(&*storage)?;
         let access = self.access(&found, &storage.location())?;
         self.open_found(storage, found, access)
     }
@@ -182,37 +195,6 @@ impl Context {
             }
         }
         Repository::open_found(storage, found.clone(), access)
-    }
-
-    /// Warns that the repository is not encrypted. The legacy script had no encryption, so nobody has decided
-    /// against it. The warning is given once, and not to users who have decided since.
-    pub(crate) fn warn_of_openness(&self, repo: &Repository) {
-        let is_open = self.legacy_alone().is_some() && repo.config().cipher == CipherKind::None;
-        if is_open && !self.global.insecure_no_password && !self.has_heard_of_openness(repo) {
-            output::warn(
-                self.global.json,
-                &format!(
-                    "the repository at {} is not encrypted: whoever can read it can read what is saved in it",
-                    repo.location()
-                ),
-            );
-        }
-    }
-
-    /// Returns whether this machine has warned before that the repository is not encrypted, and records that
-    /// it has.
-    pub(crate) fn has_heard_of_openness(&self, repo: &Repository) -> bool {
-        let Some(dir) = self.global.state().map(|dir| dir.join("unencrypted")) else {
-            return self.global.quiet;
-        };
-        let file = dir.join(repo.config().repo.hex());
-        // If nothing can be recorded, the warning is repeated.
-        if file.exists() {
-            return true;
-        }
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-        let _ = made.and_then(|()| new_file::create(&file));
-        false
     }
 
     /// Returns what is needed to open the repository; may ask for a password.

@@ -24,6 +24,7 @@ mod schedule;
 #[cfg(feature = "serve")]
 mod serve;
 mod terminal;
+mod trust;
 
 use std::process::ExitCode;
 

@@ -114,7 +114,7 @@ pub(crate) fn new(args: &NewPassword, json: bool) -> Result<Password> {
         return from_file(path, json);
     }
     if let Some(password) = from_variable(NEW_VARIABLE) {
-        return Ok(password);
+        return password;
     }
     if !io::stdin().is_terminal() {
         return Err(Error::Usage(format!("no new password: give --new-password-file or {NEW_VARIABLE}")));
@@ -135,7 +135,7 @@ fn find(global: &Global, prompt: impl FnOnce() -> Result<Password>) -> Result<Op
         return from_command(command).map(Some);
     }
     if let Some(password) = from_variable(global.password_variable) {
-        return Ok(Some(password));
+        return password.map(Some);
     }
     if io::stdin().is_terminal() { prompt().map(Some) } else { Ok(None) }
 }
@@ -181,8 +181,13 @@ fn no_password(source: &str, why: impl Into<String>) -> Error {
 
 /// Returns a password from a variable. An empty one counts as unset, because scripts unset variables that
 /// way.
-fn from_variable(name: &str) -> Option<Password> {
-    env::var(name).ok().filter(|text| !text.is_empty()).map(Zeroizing::new)
+fn from_variable(name: &str) -> Option<Result<Password>> {
+    match env::var(name) {
+        Ok(text) if text.is_empty() => None,
+        Ok(text) => Some(Ok(Zeroizing::new(text))),
+        Err(env::VarError::NotPresent) => None,
+        Err(env::VarError::NotUnicode(_)) => Some(Err(no_password(name, "its value is not UTF-8"))),
+    }
 }
 
 /// Checks a password and removes what editors add: line ends at its end, a byte order mark before it.

@@ -1,6 +1,7 @@
 //! Locations on servers that speak restic's REST protocol: `rest:http://user:password@host:port/path/`.
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// A location on such a server.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,6 +65,22 @@ impl RestUrl {
             self.login = Some((user.unwrap_or_default(), password.unwrap_or_default()));
         }
         self
+    }
+
+    /// Returns whether the login crosses a network unencrypted: there is one, the scheme is `http`, and the host
+    /// is not this machine.
+    pub fn exposes_login(&self) -> bool {
+        let Some(rest) = self.url.strip_prefix("http://").filter(|_| self.login.is_some()) else {
+            return false;
+        };
+        let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
+        let host = match authority.strip_prefix('[').and_then(|host| host.split_once(']')) {
+            Some((host, _)) => host,
+            None => authority.split_once(':').map_or(authority, |(host, _)| host),
+        };
+        let host = host.to_ascii_lowercase();
+        let is_loopback = host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
+        !is_loopback && host != "localhost" && !host.ends_with(".localhost")
     }
 
     pub(super) fn url(&self, what: &str) -> String {
@@ -130,6 +147,23 @@ mod tests {
         }
         let place = RestUrl::parse("rest:http://h/").unwrap().with_login(Some("u".into()), Some("pw".into()));
         assert_eq!(place.authorization().as_deref(), Some("Basic dTpwdw=="));
+    }
+
+    #[test]
+    fn a_login_is_exposed_by_http_to_another_machine_only() {
+        for (text, is_exposed) in [
+            ("rest:http://u:p@h:8000/", true),
+            ("rest:http://u:p@192.168.1.2/", true),
+            ("rest:http://u:p@[fd00::1]:80/", true),
+            ("rest:http://u:p@localhost.example/", true),
+            ("rest:https://u:p@h/", false),
+            ("rest:http://h/", false),
+            ("rest:http://u:p@LOCALHOST:8000/", false),
+            ("rest:http://u:p@127.8.0.1/", false),
+            ("rest:http://u:p@[::1]:8000/", false),
+        ] {
+            assert_eq!(RestUrl::parse(text).unwrap().exposes_login(), is_exposed, "{text}");
+        }
     }
 
     #[test]

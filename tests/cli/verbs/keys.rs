@@ -71,6 +71,33 @@ fn an_unencrypted_stranger_in_an_encrypted_repository_s_place_is_refused() {
     sandbox.ok(&["snapshots"]);
 }
 
+/// It may lie in the place of an encrypted one, and a job of cron is asked nothing.
+#[test]
+fn a_backup_into_an_unencrypted_repository_that_this_machine_never_used_is_warned_of_once() {
+    let sandbox = Sandbox::open();
+    sandbox.write(&[("a", "1")]);
+    let is_told = |home: &str, args: &[&str]| {
+        let mut command = sandbox.command(args);
+        command.env("HOME", sandbox.path(home));
+        let told = finish(command, b"").expect(0).stderr;
+        told.contains("is not encrypted and this machine has not used it before")
+    };
+    assert!(!is_told("home", &["backup", "src"]), "this machine has made it");
+    assert!(is_told("another", &["-q", "backup", "src"]));
+    assert!(!is_told("another", &["backup", "src"]), "it is known by now");
+    assert!(!is_told("third", &["--insecure-no-password", "backup", "src"]), "it is acknowledged");
+}
+
+#[test]
+fn a_password_variable_that_is_not_utf_8_is_an_error_and_not_unset() {
+    use std::os::unix::ffi::OsStrExt;
+    let sandbox = Sandbox::open();
+    let mut command = sandbox.command(&["snapshots"]);
+    command.env("SNAP_PASSWORD", std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let refused = finish(command, b"");
+    assert!(refused.code != 0 && refused.stderr.contains("password"), "{}", refused.all());
+}
+
 #[test]
 fn a_newer_format_is_refused_by_its_number() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);

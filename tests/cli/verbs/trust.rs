@@ -172,7 +172,11 @@ fn no_program_that_is_started_finds_a_password_in_its_environment() {
          notify = { command = \"env > receiver\", on = \"success\" }\n";
     fs::write(sandbox.path("snap.toml"), file).unwrap();
     let secret = |command: &mut Command| {
-        for name in ["SNAP_NEW_PASSWORD", "SNAP_TO_PASSWORD", "SNAP_REST_PASSWORD"] {
+        let of_others =
+            ["RESTIC_PASSWORD", "RESTIC_PASSWORD_COMMAND", "RESTIC_FROM_PASSWORD", "BORG_PASSPHRASE"];
+        for name in
+            ["SNAP_NEW_PASSWORD", "SNAP_TO_PASSWORD", "SNAP_REST_PASSWORD"].into_iter().chain(of_others)
+        {
             command.env(name, "hunter2");
         }
     };

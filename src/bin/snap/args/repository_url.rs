@@ -39,12 +39,31 @@ pub(crate) fn open(repo: &OsStr, global: &Global) -> Result<Arc<dyn Storage>> {
     }
     #[cfg(feature = "rest")]
     if rest::url::RestUrl::is_meant(bytes) {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let (user, password) = (variable("SNAP_REST_USERNAME"), variable("SNAP_REST_PASSWORD"));
+        let (user, password) = rest_login()?;
         let place = parsed(repo, rest::url::RestUrl::parse)?.with_login(user, password);
         return Ok(Arc::new(RestStorage::new(place, global.limits(), RetryPolicy::default())));
     }
     Ok(Arc::new(LocalStorage::new(local_path(repo)?)))
+}
+
+/// Returns whether opening this location sends a login in the clear to another machine.
+pub(crate) fn exposes_login(repo: &OsStr) -> bool {
+    #[cfg(feature = "rest")]
+    if let Some(place) = repo.to_str().and_then(|text| rest::url::RestUrl::parse(text).ok()) {
+        return rest_login().is_ok_and(|(user, password)| place.with_login(user, password).exposes_login());
+    }
+    false
+}
+
+/// Returns user and password of a REST server from their variables.
+#[cfg(feature = "rest")]
+fn rest_login() -> Result<(Option<String>, Option<String>)> {
+    let variable = |name: &str| match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Error::Usage(format!("{name} is not UTF-8"))),
+    };
+    Ok((variable("SNAP_REST_USERNAME")?, variable("SNAP_REST_PASSWORD")?))
 }
 
 fn parsed<T>(repo: &OsStr, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T> {

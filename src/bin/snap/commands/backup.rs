@@ -37,6 +37,7 @@ use crate::context::Context;
 use crate::exit::{Outcome, outcome};
 use crate::terminal::output;
 use crate::terminal::progress::{Progress, stop_on_signals};
+use crate::trust;
 
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
@@ -226,8 +227,13 @@ fn open(context: &Context, args: &Backup, options: &Options) -> Result<(Reposito
     let entry = context.entry();
     let makes = args.init || context.legacy_alone().is_some() || entry.is_some_and(|entry| entry.init);
     if !makes || Repository::exists(&*storage)? {
-        let found = Repository::find(&*storage)?.with_key(context.global.key());
+        let found = context.find(&*storage)?;
         let access = context.access(&found, &storage.location())?;
+        if !args.no_encryption {
+            let is_meant = context.legacy_alone().is_some() || entry.is_some_and(|entry| entry.no_encryption);
+            let (known, location) = (context.known(&*storage), storage.location());
+            trust::warn_of_unknown_open(&context.global, is_meant, &found, (&known, &location))?;
+        }
         let begun = begin(&*storage)?;
         return Ok((context.open_found(storage, found, access)?, begun));
     }

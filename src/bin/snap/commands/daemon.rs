@@ -25,6 +25,9 @@ pub(crate) struct Daemon {
     /// Answer Prometheus at this address; a port alone answers this machine only
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = serve::address)]
     pub(crate) metrics: Option<SocketAddr>,
+    /// A name that the metrics may be asked for by, beside addresses and localhost; can be given more than once
+    #[arg(long, value_name = "NAME", requires = "metrics")]
+    pub(crate) allow_host: Vec<String>,
 }
 
 pub(crate) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
@@ -38,7 +41,7 @@ pub(crate) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
         output::complain(&format!("snap: keeping the schedule of {number}; `snap schedule show` lists them"));
     }
     if let Some(address) = args.metrics {
-        let bound = serve::serve(address, calling(context))?;
+        let bound = serve::serve(address, args.allow_host.clone(), calling(context))?;
         if context.talks() && !context.global.json {
             output::complain(&format!("snap: metrics are at http://{bound}/metrics"));
         }

@@ -6,7 +6,6 @@ use clap::Args;
 use serde_json::json;
 use snap_backup::Result;
 use snap_backup::ops::mount::Options;
-use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use super::select;
@@ -62,7 +61,7 @@ fn mount(context: &Context, args: &Mount, selection: SnapshotFilter) -> Result<O
         return Ok(Outcome::Done);
     }
     let storage = context.storage()?;
-    let found = Repository::find(&*storage)?.with_key(context.global.key());
+    let found = context.find(&*storage)?;
     let mut access = context.access(&found, &storage.location())?;
     if password::is_asked_for(&context.global) {
         // The background process has no terminal to ask again.

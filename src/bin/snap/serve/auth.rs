@@ -9,7 +9,6 @@
 //! site whose DNS name resolves to this server (DNS rebinding) sends its own name as host, and is rejected
 //! because of that.
 
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -19,6 +18,7 @@ use hyper::header::HOST;
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Uri};
 use snap_backup::codec::crypto::cipher;
+use snap_backup::util::host;
 use snap_backup::{Error, Result};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -100,14 +100,8 @@ impl Access {
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
         let host = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
-        let knows = |authority: &Authority| self.knows(authority.host());
+        let knows = |authority: &Authority| host::is_own_name(authority.host(), &self.names);
         host.is_some_and(|host| knows(&host)) && uri.authority().is_none_or(knows)
-    }
-
-    fn knows(&self, host: &str) -> bool {
-        let host = host.to_ascii_lowercase();
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
-        host == "localhost" || bare.parse::<IpAddr>().is_ok() || self.names.contains(&host)
     }
 
     /// Returns the prefix of the paths for signed-in browsers.

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use snap_backup::util::host;
 use snap_backup::{Error, Result};
 
 use crate::args::global::Global;
@@ -29,7 +30,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
 ///
 /// # Errors
 /// When the address cannot be had, or no thread.
-pub(crate) fn serve(address: SocketAddr, global: Global) -> Result<SocketAddr> {
+pub(crate) fn serve(address: SocketAddr, names: Vec<String>, global: Global) -> Result<SocketAddr> {
     let failed = |err| Error::io("listen on", address.to_string())(err);
     let listener = TcpListener::bind(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
@@ -37,7 +38,7 @@ pub(crate) fn serve(address: SocketAddr, global: Global) -> Result<SocketAddr> {
         for stream in listener.incoming() {
             match stream {
                 // A disconnected client is not an error of the server.
-                Ok(stream) => drop(answer(stream, &global)),
+                Ok(stream) => drop(answer(stream, &names, &global)),
                 // For instance too many open files: retry later instead of spinning.
                 Err(_) => std::thread::sleep(Duration::from_secs(1)),
             }
@@ -46,7 +47,7 @@ pub(crate) fn serve(address: SocketAddr, global: Global) -> Result<SocketAddr> {
     Ok(bound)
 }
 
-fn answer(mut stream: TcpStream, global: &Global) -> io::Result<()> {
+fn answer(mut stream: TcpStream, names: &[String], global: &Global) -> io::Result<()> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     let request = request(&mut stream)?;
@@ -54,6 +55,10 @@ fn answer(mut stream: TcpStream, global: &Global) -> io::Result<()> {
     let mut words = line.split(|byte| *byte == b' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (status, text) = match (method, path) {
+        _ if !is_meant(&request, names) => {
+            let why = "this server is asked for by address or as localhost; --allow-host adds names\n";
+            ("421 Misdirected Request", why.to_owned())
+        }
         (b"GET" | b"HEAD", b"/metrics") => match super::metrics_of(global) {
             Ok(text) => ("200 OK", text),
             Err(error) => ("500 Internal Server Error", format!("{}\n", error.chain())),
@@ -71,6 +76,28 @@ fn answer(mut stream: TcpStream, global: &Global) -> io::Result<()> {
         stream.write_all(text.as_bytes())?;
     }
     stream.flush()
+}
+
+/// Returns whether the request names this machine. A web page cannot leave out the `Host` header; a simple scraper
+/// may.
+fn is_meant(request: &[u8], names: &[String]) -> bool {
+    let hosts = request.split(|byte| *byte == b'\n').filter_map(|line| {
+        let (name, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':')?)?;
+        name.trim_ascii().eq_ignore_ascii_case(b"host").then(|| value.get(1..).unwrap_or(value).trim_ascii())
+    });
+    let all: Vec<&[u8]> = hosts.collect();
+    all.len() < 2
+        && all.iter().all(|host| {
+            std::str::from_utf8(host).is_ok_and(|host| host::is_own_name(without_port(host), names))
+        })
+}
+
+/// The colons of an IPv6 address lie within brackets.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
 }
 
 /// Up to the empty line; what follows is not asked for.
@@ -99,5 +126,29 @@ mod tests {
         assert_eq!(address("9187").unwrap().to_string(), "127.0.0.1:9187");
         assert_eq!(address("0.0.0.0:1").unwrap().to_string(), "0.0.0.0:1");
         assert!(address("host:1").is_err() && address("99999").is_err());
+    }
+
+    #[test]
+    fn a_request_is_for_an_address_localhost_or_an_allowed_name() {
+        let names = ["backup.lan".to_owned()];
+        let ask = |head: &str| is_meant(format!("GET /metrics HTTP/1.1\r\n{head}\r\n").as_bytes(), &names);
+        for head in [
+            "",
+            "Host: 127.0.0.1:9187\r\n",
+            "host: localhost\r\n",
+            "Host: [::1]:1\r\n",
+            "HOST: Backup.LAN:9\r\n",
+        ] {
+            assert!(ask(head), "{head}");
+        }
+        for head in [
+            "Host: evil.example:9187\r\n",
+            "Host: \r\n",
+            "Host: localhost\r\nHost: evil.example\r\n",
+            "Host: localhost.evil.example\r\n",
+            "Host : evil.example\r\n",
+        ] {
+            assert!(!ask(head), "{head}");
+        }
     }
 }

@@ -44,7 +44,7 @@ impl Program {
     }
 
     fn ask_version(&self) -> Result<String> {
-        let mut command = programs::foreign(&self.path);
+        let mut command = programs::imported_from(&self.path);
         command.arg(if self.name == "restic" { "version" } else { "--version" }).stdin(Stdio::null());
         let text = self.text(command, "start", &self.path.display().to_string())?;
         let mut words = text.split_whitespace();
@@ -71,7 +71,7 @@ impl Program {
 
     /// Returns a command of the program: its verb, and the options that were passed on.
     pub(super) fn command(&self, verb: &[&str]) -> Command {
-        let mut command = programs::foreign(&self.path);
+        let mut command = programs::imported_from(&self.path);
         // Borg prints times without a zone in the local one.
         command.args(verb).args(&self.options).env("TZ", "UTC");
         // A program that asks for a password can do so on a terminal; elsewhere it fails at once.
