@@ -12,8 +12,6 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use headers::authorization::{Authorization, Basic, Bearer};
-use headers::{Cookie, HeaderMapExt};
 use hyper::header::HOST;
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Uri};
@@ -24,6 +22,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::browsers::{Browsers, LONGEST};
+use super::credentials;
 use crate::terminal::output;
 
 /// Bytes of randomness in generated secrets.
@@ -122,12 +121,9 @@ impl Access {
 
     /// Checks the credentials of a request: a token, or below the prefix a browser's cookie.
     pub(super) fn admit(&self, headers: &HeaderMap, is_below_base: bool, now: Instant) -> Admission {
-        let basic = headers.typed_get::<Authorization<Basic>>();
-        let bearer = headers.typed_get::<Authorization<Bearer>>();
-        let cookie = cookie(headers).filter(|_| is_below_base);
+        let cookie = credentials::cookie(headers, COOKIE).filter(|_| is_below_base);
         let is_known = cookie.is_some_and(|given| self.browsers.knows(given.as_bytes(), now))
-            || basic.is_some_and(|given| self.is_token(given.password().as_bytes()))
-            || bearer.is_some_and(|given| self.is_token(given.token().as_bytes()));
+            || credentials::authorization(headers).is_some_and(|given| self.is_token(&given));
         if is_known { Admission::Known } else { Admission::Refused }
     }
 
@@ -161,7 +157,7 @@ impl Access {
 
     /// Signs a browser out and returns the cookie header that deletes its cookie.
     pub(super) fn sign_out(&self, headers: &HeaderMap) -> String {
-        if let Some(cookie) = cookie(headers) {
+        if let Some(cookie) = credentials::cookie(headers, COOKIE) {
             self.browsers.sign_out(cookie.as_bytes());
         }
         format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path={}; Max-Age=0", self.base)
@@ -169,10 +165,6 @@ impl Access {
 }
 
 const COOKIE: &str = "snap-session";
-
-fn cookie(headers: &HeaderMap) -> Option<String> {
-    headers.typed_get::<Cookie>()?.get(COOKIE).map(str::to_owned)
-}
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@
 mod admission;
 mod auth;
 mod browsers;
+mod credentials;
 mod pages;
 mod request;
 mod response;
