@@ -34,7 +34,7 @@ pub(crate) struct Pages {
 
 pub(crate) fn completions(args: &Completions) -> Result<Outcome> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut once_global(help::command()), called::name(), &mut text);
+    clap_complete::generate(args.shell, &mut brief(once_global(help::command())), called::name(), &mut text);
     output::emit(|out| out.write_all(&text).map_err(output::failed))?;
     Ok(Outcome::Done)
 }
@@ -50,6 +50,19 @@ fn once_global(top: Command) -> Command {
     })
 }
 
+/// Cuts the descriptions of options to their first clause: a menu of completions has one line for each.
+fn brief(command: Command) -> Command {
+    let first = |text: &str| {
+        let ends = [": ", "; ", " ("].into_iter().filter_map(|end| text.find(end));
+        text.get(..ends.min().unwrap_or(text.len())).unwrap_or(text).to_owned()
+    };
+    let cut = |arg: clap::Arg| match arg.get_help().map(|help| first(&help.to_string())) {
+        Some(help) => arg.help(help),
+        None => arg,
+    };
+    command.mut_args(cut).mut_subcommands(brief)
+}
+
 pub(crate) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
     protected::check_unconfigured(global, &args.dir)?;
     std::fs::create_dir_all(&args.dir).map_err(Error::io("make the directory", &args.dir))?;
@@ -57,6 +70,13 @@ pub(crate) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
     top.build();
     let mut pages = 0;
     page(&top, called::name(), None, &args.dir, &mut pages)?;
+    let beside = section_dir(&args.dir);
+    protected::check_unconfigured(global, &beside)?;
+    std::fs::create_dir_all(&beside).map_err(Error::io("make the directory", &beside))?;
+    for (name, text) in help::section_five() {
+        publish(&beside.join(name), text.as_bytes())?;
+        pages += 1;
+    }
     if !global.quiet && !global.json {
         let dir = output::printable(&args.dir.display().to_string());
         output::tell(&format!("wrote {} to {dir}", count(pages, "page", "pages")))?;
@@ -70,14 +90,27 @@ fn page(command: &Command, name: &str, parent: Option<&Command>, dir: &Path, pag
     let mut text = Vec::new();
     let own = of_its_own(command, parent);
     Man::new(own).render(&mut text).map_err(Error::io("describe", name))?;
-    let mut file = AtomicFile::create(&path, true)?;
-    file.write_all(&text).map_err(Error::io("write", &path))?;
-    file.publish()?;
+    publish(&path, &text)?;
     *pages += 1;
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         page(verb, &format!("{name}-{}", verb.get_name()), Some(command), dir, pages)?;
     }
     Ok(())
+}
+
+/// Returns the directory of the pages of section 5: man looks for them in `man5` beside `man1`.
+fn section_dir(dir: &Path) -> PathBuf {
+    if dir.file_name().is_some_and(|name| name == "man1") {
+        dir.with_file_name("man5")
+    } else {
+        dir.to_owned()
+    }
+}
+
+fn publish(path: &Path, text: &[u8]) -> Result<()> {
+    let mut file = AtomicFile::create(path, true)?;
+    file.write_all(text).map_err(Error::io("write", path))?;
+    file.publish()
 }
 
 /// Removes the global options: they are described once, on the page of `snap`.

@@ -7,6 +7,7 @@ mod apply;
 #[cfg(test)]
 mod documents;
 mod environment;
+mod manual;
 mod overview;
 mod topics;
 mod verbs_keep;
@@ -24,6 +25,7 @@ use crate::process::called;
 use crate::terminal::output;
 #[cfg(test)]
 pub(crate) use environment::markdown as environment_markdown;
+pub(crate) use manual::section_five;
 
 /// The help of a verb.
 struct VerbHelp {

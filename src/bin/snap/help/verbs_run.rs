@@ -188,7 +188,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
     },
     VerbHelp {
         name: "man",
-        paragraph: "Writes a manual page for snap and for each of its verbs: snap.1, snap-backup.1 and so on.",
+        paragraph: "Writes a manual page for snap, for each of its verbs (snap.1, snap-backup.1 and so on) and for its configuration (snap.toml.5). Pages of section 5 go into the directory man5 beside DIR if DIR is called man1, as man looks for them there.",
         examples: &[
             ("Where man finds them", "snap man ~/.local/share/man/man1"),
             ("In a directory of a package", "snap man debian/tmp/man"),
