@@ -19,8 +19,7 @@
           nativeBuildInputs = [ pkgs.installShellFiles ];
           postInstall = ''
             mv $out/bin/snap $out/bin/snap-backup
-            $out/bin/snap-backup --quiet man pages
-            installManPage pages/*.1
+            $out/bin/snap-backup --quiet man $out/share/man/man1
             installShellCompletion --cmd snap-backup \
               --bash <($out/bin/snap-backup completions bash) \
               --zsh <($out/bin/snap-backup completions zsh) \
