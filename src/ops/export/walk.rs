@@ -187,6 +187,12 @@ impl<'a> Walk<'a> {
             let why = format!("/{}: {why}", String::from_utf8_lossy(path));
             self.observer.notice(Event::Warning(&why));
         }
+        let left_out = entry.meta.not_restorable();
+        if left_out > 0 {
+            let shown = String::from_utf8_lossy(path);
+            let why = format!("/{shown}: the archive leaves out {left_out} properties of another system");
+            self.observer.notice(Event::Warning(&why));
+        }
         self.observer.notice(Event::Item { action: "exported", path, size });
         self.observer.notice(Event::Done { files: u64::from(entry.is_file()), bytes: 0 });
         Ok(())

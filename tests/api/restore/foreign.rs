@@ -35,4 +35,10 @@ fn what_this_system_cannot_have_is_left_out_with_one_sentence_and_stays_in_copie
     let outcome = super::restore(&sandbox, &target, &[]).expect(0);
     assert_eq!(outcome.stderr.matches("3 properties").count(), 1, "{}", outcome.stderr);
     assert_eq!(fs::read(target.join("a")).unwrap(), b"good");
+    let exported = sandbox.ok(&["export", "latest", "-o", "archive.tar"]);
+    assert_eq!(exported.stderr.matches("leaves out 3 properties").count(), 1, "{}", exported.stderr);
+    sandbox.ok(&["copy", "--to", "second", "--init", "latest", "--no-encryption"]);
+    let target = sandbox.path("from-copy");
+    let copied = sandbox.ok(&["-r", "second", "restore", "latest", "--target", target.to_str().unwrap()]);
+    assert_eq!(copied.stderr.matches("3 properties").count(), 1, "{}", copied.stderr);
 }
