@@ -160,10 +160,8 @@ impl Repository {
     fn drop_forgotten(&self, missing: &mut Vec<&Made>) -> Result<()> {
         for entry in trash::list(self)? {
             let id = entry.id.hex();
-            if missing.iter().any(|made| made.snapshot == id) {
-                if trash::is_whole(self, &entry)? {
-                    missing.retain(|made| made.snapshot != id);
-                }
+            if missing.iter().any(|made| made.snapshot == id) && trash::is_whole(self, &entry)? {
+                missing.retain(|made| made.snapshot != id);
             }
         }
         Ok(())

@@ -125,7 +125,7 @@ fn local(time: Time) -> (u16, u16) {
     let part = |number: i8| u16::try_from(number).unwrap_or_default();
     match u16::try_from(i32::from(at.year()) - 1980) {
         Ok(year @ ..128) => (
-            part(at.hour()) << 11 | part(at.minute()) << 5 | part(at.second()) / 2,
+            (part(at.hour()) << 11) | (part(at.minute()) << 5) | (part(at.second()) / 2),
             year << 9 | part(at.month()) << 5 | part(at.day()),
         ),
         _ => first,
