@@ -6,7 +6,7 @@ use std::fs;
 use snap_backup::model::entry::{Content, Xattr, XattrValue};
 
 use super::craft;
-use crate::support::Sandbox;
+use crate::support::{Sandbox, finish};
 
 /// A file with Windows attributes, a short name and a stream of 100 000 bytes, and one with a name of 300 bytes.
 fn snapshot(sandbox: &Sandbox) {
@@ -39,6 +39,8 @@ fn what_this_system_cannot_have_is_left_out_with_one_sentence_and_stays_in_copie
     assert_eq!(exported.stderr.matches("leaves out 3 properties").count(), 1, "{}", exported.stderr);
     sandbox.ok(&["copy", "--to", "second", "--init", "latest", "--no-encryption"]);
     let target = sandbox.path("from-copy");
-    let copied = sandbox.ok(&["-r", "second", "restore", "latest", "--target", target.to_str().unwrap()]);
+    let mut command = sandbox.bin();
+    command.args(["-r", "second", "restore", "latest", "--target"]).arg(&target);
+    let copied = finish(command, b"").expect(0);
     assert_eq!(copied.stderr.matches("3 properties").count(), 1, "{}", copied.stderr);
 }
