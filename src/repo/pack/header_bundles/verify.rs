@@ -43,7 +43,7 @@ impl BundleVerifier {
                     }
                 }
                 Err(err) if err.is_missing() => {}
-                Err(err) if !err.is_damage() => return Err(err),
+                Err(err) if err.is_newer() => return Err(err),
                 Err(err) => claims.found(&name, why(&name, &err)),
             }
         }
