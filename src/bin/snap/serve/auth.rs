@@ -169,18 +169,11 @@ const COOKIE: &str = "snap-session";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::credentials::tests::headers;
 
     fn access() -> Access {
         let secret = |text: &str| Secret::new(Zeroizing::new(text.to_owned()));
         Access::new(secret("token"), Some(secret("once")), vec!["NAS.local".to_owned()]).unwrap()
-    }
-
-    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(*name, value.parse().unwrap());
-        }
-        headers
     }
 
     #[test]
