@@ -225,4 +225,16 @@ fn a_new_slot_costs_what_is_asked_for_and_64_mib_by_default() {
     let refused = run(&["key", "rehash"], &[("SNAP_KDF_MEMORY", "much")]).expect(2);
     assert!(refused.stderr.contains("SNAP_KDF_MEMORY"), "{}", refused.stderr);
     run(&["snapshots"], &[]).expect(0);
+    sandbox.write(&[("a", "1")]);
+    run(&["backup", "src"], &[]).expect(0);
+    let second = [("SNAP_TO_PASSWORD", PASSWORD), ("SNAP_KDF_MEMORY", "16M")];
+    run(&["copy", "--to", "second", "--init"], &second).expect(0);
+    let mut list = sandbox.bin();
+    list.args(["-r", "second", "key", "list", "--json"]);
+    let slots = finish(list, b"").expect(0).json();
+    assert_eq!(slots[0]["kdf_memory"], 16 << 20, "{slots}");
+    let mut open = sandbox.bin();
+    open.env_remove("SNAP_PASSWORD").args(["-r", "open", "init", "--no-encryption", "--kdf-passes", "2"]);
+    let refused = finish(open, b"").expect(2);
+    assert!(refused.stderr.contains("--kdf-passes"), "{}", refused.stderr);
 }

@@ -23,6 +23,11 @@ pub(crate) struct Kdf {
 }
 
 impl Kdf {
+    /// Returns whether a flag was given. The variables are settings for all runs, also for those without a password.
+    pub(crate) fn is_given(self) -> bool {
+        self.kdf_memory.is_some() || self.kdf_passes.is_some()
+    }
+
     /// Returns the costs of a new slot. A flag takes precedence over its variable.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use snap_backup::repo::repository::{InitOptions, Repository};
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
+use crate::args::kdf::Kdf;
 use crate::context::Context;
 use crate::password;
 
@@ -72,6 +73,7 @@ impl Other {
         from: &Repository,
         no_encryption: bool,
     ) -> Result<Repository> {
+        let kdf = Kdf::default().costs()?;
         other.may_make(&*storage)?;
         super::init::warn_of_neighbours(other, &*storage);
         let password = if no_encryption { None } else { password::first(&other.global)? };
@@ -87,7 +89,7 @@ impl Other {
         let (level, cache) = (from.config().level, other.global.cache());
         Repository::init(
             storage,
-            &InitOptions { password, level, cache, shared_chunking, ..InitOptions::default() },
+            &InitOptions { password, kdf, level, cache, shared_chunking, ..InitOptions::default() },
         )
     }
 }

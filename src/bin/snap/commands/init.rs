@@ -141,11 +141,17 @@ pub(crate) fn create(
     if Repository::exists(&*storage).map_err(more_is_missing)? {
         return Err(Error::RepositoryExists { location: storage.location() });
     }
+    let costs = kdf.costs()?;
     context.may_make(&*storage)?;
     warn_of_neighbours(context, &*storage);
     let password = if no_encryption {
         if password::is_given(&context.global) {
             let why = "a password and --no-encryption contradict each other: leave out one of them";
+            return Err(Error::Usage(why.to_owned()));
+        }
+        if kdf.is_given() {
+            let why =
+                "--kdf-memory and --kdf-passes are costs of a password, which --no-encryption does without";
             return Err(Error::Usage(why.to_owned()));
         }
         None
@@ -159,12 +165,11 @@ pub(crate) fn create(
         ));
     };
     let (cache, state) = (context.global.cache(), context.global.state());
-    let kdf = kdf.costs()?;
     let shared_chunking =
         shared_chunking.filter(|shared_chunking| shared_chunking.allows(password.is_some()));
     let options = InitOptions {
         password,
-        kdf,
+        kdf: costs,
         chunker,
         level,
         cache,
