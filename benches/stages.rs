@@ -84,7 +84,7 @@ fn blocks(c: &mut Criterion) {
         group.bench_function(format!("open {name}"), |b| {
             b.iter(|| {
                 private_dir.clone_from(&block.sealed);
-                opener.open(&block.seal(), &mut private_dir, &mut out).unwrap();
+                opener.open(&block.seal(0), &mut private_dir, &mut out).unwrap();
             })
         });
     }

@@ -121,7 +121,7 @@ pub fn sftp_packet(bytes: &[u8]) {
 pub fn key_slot(bytes: &[u8]) {
     let _ = key_slot::repo_of(bytes);
     for kind in [CipherKind::None, CipherKind::Xaes256Gcm] {
-        let _ = key_slot::label(bytes, &suite(kind).meta);
+        let _ = key_slot::label(bytes, &suite(kind));
     }
     let _ = again::<SlotLabel>(bytes);
     let number = |at: usize| {
@@ -292,7 +292,7 @@ pub fn block(bytes: &[u8]) {
     aad.extend_from_slice(&len.to_le_bytes());
     // Of a row without chunks: the decoder compares no lengths with it.
     aad.extend_from_slice(&sha256(&[]));
-    let seal = BlockSeal::new(kind, codec, len, &[], &[]);
+    let seal = BlockSeal::new((0, kind), codec, len, &[], &[]);
     let mut sealed = Vec::new();
     suite.block(kind).seal(&aad, packed, &mut sealed).expect("sealing");
     let mut opener = BlockOpener::new(suite).expect("zstd");

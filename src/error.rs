@@ -69,6 +69,19 @@ pub enum Error {
         /// many.
         untried: usize,
     },
+    /// The password is that of a key slot that is valid no more.
+    #[error(
+        "the password at hand is that of key slot {slot}, which config/{generation} of the repository at {location} \
+         no longer lists: it was removed or changed"
+    )]
+    KeyRemoved {
+        /// Location of the repository.
+        location: String,
+        /// Short id of the slot.
+        slot: String,
+        /// The generation of the configuration that does not list it.
+        generation: u32,
+    },
     /// The repository is encrypted and no password was given.
     #[error("the repository at {location} is encrypted and no password was given")]
     NoPassword {
@@ -350,8 +363,12 @@ impl Error {
                  slots that nobody of yours made can be removed",
             ),
             Self::WrongPassword { .. } => Some(
-                "any password of the repository opens it: check SNAP_PASSWORD, --password-file or --password-command",
+                "any password of the repository opens it: check SNAP_PASSWORD, --password-file or --password-command; a \
+                 key file (--key-file) must be the one that the password was made with, or none",
             ),
+            Self::KeyRemoved { .. } => {
+                Some("another password of the repository opens it; with that one, `snap key add` adds one")
+            }
             Self::NoPassword { .. } => {
                 Some("give one with --password-file, --password-command or SNAP_PASSWORD")
             }

@@ -49,7 +49,7 @@ fn no_decoder_takes_memory_for_what_is_not_there() {
         let _ = wire::decode::<GcRecord>(&body);
     }
     let row = (100u32, 5u32, 0u8, vec![(ChunkId::new([4; 32]), 5u32)]);
-    for body in claiming(&wire::encode(&(1u8, SnapshotId::new([1; 16]), 64u32, vec![row])).unwrap()) {
+    for body in claiming(&wire::encode(&(1u8, SnapshotId::new([1; 16]), 0u32, 64u32, vec![row])).unwrap()) {
         let _ = Table::from_cached(&body);
     }
     assert!(key_slot::open(&greedy_slot(), b"password").is_err());

@@ -5,7 +5,7 @@ use serde_bytes::ByteBuf;
 
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
-use crate::model::id::RepoId;
+use crate::model::id::{KeyId, RepoId};
 
 /// The version of the format that this program writes, and the newest it reads.
 pub const FORMAT: u16 = 1;
@@ -66,9 +66,42 @@ pub struct Config {
     pub undelete_window: u64,
     /// Seconds without a heartbeat after which a session counts as dead.
     pub stale_after: u64,
+    /// The epoch of the keys that seal what is written, and that signed this generation.
+    pub epoch: u32,
+    /// How later epochs are known to whoever has keys of an earlier one, ascending.
+    pub handovers: Vec<Handover>,
+    /// The key slots that are valid. A slot that is not in this list opens nothing.
+    pub slots: Vec<SlotEntry>,
     /// Later additions: (tag, bytes). An odd tag must be understood, an even one may be ignored.
     pub extra: Vec<(u16, ByteBuf)>,
 }
+
+/// An epoch, for which the one before vouches. Frozen: format version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// The later epoch.
+    pub epoch: u32,
+    /// Its Ed25519 key that verifies configurations.
+    pub key: [u8; 32],
+    /// The signature of the epoch before it.
+    pub signature: ByteBuf,
+}
+
+/// A valid key slot. Frozen: format version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotEntry {
+    /// The slot's id.
+    pub id: KeyId,
+    /// What the key may do; see [`FULL`].
+    pub role: u8,
+    /// The slot's X25519 key, to which the keyring is sealed.
+    pub public: [u8; 32],
+    /// The sealed keyring.
+    pub keyring: ByteBuf,
+}
+
+/// The role of a key that reads and writes everything. No other role is in use yet.
+pub const FULL: u8 = 0;
 
 /// The bit of [`Config::incompat`] for blocks that are deltas against chunks of other packs.
 pub const DELTAS: u64 = 1;

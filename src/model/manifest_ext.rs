@@ -30,6 +30,8 @@ const COPIED: u16 = 10;
 const SIGNS: u16 = 20;
 /// What the snapshot was imported from: UTF-8.
 const ORIGIN: u16 = 22;
+/// Where the snapshot stands in the history of its set: [`Lineage`].
+const LINEAGE: u16 = 26;
 /// Bit rot that the run found: how many files (u64), and one byte: 1 if the alarm has other reasons, too.
 const ROT: u16 = 24;
 /// The system that it was made on: UTF-8.
@@ -71,6 +73,38 @@ impl MoreCounts {
             <[[u8; 8]; 5]>::try_from(numbers).ok()?.map(u64::from_le_bytes);
         let counts = Self { dirs_new, dirs_changed, dirs_unchanged, data_chunks, tree_chunks };
         rest.is_empty().then_some(counts)
+    }
+}
+
+/// Where a snapshot stands in the history of its set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lineage {
+    /// Generation of the configuration that the run worked with.
+    pub generation: u32,
+    /// One above the highest number that the set had before.
+    pub number: u64,
+    /// The snapshot that had that; `None` for the first.
+    pub previous: Option<SnapshotId>,
+    /// The head of the chain: a MAC of that of the snapshot before, and its id.
+    pub chain: [u8; 32],
+}
+
+impl Lineage {
+    fn to_bytes(self) -> Vec<u8> {
+        let previous = self.previous.map_or([0; 16], |id| *id.as_bytes());
+        [&self.generation.to_le_bytes()[..], &self.number.to_le_bytes(), &previous, &self.chain].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (generation, rest) = bytes.split_first_chunk::<4>()?;
+        let (number, rest) = rest.split_first_chunk::<8>()?;
+        let (previous, chain) = rest.split_first_chunk::<16>()?;
+        Some(Self {
+            generation: u32::from_le_bytes(*generation),
+            number: u64::from_le_bytes(*number),
+            previous: (*previous != [0; 16]).then(|| SnapshotId::new(*previous)),
+            chain: chain.try_into().ok()?,
+        })
     }
 }
 
@@ -154,6 +188,8 @@ impl Manifest {
     pub fn set_copied(&mut self, from: SnapshotId) {
         let bytes = [from.as_bytes().as_slice(), self.root.as_bytes()].concat();
         self.set_note(COPIED, Some(bytes));
+        // It stands in the history of another repository.
+        self.set_lineage(None);
     }
 
     /// Returns whether the root of the tree only leads to sources, so that only the sources below it belong
@@ -221,6 +257,16 @@ impl Manifest {
     /// Notes what the run saw.
     pub fn set_signs(&mut self, signs: Option<&Signs>) {
         self.set_note(SIGNS, signs.map(Signs::to_bytes));
+    }
+
+    /// Returns where the snapshot stands in the history of its set, if that was recorded.
+    pub fn lineage(&self) -> Option<Lineage> {
+        self.note(LINEAGE).and_then(Lineage::from_bytes)
+    }
+
+    /// Records where the snapshot stands in the history of its set.
+    pub fn set_lineage(&mut self, lineage: Option<Lineage>) {
+        self.set_note(LINEAGE, lineage.map(Lineage::to_bytes));
     }
 
     /// Returns the bit rot that the run found, if there was any.

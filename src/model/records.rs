@@ -150,11 +150,13 @@ pub enum AuditAct {
     /// Damaged snapshots were replaced by what is left of them, damaged packs were moved to quarantine, or unreadable
     /// records of collections were given up: the detail says which.
     Repair,
+    /// A new epoch of the repository's key was begun.
+    KeyRotate,
 }
 
 impl AuditAct {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Forget,
         Self::Rewrite,
         Self::Purge,
@@ -166,6 +168,7 @@ impl AuditAct {
         Self::AlarmClear,
         Self::Config,
         Self::Repair,
+        Self::KeyRotate,
     ];
 
     /// Returns the code that stands for it in a record.
@@ -192,6 +195,7 @@ impl AuditAct {
             Self::AlarmClear => "alarm-clear",
             Self::Config => "config",
             Self::Repair => "repair",
+            Self::KeyRotate => "key-rotate",
         }
     }
 }

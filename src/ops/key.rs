@@ -1,16 +1,17 @@
-//! `key`: manages several passwords of one repository.
+//! `key`: manages several passwords of one repository, and the epochs of its key.
 
 use zeroize::Zeroizing;
 
 use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::key_slot;
 use crate::error::{Error, Result};
+use crate::model::config::{Config, FULL, SlotEntry};
 use crate::model::entry::Time;
 use crate::model::id::KeyId;
 use crate::model::records::AuditAct;
 use crate::repo::keys::KeyChoice;
 use crate::repo::repository::Repository;
-use crate::repo::{audit, keys, snapshots};
+use crate::repo::{audit, config, keys, snapshots};
 use crate::storage::ObjectKind;
 
 /// A key slot.
@@ -32,22 +33,24 @@ pub struct Slot {
     pub costs: KdfParams,
 }
 
-/// Lists all key slots. Warns of damaged ones.
+/// Lists all valid key slots. Warns of damaged and missing ones, and of files that are no valid slots.
 ///
 /// # Errors
 /// When they cannot be listed.
 pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
+    let found = keys::slots(repo.storage(), repo.keyring())?;
     let mut slots = Vec::new();
-    for (name, found) in keys::all(repo.storage())? {
-        let label = found.and_then(|(id, bytes)| {
-            let damaged = || Error::damaged(ObjectKind::Keys.path(&name));
-            let label = key_slot::label(&bytes, &repo.suite().meta).map_err(damaged())?;
-            Ok((id, label, key_slot::costs(&bytes).map_err(damaged())?))
+    for (entry, read) in found.listed {
+        let name = entry.id.hex();
+        let damaged = || Error::damaged(ObjectKind::Keys.path(&name));
+        let label = read.and_then(|(_, bytes)| {
+            let label = key_slot::label(&bytes, repo.suite()).map_err(damaged())?;
+            Ok((label, key_slot::costs(&bytes).map_err(damaged())?))
         });
         match label {
-            Ok((id, label, costs)) => slots.push(Slot {
-                id,
-                current: repo.slot() == Some(id),
+            Ok((label, costs)) => slots.push(Slot {
+                id: entry.id,
+                current: repo.slot() == Some(entry.id),
                 host: label.host,
                 user: label.user,
                 created: label.created,
@@ -55,11 +58,12 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
                 costs,
             }),
             Err(err) => repo.warn(format!(
-                "{}: it is damaged, or somebody made it who does not have the key; `snap key remove {name}` removes it",
+                "{}: its password opens nothing; `snap key remove {name}` removes it from the list",
                 err.chain()
             )),
         }
     }
+    found.others.iter().for_each(|name| repo.warn(keys::not_listed(name)));
     Ok(slots)
 }
 
@@ -70,7 +74,12 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
 pub fn add(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams, label: &str) -> Result<KeyId> {
     refuse_useless(repo, password)?;
     audit::note(repo, AuditAct::KeyAdd, label)?;
-    put(repo, password, costs, label)
+    let entry = put(repo, password, costs, label)?;
+    set_slots(repo, &|config| {
+        config.slots.push(entry.clone());
+        Ok(true)
+    })?;
+    Ok(entry.id)
 }
 
 fn refuse_useless(repo: &Repository, password: &Zeroizing<String>) -> Result<()> {
@@ -78,26 +87,37 @@ fn refuse_useless(repo: &Repository, password: &Zeroizing<String>) -> Result<()>
         return Err(Error::Usage("an unencrypted repository has no passwords".into()));
     }
     repo.may_write()?;
+    repo.refuse_rotated()?;
     if password.is_empty() {
         return Err(Error::Usage("an empty password protects nothing".into()));
     }
     Ok(())
 }
 
-fn put(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams, label: &str) -> Result<KeyId> {
-    let id = keys::add(repo.storage(), repo.suite(), repo.master(), password.as_bytes(), costs, label)?;
-    repo.cache().note(&ObjectKind::Keys.path(&id.hex()), true);
-    Ok(id)
+/// Writes the file of a slot. It opens nothing before the configuration lists it.
+fn put(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams, label: &str) -> Result<SlotEntry> {
+    let entry = keys::add(repo.storage(), repo.suite(), repo.keyring(), password.as_bytes(), costs, label)?;
+    repo.cache().note(&ObjectKind::Keys.path(&entry.id.hex()), true);
+    Ok(entry)
 }
 
-/// Removes a key slot; refuses the one in use.
+fn set_slots(repo: &Repository, set: &dyn Fn(&mut Config) -> Result<bool>) -> Result<()> {
+    config::change_slots(repo.storage(), repo.keyring(), repo.keyring(), set)
+        .map(|written| repo.wrote_config(&written))
+}
+
+/// Removes a key slot; refuses the one in use. What is not in the list of valid slots is removed, too.
 ///
 /// # Errors
 /// When the prefix names none, several, or the slot in use.
 pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
     repo.may_write()?;
     let listed = repo.storage().list(ObjectKind::Keys)?;
-    let ids: Vec<KeyId> = listed.iter().filter_map(|found| KeyId::parse(&found.name).ok()).collect();
+    let mut ids: Vec<KeyId> = listed.iter().filter_map(|found| KeyId::parse(&found.name).ok()).collect();
+    let now = config::current(repo.storage(), repo.keyring())?;
+    ids.extend(now.slots.iter().map(|entry| entry.id));
+    ids.sort_unstable();
+    ids.dedup();
     let lower = prefix.to_ascii_lowercase();
     let found: Vec<&KeyId> = ids.iter().filter(|id| id.hex().starts_with(&lower)).collect();
     let id = match found.as_slice() {
@@ -117,7 +137,14 @@ pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
         return Err(Error::Refused(why.into()));
     }
     audit::note(repo, AuditAct::KeyRemove, &id.hex())?;
+    set_slots(repo, &|config| Ok(take_out(config, id)))?;
     drop_slot(repo, *id)
+}
+
+fn take_out(config: &mut Config, id: &KeyId) -> bool {
+    let before = config.slots.len();
+    config.slots.retain(|entry| entry.id != *id);
+    config.slots.len() != before
 }
 
 /// Changes the password that opened the repository. The new slot is durable before the old one is removed.
@@ -129,11 +156,71 @@ pub fn change(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams)
     let label = list(repo)?.into_iter().find(|slot| slot.current).map(|slot| slot.label).unwrap_or_default();
     refuse_useless(repo, password)?;
     audit::note(repo, AuditAct::KeyChange, &old.map(|old| old.hex()).unwrap_or_default())?;
-    let new = put(repo, password, costs, &label)?;
+    let entry = put(repo, password, costs, &label)?;
+    set_slots(repo, &|config| {
+        config.slots.retain(|entry| Some(entry.id) != old);
+        config.slots.push(entry.clone());
+        Ok(true)
+    })?;
     if let Some(old) = old {
         drop_slot(repo, old)?;
     }
-    Ok(new)
+    Ok(entry.id)
+}
+
+/// What a rotation did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotated {
+    /// The epoch that was begun.
+    pub epoch: u32,
+    /// The slot that the password in use has now.
+    pub id: KeyId,
+    /// Ids of the other slots, which stay valid with their passwords.
+    pub others: Vec<KeyId>,
+}
+
+/// Begins a new epoch: what is written from then on is sealed with new keys. All valid slots open these, without
+/// their passwords being known; the one in use is written again, with the same `password`.
+///
+/// # Errors
+/// As [`add`]; when the password is not that of the slot in use; when the key was rotated meanwhile.
+pub fn rotate(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams) -> Result<Rotated> {
+    refuse_useless(repo, password)?;
+    refuse_other(repo, password)?;
+    let label = list(repo)?.into_iter().find(|slot| slot.current).map(|slot| slot.label).unwrap_or_default();
+    let next = repo.keyring().rotated().map_err(Error::making("a new key"))?;
+    audit::note(repo, AuditAct::KeyRotate, &format!("epoch {}", next.epoch()))?;
+    let suite = next.suite(repo.config());
+    let ours = keys::add(repo.storage(), &suite, &next, password.as_bytes(), costs, &label)?;
+    let (id, old) = (ours.id, repo.slot());
+    let begin = |config: &mut Config| {
+        config.slots.retain(|entry| Some(entry.id) != old);
+        if let Some(unknown) = config.slots.iter().find(|entry| entry.role != FULL) {
+            return Err(Error::Refused(format!(
+                "the key slot {} is of a kind that this version does not know: use a newer snap",
+                unknown.id.short()
+            )));
+        }
+        for entry in &mut config.slots {
+            *entry = next
+                .seal_to(&config.repo, entry.id, entry.public)
+                .map_err(Error::making("a key slot's keys"))?;
+        }
+        config.slots.push(ours.clone());
+        repo.keyring().hand_over(&next, config).map_err(Error::making("a new key"))?;
+        Ok(true)
+    };
+    let written = config::change_slots(repo.storage(), repo.keyring(), &next, &begin)?;
+    repo.cache().note(&ObjectKind::Keys.path(&id.hex()), true);
+    repo.wrote_config(&written);
+    if let Some(old) = old {
+        drop_slot(repo, old)?;
+    }
+    let others = written.iter().flat_map(|config| &config.slots).map(|entry| entry.id);
+    let mut others: Vec<KeyId> = others.filter(|other| *other != id).collect();
+    others.sort_unstable();
+    others.dedup();
+    Ok(Rotated { epoch: next.epoch(), id, others })
 }
 
 /// Writes the key slot in use anew, with the same password at other costs. As in [`change`], the old one is removed
@@ -143,19 +230,24 @@ pub fn change(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams)
 /// As [`change`]; `WrongPassword` when the password is not that of the slot in use.
 pub fn rehash(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams) -> Result<KeyId> {
     refuse_useless(repo, password)?;
-    let only = repo.slot().map(|slot| slot.hex());
-    keys::unlock(
-        repo.storage(),
-        &repo.config().repo,
-        password.as_bytes(),
-        &KeyChoice { only, ..KeyChoice::default() },
-    )?;
+    refuse_other(repo, password)?;
     change(repo, password, costs)
 }
 
 fn drop_slot(repo: &Repository, id: KeyId) -> Result<KeyId> {
-    repo.storage().remove(ObjectKind::Keys, &id.hex())?;
+    match repo.storage().remove(ObjectKind::Keys, &id.hex()) {
+        Err(err) if err.is_missing() => {}
+        other => other?,
+    }
     repo.storage().sync(ObjectKind::Keys)?;
     repo.cache().note(&ObjectKind::Keys.path(&id.hex()), false);
     Ok(id)
+}
+
+/// Fails if the password is not that of the slot in use.
+fn refuse_other(repo: &Repository, password: &Zeroizing<String>) -> Result<()> {
+    let listed: Vec<KeyId> = repo.slot().into_iter().collect();
+    let only = repo.slot().map(|slot| slot.hex());
+    let choice = KeyChoice { only, last: None, listed };
+    keys::unlock(repo.storage(), &repo.config().repo, password.as_bytes(), &choice).map(drop)
 }

@@ -18,6 +18,7 @@ pub mod import;
 pub mod key;
 pub mod ls;
 pub mod mount;
+pub mod receipt;
 pub mod repair;
 pub mod restore;
 pub mod rewrite;

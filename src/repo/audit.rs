@@ -114,6 +114,33 @@ pub fn list(repo: &Repository) -> Result<(Vec<AuditEntry>, Vec<Error>)> {
     Ok((entries, unreadable))
 }
 
+/// Returns whether a record says that a snapshot was forgotten, replaced or deleted. Nobody without the key can make
+/// one: a storage that hides a manifest has none to show.
+///
+/// # Errors
+/// When the records cannot be listed.
+pub fn explains(repo: &Repository, snapshot: &SnapshotId) -> Result<bool> {
+    use AuditAct::{Forget, Purge, Repair, Rewrite};
+    names(repo, &[Forget, Rewrite, Purge, Repair], snapshot)
+}
+
+/// Returns whether a record says that a forgotten snapshot was brought back.
+///
+/// # Errors
+/// When the records cannot be listed.
+pub fn brings_back(repo: &Repository, snapshot: &SnapshotId) -> Result<bool> {
+    names(repo, &[AuditAct::Undelete], snapshot)
+}
+
+fn names(repo: &Repository, acts: &[AuditAct], snapshot: &SnapshotId) -> Result<bool> {
+    let (entries, _) = list(repo)?;
+    let of = |record: &AuditRecord| {
+        AuditAct::of_code(record.act).is_some_and(|act| acts.contains(&act))
+            && record.snapshots.contains(snapshot)
+    };
+    Ok(entries.iter().any(|entry| of(&entry.record)))
+}
+
 /// Removes records that are older than a year by the storage's clock; `now` is by the same. Where the storage
 /// reports no times, they stay.
 ///

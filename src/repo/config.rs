@@ -1,15 +1,14 @@
-//! Generations of the configuration: the newest intact one is used. Intact means that its MAC matches, which
-//! takes the key; until there is a key, all that parse are candidates.
+//! Generations of the configuration: the newest intact one is used. Intact means that its signature matches,
+//! which takes a key; until there is a key, all that parse are candidates.
 
 use crate::codec::chunk::chunker;
-use crate::codec::crypto::hash::{Key, SubKeys};
+use crate::codec::crypto::hash::Key;
 use crate::codec::crypto::key_slot;
+use crate::codec::crypto::keyring::{Keyring, Verdict};
 use crate::error::{Error, Result};
 use crate::model::config::{CipherKind, Config, DELTAS, FORMAT};
 use crate::model::decode_error::DecodeError;
-use crate::model::entry::Time;
-use crate::model::id::RepoId;
-use crate::repo::init::{ChunkerProfile, InitOptions};
+use crate::model::id::{KeyId, RepoId};
 use crate::repo::objects;
 use crate::run_log::known::Place;
 use crate::storage::names::LAST_GENERATION;
@@ -17,82 +16,95 @@ use crate::storage::{CreateOutcome, ObjectKind, Storage, names};
 
 const MAX_CONFIG: u64 = 1 << 20;
 
-pub(crate) fn new_config(repo: RepoId, master: &Key, options: &InitOptions) -> Config {
-    let cipher = if options.password.is_some() { CipherKind::Xaes256Gcm } else { CipherKind::None };
-    let mut config = Config {
-        repo,
-        generation: 1,
-        created: Time::now(),
-        incompat: if options.deltas { DELTAS } else { 0 },
-        ro_compat: 0,
-        cipher,
-        open_master: options.password.is_none().then(|| *master.bytes()),
-        chunker: match options.chunker {
-            ChunkerProfile::K64 => chunker::K64,
-            ChunkerProfile::K256 => chunker::K256,
-            ChunkerProfile::M1 => chunker::M1,
-        },
-        block_target: 2 << 20,
-        data_pack: 32 << 20,
-        tree_pack: 8 << 20,
-        level: options.level,
-        undelete_window: options.undelete_window,
-        stale_after: options.stale_after,
-        extra: Vec::new(),
-    };
-    config.set_parity(options.parity);
-    config
-}
-
 /// Writes a new generation with another share of parity, unless it is the current one. Running processes keep
 /// using the generation they have read.
-pub(crate) fn set_parity(storage: &dyn Storage, key: &Key, share: u8) -> Result<Config> {
-    change(storage, key, &|config| {
+pub(crate) fn set_parity(storage: &dyn Storage, keyring: &Keyring, share: u8) -> Result<Config> {
+    change(storage, keyring, keyring, &|config| {
         let changes = config.parity() != share;
         config.set_parity(share);
-        changes
+        Ok(changes)
     })
 }
 
 /// Writes a new generation with another quota, unless it is that already.
-pub(crate) fn set_quota(storage: &dyn Storage, key: &Key, bytes: Option<u64>) -> Result<Config> {
-    change(storage, key, &|config| {
+pub(crate) fn set_quota(storage: &dyn Storage, keyring: &Keyring, bytes: Option<u64>) -> Result<Config> {
+    change(storage, keyring, keyring, &|config| {
         let changes = config.quota() != bytes;
         config.set_quota(bytes);
-        changes
+        Ok(changes)
     })
 }
 
 /// Writes a new generation that allows delta blocks, unless they are allowed already.
-pub(crate) fn allow_deltas(storage: &dyn Storage, key: &Key) -> Result<Config> {
-    change(storage, key, &|config| {
+pub(crate) fn allow_deltas(storage: &dyn Storage, keyring: &Keyring) -> Result<Config> {
+    change(storage, keyring, keyring, &|config| {
         let changes = !config.has_deltas();
         config.incompat |= DELTAS;
-        changes
+        Ok(changes)
     })
 }
 
-/// Writes a new generation, if `set` changes anything.
-fn change(storage: &dyn Storage, key: &Key, set: &dyn Fn(&mut Config) -> bool) -> Result<Config> {
+/// Writes a new generation, if `set` changes anything. `keyring` verifies the current one, `next` signs the new
+/// one: they differ when an epoch begins.
+pub(crate) fn change(
+    storage: &dyn Storage,
+    keyring: &Keyring,
+    next: &Keyring,
+    set: &dyn Fn(&mut Config) -> Result<bool>,
+) -> Result<Config> {
     loop {
-        let (_, mut config) = candidates(storage)?.first_whole(|_| Ok(key.clone()))?;
+        let mut config = current(storage, keyring)?;
         check_features(&config)?;
-        if !set(&mut config) {
+        if !set(&mut config)? {
             return Ok(config);
         }
+        let seed = next.signing_seed(&config.repo, config.epoch);
+        let seed = seed.ok_or(Error::Bug { what: "a configuration is signed in an epoch of its keyring" })?;
         // Number above damaged generations as well: their names are taken.
         config.generation = numbers(storage)?.last().map_or(1, |last| last.saturating_add(1));
         if config.generation > LAST_GENERATION {
             let why = "no number is left for a configuration: somebody put the highest one into config/";
             return Err(Error::Refused(format!("{why}; run `snap repair gc`")));
         }
-        let bytes = key_slot::close_config(&config, key).map_err(Error::making("the configuration"))?;
+        let bytes = key_slot::close_config(&config, &seed).map_err(Error::making("the configuration"))?;
         if storage.create(ObjectKind::Config, &config.generation.to_string(), &[&bytes])?
             == CreateOutcome::New
         {
             return Ok(config);
         }
     }
+}
+
+/// Like [`change`], for slots and epochs, and twice: were there one generation that lists a new slot, a single
+/// damaged object could keep everybody out. Returns both.
+pub(crate) fn change_slots(
+    storage: &dyn Storage,
+    keyring: &Keyring,
+    next: &Keyring,
+    set: &dyn Fn(&mut Config) -> Result<bool>,
+) -> Result<Vec<Config>> {
+    let before = current(storage, keyring)?.generation;
+    let first = change(storage, keyring, next, set)?;
+    if first.generation == before {
+        return Ok(Vec::new());
+    }
+    let again = change(storage, next, next, &|_| Ok(true))?;
+    Ok(vec![first, again])
+}
+
+/// Returns the newest generation that was signed with a key of this keyring.
+///
+/// # Errors
+/// When there is none, or a later epoch has begun.
+pub(crate) fn current(storage: &dyn Storage, keyring: &Keyring) -> Result<Config> {
+    let whole = candidates(storage)?.first_whole(|config, bytes| match keyring.judge(config, bytes) {
+        Verdict::Ours => Ok(true),
+        Verdict::Unfit => Ok(false),
+        Verdict::Newer => Err(Error::Refused(
+            "the key of the repository was rotated while this command ran: run it again".into(),
+        )),
+    });
+    whole.map(|(_, config)| config)
 }
 
 fn numbers(storage: &dyn Storage) -> Result<Vec<u32>> {
@@ -116,7 +128,7 @@ pub(crate) struct Candidates {
 struct Candidate {
     bytes: Vec<u8>,
     config: Config,
-    /// The newer format version that it claims. If its MAC matches with the known version, a byte was
+    /// The newer format version that it claims. If its signature matches with the known version, a byte was
     /// flipped.
     newer: Option<u16>,
 }
@@ -154,11 +166,11 @@ fn candidate(storage: &dyn Storage, number: u32) -> Result<Candidate> {
         Err(err) => return Err(err),
     };
     let Candidate { bytes, config, newer } = &candidate;
-    let key = config.open_master.map(|master| keys_of(&Key::new(master), config).config);
+    let keyring = config.open_master.map(|master| Keyring::single(Key::new(master)));
     // A generation with its key in the clear can be checked here, even if a flipped byte makes it claim to be
     // encrypted.
-    let is_whole = match key {
-        Some(key) => key_slot::check_config(bytes, &key),
+    let is_whole = match keyring {
+        Some(keyring) => keyring.judge(config, bytes) == Verdict::Ours,
         None => config.cipher != CipherKind::None,
     };
     match (is_whole, newer) {
@@ -249,18 +261,28 @@ impl Candidates {
         found.ok_or(Error::Bug { what: "there is a configuration" })
     }
 
-    /// Returns the newest whose MAC matches the key obtained for it. Problems of newer ones are added to
-    /// `trouble`. On failure the error is that of the newest.
+    /// Returns the ids of the key slots that generations of this repository list, each once.
+    pub(crate) fn slots_of(&self, repo: &RepoId) -> Vec<KeyId> {
+        let configs = self.all.iter().map(|one| &one.config).filter(|config| config.repo == *repo);
+        let mut ids: Vec<KeyId> =
+            configs.flat_map(|config| config.slots.iter().map(|slot| slot.id)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Returns the newest that `judge` finds authentic. Problems of newer ones are added to `trouble`. On
+    /// failure the error is that of the newest.
     ///
     /// # Errors
-    /// When none matches, or no key can be obtained.
+    /// When none is authentic, or none can be judged.
     pub(crate) fn first_whole(
         &mut self,
-        mut key: impl FnMut(&Config) -> Result<Key>,
+        mut judge: impl FnMut(&Config, &[u8]) -> Result<bool>,
     ) -> Result<(Vec<u8>, Config)> {
         let mut first = None;
         for Candidate { bytes, config, newer } in std::mem::take(&mut self.all) {
-            let fitting = key(&config).and_then(|key| match key_slot::check_config(&bytes, &key) {
+            let fitting = judge(&config, &bytes).and_then(|fits| match fits {
                 true => Ok(()),
                 false => Err(unfit(config.generation)),
             });
@@ -312,10 +334,6 @@ pub(crate) fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>
     }
     let source = DecodeError::because("a generation under another's name");
     Err(Error::Damaged { what: ObjectKind::Config.path(&name), source })
-}
-
-pub(crate) fn keys_of(master: &Key, config: &Config) -> SubKeys {
-    SubKeys::derive_in(master, &config.repo, &config.family())
 }
 
 pub(crate) fn check_features(config: &Config) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::repo::config::Candidates;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::gc_record;
 use crate::repo::snapshots::{Listing, trash};
-use crate::repo::{config, objects};
+use crate::repo::{audit, config, objects};
 use crate::run_log;
 use crate::run_log::known::{Known, KnownPlace, Made};
 use crate::storage::{Listed, ObjectKind, Storage};
@@ -50,7 +50,12 @@ pub(crate) fn refuse_another(known: &KnownPlace, candidates: &Candidates, locati
 
 /// Like [`refuse_another`], for a verified configuration.
 pub(crate) fn refuse(known: &KnownPlace, config: &Config, encrypted: bool, location: &str) -> Result<()> {
-    match known.read().contradicts(&config.repo, encrypted) {
+    let place = known.read();
+    // Whoever was kept from the newest epoch by its removal would seal to those whose keys were revoked.
+    let older = place.of(&config.repo).filter(|known| known.epoch > config.epoch).map(|known| {
+        format!("the newest epoch of its key is {}, and this machine knew {}", config.epoch, known.epoch)
+    });
+    match place.contradicts(&config.repo, encrypted).or(older) {
         None => Ok(()),
         Some(what) => Err(Error::Diverged { location: location.to_owned(), what }),
     }
@@ -58,7 +63,7 @@ pub(crate) fn refuse(known: &KnownPlace, config: &Config, encrypted: bool, locat
 
 impl Repository {
     /// Compares the configuration, and records what was found.
-    pub(crate) fn get_acquainted(&self, encrypted: bool, accept: bool) {
+    pub(crate) fn get_acquainted(&self, accept: bool) {
         let config = self.config();
         if let Some(why) = self.known().trouble() {
             self.warn(format!(
@@ -71,7 +76,17 @@ impl Repository {
             self.diverges(older_config(before.map_or(0, |known| known.generation), config.generation));
         }
         // Best effort: a machine without a writable state directory is warned when a snapshot is made.
-        let _ = self.known().change(|place| place.found(&config.repo, encrypted, config.generation, accept));
+        self.know_config(config, accept);
+    }
+
+    /// Records a configuration of this repository as the newest.
+    pub(crate) fn know_config(&self, config: &Config, accept: bool) {
+        let _ = self.known().change(|place| {
+            place.found(&config.repo, config.is_encrypted(), config.generation, accept);
+            if let Some(known) = place.repositories.get_mut(&config.repo.hex()) {
+                known.epoch = known.epoch.max(config.epoch);
+            }
+        });
     }
 
     fn learn(&self, change: impl Fn(&mut run_log::known::Place)) {
@@ -128,6 +143,7 @@ impl Repository {
     /// Compares a listing with what was expected before it was made.
     pub(crate) fn compare(&self, expected: &[Made], listing: &Listing) -> Result<()> {
         let stands: HashSet<String> = listing.snapshots.iter().map(|snapshot| snapshot.id.hex()).collect();
+        self.compare_forgotten(listing)?;
         let unreadable = |made: &&Made| listing.unreadable.iter().any(|(name, _)| *name == made.snapshot);
         let mut missing: Vec<&Made> =
             expected.iter().filter(|made| !stands.contains(&made.snapshot) && !unreadable(made)).collect();
@@ -135,7 +151,16 @@ impl Repository {
             self.note_compared(expected, &[]);
             return Ok(());
         }
-        self.drop_forgotten(&mut missing)?;
+        // Whoever forgets a snapshot leaves a record, which a storage cannot make. That it lies in the trash proves
+        // nothing: the storage can move it there.
+        let mut explained = HashSet::new();
+        for made in &missing {
+            let id = SnapshotId::parse(&made.snapshot).ok();
+            if id.is_some_and(|id| audit::explains(self, &id).unwrap_or(false)) {
+                explained.insert(made.snapshot.clone());
+            }
+        }
+        missing.retain(|made| !explained.contains(&made.snapshot));
         // This machine may have forgotten it just now, and another may have rewritten it.
         let still = self.expected();
         missing.retain(|made| still.contains(made));
@@ -155,13 +180,21 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes those that are in the trash. An entry counts only if the whole manifest is there: whoever may
-    /// add objects can make others.
-    fn drop_forgotten(&self, missing: &mut Vec<&Made>) -> Result<()> {
-        for entry in trash::list(self)? {
-            let id = entry.id.hex();
-            if missing.iter().any(|made| made.snapshot == id) && trash::is_whole(self, &entry)? {
-                missing.retain(|made| made.snapshot != id);
+    /// Looks for snapshots that this machine forgot and that are there again.
+    fn compare_forgotten(&self, listing: &Listing) -> Result<()> {
+        let Some(known) = self.known_here().filter(|known| !known.forgotten.is_empty()) else {
+            return Ok(());
+        };
+        for snapshot in &listing.snapshots {
+            let name = snapshot.id.hex();
+            if known.forgotten.contains_key(&name)
+                && self.known_here().is_some_and(|known| known.forgotten.contains_key(&name))
+                && !audit::brings_back(self, &snapshot.id)?
+            {
+                self.diverges(format!(
+                    "snapshot {} was forgotten by this machine and is there again, though nobody brought it back",
+                    snapshot.id.short()
+                ));
             }
         }
         Ok(())
@@ -199,7 +232,7 @@ impl Repository {
     /// Records that this machine has removed these snapshots.
     pub(crate) fn note_removed(&self, names: &[String]) {
         let repo = self.config().repo.hex();
-        self.learn(|place| place.repositories.entry(repo.clone()).or_default().removed(names));
+        self.learn(|place| place.repositories.entry(repo.clone()).or_default().removed(names, Time::now()));
     }
 
     /// Accepts the current state of the repository as correct.
@@ -212,8 +245,10 @@ impl Repository {
         self.known().change(|place| {
             let known = place.repositories.entry(config.repo.hex()).or_default();
             known.generation = config.generation;
+            known.epoch = config.epoch;
             known.newest.retain(|_, made| stands.contains(&made.snapshot));
             known.missing.clear();
+            known.forgotten.clear();
         })
     }
 }

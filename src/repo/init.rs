@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::codec::crypto::cipher::CipherSuite;
+use crate::codec::chunk::chunker;
 use crate::codec::crypto::hash::Key;
 use crate::codec::crypto::kdf::KdfParams;
+use crate::codec::crypto::keyring::Keyring;
 use crate::codec::crypto::{cipher, key_slot};
 use crate::error::{Error, Result};
-use crate::model::config::ChunkerParams;
+use crate::model::config::{ChunkerParams, CipherKind, Config, DELTAS};
+use crate::model::entry::Time;
 use crate::model::id::RepoId;
-use crate::repo::config::{keys_of, new_config};
 use crate::repo::keys;
 use crate::repo::repository::{OpenOptions, Repository};
 use crate::run_log::known::KnownPlace;
@@ -60,7 +61,7 @@ pub struct InitOptions {
 /// The parameters that make two repositories cut and name chunks alike.
 #[derive(Debug, Clone)]
 pub struct SharedChunking {
-    master: Key,
+    naming: Key,
     family: RepoId,
     encrypted: bool,
     chunker: ChunkerParams,
@@ -71,15 +72,15 @@ impl SharedChunking {
     pub fn of(repo: &Repository) -> Self {
         let config = repo.config();
         Self {
-            master: repo.master().clone(),
+            naming: repo.keyring().naming().clone(),
             family: config.family(),
             encrypted: config.is_encrypted(),
             chunker: config.chunker,
         }
     }
 
-    /// Returns whether a repository with or without a password may share these parameters. A master key that
-    /// one of them stores in clear must not open the other.
+    /// Returns whether a repository with or without a password may share these parameters. A key that one of
+    /// them stores in clear must not name the chunks of the other.
     pub fn allows(&self, encrypted: bool) -> bool {
         self.encrypted == encrypted
     }
@@ -118,32 +119,32 @@ impl Repository {
         }
         // An explicit init means that a different repository at this location is intended.
         KnownPlace::new(options.state.as_deref(), &storage.location()).clear()?;
-        let random = || -> Result<[u8; 32]> {
-            let mut bytes = [0u8; 32];
-            cipher::random(&mut bytes).map_err(Error::damaged("a new key"))?;
-            Ok(bytes)
-        };
         let shared_chunking = options.shared_chunking.as_ref();
         if shared_chunking.is_some_and(|shared_chunking| !shared_chunking.allows(options.password.is_some()))
         {
             return Err(cannot("of two that share a key, both are encrypted or neither"));
         }
-        let master = shared_chunking
-            .map_or_else(|| random().map(Key::new), |shared_chunking| Ok(shared_chunking.master.clone()))?;
+        let naming = shared_chunking.map(|shared_chunking| shared_chunking.naming.clone());
+        let mut keyring = Keyring::random(naming).map_err(Error::damaged("a new key"))?;
         let mut id = [0u8; 16];
         cipher::random(&mut id).map_err(Error::damaged("a new repository id"))?;
-        let mut config = new_config(RepoId::new(id), &master, options);
+        let mut open_master = None;
+        if options.password.is_none() {
+            open_master = Some(*keyring.naming().bytes());
+            keyring = Keyring::single(keyring.naming().clone());
+        }
+        let mut config = new_config(RepoId::new(id), open_master, options);
         if let Some(shared_chunking) = shared_chunking {
             config.set_family(shared_chunking.family);
             config.chunker = shared_chunking.chunker;
         }
-        let subkeys = keys_of(&master, &config);
-        let suite = CipherSuite::new(config.cipher, config.repo, &subkeys);
         if let Some(password) = &options.password {
-            keys::add(storage.as_ref(), &suite, &master, password.as_bytes(), options.kdf, "")?;
+            let suite = keyring.suite(&config);
+            let (storage, password) = (storage.as_ref(), password.as_bytes());
+            config.slots.push(keys::add(storage, &suite, &keyring, password, options.kdf, "")?);
         }
-        let bytes =
-            key_slot::close_config(&config, &subkeys.config).map_err(Error::making("the configuration"))?;
+        let seed = keyring.keys(&config).config;
+        let bytes = key_slot::close_config(&config, &seed).map_err(Error::making("the configuration"))?;
         if storage.create(ObjectKind::Config, "1", &[&bytes])? == CreateOutcome::Exists {
             return Err(cannot("somebody else made one just now"));
         }
@@ -157,4 +158,34 @@ impl Repository {
         }
         Ok(repo)
     }
+}
+
+fn new_config(repo: RepoId, open_master: Option<[u8; 32]>, options: &InitOptions) -> Config {
+    let cipher = if options.password.is_some() { CipherKind::Xaes256Gcm } else { CipherKind::None };
+    let mut config = Config {
+        repo,
+        generation: 1,
+        created: Time::now(),
+        incompat: if options.deltas { DELTAS } else { 0 },
+        ro_compat: 0,
+        cipher,
+        open_master,
+        chunker: match options.chunker {
+            ChunkerProfile::K64 => chunker::K64,
+            ChunkerProfile::K256 => chunker::K256,
+            ChunkerProfile::M1 => chunker::M1,
+        },
+        block_target: 2 << 20,
+        data_pack: 32 << 20,
+        tree_pack: 8 << 20,
+        level: options.level,
+        undelete_window: options.undelete_window,
+        stale_after: options.stale_after,
+        epoch: 0,
+        handovers: Vec::new(),
+        slots: Vec::new(),
+        extra: Vec::new(),
+    };
+    config.set_parity(options.parity);
+    config
 }

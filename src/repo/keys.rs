@@ -1,17 +1,20 @@
-//! Key slots: one file per password, all wrapping the same master key.
+//! Key slots: one file per password. A slot is valid if the configuration lists it; there the keyring is sealed to
+//! it.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use crate::codec::crypto::cipher::CipherSuite;
-use crate::codec::crypto::hash::Key;
 use crate::codec::crypto::kdf::KdfParams;
-use crate::codec::crypto::key_slot::SlotLabel;
-use crate::codec::crypto::{hash, kdf, key_slot};
+use crate::codec::crypto::key_slot::{SlotLabel, SlotSecret};
+use crate::codec::crypto::keyring::Keyring;
+use crate::codec::crypto::{envelope, hash, kdf, key_slot};
 use crate::error::{Error, Result};
+use crate::model::config::SlotEntry;
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::model::id::{KeyId, RepoId};
-use crate::repo::{objects, snapshots};
+use crate::repo::{config, objects};
 use crate::storage::{CreateOutcome, ObjectKind, Storage, names};
 use crate::util::host;
 
@@ -20,31 +23,70 @@ const MAX_SLOT: u64 = 64 << 10;
 /// A slot's id and bytes, or the error of reading it.
 pub type ReadSlot = Result<(KeyId, Vec<u8>)>;
 
-/// Writes a slot for a password, derived at these costs.
+/// Writes a slot for a password, derived at these costs, and returns its entry for the configuration: with that it
+/// becomes valid.
 ///
 /// # Errors
 /// When it could not be made durable.
 pub fn add(
     storage: &dyn Storage,
     suite: &CipherSuite,
-    master: &Key,
+    keyring: &Keyring,
     password: &[u8],
     costs: KdfParams,
     label: &str,
-) -> Result<KeyId> {
+) -> Result<SlotEntry> {
     let label = SlotLabel {
         created: Time::now(),
         host: host::host_name(),
         user: host::user_name(),
         label: label.to_owned(),
     };
-    let bytes = key_slot::close(&suite.repo, master, &suite.meta, password, costs, &label)
-        .map_err(failure("a key slot, being written,".to_owned()))?;
+    let failed = || failure("a key slot, being written,".to_owned());
+    let pair = envelope::new_pair().map_err(failed())?;
+    let anchor = keyring.verifying_key(&suite.repo).map_err(failed())?;
+    let secret = SlotSecret { private: pair.private, epoch: keyring.epoch(), anchor };
+    let bytes = key_slot::close(suite, &secret, password, costs, &label).map_err(failed())?;
     let id = KeyId::new(hash::sha256(&bytes));
+    let entry = keyring.seal_to(&suite.repo, id, pair.public).map_err(failed())?;
     match storage.create(ObjectKind::Keys, &id.hex(), &[&bytes])? {
-        CreateOutcome::New => Ok(id),
+        CreateOutcome::New => Ok(entry),
         CreateOutcome::Exists => Err(Error::Refused(format!("a key slot named {id} exists already"))),
     }
+}
+
+/// The key slots of an encrypted repository.
+#[derive(Debug)]
+pub struct Slots {
+    /// Those that the configuration lists, with their files. The error of a damaged or missing file is in its place.
+    pub listed: Vec<(SlotEntry, ReadSlot)>,
+    /// Names of the other files in `keys/`. They open nothing.
+    pub others: Vec<String>,
+}
+
+/// Reads all slots.
+///
+/// # Errors
+/// When the slots or the configuration could not be read for another reason than damage of a slot.
+pub fn slots(storage: &dyn Storage, keyring: &Keyring) -> Result<Slots> {
+    let mut found: BTreeMap<String, ReadSlot> = all(storage)?.into_iter().collect();
+    // The list comes second: a slot leaves it before its file is removed.
+    let config = config::current(storage, keyring)?;
+    let mut listed = Vec::new();
+    for entry in config.slots {
+        let name = entry.id.hex();
+        // The file of a slot that was added meanwhile was there before the list had it.
+        let slot = found.remove(&name).unwrap_or_else(|| read(storage, &name));
+        match slot {
+            Err(err) if !err.is_missing() && !is_bad_slot(&err) => return Err(err),
+            slot => listed.push((entry, slot)),
+        }
+    }
+    Ok(Slots { listed, others: found.into_keys().collect() })
+}
+
+fn is_bad_slot(err: &Error) -> bool {
+    err.is_damage() || matches!(err, Error::NewerFormat { .. })
 }
 
 /// Reads all slots by name. The error of a damaged slot is returned in its place.
@@ -57,11 +99,19 @@ pub fn all(storage: &dyn Storage) -> Result<Vec<(String, ReadSlot)>> {
         match read(storage, &found.name) {
             // Removed since it was listed.
             Err(err) if err.is_missing() => {}
-            Err(err) if !err.is_damage() && !matches!(err, Error::NewerFormat { .. }) => return Err(err),
+            Err(err) if !is_bad_slot(&err) => return Err(err),
             slot => slots.push((found.name, slot)),
         }
     }
     Ok(slots)
+}
+
+/// Returns what is said of a file in `keys/` that the configuration does not list.
+pub fn not_listed(name: &str) -> String {
+    format!(
+        "the key slot {name} is not in the list of valid ones, and opens nothing: it was removed and put back, or \
+         somebody made it who has no key; `snap key remove {name}` removes it"
+    )
 }
 
 fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
@@ -90,6 +140,14 @@ pub struct KeyChoice {
     pub only: Option<String>,
     /// The slot that opened the repository last; it is tried first.
     pub last: Option<KeyId>,
+    /// The slots that configurations list, ascending. No other file is read.
+    pub listed: Vec<KeyId>,
+}
+
+impl KeyChoice {
+    fn lists(&self, name: &str) -> bool {
+        KeyId::parse(name).is_ok_and(|id| self.listed.binary_search(&id).is_ok())
+    }
 }
 
 /// Maximum slots that are read. An attacker who may only add objects can add any number.
@@ -111,10 +169,10 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn open(&self, password: &[u8]) -> Result<Option<(KeyId, Key)>> {
+    fn open(&self, password: &[u8]) -> Result<Option<(KeyId, SlotSecret)>> {
         let opened = key_slot::open(&self.bytes, password);
         let opened = opened.map_err(failure(ObjectKind::Keys.path(&self.id.hex())))?;
-        Ok(opened.map(|key| (self.id, key)))
+        Ok(opened.map(|secret| (self.id, secret)))
     }
 
     /// The order of tries: first the slots that cost no more than this program's default, oldest first,
@@ -125,9 +183,9 @@ impl Candidate {
     }
 }
 
-/// Returns the master key and the slot that the password opens. A slot states its own cost, and anyone who
-/// may add objects can add one with the highest. So the slot that opened the repository last is tried first,
-/// then cheap ones, and number and total cost are bounded.
+/// Returns the slot that the password opens, and its secret. Only listed slots are read. But a list is not
+/// verified before a slot is open, and a slot states its own cost: so the slot that opened the repository last is
+/// tried first, then cheap ones, and number and total cost are bounded.
 ///
 /// # Errors
 /// `WrongPassword` when none opens; the error of a slot when no intact one is left.
@@ -136,11 +194,15 @@ pub fn unlock(
     repo: &RepoId,
     password: &[u8],
     choice: &KeyChoice,
-) -> Result<(KeyId, Key)> {
+) -> Result<(KeyId, SlotSecret)> {
     if let Some(prefix) = &choice.only {
-        return unlock_only(storage, repo, password, prefix);
+        return unlock_only(storage, repo, password, prefix, choice);
     }
-    let last = match choice.last.map(|id| candidate(storage, repo, &id.hex(), None)) {
+    let last = match choice
+        .last
+        .filter(|last| choice.listed.contains(last))
+        .map(|id| candidate(storage, repo, &id.hex(), None))
+    {
         Some(Err(err)) if err.is_bug() => return Err(err),
         found => found.and_then(|found| found.ok().flatten()),
     };
@@ -151,7 +213,8 @@ pub fn unlock(
         _ => {}
     }
     let mut listed = storage.list(ObjectKind::Keys)?;
-    listed.retain(|found| choice.last.is_none_or(|last| found.name != last.hex()));
+    listed
+        .retain(|found| choice.lists(&found.name) && choice.last.is_none_or(|last| found.name != last.hex()));
     listed.sort_by(|a, b| {
         (a.modified.is_none(), a.modified, &a.name).cmp(&(b.modified.is_none(), b.modified, &b.name))
     });
@@ -209,16 +272,27 @@ fn candidate(
     Ok(Some(Candidate { id, bytes, costs, modified }))
 }
 
-fn unlock_only(storage: &dyn Storage, repo: &RepoId, password: &[u8], prefix: &str) -> Result<(KeyId, Key)> {
+fn unlock_only(
+    storage: &dyn Storage,
+    repo: &RepoId,
+    password: &[u8],
+    prefix: &str,
+    choice: &KeyChoice,
+) -> Result<(KeyId, SlotSecret)> {
     let lower = prefix.to_ascii_lowercase();
-    let listed = storage.list(ObjectKind::Keys)?;
-    let names: Vec<String> =
-        listed.into_iter().map(|found| found.name).filter(|name| name.starts_with(&lower)).collect();
-    let name = match names.as_slice() {
-        [only] => only,
-        [] => return Err(Error::Usage(format!("no key slot's id begins with '{prefix}'"))),
-        several => {
-            let why = snapshots::ambiguous(several.iter().cloned());
+    let found = storage.list(ObjectKind::Keys)?.into_iter().map(|found| found.name);
+    let (names, others): (Vec<String>, Vec<String>) =
+        found.filter(|name| name.starts_with(&lower)).partition(|name| choice.lists(name));
+    let name = match (names.as_slice(), others.first()) {
+        ([only], _) => only,
+        ([], Some(other)) => {
+            let why =
+                "is not in the configuration's list of valid ones: it was removed, or never belonged here";
+            return Err(Error::Refused(format!("the key slot {other} {why}")));
+        }
+        ([], None) => return Err(Error::Usage(format!("no key slot's id begins with '{prefix}'"))),
+        (several, _) => {
+            let why = format!("{} ids of key slots begin so", several.len());
             return Err(Error::Usage(format!("'{prefix}' names no key slot: {why}")));
         }
     };

@@ -10,10 +10,12 @@ pub mod enclosing;
 pub mod index;
 pub mod init;
 pub mod keys;
+pub mod lineage;
 pub mod noted;
 pub mod objects;
 pub mod repository;
 pub mod snapshots;
+mod unlock;
 
 pub mod gc;
 pub mod pack;

@@ -8,31 +8,29 @@ use zeroize::Zeroizing;
 
 use crate::codec::chunk::chunker::Chunker;
 use crate::codec::crypto::cipher::CipherSuite;
-use crate::codec::crypto::hash::{ChunkHasher, Key};
+use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::crypto::key_slot;
+use crate::codec::crypto::keyring::{Keyring, Verdict};
 use crate::codec::pack::parity::MAX_SHARE;
 use crate::error::{Error, Result};
-use crate::model::config::{CipherKind, Config};
+use crate::model::config::Config;
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{KeyId, RepoId};
 use crate::progress::{Event, Observer};
 use crate::repo::cache::{Cache, LastSeen};
 use crate::repo::config;
-use crate::repo::config::{Candidates, candidates, check_features, keys_of, read_config};
+use crate::repo::config::{Candidates, candidates, check_features, read_config};
 use crate::repo::divergence::{Diverged, refuse, refuse_another};
 use crate::repo::index::catalog::IndexLimits;
 use crate::repo::index::local_cache::LocalIndexCache;
 pub use crate::repo::init::{ChunkerProfile, DEFAULT_LEVEL, InitOptions};
-use crate::repo::keys::KeyChoice;
 use crate::repo::pack::heal::PackHealer;
 use crate::repo::read::base_reader::BaseBlocks;
-use crate::repo::{keys, objects};
+use crate::repo::unlock::{Access, Unlocked};
+use crate::repo::{objects, unlock};
 use crate::run_log::known::{KnownPlace, Place};
 use crate::storage::names::OwnObjects;
 use crate::storage::{ObjectKind, Storage, names};
-
-/// Name under which the cache keeps the id of the key slot that opened the repository last.
-const LAST_SLOT: &str = "slot";
 
 /// Options for opening a repository.
 #[derive(Debug, Clone, Default)]
@@ -94,52 +92,6 @@ impl Discovered {
     pub fn is_encrypted(&self) -> bool {
         self.candidates.are_encrypted()
     }
-
-    /// Opens the newest intact configuration. Returns it with its bytes, the master key and the slot that
-    /// held the key.
-    fn unlock(
-        &mut self,
-        storage: &dyn Storage,
-        access: &OpenOptions,
-    ) -> Result<(Config, Key, Option<KeyId>)> {
-        let only_key = self.only_key.take();
-        // Key derivation is slow: once for each repository id that a configuration names.
-        let mut derived: Vec<(RepoId, Key, KeyId)> = Vec::new();
-        let mut wrong: Vec<RepoId> = Vec::new();
-        let mut master = None;
-        let (_, config) = self.candidates.first_whole(|config| {
-            let (key, slot) = match (&config.open_master, &access.password) {
-                (Some(open), _) if config.cipher == CipherKind::None => (Key::new(*open), None),
-                (_, None) => return Err(Error::NoPassword { location: storage.location() }),
-                (_, Some(password)) => {
-                    if wrong.contains(&config.repo) {
-                        return Err(Error::WrongPassword { location: storage.location(), untried: 0 });
-                    }
-                    if !derived.iter().any(|(repo, ..)| *repo == config.repo) {
-                        let place = (storage.location(), &config.repo);
-                        let cache =
-                            Cache::new(access.cache.as_deref(), access.state.as_deref(), &place.0, place.1);
-                        let last = cache.text(LAST_SLOT).and_then(|id| KeyId::parse(id.trim()).ok());
-                        let choice = KeyChoice { only: only_key.clone(), last };
-                        let unlocked = keys::unlock(storage, &config.repo, password.as_bytes(), &choice);
-                        let (slot, key) = unlocked.inspect_err(|_| wrong.push(config.repo))?;
-                        if last != Some(slot) {
-                            cache.keep_text(LAST_SLOT, &slot.hex());
-                        }
-                        derived.push((config.repo, key, slot));
-                    }
-                    let known = derived.iter().find(|(repo, ..)| *repo == config.repo);
-                    let (_, key, slot) = known.ok_or(Error::Bug { what: "a derived key is kept" })?;
-                    (key.clone(), Some(*slot))
-                }
-            };
-            let check = keys_of(&key, config).config;
-            master = Some((key, slot));
-            Ok(check)
-        })?;
-        let (key, slot) = master.ok_or(Error::Bug { what: "a checked configuration has a key" })?;
-        Ok((config, key, slot))
-    }
 }
 
 /// An open repository. Cheap to clone; clones share the local index cache and the warnings.
@@ -150,7 +102,7 @@ pub struct Repository {
     suite: CipherSuite,
     hasher: ChunkHasher,
     chunker: Chunker,
-    master: Key,
+    keyring: Keyring,
     slot: Option<KeyId>,
     cache: Cache,
     known: KnownPlace,
@@ -232,7 +184,13 @@ impl Repository {
             // password.
             refuse_another(&known, &found.candidates, &location)?;
         }
-        let (config, master, slot) = found.unlock(storage.as_ref(), access)?;
+        let with = Access {
+            password: access.password.as_ref().map(|password| password.as_str()),
+            dirs: (access.cache.as_deref(), access.state.as_deref()),
+            only: found.only_key.take(),
+        };
+        let Unlocked { config, keyring, slot } =
+            unlock::unlock(&mut found.candidates, storage.as_ref(), &with)?;
         let encrypted = config.is_encrypted();
         if !access.accept {
             refuse(&known, &config, encrypted, &location)?;
@@ -240,9 +198,9 @@ impl Repository {
         check_features(&config)?;
         let cache = Cache::new(access.cache.as_deref(), access.state.as_deref(), &location, &config.repo);
         let trouble = found.candidates.trouble;
-        let subkeys = keys_of(&master, &config);
+        let subkeys = keyring.keys(&config);
         let what = ObjectKind::Config.path(&config.generation.to_string());
-        let suite = CipherSuite::new(config.cipher, config.repo, &subkeys);
+        let suite = keyring.suite(&config);
         let chunker = Chunker::new(config.chunker, &subkeys.gear).map_err(Error::damaged(what))?;
         let hasher = ChunkHasher::new(&subkeys.id);
         let repo = Self {
@@ -251,7 +209,7 @@ impl Repository {
             suite,
             hasher,
             chunker,
-            master,
+            keyring,
             slot,
             cache,
             known,
@@ -265,7 +223,7 @@ impl Repository {
             command: Arc::default(),
         };
         trouble.into_iter().for_each(|text| repo.warn(text));
-        repo.get_acquainted(encrypted, access.accept);
+        repo.get_acquainted(access.accept);
         Ok(repo)
     }
 
@@ -279,14 +237,13 @@ impl Repository {
         let another =
             || Error::Refused(format!("at {location} is another repository than at {}", self.location()));
         // A generation of another repository does not count, like a damaged one, if an older one is ours.
-        let ours = found.first_whole(|config| match config.repo == self.config.repo {
-            true => Ok(keys_of(&self.master, config).config),
+        let ours = found.first_whole(|config, bytes| match config.repo == self.config.repo {
+            true => Ok(self.keyring.judge(config, bytes) == Verdict::Ours),
             false => Err(config::unfit(config.generation)),
         });
         let (_, config) = ours.map_err(|err| if err.is_damage() { another() } else { err })?;
         check_features(&config)?;
         let (cache, known) = (self.cache.elsewhere(&location), self.known.elsewhere(&location));
-        let encrypted = config.is_encrypted();
         let (index_cache, healer, warnings, diverged, bases) = Default::default();
         let storage = OwnObjects::of(storage);
         let repo = Self {
@@ -302,7 +259,7 @@ impl Repository {
             ..self.clone()
         };
         found.trouble.into_iter().for_each(|text| repo.warn(text));
-        repo.get_acquainted(encrypted, false);
+        repo.get_acquainted(false);
         Ok(repo)
     }
 
@@ -313,9 +270,12 @@ impl Repository {
     pub fn check_config(&self, name: &str) -> Result<()> {
         let number = name.parse().map_err(|_| objects::unknown_name(ObjectKind::Config, name))?;
         let (bytes, config) = read_config(self.storage(), number)?;
-        let key = keys_of(&self.master, &self.config).config;
-        if config.repo == self.config.repo && key_slot::check_config(&bytes, &key) {
-            return Ok(());
+        let is_ours = config.repo == self.config.repo;
+        match self.keyring.judge(&config, &bytes) {
+            Verdict::Ours if is_ours => return Ok(()),
+            // Nobody may take it for damaged and remove it.
+            Verdict::Newer if is_ours => return self.refuse_rotated(),
+            _ => {}
         }
         Err(Error::Damaged {
             what: ObjectKind::Config.path(name),
@@ -345,10 +305,9 @@ impl Repository {
         let damaged = || Error::damaged(ObjectKind::Config.path(name));
         objects::check_header(ObjectKind::Config, name, bytes)?;
         let config = key_slot::open_config(bytes).map_err(damaged())?;
-        let key = keys_of(&self.master, &self.config).config;
         let its = config.repo == self.config.repo
             && config.generation.to_string() == name
-            && key_slot::check_config(bytes, &key);
+            && self.keyring.judge(&config, bytes) == Verdict::Ours;
         its.then_some(()).ok_or(DecodeError::because("its check does not fit")).map_err(damaged())
     }
 
@@ -361,10 +320,9 @@ impl Repository {
         if share > MAX_SHARE {
             return Err(Error::Usage(format!("parity is a share of 0 to {MAX_SHARE} percent")));
         }
-        let key = keys_of(&self.master, &self.config).config;
-        self.config = config::set_parity(self.storage(), &key, share)?;
+        self.config = config::set_parity(self.storage(), &self.keyring, share)?;
         self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
-        self.get_acquainted(self.config.is_encrypted(), false);
+        self.get_acquainted(false);
         Ok(())
     }
 
@@ -374,10 +332,9 @@ impl Repository {
     /// When this program may not write here, or it could not be made durable.
     pub fn set_quota(&mut self, bytes: Option<u64>) -> Result<()> {
         self.may_write()?;
-        let key = keys_of(&self.master, &self.config).config;
-        self.config = config::set_quota(self.storage(), &key, bytes)?;
+        self.config = config::set_quota(self.storage(), &self.keyring, bytes)?;
         self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
-        self.get_acquainted(self.config.is_encrypted(), false);
+        self.get_acquainted(false);
         Ok(())
     }
 
@@ -388,8 +345,7 @@ impl Repository {
     /// When this program may not write here, or it could not be made durable.
     pub fn allow_deltas(&mut self) -> Result<()> {
         self.may_write()?;
-        let key = keys_of(&self.master, &self.config).config;
-        self.config = config::allow_deltas(self.storage(), &key)?;
+        self.config = config::allow_deltas(self.storage(), &self.keyring)?;
         self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
         Ok(())
     }
@@ -400,8 +356,35 @@ impl Repository {
     /// # Errors
     /// When the newer configuration cannot be read.
     pub(crate) fn allows_deltas(&self) -> Result<bool> {
-        let key = || keys_of(&self.master, &self.config).config;
-        Ok(self.config.has_deltas() || candidates(self.storage())?.first_whole(|_| Ok(key()))?.1.has_deltas())
+        Ok(self.config.has_deltas() || self.current_config()?.has_deltas())
+    }
+
+    /// Returns the configuration that is in force now: others may have changed it since this was opened.
+    ///
+    /// # Errors
+    /// When the storage fails, or the key was rotated since.
+    pub fn current_config(&self) -> Result<Config> {
+        config::current(self.storage(), &self.keyring)
+    }
+
+    /// Fails if the key was rotated since this was opened. What is written then would be sealed for those whose
+    /// keys were revoked, and what others write cannot be read here, which is no damage.
+    ///
+    /// # Errors
+    /// `Refused`, or when the storage fails.
+    pub(crate) fn refuse_rotated(&self) -> Result<()> {
+        match self.config.is_encrypted() {
+            true => self.current_config().map(drop),
+            false => Ok(()),
+        }
+    }
+
+    /// Records generations of the configuration that this machine has just written.
+    pub(crate) fn wrote_config(&self, written: &[Config]) {
+        for config in written {
+            self.cache.note(&ObjectKind::Config.path(&config.generation.to_string()), true);
+            self.know_config(config, false);
+        }
     }
 
     /// Returns what rebuilds damaged packs for readers.
@@ -474,9 +457,9 @@ impl Repository {
         &self.chunker
     }
 
-    /// Returns the master key, for wrapping it under another password.
-    pub fn master(&self) -> &Key {
-        &self.master
+    /// Returns its keys, for sealing them to another key slot.
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// Returns the key slot that opened it; `None` without encryption.

@@ -26,6 +26,8 @@ const OLD: i64 = 180 * 86_400;
 /// Seconds that a clock may be ahead: a snapshot with a later date was made with a wrong clock.
 const AHEAD: i64 = 600;
 const MOST: u64 = 16 << 20;
+/// Forgotten snapshots that are remembered.
+const MOST_FORGOTTEN: usize = 4096;
 
 /// What is known of a location.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,12 +49,18 @@ pub struct Known {
     /// Its highest generation of the configuration.
     #[serde(default)]
     pub generation: u32,
+    /// The newest epoch of its key.
+    #[serde(default)]
+    pub epoch: u32,
     /// The newest snapshot of each set that this machine made, by [`set_id`](super::set_id).
     #[serde(default)]
     pub newest: BTreeMap<String, Made>,
     /// Snapshots found missing, by id, until they reappear or that is accepted.
     #[serde(default)]
     pub missing: BTreeMap<String, Made>,
+    /// Snapshots that this machine forgot, by id, and when, in seconds since 1970. They should not come back.
+    #[serde(default)]
+    pub forgotten: BTreeMap<String, i64>,
 }
 
 /// A snapshot that this machine made.
@@ -222,6 +230,7 @@ impl Place {
 impl Known {
     /// Records a snapshot that this machine has made.
     pub fn made(&mut self, set: &str, made: Made, now: Time) {
+        self.forgotten.remove(&made.snapshot);
         let is_newer = |known: &Made| made.at >= known.at || known.at > now.sec.saturating_add(AHEAD);
         if self.newest.get(set).is_none_or(is_newer) {
             self.newest.insert(set.to_owned(), made);
@@ -229,7 +238,15 @@ impl Known {
     }
 
     /// Records that this machine has removed these snapshots.
-    pub fn removed(&mut self, names: &[String]) {
+    pub fn removed(&mut self, names: &[String], now: Time) {
+        self.forgotten.extend(names.iter().map(|name| (name.clone(), now.sec)));
+        self.forgotten.retain(|_, at| at.saturating_add(OLD) >= now.sec);
+        if self.forgotten.len() > MOST_FORGOTTEN {
+            let mut times: Vec<i64> = self.forgotten.values().copied().collect();
+            times.sort_unstable();
+            let least = times.get(times.len() - MOST_FORGOTTEN).copied().unwrap_or(0);
+            self.forgotten.retain(|_, at| *at >= least);
+        }
         self.newest.retain(|_, made| !names.contains(&made.snapshot));
         names.iter().for_each(|name| _ = self.missing.remove(name));
     }
@@ -327,7 +344,7 @@ mod tests {
         known.made("b", made(4, NOW.sec - OLD - 1), NOW);
         known.made("c", Made { expires: Some(NOW.sec), ..made(5, NOW.sec - 10) }, NOW);
         assert_eq!(known.expected(NOW), [made(2, NOW.sec - 50)]);
-        known.removed(&[SnapshotId::new([2; 16]).hex()]);
+        known.removed(&[SnapshotId::new([2; 16]).hex()], NOW);
         assert_eq!(known.expected(NOW), []);
         // A snapshot dated in the future does not stay the newest.
         known.made("a", made(6, NOW.sec + 100_000), NOW);

@@ -63,7 +63,7 @@ fn plant(storage: &MemoryStorage, repo: &Repository, generation: u32) {
         false => (CipherKind::Xaes256Gcm, None),
     };
     let config = Config { generation, cipher, open_master, ..repo.config().clone() };
-    let keys = SubKeys::derive_in(&Key::new([1; 32]), &config.repo, &config.family());
+    let keys = SubKeys::derive(&Key::new([1; 32]), &config.repo);
     storage.put(
         ObjectKind::Config,
         &generation.to_string(),

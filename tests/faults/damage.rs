@@ -161,12 +161,9 @@ fn a_damaged_second_key_slot_is_named_and_the_first_still_opens() {
         let report = sandbox.snap(&["check", "-v", "--read-data"]);
         match harm {
             Harm::Duplicate => {
-                let report = report.expect(20).all();
+                // Anybody can put a file there. It opens nothing.
+                let report = report.expect(0).stderr;
                 assert!(report.contains(&another(&name(victim))), "{harm:?}: {report}");
-            }
-            Harm::Delete => {
-                let report = report.expect(0);
-                assert!(report.stderr.contains(&name(victim)), "{harm:?}: {}", report.stderr);
             }
             Harm::Swap | Harm::Replace => _ = report.expect_one_of(&[12, 20]),
             _ => {

@@ -172,7 +172,7 @@ fn other() {
             }
             let mut plain = Vec::new();
             let mut opener = BlockOpener::new(suite.clone()).unwrap();
-            opener.open(&row.seal(table.kind), &mut sealed, &mut plain).unwrap();
+            opener.open(&row.seal((table.epoch, table.kind)), &mut sealed, &mut plain).unwrap();
             let mut from = 0;
             for (piece, (_, len)) in row.chunks.iter().enumerate().filter(|_| kind == 1) {
                 seed("tree", &format!("{title}-{piece}"), &plain[from..from + *len as usize]);

@@ -13,7 +13,6 @@ the modules zstandard, cryptography and argon2-cffi.
 """
 import argparse
 import hashlib
-import hmac
 import os
 import re
 import struct
@@ -21,95 +20,13 @@ import sys
 from collections import Counter
 
 import zstandard
-from argon2 import low_level as argon2
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from keys import VERSION, Keys, hmac256, hpke_open, is_signed, open_slot, sha256, unseal
 from parity import Field, check_sidecar
 from postcard import Bad, Postcard, need, tags
 
-VERSION = 1
 DATA, TREE = 1, 2
 KINDS = ["file", "file", "dir", "symlink", "fifo", "socket", "char", "block"]
-
-
-def sha256(*parts):
-    return hashlib.sha256(b"".join(parts)).digest()
-
-
-def hmac256(key, *parts):
-    return hmac.new(key, b"".join(parts), "sha256").digest()
-
-
-# --------------------------------------------------------------------------- Keys, sealing
-
-
-class Keys:
-    def __init__(self, master, repo, family=None):
-        def derive(label, length, salt):
-            return HKDF(SHA256(), length, salt, b"snap/1 " + label).derive(master)
-
-        self.master = master
-        self.data = derive(b"data", 32, repo)
-        self.meta = derive(b"meta", 32, repo)
-        self.config = derive(b"config", 32, repo)
-        self.id = derive(b"id", 32, family or repo)
-        self.gear = derive(b"gear", 2048, family or repo)
-
-
-def xaes_open(key, nonce, body_and_tag, aad):
-    """XAES-256-GCM, https://c2sp.org/XAES-256-GCM"""
-
-    def aes(block):
-        return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
-
-    first = int.from_bytes(aes(bytes(16)), "big")
-    mask = (first << 1) & ((1 << 128) - 1)
-    if first >> 127:
-        mask ^= 0x87
-
-    def derive(counter):
-        message = int.from_bytes(bytes([0, counter]) + b"X\0" + nonce[:12], "big")
-        return aes((message ^ mask).to_bytes(16, "big"))
-
-    return AESGCM(derive(1) + derive(2)).decrypt(nonce[12:], body_and_tag, aad)
-
-
-def unseal(cipher, key, aad, sealed):
-    need(len(sealed) >= 40, "a sealed box too short")
-    nonce, rest = bytes(sealed[:24]), bytes(sealed[24:])
-    if cipher == 1:
-        try:
-            return xaes_open(key, nonce, rest, aad)
-        except Exception as why:
-            raise Bad(f"the tag does not fit ({type(why).__name__})") from None
-    need(cipher == 0 and nonce == bytes(24), "an unknown cipher, or a nonce that is not zero")
-    plain, tag = rest[:-16], rest[-16:]
-    right = sha256(struct.pack("<Q", len(aad)), aad, plain)[:16]
-    need(right == tag, "the checksum does not fit")
-    return plain
-
-
-def open_slot(raw, password, repo):
-    """The master key; None if the password does not fit or the slot is another repository's."""
-    need(len(raw) >= 176 and raw[:6] == b"SNAPKY", "not a key slot")
-    version, kdf, kib, passes, lanes = struct.unpack_from("<HIIII", raw, 6)
-    need(version == VERSION and kdf == 1, "a key slot of an unknown version or kdf")
-    bearable = 8192 <= kib <= 2097152 and 1 <= passes <= 16 and 1 <= lanes <= 16
-    need(bearable, "costs out of range")
-    if raw[24:40] != repo:
-        return None
-    salt, check = raw[40:72], raw[72:104]
-    derived = argon2.hash_secret_raw(password, salt, passes, kib, lanes, 64, argon2.Type.ID, 0x13)
-    if not hmac.compare_digest(derived[32:], check):
-        return None
-    master = unseal(1, derived[:32], raw[:104], raw[104:176])
-    label = Postcard(unseal(1, Keys(master, repo).meta, raw[:176], raw[176:]))
-    label.time(), label.string(), label.string(), label.string()
-    label.end()
-    return master
 
 
 # --------------------------------------------------------------------------- Configuration
@@ -117,9 +34,9 @@ def open_slot(raw, password, repo):
 
 def parse_config(raw):
     """The body, unchecked."""
-    need(len(raw) >= 44 and raw[:6] == b"SNAPCF", "not a configuration")
+    need(len(raw) >= 76 and raw[:6] == b"SNAPCF", "not a configuration")
     (length,) = struct.unpack_from("<I", raw, 8)
-    need(len(raw) == 12 + length + 32, "a configuration of another length")
+    need(len(raw) == 12 + length + 64, "a configuration of another length")
     p = Postcard(raw[12 : 12 + length])
     config = {"repo": p.id16(), "generation": p.u32(), "created": p.time()}
     config.update(incompat=p.u64(), ro_compat=p.u64())
@@ -127,6 +44,8 @@ def parse_config(raw):
     config.update(min=p.u32(), avg=p.u32(), max=p.u32(), mask_s=p.u64(), mask_l=p.u64())
     config.update(block_target=p.u32(), data_pack=p.u32(), tree_pack=p.u32())
     config.update(level=p.signed(32), undelete_window=p.u64(), stale_after=p.u64())
+    config.update(epoch=p.u32(), handovers=p.list(p.u32, p.id32, p.bytes))
+    config["slots"] = p.list(p.id32, p.u8, p.id32, p.bytes)
     config["extra"] = p.extra()
     p.end()
     return config
@@ -135,16 +54,17 @@ def parse_config(raw):
 # --------------------------------------------------------------------------- Small objects
 
 
-def small_object(cipher, meta, repo, raw, name):
+def small_object(cipher, keys, repo, raw, name):
     """Magic, body, and what follows."""
     need(len(raw) >= 64, "an object too short")
-    version, its_cipher, length = struct.unpack_from("<HB3xI", raw, 6)
+    version, its_cipher, way, length, epoch = struct.unpack_from("<HBB2xII", raw, 6)
     need(version <= VERSION, "an object of a newer format")
     need(version == VERSION and its_cipher == cipher, "an object of another version or cipher")
-    need(raw[9:12] == bytes(3) and raw[16:24] == bytes(8), "reserved bytes that are not zero")
+    need(way == 0, "an object of a newer program")
+    need(raw[10:12] == bytes(2) and raw[20:24] == bytes(4), "reserved bytes that are not zero")
     end = 64 + length
     need(len(raw) >= end, "an object cut short")
-    body = unseal(cipher, meta, raw[:24] + repo + name.encode(), raw[24:end])
+    body = unseal(cipher, keys.epoch(epoch).meta, raw[:24] + repo + name.encode(), raw[24:end])
     magic = raw[:6]
     need(len(raw) == end or magic == b"SNAPIX", "bytes behind an object")
     return magic, Postcard(body), raw[end:]
@@ -239,17 +159,18 @@ def unzstd(data, plain_length, prefix=None):
     return out
 
 
-def parse_front(front, cipher, meta, repo):
-    """Preamble and table: type, rows, and the length of the pack."""
+def parse_front(front, cipher, keys, repo):
+    """Preamble and table: type, rows, the length of the pack, and the keys of its epoch."""
     need(len(front) >= 64 and front[:6] == b"SNAPPK", "not a pack")
-    numbers = struct.unpack_from("<HBBBxIIQ", front, 6)
-    version, kind, its_cipher, codec, plain, stored, area = numbers
+    numbers = struct.unpack_from("<HBBBBIIQI", front, 6)
+    version, kind, its_cipher, codec, way, plain, stored, area, epoch = numbers
     need(version <= VERSION, "a pack of a newer format")
+    need(way == 0, "a pack of a newer program")
     need(version == VERSION and its_cipher == cipher, "a pack of another version or cipher")
-    need(front[11] == 0 and front[28:32] == bytes(4), "reserved bytes that are not zero")
     need(kind in (DATA, TREE) and codec < 2, "a pack of an unknown type or codec")
     need(plain <= 32 << 20 and area <= 1 << 30, "a pack too large")
-    table = unseal(cipher, meta, b"table" + repo + front[:64], front[64 : 64 + stored])
+    epoch = keys.epoch(epoch)
+    table = unseal(cipher, epoch.meta, b"table" + repo + front[:64], front[64 : 64 + stored])
     table = unzstd(table, plain) if codec else table
     need(len(table) == plain, "a table of another length")
     p = Postcard(table)
@@ -260,7 +181,7 @@ def parse_front(front, cipher, meta, repo):
     for row in rows:
         row.at = at
         at += row.stored
-    return kind, rows, 128 + 2 * stored + area
+    return kind, rows, 128 + 2 * stored + area, epoch
 
 
 class Pack:
@@ -268,7 +189,8 @@ class Pack:
         need(sha256(raw).hex() == name, "the name is not the hash")
         stored = struct.unpack_from("<I", raw, 16)[0]
         front = raw[: 64 + stored]
-        self.kind, self.rows, length = parse_front(front, repo.cipher, repo.keys.meta, repo.id)
+        parsed = parse_front(front, repo.cipher, repo.keys, repo.id)
+        self.kind, self.rows, length, self.epoch = parsed
         need(len(raw) == length, "a pack of another length")
         need(raw[-64 - stored :] == front[64:] + b"SNAPPE" + front[6:64], "the end differs")
         self.raw, self.name = raw, name
@@ -319,7 +241,7 @@ class Repository:
         family = extra.get(1)
         need(family is None or len(family) == 16, "tag 1 of another length")
         self.config, self.id, self.cipher = config, config["repo"], config["cipher"]
-        self.keys = Keys(keys.master, self.id, family)
+        self.keys = Keys(keys.naming, keys.masters, self.id, family)
 
     def generation(self, n, password):
         raw = self.read("config", str(n))
@@ -334,37 +256,52 @@ class Repository:
             need(has_key == (config["cipher"] == 0), "a master key beside a cipher, or none without")
             order = [tag for tag, _ in config["extra"]]
             need(order == sorted(set(order)), "tags twice, or out of order")
-            keys = self.unlock(config, password)
-            need(hmac256(keys.config, raw[:-32]) == raw[-32:], "its check does not fit")
+            keys = self.unlock(config, raw, password)
         except Bad as why:
             if version != VERSION:
                 sys.exit(f"config/{n} is of the newer format {version}")
             raise why
         return config, keys
 
-    def unlock(self, config, password):
+    def unlock(self, config, raw, password):
+        """The keys of an authentic configuration."""
         repo = config["repo"]
         if config["cipher"] == 0:
             need(config["open_master"] is not None, "no key")
-            return Keys(config["open_master"], repo)
+            keys = Keys(config["open_master"], [(0, config["open_master"])], repo)
+            need(is_signed(config, raw, 0, keys.epoch(0).verifying), "its signature does not fit")
+            return keys
         need(password is not None, "it takes a password")
+        removed = False
         for name in self.names("keys", "[0-9a-f]{64}"):
-            raw = self.read("keys", name)
+            file = self.read("keys", name)
             try:
-                need(sha256(raw).hex() == name, "its name is not its hash")
-                master = open_slot(raw, password, repo)
+                need(sha256(file).hex() == name, "its name is not its hash")
+                slot = open_slot(file, password, repo)
             except Bad as why:
                 print(f"keys/{name}: {why}", file=sys.stderr)
                 continue
-            if master:
-                return Keys(master, repo)
+            if not slot or not is_signed(config, raw, slot.epoch, slot.anchor):
+                continue
+            sealed = [keyring for id, _, _, keyring in config["slots"] if id.hex() == name]
+            removed |= not sealed
+            if sealed:
+                info = b"snap/1 keyring" + repo + bytes.fromhex(name)
+                keys = Keys.parse(hpke_open(slot.private, info, sealed[0]), repo)
+                need(keys.newest == config["epoch"], "a keyring of another epoch")
+                fits = is_signed(config, raw, keys.newest, keys.epoch(keys.newest).verifying)
+                need(fits, "its signature does not fit")
+                slot.check_label(keys)
+                return keys
+        if removed:
+            sys.exit("the key slot of this password was removed")
         raise Bad("no key slot fits the password")
 
     # Small objects
 
     def object(self, folder, name, bound=None):
         raw = self.read(folder, name)
-        return small_object(self.cipher, self.keys.meta, self.id, raw, bound or name)
+        return small_object(self.cipher, self.keys, self.id, raw, bound or name)
 
     def manifests(self):
         """Folder, id and manifest, oldest first, without fences."""
@@ -395,7 +332,7 @@ class Repository:
             magic, body, rest = self.object("index", name)
             need(magic == b"SNAPIX", "not a segment")
             for _, length, front in parse_body(magic, body)[0]:
-                parsed = parse_front(rest[:front], self.cipher, self.keys.meta, self.id)
+                parsed = parse_front(rest[:front], self.cipher, self.keys, self.id)
                 need(parsed[2] == length, "a pack of another length in a segment")
                 rest = rest[front:]
             need(not rest, "bytes behind the fronts")
@@ -421,7 +358,7 @@ class Repository:
             return self.plain[row]
         kind, sealed = row.pack.kind, row.pack.raw[row.at : row.at + row.stored]
         aad = b"SNAPBL" + struct.pack("<H", VERSION) + self.id + bytes([kind]) + row.aad()
-        key = self.keys.data if kind == DATA else self.keys.meta
+        key = row.pack.epoch.data if kind == DATA else row.pack.epoch.meta
         data = unseal(self.cipher, key, aad, sealed)
         if row.codec == 1:
             data = unzstd(data, row.plain)

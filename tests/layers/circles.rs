@@ -21,7 +21,7 @@ const KNOWN: &[(&str, usize)] = &[
     ("ops::import::members", 2),
     ("ops::restore::batch", 2),
     ("ops::restore::enter", 2),
-    ("repo::config", 15),
+    ("repo::audit", 14),
     ("repo::pack::packs", 2),
     ("repo::random::dir_lookup", 2),
     ("repo::walk::dir_reader", 2),

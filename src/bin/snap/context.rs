@@ -189,7 +189,7 @@ impl Context {
         for _ in 1..tries {
             match Repository::open_found(Arc::clone(&storage), found.clone(), access) {
                 Err(Error::WrongPassword { location, .. }) => {
-                    access.password = Some(password::again(&location)?)
+                    access.password = Some(password::again(&self.global, &location)?)
                 }
                 result => return result,
             }

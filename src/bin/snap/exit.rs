@@ -134,7 +134,10 @@ fn code(error: &Error) -> u8 {
     match error {
         Error::Usage(_) => 2,
         Error::NoRepository { .. } | Error::NoOtherRepository { .. } => 10,
-        Error::WrongPassword { .. } | Error::NoPassword { .. } | Error::PasswordSource { .. } => 12,
+        Error::WrongPassword { .. }
+        | Error::KeyRemoved { .. }
+        | Error::NoPassword { .. }
+        | Error::PasswordSource { .. } => 12,
         Error::Retention(_) => 22,
         Error::Diverged { .. } => 20,
         error if error.is_full() => 21,

@@ -101,7 +101,7 @@ impl BlockSealer {
         let len = plain_len(plain)?;
         let (codec, packed) = self.compressor.pack(plain, &mut self.packed)?;
         let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
-        let seal = BlockSeal::new(kind, codec, len, &chunks, &[]);
+        let seal = BlockSeal::new((self.suite.epoch, kind), codec, len, &chunks, &[]);
         self.suite.block(kind).seal(&seal.aad(&self.suite), packed, &mut sealed)?;
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
@@ -153,7 +153,7 @@ impl BlockSealer {
         }
         let hasher = BaseNamer::of(chunks);
         let bases: Vec<BaseRef> = bases.iter().map(|base| hasher.name(base)).collect();
-        let seal = BlockSeal::new(kind, Codec::Delta, len, chunks, &bases);
+        let seal = BlockSeal::new((self.suite.epoch, kind), Codec::Delta, len, chunks, &bases);
         let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
         self.suite.block(kind).seal(&seal.aad(&self.suite), &packed, &mut sealed)?;
         self.packed = packed;
@@ -191,6 +191,9 @@ fn plain_len(plain: &[u8]) -> Result<u32, DecodeError> {
     let len = u32::try_from(plain.len()).ok().filter(|len| *len <= MAX_PLAIN);
     len.ok_or(DecodeError::because("a block too large"))
 }
+
+/// With which keys a block was sealed: the epoch of its pack, and the type of its chunks.
+pub type SealedAs = (u32, ChunkType);
 
 /// Opens blocks. Each worker has its own.
 #[derive(Debug)]
@@ -264,8 +267,9 @@ impl BlockOpener {
         Ok(space)
     }
 
-    /// Seals the block again for another repository without recompressing it. Both repositories must name
-    /// chunks alike. The result is opened and compared, as for a new block. `sealed` is overwritten.
+    /// Seals the block again, for another repository or in the newest epoch, without recompressing it. Both
+    /// repositories must name chunks alike. The result is opened and compared, as for a new block. `sealed` is
+    /// overwritten.
     ///
     /// # Errors
     /// The bytes are not what was sealed, or any step fails, including the comparison.
@@ -289,13 +293,16 @@ impl BlockOpener {
         if seal.plain > MAX_PLAIN {
             return Err(DecodeError::because("a block that claims to be too large"));
         }
-        self.suite.block(seal.kind).open(&seal.aad(&self.suite), sealed).map(|packed| &*packed)
+        let cipher = self.suite.block_of(seal.epoch, seal.kind)?;
+        cipher.open(&seal.aad(&self.suite), sealed).map(|packed| &*packed)
     }
 }
 
 /// What a block is bound to: the row of a pack's table that it was sealed for, wherever that row stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockSeal {
+    /// The epoch of the keys that sealed it: that of its pack. It is not part of what is authenticated.
+    pub epoch: u32,
     /// Type of its chunks.
     pub kind: ChunkType,
     /// How it is compressed.
@@ -309,7 +316,7 @@ pub struct BlockSeal {
 impl BlockSeal {
     /// Returns the seal of a block of these chunks, made from these bases.
     pub fn new(
-        kind: ChunkType,
+        (epoch, kind): SealedAs,
         codec: Codec,
         plain: u32,
         chunks: &[(ChunkId, u32)],
@@ -325,7 +332,7 @@ impl BlockSeal {
             hasher.update(&base.tag);
             hasher.update(&base.len.to_le_bytes());
         }
-        Self { kind, codec, plain, row: hasher.finish() }
+        Self { epoch, kind, codec, plain, row: hasher.finish() }
     }
 
     /// Returns the associated data. It names no pack: gc moves whole blocks with their rows, and a table
@@ -344,7 +351,7 @@ impl BlockSeal {
 
 impl SealedBlock {
     /// Returns what the block is bound to.
-    pub fn seal(&self) -> BlockSeal {
-        BlockSeal::new(self.kind, self.codec, self.plain, &self.chunks, &self.bases)
+    pub fn seal(&self, epoch: u32) -> BlockSeal {
+        BlockSeal::new((epoch, self.kind), self.codec, self.plain, &self.chunks, &self.bases)
     }
 }

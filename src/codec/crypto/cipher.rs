@@ -1,5 +1,7 @@
 //! Sealing: XAES-256-GCM (C2SP, <https://c2sp.org/XAES-256-GCM>) on ring's AES-256-GCM, or a plain checksum
-//! if the repository is not encrypted. The only user of ring and aes.
+//! if the repository is not encrypted. The only user of aes.
+
+use std::sync::Arc;
 
 use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
@@ -142,36 +144,82 @@ impl Cipher {
     }
 }
 
-/// The ciphers of one open repository.
+/// The ciphers of one open repository, of all epochs of its keys.
 #[derive(Debug, Clone)]
 pub struct CipherSuite {
     /// Part of all associated data, so that no object of another repository can be substituted.
     pub repo: RepoId,
-    /// Seals blocks of file data.
+    /// Seals blocks of file data, with keys of the newest epoch.
     pub data: Cipher,
     /// Seals everything else.
     pub meta: Cipher,
-    /// The kind of both ciphers.
+    /// The kind of all ciphers.
     pub kind: CipherKind,
+    /// The newest epoch: what is sealed now.
+    pub epoch: u32,
+    /// Older epochs, whose keys open what was sealed before: number, data, meta.
+    older: Arc<[(u32, Cipher, Cipher)]>,
 }
 
 impl CipherSuite {
-    /// Creates the ciphers with keys derived from the master key.
+    /// Creates the ciphers of a repository with the keys of its first epoch.
     pub fn new(kind: CipherKind, repo: RepoId, keys: &SubKeys) -> Self {
-        Self {
-            repo,
-            data: Cipher::new(kind, keys.data.clone()),
-            meta: Cipher::new(kind, keys.meta.clone()),
-            kind,
-        }
+        Self::of_epochs(kind, repo, std::iter::empty(), (0, keys))
     }
 
-    /// Returns the cipher for blocks of a type.
+    /// Creates the ciphers of several epochs.
+    pub fn of_epochs(
+        kind: CipherKind,
+        repo: RepoId,
+        older: impl Iterator<Item = (u32, SubKeys)>,
+        (epoch, keys): (u32, &SubKeys),
+    ) -> Self {
+        let ciphers =
+            |keys: &SubKeys| (Cipher::new(kind, keys.data.clone()), Cipher::new(kind, keys.meta.clone()));
+        let older = older.map(|(epoch, keys)| {
+            let (data, meta) = ciphers(&keys);
+            (epoch, data, meta)
+        });
+        let (older, (data, meta)) = (older.collect(), ciphers(keys));
+        Self { repo, data, meta, kind, epoch, older }
+    }
+
+    /// Returns the cipher for blocks of a type that are sealed now.
     pub fn block(&self, kind: ChunkType) -> &Cipher {
         match kind {
             ChunkType::Data => &self.data,
             ChunkType::Tree => &self.meta,
         }
+    }
+
+    /// Returns the cipher that opens blocks of a type that were sealed in an epoch.
+    ///
+    /// # Errors
+    /// There are no keys of this epoch.
+    pub fn block_of(&self, epoch: u32, kind: ChunkType) -> Result<&Cipher, DecodeError> {
+        if epoch == self.epoch {
+            return Ok(self.block(kind));
+        }
+        let found = self.older.iter().find(|(number, ..)| *number == epoch);
+        let (_, data, meta) = found.ok_or_else(|| self.no_epoch(epoch))?;
+        Ok(if kind == ChunkType::Data { data } else { meta })
+    }
+
+    /// Returns the cipher that opens everything else that was sealed in an epoch.
+    ///
+    /// # Errors
+    /// There are no keys of this epoch.
+    pub fn meta_of(&self, epoch: u32) -> Result<&Cipher, DecodeError> {
+        self.block_of(epoch, ChunkType::Tree)
+    }
+
+    fn no_epoch(&self, epoch: u32) -> DecodeError {
+        let hint =
+            if epoch > self.epoch { "; if the key was rotated just now, run the command again" } else { "" };
+        DecodeError::with(format!(
+            "it says that it was sealed in epoch {epoch} of the key, and this key has epochs up to {}{hint}",
+            self.epoch
+        ))
     }
 }
 

@@ -141,7 +141,7 @@ fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     Hmac::<Sha256>::new(&(*padded).into())
 }
 
-/// Keys derived from a repository's master key by HKDF-SHA-256 (RFC 5869), one for each use.
+/// Keys derived from those of a keyring by HKDF-SHA-256 (RFC 5869), one for each use.
 #[derive(Debug, Clone)]
 pub struct SubKeys {
     /// For chunk ids.
@@ -150,23 +150,23 @@ pub struct SubKeys {
     pub data: Key,
     /// Seals blocks of trees, pack tables, manifests and records.
     pub meta: Key,
-    /// Authenticates the configuration.
+    /// Seed of the Ed25519 key that signs the configuration.
     pub config: Key,
     /// The chunker's Gear table.
     pub gear: Box<[u64; 256]>,
 }
 
 impl SubKeys {
-    /// Derives all keys.
+    /// Derives all keys from one.
     pub fn derive(master: &Key, repo: &RepoId) -> Self {
-        Self::derive_in(master, repo, repo)
+        Self::of(master, master, repo, repo)
     }
 
-    /// Derives the keys of a repository that names and cuts chunks like the repository `family`, which has
-    /// the same master key.
-    pub fn derive_in(master: &Key, repo: &RepoId, family: &RepoId) -> Self {
+    /// Derives the keys of an epoch from its master key, and those that name and cut chunks from `naming`: they
+    /// are the same in all epochs, and in all repositories of one `family`.
+    pub fn of(naming: &Key, master: &Key, repo: &RepoId, family: &RepoId) -> Self {
         let own = Hkdf::<Sha256>::new(Some(repo.as_bytes()), master.bytes());
-        let shared = Hkdf::<Sha256>::new(Some(family.as_bytes()), master.bytes());
+        let shared = Hkdf::<Sha256>::new(Some(family.as_bytes()), naming.bytes());
         let key = |hkdf: &Hkdf<Sha256>, label: &[u8]| {
             let mut out = Zeroizing::new([0u8; 32]);
             // HKDF's only error is a length over 255 hashes; 32 bytes are far below.
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_sibling_names_and_cuts_alike_and_seals_with_keys_of_its_own() {
         let (master, one, two) = (Key::new([1; 32]), RepoId::new([2; 16]), RepoId::new([3; 16]));
-        let (a, b) = (SubKeys::derive(&master, &one), SubKeys::derive_in(&master, &two, &one));
+        let (a, b) = (SubKeys::derive(&master, &one), SubKeys::of(&master, &Key::new([4; 32]), &two, &one));
         assert_eq!((a.id.bytes(), &a.gear), (b.id.bytes(), &b.gear));
         assert!(a.data.bytes() != b.data.bytes() && a.meta.bytes() != b.meta.bytes());
         assert_ne!(a.config.bytes(), b.config.bytes());

@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::crypto::cipher::Cipher;
+use zeroize::Zeroizing;
+
+use crate::codec::crypto::cipher::{Cipher, CipherSuite};
 use crate::codec::crypto::hash::Key;
 use crate::codec::crypto::kdf::KdfParams;
-use crate::codec::crypto::{cipher, hash, kdf};
+use crate::codec::crypto::signature::{SIGNATURE, VERIFYING};
+use crate::codec::crypto::{cipher, envelope, hash, kdf, signature};
 use crate::codec::wire;
 use crate::model::config::{CipherKind, Config, FORMAT};
 use crate::model::decode_error::DecodeError;
@@ -16,8 +19,23 @@ use crate::model::id::RepoId;
 pub const SLOT: [u8; 6] = *b"SNAPKY";
 /// Magic bytes of a configuration.
 pub const CONFIG: [u8; 6] = *b"SNAPCF";
-const SLOT_HEAD: usize = 8 + 16 + 16 + 32 + 32;
-const SEALED_KEY: usize = 32 + cipher::OVERHEAD;
+/// Offset of the epoch, the last field of the head.
+const SLOT_EPOCH: usize = 8 + 16 + 16 + 32 + 32;
+const SLOT_HEAD: usize = SLOT_EPOCH + 4;
+const SECRET: usize = envelope::KEY + VERIFYING;
+const SEALED_SECRET: usize = SECRET + cipher::OVERHEAD;
+
+/// What a password opens: the private key that opens the keyring, and what a configuration is verified with
+/// before that.
+#[derive(Debug, Clone)]
+pub struct SlotSecret {
+    /// X25519 private key of the slot.
+    pub private: Key,
+    /// The epoch in which the slot was made.
+    pub epoch: u32,
+    /// The Ed25519 key that verifies configurations of this epoch.
+    pub anchor: [u8; VERIFYING],
+}
 
 /// Where a slot came from, for `key list`. Frozen: format version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,15 +50,14 @@ pub struct SlotLabel {
     pub label: String,
 }
 
-/// Wraps the master key under a password. `meta` seals the label, so that everybody who can open the
-/// repository can read it.
+/// Seals a slot's secret under a password. The label is sealed with the repository's own key, so that everybody
+/// who can open the repository can read it.
 ///
 /// # Errors
 /// No random bytes or not enough memory.
 pub fn close(
-    repo: &RepoId,
-    master: &Key,
-    meta: &Cipher,
+    suite: &CipherSuite,
+    secret: &SlotSecret,
     password: &[u8],
     params: KdfParams,
     label: &SlotLabel,
@@ -49,19 +66,21 @@ pub fn close(
     cipher::random(&mut salt)?;
     let derived = kdf::derive(password, &salt, params)?;
     let (kek, check) = halves(&derived);
-    let mut out = Vec::with_capacity(SLOT_HEAD + SEALED_KEY + 128);
+    let mut out = Vec::with_capacity(SLOT_HEAD + SEALED_SECRET + 128);
     out.extend_from_slice(&SLOT);
     out.extend_from_slice(&FORMAT.to_le_bytes());
     for number in [1, params.memory, params.passes, params.lanes] {
         out.extend_from_slice(&number.to_le_bytes());
     }
-    out.extend_from_slice(repo.as_bytes());
+    out.extend_from_slice(suite.repo.as_bytes());
     out.extend_from_slice(&salt);
     out.extend_from_slice(&check);
+    out.extend_from_slice(&secret.epoch.to_le_bytes());
     let aad = out.clone();
-    Cipher::new(CipherKind::Xaes256Gcm, kek).seal(&aad, master.bytes(), &mut out)?;
+    let plain = Zeroizing::new([secret.private.bytes().as_slice(), &secret.anchor].concat());
+    Cipher::new(CipherKind::Xaes256Gcm, kek).seal(&aad, &plain, &mut out)?;
     let aad = out.clone();
-    meta.seal(&aad, &wire::encode(label)?, &mut out)?;
+    suite.meta_of(secret.epoch)?.seal(&aad, &wire::encode(label)?, &mut out)?;
     Ok(out)
 }
 
@@ -94,14 +113,14 @@ pub fn costs(slot: &[u8]) -> Result<KdfParams, DecodeError> {
     Ok(costs)
 }
 
-/// Returns the master key, or `None` if the password is not this slot's. The check value is compared before
+/// Returns the slot's secret, or `None` if the password is not this slot's. The check value is compared before
 /// anything is opened, because AES-GCM is not key-committing.
 ///
 /// # Errors
 /// The slot is malformed.
-pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<Key>, DecodeError> {
+pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<SlotSecret>, DecodeError> {
     let (head, rest) = slot.split_at_checked(SLOT_HEAD).ok_or(DecodeError::because("too short"))?;
-    let (sealed, _) = rest.split_at_checked(SEALED_KEY).ok_or(DecodeError::because("too short"))?;
+    let (sealed, _) = rest.split_at_checked(SEALED_SECRET).ok_or(DecodeError::because("too short"))?;
     let params = costs(slot)?;
     let field = |at: usize| head.get(at..at + 32).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let (Some(salt), Some(check)) = (field(40), field(72)) else {
@@ -112,22 +131,31 @@ pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<Key>, DecodeError> {
     if !hash::equal(&ours, &check) {
         return Ok(None);
     }
-    let mut sealed = sealed.to_vec();
+    let mut sealed = Zeroizing::new(sealed.to_vec());
     let plain = Cipher::new(CipherKind::Xaes256Gcm, kek).open(head, &mut sealed)?;
-    let master =
-        <[u8; 32]>::try_from(&*plain).map_err(|_| DecodeError::because("a key of the wrong length"))?;
-    Ok(Some(Key::new(master)))
+    match (plain.first_chunk::<{ envelope::KEY }>(), plain.last_chunk::<VERIFYING>()) {
+        (Some(private), Some(anchor)) if plain.len() == SECRET => {
+            Ok(Some(SlotSecret { private: Key::new(*private), epoch: epoch(slot)?, anchor: *anchor }))
+        }
+        _ => Err(DecodeError::because("a key of the wrong length")),
+    }
+}
+
+/// Returns the epoch in which a slot was made.
+fn epoch(slot: &[u8]) -> Result<u32, DecodeError> {
+    let bytes = slot.get(SLOT_EPOCH..SLOT_HEAD).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+    bytes.map(u32::from_le_bytes).ok_or(DecodeError::because("too short"))
 }
 
 /// Returns the label of a slot.
 ///
 /// # Errors
 /// The label is not what was written.
-pub fn label(slot: &[u8], meta: &Cipher) -> Result<SlotLabel, DecodeError> {
+pub fn label(slot: &[u8], suite: &CipherSuite) -> Result<SlotLabel, DecodeError> {
     let (head, rest) =
-        slot.split_at_checked(SLOT_HEAD + SEALED_KEY).ok_or(DecodeError::because("too short"))?;
+        slot.split_at_checked(SLOT_HEAD + SEALED_SECRET).ok_or(DecodeError::because("too short"))?;
     let mut sealed = rest.to_vec();
-    wire::decode(meta.open(head, &mut sealed)?)
+    wire::decode(suite.meta_of(epoch(slot)?)?.open(head, &mut sealed)?)
 }
 
 fn halves(derived: &[u8; 64]) -> (Key, [u8; 32]) {
@@ -142,18 +170,18 @@ fn halves(derived: &[u8; 64]) -> (Key, [u8; 32]) {
 /// Position of the format version in a configuration.
 pub const CONFIG_FORMAT: std::ops::Range<usize> = 6..8;
 
-/// Encodes a configuration. It can be read without a key, and verified with one.
+/// Encodes and signs a configuration. It can be read without a key. `seed` is that of the configuration's epoch.
 ///
 /// # Errors
 /// The configuration cannot be encoded.
-pub fn close_config(config: &Config, key: &Key) -> Result<Vec<u8>, DecodeError> {
+pub fn close_config(config: &Config, seed: &Key) -> Result<Vec<u8>, DecodeError> {
     let body = wire::encode(config)?;
     let mut out = CONFIG.to_vec();
     out.extend_from_slice(&FORMAT.to_le_bytes());
     out.extend_from_slice(&(body.len() as u32).to_le_bytes());
     out.extend_from_slice(&body);
-    let mac = hash::mac(key, &out);
-    out.extend_from_slice(&mac);
+    let signature = signature::sign(seed, &out)?;
+    out.extend_from_slice(&signature);
     Ok(out)
 }
 
@@ -163,18 +191,18 @@ pub fn close_config(config: &Config, key: &Key) -> Result<Vec<u8>, DecodeError> 
 /// The bytes do not parse.
 pub fn open_config(bytes: &[u8]) -> Result<Config, DecodeError> {
     let (head, rest) = bytes.split_at_checked(12).ok_or(DecodeError::because("too short"))?;
-    let (body, mac) = rest.split_last_chunk::<32>().ok_or(DecodeError::because("too short"))?;
+    let (body, _) = rest.split_last_chunk::<SIGNATURE>().ok_or(DecodeError::because("too short"))?;
     let len = head.last_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize);
-    if !head.starts_with(&CONFIG) || len != Some(body.len()) || mac.is_empty() {
+    if !head.starts_with(&CONFIG) || len != Some(body.len()) {
         return Err(DecodeError::because("not a configuration"));
     }
     wire::decode(body)
 }
 
-/// Returns whether a configuration was written with the repository's key.
-pub fn check_config(bytes: &[u8], key: &Key) -> bool {
-    match bytes.split_last_chunk::<32>() {
-        Some((rest, mac)) => hash::equal(mac, &hash::mac(key, rest)),
-        None => false,
+/// Returns whether a configuration was signed with this seed.
+pub fn check_config(bytes: &[u8], seed: &Key) -> bool {
+    match (bytes.split_last_chunk::<SIGNATURE>(), signature::verifying_key(seed)) {
+        (Some((rest, by)), Ok(key)) => signature::verifies(&key, rest, by),
+        _ => false,
     }
 }

@@ -1,7 +1,10 @@
 //! Hashes, keys and sealed objects.
 
 pub mod cipher;
+pub mod envelope;
 pub mod hash;
 pub mod kdf;
 pub mod key_slot;
+pub mod keyring;
 pub mod sealed_object;
+pub mod signature;

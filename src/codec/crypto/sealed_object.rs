@@ -36,6 +36,14 @@ pub const DAMAGE: Magic = *b"SNAPDM";
 /// An audit record, in `audit/`.
 pub const AUDIT: Magic = *b"SNAPAU";
 
+/// Offset of the way of sealing in a header.
+const MODE: usize = 9;
+/// The way of sealing in a header: with keys of the epoch. Others are for sessions that have keys of their own.
+pub const EPOCH_KEYS: u8 = 0;
+/// The message for any other way of sealing.
+pub const NEWER_KEYS: &str =
+    "it is sealed with keys of a kind that this version does not know: use a newer snap";
+
 /// Why a header could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BadHeader {
@@ -87,10 +95,11 @@ pub fn close<T: Serialize>(
     let mut out = Vec::with_capacity(HEADER + body.len() + OVERHEAD);
     out.extend_from_slice(&magic);
     out.extend_from_slice(&FORMAT.to_le_bytes());
-    out.extend_from_slice(&[cipher::cipher_byte(suite.kind), 0, 0, 0]);
+    out.extend_from_slice(&[cipher::cipher_byte(suite.kind), EPOCH_KEYS, 0, 0]);
     let len = u32::try_from(body.len()).map_err(|_| DecodeError::because("an object too large"))?;
     out.extend_from_slice(&len.to_le_bytes());
-    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&suite.epoch.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
     let aad = aad(suite, &out, name);
     suite.meta.seal(&aad, &body, &mut out)?;
     Ok(out)
@@ -104,6 +113,14 @@ pub fn open<T>(suite: &CipherSuite, magic: Magic, name: &str, mut bytes: Vec<u8>
 where
     T: for<'a> Deserialize<'a>,
 {
+    if let Some(mode) = bytes.get_mut(MODE).filter(|mode| **mode != EPOCH_KEYS) {
+        // It may be a flipped byte: then everything fits with the byte that was written.
+        *mode = EPOCH_KEYS;
+        return Err(match open::<T>(suite, magic, name, bytes) {
+            Ok(_) => DecodeError::because("its way of sealing is not the one that it was sealed with"),
+            Err(_) => DecodeError::newer(NEWER_KEYS),
+        });
+    }
     if bytes.get(..6) != Some(&magic) {
         return Err(DecodeError::because("an object of another type"));
     }
@@ -111,17 +128,19 @@ where
         return Err(DecodeError::because("an object of another length than it says"));
     }
     let (header, sealed) = bytes.split_at_mut_checked(HEADER).ok_or(DecodeError::because("too short"))?;
-    let [cipher, reserved @ ..] = header.get(8..HEADER).unwrap_or_default() else {
+    let [cipher, _, reserved @ ..] = header.get(8..HEADER).unwrap_or_default() else {
         return Err(DecodeError::because("too short"));
     };
     if *cipher != cipher::cipher_byte(suite.kind) {
         return Err(DecodeError::because("an object of another cipher than the repository's"));
     }
-    // Behind three reserved bytes is the length.
-    if reserved.iter().enumerate().any(|(at, byte)| !(3..7).contains(&at) && *byte != 0) {
+    // Behind two reserved bytes are the length and the epoch.
+    if reserved.iter().enumerate().any(|(at, byte)| !(2..10).contains(&at) && *byte != 0) {
         return Err(DecodeError::because("an object with reserved bytes that are not zero"));
     }
-    let body = suite.meta.open(&aad(suite, header, name), sealed)?;
+    let epoch = reserved.get(6..10).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    let epoch = epoch.ok_or(DecodeError::because("too short"))?;
+    let body = suite.meta_of(epoch)?.open(&aad(suite, header, name), sealed)?;
     wire::decode(body)
 }
 

@@ -7,11 +7,12 @@ pub(crate) mod row;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::chunk::block::{BlockSeal, SealedBlock};
+use crate::codec::chunk::block::{BlockSeal, SealedAs, SealedBlock};
 use crate::codec::chunk::compress::{Codec, Compressor, Decompressor};
 use crate::codec::crypto::cipher;
 use crate::codec::crypto::cipher::{CipherSuite, OVERHEAD};
 use crate::codec::crypto::hash::ChunkType;
+use crate::codec::crypto::sealed_object::{EPOCH_KEYS, NEWER_KEYS};
 use crate::codec::pack::base::BaseRef;
 use crate::codec::pack::row::Row;
 use crate::codec::wire;
@@ -45,9 +46,9 @@ pub struct BlockRow {
 }
 
 impl BlockRow {
-    /// Returns what the block of this row, in a pack of chunks of this type, is bound to.
-    pub fn seal(&self, kind: ChunkType) -> BlockSeal {
-        BlockSeal::new(kind, self.codec, self.plain, &self.chunks, &self.bases)
+    /// Returns what the block of this row, in a pack of this epoch and type, is bound to.
+    pub fn seal(&self, sealed_as: SealedAs) -> BlockSeal {
+        BlockSeal::new(sealed_as, self.codec, self.plain, &self.chunks, &self.bases)
     }
 }
 
@@ -58,6 +59,8 @@ pub struct Table {
     pub kind: ChunkType,
     /// The session that wrote it.
     pub session: SnapshotId,
+    /// The epoch of the keys that sealed it.
+    pub epoch: u32,
     /// Blocks in order.
     pub blocks: Vec<BlockRow>,
 }
@@ -68,6 +71,7 @@ pub struct PackHeader {
     kind: ChunkType,
     cipher: u8,
     session: SnapshotId,
+    epoch: u32,
     codec: Codec,
     table_plain: u32,
     /// Stored length of each of the two tables.
@@ -114,11 +118,11 @@ pub fn frame(
     let mut ends = [0u8; ENDS];
     let mut fields = HEAD_MAGIC.to_vec();
     fields.extend_from_slice(&FORMAT.to_le_bytes());
-    fields.extend_from_slice(&[kind.byte(), cipher::cipher_byte(suite.kind), codec.byte(), 0]);
+    fields.extend_from_slice(&[kind.byte(), cipher::cipher_byte(suite.kind), codec.byte(), EPOCH_KEYS]);
     fields.extend_from_slice(&table_plain.to_le_bytes());
     fields.extend_from_slice(&((packed.len() + OVERHEAD) as u32).to_le_bytes());
     fields.extend_from_slice(&area.to_le_bytes());
-    fields.extend_from_slice(&[0; 4]);
+    fields.extend_from_slice(&suite.epoch.to_le_bytes());
     fields.extend_from_slice(session.as_bytes());
     let mut noise = [0u8; 16];
     cipher::random(&mut noise)?;
@@ -166,14 +170,14 @@ impl PackHeader {
                 .and_then(|four| <[u8; 4]>::try_from(four).ok())
                 .map_or(0, u32::from_le_bytes)
         };
-        let [kind, cipher, codec, reserved] = [bytes[8], bytes[9], bytes[10], bytes[11]];
+        let [kind, cipher, codec, mode] = [bytes[8], bytes[9], bytes[10], bytes[11]];
         wire::check_version([bytes[6], bytes[7]])?;
-        if reserved != 0 || number(28) != 0 {
-            return Err(DecodeError::because("a pack with reserved bytes that are not zero"));
+        if mode != EPOCH_KEYS {
+            return Err(DecodeError::newer(NEWER_KEYS));
         }
         let kind = ChunkType::from_byte(kind).ok_or(DecodeError::because("a pack of an unknown kind"))?;
         let codec = Codec::from_byte(codec).ok_or(DecodeError::because("a table of an unknown codec"))?;
-        let (table_plain, table_len) = (number(12), number(16));
+        let (table_plain, table_len, epoch) = (number(12), number(16), number(28));
         let area = u64::from(number(20)) | u64::from(number(24)) << 32;
         let mut session = [0u8; 16];
         session.copy_from_slice(&bytes[32..48]);
@@ -183,7 +187,7 @@ impl PackHeader {
         let mut aad = *bytes;
         aad[..6].copy_from_slice(&HEAD_MAGIC);
         let session = SnapshotId::new(session);
-        Ok(Self { kind, cipher, session, codec, table_plain, table_len, area, aad })
+        Ok(Self { kind, cipher, session, epoch, codec, table_plain, table_len, area, aad })
     }
 
     /// Opens a table that belongs to this header.
@@ -194,7 +198,7 @@ impl PackHeader {
         if self.cipher != cipher::cipher_byte(suite.kind) {
             return Err(DecodeError::because("a pack of another cipher than the repository's"));
         }
-        let packed = suite.meta.open(&table_aad(suite, &self.aad), &mut sealed)?;
+        let packed = suite.meta_of(self.epoch)?.open(&table_aad(suite, &self.aad), &mut sealed)?;
         let mut plain = Vec::new();
         Decompressor::new()?.unpack(self.codec, packed, self.table_plain as usize, &mut plain)?;
         let rows: Vec<Row> = wire::decode(&plain)?;
@@ -220,7 +224,7 @@ impl PackHeader {
         if offset != end {
             return Err(DecodeError::because("a table that does not cover its pack"));
         }
-        Ok(Table { kind: self.kind, session: self.session, blocks })
+        Ok(Table { kind: self.kind, session: self.session, epoch: self.epoch, blocks })
     }
 }
 
@@ -229,6 +233,7 @@ impl PackHeader {
 struct CachedV1 {
     kind: u8,
     session: SnapshotId,
+    epoch: u32,
     start: u32,
     rows: Vec<Row>,
 }
@@ -247,7 +252,8 @@ impl Table {
             bases: block.bases.clone(),
         });
         let start = self.blocks.first().map_or(0, |block| block.offset);
-        wire::encode(&CachedV1 { kind: self.kind.byte(), session: self.session, start, rows: rows.collect() })
+        let (kind, session, epoch) = (self.kind.byte(), self.session, self.epoch);
+        wire::encode(&CachedV1 { kind, session, epoch, start, rows: rows.collect() })
     }
 
     /// Decodes a table from the local index cache.
@@ -266,12 +272,12 @@ impl Table {
             blocks.push(BlockRow { offset, stored, plain, codec, chunks, bases });
             offset = next;
         }
-        Ok(Self { kind, session: cached.session, blocks })
+        Ok(Self { kind, session: cached.session, epoch: cached.epoch, blocks })
     }
 
     /// Returns the table of newly framed blocks that begin at offset `start`, and their sealed bytes.
     pub fn of_blocks(
-        kind: ChunkType,
+        (kind, epoch): (ChunkType, u32),
         session: SnapshotId,
         start: u32,
         blocks: Vec<SealedBlock>,
@@ -284,7 +290,7 @@ impl Table {
             (row, sealed)
         });
         let (blocks, sealed) = rows.unzip();
-        (Self { kind, session, blocks }, sealed)
+        (Self { kind, session, epoch, blocks }, sealed)
     }
 }
 

@@ -107,6 +107,7 @@ pub(super) fn publish(
     if recorded.is_none() {
         manifest.set_system();
     }
+    manifest.set_lineage(Some(basis.lineage));
     manifest.set_origin(recorded.and_then(|recorded| recorded.origin.as_deref()));
     manifest.set_signs(watched.signs.as_ref());
     if !summary.alarm.is_empty() {

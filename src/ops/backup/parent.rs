@@ -6,11 +6,12 @@ use crate::error::Result;
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::SnapshotKind;
+use crate::model::manifest_ext::Lineage;
 use crate::model::tripwire::Past;
 use crate::ops::backup::{Options, observed};
 use crate::repo::repository::Repository;
-use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
+use crate::repo::{lineage, snapshots};
 
 /// The parent of a run.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) struct ParentChoice {
     pub(super) newest: Option<Snapshot>,
     /// What the runs of the set saw, oldest first.
     pub(super) past: Vec<Past>,
+    /// Where the new snapshot will stand in the history of the set.
+    pub(super) lineage: Lineage,
 }
 
 /// Chooses the parent according to the requested kind.
@@ -44,6 +47,7 @@ pub(super) fn choose(
 ) -> Result<ParentChoice> {
     let all = snapshots::list(repo)?;
     let mut set: Vec<&Snapshot> = all.iter().filter(|found| found.manifest.same_set(host, sources)).collect();
+    let lineage = lineage::next(repo, set.iter().copied());
     if let Some(recorded) = &options.recorded {
         // The future of a past state has no say in it, and a part of it is no state.
         set.retain(|found| found.manifest.started < recorded.time && !found.manifest.partial);
@@ -84,5 +88,6 @@ pub(super) fn choose(
         rereads,
         newest: newest.cloned(),
         past: observed::past(&set, Time::now()),
+        lineage,
     })
 }

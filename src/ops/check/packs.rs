@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::codec::chunk::block;
-use crate::codec::chunk::block::BlockOpener;
+use crate::codec::chunk::block::{BlockOpener, SealedAs};
 use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::{ChunkType, Hasher};
 use crate::codec::crypto::{cipher, hash};
@@ -164,8 +164,8 @@ impl Verifier<'_> {
             other => other,
         };
         let rows = table.as_ref().map_or(&[][..], |table| &table.blocks);
-        let (hash, wrong) =
-            self.read(&name, len, table.as_ref().map_or(ChunkType::Data, |table| table.kind), rows)?;
+        let sealed_as = table.as_ref().map_or((0, ChunkType::Data), |table| (table.epoch, table.kind));
+        let (hash, wrong) = self.read(&name, len, sealed_as, rows)?;
         // The most important fault of a pack: it is not the file that was written.
         if hash != *id.as_bytes() {
             return Err(damaged(DecodeError::because("its bytes do not hash to its name")));
@@ -180,7 +180,7 @@ impl Verifier<'_> {
         &mut self,
         name: &str,
         len: u64,
-        kind: ChunkType,
+        sealed_as: SealedAs,
         mut rows: &[BlockRow],
     ) -> Result<([u8; 32], Option<DecodeError>)> {
         let mut hasher = Hasher::default();
@@ -193,13 +193,13 @@ impl Verifier<'_> {
             hasher.update(&self.span);
             let (within, behind) = rows.split_at(blocks);
             for row in within {
-                let prefix = match self.reader.prefix_of(self.index, kind, row) {
+                let prefix = match self.reader.prefix_of(self.index, sealed_as.1, row) {
                     // Not this pack's fault: missing bases are reported for each snapshot entry that needs
                     // them.
                     Err(err) if err.is_damage() => continue,
                     other => other?,
                 };
-                wrong = wrong.or_else(|| self.block(kind, row, &prefix, at).err());
+                wrong = wrong.or_else(|| self.block(sealed_as, row, &prefix, at).err());
             }
             (rows, at) = (behind, end);
         }
@@ -209,7 +209,7 @@ impl Verifier<'_> {
     /// Verifies a block in the span that begins at `from`. Overwrites the block's bytes.
     fn block(
         &mut self,
-        kind: ChunkType,
+        sealed_as: SealedAs,
         row: &BlockRow,
         prefix: &[u8],
         from: u64,
@@ -217,7 +217,7 @@ impl Verifier<'_> {
         let start = (u64::from(row.offset) - from) as usize;
         let sealed = self.span.get_mut(start..start + row.stored as usize);
         let sealed = sealed.ok_or(DecodeError::because("a block past its end"))?;
-        let seal = row.seal(kind);
+        let seal = row.seal(sealed_as);
         let plain = match row.codec {
             Codec::Delta => {
                 self.opener.open_delta(&seal, sealed, prefix, &mut self.plain)?;
@@ -225,7 +225,8 @@ impl Verifier<'_> {
             }
             _ => self.opener.read(&seal, sealed, &mut self.plain)?,
         };
-        let wrong = block::cut(self.repo.hasher(), kind, &row.chunks, plain).find(|chunk| !chunk.is_right);
+        let mut chunks = block::cut(self.repo.hasher(), sealed_as.1, &row.chunks, plain);
+        let wrong = chunks.find(|chunk| !chunk.is_right);
         wrong.map_or(Ok(()), |chunk| Err(chunk.wrong()))
     }
 }

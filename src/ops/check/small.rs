@@ -21,20 +21,7 @@ impl Checker<'_> {
                 .warnings
                 .push(format!("{name} was here when this machine last looked and is gone now"));
         }
-        for (name, slot) in keys::all(self.repo.storage())? {
-            match slot {
-                Err(err) => self.finding(Subject::KeySlot, Err(err))?,
-                // Anybody with write access can add a slot, but not one that is sealed by the repository's
-                // own key.
-                Ok((_, bytes)) if key_slot::label(&bytes, &self.repo.suite().meta).is_err() => {
-                    self.report.warnings.push(format!(
-                        "the key slot {name} was made by somebody who does not have the key, or is damaged: \
-                         `snap key remove {name}` removes it"
-                    ));
-                }
-                Ok(_) => {}
-            }
-        }
+        self.key_slots()?;
         for found in self.repo.storage().list(ObjectKind::Config)? {
             self.finding(Subject::Config, self.repo.check_config(&found.name))?;
         }
@@ -46,6 +33,29 @@ impl Checker<'_> {
             self.object::<Manifest>(sealed_object::MANIFEST, ObjectKind::Trash, &found.name, &bound)?;
         }
         self.records()
+    }
+
+    fn key_slots(&mut self) -> Result<()> {
+        if self.repo.slot().is_none() {
+            return Ok(());
+        }
+        let slots = keys::slots(self.repo.storage(), self.repo.keyring())?;
+        for (entry, slot) in slots.listed {
+            let path = ObjectKind::Keys.path(&entry.id.hex());
+            let label = slot.and_then(|(_, bytes)| {
+                key_slot::label(&bytes, self.repo.suite()).map_err(Error::damaged(path.clone()))
+            });
+            match label {
+                Err(err) if err.is_missing() => {
+                    let what = format!("{path} is listed and missing: its password opens nothing");
+                    self.error(Subject::KeySlot, what);
+                }
+                label => self.finding(Subject::KeySlot, label.map(drop))?,
+            }
+        }
+        // Anybody who can write to the storage can put a file there. It opens nothing, so it is no damage.
+        self.report.warnings.extend(slots.others.iter().map(|name| keys::not_listed(name)));
+        Ok(())
     }
 
     fn records(&mut self) -> Result<()> {

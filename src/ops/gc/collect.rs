@@ -291,7 +291,7 @@ impl<'a> Collector<'a> {
             |kind| u64::from(if kind == ChunkType::Data { config.data_pack } else { config.tree_pack });
         let max_repack = if self.full { Some(0) } else { self.options.max_repack };
         let options = Options { max_repack, ..self.options.clone() };
-        plan::plan(index, marker, live, target, &options)
+        plan::plan(index, marker, live, target, (&options, self.repo.suite().epoch))
     }
 
     /// Moves what is needed, publishes the gc record and sweeps.

@@ -45,6 +45,8 @@ pub struct Options {
     pub max_unused: MaxUnused,
     /// Maximum bytes of packs to move.
     pub max_repack: Option<u64>,
+    /// Also move packs that were sealed in older epochs of the key: they are sealed again in the newest.
+    pub reseal: bool,
     /// Purge forgotten snapshots now, regardless of the undelete window.
     pub empty_trash: bool,
     /// Only report what would be done.
@@ -53,7 +55,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_unused: MaxUnused::Share(0.05), max_repack: None, empty_trash: false, dry_run: false }
+        Self {
+            max_unused: MaxUnused::Share(0.05),
+            max_repack: None,
+            reseal: false,
+            empty_trash: false,
+            dry_run: false,
+        }
     }
 }
 

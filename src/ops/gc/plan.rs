@@ -81,7 +81,7 @@ pub(super) fn plan(
     marks: &mut Marker,
     live: &HashSet<SnapshotId>,
     targets: impl Fn(ChunkType) -> u64,
-    options: &Options,
+    (options, epoch): (&Options, u32),
 ) -> Result<Plan> {
     let whole = match options.max_unused {
         MaxUnused::Share(share) => share,
@@ -113,6 +113,9 @@ pub(super) fn plan(
         MaxUnused::Unlimited => u64::MAX,
     };
     let unused = choose(index, &mut packs, live, limit, &mut budget);
+    if options.reseal {
+        reseal(index, &mut packs, live, epoch, &mut budget)?;
+    }
     merge_small(index, &mut packs, live, &targets, &mut budget);
     Ok(Plan { packs, kept, anew, chosen, unused, whole })
 }
@@ -184,6 +187,31 @@ fn choose(
         }
     }
     unused
+}
+
+/// Chooses packs to move that were sealed in an older epoch of the key, oldest first, as far as the budget allows.
+fn reseal(
+    index: &Index,
+    packs: &mut [PackUsage],
+    live: &HashSet<SnapshotId>,
+    epoch: u32,
+    budget: &mut u64,
+) -> Result<()> {
+    let mut older = Vec::new();
+    for (number, (pack, usage)) in (0..).zip(index.packs().iter().zip(&mut *packs)) {
+        let may_move = usage.fate == PackAction::Keep && !usage.fixed && !live.contains(&pack.session);
+        if may_move && index.table(number)?.table.epoch < epoch {
+            older.push((index.table(number)?.table.epoch, number as usize, pack.len));
+        }
+    }
+    older.sort_unstable();
+    for (_, at, len) in older {
+        if let Some(pack) = packs.get_mut(at).filter(|_| len <= *budget) {
+            pack.fate = PackAction::Move;
+            *budget -= len;
+        }
+    }
+    Ok(())
 }
 
 /// Merges many small packs, as daily runs leave them, into few: smallest first, as far as the budget allows.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::codec::chunk::block;
-use crate::codec::chunk::block::SealedBlock;
+use crate::codec::chunk::block::{SealedAs, SealedBlock};
 use crate::codec::pack::BlockRow;
 use crate::error;
 use crate::error::{Error, Result};
@@ -108,10 +108,14 @@ impl Repacker<'_> {
             if bytes == 0 {
                 continue;
             }
-            let sealed = open((self.repo, self.index), reader, pack, row, &mut plain)?;
+            let sealed_as = (kept.table.epoch, pack.kind);
+            let sealed = open((self.repo, self.index), reader, (pack, sealed_as), row, &mut plain)?;
             let sound = self.sound(pack, row, &plain, &live)?;
             let dead = 1.0 - bytes as f64 / f64::from(row.plain.max(1));
             if sound && !anew && dead <= self.plan.whole {
+                let sealed = reader
+                    .sealed_now(self.repo.suite(), sealed_as, row, sealed)
+                    .map_err(|source| wrong_in(pack, source))?;
                 chunk_writer.put_block(SealedBlock {
                     kind: pack.kind,
                     codec: row.codec,
@@ -208,7 +212,7 @@ fn only(row: &BlockRow, live: &[bool], plain: &[u8]) -> (Vec<(ChunkId, u32)>, Ve
 fn open(
     (repo, index): (&Repository, &Index),
     reader: &mut BlockReader,
-    pack: &PackInfo,
+    (pack, sealed_as): (&PackInfo, SealedAs),
     row: &BlockRow,
     plain: &mut Vec<u8>,
 ) -> Result<Vec<u8>> {
@@ -217,7 +221,7 @@ fn open(
     repo.storage().read_range(ObjectKind::Packs, &name, u64::from(row.offset), &mut sealed)?;
     let mut scratch = sealed.clone();
     let prefix = reader.prefix_of(index, pack.kind, row)?;
-    let opened = reader.open(pack.kind, row, &prefix, &mut scratch, plain);
+    let opened = reader.open(sealed_as, row, &prefix, &mut scratch, plain);
     opened.map_err(Error::damaged(ObjectKind::Packs.path(&name)))?;
     Ok(sealed)
 }
@@ -230,7 +234,8 @@ pub(super) fn verify(repo: &Repository, index: &Index, blocks: &[BlockAt]) -> Re
         let Some(pack) = index.packs().get(at.pack as usize) else { continue };
         let read = index.table(at.pack).and_then(|kept| {
             let Some((row, _)) = kept.block(at.block) else { return Ok(()) };
-            open((repo, index), &mut reader, pack, row, &mut plain)?;
+            let sealed_as = (kept.table.epoch, pack.kind);
+            open((repo, index), &mut reader, (pack, sealed_as), row, &mut plain)?;
             let mut chunks = block::cut(repo.hasher(), pack.kind, &row.chunks, &plain);
             let wrong = chunks.find(|chunk| !chunk.is_right);
             wrong.map_or(Ok(()), |chunk| Err(wrong_in(pack, chunk.wrong())))

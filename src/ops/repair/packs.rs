@@ -211,6 +211,7 @@ impl Run<'_> {
                 continue;
             };
             // The saved chunks are durable by now.
+            self.repo.refuse_rotated()?;
             let aside =
                 if self.session.is_some() { packs::set_aside(self.repo.storage(), id)? } else { id.hex() };
             if self.session.is_some() && salvage.is_whole() {

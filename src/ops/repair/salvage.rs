@@ -100,7 +100,7 @@ impl<'a> Salvager<'a> {
                     Some(sealed) => {
                         salvage.waiting += row.chunks.len() as u64;
                         chunk_writer.as_mut().map_or(Ok(()), |chunk_writer| {
-                            chunk_writer.put_block(as_it_is(&table, row, sealed))
+                            chunk_writer.put_block(self.as_it_is(&table, row, sealed)?)
                         })?;
                     }
                 }
@@ -121,7 +121,7 @@ impl<'a> Salvager<'a> {
             let (Some(chunk_writer), Some(sealed)) = (chunk_writer.as_mut(), sealed) else { continue };
             // Chunks of a delta are stored without bases: its bases may be among the damaged chunks.
             if all && row.bases.is_empty() {
-                chunk_writer.put_block(as_it_is(&table, row, sealed))?;
+                chunk_writer.put_block(self.as_it_is(&table, row, sealed)?)?;
                 continue;
             }
             let mut rest = self.plain.as_slice();
@@ -192,10 +192,10 @@ impl<'a> Salvager<'a> {
     ) -> Result<Vec<u8>> {
         let mut sealed = vec![0u8; row.stored as usize];
         read(u64::from(row.offset), &mut sealed)?;
-        let mut scratch = sealed.clone();
+        let (mut scratch, sealed_as) = (sealed.clone(), (table.epoch, table.kind));
         let opened = match prefix {
-            Some(prefix) => self.reader.open(table.kind, row, prefix, &mut scratch, &mut self.plain),
-            None => self.reader.check_seal(table.kind, row, &mut scratch),
+            Some(prefix) => self.reader.open(sealed_as, row, prefix, &mut scratch, &mut self.plain),
+            None => self.reader.check_seal(sealed_as, row, &mut scratch),
         };
         opened.map_err(Error::damaged("a block"))?;
         Ok(sealed)
@@ -241,10 +241,13 @@ impl<'a> Salvager<'a> {
         storage.read_range(ObjectKind::Packs, &name, start, &mut sealed)?;
         ends.open_table(self.repo.suite(), sealed).map_err(damaged())
     }
-}
 
-/// Returns the block as it is stored in its pack.
-fn as_it_is(table: &Table, row: &BlockRow, sealed: Vec<u8>) -> SealedBlock {
-    let BlockRow { codec, plain, chunks, bases, .. } = row.clone();
-    SealedBlock { kind: table.kind, codec, plain, chunks, bases, sealed }
+    /// Returns the block as it is stored in its pack, but sealed in the newest epoch.
+    fn as_it_is(&self, table: &Table, row: &BlockRow, sealed: Vec<u8>) -> Result<SealedBlock> {
+        let sealed_as = (table.epoch, table.kind);
+        let sealed = self.reader.sealed_now(self.repo.suite(), sealed_as, row, sealed);
+        let sealed = sealed.map_err(Error::damaged("a block"))?;
+        let BlockRow { codec, plain, chunks, bases, .. } = row.clone();
+        Ok(SealedBlock { kind: table.kind, codec, plain, chunks, bases, sealed })
+    }
 }

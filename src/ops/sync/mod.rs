@@ -19,10 +19,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::crypto::hash;
 use crate::error::{Error, Result, together};
+use crate::model::config::Config;
 use crate::model::id::{PackId, SnapshotId};
 use crate::model::records::{AuditAct, SessionKind};
 use crate::progress::{Event, Observer};
-use crate::repo::audit;
 use crate::repo::pack::header_bundles::Maintenance;
 use crate::repo::pack::{header_bundles, packs};
 use crate::repo::read::read_session::ReadSession;
@@ -31,6 +31,7 @@ use crate::repo::sessions::damage;
 use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots;
 use crate::repo::snapshots::trash;
+use crate::repo::{audit, config};
 use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage};
 use crate::util::threads;
 
@@ -150,6 +151,7 @@ impl Run<'_> {
         }
         self.keys(to.storage())?;
         self.configurations(to.storage())?;
+        self.slot_list(to.storage())?;
         for _ in 0..ATTEMPTS {
             let (session, repo_state) = Session::open(to, SessionKind::Writer)?;
             let lack = self.compare(Some((to, &repo_state)))?;
@@ -272,6 +274,15 @@ impl Run<'_> {
         if !extra.is_empty() {
             let names: Vec<&str> = extra.iter().map(|found| found.name.as_str()).collect();
             audit::note(to, AuditAct::KeyRemove, &names.join(" "))?;
+        }
+        if to.config().is_encrypted() {
+            let gone = |config: &mut Config| {
+                let before = config.slots.len();
+                config.slots.retain(|entry| here.contains(&entry.id.hex()));
+                Ok(config.slots.len() != before)
+            };
+            config::change_slots(to.storage(), to.keyring(), to.keyring(), &gone)
+                .map(|written| to.wrote_config(&written))?;
         }
         for found in &extra {
             to.storage().remove(ObjectKind::Keys, &found.name)?;

@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering;
 
 use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};
+use crate::model::config::{Config, SlotEntry};
 use crate::model::id::PackId;
 use crate::ops::sync::{InPlace, Run};
 use crate::repo::pack::parity;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::RepoState;
-use crate::repo::{keys, snapshots};
+use crate::repo::{config, keys, snapshots};
 use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, names};
 
 impl Run<'_> {
@@ -52,6 +53,38 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Makes the slots and the epoch of the source valid in the destination, where a configuration of its own may
+    /// have the highest number. Its own slots stay valid.
+    pub(super) fn slot_list(&mut self, to: &dyn Storage) -> Result<()> {
+        if !self.from.config().is_encrypted() {
+            return Ok(());
+        }
+        let keyring = self.from.keyring();
+        let ours = match self.from.current_config() {
+            // None of the source is whole any more. This run began with one that was.
+            Err(err) if err.is_damage() => self.from.config().clone(),
+            other => other?,
+        };
+        let there = config::current(to, keyring)?;
+        let lists = |entry: &SlotEntry| there.slots.iter().any(|other| other.id == entry.id);
+        if there.epoch >= ours.epoch && ours.slots.iter().all(lists) {
+            return Ok(());
+        }
+        let adopt = |config: &mut Config| {
+            let mut slots = ours.slots.clone();
+            for entry in &config.slots {
+                if !slots.iter().any(|other| other.id == entry.id) {
+                    let sealed = keyring.seal_to(&config.repo, entry.id, entry.public);
+                    slots.push(sealed.map_err(Error::making("a key slot's keys"))?);
+                }
+            }
+            (config.epoch, config.slots) = (ours.epoch, slots);
+            config.handovers.clone_from(&ours.handovers);
+            Ok(true)
+        };
+        config::change_slots(to, keyring, keyring, &adopt).map(drop)
     }
 
     /// Replaces damaged configurations in the destination, before they are needed. Only if the destination is

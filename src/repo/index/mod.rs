@@ -306,7 +306,7 @@ impl Index {
             stored: row.stored,
             plain: row.plain,
             codec: row.codec,
-            seal: row.seal(pack.kind),
+            seal: row.seal((kept.table.epoch, pack.kind)),
             bases: self.bases_of(pack.kind, row)?,
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::codec::chunk::block::{BlockOpener, SealedBlock};
+use crate::codec::chunk::block::{BlockOpener, SealedAs, SealedBlock};
 use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
@@ -116,15 +116,15 @@ impl BlockReader {
     /// When they are not authentic, or were made against another prefix.
     pub fn open(
         &mut self,
-        kind: ChunkType,
+        sealed_as: SealedAs,
         row: &BlockRow,
         prefix: &[u8],
         sealed: &mut [u8],
         plain: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
         match row.codec {
-            Codec::Delta => self.opener.open_delta(&row.seal(kind), sealed, prefix, plain),
-            _ => self.opener.open(&row.seal(kind), sealed, plain),
+            Codec::Delta => self.opener.open_delta(&row.seal(sealed_as), sealed, prefix, plain),
+            _ => self.opener.open(&row.seal(sealed_as), sealed, plain),
         }
     }
 
@@ -132,8 +132,31 @@ impl BlockReader {
     ///
     /// # Errors
     /// When they are not authentic.
-    pub fn check_seal(&self, kind: ChunkType, row: &BlockRow, sealed: &mut [u8]) -> Result<(), DecodeError> {
-        self.opener.check_seal(&row.seal(kind), sealed)
+    pub fn check_seal(
+        &self,
+        sealed_as: SealedAs,
+        row: &BlockRow,
+        sealed: &mut [u8],
+    ) -> Result<(), DecodeError> {
+        self.opener.check_seal(&row.seal(sealed_as), sealed)
+    }
+
+    /// Returns the sealed bytes of a block, sealed again in the newest epoch if they were sealed in an older one.
+    /// Blocks of a pack have one epoch, so whoever moves a block to a new pack needs them so.
+    ///
+    /// # Errors
+    /// When they are not authentic.
+    pub fn sealed_now(
+        &self,
+        suite: &CipherSuite,
+        sealed_as: SealedAs,
+        row: &BlockRow,
+        mut sealed: Vec<u8>,
+    ) -> Result<Vec<u8>, DecodeError> {
+        if sealed_as.0 == suite.epoch {
+            return Ok(sealed);
+        }
+        self.opener.reseal(suite, &row.seal(sealed_as), &mut sealed)
     }
 
     /// Like [`Self::read`], but also returns the block as it would be stored in another repository.

@@ -52,6 +52,7 @@ pub fn name_of(what: &Damaged) -> String {
 /// # Errors
 /// When it could not be made durable.
 pub fn note(repo: &Repository, by: SnapshotId, what: Damaged, why: String) -> Result<CreateOutcome> {
+    repo.refuse_rotated()?;
     let record = DamageRecord { what, by, at: Time::now(), why };
     let (storage, suite) = (repo.storage(), repo.suite());
     objects::create(storage, suite, sealed_object::DAMAGE, ObjectKind::Damage, &name_of(&what), &record)

@@ -188,6 +188,7 @@ impl Session {
     fn appear(repo: &Repository, kind: SessionKind) -> Result<Self> {
         if kind != SessionKind::Reader {
             repo.may_write()?;
+            repo.refuse_rotated()?;
         }
         let (storage, suite) = (repo.shared_storage(), repo.suite());
         let id = cipher::new_id()?;

@@ -21,7 +21,8 @@ fn a_second_password_opens_until_it_is_removed() {
     sandbox.assert_restores("latest", &sandbox.src());
     assert_ne!(sandbox.snap(&["key", "remove", added]).code, 0, "the key in use must stay");
     sandbox.set_password(Some(PASSWORD));
-    sandbox.ok(&["key", "remove", added]);
+    let removed = sandbox.ok(&["key", "remove", added]);
+    assert!(removed.all().contains("snap key rotate"), "{}", removed.all());
     assert_eq!(sandbox.objects("keys"), first);
     sandbox.set_password(Some("second"));
     sandbox.snap(&["snapshots"]).expect(12);
@@ -38,6 +39,26 @@ fn a_changed_password_replaces_the_old_one() {
     sandbox.set_password(Some("changed"));
     sandbox.assert_restores("latest", &sandbox.src());
     assert_eq!(sandbox.objects("keys").len(), 1);
+}
+
+#[test]
+fn a_rotated_key_opens_with_the_same_password_and_says_what_stays_valid() {
+    let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let before = sandbox.objects("keys");
+    let said = sandbox.ok(&["key", "rotate"]).all();
+    assert!(said.contains("epoch 1") && said.contains("no other password is valid"), "{said}");
+    let after = sandbox.objects("keys");
+    assert!(after.len() == 1 && after != before);
+    sandbox.write(&[("a", "2")]);
+    sandbox.backup(&[]);
+    sandbox.assert_restores("latest", &sandbox.src());
+    assert_eq!(sandbox.ok(&["check", "--read-data"]).stderr, "");
+    let said = sandbox.ok(&["key", "rotate", "--json"]).json();
+    assert_eq!((&said["epoch"], &said["others"]), (&2.into(), &serde_json::json!([])));
+    sandbox.set_password(Some("wrong"));
+    sandbox.snap(&["key", "rotate"]).expect(12);
+    Sandbox::open().snap(&["key", "rotate"]).expect(2);
 }
 
 #[test]
@@ -151,10 +172,10 @@ fn a_slot_with_the_highest_costs_keeps_nobody_out() {
     let check = sandbox.ok(&["check"]);
     assert!(check.stderr.contains(&format!("snap key remove {forged}")), "{}", check.stderr);
     sandbox.set_password(Some("wrong"));
-    let refused = sandbox.snap(&["snapshots"]).expect(12);
-    assert!(refused.stderr.contains("1 key slot was not tried"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("--key ID"), "{}", refused.stderr);
+    sandbox.snap(&["snapshots"]).expect(12);
     sandbox.set_password(Some(PASSWORD));
+    let named = sandbox.snap(&["--key", &forged, "snapshots"]).expect(1);
+    assert!(named.stderr.contains("is not in the configuration's list"), "{}", named.stderr);
     sandbox.ok(&["key", "remove", &forged]);
     assert_eq!(sandbox.ok(&["check"]).stderr, "");
 }
@@ -166,14 +187,10 @@ fn any_number_of_forged_slots_keeps_nobody_out() {
     for number in 0..70 {
         forge(&sandbox, 8 << 10, 1, number);
     }
-    // This machine knows the slot that opened the repository when it was made.
-    sandbox.ok(&["snapshots"]);
+    // Not even where nothing is known of the repository: no configuration lists them.
     fs::remove_dir_all(sandbox.cache()).unwrap();
-    let refused = sandbox.snap(&["snapshots"]).expect(12);
-    assert!(refused.stderr.contains("key slots were not tried"), "{}", refused.stderr);
-    sandbox.ok(&["--key", &real[..6], "snapshots"]);
-    // From here on this machine knows it again.
     sandbox.ok(&["snapshots"]);
+    sandbox.ok(&["--key", &real[..6], "snapshots"]);
     sandbox.snap(&["--key", "zz", "snapshots"]).expect(2);
     let ambiguous = sandbox.snap(&["--key", &real[..0], "snapshots"]);
     assert_eq!(ambiguous.code, 0, "an empty id is none");
@@ -237,4 +254,84 @@ fn a_new_slot_costs_what_is_asked_for_and_64_mib_by_default() {
     open.env_remove("SNAP_PASSWORD").args(["-r", "open", "init", "--no-encryption", "--kdf-passes", "2"]);
     let refused = finish(open, b"").expect(2);
     assert!(refused.stderr.contains("--kdf-passes"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_password_with_a_key_file_opens_nothing_without_it() {
+    let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    fs::write(sandbox.path("snap.key"), "what only I have").unwrap();
+    fs::write(sandbox.path("other.key"), "what somebody else has").unwrap();
+    let with = |sandbox: &Sandbox, args: &[&str], new: &str| {
+        let mut command = sandbox.command(args);
+        command.env("SNAP_NEW_PASSWORD", new);
+        finish(command, b"")
+    };
+    with(&sandbox, &["key", "passwd", "--new-key-file", "snap.key"], "two").expect(0);
+    sandbox.set_password(Some("two"));
+    let refused = sandbox.snap(&["snapshots"]).expect(12).stderr;
+    assert!(refused.contains("--key-file"), "{refused}");
+    sandbox.snap(&["snapshots", "--key-file", "other.key"]).expect(12);
+    let refused = sandbox.snap(&["snapshots", "--key-file", "none.key"]).expect(12).stderr;
+    assert!(refused.contains("none.key"), "{refused}");
+    sandbox.ok(&["snapshots", "--key-file", "snap.key"]);
+    // A changed password needs the same file, and so does what is sealed again.
+    with(&sandbox, &["key", "passwd", "--key-file", "snap.key"], "three").expect(0);
+    sandbox.set_password(Some("three"));
+    sandbox.snap(&["snapshots"]).expect(12);
+    sandbox.ok(&["key", "rotate", "--key-file", "snap.key"]);
+    sandbox.ok(&["key", "rehash", "--key-file", "snap.key"]);
+    sandbox.snap(&["snapshots"]).expect(12);
+    // One without a file is another way in, and that is said.
+    let said = with(&sandbox, &["key", "add", "--key-file", "snap.key"], "four").expect(0).all();
+    assert!(said.contains("without the key file"), "{said}");
+    sandbox.set_password(Some("four"));
+    sandbox.ok(&["snapshots"]);
+}
+
+#[test]
+fn a_configuration_and_a_copy_have_key_files_of_their_own() {
+    let sandbox = Sandbox::new();
+    for name in ["one.key", "two.key"] {
+        fs::write(sandbox.path(name), name).unwrap();
+    }
+    sandbox.write(&[("a", "1")]);
+    let text = "[repositories.one]\nlocation = \"r1\"\nkey-file = \"one.key\"\n\
+                [repositories.two]\nlocation = \"r2\"\nkey-file = \"two.key\"\n";
+    fs::write(sandbox.path("snap.toml"), text).unwrap();
+    let run = |args: &[&str], code: i32| {
+        let mut command = sandbox.bin();
+        command.args(["--config", "snap.toml"]).args(args);
+        finish(command, b"").expect(code);
+    };
+    run(&["init", "-r", "one"], 0);
+    run(&["backup", "-r", "one", "src"], 0);
+    run(&["copy", "-r", "one", "--to", "two", "--init"], 0);
+    for (name, other) in [("one", "two.key"), ("two", "one.key")] {
+        run(&["snapshots", "-r", name], 0);
+        run(&["snapshots", "-r", name, "--key-file", other], 12);
+    }
+    run(&["copy", "-r", "one", "--to", "two", "--to-key-file", "one.key"], 12);
+}
+
+#[test]
+fn a_recovery_key_opens_the_repository_however_it_is_typed() {
+    let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let said = String::from_utf8(sandbox.ok(&["key", "add", "--recovery"]).stdout).unwrap();
+    let table: Vec<&str> = said.lines().take(6).flat_map(str::split_whitespace).collect();
+    let words: Vec<&str> = table.iter().copied().filter(|word| word.parse::<u8>().is_err()).collect();
+    assert_eq!(words.len(), 24, "{said}");
+    sandbox.set_password(Some(&words.join("  ").to_uppercase()));
+    sandbox.assert_restores("latest", &sandbox.src());
+    assert!(sandbox.ok(&["key", "list"]).all().contains("recovery key"));
+    let mut wrong = words.clone();
+    wrong[6] = "sausige";
+    sandbox.set_password(Some(&wrong.join(" ")));
+    let refused = sandbox.snap(&["snapshots"]).expect(12).stderr;
+    assert!(refused.contains("word 7 "), "{refused}");
+    sandbox.set_password(Some(&words.join(" ")));
+    let said = sandbox.ok(&["key", "add", "--recovery", "--json"]).json();
+    assert_eq!(said["recovery_key"].as_str().unwrap().split(' ').count(), 24);
+    sandbox.snap(&["key", "add", "--recovery", "--new-password-file", "x"]).expect(2);
 }

@@ -216,13 +216,31 @@ fn a_check_says_what_is_damaged_as_a_sum_and_whom_it_touches() {
 fn a_damaged_key_slot_is_told_with_what_helps() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
-    let name = "ab".repeat(32);
+    let mut command = sandbox.command(&["key", "add"]);
+    command.env("SNAP_NEW_PASSWORD", "second");
+    let before = sandbox.objects("keys");
+    finish(command, b"").expect(0);
+    let name = sandbox.objects("keys").into_iter().find(|name| !before.contains(name)).unwrap();
+    let name = name.file_name().unwrap().to_str().unwrap().to_owned();
     fs::write(sandbox.path("repo/keys").join(&name), "what was a key slot").unwrap();
     let told = sandbox.snap(&["check"]).expect(20).stderr;
     assert!(told.contains("damaged: 1 key slot") && told.contains("snap key remove"), "{told}");
     assert!(!told.contains("back up again"), "{told}");
     sandbox.ok(&["key", "remove", &name]);
     sandbox.ok(&["check"]);
+}
+
+/// Anybody who can write to the repository's directory can put a file there. It opens nothing.
+#[test]
+fn a_file_beside_the_key_slots_is_told_by_check_and_is_no_damage() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let name = "ab".repeat(32);
+    fs::write(sandbox.path("repo/keys").join(&name), "planted").unwrap();
+    let told = sandbox.ok(&["check"]).stderr;
+    assert!(told.contains(&name) && told.contains("snap key remove"), "{told}");
+    sandbox.ok(&["key", "remove", &name]);
+    assert_eq!(sandbox.ok(&["check"]).stderr, "");
 }
 
 #[test]

@@ -44,14 +44,14 @@ proptest! {
         prop_assert!(sealed_object::open::<Manifest>(&suite, sealed_object::MANIFEST, "name", object).is_err());
         let mut opener = BlockOpener::new(suite.clone()).unwrap();
         let len = u32::try_from(bytes.len()).unwrap();
-        let seal = BlockSeal::new(ChunkType::Data, Codec::Raw, len, &[], &[]);
+        let seal = BlockSeal::new((0, ChunkType::Data), Codec::Raw, len, &[], &[]);
         prop_assert!(opener.open(&seal, &mut bytes.clone(), &mut Vec::new()).is_err());
         let config = [&key_slot::CONFIG[..], &[1, 0], &len.to_le_bytes(), &bytes].concat();
         let _ = key_slot::open_config(&config);
         prop_assert!(!key_slot::check_config(&config, &keys().config));
         let key_slot = [&key_slot::SLOT[..], &[1, 0, 1, 0, 0, 0], &bytes].concat();
         prop_assert!(key_slot::open(&key_slot, b"password").is_err());
-        prop_assert!(key_slot::label(&key_slot, &suite.meta).is_err());
+        prop_assert!(key_slot::label(&key_slot, &suite).is_err());
     }
 
     #[test]

@@ -5,27 +5,26 @@ use proptest::prelude::{ProptestConfig, any};
 use proptest::{prop_assert, prop_assert_eq, prop_assume, proptest};
 use snap_backup::codec::crypto::hash::Key;
 use snap_backup::codec::crypto::kdf::KdfParams;
-use snap_backup::codec::crypto::key_slot::SlotLabel;
+use snap_backup::codec::crypto::key_slot::{SlotLabel, SlotSecret};
 use snap_backup::codec::crypto::{kdf, key_slot};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::decode_error::DecodeError;
 use snap_backup::model::entry::Time;
-use snap_backup::model::id::RepoId;
 
 use super::suite;
 
 /// The least that is allowed.
 const CHEAP: KdfParams = KdfParams { memory: 8 << 10, passes: 1, lanes: 1 };
 
-fn slot_for(password: &[u8], master: [u8; 32]) -> Vec<u8> {
+fn slot_for(password: &[u8], private: [u8; 32]) -> Vec<u8> {
     let label = SlotLabel {
         created: Time { sec: 1, nanos: 2 },
         host: "attic".into(),
         user: "ada".into(),
         label: String::new(),
     };
-    let meta = suite(CipherKind::Xaes256Gcm).meta;
-    key_slot::close(&RepoId::new([2; 16]), &Key::new(master), &meta, password, CHEAP, &label).unwrap()
+    let secret = SlotSecret { private: Key::new(private), epoch: 0, anchor: [3; 32] };
+    key_slot::close(&suite(CipherKind::Xaes256Gcm), &secret, password, CHEAP, &label).unwrap()
 }
 
 proptest! {
@@ -33,13 +32,13 @@ proptest! {
 
     #[test]
     fn the_password_opens_its_slot_and_no_other_one_does(
-        master in any::<[u8; 32]>(),
+        private in any::<[u8; 32]>(),
         password in vec(any::<u8>(), 0..40),
         other in vec(any::<u8>(), 0..40),
     ) {
         prop_assume!(password != other);
-        let slot = slot_for(&password, master);
-        prop_assert_eq!(key_slot::open(&slot, &password).unwrap().map(|key| *key.bytes()), Some(master));
+        let slot = slot_for(&password, private);
+        prop_assert_eq!(key_slot::open(&slot, &password).unwrap().map(|secret| *secret.private.bytes()), Some(private));
         let longer = [&password[..], b"\0"].concat();
         for wrong in [&other, &longer, &password[..password.len().saturating_sub(1)].to_vec()] {
             prop_assert!(wrong == &password || key_slot::open(&slot, wrong).unwrap().is_none());
@@ -92,11 +91,11 @@ fn a_slot_whose_costs_were_changed_within_bounds_gives_no_key() {
 #[test]
 fn a_cut_slot_is_refused() {
     let slot = slot_for(b"password", [7; 32]);
-    let meta = suite(CipherKind::Xaes256Gcm).meta;
+    let suite = suite(CipherKind::Xaes256Gcm);
     for len in 0..slot.len() {
         let cut = &slot[..len];
-        assert!(key_slot::label(cut, &meta).is_err(), "label at {len} bytes");
-        let whole_key = len >= 104 + 72;
+        assert!(key_slot::label(cut, &suite).is_err(), "label at {len} bytes");
+        let whole_key = len >= 108 + 104;
         assert!(whole_key || key_slot::open(cut, b"password").is_err(), "key at {len} bytes");
         assert_eq!(key_slot::repo_of(cut).is_ok(), len >= 40, "repository at {len} bytes");
     }

@@ -111,7 +111,7 @@ fn the_frame_opens_beside_its_bases_in_their_order_and_beside_nothing_else() {
         let mut opens = |prefix: &[u8], sealed: &[u8]| {
             let mut plain = Vec::new();
             let opened =
-                opener.open_delta(&row.seal(ChunkType::Data), &mut sealed.to_vec(), prefix, &mut plain);
+                opener.open_delta(&row.seal((0, ChunkType::Data)), &mut sealed.to_vec(), prefix, &mut plain);
             opened.is_ok_and(|()| plain == changed())
         };
         assert!(opens(&[&first[..], &second].concat(), sealed), "{folder}");
@@ -123,7 +123,7 @@ fn the_frame_opens_beside_its_bases_in_their_order_and_beside_nothing_else() {
             assert!(!opens(&prefix, &bad), "{folder}: bit {bit}");
         }
         let mut plain = Vec::new();
-        let alone = opener.open(&row.seal(ChunkType::Data), &mut sealed.to_vec(), &mut plain);
+        let alone = opener.open(&row.seal((0, ChunkType::Data)), &mut sealed.to_vec(), &mut plain);
         assert!(alone.is_err(), "{folder}: a delta by itself");
     }
 }

@@ -79,7 +79,7 @@ pub(crate) fn table() -> Table {
             bases: Vec::new(),
         },
     ];
-    Table { kind: ChunkType::Data, session: SESSION, blocks }
+    Table { kind: ChunkType::Data, session: SESSION, epoch: 0, blocks }
 }
 
 fn ends(bytes: &[u8]) -> PackHeader {
@@ -139,7 +139,7 @@ fn blocks_open_to_the_chunks_that_the_table_names() {
         for (row, chunks) in table().blocks.iter().zip(chunks()) {
             let mut sealed = pack[row.offset as usize..][..row.stored as usize].to_vec();
             let mut plain = Vec::new();
-            opener.open(&row.seal(ChunkType::Data), &mut sealed, &mut plain).unwrap();
+            opener.open(&row.seal((0, ChunkType::Data)), &mut sealed, &mut plain).unwrap();
             assert_eq!(plain, chunks.concat(), "{folder}");
         }
     }
@@ -174,7 +174,7 @@ fn a_block_passes_for_no_other_and_for_no_other_type_codec_or_length() {
         let pack = stored(folder, cipher);
         let mut opener = BlockOpener::new(suite(cipher)).unwrap();
         let mut opens = |kind, row: &BlockRow, sealed: &[u8]| {
-            opener.open(&row.seal(kind), &mut sealed.to_vec(), &mut Vec::new()).is_ok()
+            opener.open(&row.seal((0, kind)), &mut sealed.to_vec(), &mut Vec::new()).is_ok()
         };
         for row in table().blocks {
             let sealed = &pack[row.offset as usize..][..row.stored as usize];
@@ -214,7 +214,7 @@ fn a_block_opens_in_another_pack_under_the_same_row() {
         let sealed = &mut second[row.offset as usize..][..row.stored as usize];
         let mut plain = Vec::new();
         let mut opener = BlockOpener::new(suite(cipher)).unwrap();
-        opener.open(&row.seal(ChunkType::Data), sealed, &mut plain).unwrap();
+        opener.open(&row.seal((0, ChunkType::Data)), sealed, &mut plain).unwrap();
         assert_eq!(plain, chunks()[1].concat(), "{folder}");
     }
 }

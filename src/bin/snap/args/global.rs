@@ -41,6 +41,9 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) password_command: Option<OsString>,
+    /// A file that is part of the password: one that was given with it opens nothing without this file
+    #[arg(long, global = true, env = "SNAP_KEY_FILE", value_name = "FILE")]
+    pub(crate) key_file: Option<OsString>,
     /// The shell command that reaches sftp:// repositories, put before ssh's arguments; ssh unless given
     #[arg(long, global = true, env = "SNAP_SSH_COMMAND", value_name = "COMMAND")]
     pub(crate) ssh_command: Option<String>,
@@ -100,6 +103,11 @@ impl Global {
     /// Returns the file that contains the password.
     pub(crate) fn password_file(&self) -> Option<&Path> {
         self.password_file.as_deref().filter(|path| !path.is_empty()).map(Path::new)
+    }
+
+    /// Returns the file that is part of the password.
+    pub(crate) fn key_file(&self) -> Option<&Path> {
+        self.key_file.as_deref().filter(|path| !path.is_empty()).map(Path::new)
     }
 
     /// Returns the command that prints the password.

@@ -1,13 +1,19 @@
 //! `snap audit`: lists who forgot, rewrote or purged what, and when.
 
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use serde_json::{Value, json};
-use snap_backup::Result;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::records::{AuditAct, AuditRecord};
+use snap_backup::ops::receipt;
 use snap_backup::repo::audit;
 use snap_backup::repo::audit::AuditEntry;
+use snap_backup::{Error, Result};
 
 use crate::args::times;
 use crate::context::Context;
@@ -17,6 +23,8 @@ use crate::terminal::output::printable;
 
 /// Snapshots that a line names; JSON has all of them.
 const SHOWN: usize = 4;
+/// Bytes of a receipt that are read.
+const LONGEST: u64 = 64 << 10;
 /// Seconds by which the clocks of a machine and of the storage may differ without a remark.
 const CLOCKS: u64 = 3600;
 
@@ -25,9 +33,15 @@ pub(crate) struct Audit {
     /// Only what was done since then: a date, a time, or an age (30d)
     #[arg(long, value_name = "WHEN", value_parser = times::past)]
     pub(crate) since: Option<Time>,
+    /// Compare the repository with this receipt of `snap backup --receipt`; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "since")]
+    pub(crate) receipt: Option<PathBuf>,
 }
 
 pub(crate) fn run(context: &Context, args: &Audit) -> Result<Outcome> {
+    if let Some(file) = &args.receipt {
+        return compare(context, file);
+    }
     context.with(|repo| {
         let (mut entries, unreadable) = audit::list(repo)?;
         for err in &unreadable {
@@ -43,6 +57,30 @@ pub(crate) fn run(context: &Context, args: &Audit) -> Result<Outcome> {
             entries.iter().try_for_each(|entry| output::tell(&line(entry)))?;
         }
         Ok(if unreadable.is_empty() { Outcome::Done } else { Outcome::Problems })
+    })
+}
+
+fn compare(context: &Context, file: &Path) -> Result<Outcome> {
+    let mut text = String::new();
+    let read: Box<dyn Read> = match file.as_os_str() == "-" {
+        true => Box::new(io::stdin()),
+        false => Box::new(File::open(file).map_err(Error::io("read", file))?),
+    };
+    read.take(LONGEST).read_to_string(&mut text).map_err(Error::io("read", file))?;
+    let receipt = receipt::parse(&text)?;
+    context.with(|repo| {
+        let differences = receipt::differences(repo, &receipt)?;
+        if context.global.json {
+            let line =
+                json!({"message_type": "receipt", "snapshot": receipt.snapshot, "differences": differences});
+            output::tell(&line.to_string())?;
+        } else {
+            differences.iter().try_for_each(|what| output::tell(&printable(what)))?;
+            if differences.is_empty() && context.talks() {
+                output::tell("the repository is as new as the receipt, or newer")?;
+            }
+        }
+        Ok(if differences.is_empty() { Outcome::Done } else { Outcome::Damage })
     })
 }
 

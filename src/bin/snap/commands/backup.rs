@@ -17,12 +17,13 @@ use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::tripwire;
 use snap_backup::model::tripwire::Limits;
 use snap_backup::model::tripwire::Reason;
-use snap_backup::ops::backup;
 use snap_backup::ops::backup::{Options, Reread, Stdin, Summary, TimeLimit};
+use snap_backup::ops::{backup, receipt};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::write::delta_writer::Delta;
 use snap_backup::run_log::{Numbers, Record, RunLog, set_id};
 use snap_backup::storage::Storage;
+use snap_backup::util::new_file;
 use snap_backup::{Error, Result};
 
 use super::mirror::Mirrors;
@@ -120,6 +121,9 @@ pub(crate) struct Backup {
     pub(crate) mirror: Vec<OsString>,
     #[command(flatten)]
     pub(crate) pace: Pace,
+    /// Write a receipt to this file, by which `snap audit --receipt` tells an older repository
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub(crate) receipt: Option<PathBuf>,
     /// What to save
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<OsString>,
@@ -140,6 +144,9 @@ pub(crate) fn run(context: &Context, args: &Backup) -> Result<Outcome> {
             return gate::tell(context, &why).map(|()| Outcome::Skipped);
         }
         return one(context, args);
+    }
+    if args.receipt.is_some() && sets.len() > 1 {
+        return Err(Error::Usage("a receipt is of one set: name it with --set".into()));
     }
     let kind = |set: &Set| kind(args, Some(set)).to_string();
     let job = Job { verb: "backup", kind: Some(&kind), dry_run: args.dry_run, gate: Some(&gate) };
@@ -177,6 +184,9 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
             output::tell(&backup_summary::human(context, repo, &summary, &options))?;
         }
         tell_alarm(context, &summary, options.dry_run);
+        if let Some(file) = &args.receipt {
+            write_receipt(repo, &summary, file)?;
+        }
         summary.problems.retain(|(path, _)| !options.optional.contains(path));
         if let Some(quota) = summary.quota {
             return Err(Error::Quota { quota });
@@ -193,6 +203,13 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
         let alarm = if summary.alarm.is_empty() || options.dry_run { Outcome::Done } else { Outcome::Alarm };
         Ok(outcome(&summary.problems).worse(diverged).worse(mirrors.end(context, repo)?).worse(alarm))
     })
+}
+
+/// Writes the receipt of the new snapshot, or where nothing changed of the newest.
+fn write_receipt(repo: &Repository, summary: &Summary, file: &Path) -> Result<()> {
+    let Some(id) = summary.snapshot.or(summary.newest) else { return Ok(()) };
+    let text = receipt::text(&receipt::of(repo, &id)?)?;
+    new_file::replace(file, text.as_bytes()).map_err(Error::io("write the receipt", file))
 }
 
 /// The one sentence of an alarm, and what can be done about it.

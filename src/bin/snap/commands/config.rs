@@ -235,6 +235,11 @@ fn check(global: &Global) -> Result<Outcome> {
 fn warnings(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
     for entry in config.repositories() {
+        if let Some(err) =
+            entry.key_file.as_ref().and_then(|file| file.metadata().err().map(|err| (file, err)))
+        {
+            found.push(format!("the key file {}: {}", err.0.display(), err.1));
+        }
         let Some(file) = &entry.password_file else { continue };
         match file.symlink_metadata() {
             Err(err) => found.push(format!("the password file {}: {err}", file.display())),

@@ -31,6 +31,9 @@ pub(crate) struct Other {
     /// Read its password from what this shell command prints
     #[arg(long, env = "SNAP_TO_PASSWORD_COMMAND", value_name = "COMMAND", hide_env_values = true)]
     to_password_command: Option<OsString>,
+    /// A file that is part of its password, as --key-file of the first one's
+    #[arg(long, env = "SNAP_TO_KEY_FILE", value_name = "FILE")]
+    to_key_file: Option<OsString>,
     /// It has no encryption
     #[arg(long)]
     to_insecure_no_password: bool,
@@ -54,14 +57,19 @@ impl Other {
         global.insecure_no_password = self.to_insecure_no_password;
         // This option is an id of the first repository's key slots.
         global.key = None;
+        let key_file = given(&self.to_key_file).or_else(|| entry.as_ref()?.key_file.clone().map(Into::into));
         if file.is_some() || command.is_some() || variable {
+            global.key_file = key_file;
             (global.password_file, global.password_command) = (file, command);
             global.password_variable = VARIABLE;
         } else if let Some(entry) =
             entry.filter(|one| one.password_file.is_some() || one.password_command.is_some())
         {
+            global.key_file = key_file;
             global.password_file = entry.password_file.map(Into::into);
             global.password_command = entry.password_command;
+        } else if key_file.is_some() {
+            global.key_file = key_file;
         }
         other
     }

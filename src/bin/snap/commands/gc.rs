@@ -23,6 +23,9 @@ pub(crate) struct Collect {
     /// Rewrite at most this many bytes of packs
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) max_repack: Option<u64>,
+    /// Also rewrite packs that were sealed before the key was rotated (`snap key rotate`)
+    #[arg(long)]
+    pub(crate) reseal: bool,
     /// Purge forgotten snapshots now, however recently they were forgotten
     #[arg(long)]
     pub(crate) empty_trash: bool,
@@ -42,6 +45,7 @@ pub(crate) fn options(args: &Collect) -> Options {
     Options {
         max_unused: args.max_unused,
         max_repack: args.max_repack,
+        reseal: args.reseal,
         empty_trash: args.empty_trash,
         dry_run: args.dry_run,
     }

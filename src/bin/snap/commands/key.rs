@@ -1,7 +1,8 @@
-//! `snap key`: manages the passwords of an encrypted repository. Each of them opens the same master key.
+//! `snap key`: manages the passwords of an encrypted repository. Each of them opens the same keys.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use snap_backup::codec::crypto::kdf::KdfParams;
 use snap_backup::ops::key;
 use snap_backup::ops::key::Slot;
 use snap_backup::repo::repository::Repository;
@@ -12,7 +13,7 @@ use crate::args::kdf::Kdf;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::password;
-use crate::password::NewPassword;
+use crate::password::{NewPassword, recovery};
 use crate::terminal::output;
 use crate::terminal::output::{failed, printable};
 
@@ -34,6 +35,11 @@ pub(crate) enum Key {
         #[command(flatten)]
         kdf: Kdf,
     },
+    /// Begin a new epoch of the key, which removed passwords do not open
+    Rotate {
+        #[command(flatten)]
+        kdf: Kdf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +49,9 @@ pub(crate) struct NewKey {
     pub(crate) label: String,
     #[command(flatten)]
     pub(crate) new: NewPassword,
+    /// Make the password: 24 words with a checksum, to be written down or printed. It is shown once
+    #[arg(long, conflicts_with_all = ["new_password_file", "new_key_file"])]
+    pub(crate) recovery: bool,
     #[command(flatten)]
     pub(crate) kdf: Kdf,
 }
@@ -56,10 +65,17 @@ pub(crate) struct ChangedKey {
 }
 
 pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
+    if let Key::Rotate { kdf } = args {
+        return rotate(context, kdf.costs()?);
+    }
     context.with(|repo| {
         let (action, id) = match args {
-            Key::List => {
+            Key::List | Key::Rotate { .. } => {
                 list(context, repo)?;
+                return Ok(Outcome::Done);
+            }
+            Key::Add(args) if args.recovery => {
+                add_recovery(context, repo, args)?;
                 return Ok(Outcome::Done);
             }
             Key::Add(args) => {
@@ -70,7 +86,7 @@ pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
             Key::Remove { id } => ("removed", key::remove(repo, id)?),
             Key::Passwd(args) => {
                 let costs = args.kdf.costs()?;
-                ("changed", key::change(repo, &password::new(&args.new, context.global.json)?, costs)?)
+                ("changed", key::change(repo, &password::changed(&args.new, &context.global)?, costs)?)
             }
             Key::Rehash { kdf } => {
                 let costs = kdf.costs()?;
@@ -79,15 +95,78 @@ pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
                 ("rehashed", key::rehash(repo, &password.ok_or_else(missing)?, costs)?)
             }
         };
+        if let Key::Add(NewKey { new: NewPassword { new_key_file: None, .. }, .. }) = args
+            && context.global.key_file().is_some()
+        {
+            output::note(context.global.json, "the new password opens the repository without the key file");
+        }
         if context.global.json {
             output::tell(&json!({"message_type": "key", "action": action, "id": id.hex()}).to_string())?;
         } else if context.talks() {
             let text = match action {
                 "rehashed" => format!("the same password; the key slot is now {}", id.short()),
                 "changed" => format!("password changed; the key slot is now {}", id.short()),
+                "removed" => format!(
+                    "key slot {} removed; who kept a copy of it and its password is shut out of what is written from \
+                     now on by `snap key rotate`",
+                    id.short()
+                ),
                 action => format!("key slot {} {action}", id.short()),
             };
             output::tell(&text)?;
+        }
+        Ok(Outcome::Done)
+    })
+}
+
+/// Adds a recovery key. It is printed after it is known to open the repository.
+fn add_recovery(context: &Context, repo: &Repository, args: &NewKey) -> Result<()> {
+    let words = recovery::new()?;
+    let label = if args.label.is_empty() { "recovery key" } else { &args.label };
+    let id = key::add(repo, &words, args.kdf.costs()?, label)?;
+    if context.global.json {
+        let line = json!({"message_type": "key", "action": "added", "id": id.hex(), "recovery_key": *words});
+        return output::tell(&line.to_string());
+    }
+    output::tell(&recovery::table(&words))?;
+    if context.talks() {
+        output::tell(&format!(
+            "\nThese words open the repository at {}, as a password (key slot {}). They are shown only this once: write \
+             them down and keep them where the machine is not.",
+            output::printable(&repo.location()),
+            id.short()
+        ))?;
+    }
+    Ok(())
+}
+
+fn rotate(context: &Context, costs: KdfParams) -> Result<Outcome> {
+    let storage = context.storage()?;
+    let found = Repository::find(&*storage)?.with_key(context.global.key());
+    let mut access = context.access(&found, &storage.location())?;
+    let repo = context.open_asking(storage, &found, &mut access)?;
+    context.watch(&repo, |repo| {
+        // Without a password there is none to rotate, which the operation says.
+        let rotated = key::rotate(repo, &access.password.unwrap_or_default(), costs)?;
+        let others: Vec<String> = rotated.others.iter().map(|id| id.short()).collect();
+        if context.global.json {
+            let line = json!({
+                "message_type": "key", "action": "rotated", "id": rotated.id.hex(), "epoch": rotated.epoch,
+                "others": rotated.others.iter().map(|id| id.hex()).collect::<Vec<_>>(),
+            });
+            output::tell(&line.to_string())?;
+        } else if context.talks() {
+            let others = match others.as_slice() {
+                [] => "no other password is valid".to_owned(),
+                [one] => format!("key slot {one} stays valid, too"),
+                all => format!("key slots {} stay valid, too", all.join(", ")),
+            };
+            output::tell(&format!(
+                "what is written from now on is sealed in epoch {} of the key; the key slot of this password is now {}; \
+                 {others}",
+                rotated.epoch,
+                rotated.id.short()
+            ))?;
         }
         Ok(Outcome::Done)
     })

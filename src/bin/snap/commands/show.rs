@@ -80,6 +80,7 @@ fn top(global: &Global, config: &Config, lines: &mut Vec<Line>) {
     }
     for (key, value, variable, flag) in [
         ("password-file", &global.password_file, "SNAP_PASSWORD_FILE", "--password-file"),
+        ("key-file", &global.key_file, "SNAP_KEY_FILE", "--key-file"),
         ("cache-dir", &global.cache_dir, "SNAP_CACHE_DIR", "--cache-dir"),
         ("state-dir", &global.state_dir, "SNAP_STATE_DIR", "--state-dir"),
     ] {

@@ -125,6 +125,7 @@ pub(crate) const REPOSITORY: &[Key] = &[
     key("location", Kind::Location, "", "Where it is, as -r takes it"),
     key("password-file", Kind::Path, "", "As --password-file"),
     key("password-command", Kind::SecretCommand, "", "As --password-command"),
+    key("key-file", Kind::Path, "", "As --key-file"),
     key("limit-upload", Kind::Rate, "", "As --limit-upload"),
     key("limit-download", Kind::Rate, "", "As --limit-download"),
     key("init", Kind::Bool, "false", "A backup makes it if it is not there, as --init"),

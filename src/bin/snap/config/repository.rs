@@ -19,6 +19,7 @@ pub(crate) struct Entry {
     pub(crate) location: Option<OsString>,
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) password_command: Option<OsString>,
+    pub(crate) key_file: Option<PathBuf>,
     /// Whether a backup creates it if it does not exist.
     pub(crate) init: bool,
     /// Whether it is created without encryption.
@@ -35,6 +36,7 @@ impl Entry {
             location: table.location("location"),
             password_file: table.path("password-file").map(Path::to_path_buf),
             password_command: table.text("password-command").map(OsString::from),
+            key_file: table.path("key-file").map(Path::to_path_buf),
             init: table.bool("init").unwrap_or_default(),
             no_encryption: table.bool("no-encryption").unwrap_or_default(),
             compression: table.level("compression"),
@@ -100,6 +102,9 @@ impl Config {
             let [up, down] = entry.map(|entry| entry.limits).unwrap_or_default();
             global.limit_upload = given.limit_upload.or(up);
             global.limit_download = given.limit_download.or(down);
+            if given.key_file.is_none() {
+                global.key_file = entry.and_then(|entry| entry.key_file.clone()).map(Into::into);
+            }
             if let Some(entry) = entry.filter(|_| !given.insecure_no_password && !password::is_given(given)) {
                 global.password_file = entry.password_file.clone().map(Into::into);
                 global.password_command = entry.password_command.clone();

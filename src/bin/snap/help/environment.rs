@@ -14,6 +14,7 @@ const GROUPS: &[Group] = &[
             ("SNAP_PASSWORD", "the password itself; it is not handed on to ssh, hooks and other programs"),
             ("SNAP_PASSWORD_FILE", "a file that holds the password, as --password-file"),
             ("SNAP_PASSWORD_COMMAND", "a shell command that prints the password, as --password-command"),
+            ("SNAP_KEY_FILE", "a file that is part of the password, as --key-file"),
             ("SNAP_KEY_ID", "the one key slot to try, as --key"),
             ("SNAP_NEW_PASSWORD", "the new password, for `snap key add` and `snap key passwd`"),
             ("SNAP_KDF_MEMORY", "memory that each try of a new password takes, as --kdf-memory"),
@@ -21,6 +22,7 @@ const GROUPS: &[Group] = &[
             ("SNAP_TO_PASSWORD", "the password of the other repository, for `snap copy`"),
             ("SNAP_TO_PASSWORD_FILE", "a file that holds that password, as --to-password-file"),
             ("SNAP_TO_PASSWORD_COMMAND", "a shell command that prints it, as --to-password-command"),
+            ("SNAP_TO_KEY_FILE", "a file that is part of it, as --to-key-file"),
         ],
     },
     Group {

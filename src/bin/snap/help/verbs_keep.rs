@@ -55,7 +55,19 @@ pub(super) const VERBS: &[VerbHelp] = &[
             ),
         ],
         groups: &[
-            ("How", &["set", "group-by", "keep-below", "max-unused", "max-repack", "empty-trash", "dry-run"]),
+            (
+                "How",
+                &[
+                    "set",
+                    "group-by",
+                    "keep-below",
+                    "max-unused",
+                    "max-repack",
+                    "reseal",
+                    "empty-trash",
+                    "dry-run",
+                ],
+            ),
             ("What stays", STAYS),
             ("Rules per path", PATHS),
             ("Which snapshots", WHICH),
@@ -108,11 +120,12 @@ pub(super) const VERBS: &[VerbHelp] = &[
     VerbHelp {
         name: "audit",
         paragraph: "Lists who forgot, rewrote, purged or brought back snapshots, changed passwords or settings, or settled alarms: when, \
-            from which host, and by which command. Each record is written before the act and stays in the repository for a year.",
+            from which host, and by which command. Each record is written before the act and stays in the repository for a year. With a receipt of an \
+            earlier backup it says instead whether the repository is older than that one: exit code 20 if it is.",
         examples: &[
             ("All of the last year", "snap audit"),
             ("The last week", "snap audit --since 7d"),
-            ("For a program", "snap audit --since 2026-11-01 --json"),
+            ("Is it as new as it was?", "snap audit --receipt receipt.json"),
         ],
         groups: &[],
     },

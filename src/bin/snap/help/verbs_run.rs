@@ -125,21 +125,38 @@ pub(super) const VERBS: &[VerbHelp] = &[
     },
     VerbHelp {
         name: "key",
-        paragraph: "A repository may have several passwords, each in a key slot of its own; any of them opens it. Changing a password does not \
-            encrypt anything anew: who had the repository and an old password can still read what was in it then.",
+        paragraph: "A repository may have several passwords, each in a key slot of its own; any of them opens it. Changing or removing a \
+            password does not encrypt anything anew: who had the repository and an old password can still read what was in it then. `key \
+            rotate` shuts them out of what is written from then on.",
         examples: &[
             ("Add a password for another machine", "snap key add --label laptop"),
             ("List the slots", "snap key list"),
-            ("Change the password in use", "snap key passwd"),
+            ("Shut out who had a removed one", "snap key rotate"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "key rotate",
+        paragraph: "Begins a new epoch of the repository's key: what is written from then on is sealed with new keys. All passwords that are valid \
+            now open these, too, without being asked for; remove those that shall not before (`snap key remove`). Whoever kept an old key \
+            still reads what was written before, until `snap gc --reseal` has sealed it again and the old packs are gone from everywhere. Each \
+            machine that uses the repository goes on as before; a run that is under way may have to be started again.",
+        examples: &[
+            ("A laptop was stolen: remove its password", "snap key remove 1a2b3c4d"),
+            ("Then begin a new epoch", "snap key rotate"),
+            ("Seal again what older epochs sealed", "snap gc --reseal --max-repack 50G"),
         ],
         groups: &[],
     },
     VerbHelp {
         name: "key add",
-        paragraph: "Adds a password beside the one that opens the repository now. It is asked for twice, or read from a file.",
+        paragraph: "Adds a password beside the one that opens the repository now. It is asked for twice, or read from a file; or it is made \
+            of 24 words to be put away on paper. A key file is a second factor: from then on that password opens nothing without it. Any file \
+            of up to a mebibyte that never changes is good (`head -c 32 /dev/urandom > snap.key`); it is hashed and not stored.",
         examples: &[
             ("Type it", "snap key add --label laptop"),
-            ("Read it from a file", "snap key add --new-password-file new.txt"),
+            ("Let it open nothing without a file", "snap key add --new-key-file /media/stick/snap.key"),
+            ("Print a recovery key of 24 words", "snap key add --recovery"),
         ],
         groups: &[],
     },
@@ -151,7 +168,8 @@ pub(super) const VERBS: &[VerbHelp] = &[
     },
     VerbHelp {
         name: "key remove",
-        paragraph: "Removes a key slot, so that its password no longer opens the repository. The one in use stays.",
+        paragraph: "Removes a key slot, so that its password no longer opens the repository. The one in use stays. Who kept a copy of the slot \
+            and its password has the key all the same: `snap key rotate` shuts them out of what is written from then on.",
         examples: &[
             ("Remove one by the beginning of its id", "snap key remove 1a2b3c4d"),
             ("Find the id first", "snap key list"),

@@ -57,7 +57,9 @@ fn told(error: &Error) -> (u8, String) {
                  file or directory\nIs there a repository at the following location?\n{location}"
             ),
         ),
-        Error::WrongPassword { .. } => (WRONG_PASSWORD, "Fatal: wrong password or no key found".to_owned()),
+        Error::WrongPassword { .. } | Error::KeyRemoved { .. } => {
+            (WRONG_PASSWORD, "Fatal: wrong password or no key found".to_owned())
+        }
         Error::NoPassword { .. } => (1, NO_PASSWORD.to_owned()),
         Error::RepositoryExists { location } => {
             (1, format!("Fatal: create repository at {location} failed: config file already exists"))

@@ -40,6 +40,7 @@ pub(super) fn global(given: &cli::Global) -> Result<Global> {
         repo: repository(given)?,
         password_file: file,
         password_command: command,
+        key_file: variable("SNAP_KEY_FILE"),
         ssh_command: text("SNAP_SSH_COMMAND"),
         limit_upload: given.limit_upload,
         limit_download: given.limit_download,

@@ -230,6 +230,7 @@ fn collect(
     let options = gc::Options {
         max_unused: how.max_unused,
         max_repack: how.max_repack_size,
+        reseal: false,
         empty_trash: false,
         dry_run,
     };

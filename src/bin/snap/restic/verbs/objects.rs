@@ -184,7 +184,10 @@ fn new_password(context: &Context, args: &flags::NewKey) -> Result<zeroize::Zero
             return Err(refused(name, "a key has a password, and says where and by whom it was made"));
         }
     }
-    password::new(&NewPassword { new_password_file: args.new_password_file.clone() }, context.global.json)
+    password::new(
+        &NewPassword { new_password_file: args.new_password_file.clone(), new_key_file: None },
+        context.global.json,
+    )
 }
 
 fn key_list(context: &Context, repo: &Repository) -> Result<End> {

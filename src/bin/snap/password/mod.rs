@@ -17,15 +17,21 @@ use zeroize::Zeroizing;
 use crate::args::global::Global;
 use crate::terminal::output;
 
+mod key_file;
+pub(crate) mod recovery;
+
 /// Where a new password comes from.
 #[derive(Debug, Args)]
 pub(crate) struct NewPassword {
     /// Read the new password from this file (else SNAP_NEW_PASSWORD, else it is asked for)
     #[arg(long, value_name = "FILE")]
     pub(crate) new_password_file: Option<PathBuf>,
+    /// Let the new password open nothing without this file, which --key-file then names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_key_file: Option<PathBuf>,
 }
 
-type Password = Zeroizing<String>;
+pub(crate) type Password = Zeroizing<String>;
 
 /// Maximum length of a password in bytes. A larger file is not the one that was meant.
 const LONGEST: u64 = 1 << 20;
@@ -90,8 +96,23 @@ pub(crate) fn is_asked_for(global: &Global) -> bool {
 }
 
 /// Asks again after a wrong password.
-pub(crate) fn again(location: &str) -> Result<Password> {
-    ask(&format!("wrong password; password for the repository at {}: ", output::printable(location)))
+pub(crate) fn again(global: &Global, location: &str) -> Result<Password> {
+    let text = format!("wrong password; password for the repository at {}: ", output::printable(location));
+    let password = ask(&text)?;
+    warn_of_slip(global, &password);
+    whole(password, global.key_file())
+}
+
+fn warn_of_slip(global: &Global, password: &Password) {
+    if let Some(why) = recovery::slip(password) {
+        output::warn(global.json, &why);
+    }
+}
+
+/// Returns what the key is derived from: the password and the key file that belongs to it.
+fn whole(password: Password, key_file: Option<&Path>) -> Result<Password> {
+    let password = recovery::normal(password);
+    key_file.map_or(Ok(password.clone()), |path| key_file::join(&password, path))
 }
 
 /// Returns the password of an existing repository.
@@ -100,16 +121,28 @@ pub(crate) fn existing(global: &Global, location: &str) -> Result<Option<Passwor
     if crate::mount::is_child() {
         return crate::mount::password();
     }
-    find(global, || ask(&format!("password for the repository at {}: ", output::printable(location))))
+    let found =
+        find(global, || ask(&format!("password for the repository at {}: ", output::printable(location))))?;
+    found.iter().for_each(|password| warn_of_slip(global, password));
+    found.map(|password| whole(password, global.key_file())).transpose()
 }
 
 /// Returns the password of a new repository. A typed one must be typed twice.
 pub(crate) fn first(global: &Global) -> Result<Option<Password>> {
-    find(global, ask_twice)
+    find(global, ask_twice)?.map(|password| whole(password, global.key_file())).transpose()
 }
 
 /// Returns the password to be added.
 pub(crate) fn new(args: &NewPassword, json: bool) -> Result<Password> {
+    whole(new_text(args, json)?, args.new_key_file.as_deref())
+}
+
+/// Like [`new`], for the place of the one in use: it needs the same key file, if it needs one.
+pub(crate) fn changed(args: &NewPassword, global: &Global) -> Result<Password> {
+    whole(new_text(args, global.json)?, args.new_key_file.as_deref().or(global.key_file()))
+}
+
+fn new_text(args: &NewPassword, json: bool) -> Result<Password> {
     if let Some(path) = &args.new_password_file {
         return from_file(path, json);
     }
@@ -175,7 +208,7 @@ fn from_command(line: &OsStr) -> Result<Password> {
     checked(&bytes, source)
 }
 
-fn no_password(source: &str, why: impl Into<String>) -> Error {
+pub(super) fn no_password(source: &str, why: impl Into<String>) -> Error {
     Error::PasswordSource { source_name: source.to_owned(), why: why.into() }
 }
 

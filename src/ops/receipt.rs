@@ -1,0 +1,112 @@
+//! Receipts: what a backup gives to be kept elsewhere, so that another machine can tell later whether the
+//! repository is older than it was then.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::model::id::{SnapshotId, hex};
+use crate::repo::audit;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots;
+
+/// A receipt. It holds nothing secret, and nothing that opens anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Id of the repository.
+    pub repository: String,
+    /// Generation of its configuration.
+    pub generation: u32,
+    /// Epoch of its key.
+    pub epoch: u32,
+    /// Id of the snapshot.
+    pub snapshot: String,
+    /// Its number in its set.
+    pub number: u64,
+    /// The head of the set's chain with it.
+    pub chain: String,
+    /// When the snapshot was begun, in seconds since 1970.
+    pub time: i64,
+    /// Host of the set.
+    pub host: String,
+}
+
+/// Returns the receipt of a snapshot.
+///
+/// # Errors
+/// When it cannot be read, or was made by a program that numbers no snapshots.
+pub fn of(repo: &Repository, id: &SnapshotId) -> Result<Receipt> {
+    let gone = || Error::Missing { what: format!("snapshot {}", id.short()) };
+    let snapshot = snapshots::load(repo, &id.hex())?.ok_or_else(gone)?;
+    let lineage = snapshot.manifest.lineage();
+    let lineage = lineage.ok_or_else(|| Error::Refused("this snapshot has no number in its set".into()))?;
+    let config = repo.config();
+    Ok(Receipt {
+        repository: config.repo.hex(),
+        generation: config.generation,
+        epoch: config.epoch,
+        snapshot: id.hex(),
+        number: lineage.number,
+        chain: hex(&lineage.chain),
+        time: snapshot.manifest.started.sec,
+        host: snapshot.manifest.host,
+    })
+}
+
+/// Returns how the repository differs from what the receipt says of it; empty if it is as new or newer.
+///
+/// # Errors
+/// When the storage fails, or the receipt is one of another repository.
+pub fn differences(repo: &Repository, receipt: &Receipt) -> Result<Vec<String>> {
+    let config = repo.config();
+    if receipt.repository != config.repo.hex() {
+        return Err(Error::Usage(format!(
+            "the receipt is one of repository {}, and at {} is {}",
+            receipt.repository.chars().take(8).collect::<String>(),
+            repo.location(),
+            config.repo.short()
+        )));
+    }
+    let mut all = Vec::new();
+    if config.generation < receipt.generation {
+        all.push(format!(
+            "its newest whole configuration is config/{}, and the receipt knew config/{}",
+            config.generation, receipt.generation
+        ));
+    }
+    if config.epoch < receipt.epoch {
+        all.push(format!(
+            "the newest epoch of its key is {}, and the receipt knew {}",
+            config.epoch, receipt.epoch
+        ));
+    }
+    let id = SnapshotId::parse(&receipt.snapshot)
+        .map_err(|_| Error::Usage("the receipt names no snapshot".into()))?;
+    let at = jiff::Timestamp::new(receipt.time, 0).map(|at| at.to_string()).unwrap_or_default();
+    let what = format!("snapshot {} of {at} ({})", id.short(), receipt.host);
+    let found = snapshots::list(repo)?.into_iter().find(|one| one.id == id);
+    match found.map(|one| one.manifest.lineage()) {
+        Some(Some(lineage)) if lineage.number == receipt.number && hex(&lineage.chain) == receipt.chain => {}
+        Some(_) => all.push(format!("{what} is not the one that the receipt was given for")),
+        None if audit::explains(repo, &id)? => {}
+        None => all.push(format!("{what} is gone, and no audit record says who forgot it")),
+    }
+    Ok(all)
+}
+
+/// Reads a receipt.
+///
+/// # Errors
+/// The text is none.
+pub fn parse(text: &str) -> Result<Receipt> {
+    serde_json::from_str(text).map_err(|why| Error::Usage(format!("not a receipt: {why}")))
+}
+
+/// Returns the text of a receipt.
+///
+/// # Errors
+/// Never.
+pub fn text(receipt: &Receipt) -> Result<String> {
+    serde_json::to_string_pretty(receipt)
+        .map(|text| text + "\n")
+        .map_err(|_| Error::Bug { what: "a receipt has text" })
+}

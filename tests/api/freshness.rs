@@ -1,0 +1,103 @@
+//! Whether a repository is as new as somebody knows it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use snap_backup::ops::{backup, forget, receipt};
+use snap_backup::repo::repository::{OpenOptions, Repository};
+use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::storage::{ObjectKind, Storage};
+use tempfile::TempDir;
+
+use crate::support::library::Library;
+
+struct Place {
+    storage: Arc<MemoryStorage>,
+    library: Library,
+    state: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let storage = Arc::new(MemoryStorage::default());
+        let library = Library::on(storage.clone(), None);
+        Self { storage, library, state: tempfile::tempdir().unwrap() }
+    }
+
+    /// The repository as a machine with this memory opens it.
+    fn open(&self, state: Option<&Path>) -> Repository {
+        let access = OpenOptions { state: state.map(Into::into), ..OpenOptions::default() };
+        Repository::open(self.storage.clone(), &access).unwrap()
+    }
+
+    fn backup(&self, content: &[u8]) -> snap_backup::model::id::SnapshotId {
+        self.library.write("src", &[("a", content)]);
+        self.library.backup("src", backup::Options::default()).snapshot.unwrap()
+    }
+
+    fn all(&self, area: ObjectKind) -> Vec<(String, Vec<u8>)> {
+        let listed = self.storage.list(area).unwrap().into_iter();
+        listed.map(|found| (found.name.clone(), self.storage.get(area, &found.name).unwrap())).collect()
+    }
+}
+
+fn forget(repo: &Repository, id: &snap_backup::model::id::SnapshotId) {
+    let options = forget::Options { selectors: vec![id.hex()], force: true, ..forget::Options::default() };
+    forget::run(repo, &options).unwrap();
+}
+
+#[test]
+fn a_receipt_names_an_older_repository_on_a_machine_that_never_saw_it() {
+    let place = Place::new();
+    place.backup(b"one");
+    let earlier = place.all(ObjectKind::Snapshots);
+    let second = place.backup(b"two");
+    place.open(None).set_parity(10).unwrap();
+    let given = receipt::of(&place.open(None), &second).unwrap();
+    assert_eq!((given.number, given.generation), (2, 2));
+    let given = receipt::parse(&receipt::text(&given).unwrap()).unwrap();
+    let differences = || receipt::differences(&place.open(None), &given).unwrap();
+    assert_eq!(differences(), Vec::<String>::new());
+    place.backup(b"three");
+    assert_eq!(differences(), Vec::<String>::new());
+
+    // The newest are withheld, and the configuration.
+    let all = place.all(ObjectKind::Snapshots);
+    for (name, _) in &all {
+        if !earlier.iter().any(|(other, _)| other == name) {
+            place.storage.remove(ObjectKind::Snapshots, name).unwrap();
+        }
+    }
+    let named = differences();
+    assert!(matches!(named.as_slice(), [one] if one.contains("no audit record")), "{named:?}");
+    let config = place.storage.get(ObjectKind::Config, "2").unwrap();
+    place.storage.remove(ObjectKind::Config, "2").unwrap();
+    assert_eq!(differences().len(), 2);
+    place.storage.put(ObjectKind::Config, "2", config);
+    all.iter().for_each(|(name, bytes)| place.storage.put(ObjectKind::Snapshots, name, bytes.clone()));
+    assert_eq!(differences(), Vec::<String>::new());
+
+    // What is forgotten is explained by a record; a forged receipt is not.
+    let other = receipt::Receipt { chain: "00".repeat(32), ..given.clone() };
+    assert_eq!(receipt::differences(&place.open(None), &other).unwrap().len(), 1);
+    forget(&place.open(None), &second);
+    assert_eq!(differences(), Vec::<String>::new());
+}
+
+#[test]
+fn a_forgotten_snapshot_that_the_storage_puts_back_is_named() {
+    let place = Place::new();
+    let first = place.backup(b"one");
+    place.backup(b"two");
+    let state = Some(place.state.path());
+    let bytes = place.storage.get(ObjectKind::Snapshots, &first.hex()).unwrap();
+    forget(&place.open(state), &first);
+    assert_eq!(place.open(state).divergence().unwrap(), Vec::<String>::new());
+    place.storage.put(ObjectKind::Snapshots, &first.hex(), bytes);
+    let named = place.open(state).divergence().unwrap();
+    assert!(matches!(named.as_slice(), [one] if one.contains("is there again")), "{named:?}");
+    // A machine that did not forget it cannot know.
+    assert_eq!(place.open(None).divergence().unwrap(), Vec::<String>::new());
+    place.open(state).accept().unwrap();
+    assert_eq!(place.open(state).divergence().unwrap(), Vec::<String>::new());
+}
