@@ -3,6 +3,7 @@
 
 mod circles;
 mod folders;
+mod recipes;
 
 use std::collections::HashSet;
 use std::fs;
