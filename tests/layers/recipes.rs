@@ -48,9 +48,14 @@ fn recipes_name_files_and_profiles_that_exist() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let mut seen = 0;
     for (name, text) in recipes() {
-        for (_, profile) in text.match_indices("--profile ").map(|(at, found)| text.split_at(at + found.len())) {
+        for (_, profile) in
+            text.match_indices("--profile ").map(|(at, found)| text.split_at(at + found.len()))
+        {
             let profile = profile.split_whitespace().next().unwrap();
-            assert!(manifest.contains(&format!("[profile.{profile}]")), "{name}: there is no profile {profile}");
+            assert!(
+                manifest.contains(&format!("[profile.{profile}]")),
+                "{name}: there is no profile {profile}"
+            );
             seen += 1;
         }
         let words = text.split(|letter: char| !(letter.is_alphanumeric() || "._-/".contains(letter)));
@@ -69,7 +74,8 @@ fn recipes_name_files_and_profiles_that_exist() {
 fn the_version_is_written_down_in_one_place() {
     let version = env!("CARGO_PKG_VERSION");
     for (name, text) in recipes() {
-        let is_named = text.lines().any(|line| line.contains(version) && line.to_lowercase().contains("version"));
+        let is_named =
+            text.lines().any(|line| line.contains(version) && line.to_lowercase().contains("version"));
         assert!(!is_named, "{name} repeats the version {version} of Cargo.toml");
     }
 }
