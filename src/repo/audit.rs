@@ -4,6 +4,8 @@
 //! failed says what was tried. [`Noted`] is the proof that it was written, which whoever forgets snapshots has
 //! to show.
 
+use std::collections::HashSet;
+
 use crate::codec::crypto::{cipher, sealed_object};
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
@@ -120,8 +122,16 @@ pub fn list(repo: &Repository) -> Result<(Vec<AuditEntry>, Vec<Error>)> {
 /// # Errors
 /// When the records cannot be listed.
 pub fn explains(repo: &Repository, snapshot: &SnapshotId) -> Result<bool> {
+    Ok(explained(repo)?.contains(snapshot))
+}
+
+/// Returns all snapshots of which [`explains`] is true.
+///
+/// # Errors
+/// When the records cannot be listed.
+pub fn explained(repo: &Repository) -> Result<HashSet<SnapshotId>> {
     use AuditAct::{Forget, Purge, Repair, Rewrite};
-    names(repo, &[Forget, Rewrite, Purge, Repair], snapshot)
+    named(repo, &[Forget, Rewrite, Purge, Repair])
 }
 
 /// Returns whether a record says that a forgotten snapshot was brought back.
@@ -129,16 +139,14 @@ pub fn explains(repo: &Repository, snapshot: &SnapshotId) -> Result<bool> {
 /// # Errors
 /// When the records cannot be listed.
 pub fn brings_back(repo: &Repository, snapshot: &SnapshotId) -> Result<bool> {
-    names(repo, &[AuditAct::Undelete], snapshot)
+    Ok(named(repo, &[AuditAct::Undelete])?.contains(snapshot))
 }
 
-fn names(repo: &Repository, acts: &[AuditAct], snapshot: &SnapshotId) -> Result<bool> {
+fn named(repo: &Repository, acts: &[AuditAct]) -> Result<HashSet<SnapshotId>> {
     let (entries, _) = list(repo)?;
-    let of = |record: &AuditRecord| {
-        AuditAct::of_code(record.act).is_some_and(|act| acts.contains(&act))
-            && record.snapshots.contains(snapshot)
-    };
-    Ok(entries.iter().any(|entry| of(&entry.record)))
+    let of = |record: &AuditRecord| AuditAct::of_code(record.act).is_some_and(|act| acts.contains(&act));
+    let found = entries.into_iter().map(|entry| entry.record).filter(|record| of(record));
+    Ok(found.flat_map(|record| record.snapshots).collect())
 }
 
 /// Removes records that are older than a year by the storage's clock; `now` is by the same. Where the storage

@@ -153,14 +153,8 @@ impl Repository {
         }
         // Whoever forgets a snapshot leaves a record, which a storage cannot make. That it lies in the trash proves
         // nothing: the storage can move it there.
-        let mut explained = HashSet::new();
-        for made in &missing {
-            let id = SnapshotId::parse(&made.snapshot).ok();
-            if id.is_some_and(|id| audit::explains(self, &id).unwrap_or(false)) {
-                explained.insert(made.snapshot.clone());
-            }
-        }
-        missing.retain(|made| !explained.contains(&made.snapshot));
+        let explained = audit::explained(self)?;
+        missing.retain(|made| !SnapshotId::parse(&made.snapshot).is_ok_and(|id| explained.contains(&id)));
         // This machine may have forgotten it just now, and another may have rewritten it.
         let still = self.expected();
         missing.retain(|made| still.contains(made));

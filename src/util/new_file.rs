@@ -26,8 +26,12 @@ pub fn create(path: &Path) -> io::Result<File> {
 /// The new file cannot be written or renamed.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temp = path.with_extension(format!("tmp{}", process::id()));
-    create(&temp)?.write_all(bytes)?;
-    fs::rename(&temp, path)
+    let written = create(&temp)?.write_all(bytes).and_then(|()| fs::rename(&temp, path));
+    if written.is_err() {
+        // Best effort: the first error is what counts.
+        let _ = fs::remove_file(&temp);
+    }
+    written
 }
 
 #[cfg(test)]
@@ -35,6 +39,14 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn what_cannot_be_replaced_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("taken/by")).unwrap();
+        assert!(replace(&dir.path().join("taken"), b"new").is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn a_link_that_was_planted_is_replaced_and_not_followed() {

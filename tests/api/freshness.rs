@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use snap_backup::ops::{backup, forget, receipt};
+use snap_backup::ops::{backup, check, forget, receipt, sync};
 use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
@@ -100,4 +101,42 @@ fn a_forgotten_snapshot_that_the_storage_puts_back_is_named() {
     assert_eq!(place.open(None).divergence().unwrap(), Vec::<String>::new());
     place.open(state).accept().unwrap();
     assert_eq!(place.open(state).divergence().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn check_names_a_snapshot_that_is_missing_from_the_middle_and_none_that_was_forgotten() {
+    let place = Place::new();
+    let made = [&b"one"[..], b"two", b"three"].map(|content| place.backup(content));
+    let warnings = || {
+        let stop = AtomicBool::new(false);
+        let report = check::run(&place.open(None), &check::Options::default(), &(), &stop).unwrap();
+        assert_eq!(report.errors, Vec::<String>::new());
+        report.warnings
+    };
+    assert_eq!(warnings(), Vec::<String>::new());
+    let bytes = place.storage.get(ObjectKind::Snapshots, &made[1].hex()).unwrap();
+    place.storage.remove(ObjectKind::Snapshots, &made[1].hex()).unwrap();
+    let named = warnings();
+    assert!(matches!(named.as_slice(), [one] if one.contains(&made[1].short())), "{named:?}");
+    place.storage.put(ObjectKind::Snapshots, &made[1].hex(), bytes);
+    forget(&place.open(None), &made[1]);
+    assert_eq!(warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_synchronized_copy_says_who_forgot_what_it_lacks() {
+    let place = Place::new();
+    let made = [&b"one"[..], b"two"].map(|content| place.backup(content));
+    forget(&place.open(None), &made[0]);
+    let copy = Arc::new(MemoryStorage::default());
+    let to: Arc<dyn Storage> = copy.clone();
+    let stop = AtomicBool::new(false);
+    sync::run(&place.open(None), &to, &sync::Options::default(), &(), &stop).unwrap();
+    let repo = Repository::open(copy, &OpenOptions::default()).unwrap();
+    let report = check::run(&repo, &check::Options::default(), &(), &stop).unwrap();
+    assert_eq!((report.errors, report.warnings), (Vec::new(), Vec::new()));
+    assert_eq!(
+        receipt::differences(&repo, &receipt::of(&place.open(None), &made[1]).unwrap()).unwrap(),
+        Vec::<String>::new()
+    );
 }

@@ -4,6 +4,7 @@
 //! lists the entries that damage affects. `parity` checks parity files. `scrub` is a check of its own that
 //! needs no key.
 
+mod lineage;
 mod packs;
 mod parity;
 pub mod scrub;
@@ -162,6 +163,7 @@ pub fn run(
     let whole = checker.packs(&index, options)?;
     checker.parity(&index, options)?;
     checker.standing_records(&index, &whole)?;
+    checker.lineages(&chosen)?;
     checker.walk_snapshots(&session, &index, &chosen)?;
     checker.record(session.session().map_or_else(cipher::new_id, Ok)?);
     names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));

@@ -160,6 +160,7 @@ impl Run<'_> {
             if is_fenced(to, &session)? {
                 continue;
             }
+            self.audit_records(to)?;
             self.manifests(to, &lack.snapshots)?;
             if is_fenced(to, &session)? {
                 continue;

@@ -227,6 +227,20 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Copies audit records, so that the copy says, too, who forgot what it lacks.
+    pub(super) fn audit_records(&mut self, to: &Repository) -> Result<()> {
+        let there: HashSet<String> =
+            to.storage().list(ObjectKind::Audit)?.into_iter().map(|found| found.name).collect();
+        let here = names::list(self.from.storage(), ObjectKind::Audit)?;
+        for found in here.iter().filter(|found| !there.contains(&found.name)) {
+            match self.from.storage().read(ObjectKind::Audit, &found.name, sealed_object::MAX_OBJECT) {
+                Ok(bytes) => self.put(to.storage(), ObjectKind::Audit, &found.name, &bytes, false)?,
+                Err(err) => self.damaged_here(ObjectKind::Audit, &found.name, err)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Puts an object into the destination. A damaged one of the same name is moved to quarantine first.
     fn put(
         &mut self,
