@@ -3,13 +3,27 @@
 //!
 //! The cost of forgetting a snapshot is the gap that it leaves: the age of the next older snapshot divided by that of
 //! the next younger one. Forgetting the cheapest first keeps snapshots close together near the present and ever
-//! farther apart in the past. The oldest snapshot of a set is forgotten last.
+//! farther apart in the past.
+//!
+//! No gap is made that is wider than [`WIDEST`]. Where each snapshot in the middle would leave such a gap, the oldest
+//! goes, so what stays reaches less far back but is spread evenly. A repository that grows needs this: the oldest
+//! snapshot shares less and less with the others. If it stayed to the end, all between it and the last days would go.
+
+use std::ops::Range;
 
 use crate::error::Result;
 use crate::model::id::SnapshotId;
 
 /// Seconds that are added to each age, so that snapshots of one day count as equally old.
 const DAY: f64 = 86_400.0;
+
+/// The widest gap that is made: the older snapshot is at most twice as old as the younger, both with a day added. Today's
+/// and yesterday's daily snapshots are as far apart, so no rule for daily snapshots keeps closer ones.
+const WIDEST: f64 = 2.0;
+
+/// How much dearer a step of the oldest snapshot is than one in the middle. Where all gaps are equal, forgetting one in the
+/// middle makes a gap of two steps; the oldest costs twice as much as that.
+const END: f64 = 4.0;
 
 /// A snapshot of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,52 +53,75 @@ pub fn order(points: &[Point]) -> Vec<SnapshotId> {
     going
 }
 
-/// Returns the position of the snapshot that frees most for its cost.
+/// Returns the position of the snapshot that frees most for its cost. `left` is sorted by set, the oldest of each first.
 fn cheapest(left: &[&Point], mean: u64) -> Option<usize> {
-    let movable = (0..left.len()).filter(|at| left.get(*at).is_some_and(|point| !point.stays));
-    movable.min_by(|a, b| price(left, *a, mean).total_cmp(&price(left, *b, mean)))
+    let mut best: Option<(f64, usize)> = None;
+    let mut met = None;
+    for (at, point) in left.iter().enumerate().filter(|(_, point)| !point.stays) {
+        let is_oldest = met.replace(point.set) != Some(point.set);
+        let Some(price) = price(left, at, is_oldest, mean) else { continue };
+        if best.is_none_or(|(least, _)| price < least) {
+            best = Some((price, at));
+        }
+    }
+    best.map(|(_, at)| at)
 }
 
-fn price(left: &[&Point], at: usize, mean: u64) -> f64 {
-    let Some(point) = left.get(at) else { return f64::INFINITY };
+/// Returns the cost of forgetting `left[at]`; `None` if it may not go before the oldest one of its set. `is_oldest` says
+/// that it is that one: all older ones stay.
+fn price(left: &[&Point], at: usize, is_oldest: bool, mean: u64) -> Option<f64> {
+    let point = left.get(at)?;
     let beside = |at: Option<usize>| at.and_then(|at| left.get(at)).filter(|other| other.set == point.set);
     let age = |point: &Point| point.age as f64 + DAY;
     let younger = beside(at.checked_add(1)).map_or(DAY, |other| age(other));
-    let gap = match beside(at.checked_sub(1)) {
-        Some(older) => age(older) / younger,
-        // The oldest snapshot is worth more than any gap.
-        None => return f64::MAX,
+    let gap = beside(at.checked_sub(1)).map(|older| age(older) / younger).filter(|gap| *gap <= WIDEST);
+    let end = is_oldest.then(|| END * (age(point) / younger).ln());
+    let cost = match (gap.map(f64::ln), end) {
+        (Some(gap), Some(end)) => gap.min(end),
+        (gap, end) => gap.or(end)?,
     };
     // What it frees counts, but is bounded: otherwise gaps would open where much was added.
     let gain = (point.unique as f64 / mean.max(1) as f64).clamp(0.5, 2.0);
-    gap.ln() / gain
+    Some(cost / gain)
 }
 
-/// Returns how many of `all` snapshots must be forgotten at least until the repository fits; `None` if it does not fit
-/// even without all of them. `fits` is asked by bisection.
+/// Returns which of `all` snapshots, in their order, must be forgotten at least until the repository fits; `None` if it does
+/// not fit even without all of them. `fits` is asked by bisection: first for how many, then how many of the first of these
+/// can stay after all, since they free nothing that the later ones do not free.
 ///
 /// # Errors
 /// When `fits` fails.
-pub fn fewest(all: usize, fits: &mut dyn FnMut(usize) -> Result<bool>) -> Result<Option<usize>> {
-    if fits(0)? {
-        return Ok(Some(0));
+pub fn fewest(
+    all: usize,
+    fits: &mut dyn FnMut(Range<usize>) -> Result<bool>,
+) -> Result<Option<Range<usize>>> {
+    if fits(0..0)? {
+        return Ok(Some(0..0));
     }
-    if all == 0 || !fits(all)? {
+    if all == 0 || !fits(0..all)? {
         return Ok(None);
     }
-    let (mut low, mut high) = (0, all);
+    let end = bisect(0, all, &mut |end| fits(0..end))?;
+    let start = bisect(0, end, &mut |start| Ok(!fits(start..end)?))?;
+    Ok(Some(start.saturating_sub(1)..end))
+}
+
+/// Returns the first number above `low` for which `holds`. It holds for `high`, and not for `low`.
+fn bisect(mut low: usize, mut high: usize, holds: &mut dyn FnMut(usize) -> Result<bool>) -> Result<usize> {
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        match fits(middle)? {
+        match holds(middle)? {
             true => high = middle,
             false => low = middle,
         }
     }
-    Ok(Some(high))
+    Ok(high)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     const SECONDS: u64 = 86_400;
@@ -95,30 +132,129 @@ mod tests {
         Point { id: SnapshotId::new(id), age: (now - day) * SECONDS, set: 0, unique: 10 + day % 7, stays }
     }
 
-    /// Returns the largest gap between days up to now, as `price` measures it.
+    /// Returns the widest gap between days up to now, as `price` measures it.
     fn widest(days: &[u64], now: u64) -> f64 {
         let age = |day: u64| (now - day + 1) as f64;
         days.windows(2).map(|pair| age(pair[0]) / age(pair[1])).fold(1.0, f64::max)
     }
 
-    /// One snapshot a day, and room for twelve.
-    #[test]
-    fn after_each_of_200_days_it_fits_and_what_stays_is_spread_as_evenly_as_by_rules() {
-        let mut days: Vec<u64> = Vec::new();
-        for now in 1..=200 {
-            days.push(now);
-            let points: Vec<Point> = days.iter().map(|day| point(*day, now, *day == now)).collect();
-            let going = order(&points);
-            let all = days.len();
-            let count = fewest(going.len(), &mut |gone| Ok(all - gone <= 12)).unwrap().unwrap();
-            days.retain(|day| going[..count].iter().all(|id| *id != point(*day, now, false).id));
-            assert!(days.len() == all.min(12) && days.last() == Some(&now), "day {now}: {days:?}");
+    /// Returns the days that `--keep-daily`, `-weekly` and `-monthly` keep of `1..=now`, with months of thirty days.
+    fn by_rules(now: u64, [daily, weekly, monthly]: [u64; 3]) -> Vec<u64> {
+        let last_of = |length: u64, many: u64| {
+            let ends = move |day: &u64| *day == now || day.is_multiple_of(length);
+            (1..=now).rev().filter(ends).take(many as usize)
+        };
+        let kept: BTreeSet<u64> =
+            last_of(1, daily).chain(last_of(7, weekly)).chain(last_of(30, monthly)).collect();
+        kept.into_iter().collect()
+    }
+
+    /// A repository of blocks: each day has a snapshot of all blocks that there are then.
+    #[derive(Default)]
+    struct Blocks {
+        next: u64,
+        random: u64,
+        live: Vec<u64>,
+        snapshots: BTreeMap<u64, BTreeSet<u64>>,
+    }
+
+    impl Blocks {
+        fn below(&mut self, many: u64) -> u64 {
+            self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (self.random >> 33) % many
         }
-        // As many by --keep-daily 4 --keep-weekly 3 --keep-monthly 5, as these were on the same day.
-        let rules = [1, 31, 59, 90, 120, 151, 183, 190, 197, 198, 199, 200];
-        let (ours, theirs) = (widest(&days, 200), widest(&rules, 200));
-        assert!(ours <= theirs, "{days:?}: {ours:.2} instead of {theirs:.2}");
-        assert!(days[0] <= 20, "the oldest ones stay: {days:?}");
+
+        /// Changes some blocks, adds or removes some, and saves a snapshot.
+        fn save(&mut self, day: u64, changed: u64, length: usize) {
+            while self.live.len() < length {
+                self.next += 1;
+                self.live.push(self.next);
+            }
+            self.live.truncate(length);
+            for _ in 0..changed {
+                self.next += 1;
+                let at = self.below(length as u64) as usize;
+                self.live[at] = self.next;
+            }
+            self.snapshots.insert(day, self.live.iter().copied().collect());
+        }
+
+        /// Returns how many blocks the snapshots need, without some.
+        fn size(&self, gone: &[SnapshotId]) -> usize {
+            let stays = |day: u64| gone.iter().all(|id| *id != point(day, day, false).id);
+            let left = self.snapshots.iter().filter(|(day, _)| stays(**day));
+            left.flat_map(|(_, blocks)| blocks).collect::<BTreeSet<_>>().len()
+        }
+
+        /// Forgets as many snapshots as must go. Returns whether it fits then.
+        fn fit(&mut self, now: u64, line: usize) -> bool {
+            let mut needed: BTreeMap<u64, u64> = BTreeMap::new();
+            self.snapshots.values().flatten().for_each(|block| *needed.entry(*block).or_default() += 1);
+            let unique =
+                |blocks: &BTreeSet<u64>| blocks.iter().filter(|block| needed[block] == 1).count() as u64;
+            let each = self.snapshots.iter();
+            let points: Vec<Point> = each
+                .map(|(day, blocks)| Point { unique: unique(blocks), ..point(*day, now, *day == now) })
+                .collect();
+            let order = order(&points);
+            let few = fewest(order.len(), &mut |few| Ok(self.size(&order[few]) <= line)).unwrap();
+            let gone = &order[few.clone().unwrap_or(0..0)];
+            self.snapshots.retain(|day, _| gone.iter().all(|id| *id != point(*day, now, false).id));
+            few.is_some()
+        }
+    }
+
+    /// Whatever changes, and however little room there is: files that are rewritten, that become more, and that are many for
+    /// some days.
+    #[test]
+    fn after_each_of_200_days_it_fits_and_what_stays_is_spread_as_evenly_as_by_any_rules() {
+        type Model = fn(u64) -> (u64, usize);
+        let models: [(&str, Model, usize, usize); 5] = [
+            ("one file, rewritten", |_| (2000, 10), 120, 11),
+            ("blocks change", |_| (4, 100), 200, 20),
+            ("blocks change, little room", |_| (4, 100), 150, 12),
+            ("it grows", |day| (2, 50 + day as usize / 2), 220, 35),
+            ("many for some days", |day| (2, if day % 20 < 2 { 120 } else { 60 }), 150, 13),
+        ];
+        for (name, model, line, mean) in models {
+            let (mut blocks, mut kept) = (Blocks::default(), 0);
+            for now in 1..=200 {
+                let (changed, length) = model(now);
+                blocks.save(now, changed, length);
+                let fits = blocks.fit(now, line);
+                let told = |what: &str| format!("{name}, day {now}: {what}: {:?}", blocks.snapshots.keys());
+                assert!(fits, "{}", told("it does not fit"));
+                assert!(blocks.size(&[]) <= line, "{}", told("it is above the line"));
+                let days: Vec<u64> = blocks.snapshots.keys().copied().collect();
+                kept += days.len();
+                let rules = [[1, 0, 0], [7, 4, 12], [4, 3, 5], [2, 2, 2]].map(|rule| by_rules(now, rule));
+                let theirs = rules.iter().filter(|rule| rule.len() > 1).map(|rule| widest(rule, now));
+                let theirs = theirs.fold(f64::INFINITY, f64::min);
+                assert!(widest(&days, now) <= theirs, "{}: {theirs:.2}", told("uneven"));
+            }
+            assert!(kept / 200 >= mean, "{name}: {} stay on average", kept / 200);
+        }
+    }
+
+    /// With room for twelve snapshots, they reach back for months.
+    #[test]
+    fn what_stays_reaches_far_back() {
+        let mut blocks = Blocks::default();
+        for now in 1..=200 {
+            blocks.save(now, 2000, 10);
+            assert!(blocks.fit(now, 120));
+            let oldest = blocks.snapshots.keys().next().copied().unwrap();
+            assert!(now <= 12 || now - oldest >= 25.min(now / 3), "day {now}: {:?}", blocks.snapshots.keys());
+        }
+    }
+
+    #[test]
+    fn where_the_oldest_stays_anyway_the_next_one_takes_its_part() {
+        let points: Vec<Point> =
+            [1, 150, 175, 190, 196, 199, 200].map(|day| point(day, 200, day == 1 || day == 200)).into();
+        let going = order(&points);
+        assert_eq!(going.first(), Some(&point(150, 200, false).id), "each other one would leave a wider gap");
+        assert_eq!(going.len(), 5);
     }
 
     #[test]
@@ -142,10 +278,13 @@ mod tests {
 
     #[test]
     fn no_more_go_than_must() {
-        let found = |need: usize| fewest(10, &mut |gone| Ok(gone >= need)).unwrap();
+        let found = |need: usize| fewest(10, &mut |gone| Ok(gone.len() >= need)).unwrap();
         assert_eq!(
             (found(0), found(1), found(7), found(10), found(11)),
-            (Some(0), Some(1), Some(7), Some(10), None)
+            (Some(0..0), Some(0..1), Some(0..7), Some(0..10), None)
         );
+        // The first three free nothing.
+        let last = fewest(10, &mut |gone| Ok(gone.end.saturating_sub(gone.start.max(3)) >= 2)).unwrap();
+        assert_eq!(last, Some(3..5));
     }
 }

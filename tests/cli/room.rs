@@ -1,6 +1,8 @@
 //! Room: `cleanup --keep-below` and the quota of a repository.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -38,6 +40,8 @@ fn as_many_snapshots_go_as_must_and_never_those_that_stay() {
     assert_eq!(sandbox.snapshot_names(), before, "nothing is written");
     let done = room(&sandbox.ok(&[&args[..], &["--empty-trash"]].concat()).text());
     assert_eq!(planned["forgotten"], done["forgotten"]);
+    let stay: BTreeSet<String> = serde_json::from_value(planned["stay"].clone()).unwrap();
+    assert_eq!(stay, sandbox.snapshot_names(), "what the plan keeps, stays");
     let after = |told: &Value| told["bytes_after"].as_u64().unwrap();
     assert!(after(&planned).abs_diff(after(&done)) < 1 << 10, "{planned} {done}");
     assert!(done["fits"] == true && after(&done) <= line, "{done}");
@@ -90,6 +94,37 @@ fn what_does_not_fit_is_told_and_costs_nothing() {
     assert_eq!(sandbox.snapshot_names().len(), 12, "what would not do is not done");
     sandbox.snap(&["cleanup", "--keep-below", "120%"]).expect(2);
     sandbox.snap(&["cleanup"]).expect(22);
+}
+
+/// Forty days: each day one file more, and one of the first ten is rewritten.
+#[test]
+fn where_files_become_more_what_stays_is_spread_evenly() {
+    let sandbox = Sandbox::open();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    for day in 0..40_u64 {
+        let state = sandbox.path("states").join((now - (39 - day) * 86_400).to_string());
+        fs::create_dir_all(&state).unwrap();
+        for file in 0..10 + day {
+            let changed = if file < 10 { (day + 10 - file) / 10 } else { 0 };
+            fs::write(state.join(file.to_string()), Random::new(1 + file * 100 + changed).bytes(8 << 10))
+                .unwrap();
+        }
+    }
+    sandbox.ok(&["import", "trees", "states", "--children", "--as", "/x", "--time-pattern", "%s"]);
+    let oldest_first = |listed: &Value| -> Vec<jiff::Timestamp> {
+        let times =
+            listed.as_array().unwrap().iter().map(|one| one["time"].as_str().unwrap().parse().unwrap());
+        let mut times: Vec<_> = times.collect();
+        times.sort();
+        times
+    };
+    assert_eq!(oldest_first(&sandbox.ok(&["snapshots", "--json"]).json()).len(), 40);
+    let told = room(&sandbox.ok(&["cleanup", "--keep-below", "580K", "--json"]).text());
+    assert!(told["fits"] == true && told["bytes_after"].as_u64().unwrap() <= 580 << 10, "{told}");
+    let left = oldest_first(&sandbox.ok(&["snapshots", "--json"]).json());
+    let age = |time: &jiff::Timestamp| (now as i64 - time.as_second()) as f64 / 86_400.0 + 1.0;
+    let widest = left.windows(2).map(|pair| age(&pair[0]) / age(&pair[1])).fold(1.0, f64::max);
+    assert!(left.len() >= 6 && widest <= 2.01, "{widest}: {left:?}");
 }
 
 #[test]

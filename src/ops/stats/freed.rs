@@ -1,6 +1,7 @@
 //! Estimates what forgetting snapshots would free. If a block holds both needed and unneeded chunks, each
 //! part is compressed separately to measure it: a chunk's share of a block does not follow from its length.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::codec::chunk::block::BlockSealer;
@@ -23,53 +24,89 @@ pub struct Freed {
     pub bytes: u64,
 }
 
-/// Returns what forgetting these snapshots together frees.
-///
-/// Assumes that gc then purges them and rewrites all packs that are not entirely needed (`--empty-trash
-/// --max-unused 0`). Space that such a gc run would free anyway is not counted. An id of no snapshot is
-/// ignored. With deltas the result is an estimate: bases count as needed, while gc stores deltas whole if
-/// their bases take more than they save.
+/// A repository at one moment, to ask several times what would be freed.
+pub struct Foresight<'a> {
+    repo: &'a Repository,
+    seen: LoadedRepository<'a>,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Foresight<'a> {
+    /// Loads what every snapshot needs.
+    ///
+    /// # Errors
+    /// When a tree cannot be read, the storage fails or the run was interrupted.
+    pub fn look(repo: &'a Repository, stop: &'a AtomicBool) -> Result<Self> {
+        Ok(Self { repo, seen: LoadedRepository::look(repo, stop)?, stop })
+    }
+
+    /// Returns what forgetting these snapshots together frees.
+    ///
+    /// Assumes that gc then purges them and rewrites all packs that are not entirely needed (`--empty-trash
+    /// --max-unused 0`). Space that such a gc run would free anyway is not counted. An id of no snapshot is
+    /// ignored. With deltas the result is an estimate: bases count as needed, while gc stores deltas whole if
+    /// their bases take more than they save.
+    ///
+    /// # Errors
+    /// When a block cannot be read, the storage fails or the run was interrupted.
+    pub fn freed(&self, ids: &[SnapshotId]) -> Result<Freed> {
+        let seen = &self.seen;
+        let ids: HashSet<SnapshotId> = ids.iter().copied().collect();
+        let (mut going, mut staying) = (Vec::new(), Vec::new());
+        for (snapshot, root) in seen.all.iter().zip(&seen.roots) {
+            if ids.contains(&snapshot.id) { &mut going } else { &mut staying }.push(*root);
+        }
+        let (going, staying) = (seen.graph.owners(&going)?, seen.graph.owners(&staying)?);
+        let fate = |row: u32| match (owner(&staying, row), owner(&going, row)) {
+            (Owner::Nobody, Owner::Nobody) => ChunkFate::Waste,
+            (Owner::Nobody, _) => ChunkFate::Goes,
+            _ => ChunkFate::Stays,
+        };
+        let mut scale = BlockShrinkEstimator::new(self.repo, &seen.index)?;
+        let mut freed = Freed::default();
+        let mut mixed = Vec::new();
+        ref_graph::each_block(&seen.index, &mut |block| {
+            let fates: Vec<ChunkFate> = block.rows.clone().map(fate).collect();
+            let goes = fates.iter().filter(|fate| **fate == ChunkFate::Goes).count() as u64;
+            if goes == 0 {
+                return;
+            }
+            for (share, fate) in block.shares().zip(&fates) {
+                if *fate == ChunkFate::Goes {
+                    freed.only.add(share);
+                }
+            }
+            freed.bytes += block.frame * goes / fates.len().max(1) as u64;
+            match goes == fates.len() as u64 {
+                true => freed.bytes += block.stored,
+                false => mixed.push((block.at, block.lens.clone(), fates, block.stored)),
+            }
+        })?;
+        for (at, lens, fates, stored) in mixed {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            freed.bytes += scale.weigh(at, &lens, &fates, stored)?;
+        }
+        Ok(freed)
+    }
+
+    /// Ends the session of this reader.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn close(self) -> Result<()> {
+        self.seen.close()
+    }
+}
+
+/// Returns what forgetting these snapshots together frees: [`Foresight::freed`], asked once.
 ///
 /// # Errors
 /// When a tree or a block cannot be read, the storage fails or the run was interrupted.
 pub fn freed(repo: &Repository, ids: &[SnapshotId], stop: &AtomicBool) -> Result<Freed> {
-    let seen = LoadedRepository::look(repo, stop)?;
-    let (mut going, mut staying) = (Vec::new(), Vec::new());
-    for (snapshot, root) in seen.all.iter().zip(&seen.roots) {
-        if ids.contains(&snapshot.id) { &mut going } else { &mut staying }.push(*root);
-    }
-    let (going, staying) = (seen.graph.owners(&going)?, seen.graph.owners(&staying)?);
-    let fate = |row: u32| match (owner(&staying, row), owner(&going, row)) {
-        (Owner::Nobody, Owner::Nobody) => ChunkFate::Waste,
-        (Owner::Nobody, _) => ChunkFate::Goes,
-        _ => ChunkFate::Stays,
-    };
-    let mut scale = BlockShrinkEstimator::new(repo, &seen.index)?;
-    let mut freed = Freed::default();
-    let mut mixed = Vec::new();
-    ref_graph::each_block(&seen.index, &mut |block| {
-        let fates: Vec<ChunkFate> = block.rows.clone().map(fate).collect();
-        let goes = fates.iter().filter(|fate| **fate == ChunkFate::Goes).count() as u64;
-        if goes == 0 {
-            return;
-        }
-        for (share, fate) in block.shares().zip(&fates) {
-            if *fate == ChunkFate::Goes {
-                freed.only.add(share);
-            }
-        }
-        freed.bytes += block.frame * goes / fates.len().max(1) as u64;
-        match goes == fates.len() as u64 {
-            true => freed.bytes += block.stored,
-            false => mixed.push((block.at, block.lens.clone(), fates, block.stored)),
-        }
-    })?;
-    for (at, lens, fates, stored) in mixed {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
-        }
-        freed.bytes += scale.weigh(at, &lens, &fates, stored)?;
-    }
+    let seen = Foresight::look(repo, stop)?;
+    let freed = seen.freed(ids)?;
     seen.close()?;
     Ok(freed)
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use crate::error::{Error, Result};
 use crate::model::id::SnapshotId;
 pub use crate::ops::stats::between::{Between, Chunks, between};
-pub use crate::ops::stats::freed::{Freed, freed};
+pub use crate::ops::stats::freed::{Foresight, Freed, freed};
 use crate::repo::index::Index;
 use crate::repo::pack::parity;
 use crate::repo::read::read_session::ReadSession;

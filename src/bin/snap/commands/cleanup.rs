@@ -67,9 +67,11 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
         };
         let mut going = if ruled { forgetting::going(&groups) } else { Vec::new() };
         let mut fitted = Outcome::Done;
+        let mut is_ahead = false;
         if !paths.is_empty() && !groups.is_empty() {
             let (changed, outcome) = expire_paths(context, repo, &options, &paths, &groups)?;
             fitted = outcome;
+            is_ahead = changed > 0 && options.dry_run;
             if changed > 0 && line.is_some() && !options.dry_run {
                 // Rewritten snapshots have other ids.
                 groups = forget::plan(repo, &options)?;
@@ -77,11 +79,8 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
         }
         let mut collecting = collecting;
         if let Some(line) = line {
-            let fit = room::fit(
-                context,
-                repo,
-                &room::Asked { groups: &groups, ruled, line, dry_run: options.dry_run },
-            )?;
+            let asked = room::Asked { groups: &groups, ruled, line, dry_run: options.dry_run, is_ahead };
+            let fit = room::fit(context, repo, &asked)?;
             going.extend(fit.going);
             fitted = fitted.worse(if fit.fits { Outcome::Done } else { Outcome::Problems });
             // What nobody needs is rewritten to the last byte where there is too little room for it.

@@ -1,6 +1,7 @@
 //! `cleanup --keep-below`: forgets snapshots beyond the rules until the repository fits.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use serde_json::json;
 use snap_backup::model::entry::Time;
@@ -29,6 +30,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) ruled: bool,
     pub(crate) line: Line,
     pub(crate) dry_run: bool,
+    /// Whether rules per path would make room that is not known yet, in a dry run.
+    pub(crate) is_ahead: bool,
 }
 
 impl Asked<'_> {
@@ -59,18 +62,21 @@ pub(crate) fn fit(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Re
     let gone = if asked.dry_run && asked.ruled { going(asked.groups) } else { Vec::new() };
     let order = room::order(&points(asked, &seen));
     let needed = needed(&seen.packs);
-    let after = |many: usize| -> Result<u64> {
-        let going: Vec<SnapshotId> = gone.iter().chain(order.iter().take(many)).copied().collect();
-        let freed = if going.is_empty() { 0 } else { stats::freed(repo, &going, &stop)?.bytes };
+    let foresight = stats::Foresight::look(repo, &stop)?;
+    let after = |few: Range<usize>| -> Result<u64> {
+        let few = order.get(few).unwrap_or_default();
+        let going: Vec<SnapshotId> = gone.iter().chain(few).copied().collect();
+        let freed = if going.is_empty() { 0 } else { foresight.freed(&going)?.bytes };
         Ok(needed.saturating_sub(freed))
     };
-    let fewest = room::fewest(order.len(), &mut |many| Ok(after(many)? <= limit))?;
+    let fewest = room::fewest(order.len(), &mut |few| Ok(after(few)? <= limit))?;
     // If forgetting all of them is not enough, none is forgotten: that would cost history for nothing.
-    let many = fewest.unwrap_or(0);
-    let least = if fewest.is_none() { after(order.len())? } else { 0 };
+    let few = fewest.clone().unwrap_or(0..0);
+    let least = if fewest.is_none() { after(0..order.len())? } else { 0 };
     let bytes = seen.packs.bytes.saturating_add(seen.packs.parity);
-    let told = Told { limit, needed, after: after(many)?, least, bytes, fits: fewest.is_some() };
-    let going: Vec<SnapshotId> = order.into_iter().take(many).collect();
+    let told = Told { limit, needed, after: after(few.clone())?, least, bytes, fits: fewest.is_some() };
+    let going: Vec<SnapshotId> = order.get(few).unwrap_or_default().to_vec();
+    foresight.close()?;
     if !going.is_empty() {
         let selectors = going.iter().map(|id| id.hex()).collect();
         forget::run(
@@ -159,6 +165,8 @@ fn tell(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told)
     let dry_run = asked.dry_run;
     if context.global.json {
         let ids: Vec<String> = going.iter().map(|id| id.hex()).collect();
+        let stay = asked.left().map(|(_, one)| one.snapshot.id).filter(|id| !going.contains(id));
+        let stay: Option<Vec<String>> = dry_run.then(|| stay.map(|id| id.hex()).collect());
         let line = json!({
             "message_type": "room",
             "limit": limit,
@@ -167,6 +175,8 @@ fn tell(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told)
             "bytes_after": after,
             "bytes_least": (!fits).then_some(told.least),
             "forgotten": ids,
+            "stay": stay,
+            "paths_not_counted": asked.is_ahead.then_some(true),
             "fits": fits,
             "dry_run": dry_run,
         });
@@ -188,10 +198,18 @@ fn tell(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told)
             format!("room: {} are needed, the line is {}: nothing more has to go", size(after), size(limit));
         return output::tell(&text);
     }
-    for (_, one) in asked.left().filter(|(_, one)| going.contains(&one.snapshot.id)) {
-        let done = if dry_run { "would forget" } else { "forgot" };
-        let when = output::local(one.snapshot.manifest.started);
-        output::tell(&format!("{done} snapshot {} of {when}, for room", one.snapshot.id.short()))?;
+    for (_, one) in asked.left() {
+        let (id, when) = (one.snapshot.id.short(), output::local(one.snapshot.manifest.started));
+        let told = match (going.contains(&one.snapshot.id), dry_run) {
+            (true, true) => format!("would forget snapshot {id} of {when}, for room"),
+            (true, false) => format!("forgot snapshot {id} of {when}, for room"),
+            (false, true) => format!("would keep   snapshot {id} of {when}"),
+            (false, false) => continue,
+        };
+        output::tell(&told)?;
+    }
+    if asked.is_ahead {
+        output::tell("the room that rules per path would make is not counted here: fewer snapshots may go")?;
     }
     let later = if asked.dry_run {
         ""
