@@ -6,6 +6,7 @@ use rustix::fs::{IFlags, XattrFlags};
 use rustix::io::Errno;
 
 use crate::fs::xattr::whole;
+use crate::fs::xattr_choice::XattrChoice;
 use crate::model::entry::{Xattr, XattrValue, attrs};
 
 /// The file on which attributes are set.
@@ -58,21 +59,23 @@ impl Lacking {
 pub(crate) fn set_plain(
     thing: XattrTarget<'_>,
     wanted: &[Xattr],
+    choice: &XattrChoice,
     lacking: &mut Lacking,
 ) -> Result<(), Errno> {
+    let chosen = || wanted.iter().filter(|xattr| choice.takes(&xattr.name));
     let there = match thing.list() {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-            lacking.left_out += wanted.len() as u64;
+            lacking.left_out += chosen().count() as u64;
             return Ok(());
         }
         other => other?,
     };
-    for name in there.iter().filter(|name| is_ours(name)) {
+    for name in there.iter().filter(|name| is_ours(name) && choice.takes(name)) {
         if !wanted.iter().any(|xattr| xattr.name == **name) {
             lacking.note(name, thing.remove(name))?;
         }
     }
-    for xattr in wanted.iter().filter(|xattr| !is_acl(&xattr.name)) {
+    for xattr in chosen().filter(|xattr| !is_acl(&xattr.name)) {
         let value = value(xattr)?;
         // An equal attribute is not set again: this user might not be allowed to.
         if !there.contains(&xattr.name) || !thing.get(&xattr.name).is_ok_and(|found| found == value) {
@@ -83,21 +86,27 @@ pub(crate) fn set_plain(
 }
 
 /// Sets the ACLs, after the mode has been set.
-pub(crate) fn set_acls(thing: XattrTarget<'_>, wanted: &[Xattr], lacking: &mut Lacking) -> Result<(), Errno> {
-    for xattr in wanted.iter().filter(|xattr| is_acl(&xattr.name)) {
+pub(crate) fn set_acls(
+    thing: XattrTarget<'_>,
+    wanted: &[Xattr],
+    choice: &XattrChoice,
+    lacking: &mut Lacking,
+) -> Result<(), Errno> {
+    for xattr in wanted.iter().filter(|xattr| is_acl(&xattr.name) && choice.takes(&xattr.name)) {
         lacking.note(&xattr.name, thing.set(&xattr.name, value(xattr)?))?;
     }
     Ok(())
 }
 
-/// Returns whether a file has exactly these attributes, apart from those that the system maintains.
-pub(crate) fn has(thing: XattrTarget<'_>, wanted: &[Xattr]) -> bool {
-    let Ok(there) = thing.list() else { return wanted.is_empty() };
+/// Returns whether a file has exactly these attributes, apart from those that the system maintains or that are not chosen.
+pub(crate) fn has(thing: XattrTarget<'_>, wanted: &[Xattr], choice: &XattrChoice) -> bool {
+    let mut chosen = wanted.iter().filter(|xattr| choice.takes(&xattr.name));
+    let Ok(there) = thing.list() else { return chosen.next().is_none() };
     let known = |name: &[u8]| wanted.iter().any(|xattr| xattr.name == name);
     let is_right = |xattr: &Xattr| {
         value(xattr).is_ok_and(|value| thing.get(&xattr.name).is_ok_and(|found| found == value))
     };
-    there.iter().all(|name| known(name) || !is_ours(name)) && wanted.iter().all(is_right)
+    there.iter().all(|name| known(name) || !is_ours(name) || !choice.takes(name)) && chosen.all(is_right)
 }
 
 /// Returns an inline value. Values in chunks must have been loaded by a caller that knows the repository.

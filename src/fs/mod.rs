@@ -15,3 +15,4 @@ pub mod stat;
 pub mod target;
 pub mod walk;
 pub mod xattr;
+pub mod xattr_choice;

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::fs::metadata;
 use crate::fs::metadata::{Lacking, XattrTarget};
+use crate::fs::xattr_choice::XattrChoice;
 use crate::model::entry::{Meta, Time, Xattr, flags};
 
 /// Numbers of files whose metadata could not be set because of missing privileges.
@@ -53,8 +54,8 @@ pub(crate) struct Owners {
     egid: u32,
     numeric: bool,
     wanted: bool,
-    /// Whether extended attributes are set.
-    xattrs: bool,
+    /// Which extended attributes are set.
+    xattrs: XattrChoice,
     users: Mutex<HashMap<Arc<str>, Option<u32>>>,
     groups: Mutex<HashMap<Arc<str>, Option<u32>>>,
     counters: Counters,
@@ -74,21 +75,21 @@ impl Owners {
             egid: rustix::process::getegid().as_raw(),
             numeric,
             wanted,
-            xattrs: true,
+            xattrs: XattrChoice::All,
             users: Mutex::default(),
             groups: Mutex::default(),
             counters: Counters::default(),
         }
     }
 
-    /// Sets whether extended attributes are set or left alone.
-    pub(crate) fn with_xattrs(self, xattrs: bool) -> Self {
+    /// Sets which extended attributes are set; others are left alone.
+    pub(crate) fn with_xattrs(self, xattrs: XattrChoice) -> Self {
         Self { xattrs, ..self }
     }
 
     /// Returns whether a file has exactly these extended attributes, or attributes are to be left alone.
     pub(crate) fn has_xattrs(&self, thing: XattrTarget<'_>, wanted: &[Xattr]) -> bool {
-        !self.xattrs || metadata::has(thing, wanted)
+        matches!(self.xattrs, XattrChoice::None) || metadata::has(thing, wanted, &self.xattrs)
     }
 
     pub(crate) fn is_root(&self) -> bool {
@@ -200,13 +201,13 @@ impl Owners {
         matches: Matches,
         chmod: impl Fn(Mode) -> Result<(), Errno>,
     ) -> Result<Vec<String>, Errno> {
-        if !self.xattrs {
+        if matches!(self.xattrs, XattrChoice::None) {
             return self.set_mode(meta, matches, chmod).map(|()| Vec::new());
         }
         let mut lacking = Lacking::default();
-        metadata::set_plain(thing, &meta.xattrs, &mut lacking)?;
+        metadata::set_plain(thing, &meta.xattrs, &self.xattrs, &mut lacking)?;
         self.set_mode(meta, matches, chmod)?;
-        metadata::set_acls(thing, &meta.xattrs, &mut lacking)?;
+        metadata::set_acls(thing, &meta.xattrs, &self.xattrs, &mut lacking)?;
         self.counters.xattrs.fetch_add(lacking.left_out, Ordering::Relaxed);
         Ok(lacking.unfit)
     }

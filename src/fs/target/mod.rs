@@ -26,6 +26,7 @@ use std::sync::{Arc, PoisonError};
 use crate::error::{Error, Result};
 use crate::fs::ownership::SkippedMetadata;
 use crate::fs::protected_dirs::{Guard, Protected};
+use crate::fs::xattr_choice::XattrChoice;
 
 pub use dirs::Dir;
 pub use existing::{Existing, forget_cached, is_zero};
@@ -36,7 +37,7 @@ pub use remove::RemovalFilter;
 use root::Shared;
 
 /// How to write to a target.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct TargetOptions {
     /// Use numeric owners even if their names exist on this machine.
     pub numeric_ids: bool,
@@ -44,8 +45,8 @@ pub struct TargetOptions {
     pub owner: bool,
     /// Make holes instead of writing blocks of zeros.
     pub sparse: bool,
-    /// Leave extended attributes alone, including ACLs and capabilities.
-    pub no_xattrs: bool,
+    /// Which extended attributes to set; others are left alone.
+    pub xattrs: XattrChoice,
     /// Allow writing; otherwise the target is only inspected.
     pub writes: bool,
 }

@@ -68,7 +68,7 @@ impl Shared {
             alone: options.writes && is_alone(&top),
             top,
             sparse: options.sparse,
-            owners: Owners::new(options.numeric_ids, options.owner).with_xattrs(!options.no_xattrs),
+            owners: Owners::new(options.numeric_ids, options.owner).with_xattrs(options.xattrs),
             open: Mutex::default(),
             canonical: std::fs::canonicalize(root).map_err(Error::io("find", root))?,
             guard,

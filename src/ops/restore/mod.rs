@@ -34,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::fs::filter::RestoreFilter;
 use crate::fs::protected_dirs::{Guard, Protected};
 use crate::fs::target::{Target, TargetOptions};
+use crate::fs::xattr_choice::XattrChoice;
 use crate::model::entry::{Entry, Kind, Meta, flags};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::progress::{Event, Observer};
@@ -81,8 +82,8 @@ pub struct Options {
     pub no_devices: bool,
     /// Does not restore the setuid and setgid bits, nor capabilities.
     pub no_setuid: bool,
-    /// Does not restore extended attributes, including ACLs and capabilities.
-    pub no_xattrs: bool,
+    /// Which extended attributes are restored; others are left alone.
+    pub xattrs: XattrChoice,
     /// Directories that must not be written to, in addition to the repository and its cache.
     pub protected: Vec<Protected>,
     /// Writes runs of zeros as holes.
@@ -481,7 +482,7 @@ fn open_target(repo: &Repository, options: &Options) -> Result<Option<Target>> {
         numeric_ids: options.numeric_ids,
         owner: !options.no_owner,
         sparse: options.sparse,
-        no_xattrs: options.no_xattrs,
+        xattrs: options.xattrs.clone(),
         writes: !options.dry_run,
     };
     Target::open_guarded(&options.target, target, guard).map(Some)

@@ -1,12 +1,13 @@
 //! What callers of restic rely on.
 
+use std::path::Path;
 use std::process::Command;
 
 use regex::Regex;
 use serde_json::Value;
 
 use super::Door;
-use crate::support::{Outcome, Sandbox, assert_same, finish};
+use crate::support::{Outcome, Sandbox, assert_same, finish, skipped};
 
 fn door() -> Door {
     let door = Door::new();
@@ -289,4 +290,49 @@ fn a_directory_is_listed_with_itself_and_one_level() {
     );
     assert_eq!(paths(&["/"]), ["/src"]);
     assert_eq!(paths(&[]).len(), 6);
+}
+
+#[test]
+fn extended_attributes_are_chosen_by_name_and_others_left_alone() {
+    let door = door();
+    let file = |name: &str| door.sandbox.path(name).join("a.txt");
+    let set = |path: &Path, name: &str, value: &str| {
+        rustix::fs::setxattr(path, name, value.as_bytes(), rustix::fs::XattrFlags::empty()).is_ok()
+    };
+    if !set(&file("src"), "user.one", "saved") || !set(&file("src"), "user.two", "saved") {
+        return skipped("this file system has no extended attributes: none are restored");
+    }
+    door.ok(&["backup", "src"]);
+    let restored = |target: &str, args: &[&str]| {
+        std::fs::create_dir(door.sandbox.path(target)).unwrap();
+        std::fs::write(file(target), "hello\n").unwrap();
+        set(&file(target), "user.one", "old");
+        set(&file(target), "user.three", "old");
+        let selector = format!("{}:/src", door.ids()[0]);
+        door.ok(&[&["restore", &selector, "--target", target], args].concat());
+        let value = |name: &str| {
+            let mut value = [0; 9];
+            let len = rustix::fs::getxattr(file(target), name, &mut value[..]).unwrap_or(0);
+            String::from_utf8_lossy(&value[..len]).into_owned()
+        };
+        ["user.one", "user.two", "user.three"].map(value)
+    };
+    assert_eq!(restored("all", &[]), ["saved", "saved", ""]);
+    assert_eq!(restored("some", &["--include-xattr", "user.t*"]), ["old", "saved", ""]);
+    assert_eq!(restored("others", &["--exclude-xattr", "user.t*"]), ["saved", "", "old"]);
+    assert_eq!(restored("none", &["--exclude-xattr", "*"]), ["old", "", "old"]);
+    door.run(&["restore", "latest", "--target", "x", "--include-xattr", "a", "--exclude-xattr", "b"])
+        .expect(1);
+}
+
+#[test]
+fn a_flag_that_needs_a_value_takes_whatever_follows() {
+    let door = door();
+    door.ok(&["backup", "--exclude", "-x", "--tag=true", "--tag", "--odd", "--json=false", "src"]);
+    let listed = door.ok(&["snapshots", "--json=true"]).json();
+    let snapshot = &listed[0];
+    assert_eq!(snapshot["tags"], serde_json::json!(["true", "--odd"]));
+    // As k8up calls it.
+    door.ok(&["forget", "--prune", "--keep-last", "1", "--keep-tag", "--host=ns"]);
+    door.run(&["forget", "--keep-last", "-1"]).expect(1);
 }

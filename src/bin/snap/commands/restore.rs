@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use snap_backup::Result;
+use snap_backup::fs::xattr_choice::XattrChoice;
 use snap_backup::ops::restore;
 use snap_backup::ops::restore::{Options, Summary};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
@@ -98,7 +99,7 @@ fn options(context: &Context, args: &Restore, among: SnapshotFilter) -> Options 
         no_owner: args.no_owner,
         no_devices: args.no_devices,
         no_setuid: args.no_setuid,
-        no_xattrs: args.no_xattrs,
+        xattrs: if args.no_xattrs { XattrChoice::None } else { XattrChoice::All },
         protected: context.protected(),
         sparse: args.sparse,
         overwrite: match args.overwrite {

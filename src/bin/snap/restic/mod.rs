@@ -15,12 +15,13 @@ mod variables;
 mod verbs;
 mod watch;
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 use snap_backup::{Error, Result};
 
 use crate::context::Context;
@@ -76,8 +77,8 @@ pub(crate) fn main(words: &[OsString]) -> ExitCode {
 }
 
 fn code(words: &[OsString]) -> u8 {
-    let words = plain_flags(words);
-    let mut command = Cli::command().color(clap::ColorChoice::Never);
+    let mut command = as_go_reads_flags(Cli::command().color(clap::ColorChoice::Never));
+    let words = plain_flags(words, &switches(&command));
     let parsed = command
         .try_get_matches_from_mut(std::iter::once(OsString::from(install::NAME)).chain(words.iter().cloned()))
         .and_then(|matches| Cli::from_arg_matches(&matches));
@@ -90,8 +91,28 @@ fn code(words: &[OsString]) -> u8 {
     }
 }
 
+/// Go's programs take whatever follows a flag that needs a value for this value, also if it begins with a hyphen.
+fn as_go_reads_flags(command: Command) -> Command {
+    let takes_any = |arg: Arg| match arg.get_action().takes_values() && !arg.is_positional() {
+        true => arg.allow_hyphen_values(true),
+        false => arg,
+    };
+    command.mut_args(takes_any).mut_subcommands(as_go_reads_flags)
+}
+
+/// Returns the flags of all verbs that take no value.
+fn switches(command: &Command) -> HashSet<String> {
+    let with_action = |is_switch: bool| -> HashSet<String> {
+        let verbs = std::iter::once(command).chain(command.get_subcommands());
+        let args = verbs.flat_map(Command::get_arguments);
+        let chosen = args.filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue) == is_switch);
+        chosen.filter_map(Arg::get_long).map(|name| format!("--{name}")).collect()
+    };
+    with_action(true).difference(&with_action(false)).cloned().collect()
+}
+
 /// Flags as Go's programs take them as well: `--json=true`, `--verbose=2`.
-fn plain_flags(words: &[OsString]) -> Vec<OsString> {
+fn plain_flags(words: &[OsString], switches: &HashSet<String>) -> Vec<OsString> {
     let mut plain = Vec::with_capacity(words.len());
     let mut words = words.iter();
     for word in words.by_ref() {
@@ -105,8 +126,8 @@ fn plain_flags(words: &[OsString]) -> Vec<OsString> {
                 let number = number.parse().unwrap_or(0);
                 plain.extend(std::iter::repeat_n(OsString::from("--verbose"), number));
             }
-            Some((flag, "true")) if flag.starts_with("--") => plain.push(flag.into()),
-            Some((flag, "false")) if flag.starts_with("--") => {}
+            Some((flag, "true")) if switches.contains(flag) => plain.push(flag.into()),
+            Some((flag, "false")) if switches.contains(flag) => {}
             _ => plain.push(word.clone()),
         }
     }

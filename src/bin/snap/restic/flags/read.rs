@@ -160,10 +160,10 @@ pub(in crate::restic) struct Restore {
     /// Refused: case counts
     #[arg(long, value_name = "FILE")]
     pub(in crate::restic) iinclude_file: Vec<PathBuf>,
-    /// Leave out all extended attributes with '*'; other patterns are refused
+    /// Leave extended attributes with such names as they are
     #[arg(long, value_name = "PATTERN")]
     pub(in crate::restic) exclude_xattr: Vec<String>,
-    /// Refused, but for '*'
+    /// Restore only extended attributes with such names
     #[arg(long, value_name = "PATTERN")]
     pub(in crate::restic) include_xattr: Vec<String>,
     /// always, if-changed, if-newer or never

@@ -36,7 +36,7 @@ pub(in crate::restic) fn diff(context: &Context, args: &flags::Diff) -> Result<E
             ..diff::Options::default()
         };
         let stop = stop_on_signals()?;
-        let json = context.global.json;
+        let (json, lists) = (context.global.json, context.global.json || !context.global.quiet);
         output::emit(|out| {
             if !json && !context.global.quiet {
                 let (before, after) = (before.id.short(), after.id.short());
@@ -47,7 +47,7 @@ pub(in crate::restic) fn diff(context: &Context, args: &flags::Diff) -> Result<E
                 repo,
                 &options,
                 &mut |one| {
-                    if one.change == Change::Metadata && !args.metadata {
+                    if !lists || (one.change == Change::Metadata && !args.metadata) {
                         return Ok(());
                     }
                     let end = if matches!(one.entry.kind, Kind::Dir { .. }) { "/" } else { "" };

@@ -73,7 +73,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Find) -> Result<En
     }
     match context.global.json {
         true => print_json(&found)?,
-        false => print(args, &found)?,
+        false => print(args, &found, context.global.quiet)?,
     }
     Ok(End::Done)
 }
@@ -90,12 +90,15 @@ fn print_json(found: &[(Snapshot, Matches)]) -> Result<()> {
     output::emit(|out| writeln!(out, "{}", Value::from(all)).map_err(failed))
 }
 
-fn print(args: &flags::Find, found: &[(Snapshot, Matches)]) -> Result<()> {
+fn print(args: &flags::Find, found: &[(Snapshot, Matches)], quiet: bool) -> Result<()> {
     output::emit(|out| {
         for (number, (snapshot, matches)) in found.iter().enumerate() {
             let space = if number > 0 { "\n" } else { "" };
             let (id, time) = (snapshot.id.short(), output::local(snapshot.manifest.started));
-            writeln!(out, "{space}Found matching entries in snapshot {id} from {time}").map_err(failed)?;
+            if !quiet {
+                writeln!(out, "{space}Found matching entries in snapshot {id} from {time}")
+                    .map_err(failed)?;
+            }
             for (path, entry) in matches {
                 let line = match args.long {
                     true => shapes::long(path, entry, args.human_readable),

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use snap_backup::fs::atomic_file::AtomicFile;
 use snap_backup::fs::filter;
+use snap_backup::fs::xattr_choice::XattrChoice;
 use snap_backup::ops::export::Format;
 use snap_backup::ops::ls::Levels;
 use snap_backup::ops::restore::{Options, Overwrite, Summary};
@@ -50,7 +51,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Restore) -> Result
         let summary = result?;
         if context.global.json {
             output::tell(&Value::Object(json(&summary)).to_string())?;
-        } else if !context.global.quiet {
+        } else {
             output::tell(&text(&summary))?;
         }
         match summary.problems.iter().filter(|(_, why)| !why.starts_with(UNMATCHED)).count() {
@@ -68,11 +69,8 @@ fn refuse(args: &flags::Restore) -> Result<()> {
     if let Some(name) = given.into_iter().next() {
         return Err(refused(name, "what is restored is chosen with upper and lower case apart"));
     }
-    if args.exclude_xattr.iter().chain(&args.include_xattr).any(|pattern| pattern != "*") {
-        return Err(refused(
-            "a pattern of extended attributes",
-            "all are restored, or none (--exclude-xattr '*')",
-        ));
+    if !args.exclude_xattr.is_empty() && !args.include_xattr.is_empty() {
+        return Err(Error::Usage("exclude and include xattr patterns are mutually exclusive".to_owned()));
     }
     Ok(())
 }
@@ -110,7 +108,7 @@ fn options(
         exclude,
         count_ahead: Progress::is_watched(&context.global),
         numeric_ids: !args.ownership_by_name,
-        no_xattrs: !args.exclude_xattr.is_empty(),
+        xattrs: XattrChoice::matching(&args.include_xattr, &args.exclude_xattr)?,
         protected: context.protected(),
         sparse: args.sparse,
         overwrite,
