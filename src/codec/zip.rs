@@ -44,24 +44,20 @@ struct Sizes {
     plain: u64,
 }
 
-impl Sizes {
-    fn are_large(self) -> bool {
-        self.packed >= BEYOND.into() || self.plain >= BEYOND.into()
-    }
-}
-
 /// Writes an archive. Keeps its directory in memory: about a hundred bytes and the name of each member.
 #[derive(Debug)]
 pub struct Writer<W> {
     out: Counted<W>,
     directory: Vec<u8>,
     members: u64,
+    /// Sizes and places from this on are written as ZIP64.
+    limit: u64,
 }
 
 impl<W: Write> Writer<W> {
     /// Begins an archive.
     pub fn new(out: W) -> Self {
-        Self { out: Counted { out, at: 0 }, directory: Vec::new(), members: 0 }
+        Self { out: Counted { out, at: 0 }, directory: Vec::new(), members: 0, limit: BEYOND.into() }
     }
 
     /// Adds a member without content, such as a directory.
@@ -98,7 +94,7 @@ impl<W: Write> Writer<W> {
         put32(&mut told, 0x0807_4b50);
         put32(&mut told, sizes.crc);
         for size in [sizes.packed, sizes.plain] {
-            match sizes.are_large() {
+            match self.are_large(sizes) {
                 true => told.extend_from_slice(&size.to_le_bytes()),
                 false => put32(&mut told, small(size)),
             }
@@ -114,7 +110,7 @@ impl<W: Write> Writer<W> {
     pub fn finish(mut self) -> Result<W> {
         let (at, len, members) = (self.out.at, self.directory.len() as u64, self.members);
         let mut end = std::mem::take(&mut self.directory);
-        if members >= MANY.into() || at >= BEYOND.into() || len >= BEYOND.into() {
+        if members >= MANY.into() || at >= self.limit || len >= self.limit {
             put32(&mut end, 0x0606_4b50);
             end.extend_from_slice(&44u64.to_le_bytes());
             put16(&mut end, UNIX | ZIP64);
@@ -138,6 +134,10 @@ impl<W: Write> Writer<W> {
         put16(&mut end, 0);
         self.out.write_all(&end).and_then(|()| self.out.flush()).map_err(failed)?;
         Ok(self.out.out)
+    }
+
+    fn are_large(&self, sizes: Sizes) -> bool {
+        sizes.packed >= self.limit || sizes.plain >= self.limit
     }
 
     fn head(&mut self, member: &Member<'_>, flags: u16, method: u16) -> Result<()> {
@@ -164,7 +164,7 @@ impl<W: Write> Writer<W> {
         (flags, method): (u16, u16),
         sizes: Sizes,
     ) -> Result<()> {
-        let is_large = sizes.are_large() || at >= BEYOND.into();
+        let is_large = self.are_large(sizes) || at >= self.limit;
         let mut extra = Vec::new();
         if is_large {
             put16(&mut extra, 1);
@@ -270,4 +270,90 @@ fn put32(out: &mut Vec<u8>, number: u32) {
 
 fn failed(source: io::Error) -> Error {
     Error::io("write", "the archive")(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom};
+    use std::process::Command;
+
+    use super::*;
+
+    fn named(name: &[u8]) -> Member<'_> {
+        Member { name, mode: 0o100_644, local: (0, 0x21), mtime: 1_700_000_000 }
+    }
+
+    fn fill<W: Write>(writer: &mut Writer<W>) {
+        writer.bare(&Member { mode: 0o40_755, ..named(b"dir/") }).unwrap();
+        writer.member(&named(b"dir/small"), |out| out.write_all(b"small").map_err(failed)).unwrap();
+        writer
+            .member(&named("dir/gr\u{f6}\u{df}er".as_bytes()), |out| {
+                out.write_all(&[7; 5000]).map_err(failed)
+            })
+            .unwrap();
+        writer.member(&named(b"dir/last"), |out| out.write_all(b"last").map_err(failed)).unwrap();
+    }
+
+    /// Has Python read an archive, and count members and bytes. `None` where there is no Python.
+    fn read_by_python(path: &std::path::Path) -> Option<String> {
+        const READ: &str = "import sys, zipfile\nz = zipfile.ZipFile(sys.argv[1])\nn = z.namelist()\n\
+            print(len(n), z.testzip(), n[2:4], z.read(n[3])[:4]) if len(n) < 9 else print(len(n))";
+        let Ok(out) = Command::new("python3").arg("-c").arg(READ).arg(path).output() else {
+            eprintln!("SKIPPED: there is no python3 to read ZIP archives");
+            return None;
+        };
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        Some(String::from_utf8(out.stdout).unwrap())
+    }
+
+    fn count(bytes: &[u8], signature: u32) -> usize {
+        bytes.windows(4).filter(|four| *four == signature.to_le_bytes()).count()
+    }
+
+    #[test]
+    fn what_needs_more_than_32_bits_is_written_as_zip64_and_others_can_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.zip");
+        let expected = "4 None ['dir/gr\u{f6}\u{df}er', 'dir/last'] b'last'\n";
+        for (limit, start, is_zip64) in [
+            (u64::from(BEYOND), 0, false),
+            // One member is large, by its plain length alone.
+            (4000, 0, true),
+            // All places are, and no length.
+            (u64::from(BEYOND), 5 << 30, true),
+        ] {
+            let mut out = std::fs::File::create(&path).unwrap();
+            out.seek(SeekFrom::Start(start)).unwrap();
+            let mut writer = Writer { limit, ..Writer::new(out) };
+            writer.out.at = start;
+            fill(&mut writer);
+            let begin = writer.out.at - start;
+            writer.finish().unwrap();
+            let mut file = std::fs::File::open(&path).unwrap();
+            file.seek(SeekFrom::Start(start + begin)).unwrap();
+            let mut directory = Vec::new();
+            io::Read::read_to_end(&mut file, &mut directory).unwrap();
+            let large = directory.windows(8).filter(|eight| *eight == [0xff; 8]).count();
+            assert_eq!(large > 0, is_zip64, "limit {limit}, from {start}");
+            assert_eq!(count(&directory, 0x0606_4b50) == 1, start > 0, "limit {limit}, from {start}");
+            assert!(read_by_python(&path).is_none_or(|told| told == expected), "limit {limit}, from {start}");
+        }
+    }
+
+    #[test]
+    fn more_members_than_16_bits_can_count_are_all_there() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        for (members, is_zip64) in [(65_534_u32, false), (65_535, true)] {
+            let mut writer = Writer::new(Vec::new());
+            (0..members).for_each(|number| writer.bare(&named(number.to_string().as_bytes())).unwrap());
+            let bytes = writer.finish().unwrap();
+            let end = &bytes[bytes.len() - 98..];
+            assert_eq!(
+                (count(end, 0x0606_4b50), count(end, 0x0706_4b50)),
+                (is_zip64.into(), is_zip64.into())
+            );
+            std::fs::write(&path, bytes).unwrap();
+        }
+        assert!(read_by_python(&path).is_none_or(|told| told == "65535\n"));
+    }
 }

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::ops::Range;
+use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::support::dates::{days, interrupt};
 use crate::support::rot::flip;
 use crate::support::{PASSWORD, Random, Sandbox, finish};
 
@@ -145,4 +147,36 @@ fn a_record_that_cannot_be_read_is_told_and_a_record_that_cannot_be_written_stop
     let before = sandbox.snapshot_names();
     assert_eq!(sandbox.snap(&["forget", "latest~1"]).code, 1);
     assert_eq!(sandbox.snapshot_names(), before);
+}
+
+#[test]
+fn gc_names_what_it_forgets_and_purges_does_neither_without_a_record_and_drops_records_after_a_year() {
+    let sandbox = Sandbox::open();
+    backups(&sandbox, 0..3);
+    let oldest = sandbox.ok(&["snapshots", "--json"]).json()[0]["id"].as_str().unwrap().to_owned();
+    let partial = interrupt(&sandbox.path("repo"), None, &oldest, days(-1));
+    // A complete snapshot took the place of the partial one.
+    assert_eq!(leaves(&sandbox, "forget", &["gc"])["snapshots"], json!([partial]));
+    sandbox.ok(&["gc"]);
+    assert_eq!(records(&sandbox, &[]).len(), 1, "nothing was purged");
+    assert_eq!(leaves(&sandbox, "purge", &["gc", "--empty-trash"])["snapshots"], json!([partial]));
+    assert_eq!(sandbox.objects("trash").len(), 0);
+
+    sandbox.ok(&["forget", "latest~1"]);
+    let (audit, aside) = (sandbox.path("repo/audit"), sandbox.path("audit"));
+    fs::rename(&audit, &aside).unwrap();
+    fs::write(&audit, "a file in the way").unwrap();
+    let packs = sandbox.objects("packs");
+    assert_eq!(sandbox.snap(&["gc", "--empty-trash"]).code, 1);
+    assert_eq!((sandbox.objects("trash").len(), sandbox.objects("packs")), (1, packs));
+    fs::remove_file(&audit).unwrap();
+    fs::rename(&aside, &audit).unwrap();
+    leaves(&sandbox, "purge", &["gc", "--empty-trash"]);
+
+    for (record, days) in sandbox.objects("audit").iter().zip([370, 369, 364, 10]) {
+        let time = SystemTime::now() - Duration::from_secs(days * 86_400);
+        fs::File::options().write(true).open(record).unwrap().set_modified(time).unwrap();
+    }
+    sandbox.ok(&["gc"]);
+    assert_eq!(sandbox.objects("audit").len(), 2, "a year and a day");
 }

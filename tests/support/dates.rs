@@ -28,6 +28,13 @@ pub fn expire(repo: &Path, password: Option<&str>, id: &str, at: Time) -> String
     change(repo, password, id, |manifest| manifest.set_expires(Some(at)))
 }
 
+/// Lets a snapshot be one of a run that was interrupted at that time. Its name now.
+pub fn interrupt(repo: &Path, password: Option<&str>, id: &str, at: Time) -> String {
+    change(repo, password, id, |manifest| {
+        (manifest.started, manifest.ended, manifest.partial) = (at, at, true)
+    })
+}
+
 fn change(repo: &Path, password: Option<&str>, id: &str, change: impl Fn(&mut Manifest)) -> String {
     let access = OpenOptions {
         password: password.map(|text| text.to_owned().into()),
