@@ -9,7 +9,7 @@ pub(crate) fn refusal(text: &str) -> Option<String> {
     if let Some(advice) = unexpanded(text) {
         return Some(format!("{advice} (a directory of that name is written ./{text})"));
     }
-    let (word, rest) = text.split_once(':').filter(|(word, _)| !word.contains('/'))?;
+    let (word, rest) = word_and_rest(text).filter(|(word, _)| !word.contains('/'))?;
     let advice = match rest.strip_prefix("//") {
         Some(rest) => url(word, rest),
         None => prefixed(word, rest),
@@ -21,6 +21,14 @@ pub(crate) fn refusal(text: &str) -> Option<String> {
              (a directory of that name is written ./{text})"
         ),
     })
+}
+
+/// Splits at the first colon that is none of an IPv6 address in brackets.
+fn word_and_rest(text: &str) -> Option<(&str, &str)> {
+    match text.split_once("]:") {
+        Some((host, rest)) if host.contains('[') => Some((text.get(..=host.len())?, rest)),
+        _ => text.split_once(':'),
+    }
 }
 
 /// Handles what a shell replaces unless it is quoted or stands in a variable or a unit of systemd, and names
@@ -89,6 +97,14 @@ fn prefixed(word: &str, rest: &str) -> Option<String> {
         "http" | "https" => {
             format!("a REST server is written rest:{word}://{}", rest.trim_start_matches('/'))
         }
+        "sftp" => match rest.strip_prefix("//").unwrap_or(rest).split_once(':') {
+            Some((host, path)) if path.starts_with('/') => {
+                format!("write sftp://{host}{path}, in small letters")
+            }
+            Some((host, path)) => format!("write sftp://{host}/~/{path}, in small letters"),
+            None => "write sftp://HOST/PATH, in small letters".to_owned(),
+        },
+        "rest" => format!("write rest:{rest}, in small letters"),
         "" => return None,
         _ if file_server(word).is_some() => return file_server(word),
         _ if rest.is_empty() => return None,
@@ -169,6 +185,11 @@ mod tests {
             ("smb://nas/share", "mount it"),
             ("gdrive:x", "rclone"),
             ("foo://bar", "are supported"),
+            ("[::1]:repo", "sftp://[::1]/~/repo"),
+            ("me@[fe80::1]:/srv/r", "sftp://me@[fe80::1]/srv/r"),
+            ("SFTP:me@nas:/r", "sftp://me@nas/r"),
+            ("Sftp:nas:r", "sftp://nas/~/r"),
+            ("REST:http://h/x", "rest:http://h/x"),
             ("C:", "are supported"),
             ("C:\\backup", "place of Windows"),
             ("c:/backup", "place of Windows"),
