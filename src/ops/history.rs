@@ -93,8 +93,9 @@ fn group(found: Vec<EntryVersion>) -> Vec<EntryVersion> {
     groups
 }
 
-/// Returns whether two versions are the same. A directory differs if anything in it does.
-fn is_same(a: &Entry, b: &Entry) -> bool {
+/// Returns whether two entries of one path are the same version for a user. A directory differs if anything
+/// in it does.
+pub fn is_same(a: &Entry, b: &Entry) -> bool {
     let content = entry_diff::same_content(a, b) && (!a.is_dir() || a.kind == b.kind);
     entry_diff::same_type(a, b) && content && entry_diff::metadata(&a.meta, &b.meta).is_empty()
 }

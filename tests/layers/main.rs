@@ -61,6 +61,7 @@ const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("base64", "bin/snap/serve/credentials.rs"),
     ("dav_server", "bin/snap/serve"),
     ("maud", "bin/snap/serve"),
+    ("similar", "bin/snap/serve/pages/difference.rs"),
     ("ratatui", "bin/snap/browse"),
 ];
 

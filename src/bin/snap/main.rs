@@ -25,6 +25,7 @@ mod schedule;
 mod serve;
 mod terminal;
 mod trust;
+mod zip_archive;
 
 use std::process::ExitCode;
 

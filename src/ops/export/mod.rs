@@ -8,6 +8,7 @@ mod member;
 mod pack;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +53,8 @@ pub struct Options {
     pub level: Option<i32>,
     /// What stands before the path of each member, with a slash at its end.
     pub prefix: Vec<u8>,
+    /// Only the entries of these names in the directory that is exported; all if `None`.
+    pub names: Option<BTreeSet<Vec<u8>>>,
     /// Counts a part concurrently, for an observer that shows progress.
     pub count_ahead: bool,
 }
@@ -130,6 +133,7 @@ pub fn run(
     let budgets = DiffLimits::of(since.as_ref(), Some(&snapshot));
     let mut walk = Walk::new(&session, reader, observer, stop, snapshot.manifest.started, budgets);
     walk.prefix.clone_from(&options.prefix);
+    walk.names.clone_from(&options.names);
     let is_delta = options.delta || options.since.is_some();
     let mut archive_bytes = 0;
     let over = AtomicBool::new(false);

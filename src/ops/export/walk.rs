@@ -1,6 +1,6 @@
 //! Walks a snapshot: determines the order of members, and writes the headers between their contents.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,6 +32,8 @@ pub(super) struct Walk<'a> {
     started: Time,
     /// What stands before the path of each member.
     pub(super) prefix: Vec<u8>,
+    /// Names in the directory that are exported; all if `None`.
+    pub(super) names: Option<BTreeSet<Vec<u8>>>,
     /// First path of each group of hard links.
     links: HashMap<LinkGroup, Vec<u8>>,
     /// Directories that the walk is in, and whether they are written. A delta has only those with a change
@@ -54,7 +56,19 @@ impl<'a> Walk<'a> {
         let counts =
             Counts { files: 0, dirs: 0, others: 0, bytes: 0, archive_bytes: 0, left_out: 0, deleted: 0 };
         let (links, above) = (HashMap::new(), Vec::new());
-        Self { session, reader, observer, stop, started, prefix: Vec::new(), links, above, budgets, counts }
+        Self {
+            session,
+            reader,
+            observer,
+            stop,
+            started,
+            prefix: Vec::new(),
+            names: None,
+            links,
+            above,
+            budgets,
+            counts,
+        }
     }
 
     /// Writes the whole archive.
@@ -127,6 +141,9 @@ impl<'a> Walk<'a> {
             self.above.pop();
         }
         self.budgets.take(pair)?;
+        if self.names.as_ref().is_some_and(|names| !pair.path.contains(&b'/') && !names.contains(pair.path)) {
+            return Ok(false);
+        }
         let Some(after) = pair.after else {
             self.write_above(feed)?;
             return Ok(false);

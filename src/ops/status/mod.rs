@@ -4,6 +4,7 @@
 //! Without the key, the repository only shows which snapshots exist and how large it is. With the key,
 //! backups by other machines and runs whose log entries are lost are found as well.
 
+mod days;
 mod growth;
 mod sets;
 
@@ -20,6 +21,7 @@ use crate::run_log::known::KnownPlace;
 use crate::run_log::{History, Name, Record};
 use crate::storage::{Capacity, ObjectKind, Storage};
 
+pub use days::{Day, days};
 pub use growth::Growth;
 
 /// Seconds that a clock may be ahead. Backups dated later than that are not counted as good.
@@ -282,9 +284,43 @@ pub fn look(
     history: &History,
     options: &Options,
 ) -> Report {
+    report(storage, repo, standing(storage, repo), history, options)
+}
+
+/// As [`look`], for a caller that has read the manifests already.
+pub fn look_among(repo: &Repository, snapshots: &[Snapshot], history: &History, options: &Options) -> Report {
+    let standing = Ok(StoredSnapshots::Manifests(snapshots.to_vec()));
+    report(repo.storage(), Some(repo), standing, history, options)
+}
+
+/// As [`look`], from the run log alone: the storage is not asked for anything.
+pub fn remembered(storage: &dyn Storage, history: &History, options: &Options) -> Report {
     let location = storage.location();
     let runs: Vec<&Record> = history.runs.iter().filter(|run| run.repository == location).collect();
-    let (standing, trouble) = match standing(storage, repo) {
+    Report {
+        diverged: Vec::new(),
+        opened: false,
+        sets: sets::of(storage, &StoredSnapshots::Unknown, &runs, options),
+        works: works(&runs),
+        growth: Growth::of(&runs, None, options.now),
+        capacity: None,
+        quota: None,
+        location,
+        trouble: None,
+        bytes: None,
+    }
+}
+
+fn report(
+    storage: &dyn Storage,
+    repo: Option<&Repository>,
+    standing: Result<StoredSnapshots>,
+    history: &History,
+    options: &Options,
+) -> Report {
+    let location = storage.location();
+    let runs: Vec<&Record> = history.runs.iter().filter(|run| run.repository == location).collect();
+    let (standing, trouble) = match standing {
         Ok(standing) => (standing, None),
         Err(err) => (StoredSnapshots::Unknown, Some(err.chain())),
     };

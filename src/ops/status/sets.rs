@@ -75,7 +75,7 @@ fn is_slip(set: &SetStatus, runs: &[&Record], options: &Options) -> bool {
     set.name.is_none() && !was_saved && (age(first.start, last.start) < TRIED_AGAIN || is_over)
 }
 
-fn new(id: &str, host: &str, sources: Vec<Name>) -> SetStatus {
+pub(super) fn new(id: &str, host: &str, sources: Vec<Name>) -> SetStatus {
     SetStatus {
         id: id.to_owned(),
         name: None,
@@ -104,14 +104,14 @@ fn wanted(wanted: &Wanted) -> SetStatus {
 
 /// Returns whether a run belongs to a set. A run that failed before it knew its sources may still have the
 /// set's name.
-fn is_of(run: &Record, set: &SetStatus) -> bool {
+pub(super) fn is_of(run: &Record, set: &SetStatus) -> bool {
     match &run.set_id {
         Some(id) => *id == set.id,
         None => run.set.is_some() && run.set == set.name,
     }
 }
 
-fn id_of(snapshot: &Snapshot) -> String {
+pub(super) fn id_of(snapshot: &Snapshot) -> String {
     run_log::set_id(&snapshot.manifest.host, &snapshot.manifest.sources)
 }
 

@@ -81,6 +81,7 @@ fn export(context: &Context, args: &Export, among: SnapshotFilter) -> Result<Out
         format: format(args, file)?,
         level: args.level,
         prefix: Vec::new(),
+        names: None,
         count_ahead: Progress::is_watched(&context.global),
     };
     context.with(|repo| {

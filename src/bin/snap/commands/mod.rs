@@ -46,6 +46,8 @@ pub(crate) mod select;
 pub(crate) mod selector;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;
+#[cfg(feature = "serve")]
+mod serve_run;
 pub(crate) mod sets;
 pub(crate) mod show;
 pub(crate) mod snapshots;

@@ -8,11 +8,11 @@ use serde_json::json;
 use snap_backup::{Error, Result};
 use zeroize::Zeroizing;
 
-use super::status;
+use super::{serve_run, status};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::password;
-use crate::serve::{Server, Settings, is_strong};
+use crate::serve::{Allow, Server, Settings, is_strong};
 use crate::terminal::output;
 use crate::terminal::progress::stop_on_signals;
 
@@ -34,11 +34,58 @@ pub(crate) struct Serve {
     /// A name that this machine may be asked for by, beside addresses and localhost; can be given more than once
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
+    /// Let signed-in browsers do this, too: `restore` to a new directory here, `restore=DIR` in DIR, or `run` a set's
+    /// backup, check or drill; can be given more than once
+    #[arg(long, value_name = "WHAT", value_parser = allowed)]
+    pub(crate) allow: Vec<Allowed>,
+}
+
+/// What browsers may do beside reading.
+#[derive(Debug, Clone)]
+pub(crate) enum Allowed {
+    /// Restore to new directories in this one; `None` is the working directory.
+    Restore(Option<PathBuf>),
+    /// Run a set's backup, check or drill.
+    Run,
+}
+
+fn allowed(text: &str) -> std::result::Result<Allowed, String> {
+    match text.split_once('=') {
+        None if text == "restore" => Ok(Allowed::Restore(None)),
+        Some(("restore", dir)) if !dir.is_empty() => Ok(Allowed::Restore(Some(dir.into()))),
+        None if text == "run" => Ok(Allowed::Run),
+        _ => Err("what can be allowed is restore, restore=DIR and run".to_owned()),
+    }
+}
+
+/// Collects what is allowed.
+///
+/// # Errors
+/// The directory for restores is none, or must not be written to.
+fn allow(context: &Context, given: &[Allowed]) -> Result<Allow> {
+    let mut allow = Allow { protected: context.protected(), ..Allow::default() };
+    for one in given {
+        match one {
+            Allowed::Run => allow.run = Some(serve_run::starter(&context.given)),
+            Allowed::Restore(dir) => {
+                let dir = dir.clone().unwrap_or_else(|| ".".into());
+                let dir = std::fs::canonicalize(&dir)
+                    .map_err(Error::io("find the directory for restores", &dir))?;
+                if !dir.is_dir() {
+                    return Err(Error::Usage(format!("{} is no directory to restore to", dir.display())));
+                }
+                context.may_write(&dir.join("restored"))?;
+                allow.restore = Some(dir);
+            }
+        }
+    }
+    Ok(allow)
 }
 
 pub(crate) fn run(context: &Context, args: &Serve) -> Result<Outcome> {
     let token = args.token_file.as_deref().map(|path| token(context, path)).transpose()?;
     let is_given = token.is_some();
+    let allow = allow(context, &args.allow)?;
     context.with(|repo| {
         let stop = stop_on_signals()?;
         let global = context.given.clone();
@@ -47,7 +94,8 @@ pub(crate) fn run(context: &Context, args: &Serve) -> Result<Outcome> {
             token,
             names: args.allow_host.clone(),
             json: context.global.json,
-            status: Box::new(move |repo| status::text_of(&global, repo)),
+            allow,
+            status: Box::new(move |repo, snapshots| status::overview(&global, repo, snapshots)),
         };
         let server = Server::bind(repo, settings)?;
         if !args.listen.is_loopback() {

@@ -159,10 +159,15 @@ pub(super) const VERBS: &[VerbHelp] = &[
     },
     VerbHelp {
         name: "serve",
-        paragraph: "Starts a web page to look at snapshots and to download files, and WebDAV for file managers, both read only. The address \
-            that is printed holds a token; without it nothing is shown.",
+        paragraph: "Starts a web page that says how the backups are, finds files in all snapshots and gives them back, and WebDAV for \
+            file managers. Both are read only unless --allow says otherwise. The address that is printed holds a token; \
+            without it nothing is shown.",
         examples: &[
             ("Open it on this machine", "snap serve"),
+            (
+                "With restores to new directories below ~/got-back",
+                "snap serve --allow restore=$HOME/got-back",
+            ),
             (
                 "At a fixed port, with a token of your own",
                 "snap serve --port 8080 --token-file ~/.snap-token",

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::pages;
 use crate::serve::auth::{Access, Admission};
-use crate::serve::request::PageRequest;
+use crate::serve::request::{Form, PageRequest};
 use crate::serve::response;
 use crate::serve::response::{Body, HttpError};
 
@@ -25,6 +25,8 @@ const HEAD: usize = 32 << 10;
 const ADDRESS: usize = 16 << 10;
 /// Maximum length in bytes of a login form.
 const FORM: usize = 4096;
+/// Length of the secret word that paths of browsers begin with.
+const BASE: usize = 43;
 /// How long an unauthenticated client may take to send the form.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -58,25 +60,32 @@ pub(super) async fn pass(
     if let Some(path) = below {
         parts.uri = with_path(&parts.uri, &path)?;
     }
-    let asked = PageRequest::of(&parts.uri)?;
+    let mut asked = PageRequest::of(&parts.uri)?;
     let now = Instant::now();
     if asked.first() == b"login" && parts.method == Method::POST {
-        let token = form_token(body).await?;
-        return Ok(Door::Answered(match access.sign_in(&token, now) {
-            Some(cookie) => welcome(access, &cookie, is_known)?,
-            None => form("That is not the token."),
+        let given = login_form(body).await?;
+        let next = String::from_utf8_lossy(given.value("next").unwrap_or_default()).into_owned();
+        return Ok(Door::Answered(match access.sign_in(given.value("token").unwrap_or_default(), now) {
+            Some(cookie) => welcome(access, &cookie, &next, is_known)?,
+            None => login_page("That is not the token.", &next),
         }));
     }
     if let Some(token) = asked.value("token") {
         return Ok(Door::Answered(match access.sign_in_once(token, now) {
-            Some(cookie) => welcome(access, &cookie, is_known)?,
+            Some(cookie) => welcome(access, &cookie, "", is_known)?,
             None => {
-                form("The token of that address is wrong, or was used before: it lets one browser in, once.")
+                let why =
+                    "The token of that address is wrong, or was used before: it lets one browser in, once.";
+                login_page(why, "")
             }
         }));
     }
-    if access.admit(&parts.headers, !base.is_empty(), now) == Admission::Refused {
-        return Ok(Door::Answered(turned_away(&asked)));
+    // A page that loads itself again must not keep a browser signed in.
+    let touches = asked.value("auto").is_none();
+    match access.admit(&parts.headers, !base.is_empty(), touches, now) {
+        Admission::Refused => return Ok(Door::Answered(turned_away(&asked, parts))),
+        Admission::Token => {}
+        Admission::Browser { number, csrf } => (asked.login, asked.csrf) = (Some(number), Some(csrf)),
     }
     is_known.store(true, Ordering::Relaxed);
     if asked.first() == b"logout" && parts.method == Method::POST {
@@ -111,35 +120,38 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri, HttpError> {
     Uri::from_parts(parts).map_err(|_| bad())
 }
 
-async fn form_token(body: &mut Incoming) -> Result<Vec<u8>, HttpError> {
+async fn login_form(body: &mut Incoming) -> Result<Form, HttpError> {
     let whole = timeout(TIMEOUT, Limited::new(body, FORM).collect()).await;
     let late = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, "the form did not come to its end");
     let bad = |_| HttpError::new(StatusCode::BAD_REQUEST, "that is no form with a token");
     let bytes: Bytes = whole.map_err(late)?.map_err(bad)?.to_bytes();
-    // Tokens consist of characters that a form does not encode.
-    let pairs = bytes.split(|byte| *byte == b'&');
-    let token = pairs.filter_map(|pair| pair.strip_prefix(b"token=")).next();
-    Ok(token.unwrap_or_default().to_vec())
+    Form::parse(&bytes)
 }
 
-/// Redirects to a URL without the token, and sets a cookie instead.
-fn welcome(access: &Access, cookie: &str, is_known: &AtomicBool) -> Result<Response<Body>, HttpError> {
+/// Redirects to the page that was asked for, and sets a cookie instead of the token.
+fn welcome(
+    access: &Access,
+    cookie: &str,
+    next: &str,
+    is_known: &AtomicBool,
+) -> Result<Response<Body>, HttpError> {
     is_known.store(true, Ordering::Relaxed);
-    redirect(&format!("{}/", access.base()), cookie)
+    let is_page = next.starts_with('/') && next.bytes().all(|byte| byte.is_ascii_graphic());
+    redirect(&format!("{}{}", access.base(), if is_page { next } else { "/" }), cookie)
 }
 
 fn redirect(to: &str, cookie: &str) -> Result<Response<Body>, HttpError> {
     let bad = |_| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "no cookie could be made");
-    let mut response = response::text(StatusCode::SEE_OTHER, "go on there");
+    let mut response = response::see_other(to)?;
     response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_str(cookie).map_err(bad)?);
-    response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(to).map_err(bad)?);
     Ok(response)
 }
 
 /// The response to an unauthenticated client. It reveals nothing but how to sign in.
-fn turned_away(asked: &PageRequest) -> Response<Body> {
+fn turned_away(asked: &PageRequest, parts: &Parts) -> Response<Body> {
     if asked.first() != b"dav" {
-        return form("This needs the address that `snap serve` printed, or the token.");
+        let next = if parts.method == Method::GET { next_of(&parts.uri) } else { String::new() };
+        return login_page("This needs the address that `snap serve` printed, or the token.", &next);
     }
     let why = "this needs the token that `snap serve` printed, as the password of any user";
     let mut response = response::text(StatusCode::UNAUTHORIZED, why);
@@ -148,18 +160,54 @@ fn turned_away(asked: &PageRequest) -> Response<Body> {
     response
 }
 
-/// The login form. It contains nothing of the repository, not even its name.
-fn form(why: &str) -> Response<Body> {
+/// Returns the page that was asked for, to go there after the login. A path of browsers that a server before
+/// this one had given is one of this one without its first part.
+fn next_of(uri: &Uri) -> String {
+    let wanted = uri.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
+    let path = wanted.strip_prefix('/').unwrap_or(wanted);
+    let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+    let is_base = first.len() == BASE
+        && first.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if is_base { format!("/{rest}") } else { wanted.to_owned() }
+}
+
+/// The login page. It contains nothing of the repository, not even its name.
+fn login_page(why: &str, next: &str) -> Response<Body> {
     let page = pages::stranger(html! {
         p role="alert" { (why) }
         form method="post" action="/login" {
-            label { "Token " input type="password" name="token" autocomplete="off" required autofocus; }
-            " " button { "Sign in" }
+            input type="hidden" name="next" value=(next);
+            label for="token" { "Token" }
+            input #token type="password" name="token" autocomplete="current-password" required autofocus;
+            button { "Sign in" }
         }
+        p.note { "It is printed where " code { "snap serve" } " was started, or in the file of " code { "--token-file" } "." }
     });
     let mut response = response::page(StatusCode::UNAUTHORIZED, page, "");
     // Browsers show their own password prompt for Basic authentication; their users have the form instead.
     let how = HeaderValue::from_static("Bearer realm=\"snap\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+    if let Ok(policy) = HeaderValue::from_str(&pages::stranger_policy()) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_login_comes_the_page_that_was_asked_for_also_by_an_address_of_a_server_before() {
+        let old = "A".repeat(BASE);
+        for (asked, next) in [
+            ("/s/ab/x?from=y".to_owned(), "/s/ab/x?from=y"),
+            ("/".to_owned(), "/"),
+            (format!("/{old}/s/ab"), "/s/ab"),
+            (format!("/{old}"), "/"),
+            (format!("/{old}/?refresh=off"), "/?refresh=off"),
+        ] {
+            assert_eq!(next_of(&asked.parse().unwrap()), next, "{asked}");
+        }
+    }
 }

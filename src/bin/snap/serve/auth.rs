@@ -21,7 +21,7 @@ use snap_backup::{Error, Result};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::browsers::{Browsers, LONGEST};
+use super::browsers::{Browsers, LONGEST, Login};
 use super::credentials;
 use crate::terminal::output;
 
@@ -64,8 +64,10 @@ pub(crate) fn is_strong(token: &str) -> bool {
 /// The result of authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// The request contains valid credentials.
-    Known,
+    /// The request contains a token.
+    Token,
+    /// It has the cookie of a signed-in browser, whose forms contain this secret.
+    Browser { number: u64, csrf: String },
     /// It does not.
     Refused,
 }
@@ -119,12 +121,21 @@ impl Access {
         }
     }
 
-    /// Checks the credentials of a request: a token, or below the prefix a browser's cookie.
-    pub(super) fn admit(&self, headers: &HeaderMap, is_below_base: bool, now: Instant) -> Admission {
+    /// Checks the credentials of a request: a token, or below the prefix a browser's cookie. With `touches`,
+    /// the browser stays signed in for longer.
+    pub(super) fn admit(
+        &self,
+        headers: &HeaderMap,
+        is_below_base: bool,
+        touches: bool,
+        now: Instant,
+    ) -> Admission {
         let cookie = credentials::cookie(headers, COOKIE).filter(|_| is_below_base);
-        let is_known = cookie.is_some_and(|given| self.browsers.knows(given.as_bytes(), now))
-            || credentials::authorization(headers).is_some_and(|given| self.is_token(&given));
-        if is_known { Admission::Known } else { Admission::Refused }
+        if let Some(known) = cookie.and_then(|given| self.browsers.knows(given.as_bytes(), touches, now)) {
+            return Admission::Browser { number: known.number, csrf: known.csrf };
+        }
+        let is_token = credentials::authorization(headers).is_some_and(|given| self.is_token(&given));
+        if is_token { Admission::Token } else { Admission::Refused }
     }
 
     /// Returns whether this is the permanent token, or the one in the printed URL if it is still unused.
@@ -153,6 +164,16 @@ impl Access {
             self.base,
             LONGEST.as_secs()
         ))
+    }
+
+    /// Returns the signed-in browsers.
+    pub(super) fn logins(&self, now: Instant) -> Vec<Login> {
+        self.browsers.all(now)
+    }
+
+    /// Signs out the browser of this number.
+    pub(super) fn end(&self, number: u64) {
+        self.browsers.end(number);
     }
 
     /// Signs a browser out and returns the cookie header that deletes its cookie.
@@ -208,8 +229,9 @@ mod tests {
         assert!(access.sign_in(b"token", now).is_some());
         let cookie = set.split(';').next().unwrap();
         let admit =
-            |is_below| access.admit(&headers(&[("cookie", &format!("a=b; {cookie}"))]), is_below, now);
-        assert_eq!((admit(true), admit(false)), (Admission::Known, Admission::Refused));
+            |is_below| access.admit(&headers(&[("cookie", &format!("a=b; {cookie}"))]), is_below, true, now);
+        assert!(matches!(admit(true), Admission::Browser { csrf, .. } if csrf.len() == 43));
+        assert_eq!(admit(false), Admission::Refused);
         access.sign_out(&headers(&[("cookie", cookie)]));
         assert_eq!(admit(true), Admission::Refused);
     }
@@ -217,14 +239,14 @@ mod tests {
     #[test]
     fn only_tokens_and_cookies_let_in() {
         let (access, now) = (access(), Instant::now());
-        let admit = |lines: &[(&'static str, &str)]| access.admit(&headers(lines), true, now);
+        let admit = |lines: &[(&'static str, &str)]| access.admit(&headers(lines), true, true, now);
         let known = [
             ("authorization", "Bearer token"),
             ("authorization", "Bearer once"),
             ("authorization", "Basic YW55Ym9keTp0b2tlbg=="),
         ];
         for line in known {
-            assert_eq!(admit(&[line]), Admission::Known, "{line:?}");
+            assert_eq!(admit(&[line]), Admission::Token, "{line:?}");
         }
         let strangers = [
             ("cookie", "snap-session=token"),

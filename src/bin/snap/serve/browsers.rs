@@ -1,9 +1,11 @@
 //! Signed-in browsers. Each has its own cookie, which expires.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use snap_backup::Result;
+use zeroize::Zeroizing;
 
 use crate::serve::auth::{Secret, made_up};
 
@@ -15,7 +17,10 @@ pub(super) const LONGEST: Duration = Duration::from_secs(12 * 3600);
 const MOST: usize = 16;
 
 struct Session {
+    number: u64,
     cookie: Secret,
+    /// What its forms contain, so that another site cannot send one.
+    csrf: Zeroizing<String>,
     since: Instant,
     used: Instant,
 }
@@ -28,7 +33,27 @@ impl Session {
 
 /// The sessions of all signed-in browsers.
 #[derive(Default)]
-pub(super) struct Browsers(Mutex<Vec<Session>>);
+pub(super) struct Browsers {
+    sessions: Mutex<Vec<Session>>,
+    /// Number of logins so far.
+    logins: AtomicU64,
+}
+
+/// A signed-in browser, for those who look which there are.
+pub(super) struct Login {
+    pub(super) number: u64,
+    /// How long ago it signed in.
+    pub(super) since: Duration,
+    /// How long ago its last request was.
+    pub(super) used: Duration,
+}
+
+/// A signed-in browser that has sent a request.
+pub(super) struct Visitor {
+    pub(super) number: u64,
+    /// What its forms contain.
+    pub(super) csrf: String,
+}
 
 impl Browsers {
     /// Signs a browser in and returns the value of its cookie.
@@ -36,39 +61,56 @@ impl Browsers {
     /// # Errors
     /// The system's random generator fails.
     pub(super) fn sign_in(&self, now: Instant) -> Result<String> {
-        let value = made_up()?;
+        let (value, csrf) = (made_up()?, made_up()?);
         let mut sessions = self.live(now);
         if sessions.len() >= MOST
             && let Some(oldest) = (0..sessions.len()).min_by_key(|at| sessions.get(*at).map(|one| one.used))
         {
             sessions.remove(oldest);
         }
-        sessions.push(Session { cookie: Secret::new(value.clone()), since: now, used: now });
+        let number = self.logins.fetch_add(1, Ordering::Relaxed) + 1;
+        sessions.push(Session { number, cookie: Secret::new(value.clone()), csrf, since: now, used: now });
         Ok(value.to_string())
     }
 
-    /// Returns whether a cookie belongs to a signed-in browser, and marks it as used.
-    pub(super) fn knows(&self, cookie: &[u8], now: Instant) -> bool {
-        let mut known = false;
+    /// Returns the signed-in browser with this cookie, and marks it as used with `touches`.
+    pub(super) fn knows(&self, cookie: &[u8], touches: bool, now: Instant) -> Option<Visitor> {
+        let mut known = None;
         for session in self.live(now).iter_mut().filter(|session| session.cookie.is(cookie)) {
-            (session.used, known) = (now, true);
+            known = Some(Visitor { number: session.number, csrf: session.csrf.to_string() });
+            session.used = if touches { now } else { session.used };
         }
         known
     }
 
     /// Signs a browser out.
     pub(super) fn sign_out(&self, cookie: &[u8]) {
-        self.all().retain(|session| !session.cookie.is(cookie));
+        self.sessions().retain(|session| !session.cookie.is(cookie));
+    }
+
+    /// Returns all signed-in browsers, those that signed in last first.
+    pub(super) fn all(&self, now: Instant) -> Vec<Login> {
+        let login = |one: &Session| Login {
+            number: one.number,
+            since: now.duration_since(one.since),
+            used: now.duration_since(one.used),
+        };
+        self.live(now).iter().rev().map(login).collect()
+    }
+
+    /// Signs out the browser of this number.
+    pub(super) fn end(&self, number: u64) {
+        self.sessions().retain(|session| session.number != number);
     }
 
     fn live(&self, now: Instant) -> MutexGuard<'_, Vec<Session>> {
-        let mut sessions = self.all();
+        let mut sessions = self.sessions();
         sessions.retain(|session| !session.is_over(now));
         sessions
     }
 
-    fn all(&self) -> MutexGuard<'_, Vec<Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sessions(&self) -> MutexGuard<'_, Vec<Session>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,13 +125,22 @@ mod tests {
         let (idle, busy) = (browsers.sign_in(start).unwrap(), browsers.sign_in(start).unwrap());
         assert_ne!(idle, busy);
         for half_hour in 1..24 {
-            assert!(browsers.knows(busy.as_bytes(), at(half_hour * 1800)));
+            assert!(browsers.knows(busy.as_bytes(), true, at(half_hour * 1800)).is_some());
+            // A page that loads itself again does not count.
+            assert!(half_hour > 1 || browsers.knows(idle.as_bytes(), false, at(1800)).is_some());
         }
-        assert!(!browsers.knows(idle.as_bytes(), at(3600)));
-        assert!(!browsers.knows(busy.as_bytes(), at(12 * 3600)));
+        assert!(browsers.knows(idle.as_bytes(), true, at(3600)).is_none());
+        assert!(browsers.knows(busy.as_bytes(), true, at(12 * 3600)).is_none());
         let out = browsers.sign_in(at(50_000)).unwrap();
+        let list = browsers.all(at(50_000));
+        assert_eq!((list.len(), list[0].number), (1, 3));
+        browsers.end(2);
+        assert!(browsers.knows(out.as_bytes(), true, at(50_000)).is_some_and(|visitor| visitor.number == 3));
+        browsers.end(3);
         browsers.sign_out(out.as_bytes());
-        assert!(!browsers.knows(out.as_bytes(), at(50_000)) && !browsers.knows(b"", at(50_000)));
+        for cookie in [out.as_bytes(), b""] {
+            assert!(browsers.knows(cookie, true, at(50_000)).is_none());
+        }
     }
 
     #[test]
@@ -100,7 +151,7 @@ mod tests {
         for number in 1..=MOST as u64 {
             browsers.sign_in(at(number)).unwrap();
         }
-        assert!(!browsers.knows(first.as_bytes(), at(20)));
-        assert_eq!(browsers.all().len(), MOST);
+        assert!(browsers.knows(first.as_bytes(), true, at(20)).is_none());
+        assert_eq!(browsers.all(at(20)).len(), MOST);
     }
 }

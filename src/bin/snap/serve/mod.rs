@@ -2,13 +2,17 @@
 //! repository is accessed through the same operations as in the other verbs, on threads that may block.
 //!
 //! A request is received by `server`, checked by `admission` and `auth`, parsed by `request`, and answered
-//! by `router`: with a page (`pages`), an archive (`response`) or by WebDAV (`webdav`). All of these read
-//! through a session of `sessions`.
+//! by `router`: with a page (`pages`), an archive (`downloads`) or by WebDAV (`webdav`). Forms are checked and
+//! answered by `actions`. All of these read through a session of `sessions`.
 
+mod actions;
 mod admission;
+mod app_state;
 mod auth;
 mod browsers;
 mod credentials;
+mod downloads;
+pub(crate) mod overview;
 mod pages;
 mod request;
 mod response;
@@ -19,7 +23,7 @@ mod webdav;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use snap_backup::repo::repository::Repository;
@@ -27,17 +31,16 @@ use snap_backup::{Error, Result};
 use tokio::runtime::Builder;
 use zeroize::Zeroizing;
 
+pub(crate) use actions::allow::{Allow, RunOf, Wait};
+use app_state::AppState;
 pub(crate) use auth::is_strong;
 use auth::{Access, Secret};
-use router::AppState;
+use overview::StatusOf;
 
 /// Number of threads that access the repository. Further requests wait for a free one.
 const THREADS: usize = 8;
 /// How long to wait for running requests at shutdown.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// Returns the state of the repository as `snap status` prints it.
-pub(crate) type StatusOf = Box<dyn Fn(&Repository) -> Result<String> + Send + Sync>;
 
 /// What the server needs to know.
 pub(crate) struct Settings {
@@ -50,6 +53,8 @@ pub(crate) struct Settings {
     /// Whether to print warnings as JSON.
     pub(crate) json: bool,
     pub(crate) status: StatusOf,
+    /// What browsers may do beside reading.
+    pub(crate) allow: Allow,
 }
 
 /// A server that listens.
@@ -77,7 +82,7 @@ impl Server {
             None => (auth::made_up()?, Some(auth::made_up()?)),
         };
         let access = Access::new(Secret::new(token.clone()), once.clone().map(Secret::new), settings.names)?;
-        let site = Arc::new(AppState::new(repo, access, settings.status, settings.json));
+        let site = Arc::new(AppState::new(repo, access, (settings.status, settings.allow), settings.json));
         Ok(Self { listener, site, address, token, once })
     }
 
@@ -107,6 +112,7 @@ impl Server {
             .build()
             .map_err(Error::io("start", "the server"))?;
         let served = runtime.block_on(server::serve(self.listener, &self.site, stop));
+        self.site.jobs.stop.store(true, Ordering::Relaxed);
         // Threads that read for an aborted request notice that it was aborted.
         runtime.shutdown_timeout(GRACE);
         self.site.close();

@@ -14,7 +14,50 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 pub(super) struct PageRequest {
     /// Decoded components of the path. None is empty, `.` or `..`, or contains a slash or a NUL.
     pub(super) path: Vec<Vec<u8>>,
-    query: Vec<(Vec<u8>, Vec<u8>)>,
+    query: Form,
+    /// What the forms of a signed-in browser contain; `None` if the request was let in by a token.
+    pub(super) csrf: Option<String>,
+    /// Number of the browser's login.
+    pub(super) login: Option<u64>,
+}
+
+/// Names and values of a query or of a form that was sent.
+#[derive(Debug, Default)]
+pub(super) struct Form(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Form {
+    /// Parses the encoding of forms (`application/x-www-form-urlencoded`).
+    ///
+    /// # Errors
+    /// It is invalid.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, HttpError> {
+        let mut pairs = Vec::new();
+        for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+            let mut sides = pair.splitn(2, |byte| *byte == b'=');
+            let mut next = || {
+                let blank = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+                decoded(&sides.next().unwrap_or_default().iter().map(blank).collect::<Vec<u8>>())
+            };
+            pairs.push((next()?, next()?));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// Returns all values of this name.
+    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let found = self.0.iter().filter(move |(known, _)| known == name.as_bytes());
+        found.map(|(_, value)| value.as_slice())
+    }
+
+    /// Returns the first value of this name.
+    pub(super) fn value(&self, name: &str) -> Option<&[u8]> {
+        self.values(name).next()
+    }
+
+    /// Returns the value as trimmed text; empty if there is none.
+    pub(super) fn text(&self, name: &str) -> String {
+        String::from_utf8_lossy(self.value(name).unwrap_or_default()).trim().to_owned()
+    }
 }
 
 impl PageRequest {
@@ -35,29 +78,48 @@ impl PageRequest {
             }
             path.push(part);
         }
-        let mut query = Vec::new();
-        for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decoded = |text: &str| decoded(text.replace('+', " ").as_bytes());
-            query.push((decoded(name)?, decoded(value)?));
-        }
-        Ok(Self { path, query })
+        let query = Form::parse(uri.query().unwrap_or_default().as_bytes())?;
+        Ok(Self { path, query, csrf: None, login: None })
     }
 
     /// Returns the first value of this query parameter.
     pub(super) fn value(&self, name: &str) -> Option<&[u8]> {
-        let mut found = self.query.iter().filter(|(known, _)| known == name.as_bytes());
-        found.next().map(|(_, value)| value.as_slice())
+        self.query.value(name)
+    }
+
+    /// Returns all values of this query parameter.
+    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.query.values(name)
     }
 
     /// Returns the value as trimmed text; empty if there is none.
     pub(super) fn text(&self, name: &str) -> String {
-        String::from_utf8_lossy(self.value(name).unwrap_or_default()).trim().to_owned()
+        self.query.text(name)
+    }
+
+    /// Returns the URL of the same page with these query parameters; an empty value removes one.
+    pub(super) fn again(&self, changes: &[(&str, &str)]) -> String {
+        let kept = self.query.0.iter().filter(|(name, value)| {
+            !value.is_empty() && !changes.iter().any(|(changed, _)| changed.as_bytes() == name)
+        });
+        let kept = kept.map(|(name, value)| (name.as_slice(), value.as_slice()));
+        let added = changes.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let pairs: Vec<String> = kept
+            .chain(added.filter(|(_, value)| !value.is_empty()))
+            .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
+            .collect();
+        let path = format!("/{}", encoded_path(&self.path.join(&b'/')));
+        if pairs.is_empty() { path } else { format!("{path}?{}", pairs.join("&")) }
     }
 
     /// Returns the first component of the path.
     pub(super) fn first(&self) -> &[u8] {
         self.path.first().map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns a component of the path as text; empty if there is none.
+    pub(super) fn text_at(&self, at: usize) -> String {
+        self.path.get(at).map(|part| String::from_utf8_lossy(part).into_owned()).unwrap_or_default()
     }
 
     /// Returns the components from this one on as a stored path.
@@ -66,7 +128,11 @@ impl PageRequest {
     }
 }
 
-fn decoded(text: &[u8]) -> Result<Vec<u8>, HttpError> {
+/// Decodes percent-encoding.
+///
+/// # Errors
+/// It is invalid.
+pub(super) fn decoded(text: &[u8]) -> Result<Vec<u8>, HttpError> {
     let hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let sound = |at: usize| hex(text.get(at + 1)) && hex(text.get(at + 2));
     let mut marks = text.iter().enumerate().filter(|(_, byte)| **byte == b'%').map(|(at, _)| at);
@@ -96,9 +162,19 @@ pub(super) fn file_at(id: &SnapshotId, path: &[u8]) -> String {
     format!("/dav/{id}/{}", encoded_path(path))
 }
 
+/// Returns the URL for downloading a ZIP archive.
+pub(super) fn zip_at(id: &SnapshotId, path: &[u8]) -> String {
+    format!("/zip/{id}/{}", encoded_path(path)).trim_end_matches('/').to_owned()
+}
+
 /// Returns the URL for downloading an archive.
 pub(super) fn archive_at(id: &SnapshotId, path: &[u8]) -> String {
     format!("/tar/{id}/{}", encoded_path(path)).trim_end_matches('/').to_owned()
+}
+
+/// Returns the URL of an image that is shown.
+pub(super) fn image_at(id: &SnapshotId, path: &[u8]) -> String {
+    format!("/image/{id}/{}", encoded_path(path))
 }
 
 /// Returns the URL of the page with the versions of a path.

@@ -4,6 +4,7 @@ use std::io;
 use std::io::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -18,6 +19,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::serve::request::encoded;
 use crate::terminal::output;
 
+/// A client that accepts no data for this long is disconnected.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum number of pieces of an archive that are buffered.
 const AHEAD: usize = 4;
 /// Approximate size of such a piece in bytes.
@@ -35,7 +38,8 @@ const FOR_ALL: [(HeaderName, &str); 7] = [
          frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
+    // With `no-referrer`, browsers send `Origin: null` with the forms of this server's own pages.
+    (header::REFERRER_POLICY, "same-origin"),
     (header::CACHE_CONTROL, "no-store"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
@@ -65,6 +69,7 @@ impl From<Error> for HttpError {
         let status = match &error {
             Error::NoSnapshot { .. } | Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::Usage(_) => StatusCode::BAD_REQUEST,
+            Error::Refused(_) => StatusCode::CONFLICT,
             Error::Interrupted | Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -78,12 +83,23 @@ pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
     of(status, "text/plain; charset=utf-8", format!("{}\n", output::printable(text)))
 }
 
+/// Returns a redirect to another page, which is asked for with GET.
+///
+/// # Errors
+/// The address cannot be a header.
+pub(super) fn see_other(to: &str) -> Result<Response<Body>, HttpError> {
+    let bad = |_| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "there is no such address");
+    let mut response = text(StatusCode::SEE_OTHER, "go on there");
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(to).map_err(bad)?);
+    Ok(response)
+}
+
 /// Returns a page in which links begin with `base`. All text in it is escaped, so a quotation mark before a
 /// slash occurs only at the beginning of an attribute.
 pub(super) fn page(status: StatusCode, page: Markup, base: &str) -> Response<Body> {
     let mut page = page.into_string();
     if !base.is_empty() {
-        for attribute in ["href", "action"] {
+        for attribute in ["href", "action", "src"] {
             page = page.replace(&format!("{attribute}=\"/"), &format!("{attribute}=\"{base}/"));
         }
     }
@@ -98,10 +114,14 @@ pub(super) fn of(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>
     response
 }
 
-/// Adds the headers that all responses have.
+/// Adds the headers that all responses have. A response may have a policy of its own for its content.
 pub(super) fn guarded(mut response: Response<Body>) -> Response<Body> {
+    let own = response.headers_mut().remove(header::CONTENT_SECURITY_POLICY);
     for (name, value) in FOR_ALL {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    if let Some(own) = own {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, own);
     }
     response
 }

@@ -20,8 +20,9 @@ use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio::time::{Sleep, sleep, timeout};
 
+use crate::serve::app_state::AppState;
+use crate::serve::response::TIMEOUT;
 use crate::serve::router;
-use crate::serve::router::AppState;
 
 /// Maximum number of connections; more wait until one ends.
 const CONNECTIONS: usize = 64;
@@ -31,8 +32,6 @@ const STRANGERS: usize = 16;
 const HEAD: usize = 32 << 10;
 /// Maximum number of header lines in a request.
 const LINES: usize = 64;
-/// A client that accepts no data for this long is disconnected.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 /// A client that has not sent a complete head after this long is disconnected.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum delay before a signal is noticed.

@@ -20,7 +20,7 @@ use snap_backup::model::entry::{Content, Entry, Kind, Time};
 use snap_backup::model::id::ChunkId;
 use snap_backup::{Error, Result};
 
-use crate::serve::router::AppState;
+use crate::serve::app_state::AppState;
 use crate::serve::sessions::{SharedSession, name_of};
 
 /// Bytes of a file that are read at once.

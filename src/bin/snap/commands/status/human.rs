@@ -35,26 +35,40 @@ fn alarm_line(alarm: &Alarm, now: Time) -> String {
 
 /// One set in one line.
 fn verdict(set: &SetStatus, now: Time) -> String {
-    let name = set.name.as_ref().map_or_else(|| title_of(set), |name| printable(name));
+    let (word, paint) = match Verdict::of(set) {
+        Verdict::Alarm => ("ALARM", Paint::Red),
+        Verdict::Green => ("ok", Paint::Green),
+        Verdict::Late => ("LATE", Paint::Yellow),
+        Verdict::Failed => ("FAILED", Paint::Red),
+    };
+    format!("{} {}: {}", paint.on(&format!("{word:<7}")), name_of(set), sentence(set, now))
+}
+
+/// Returns the name of a set, or its sources and host.
+pub(crate) fn name_of(set: &SetStatus) -> String {
+    set.name.as_ref().map_or_else(|| title_of(set), |name| printable(name))
+}
+
+/// Says in one sentence how a set is, and why.
+pub(crate) fn sentence(set: &SetStatus, now: Time) -> String {
     let last = match set.good.first() {
         Some(good) => format!("last good backup {} ago", long(age(good.at, now))),
         None => "no good backup yet".to_owned(),
     };
     let limit = set.max_age.filter(|_| set.is_overdue());
     let late = limit.map(|limit| format!(", which may be {} at most", long(limit))).unwrap_or_default();
-    let (word, paint, why) = match Verdict::of(set) {
+    match Verdict::of(set) {
         Verdict::Alarm => {
             let why = set.alarms.first().map(|alarm| printable(&alarm.why)).unwrap_or_default();
-            ("ALARM", Paint::Red, format!("{why}; {last}{late}"))
+            format!("{why}; {last}{late}")
         }
-        Verdict::Green => ("ok", Paint::Green, last),
-        Verdict::Late => ("LATE", Paint::Yellow, last + &late),
+        Verdict::Green => last,
+        Verdict::Late => last + &late,
         Verdict::Failed => {
             let failure = set.failure.as_ref().map(why).unwrap_or_default();
-            ("FAILED", Paint::Red, format!("{failure}; {last}{late}"))
+            format!("{failure}; {last}{late}")
         }
-    };
-    format!("{} {name}: {why}", paint.on(&format!("{word:<7}")))
+    }
 }
 
 fn repository(report: &Report, now: Time) -> String {
@@ -86,8 +100,12 @@ fn repository(report: &Report, now: Time) -> String {
 }
 
 fn capacity(report: &Report) -> Option<String> {
-    let bytes = report.bytes?;
-    let mut text = format!("  size     {}", size(bytes));
+    room(report).map(|text| format!("  size     {text}"))
+}
+
+/// Returns the size of the repository, and how long its room will last.
+pub(crate) fn room(report: &Report) -> Option<String> {
+    let mut text = size(report.bytes?);
     if let Some(growth) = report.growth {
         let (word, rate) = if growth.bytes_per_day < 0.0 { ("shrinks", -1.0) } else { ("grows", 1.0) };
         text += &format!(", {word} {} a day", size((growth.bytes_per_day * rate) as u64));
@@ -118,7 +136,8 @@ fn work(work: &Work, now: Time) -> String {
     text
 }
 
-fn what(run: &Record) -> String {
+/// Returns what a run of a verb other than `backup` did.
+pub(crate) fn what(run: &Record) -> String {
     let numbers = &run.numbers;
     match run.verb.as_str() {
         "check" if run.read_data => format!("{} read", size(numbers.bytes_read.unwrap_or_default())),
@@ -181,8 +200,8 @@ fn title(set: &SetStatus) -> String {
     text + &title_of(set)
 }
 
-/// `/a, /b of vm`.
-fn title_of(set: &SetStatus) -> String {
+/// Returns the sources and the host of a set: `/a, /b of vm`.
+pub(crate) fn title_of(set: &SetStatus) -> String {
     let paths = set.sources.iter().map(|name: &Name| output::path(name.as_bytes())).collect::<Vec<_>>();
     let mut text = format!("{} of {}", paths.join(", "), printable(&set.host));
     if set.more_sources > 0 {
@@ -210,7 +229,8 @@ fn overdue(set: &SetStatus) -> String {
     }
 }
 
-fn why(run: &Record) -> String {
+/// Returns why a run failed.
+pub(crate) fn why(run: &Record) -> String {
     let text = match (run.state(), &run.error) {
         (_, Some(error)) => error.clone(),
         (State::Lost, None) => "it was killed, or the machine stopped".to_owned(),

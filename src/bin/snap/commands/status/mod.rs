@@ -3,6 +3,8 @@
 mod human;
 mod json;
 mod metrics;
+#[cfg(feature = "serve")]
+mod overview;
 pub(crate) mod serve;
 
 use std::collections::BTreeSet;
@@ -31,6 +33,9 @@ use crate::exit::Outcome;
 use crate::terminal::output;
 use crate::terminal::output::failed;
 use crate::{password, schedule};
+
+#[cfg(feature = "serve")]
+pub(crate) use overview::overview;
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
@@ -74,19 +79,6 @@ fn metrics_of(global: &Global) -> Result<String> {
     let context = Context::new(global.clone(), Config::load(global)?);
     let args = Status { max_age: None, host: Vec::new(), all_hosts: false, alarms: false, prometheus: None };
     Ok(metrics::text(&gather(&context, &args, false)?, Time::now()))
-}
-
-/// The status of one repository that is open, of all machines that save to it, for those who have no terminal.
-#[cfg(feature = "serve")]
-pub(crate) fn text_of(global: &Global, repo: &Repository) -> Result<String> {
-    let context = Context::new(global.clone(), Config::load(global)?);
-    let history = history(&context)?;
-    let mut places = places(&context, &history)?.into_iter();
-    let place = places.find(|place| place.storage.location() == repo.location());
-    let now = Time::now();
-    let wanted = place.map(|place| place.wanted).unwrap_or_default();
-    let options = Options { wanted, now, state: context.global.state(), ..Options::default() };
-    Ok(human::text(&[status::look(repo.storage(), Some(repo), &history, &options)], now))
 }
 
 /// Damage that the last check or drill found goes before what is overdue.

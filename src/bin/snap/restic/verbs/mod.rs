@@ -9,4 +9,3 @@ pub(super) mod ls;
 pub(super) mod objects;
 pub(super) mod restore;
 pub(super) mod snapshots;
-mod zip;

@@ -20,7 +20,6 @@ use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::{Error, Result};
 
 use super::ls::described;
-use super::zip;
 use crate::context::Context;
 use crate::restic::codes::{End, refused};
 use crate::restic::lines::{duration, size};
@@ -28,6 +27,7 @@ use crate::restic::watch::Watch;
 use crate::restic::{choose, flags};
 use crate::terminal::output;
 use crate::terminal::progress::{Progress, stop_on_signals};
+use crate::zip_archive;
 
 /// What a pattern that matched nothing is told by: no failure here.
 const UNMATCHED: &str = "nothing that is restored matches this --include";
@@ -177,7 +177,13 @@ pub(in crate::restic) fn dump(context: &Context, args: &flags::Dump) -> Result<E
             path.push(b'/');
         }
         path.extend_from_slice(&named);
-        let dir = zip::Dir { repo, snapshot: &snapshot, path: &path, prefix: &prefix(&named) };
+        let dir = zip_archive::Dir {
+            repo,
+            snapshot: &snapshot.id,
+            path: &path,
+            prefix: &prefix(&named),
+            names: None,
+        };
         let form = match is_dir(repo, &snapshot, &path)? {
             false => Form::File,
             true if is_zip => Form::Zip,
@@ -216,8 +222,13 @@ fn prefix(named: &[u8]) -> Vec<u8> {
     }
 }
 
-fn write(context: &Context, dir: zip::Dir<'_>, form: Form, out: &mut (dyn Write + Send)) -> Result<()> {
-    let (repo, selector) = (dir.repo, choose::selector(dir.snapshot, dir.path));
+fn write(
+    context: &Context,
+    dir: zip_archive::Dir<'_>,
+    form: Form,
+    out: &mut (dyn Write + Send),
+) -> Result<()> {
+    let (repo, selector) = (dir.repo, zip_archive::selector(dir.snapshot, dir.path));
     if form == Form::File {
         return cat::run(repo, &selector, &mut *out);
     }
@@ -225,7 +236,7 @@ fn write(context: &Context, dir: zip::Dir<'_>, form: Form, out: &mut (dyn Write 
     let options = export::Options { selector, format: Format::Tar, prefix, ..export::Options::default() };
     let watch = Watch::start(&context.global, "export", false);
     if form == Form::Zip {
-        return zip::write(dir, out, &watch, &*stop_on_signals()?);
+        return zip_archive::write(dir, out, &watch, &*stop_on_signals()?);
     }
     export::run(repo, &options, out, &watch, &*stop_on_signals()?).map(drop)
 }

@@ -3,6 +3,11 @@
 mod browse;
 mod chart;
 mod compare;
+mod difference;
+mod jobs;
+mod logins;
+mod overview;
+mod restore;
 mod search;
 mod snapshots;
 mod stats;
@@ -13,22 +18,28 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use hyper::Response;
-use maud::{DOCTYPE, Markup, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use snap_backup::codec::crypto::hash;
 use snap_backup::model::entry::{Entry, Kind, Time};
 use snap_backup::repo::snapshots::Snapshot;
 
 pub(super) use browse::page as browse;
 pub(super) use compare::page as compare;
+pub(super) use difference::page as difference;
+pub(super) use jobs::page as jobs;
+pub(super) use logins::page as logins;
+pub(super) use overview::page as overview;
+pub(super) use restore::{page as restore, pattern};
 pub(super) use search::page as search;
 pub(super) use snapshots::page as snapshots;
 pub(super) use stats::page as stats;
 pub(super) use status::page as status;
 pub(super) use versions::page as versions;
 
+use crate::serve::app_state::AppState;
 use crate::serve::request::{PageRequest, shown_at};
 use crate::serve::response;
 use crate::serve::response::{Body, HttpError};
-use crate::serve::router::AppState;
 use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
 
@@ -37,7 +48,19 @@ pub(super) type Shown =
     fn(&AppState, &SharedSession, &PageRequest, &Arc<AtomicBool>) -> Result<Markup, HttpError>;
 
 const PLACES: [(&str, &str); 4] =
-    [("/", "Snapshots"), ("/search", "Search"), ("/stats", "Statistics"), ("/status", "Status")];
+    [("/", "Overview"), ("/snapshots", "Snapshots"), ("/search", "Search"), ("/stats", "Statistics")];
+
+/// The style of the login page, which loads nothing else.
+const STRANGER: &str = "body{margin:0;min-height:100vh;display:grid;place-items:center;font:1rem/1.5 system-ui,sans-serif;\
+    background:#f6f7f6;color:#1c2321}main{width:min(22rem,88vw);padding:2rem;background:#fff;border:1px solid #dde3e0;\
+    border-radius:14px}h1{margin:0 0 .5rem;font-size:1.4rem}label{display:block;font-weight:600;margin-top:1rem}\
+    input:not([type=hidden]){box-sizing:border-box;width:100%;font:inherit;padding:.55rem .7rem;margin:.3rem 0 1rem;\
+    border:1px solid #7b8783;border-radius:8px;background:inherit;color:inherit}button{font:inherit;font-weight:600;\
+    padding:.55rem 1.2rem;border:0;border-radius:8px;background:#0f6b55;color:#fff;cursor:pointer;width:100%}\
+    :focus-visible{outline:3px solid #3d63b8;outline-offset:2px}.note{color:#5b6763;font-size:.875rem}\
+    @media(prefers-color-scheme:dark){body{background:#121715;color:#e6ece9}main{background:#1a211f;border-color:#313b37}\
+    .note{color:#9daaa5}button{background:#6fd0b4;color:#0c1512}input:not([type=hidden]){border-color:#8a9893}\
+    :focus-visible{outline-color:#8fb0ff}}";
 
 /// Returns the frame of all pages. `here` is the entry of the navigation that the page belongs to.
 fn frame(site: &str, title: &str, here: &str, content: Markup) -> Markup {
@@ -62,10 +85,17 @@ fn frame(site: &str, title: &str, here: &str, content: Markup) -> Markup {
                             @else { a href=(at) { (name) } }
                         }
                     }
+                    @if here != "/search" {
+                        form.find action="/search" role="search" {
+                            input type="search" name="q" aria-label="Find a file in all snapshots" placeholder="Find a file";
+                            button { "Find" }
+                        }
+                    }
                 }
                 main #main tabindex="-1" { h1 { (title) } (content) }
                 footer {
-                    "Read only. WebDAV: " code { "dav/" } " at this server's address, any user, the token as password. "
+                    p { "WebDAV: " code { "dav/" } " at this server's address, any user, the token as password." }
+                    a href="/logins" { "Signed-in browsers" }
                     form.logout method="post" action="/logout" { button { "Sign out" } }
                 }
             }
@@ -79,16 +109,31 @@ pub(super) fn stranger(content: Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
-            head { meta charset="utf-8"; meta name="color-scheme" content="light dark"; title { "Sign in · snap" } }
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "Sign in · snap" }
+                style { (PreEscaped(STRANGER)) }
+            }
             body { main { h1 { "snap" } (content) } }
         }
     }
 }
 
+/// Returns the Content-Security-Policy of [`stranger`]: its own style by its hash, and forms to this server.
+pub(super) fn stranger_policy() -> String {
+    let hash = output::base64(&hash::sha256(STRANGER.as_bytes()));
+    format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+}
+
 /// Returns an error page.
 pub(super) fn refusal(site: &str, refusal: &HttpError, base: &str) -> Response<Body> {
     let title = refusal.status.canonical_reason().unwrap_or("Error");
-    let content = html! { p.bad role="alert" { (output::printable(&refusal.why)) } p { a href="/" { "All snapshots" } } };
+    let content =
+        html! { p.bad role="alert" { (output::printable(&refusal.why)) } p { a href="/" { "Overview" } } };
     response::page(refusal.status, frame(site, title, "", content), base)
 }
 
@@ -149,6 +194,51 @@ fn problems(problems: &[(Vec<u8>, String)]) -> Markup {
                 p { "Not all could be read. " code { "snap check --read-data" } " says what is affected." }
                 ul { @for (path, why) in problems.iter().take(20) { li { (name(path)) ": " (output::printable(why)) } } }
             }
+        }
+    }
+}
+
+/// The secret of this browser's session for a form; nothing for a request that was let in by a token.
+fn csrf(asked: &PageRequest) -> Markup {
+    html! { @if let Some(csrf) = &asked.csrf { input type="hidden" name="csrf" value=(csrf); } }
+}
+
+/// Quotes a word for a POSIX shell; bytes that are no text as `$'...'`, which bash, zsh and ksh know.
+fn shell_word(word: &[u8]) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+~".contains(byte);
+    match std::str::from_utf8(word) {
+        Ok(text) if !text.is_empty() && word.iter().all(plain) => text.to_owned(),
+        Ok(text) if !text.chars().any(char::is_control) => format!("'{}'", text.replace('\'', "'\\''")),
+        _ => {
+            let escaped = word.iter().map(|byte| match byte {
+                b'\'' | b'\\' => format!("\\{}", char::from(*byte)),
+                b' '..=b'~' => char::from(*byte).to_string(),
+                byte => format!("\\x{byte:02x}"),
+            });
+            format!("$'{}'", escaped.collect::<String>())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_a_shell_come_back_as_they_were() {
+        for word in [
+            &b"plain/a-b_c.d"[..],
+            b"",
+            b"a b",
+            b"it's",
+            b"$(x) `y` \"z\"",
+            b"\xff\n'\\",
+            b"\xc3\xa9",
+            b"*?[x]",
+        ] {
+            let script = format!("printf %s {}", shell_word(word));
+            let output = std::process::Command::new("bash").arg("-c").arg(script).output().unwrap();
+            assert_eq!(output.stdout, word, "{}", shell_word(word));
         }
     }
 }

@@ -6,28 +6,41 @@ use std::sync::atomic::AtomicBool;
 use hyper::StatusCode;
 use maud::{Markup, html};
 use snap_backup::Error;
-use snap_backup::model::entry::Entry;
+use snap_backup::model::entry::{Entry, Time};
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::find;
-use snap_backup::ops::find::{Options, Type};
+use snap_backup::ops::find::{Match, Options, Type};
+use snap_backup::ops::{find, history};
 
 use super::{frame, name, problems, size_of, time};
 use crate::args::{times, values};
-use crate::serve::request::{PageRequest, shown_at, versions_at};
+use crate::serve::app_state::AppState;
+use crate::serve::request::{PageRequest, file_at, shown_at, versions_at, zip_at};
 use crate::serve::response::HttpError;
-use crate::serve::router::AppState;
 use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
 
-/// Maximum number of matches that are shown.
+/// Maximum number of paths that are shown.
 const MOST: usize = 1000;
 
-/// A path that was found.
+/// A path that was found, in one version or many.
 struct Found {
     path: Vec<u8>,
-    entry: Entry,
-    last: Option<SnapshotId>,
-    count: u64,
+    /// Distinct versions, each with the newest snapshot that has it.
+    versions: Vec<(Entry, usize)>,
+    /// Whether the newest complete snapshot of the set that had it last has it no more.
+    is_gone: bool,
+    last: Option<(SnapshotId, Time)>,
+}
+
+impl Found {
+    /// Returns the newest version.
+    fn newest(&self) -> Option<&(Entry, usize)> {
+        self.versions.iter().max_by_key(|(_, last)| *last)
+    }
+
+    fn modified(&self) -> Time {
+        self.newest().map(|(entry, _)| entry.meta.mtime).unwrap_or_default()
+    }
 }
 
 pub(crate) fn page(
@@ -36,8 +49,11 @@ pub(crate) fn page(
     asked: &PageRequest,
     stop: &Arc<AtomicBool>,
 ) -> Result<Markup, HttpError> {
+    let below = asked.value("in").unwrap_or_default();
+    let below = below.strip_prefix(b"/").unwrap_or(below);
+    let below = below.strip_suffix(b"/").unwrap_or(below);
     let found = match options(asked)? {
-        Some(options) => answer(site, visit, &options, stop)?,
+        Some(options) => answer(site, visit, (&options, below), stop)?,
         None => html! {},
     };
     Ok(frame(&site.title, "Search", "/search", html! { (form(asked)) (found) }))
@@ -53,12 +69,18 @@ fn options(asked: &PageRequest) -> Result<Option<Options>, HttpError> {
     let size =
         |name: &str| given(name).map(|text| values::size(&text).map_err(|why| bad(name, why))).transpose();
     let (newer, older, larger) = (time("newer")?, time("older")?, size("larger")?);
-    if words.is_empty() && newer.is_none() && older.is_none() && larger.is_none() {
+    if words.is_empty()
+        && newer.is_none()
+        && older.is_none()
+        && larger.is_none()
+        && asked.text("smaller").is_empty()
+    {
         return Ok(None);
     }
     // A pattern without glob characters matches a part of the name.
     let is_glob = words.contains(['*', '?', '[', '/']);
     let pattern = if is_glob { words.clone() } else { format!("*{words}*") };
+    let smaller = size("smaller")?;
     let types = match asked.text("kind").as_str() {
         "file" => vec![Type::File],
         "directory" => vec![Type::Dir],
@@ -66,7 +88,7 @@ fn options(asked: &PageRequest) -> Result<Option<Options>, HttpError> {
     };
     let patterns = if words.is_empty() { Vec::new() } else { vec![pattern.into()] };
     let ignore_case = asked.value("case").is_none();
-    Ok(Some(Options { patterns, ignore_case, newer, older, larger, types, ..Options::default() }))
+    Ok(Some(Options { patterns, ignore_case, newer, older, larger, smaller, types, ..Options::default() }))
 }
 
 fn form(asked: &PageRequest) -> Markup {
@@ -77,6 +99,7 @@ fn form(asked: &PageRequest) -> Markup {
     html! {
         form.search action="/search" role="search" {
             label.main { "Name " input type="search" name="q" value=(asked.text("q")) placeholder="part of a name, or *.txt, or src/**/*.rs" autofocus; }
+            label { "Within " input name="in" value=(output::path(asked.value("in").unwrap_or_default())) placeholder="everywhere" size="16"; }
             label { "Kind " select name="kind" {
                 @for (value, text) in [("", "anything"), ("file", "files"), ("directory", "directories")] {
                     option value=(value) selected[kind == value] { (text) }
@@ -85,6 +108,7 @@ fn form(asked: &PageRequest) -> Markup {
             (field("Newer than", "newer", "30d"))
             (field("Older than", "older", "2026-01-31"))
             (field("Larger than", "larger", "10M"))
+            (field("Smaller than", "smaller", "1G"))
             label { input type="checkbox" name="case" checked[asked.value("case").is_some()]; " Match case" }
             button { "Search" }
         }
@@ -94,25 +118,16 @@ fn form(asked: &PageRequest) -> Markup {
 fn answer(
     site: &AppState,
     visit: &SharedSession,
-    options: &Options,
+    (options, below): (&Options, &[u8]),
     stop: &Arc<AtomicBool>,
 ) -> Result<Markup, HttpError> {
     let mut found: Vec<Found> = Vec::new();
     let searched = find::run(
         visit.repo(),
         options,
-        &mut |one| {
-            if found.len() >= MOST {
-                return Err(Error::Stopped);
-            }
-            let last = one.among.last().and_then(|at| one.snapshots.get(at)).map(|snapshot| snapshot.id);
-            found.push(Found {
-                path: one.path.to_vec(),
-                entry: one.entry.clone(),
-                last,
-                count: one.among.count(),
-            });
-            Ok(())
+        &mut |one| match is_below(one.path, below) {
+            true => add(&mut found, one),
+            false => Ok(()),
         },
         &site.session_pool,
         stop,
@@ -122,38 +137,83 @@ fn answer(
         Err(Error::Stopped) if found.len() >= MOST => (None, false),
         Err(error) => return Err(error.into()),
     };
+    found.sort_by_key(|one| std::cmp::Reverse((one.last.map(|(_, at)| at), one.modified())));
     Ok(html! {
         @if let Some(summary) = &summary { (problems(&summary.problems)) }
         p role="status" {
-            @if all { (output::count(found.len() as u64, "match", "matches")) "." }
-            @else { "The first " (MOST) " matches: ask for less to see the rest." }
+            @if all { (output::count(found.len() as u64, "path", "paths")) "." }
+            @else { "Only " (MOST) " paths are shown: ask for less to see the rest." }
         }
-        @if !found.is_empty() {
-            table {
-                thead { tr {
-                    th scope="col" { "Path" }
-                    th.number scope="col" { "Size" }
-                    th scope="col" { "Modified" }
-                    th.number.wide scope="col" { "Snapshots" }
-                    th scope="col" { span.hidden { "Versions" } }
-                } }
-                tbody { @for one in &found { (row(one)) } }
-            }
-        }
+        @if !found.is_empty() { (table(&found)) }
     })
 }
 
-fn row(found: &Found) -> Markup {
-    let Found { path, entry, last, count } = found;
+fn is_below(path: &[u8], dir: &[u8]) -> bool {
+    dir.is_empty() || path.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+/// Adds a match. Versions of one path come one after the other.
+fn add(found: &mut Vec<Found>, one: &Match<'_>) -> snap_backup::Result<()> {
+    let newest = one.among.last();
+    let snapshot = newest.and_then(|at| Some((at, one.snapshots.get(at)?)));
+    if found.last().is_none_or(|last| last.path != one.path) {
+        if found.len() >= MOST {
+            return Err(Error::Stopped);
+        }
+        found.push(Found { path: one.path.to_vec(), versions: Vec::new(), is_gone: true, last: None });
+    }
+    let (Some(found), Some((at, snapshot))) = (found.last_mut(), snapshot) else { return Ok(()) };
+    match found.versions.iter_mut().find(|(entry, _)| history::is_same(entry, one.entry)) {
+        Some(known) if known.1 < at => *known = (one.entry.clone(), at),
+        Some(_) => {}
+        None => found.versions.push((one.entry.clone(), at)),
+    }
+    if found.last.is_none_or(|(_, time)| time < snapshot.manifest.started) {
+        found.last = Some((snapshot.id, snapshot.manifest.started));
+    }
+    let of_set = one.snapshots.get(at + 1..).unwrap_or_default().iter().any(|newer| {
+        !newer.manifest.partial
+            && newer.manifest.same_set(&snapshot.manifest.host, &snapshot.manifest.sources)
+    });
+    found.is_gone &= of_set;
+    Ok(())
+}
+
+fn table(found: &[Found]) -> Markup {
     html! {
-        tr {
+        table.stack {
+            thead { tr {
+                th scope="col" { "Path" }
+                th.number scope="col" { "Size" }
+                th scope="col" { "Modified" }
+                th.number scope="col" { "Versions" }
+                th scope="col" { "Last seen" }
+                th scope="col" { span.hidden { "Download" } }
+            } }
+            tbody { @for one in found { (row(one)) } }
+        }
+    }
+}
+
+fn row(found: &Found) -> Markup {
+    let path = &found.path;
+    let shown = output::path(path);
+    let (Some((entry, _)), Some((id, seen))) = (found.newest(), &found.last) else { return html! {} };
+    html! {
+        tr class=[found.is_gone.then_some("gone")] {
             td.name {
-                @if let Some(id) = last { a href=(shown_at(id, path)) { (name(path)) @if entry.is_dir() { "/" } } }
+                a href=(shown_at(id, path)) { (name(path)) @if entry.is_dir() { "/" } }
+                @if found.is_gone { " " span.tag { "deleted" } }
             }
-            td.number { (size_of(entry)) }
-            td { (time(entry.meta.mtime)) }
-            td.number.wide { (count) }
-            td { a href=(versions_at(path)) aria-label={ "Versions of " (output::path(path)) } { "versions" } }
+            td.number data-label="Size" { (size_of(entry)) }
+            td data-label="Modified" { (time(entry.meta.mtime)) }
+            td.number data-label="Versions" { (found.versions.len()) }
+            td data-label="Last seen" { (time(*seen)) }
+            td {
+                a href=(versions_at(path)) aria-label={ "Versions of " (shown) } { "Versions" } " "
+                @if entry.is_file() { a href=(file_at(id, path)) aria-label={ "Download " (shown) } { "Download" } }
+                @if entry.is_dir() { a href=(zip_at(id, path)) aria-label={ "Download " (shown) " as zip" } { "zip" } }
+            }
         }
     }
 }

@@ -9,9 +9,9 @@ use snap_backup::ops::stats::{Line as Of, Options, Report};
 
 use super::chart::Line;
 use super::{chart, frame, link, size, time};
-use crate::serve::request::PageRequest;
+use crate::serve::app_state::AppState;
+use crate::serve::request::{PageRequest, shown_at};
 use crate::serve::response::HttpError;
-use crate::serve::router::AppState;
 use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
 use crate::terminal::output::count;
@@ -70,7 +70,11 @@ fn growth(report: &Report) -> Line {
     let mut sum = 0_u64;
     let points = report.lines.iter().map(|line| {
         sum = sum.saturating_add(line.added.stored);
-        (line.snapshot.manifest.started, sum)
+        chart::Point {
+            at: line.snapshot.manifest.started,
+            value: sum,
+            link: Some(shown_at(&line.snapshot.id, b"")),
+        }
     });
     Line { label: "stored".to_owned(), points: points.collect() }
 }
@@ -80,18 +84,18 @@ fn lines(report: &Report) -> Markup {
         html! {
             tr {
                 td { (link(snapshot)) }
-                td { (time(snapshot.manifest.started)) }
-                td.number.wide { (size(snapshot.manifest.counts.bytes_total)) }
-                td.number { (size(added.stored)) }
-                td.number { (size(unique.stored)) }
+                td data-label="Time" { (time(snapshot.manifest.started)) }
+                td.number data-label="Size" { (size(snapshot.manifest.counts.bytes_total)) }
+                td.number data-label="Added" { (size(added.stored)) }
+                td.number data-label="Unique" { (size(unique.stored)) }
             }
         }
     };
     html! {
-        table {
+        table.stack {
             caption { "What each snapshot added, and what only it needs: forgetting it alone frees that." }
             thead { tr {
-                th scope="col" { "Snapshot" } th scope="col" { "Time" } th.number.wide scope="col" { "Size" }
+                th scope="col" { "Snapshot" } th scope="col" { "Time" } th.number scope="col" { "Size" }
                 th.number scope="col" { "Added" } th.number scope="col" { "Unique" }
             } }
             tbody { @for line in report.lines.iter().rev().take(ROWS) { (row(line)) } }

@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicBool;
 use maud::{Markup, html};
 
 use super::frame;
+use crate::serve::app_state::AppState;
 use crate::serve::request::PageRequest;
 use crate::serve::response::HttpError;
-use crate::serve::router::AppState;
 use crate::serve::sessions::SharedSession;
 
 pub(crate) fn page(
@@ -17,6 +17,6 @@ pub(crate) fn page(
     _: &PageRequest,
     _: &Arc<AtomicBool>,
 ) -> Result<Markup, HttpError> {
-    let text = site.status(visit)?;
-    Ok(frame(&site.title, "Status", "/status", html! { pre.status tabindex="0" { (text) } }))
+    let text = site.overview(visit)?.text;
+    Ok(frame(&site.title, "Status", "/", html! { pre.status tabindex="0" { (text) } }))
 }

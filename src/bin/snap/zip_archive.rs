@@ -1,7 +1,8 @@
-//! A directory as a ZIP archive, for `restic dump --archive zip`. The members are those of the tar archive that is
+//! A directory as a ZIP archive, for `restic dump --archive zip` and for downloads from `snap serve`. The members are those of the tar archive that is
 //! written otherwise, taken from it one at a time. What ZIP cannot hold is left out, as restic does: devices and pipes,
 //! owners, extended attributes; of holes it holds the zeros.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::sync::atomic::AtomicBool;
@@ -13,39 +14,51 @@ use snap_backup::codec::tar::read::{Found, Next, Reader};
 use snap_backup::codec::zip;
 use snap_backup::codec::zip::Writer;
 use snap_backup::model::entry::Time;
+use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::{cat, export};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::util::threads;
 use snap_backup::{Error, Result};
-
-use crate::restic::choose;
 
 /// Bytes that are copied at once.
 const PIECE: usize = 256 << 10;
 
 /// A directory of a snapshot.
 #[derive(Clone, Copy)]
-pub(super) struct Dir<'a> {
-    pub(super) repo: &'a Repository,
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) path: &'a [u8],
+pub(crate) struct Dir<'a> {
+    pub(crate) repo: &'a Repository,
+    pub(crate) snapshot: &'a SnapshotId,
+    pub(crate) path: &'a [u8],
     /// What stands before the path of each member.
-    pub(super) prefix: &'a [u8],
+    pub(crate) prefix: &'a [u8],
+    /// Only the entries of these names in the directory; all if `None`.
+    pub(crate) names: Option<&'a BTreeSet<Vec<u8>>>,
+}
+
+/// Returns the path below the snapshot as a selector for operations.
+pub(crate) fn selector(snapshot: &SnapshotId, path: &[u8]) -> Vec<u8> {
+    let id = snapshot.hex().into_bytes();
+    if path.is_empty() { id } else { [&id, b":/".as_slice(), path].concat() }
 }
 
 /// Writes the directory to `out`, which is never read back nor sought in.
-pub(super) fn write(
+///
+/// # Errors
+/// What was asked for is not there or cannot be read, or `out` fails.
+pub(crate) fn write(
     dir: Dir<'_>,
     out: &mut (dyn Write + Send),
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let selector = choose::selector(dir.snapshot, dir.path);
-    let prefix = dir.prefix.to_vec();
-    let options =
-        export::Options { selector, format: export::Format::Tar, prefix, ..export::Options::default() };
+    let options = export::Options {
+        selector: selector(dir.snapshot, dir.path),
+        format: export::Format::Tar,
+        prefix: dir.prefix.to_vec(),
+        names: dir.names.cloned(),
+        ..export::Options::default()
+    };
     let (from, mut to) = io::pipe().map_err(Error::io("make", "a pipe"))?;
     std::thread::scope(|scope| {
         let made = threads::start(scope, "tar", move || {
@@ -102,7 +115,7 @@ fn member<R: Read, W: Write>(
         Node::HardLink(first) => {
             let first = first.strip_prefix(dir.prefix).unwrap_or(first);
             let path = [dir.path, b"/", first].concat();
-            let selector = choose::selector(dir.snapshot, path.strip_prefix(b"/").unwrap_or(&path));
+            let selector = selector(dir.snapshot, path.strip_prefix(b"/").unwrap_or(&path));
             zip.member(&of_type(0o100_000), |out| cat::run(dir.repo, &selector, out))
         }
         Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => {

@@ -2,6 +2,9 @@
 #![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used)]
 
+mod browser;
+mod forms;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -182,11 +185,9 @@ fn strangers_get_401_and_no_data() {
             let answer = serving.ask("GET", &path, &lines, b"");
             assert_eq!(answer.status, 401, "{path} {lines}");
             assert!(answer.header("www-authenticate").is_some());
-            assert!(
-                !answer.text().contains("secret") && !answer.text().contains(&id[..8]),
-                "{}",
-                answer.text()
-            );
+            // The form leads to what was asked for, and says nothing else.
+            let text = answer.text().replace(&format!("value=\"{path}\""), "");
+            assert!(!text.contains("secret") && !text.contains(&id[..8]), "{text}");
         }
     }
     assert_eq!(serving.ask("GET", &format!("/?token={wrong}"), "", b"").status, 401);
@@ -231,7 +232,7 @@ fn the_printed_address_lets_one_browser_in_and_its_cookie_is_good_below_a_secret
         assert!(!answer.text().contains(&id[..8]));
     }
     // All that a page leads to lies below the same path.
-    let mut at = format!("{base}/");
+    let mut at = format!("{base}/snapshots");
     for label in [format!("Download {} as tar.gz", &id[..8]), String::new()] {
         let answer = serving.ask("GET", &at, &cookie, b"");
         assert_eq!(answer.status, 200, "{at}");
@@ -388,7 +389,17 @@ fn each_page_holds_what_it_should() {
     };
     let serving = Serving::start(&sandbox, &[]);
     let pages = [
-        ("/".to_owned(), vec![&first[..8], &second[..8], &third[..8], "&lt;b&gt;tag", "<svg", "tar.gz"]),
+        (
+            "/".to_owned(),
+            vec![&second[..8], &third[..8], "2 sets have", "✓", "other&lt;host", "1 good", "Last check"],
+        ),
+        (
+            "/snapshots".to_owned(),
+            vec![&first[..8], &second[..8], &third[..8], "&lt;b&gt;tag", "<svg", "tar.gz", "3 snapshots"],
+        ),
+        ("/snapshots?host=other%3Chost".to_owned(), vec!["1 snapshot", &second[..8]]),
+        ("/snapshots?tag=%3Cb%3Etag&kind=full&since=1h".to_owned(), vec!["1 snapshot", &first[..8]]),
+        ("/snapshots?until=2020-01-01".to_owned(), vec!["No snapshot is like that"]),
         (
             format!("/s/{third}"),
             vec!["src", "incremental", "Download as tar.gz", "Compare with the one before"],
@@ -398,10 +409,18 @@ fn each_page_holds_what_it_should() {
         ("/versions/src/dir/file.txt".to_owned(), vec!["3 versions", "Download version 3", &third[..8]]),
         ("/versions/src/gone".to_owned(), vec!["1 version", "Gone since snapshot", &third[..8]]),
         ("/search".to_owned(), vec!["<form"]),
-        ("/search?q=FILE".to_owned(), vec!["src/dir/file.txt", "3 matches"]),
-        ("/search?q=FILE&case=on".to_owned(), vec!["0 matches"]),
+        ("/search?q=FILE".to_owned(), vec!["src/dir/file.txt", "1 path.", ">3</td>"]),
+        ("/search?q=FILE&case=on".to_owned(), vec!["0 paths."]),
+        ("/search?q=gone".to_owned(), vec!["src/gone", "deleted", "1 path.", "Last seen"]),
+        ("/search?q=file&in=src%2Fdir".to_owned(), vec!["1 path."]),
+        ("/search?q=file&in=src%2Fdi".to_owned(), vec!["0 paths."]),
+        (format!("/s/{third}/src?gone=on"), vec!["Gone from here", "gone", "What changed here since"]),
+        (
+            format!("/difference/src/dir/file.txt?a={first}&b={third}"),
+            vec!["1 line added", "1 line removed", "three", "All versions"],
+        ),
         ("/search?q=d*r&kind=directory".to_owned(), vec!["src/dir"]),
-        ("/search?larger=9".to_owned(), vec!["1 match", "file.txt"]),
+        ("/search?larger=9".to_owned(), vec!["1 path.", "file.txt"]),
         (
             format!("/compare?a={first}&b={second}"),
             vec!["+ added", "src/new", "- removed", "src/gone", "M changed"],
@@ -432,13 +451,15 @@ fn each_page_holds_what_it_should() {
         assert!(!policy.contains("script-src") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
-        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        assert_eq!(answer.header("referrer-policy"), Some("same-origin"));
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
     for bad in ["/search?larger=x", "/search?newer=yesterdayish"] {
         assert_eq!(serving.get(bad).status, 400, "{bad}");
     }
-    for gone in ["/compare?a=x&b=y".to_owned(), "/versions/src/never".to_owned(), "/?before=x".to_owned()] {
+    for gone in
+        ["/compare?a=x&b=y".to_owned(), "/versions/src/never".to_owned(), "/snapshots?before=x".to_owned()]
+    {
         assert_eq!(serving.get(&gone).status, 404, "{gone}");
     }
     let head = serving.ask("HEAD", "/", &serving.key, b"");
@@ -467,7 +488,7 @@ fn downloads_are_what_was_saved_whole_or_in_parts() {
     let sandbox = Sandbox::new();
     let bytes = Random::new(1).bytes(3_000_000);
     fs::write(sandbox.src().join("long"), &bytes).unwrap();
-    sandbox.write(&[("empty", ""), ("page.html", "<script>alert(1)</script>")]);
+    sandbox.write(&[("empty", ""), ("page.html", "<script>alert(1)</script>"), ("pixel", "GIF89a...")]);
     let id = sandbox.backup(&[]);
     let serving = Serving::start(&sandbox, &[]);
     let at = format!("/dav/{id}/src/long");
@@ -500,6 +521,18 @@ fn downloads_are_what_was_saved_whole_or_in_parts() {
     assert_eq!((again.status, again.body.len()), (304, 0));
     let empty = serving.get(&format!("/dav/{id}/src/empty"));
     assert_eq!((empty.status, empty.body.len()), (200, 0));
+    // An image is shown, and has an origin of its own; nothing else is.
+    let shown = serving.page(&format!("/s/{id}/src/pixel"));
+    assert!(shown.contains(&format!("<img class=\"preview\" src=\"/image/{id}/src/pixel\"")), "{shown}");
+    let image = serving.get(&format!("/image/{id}/src/pixel"));
+    assert_eq!((image.status, image.header("content-type")), (200, Some("image/gif")));
+    assert_eq!(image.header("x-content-type-options"), Some("nosniff"));
+    assert!(image.header("content-security-policy").unwrap().starts_with("sandbox; default-src 'none'"));
+    for other in ["page.html", "long", "none", ""] {
+        assert_eq!(serving.get(&format!("/image/{id}/src/{other}")).status, 404, "{other}");
+    }
+    let text = serving.page(&format!("/s/{id}/src/page.html"));
+    assert!(text.contains("&lt;script&gt;alert(1)&lt;/script&gt;") && !text.contains("<script"), "{text}");
     let page = serving.get(&format!("/dav/{id}/src/page.html"));
     assert!(page.header("content-disposition").unwrap().starts_with("attachment"), "it is never shown");
 }
@@ -599,6 +632,7 @@ fn no_control_character_reaches_a_page() {
     let dav = format!("{}Depth: 1\r\n", serving.key);
     let pages = [
         serving.page("/"),
+        serving.page("/snapshots"),
         serving.page(&format!("/s/{id}")),
         serving.page(&format!("/s/{id}/src")),
         serving.page(&format!("/s/{id}/src/{name}")),
@@ -614,7 +648,7 @@ fn no_control_character_reaches_a_page() {
             || ('\u{2066}'..='\u{2069}').contains(&c)
     };
     for (number, page) in pages.iter().enumerate() {
-        assert!(number == 6 || page.contains('y'), "{number}: {page}");
+        assert!(number == 7 || page.contains('y'), "{number}: {page}");
         assert!(!page.contains(raw), "{number}: {page:?}");
     }
     let file = serving.get(&format!("/dav/latest/src/{name}/{name}"));

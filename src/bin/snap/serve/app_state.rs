@@ -1,0 +1,117 @@
+//! The state that responses are built from, and how many of them use the repository at once.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dav_server::DavHandler;
+use hyper::StatusCode;
+use snap_backup::model::id::SnapshotId;
+use snap_backup::repo::repository::Repository;
+use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::{Error, Result};
+use tokio::sync::{AcquireError, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::serve::actions::allow::Allow;
+use crate::serve::actions::jobs::Jobs;
+use crate::serve::auth::Access;
+use crate::serve::overview::{Overview, StatusOf};
+use crate::serve::request::PageRequest;
+use crate::serve::response::{HttpError, TIMEOUT};
+use crate::serve::sessions::{SessionPool, SharedSession};
+
+/// Number of concurrent accesses to single paths; each may use memory for a few blocks.
+const LOOKS: usize = 2;
+/// Number of concurrent walks through whole snapshots.
+const WALKS: usize = 2;
+/// Number of concurrent archives: each reads far ahead and compresses on all processors.
+const ARCHIVES: usize = 1;
+
+/// The state that responses are built from.
+pub(super) struct AppState {
+    pub(super) session_pool: SessionPool,
+    pub(super) access: Access,
+    status: StatusOf,
+    /// What browsers may do beside reading.
+    pub(super) allow: Allow,
+    pub(super) jobs: Jobs,
+    pub(super) dav: DavHandler,
+    /// Title of the pages.
+    pub(super) title: String,
+    /// The repository's location.
+    pub(super) location: String,
+    pub(super) looks: Semaphore,
+    pub(super) walks: Semaphore,
+    pub(super) archives: Arc<Semaphore>,
+}
+
+impl AppState {
+    pub(super) fn new(
+        repo: &Repository,
+        access: Access,
+        (status, allow): (StatusOf, Allow),
+        json: bool,
+    ) -> Self {
+        let location = repo.location();
+        let title = Path::new(&location).file_name().map(|name| name.to_string_lossy().into_owned());
+        let session_pool = SessionPool::new(repo, json);
+        Self {
+            session_pool,
+            access,
+            status,
+            allow,
+            jobs: Jobs::default(),
+            dav: DavHandler::default(),
+            title: title.unwrap_or_else(|| location.clone()),
+            location,
+            looks: Semaphore::new(LOOKS),
+            walks: Semaphore::new(WALKS),
+            archives: Arc::new(Semaphore::new(ARCHIVES)),
+        }
+    }
+
+    pub(super) fn idle(&self) -> Option<Arc<SharedSession>> {
+        self.session_pool.idle()
+    }
+
+    pub(super) fn close(&self) {
+        self.session_pool.close();
+    }
+
+    /// Returns the state of all repositories.
+    pub(super) fn overview(&self, visit: &SharedSession) -> Result<Overview> {
+        (self.status)(visit.repo(), visit.browser.snapshots())
+    }
+
+    /// Runs work that accesses a single path on a blocking thread; at most [`LOOKS`] at once.
+    pub(super) async fn look<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _place = self.looks.acquire().await.map_err(|_| Error::Stopped)?;
+        let site = Arc::clone(self);
+        spawn_blocking(move || work(&site)).await.map_err(|_| Error::Stopped)?
+    }
+}
+
+/// Waits for a permit, but not forever: its holder may read for hours.
+pub(super) async fn in_turn<T>(place: impl Future<Output = Result<T, AcquireError>>) -> Result<T, HttpError> {
+    let busy = "others are being answered: try again when they have what they asked for";
+    let busy = |_| HttpError::new(StatusCode::SERVICE_UNAVAILABLE, busy);
+    timeout(TIMEOUT, place).await.map_err(busy)?.map_err(|_| Error::Stopped.into())
+}
+
+/// Returns the snapshot that the URL names by its full id.
+pub(super) fn snapshot<'a>(visit: &'a SharedSession, asked: &PageRequest) -> Result<&'a Snapshot, HttpError> {
+    let id = asked.path.get(1).and_then(|id| std::str::from_utf8(id).ok());
+    let id = id.and_then(|id| SnapshotId::parse(id).ok());
+    let gone = || HttpError::not_found("there is no such snapshot: it may have been forgotten since");
+    id.and_then(|id| visit.browser.snapshot(&id)).ok_or_else(gone)
+}
+
+/// Returns `id:path` as a selector for operations; the path may contain any bytes.
+pub(super) fn selector(id: &SnapshotId, path: &[u8]) -> Vec<u8> {
+    let id = id.hex().into_bytes();
+    if path.is_empty() { id } else { [&id, b":".as_slice(), path].concat() }
+}

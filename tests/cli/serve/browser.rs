@@ -1,0 +1,72 @@
+//! The pages in a browser: a person finds a deleted file, compares its versions, restores it, and downloads a
+//! directory, mostly with the keyboard; at three widths, and with axe-core where it is installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::Serving;
+use crate::support::{Sandbox, skipped};
+
+/// A program on the path.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// axe-core, where `.ci/run` installs it beside programs of npm's.
+fn axe() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let beside = |dir: PathBuf| Some(dir.parent()?.join("axe-core/axe.min.js"));
+    std::env::split_paths(&path).filter_map(beside).find(|file| file.is_file())
+}
+
+#[test]
+fn a_person_finds_what_was_deleted_and_gets_it_back() {
+    let (Some(chromium), true) = (program("chromium"), Path::new("/usr/bin/python3").exists()) else {
+        return skipped("no chromium and python3: the pages of `snap serve` are tried in no browser");
+    };
+    let axe = axe();
+    if axe.is_none() {
+        skipped("no axe-core: the pages of `snap serve` are not checked for accessibility");
+    }
+    let sandbox =
+        Sandbox::with_tree(&[("notes/holiday-plan.txt", "go to Oslo\nby train\n"), ("notes/a/b", "b")]);
+    let source = sandbox.src().display().to_string();
+    let config = format!(
+        "[repositories.main]\nlocation = \"repo\"\n[defaults]\nrepository = \"main\"\nmax-age = \"1h\"\n\
+         [sets.notes]\nsources = [\"{source}\"]\n[sets.late]\nsources = [\"{source}/notes\"]\n"
+    );
+    fs::write(sandbox.path("snap.toml"), config).unwrap();
+    sandbox.backup(&[]);
+    sandbox.write(&[("notes/holiday-plan.txt", "go to Rome\nby train\n")]);
+    sandbox.backup(&[]);
+    fs::remove_file(sandbox.src().join("notes/holiday-plan.txt")).unwrap();
+    sandbox.backup(&[]);
+    let target = sandbox.path("target");
+    fs::create_dir(&target).unwrap();
+    let serving = Serving::start(&sandbox, &["--allow", &format!("restore={}", target.display())]);
+    let home = sandbox.path("browser");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/serve/browser.py");
+    let done = Command::new("/usr/bin/python3")
+        .arg(script)
+        .args([chromium.as_path(), &home])
+        .args([&format!("http://{}", serving.address), &serving.token])
+        .arg(axe.unwrap_or_default())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{out}{err}");
+    assert_eq!(
+        fs::read_to_string(target.join("got back/holiday-plan.txt")).unwrap(),
+        "go to Oslo\nby train\n"
+    );
+    let unpacked = sandbox.path("unpacked");
+    let zip = home.join("downloads").join(out.trim().strip_prefix("ok ").unwrap());
+    let unzip =
+        Command::new("/usr/bin/python3").args(["-m", "zipfile", "-e"]).args([&zip, &unpacked]).status();
+    assert!(unzip.unwrap().success());
+    assert_eq!(fs::read(unpacked.join("a/b")).unwrap(), b"b");
+    assert_eq!(fs::read_to_string(unpacked.join("holiday-plan.txt")).unwrap(), "go to Oslo\nby train\n");
+}
