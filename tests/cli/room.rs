@@ -124,7 +124,8 @@ fn where_files_become_more_what_stays_is_spread_evenly() {
     let left = oldest_first(&sandbox.ok(&["snapshots", "--json"]).json());
     let age = |time: &jiff::Timestamp| (now as i64 - time.as_second()) as f64 / 86_400.0 + 1.0;
     let widest = left.windows(2).map(|pair| age(&pair[0]) / age(&pair[1])).fold(1.0, f64::max);
-    assert!(left.len() >= 6 && widest <= 2.01, "{widest}: {left:?}");
+    // Where files are cut differs with each repository, and with it how many fit.
+    assert!(left.len() >= 4 && widest <= 2.01, "{widest}: {left:?}");
 }
 
 #[test]

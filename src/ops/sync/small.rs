@@ -231,7 +231,9 @@ impl Run<'_> {
     pub(super) fn audit_records(&mut self, to: &Repository) -> Result<()> {
         let there: HashSet<String> =
             to.storage().list(ObjectKind::Audit)?.into_iter().map(|found| found.name).collect();
-        let here = names::list(self.from.storage(), ObjectKind::Audit)?;
+        let mut here = names::list(self.from.storage(), ObjectKind::Audit)?;
+        // They are listed by when they arrived, which is now.
+        here.sort_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
         for found in here.iter().filter(|found| !there.contains(&found.name)) {
             match self.from.storage().read(ObjectKind::Audit, &found.name, sealed_object::MAX_OBJECT) {
                 Ok(bytes) => self.put(to.storage(), ObjectKind::Audit, &found.name, &bytes, false)?,
