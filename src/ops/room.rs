@@ -5,7 +5,7 @@
 //! the next younger one. Forgetting the cheapest first keeps snapshots close together near the present and ever
 //! farther apart in the past.
 //!
-//! No gap is made that is wider than [`WIDEST`]. Where each snapshot in the middle would leave such a gap, the oldest
+//! No gap is made that is wider than `WIDEST`. Where each snapshot in the middle would leave such a gap, the oldest
 //! goes, so what stays reaches less far back but is spread evenly. A repository that grows needs this: the oldest
 //! snapshot shares less and less with the others. If it stayed to the end, all between it and the last days would go.
 
