@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::ops::check::{Checker, Subject};
@@ -16,7 +16,7 @@ const YOUNG: i64 = 300 * 86_400;
 
 impl Checker<'_> {
     /// Checks the hash chains, and looks for audit records of predecessors that are gone.
-    pub(super) fn lineages(&mut self, all: &[Snapshot]) -> Result<()> {
+    pub(super) fn lineages(&mut self, all: &[Snapshot], unreadable: &[(String, Error)]) -> Result<()> {
         let by_id: HashMap<SnapshotId, &Snapshot> = all.iter().map(|one| (one.id, one)).collect();
         let mut gone: Vec<(&Snapshot, SnapshotId)> = Vec::new();
         for after in all {
@@ -32,6 +32,8 @@ impl Checker<'_> {
                         previous.short()
                     ),
                 ),
+                // It is there, and named as damaged.
+                None if unreadable.iter().any(|(name, _)| *name == previous.hex()) => {}
                 None => gone.push((after, previous)),
             }
         }
