@@ -172,6 +172,13 @@ impl Config {
         self.extra.insert(at, (tag, ByteBuf::from(bytes)));
     }
 
+    /// Keeps only some of the valid key slots. Returns whether any was dropped.
+    pub fn keep_slots(&mut self, keeps: impl Fn(&KeyId) -> bool) -> bool {
+        let before = self.slots.len();
+        self.slots.retain(|entry| keeps(&entry.id));
+        self.slots.len() != before
+    }
+
     /// Returns whether blocks may be deltas.
     pub fn has_deltas(&self) -> bool {
         self.incompat & DELTAS != 0

@@ -137,14 +137,8 @@ pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
         return Err(Error::Refused(why.into()));
     }
     audit::note(repo, AuditAct::KeyRemove, &id.hex())?;
-    set_slots(repo, &|config| Ok(take_out(config, id)))?;
+    set_slots(repo, &|config| Ok(config.keep_slots(|slot| slot != id)))?;
     drop_slot(repo, *id)
-}
-
-fn take_out(config: &mut Config, id: &KeyId) -> bool {
-    let before = config.slots.len();
-    config.slots.retain(|entry| entry.id != *id);
-    config.slots.len() != before
 }
 
 /// Changes the password that opened the repository. The new slot is durable before the old one is removed.
@@ -196,10 +190,7 @@ pub fn rotate(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams)
     let begin = |config: &mut Config| {
         config.slots.retain(|entry| Some(entry.id) != old);
         if let Some(unknown) = config.slots.iter().find(|entry| entry.role != FULL) {
-            return Err(Error::Refused(format!(
-                "the key slot {} is of a kind that this version does not know: use a newer snap",
-                unknown.id.short()
-            )));
+            return Err(keys::unknown_kind(&unknown.id));
         }
         for entry in &mut config.slots {
             *entry = next

@@ -134,12 +134,12 @@ pub fn explained(repo: &Repository) -> Result<HashSet<SnapshotId>> {
     named(repo, &[Forget, Rewrite, Purge, Repair])
 }
 
-/// Returns whether a record says that a forgotten snapshot was brought back.
+/// Returns the snapshots of which a record says that they were brought back after they were forgotten.
 ///
 /// # Errors
 /// When the records cannot be listed.
-pub fn brings_back(repo: &Repository, snapshot: &SnapshotId) -> Result<bool> {
-    Ok(named(repo, &[AuditAct::Undelete])?.contains(snapshot))
+pub fn brought_back(repo: &Repository) -> Result<HashSet<SnapshotId>> {
+    named(repo, &[AuditAct::Undelete])
 }
 
 fn named(repo: &Repository, acts: &[AuditAct]) -> Result<HashSet<SnapshotId>> {

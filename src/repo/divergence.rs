@@ -179,17 +179,20 @@ impl Repository {
         let Some(known) = self.known_here().filter(|known| !known.forgotten.is_empty()) else {
             return Ok(());
         };
-        for snapshot in &listing.snapshots {
-            let name = snapshot.id.hex();
-            if known.forgotten.contains_key(&name)
-                && self.known_here().is_some_and(|known| known.forgotten.contains_key(&name))
-                && !audit::brings_back(self, &snapshot.id)?
-            {
-                self.diverges(format!(
-                    "snapshot {} was forgotten by this machine and is there again, though nobody brought it back",
-                    snapshot.id.short()
-                ));
-            }
+        let was_forgotten = |known: &Known, id: &SnapshotId| known.forgotten.contains_key(&id.hex());
+        let mut again: Vec<SnapshotId> = listing.snapshots.iter().map(|one| one.id).collect();
+        again.retain(|id| was_forgotten(&known, id));
+        if again.is_empty() {
+            return Ok(());
+        }
+        // This machine may have brought them back just now, and others may have done so.
+        let (now, brought_back) = (self.known_here().unwrap_or_default(), audit::brought_back(self)?);
+        again.retain(|id| was_forgotten(&now, id) && !brought_back.contains(id));
+        for id in again {
+            self.diverges(format!(
+                "snapshot {} was forgotten by this machine and is there again, though nobody brought it back",
+                id.short()
+            ));
         }
         Ok(())
     }

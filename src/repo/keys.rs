@@ -114,6 +114,14 @@ pub fn not_listed(name: &str) -> String {
     )
 }
 
+/// Returns the error for a slot with a role that this program does not know.
+pub(crate) fn unknown_kind(id: &KeyId) -> Error {
+    let id = id.short();
+    Error::Refused(format!(
+        "the key slot {id} is of a kind that this version does not know: use a newer snap"
+    ))
+}
+
 fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
     let id = KeyId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Keys, name))?;
     let bytes = storage.read(ObjectKind::Keys, name, MAX_SLOT)?;

@@ -15,15 +15,19 @@ pub fn next<'a>(repo: &Repository, set: impl Iterator<Item = &'a Snapshot>) -> L
         Some((id, before)) => (Some(*id), before.number.saturating_add(1), before.chain),
         None => (None, 1, [0; 32]),
     };
-    let named = previous.map_or([0; 16], |id| *id.as_bytes());
-    let linked = [b"chain".as_slice(), &chain, &named].concat();
-    let chain = hash::mac(&repo.keyring().keys(repo.config()).id, &linked);
+    let chain = head(repo, &chain, previous);
     Lineage { generation: repo.config().generation, number, previous, chain }
 }
 
 /// Returns whether a snapshot's chain goes on from the one before it.
 pub fn follows(repo: &Repository, after: &Lineage, (id, before): (SnapshotId, &Lineage)) -> bool {
-    let linked = [b"chain".as_slice(), &before.chain, id.as_bytes()].concat();
-    let chain = hash::mac(&repo.keyring().keys(repo.config()).id, &linked);
+    let chain = head(repo, &before.chain, Some(id));
     after.previous != Some(id) || after.chain == chain && after.number == before.number.saturating_add(1)
+}
+
+/// Returns the head of a chain after the snapshot `previous`, whose own head is `before`.
+fn head(repo: &Repository, before: &[u8; 32], previous: Option<SnapshotId>) -> [u8; 32] {
+    let named = previous.map_or([0; 16], |id| *id.as_bytes());
+    let linked = [b"chain".as_slice(), before, &named].concat();
+    hash::mac(&repo.keyring().keys(repo.config()).id, &linked)
 }

@@ -131,10 +131,7 @@ impl Unlocker<'_> {
                 Ok(Some((keyring, Some(slot.id))))
             }
             Opened::Full(_) => Ok(None),
-            Opened::UnknownRole(_) => Err(Error::Refused(format!(
-                "the key slot {} is of a kind that this version does not know: use a newer snap",
-                slot.id.short()
-            ))),
+            Opened::UnknownRole(_) => Err(keys::unknown_kind(&slot.id)),
         }
     }
 

@@ -277,11 +277,7 @@ impl Run<'_> {
             audit::note(to, AuditAct::KeyRemove, &names.join(" "))?;
         }
         if to.config().is_encrypted() {
-            let gone = |config: &mut Config| {
-                let before = config.slots.len();
-                config.slots.retain(|entry| here.contains(&entry.id.hex()));
-                Ok(config.slots.len() != before)
-            };
+            let gone = |config: &mut Config| Ok(config.keep_slots(|id| here.contains(&id.hex())));
             config::change_slots(to.storage(), to.keyring(), to.keyring(), &gone)
                 .map(|written| to.wrote_config(&written))?;
         }
