@@ -243,9 +243,12 @@ impl Error {
     /// For `map_err` on a decoder: adds which object was decoded. What only a newer program can decode is
     /// not damage.
     pub fn damaged(what: impl Into<String>) -> impl FnOnce(DecodeError) -> Self {
-        move |source| match source.is_newer() {
-            true => Self::NeedsNewer { what: what.into(), source },
-            false => Self::Damaged { what: what.into(), source },
+        move |source| {
+            if source.is_newer() {
+                Self::NeedsNewer { what: what.into(), source }
+            } else {
+                Self::Damaged { what: what.into(), source }
+            }
         }
     }
 

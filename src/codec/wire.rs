@@ -25,9 +25,10 @@ pub fn check_version(field: [u8; 2]) -> Result<(), DecodeError> {
 /// # Errors
 /// They are not.
 pub fn check_ascending(tags: impl IntoIterator<Item = u16>) -> Result<(), DecodeError> {
-    match tags.into_iter().is_sorted_by(|a, b| a < b) {
-        true => Ok(()),
-        false => Err(DecodeError::because("tags twice, or out of order")),
+    if tags.into_iter().is_sorted_by(|a, b| a < b) {
+        Ok(())
+    } else {
+        Err(DecodeError::because("tags twice, or out of order"))
     }
 }
 

@@ -94,9 +94,10 @@ impl<W: Write> Writer<W> {
         put32(&mut told, 0x0807_4b50);
         put32(&mut told, sizes.crc);
         for size in [sizes.packed, sizes.plain] {
-            match self.are_large(sizes) {
-                true => told.extend_from_slice(&size.to_le_bytes()),
-                false => put32(&mut told, small(size)),
+            if self.are_large(sizes) {
+                told.extend_from_slice(&size.to_le_bytes())
+            } else {
+                put32(&mut told, small(size))
             }
         }
         self.out.write_all(&told).map_err(failed)?;

@@ -346,8 +346,9 @@ pub fn check_xattrs(xattrs: &[Xattr]) -> Result<(), DecodeError> {
             inline += bytes.len() as u64;
         }
     }
-    match names <= MAX_XATTR_NAMES && inline <= MAX_XATTR {
-        true => Ok(()),
-        false => Err(DecodeError::because("extended attributes of absurd size")),
+    if names <= MAX_XATTR_NAMES && inline <= MAX_XATTR {
+        Ok(())
+    } else {
+        Err(DecodeError::because("extended attributes of absurd size"))
     }
 }

@@ -113,9 +113,10 @@ impl Browser {
                 Ok(())
             })
         })?;
-        match bytes.len() as u64 == range.end.saturating_sub(range.start) {
-            true => Ok(bytes),
-            false => Err(dir_reader::bad("a file whose parts are not its size")),
+        if bytes.len() as u64 == range.end.saturating_sub(range.start) {
+            Ok(bytes)
+        } else {
+            Err(dir_reader::bad("a file whose parts are not its size"))
         }
     }
 

@@ -110,10 +110,7 @@ pub fn fewest(
 fn bisect(mut low: usize, mut high: usize, holds: &mut dyn FnMut(usize) -> Result<bool>) -> Result<usize> {
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        match holds(middle)? {
-            true => high = middle,
-            false => low = middle,
-        }
+        if holds(middle)? { high = middle } else { low = middle }
     }
     Ok(high)
 }

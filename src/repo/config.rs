@@ -207,10 +207,8 @@ fn older(err: &Error) -> String {
 }
 
 fn planted(config: &Config) -> String {
-    let (is, kind) = match config.is_encrypted() {
-        true => ("encrypted", "unencrypted"),
-        false => ("unencrypted", "encrypted"),
-    };
+    let (is, kind) =
+        if config.is_encrypted() { ("encrypted", "unencrypted") } else { ("unencrypted", "encrypted") };
     let path = ObjectKind::Config.path(&config.generation.to_string());
     format!(
         "{path} is {is} and does not belong to this {kind} repository: somebody put it there; it is not used, and \
@@ -282,10 +280,8 @@ impl Candidates {
     ) -> Result<(Vec<u8>, Config)> {
         let mut first = None;
         for Candidate { bytes, config, newer } in std::mem::take(&mut self.all) {
-            let fitting = judge(&config, &bytes).and_then(|fits| match fits {
-                true => Ok(()),
-                false => Err(unfit(config.generation)),
-            });
+            let fitting = judge(&config, &bytes)
+                .and_then(|fits| if fits { Ok(()) } else { Err(unfit(config.generation)) });
             match (fitting, newer) {
                 (Ok(()), None) => return Ok((bytes, config)),
                 (Ok(()), Some(found)) => {

@@ -129,9 +129,10 @@ impl Repository {
     pub fn refuse_diverged(&self) -> Result<()> {
         let mut all = self.divergence()?;
         all.extend(lost_roots(self)?);
-        match all.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Diverged { location: self.location(), what: all.join("; ") }),
+        if all.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Diverged { location: self.location(), what: all.join("; ") })
         }
     }
 

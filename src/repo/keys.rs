@@ -135,9 +135,12 @@ fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
 
 /// For `map_err`: too little memory on this machine is not damage.
 fn failure(what: String) -> impl FnOnce(DecodeError) -> Error {
-    move |source| match source == DecodeError::because(kdf::NO_MEMORY) {
-        true => Error::Io { doing: "derive the key of", what, source: io::ErrorKind::OutOfMemory.into() },
-        false => Error::Damaged { what, source },
+    move |source| {
+        if source == DecodeError::because(kdf::NO_MEMORY) {
+            Error::Io { doing: "derive the key of", what, source: io::ErrorKind::OutOfMemory.into() }
+        } else {
+            Error::Damaged { what, source }
+        }
     }
 }
 

@@ -237,9 +237,12 @@ impl Repository {
         let another =
             || Error::Refused(format!("at {location} is another repository than at {}", self.location()));
         // A generation of another repository does not count, like a damaged one, if an older one is ours.
-        let ours = found.first_whole(|config, bytes| match config.repo == self.config.repo {
-            true => Ok(self.keyring.judge(config, bytes) == Verdict::Ours),
-            false => Err(config::unfit(config.generation)),
+        let ours = found.first_whole(|config, bytes| {
+            if config.repo == self.config.repo {
+                Ok(self.keyring.judge(config, bytes) == Verdict::Ours)
+            } else {
+                Err(config::unfit(config.generation))
+            }
         });
         let (_, config) = ours.map_err(|err| if err.is_damage() { another() } else { err })?;
         check_features(&config)?;
@@ -373,10 +376,7 @@ impl Repository {
     /// # Errors
     /// `Refused`, or when the storage fails.
     pub(crate) fn refuse_rotated(&self) -> Result<()> {
-        match self.config.is_encrypted() {
-            true => self.current_config().map(drop),
-            false => Ok(()),
-        }
+        if self.config.is_encrypted() { self.current_config().map(drop) } else { Ok(()) }
     }
 
     /// Records generations of the configuration that this machine has just written.

@@ -167,9 +167,10 @@ fn far_times_and_large_attributes_come_back() {
     round_trip(&library, &source, &target);
     let extracted = home.path().join("extracted");
     fs::create_dir(&extracted).unwrap();
-    let all = match untar("tar", &GNU, &archive(&library, &source), &extracted) {
-        true => vec![target, extracted],
-        false => vec![target],
+    let all = if untar("tar", &GNU, &archive(&library, &source), &extracted) {
+        vec![target, extracted]
+    } else {
+        vec![target]
     };
     for path in all.iter().flat_map(|dir| [dir.join("file"), dir.join("dir")]) {
         let mut buffer = vec![0; 64 << 10];

@@ -58,9 +58,10 @@ fn whatever_byte_of_the_newest_configuration_is_flipped_the_older_one_is_used_an
 /// What somebody who may write to the storage and has no key puts there: a configuration of the same repository with
 /// another cipher.
 fn plant(storage: &MemoryStorage, repo: &Repository, generation: u32) {
-    let (cipher, open_master) = match repo.config().is_encrypted() {
-        true => (CipherKind::None, Some([1; 32])),
-        false => (CipherKind::Xaes256Gcm, None),
+    let (cipher, open_master) = if repo.config().is_encrypted() {
+        (CipherKind::None, Some([1; 32]))
+    } else {
+        (CipherKind::Xaes256Gcm, None)
     };
     let config = Config { generation, cipher, open_master, ..repo.config().clone() };
     let keys = SubKeys::derive(&Key::new([1; 32]), &config.repo);

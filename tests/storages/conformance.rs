@@ -186,9 +186,12 @@ fn cloud(scheme: &str, number: usize, variables: &[(String, String)]) -> CloudSt
 
 fn temps(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
-    let count = |entry: fs::DirEntry| match entry.file_type().unwrap().is_dir() {
-        true => temps(&entry.path()),
-        false => usize::from(entry.file_name().to_str().unwrap().starts_with('.')),
+    let count = |entry: fs::DirEntry| {
+        if entry.file_type().unwrap().is_dir() {
+            temps(&entry.path())
+        } else {
+            usize::from(entry.file_name().to_str().unwrap().starts_with('.'))
+        }
     };
     entries.map(count).sum()
 }

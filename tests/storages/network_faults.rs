@@ -103,9 +103,12 @@ fn an_answer_that_was_lost_is_no_other_writer() {
     store.list(ObjectKind::Keys).unwrap();
     let lose_first_put = || {
         let mut lost = false;
-        move |request: &str| match request.starts_with("PUT") && !std::mem::replace(&mut lost, true) {
-            true => Fate::Lose,
-            false => Fate::Pass,
+        move |request: &str| {
+            if request.starts_with("PUT") && !std::mem::replace(&mut lost, true) {
+                Fate::Lose
+            } else {
+                Fate::Pass
+            }
         }
     };
     line.proxy.set(lose_first_put());
@@ -211,9 +214,12 @@ fn credentials_that_expire_and_a_bucket_that_vanishes_end_a_run_that_can_be_done
 fn whoever_may_delete_nothing_backs_up_and_leaves_nothing_that_keeps_a_collection_waiting() {
     let Some(line) = Line::new() else { return };
     let forbid = || {
-        line.proxy.set(|request| match request.starts_with("DELETE") {
-            true => Fate::Say("403 Forbidden", "AccessDenied"),
-            false => Fate::Pass,
+        line.proxy.set(|request| {
+            if request.starts_with("DELETE") {
+                Fate::Say("403 Forbidden", "AccessDenied")
+            } else {
+                Fate::Pass
+            }
         });
     };
     forbid();
@@ -314,15 +320,17 @@ fn what_is_too_large_for_one_request_goes_in_parts_and_appears_whole_or_not_at_a
         store.remove(ObjectKind::Packs, "cc").unwrap();
     }
     // Of one that never came to its end nobody says so.
-    line.proxy.set(|request| match request.starts_with("POST") && request.contains("uploadId") {
-        true => Fate::Say("404 Not Found", "NoSuchUpload"),
-        false => Fate::Pass,
+    line.proxy.set(|request| {
+        if request.starts_with("POST") && request.contains("uploadId") {
+            Fate::Say("404 Not Found", "NoSuchUpload")
+        } else {
+            Fate::Pass
+        }
     });
     store.create(ObjectKind::Packs, "cc", &[&other, &half]).unwrap_err();
     // One that is given up leaves nothing, and takes back what it has sent.
-    line.proxy.set(|request| match request.contains("partNumber=3") {
-        true => Fate::Say("403 Forbidden", "AccessDenied"),
-        false => Fate::Pass,
+    line.proxy.set(|request| {
+        if request.contains("partNumber=3") { Fate::Say("403 Forbidden", "AccessDenied") } else { Fate::Pass }
     });
     line.proxy.seen();
     store.create(ObjectKind::Packs, "bb", &[&half, &other]).unwrap_err();

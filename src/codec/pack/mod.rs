@@ -144,9 +144,10 @@ impl PackHeader {
     /// The bytes are no preamble or trailer, or the lengths do not add up to the file's.
     pub fn parse(bytes: &[u8; ENDS], file_len: u64) -> Result<Self, DecodeError> {
         let ends = Self::claims(bytes)?;
-        match ends.pack_len() == file_len {
-            true => Ok(ends),
-            false => Err(DecodeError::because("a pack of another length than it says")),
+        if ends.pack_len() == file_len {
+            Ok(ends)
+        } else {
+            Err(DecodeError::because("a pack of another length than it says"))
         }
     }
 

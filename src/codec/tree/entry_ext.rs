@@ -130,10 +130,7 @@ fn xattrs_from_wire(bytes: &[u8]) -> Result<Vec<Xattr>, DecodeError> {
 pub(crate) fn check_sum(parts: &[Part], size: u64) -> Result<(), DecodeError> {
     check_parts(parts)?;
     let sum = parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.len()));
-    match sum == Some(size) {
-        true => Ok(()),
-        false => Err(DecodeError::because("a file whose parts are not its size")),
-    }
+    if sum == Some(size) { Ok(()) } else { Err(DecodeError::because("a file whose parts are not its size")) }
 }
 
 /// Checks that no part is empty, or a chunk that no chunker cuts: readers hold a chunk in memory.
@@ -142,8 +139,9 @@ pub(crate) fn check_parts(parts: &[Part]) -> Result<(), DecodeError> {
         Part::Chunk { len, .. } => (1..=MAX_CHUNK).contains(len),
         Part::Hole { len } => *len > 0,
     };
-    match parts.iter().all(is_sound) {
-        true => Ok(()),
-        false => Err(DecodeError::because("a part without bytes, or a chunk of more than 16 MiB")),
+    if parts.iter().all(is_sound) {
+        Ok(())
+    } else {
+        Err(DecodeError::because("a part without bytes, or a chunk of more than 16 MiB"))
     }
 }

@@ -93,9 +93,10 @@ pub fn find(asked: &Asked) -> Result<Found> {
             Some(below) => candidate.dir.join(below),
             None => candidate.dir,
         };
-        match subdir.is_some() && !dir.is_dir() {
-            true => found.without.push(dir),
-            false => found.states.push(DatedDir { dir, time }),
+        if subdir.is_some() && !dir.is_dir() {
+            found.without.push(dir)
+        } else {
+            found.states.push(DatedDir { dir, time })
         }
     }
     if let (true, Some(first)) = (found.states.is_empty(), found.without.first()) {
@@ -110,12 +111,13 @@ pub fn find(asked: &Asked) -> Result<Found> {
 
 fn check_subdir(subdir: &Path) -> Result<&Path> {
     let is_below = subdir.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    match is_below && !subdir.as_os_str().is_empty() {
-        true => Ok(subdir),
-        false => Err(Error::Usage(format!(
+    if is_below && !subdir.as_os_str().is_empty() {
+        Ok(subdir)
+    } else {
+        Err(Error::Usage(format!(
             "--subdir {}: it is a relative path without .., which leads from each state to what is wanted of it",
             subdir.display()
-        ))),
+        )))
     }
 }
 

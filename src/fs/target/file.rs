@@ -208,9 +208,10 @@ impl NewFile {
         let shared = Arc::clone(&self.held.shared);
         let file = self.held.file()?;
         let (dir, _) = shared.place(&self.path)?;
-        let found = match self.fresh {
-            true => None,
-            false => Some(rustix::fs::fstat(&*file).map_err(shared.at("look at", &self.path))?),
+        let found = if self.fresh {
+            None
+        } else {
+            Some(rustix::fs::fstat(&*file).map_err(shared.at("look at", &self.path))?)
         };
         let len = found
             .map_or(self.written.load(Ordering::Relaxed), |found| u64::try_from(found.st_size).unwrap_or(0));
@@ -320,9 +321,10 @@ mod tests {
             while !close(&file.held) {}
             let temp = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
             fs::remove_file(&temp).unwrap();
-            match is_hard {
-                true => fs::hard_link(&theirs, &temp).unwrap(),
-                false => std::os::unix::fs::symlink(&theirs, &temp).unwrap(),
+            if is_hard {
+                fs::hard_link(&theirs, &temp).unwrap()
+            } else {
+                std::os::unix::fs::symlink(&theirs, &temp).unwrap()
             }
             assert!(file.write_at(8, b"o").is_err());
             assert!(file.finish(&meta(0o600)).is_err());

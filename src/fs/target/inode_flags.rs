@@ -38,12 +38,11 @@ impl Target {
 
     fn lock_one(&self, path: &[u8], wanted: u32) -> Result<()> {
         let shared = &self.shared;
-        let fd = match path.is_empty() {
-            true => shared.dir(path)?.fd.try_clone().map_err(Error::io("open", shared.show(path)))?,
-            false => {
-                let (dir, name) = shared.place(path)?;
-                rustix::fs::openat(&dir.fd, name, FLAGS, Mode::empty()).map_err(shared.at("open", path))?
-            }
+        let fd = if path.is_empty() {
+            shared.dir(path)?.fd.try_clone().map_err(Error::io("open", shared.show(path)))?
+        } else {
+            let (dir, name) = shared.place(path)?;
+            rustix::fs::openat(&dir.fd, name, FLAGS, Mode::empty()).map_err(shared.at("open", path))?
         };
         let set = shared.owners.set_attrs(fd.as_fd(), wanted, attrs::LOCKS);
         set.map_err(shared.at("set the flags of", path))

@@ -152,12 +152,13 @@ impl Target {
 
     fn remove_dir(&self, path: &[u8], dry: bool, judge: &mut dyn RemovalFilter) -> bool {
         self.shared.forget(path);
-        let removed = match dry {
-            true => Ok(()),
-            false => self.shared.place(path).and_then(|(dir, name)| {
+        let removed = if dry {
+            Ok(())
+        } else {
+            self.shared.place(path).and_then(|(dir, name)| {
                 let gone = rustix::fs::unlinkat(&dir.fd, name, AtFlags::REMOVEDIR);
                 gone.map_err(self.shared.at("remove", path))
-            }),
+            })
         };
         match removed {
             Ok(()) => judge.gone(path, 0),

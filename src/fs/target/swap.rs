@@ -63,12 +63,11 @@ impl Temp {
         }
         // The temporary name is now that of the file that must not be lost.
         let is_ours = dir.stat(self.name.as_bytes()).is_ok_and(|now| is_still(existing, &now));
-        let renamed = match is_ours {
-            true => {
-                let flags = RenameFlags::NOREPLACE;
-                rustix::fs::renameat_with(&dir.fd, self.name.as_str(), &dir.fd, beside, flags)
-            }
-            false => Err(Errno::STALE),
+        let renamed = if is_ours {
+            let flags = RenameFlags::NOREPLACE;
+            rustix::fs::renameat_with(&dir.fd, self.name.as_str(), &dir.fd, beside, flags)
+        } else {
+            Err(Errno::STALE)
         };
         if let Err(errno) = renamed {
             if exchange().is_err() {

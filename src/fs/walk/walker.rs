@@ -207,10 +207,8 @@ impl Walker {
     /// Walks everything below a source directory that has been entered: directories before their contents,
     /// names sorted by their bytes. Follows no links.
     fn below(&mut self, root: &Path) -> Result<(), ReceiverGone> {
-        let device = match self.options.one_file_system {
-            true => stat::follow(root).ok().map(|root| root.id.0),
-            false => None,
-        };
+        let device =
+            if self.options.one_file_system { stat::follow(root).ok().map(|root| root.id.0) } else { None };
         let outer = std::mem::replace(&mut self.device, device);
         let before = (self.sent, self.left_out);
         let base = self.open.len();

@@ -68,10 +68,7 @@ pub(super) fn publish(
     }
     let saves_always = run.options.allow_empty || recorded.is_some();
     let silent = summary.unchanged && basis.kind != SnapshotKind::Full && !saves_always;
-    let watched = match partial {
-        true => Watched::default(),
-        false => signs::weigh(run, read, &tally, &counts, silent),
-    };
+    let watched = if partial { Watched::default() } else { signs::weigh(run, read, &tally, &counts, silent) };
     summary.alarm = watched.reasons;
     let rot = run.findings.reason();
     summary.alarm.extend(rot.clone());

@@ -223,9 +223,10 @@ impl Comparer<'_, '_> {
         if self.stack.is_empty() {
             return self.send(Message::Root { tree: unchanged.tree });
         }
-        match unchanged.same {
-            true => self.tally.dirs_unchanged += 1,
-            false => self.tally.dirs_changed += 1,
+        if unchanged.same {
+            self.tally.dirs_unchanged += 1
+        } else {
+            self.tally.dirs_changed += 1
         }
         entry.kind = Kind::Dir { tree: unchanged.tree };
         self.complete(entry, unchanged.same)

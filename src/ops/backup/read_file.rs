@@ -95,9 +95,10 @@ impl Reader<'_> {
             self.opaque = None;
             let maybe_sparse =
                 before.blocks * 512 < before.size || before.size > LARGE || !found.values.is_empty();
-            let read = match maybe_sparse && before.size > 0 {
-                true => self.runs(seq, &mut file, before.size)?,
-                false => self.chunks(seq, &mut file, before.size.max(size))?,
+            let read = if maybe_sparse && before.size > 0 {
+                self.runs(seq, &mut file, before.size)?
+            } else {
+                self.chunks(seq, &mut file, before.size.max(size))?
             };
             let after = stat::look_open(&file)?;
             let stamp = |found: &Inode| (found.size, found.mtime, found.ctime);
@@ -143,10 +144,10 @@ impl Reader<'_> {
             };
             file.seek(io::SeekFrom::Start(start))?;
             let rest = end >= size;
-            let read = match rest {
-                // Read to the end of the file, which may have moved.
-                true => self.chunks(seq, file, size - start)?,
-                false => self.chunks(seq, &mut (&mut *file).take(end - start), end - start)?,
+            let read = if rest {
+                self.chunks(seq, file, size - start)?
+            } else {
+                self.chunks(seq, &mut (&mut *file).take(end - start), end - start)?
             };
             at = start + read;
             if rest || at < end {

@@ -188,10 +188,7 @@ impl Checker<'_> {
         if subject == Subject::Repository {
             self.report.remarks.push(text.clone());
         }
-        match self.report.errors.len() < MOST {
-            true => self.report.errors.push(text),
-            false => self.report.more += 1,
-        }
+        if self.report.errors.len() < MOST { self.report.errors.push(text) } else { self.report.more += 1 }
     }
 
     /// Returns the current state of the findings.

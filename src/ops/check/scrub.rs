@@ -147,10 +147,8 @@ fn one(
     verified: &mut Verified,
     report: &mut Report,
 ) -> Result<()> {
-    let sound = packs::hash(storage, id, len).and_then(|hash| match hash == *id.as_bytes() {
-        true => Ok(()),
-        false => Err(packs::not_its_name(id)),
-    });
+    let sound = packs::hash(storage, id, len)
+        .and_then(|hash| if hash == *id.as_bytes() { Ok(()) } else { Err(packs::not_its_name(id)) });
     match sound {
         Ok(()) => _ = verified.insert(*id, Time::now().sec),
         // Deleted by gc since it was listed.

@@ -61,13 +61,10 @@ impl Checker<'_> {
     fn records(&mut self) -> Result<()> {
         let storage = self.repo.storage();
         for found in storage.list(ObjectKind::Gc)? {
-            match found.name.ends_with(".done") {
-                true => {
-                    self.object::<()>(sealed_object::GC_DONE, ObjectKind::Gc, &found.name, &found.name)?
-                }
-                false => {
-                    self.object::<GcRecord>(sealed_object::GC, ObjectKind::Gc, &found.name, &found.name)?
-                }
+            if found.name.ends_with(".done") {
+                self.object::<()>(sealed_object::GC_DONE, ObjectKind::Gc, &found.name, &found.name)?
+            } else {
+                self.object::<GcRecord>(sealed_object::GC, ObjectKind::Gc, &found.name, &found.name)?
             }
         }
         for found in storage.list(ObjectKind::Damage)? {

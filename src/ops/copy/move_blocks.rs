@@ -166,9 +166,10 @@ impl<'a> Alike<'a> {
             }
             // Encoded again, as a delta against the same bases in the destination.
             Moved::Plain(kind, chunks, bases) => chunks.iter().try_fold(0, |sum, (id, bytes)| {
-                match self.deltas {
-                    true => chunk_writer.put_similar(kind, *id, bytes, &bases)?,
-                    false => chunk_writer.put(kind, *id, bytes)?,
+                if self.deltas {
+                    chunk_writer.put_similar(kind, *id, bytes, &bases)?
+                } else {
+                    chunk_writer.put(kind, *id, bytes)?
                 };
                 Ok(sum + bytes.len() as u64)
             }),
@@ -233,9 +234,10 @@ impl Work<'_> {
         let chunks = table.block(job.at.block).map_or(&[][..], |(row, _)| &row.chunks);
         // A delta can be opened only with its bases, which the destination may not have.
         let is_delta = self.here.place(job.at)?.codec == Codec::Delta;
-        let read = match is_delta {
-            true => reader.read(self.here, job.at, plain).map(|()| None),
-            false => reader.read_for(self.suite, self.here, job.at, plain).map(Some),
+        let read = if is_delta {
+            reader.read(self.here, job.at, plain).map(|()| None)
+        } else {
+            reader.read_for(self.suite, self.here, job.at, plain).map(Some)
         };
         match read {
             Ok(block) => Ok(self.sort(job, block, chunks, plain)),

@@ -120,9 +120,10 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Summary> {
-    let names = match options.regex {
-        true => PathSearch::regexes(&options.patterns, options.ignore_case)?,
-        false => PathSearch::globs(&options.patterns, options.ignore_case)?,
+    let names = if options.regex {
+        PathSearch::regexes(&options.patterns, options.ignore_case)?
+    } else {
+        PathSearch::globs(&options.patterns, options.ignore_case)?
     };
     let mut past = SnapshotSet::of(repo, observer, &options.choice)?;
     let (trees, mut bounds) = (past.roots(), past.bounds(stop));

@@ -43,10 +43,7 @@ pub fn by_policy(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group
         return Err(Error::Retention("nothing says what to keep".into()));
     }
     // W1: the session exists before the listing.
-    let session = match options.dry_run {
-        true => None,
-        false => Some(forget::open(repo)?),
-    };
+    let session = if options.dry_run { None } else { Some(forget::open(repo)?) };
     let now = match &session {
         None => Time::now(),
         Some(session) => clock::present(repo, session, Time::now())?,

@@ -52,10 +52,7 @@ pub struct Forgotten {
 /// permission, or the storage fails.
 pub fn run(repo: &Repository, options: &Options) -> Result<Vec<Forgotten>> {
     // W1: the session exists before the listing.
-    let session = match options.dry_run {
-        true => None,
-        false => Some(open(repo)?),
-    };
+    let session = if options.dry_run { None } else { Some(open(repo)?) };
     let listing = snapshots::list_all(repo)?;
     listing.warn_of_unreadable(repo);
     let (mut chosen, mut known): (Vec<Forgotten>, HashSet<SnapshotId>) = Default::default();

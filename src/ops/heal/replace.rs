@@ -91,12 +91,13 @@ fn expect_bad(
     let mut file = target.read(&place.below, Some(&existing))?;
     if !find::holds(healing, (&mut file, &path), &found.bad)? {
         file.rewind().map_err(Error::io("read", &path))?;
-        return match find::holds(healing, (&mut file, &path), good)? {
-            true => refused("it has its good bytes already: `snap alarm clear` settles the alarm"),
-            false => refused(
+        return if find::holds(healing, (&mut file, &path), good)? {
+            refused("it has its good bytes already: `snap alarm clear` settles the alarm")
+        } else {
+            refused(
                 "it has changed since the backup that found it corrupt: it is left as it is \
-                 (`snap history` restores an older version under another name)",
-            ),
+             (`snap history` restores an older version under another name)",
+            )
         };
     }
     let differs = metadata_differs(healing, &file, &found.bad).map_err(Error::io("look at", &path))?;

@@ -78,10 +78,11 @@ impl ImportJob<'_> {
         record: &Record,
     ) -> Result<(ImportedArchive, Tree)> {
         let repo = self.repo;
-        let (session, repo_state) = match self.dry_run {
-            true => (None, RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?),
-            false => Session::open(repo, SessionKind::Writer)
-                .map(|(session, repo_state)| (Some(session), repo_state))?,
+        let (session, repo_state) = if self.dry_run {
+            (None, RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?)
+        } else {
+            Session::open(repo, SessionKind::Writer)
+                .map(|(session, repo_state)| (Some(session), repo_state))?
         };
         let index = Arc::new(Index::load(repo, repo_state)?);
         for (pack, why) in &index.unreadable {
@@ -116,10 +117,7 @@ impl ImportJob<'_> {
             return Ok(());
         }
         let parent = snapshots::load(self.repo, &parent.hex())?.ok_or_else(gone)?;
-        match reachability::stands(self.repo, index, &parent.manifest.root)? {
-            true => Ok(()),
-            false => Err(gone()),
-        }
+        if reachability::stands(self.repo, index, &parent.manifest.root)? { Ok(()) } else { Err(gone()) }
     }
 
     /// Stores the content of an archive, and the tree.

@@ -262,10 +262,7 @@ impl Tree {
             if node.group != 0 {
                 found.entry(node.group).or_insert_with(|| (hasher.long_tag(b"link", &path).max(1), 0)).1 += 1;
             }
-            match node.is_dir() {
-                true => ends.push(end),
-                false => path.truncate(end),
-            }
+            if node.is_dir() { ends.push(end) } else { path.truncate(end) }
         }
         found.into_iter().filter(|(_, (_, names))| *names > 1).map(|(group, (tag, _))| (group, tag)).collect()
     }

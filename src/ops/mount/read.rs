@@ -138,13 +138,13 @@ impl Mount {
                 Child::Virtual(what) if what.is_link() => Type::Symlink,
                 _ => Type::Dir,
             };
-            let told = match attributes {
-                // A snapshot that was removed meanwhile is not listed.
-                true => match self.introduce(parent, name, child, &shown, true) {
+            let told = if attributes {
+                match self.introduce(parent, name, child, &shown, true) {
                     Err(_) => continue,
                     Ok(attributes) => Some(attributes),
-                },
-                false => None,
+                }
+            } else {
+                None
             };
             if !list(&Listed { ino: *ino, kind, name: name.as_bytes(), next, attributes: told }) {
                 if attributes {

@@ -106,9 +106,10 @@ pub fn run(
             report.items.push(Item { id, fate, losses: LostEntries::default() });
         }
         if lost {
-            let (fate, losses) = match options.dry_run {
-                true => (Fate::Replaced(None), losses),
-                false => replace((repo, observer), snapshot, stop)?,
+            let (fate, losses) = if options.dry_run {
+                (Fate::Replaced(None), losses)
+            } else {
+                replace((repo, observer), snapshot, stop)?
             };
             observer.notice(Event::Done { files: 1, bytes: 0 });
             report.items.push(Item { id: snapshot.id.hex(), fate, losses });

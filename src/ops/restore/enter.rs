@@ -177,9 +177,8 @@ impl Walk<'_, '_> {
         };
         let end = match found {
             None => {
-                let make = |target: &Target| match replaces {
-                    true => target.make_dir(path),
-                    false => target.make_new_dir(path),
+                let make = |target: &Target| {
+                    if replaces { target.make_dir(path) } else { target.make_new_dir(path) }
                 };
                 if !job.step(path, make) {
                     return None;
@@ -192,9 +191,10 @@ impl Walk<'_, '_> {
                 if opens && !job.step(path, |target| target.make_dir(path)) {
                     return None;
                 }
-                match what.only_leads() || job.options.overwrite == Overwrite::Never {
-                    true => Some(End::PutBack(found)),
-                    false => Some(End::Set(meta)),
+                if what.only_leads() || job.options.overwrite == Overwrite::Never {
+                    Some(End::PutBack(found))
+                } else {
+                    Some(End::Set(meta))
                 }
             }
         };
@@ -211,10 +211,7 @@ impl Walk<'_, '_> {
             job.is_free(path, &found)?;
             return Ok(Found::Dir(found));
         }
-        let lead = match found.is_symlink() {
-            true => job.target()?.lead(path)?,
-            false => Lead::Nowhere,
-        };
+        let lead = if found.is_symlink() { job.target()?.lead(path)? } else { Lead::Nowhere };
         let keeps = job.options.overwrite.keeps(&found, meta);
         match lead {
             Lead::Nowhere if what.only_leads() => Err(Error::Refused(barrier(&lead, what))),
@@ -234,13 +231,14 @@ impl Walk<'_, '_> {
     /// Returns whether entries below a link would mix with other entries that the snapshot holds at the
     /// link's destination.
     fn clashes(&mut self, what: What, real: &[u8]) -> Result<bool> {
-        let other = match real.is_empty() {
-            true => Some(self.root),
-            false => match dir_reader::lookup(self.reader, self.root, real)? {
+        let other = if real.is_empty() {
+            Some(self.root)
+        } else {
+            match dir_reader::lookup(self.reader, self.root, real)? {
                 None => None,
                 Some(Entry { kind: Kind::Dir { tree }, .. }) => Some(tree),
                 Some(_) => return Ok(true),
-            },
+            }
         };
         other.map_or(Ok(false), |other| self.differ((what.tree, what.way), other, 0))
     }

@@ -128,9 +128,10 @@ fn counts(snapshot: &Snapshot, now: Time) -> bool {
 }
 
 fn hold(snapshot: &Snapshot, alarms: &[&Snapshot]) -> Option<Hold> {
-    match snapshot.manifest.is_pinned() {
-        true => Some(Hold::Pinned),
-        false => alarm_above(snapshot, alarms).map(Hold::Alarm),
+    if snapshot.manifest.is_pinned() {
+        Some(Hold::Pinned)
+    } else {
+        alarm_above(snapshot, alarms).map(Hold::Alarm)
     }
 }
 

@@ -107,12 +107,11 @@ pub fn run(
     if !options.exclude.is_empty() && !options.force {
         refuse_pinned(&past.snapshots)?;
     }
-    let rebuilt = match options.exclude.is_empty() {
-        true => RewrittenTrees::default(),
-        false => {
-            let mut removal = Excluded::new(RestoreFilter::new(&[], &options.exclude)?);
-            trees::rebuild(repo, &mut past, &mut removal, options.dry_run, observer, stop)?
-        }
+    let rebuilt = if options.exclude.is_empty() {
+        RewrittenTrees::default()
+    } else {
+        let mut removal = Excluded::new(RestoreFilter::new(&[], &options.exclude)?);
+        trees::rebuild(repo, &mut past, &mut removal, options.dry_run, observer, stop)?
     };
     let unmatched = rebuilt.unmatched.clone();
     let replacing = Replacing { repo, change: &options.change, rebuilt, earlier, dry_run: options.dry_run };

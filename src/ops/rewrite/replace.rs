@@ -78,10 +78,8 @@ impl Replacing<'_> {
         stop: &AtomicBool,
     ) -> Result<Vec<Rewritten>> {
         let ids: Vec<SnapshotId> = changed.iter().map(|(_, old, ..)| old.id).collect();
-        let noted = match self.dry_run {
-            true => None,
-            false => Some(audit::note_snapshots(self.repo, act(self.change), &ids)?),
-        };
+        let noted =
+            if self.dry_run { None } else { Some(audit::note_snapshots(self.repo, act(self.change), &ids)?) };
         let mut rewritten = Vec::new();
         for (number, old, manifest, dropped) in changed {
             if stop.load(Ordering::Relaxed) {
@@ -119,9 +117,10 @@ impl Replacing<'_> {
             let vouched = repo_state.protects(&old.id);
             if !vouched || !written.is_empty() {
                 let index = Arc::new(Index::load(repo, repo_state)?);
-                let sound = match vouched {
-                    true => all_found(&index, &written)?,
-                    false => reachability::stands(repo, &index, &manifest.root)?,
+                let sound = if vouched {
+                    all_found(&index, &written)?
+                } else {
+                    reachability::stands(repo, &index, &manifest.root)?
                 };
                 if !sound {
                     let why = "something that it needs is damaged or being collected";

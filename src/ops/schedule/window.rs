@@ -28,18 +28,20 @@ impl Window {
         let wrong = || "two times of the day, such as 22:00-06:00".to_owned();
         let (from, to) = text.split_once('-').ok_or_else(wrong)?;
         let (from, to) = (time(from).ok_or_else(wrong)?, time(to).ok_or_else(wrong)?);
-        match from == to {
-            true => Err("the two times are the same: without a window all of the day is one".to_owned()),
-            false => Ok(Self { from, to }),
+        if from == to {
+            Err("the two times are the same: without a window all of the day is one".to_owned())
+        } else {
+            Ok(Self { from, to })
         }
     }
 
     /// Returns whether it is open.
     pub fn is_open(self, at: Timestamp, zone: &TimeZone) -> bool {
         let time = zone.to_datetime(at).time();
-        match self.from < self.to {
-            true => self.from <= time && time < self.to,
-            false => self.from <= time || time < self.to,
+        if self.from < self.to {
+            self.from <= time && time < self.to
+        } else {
+            self.from <= time || time < self.to
         }
     }
 

@@ -77,9 +77,10 @@ impl<'a> Foresight<'a> {
                 }
             }
             freed.bytes += block.frame * goes / fates.len().max(1) as u64;
-            match goes == fates.len() as u64 {
-                true => freed.bytes += block.stored,
-                false => mixed.push((block.at, block.lens.clone(), fates, block.stored)),
+            if goes == fates.len() as u64 {
+                freed.bytes += block.stored
+            } else {
+                mixed.push((block.at, block.lens.clone(), fates, block.stored))
             }
         })?;
         for (at, lens, fates, stored) in mixed {
@@ -149,15 +150,10 @@ impl<'a> BlockShrinkEstimator<'a> {
         let prefix = self.reader.prefix(self.index, place.kind, &place.bases)?;
         let made_from = (place.bases.as_slice(), prefix.as_slice());
         let without = self.sealed(place.kind, &plain, (lens, fates), made_from, &[ChunkFate::Stays])?;
-        let with = match fates.contains(&ChunkFate::Waste) {
-            true => self.sealed(
-                place.kind,
-                &plain,
-                (lens, fates),
-                made_from,
-                &[ChunkFate::Stays, ChunkFate::Goes],
-            )?,
-            false => stored,
+        let with = if fates.contains(&ChunkFate::Waste) {
+            self.sealed(place.kind, &plain, (lens, fates), made_from, &[ChunkFate::Stays, ChunkFate::Goes])?
+        } else {
+            stored
         };
         self.plain = plain;
         Ok(with.saturating_sub(without))
@@ -184,9 +180,10 @@ impl<'a> BlockShrinkEstimator<'a> {
             return Ok(0);
         }
         let weighed = || Error::damaged("a block being weighed");
-        let delta = match made_from.0.is_empty() {
-            true => None,
-            false => self.sealer.seal_delta(kind, &part, &[], made_from).map_err(weighed())?,
+        let delta = if made_from.0.is_empty() {
+            None
+        } else {
+            self.sealer.seal_delta(kind, &part, &[], made_from).map_err(weighed())?
         };
         let block = match delta {
             Some(delta) => delta,

@@ -80,10 +80,7 @@ fn of_run(run: &Record) -> Day {
 }
 
 fn of_snapshot(snapshot: &Snapshot) -> Day {
-    match snapshot.manifest.partial || snapshot.manifest.counts.errors > 0 {
-        true => Day::Partial,
-        false => Day::Good,
-    }
+    if snapshot.manifest.partial || snapshot.manifest.counts.errors > 0 { Day::Partial } else { Day::Good }
 }
 
 #[cfg(test)]

@@ -207,10 +207,7 @@ impl Run<'_> {
                 return Err(Error::Interrupted);
             }
             let stands = there.contains_key(id);
-            let read = match stands {
-                true => parity::verify(from, (id, *pack_len), *len).map(drop),
-                false => Ok(()),
-            };
+            let read = if stands { parity::verify(from, (id, *pack_len), *len).map(drop) } else { Ok(()) };
             match read.and_then(|()| from.read(ObjectKind::Parity, &id.hex(), *len)) {
                 Ok(bytes) => {
                     if stands {

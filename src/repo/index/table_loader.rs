@@ -46,13 +46,12 @@ impl<'a> TableLoader<'a> {
     pub(crate) fn new(repo: &'a Repository, packs: VecDeque<MissingTable>, use_bundles: bool) -> Self {
         let has =
             |id: &PackId, len| repo.index_cache().is_some_and(|index_cache| index_cache.has_table(id, len));
-        let segments = match use_bundles && repo.storage().is_remote() {
-            true => {
-                let lacking = packs.iter().filter(|(_, id, len)| !has(id, *len));
-                let lacking = lacking.map(|(number, id, len)| (*id, (*number, *len)));
-                Some(BundleFetcher::begin(repo, lacking.collect()))
-            }
-            false => None,
+        let segments = if use_bundles && repo.storage().is_remote() {
+            let lacking = packs.iter().filter(|(_, id, len)| !has(id, *len));
+            let lacking = lacking.map(|(number, id, len)| (*id, (*number, *len)));
+            Some(BundleFetcher::begin(repo, lacking.collect()))
+        } else {
+            None
         };
         Self { repo, segments, todo: packs, done: HashSet::new(), ready: VecDeque::new() }
     }

@@ -72,9 +72,10 @@ pub fn write_again(storage: &dyn Storage, pack: PackId, len: u64, share: u8) -> 
 /// # Errors
 /// When it could not be removed.
 pub fn remove(storage: &dyn Storage, pack: &PackId) -> Result<bool> {
-    match is_newer(storage, pack)? {
-        true => Ok(false),
-        false => storage.remove(ObjectKind::Parity, &pack.hex()).map(|()| true),
+    if is_newer(storage, pack)? {
+        Ok(false)
+    } else {
+        storage.remove(ObjectKind::Parity, &pack.hex()).map(|()| true)
     }
 }
 
@@ -165,9 +166,10 @@ fn header(storage: &dyn Storage, pack: &PackId, at: u64) -> Result<Layout> {
     let mut bytes = [0; HEADER];
     storage.read_range(ObjectKind::Parity, &pack.hex(), at, &mut bytes)?;
     let layout = Layout::decode(&bytes).map_err(damaged(pack))?;
-    match layout.pack == *pack {
-        true => Ok(layout),
-        false => Err(damaged(pack)(DecodeError::because("it is that of another pack"))),
+    if layout.pack == *pack {
+        Ok(layout)
+    } else {
+        Err(damaged(pack)(DecodeError::because("it is that of another pack")))
     }
 }
 

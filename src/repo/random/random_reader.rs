@@ -149,9 +149,10 @@ impl RandomReader {
             }
             Ok(())
         })?;
-        match bytes.len() as u64 == range.end - range.start {
-            true => Ok(bytes),
-            false => Err(bad("a file whose parts are not its size")),
+        if bytes.len() as u64 == range.end - range.start {
+            Ok(bytes)
+        } else {
+            Err(bad("a file whose parts are not its size"))
         }
     }
 

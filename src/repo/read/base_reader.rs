@@ -125,11 +125,12 @@ impl BlockReader {
             }
         };
         let start = location.start as usize;
-        let bytes = match self.names_bases {
-            true => slice(&self.hasher, kind, id, &block, location)?,
-            false => block
+        let bytes = if self.names_bases {
+            slice(&self.hasher, kind, id, &block, location)?
+        } else {
+            block
                 .get(start..start + location.len as usize)
-                .ok_or_else(|| Error::Missing { what: format!("chunk {}, past its block", id.short()) })?,
+                .ok_or_else(|| Error::Missing { what: format!("chunk {}, past its block", id.short()) })?
         };
         out.extend_from_slice(bytes);
         Ok(())

@@ -77,11 +77,10 @@ pub fn unreadable(storage: &dyn Storage, suite: &CipherSuite) -> Result<Unreadab
     let listed = storage.list(ObjectKind::Gc)?;
     let mut found = Unreadable::default();
     for Listed { name, .. } in &listed {
-        let read = match name.ends_with(DONE) {
-            true => objects::read(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, name),
-            false => {
-                objects::read::<GcRecord>(storage, suite, sealed_object::GC, ObjectKind::Gc, name).map(|_| ())
-            }
+        let read = if name.ends_with(DONE) {
+            objects::read(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, name)
+        } else {
+            objects::read::<GcRecord>(storage, suite, sealed_object::GC, ObjectKind::Gc, name).map(|_| ())
         };
         match read {
             Err(err) if err.is_missing() => {}

@@ -79,9 +79,10 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
     let mut listing = Listing::default();
     let listed = repo.storage().list(ObjectKind::Snapshots)?;
     // A machine without a cache reads each from far.
-    let loaded = match listed.len() > FEW {
-        true => parallel::map(&listed, AT_ONCE, |found| load_listed(repo, found)),
-        false => listed.iter().map(|found| load_listed(repo, found)).collect(),
+    let loaded = if listed.len() > FEW {
+        parallel::map(&listed, AT_ONCE, |found| load_listed(repo, found))
+    } else {
+        listed.iter().map(|found| load_listed(repo, found)).collect()
     };
     for (found, loaded) in listed.into_iter().zip(loaded) {
         match loaded {
@@ -132,9 +133,10 @@ pub fn list(repo: &Repository) -> Result<Vec<Snapshot>> {
 /// # Errors
 /// As [`load`].
 pub fn load_listed(repo: &Repository, listed: &Listed) -> Result<Option<Snapshot>> {
-    match repo.cache().object(&listed.name).is_some_and(|kept| kept.len() as u64 != listed.len) {
-        true => load_stored(repo, &listed.name),
-        false => load(repo, &listed.name),
+    if repo.cache().object(&listed.name).is_some_and(|kept| kept.len() as u64 != listed.len) {
+        load_stored(repo, &listed.name)
+    } else {
+        load(repo, &listed.name)
     }
 }
 
@@ -169,10 +171,7 @@ pub fn fence(repo: &Repository, listed: &Listed) -> Result<Option<Fence>> {
         return Ok(None);
     }
     let bytes = repo.storage().read(ObjectKind::Snapshots, name, sealed_object::MAX_OBJECT)?;
-    match bytes.starts_with(&sealed_object::FENCE) {
-        true => open_fence(repo, name, bytes).map(Some),
-        false => Ok(None),
-    }
+    if bytes.starts_with(&sealed_object::FENCE) { open_fence(repo, name, bytes).map(Some) } else { Ok(None) }
 }
 
 fn load_stored(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {

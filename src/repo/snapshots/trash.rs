@@ -92,9 +92,10 @@ const AT_ONCE: usize = 8;
 /// # Errors
 /// When it does not exist, or could not be forgotten.
 pub fn forget(repo: &Repository, session: &Session, id: &SnapshotId, noted: &Noted) -> Result<()> {
-    match forget_all(repo, session, std::slice::from_ref(id), noted)?.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Missing { what: ObjectKind::Snapshots.path(&id.hex()) }),
+    if forget_all(repo, session, std::slice::from_ref(id), noted)?.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Missing { what: ObjectKind::Snapshots.path(&id.hex()) })
     }
 }
 

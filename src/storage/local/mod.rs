@@ -228,12 +228,15 @@ impl Storage for LocalStorage {
         let reserved = bytes.try_reserve_exact(capacity);
         reserved.map_err(|_| Error::io("read", &what)(io::ErrorKind::OutOfMemory.into()))?;
         let mut bounded = file.take(limit.saturating_add(1));
-        bounded.read_to_end(&mut bytes).map_err(|error| match is_bad_medium(&error) {
-            true => Error::Damaged {
-                what: area.path(name),
-                source: DecodeError::with(format!("the disk cannot read it: {error}")),
-            },
-            false => Error::io("read", &what)(error),
+        bounded.read_to_end(&mut bytes).map_err(|error| {
+            if is_bad_medium(&error) {
+                Error::Damaged {
+                    what: area.path(name),
+                    source: DecodeError::with(format!("the disk cannot read it: {error}")),
+                }
+            } else {
+                Error::io("read", &what)(error)
+            }
         })?;
         if bytes.len() as u64 > limit {
             return Err(too_long());
@@ -338,11 +341,8 @@ impl Storage for LocalStorage {
             return Err(Error::Missing { what: from.0.path(from.1) });
         }
         self.ensure_folder(parent(&new))?;
-        let created = rename_free(&old, &new, &self.quirks).map_err(|err| match old.exists() {
-            true => err,
-            // Another process was faster.
-            false => Error::Missing { what: from.0.path(from.1) },
-        })?;
+        let created = rename_free(&old, &new, &self.quirks)
+            .map_err(|err| if old.exists() { err } else { Error::Missing { what: from.0.path(from.1) } })?;
         // Sync the new name first: the object must not be lost in both places.
         sync_folder(parent(&new), &self.quirks)?;
         sync_folder(parent(&old), &self.quirks)?;

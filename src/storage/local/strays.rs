@@ -12,12 +12,11 @@ pub(super) fn within(root: &Path, area: ObjectKind) -> Result<Vec<String>> {
     for entry in read_folder(&root.join(area.folder()))? {
         let Some(metadata) = metadata_of(&entry)? else { continue };
         let name = entry.file_name().to_string_lossy().into_owned();
-        match area.is_spread() && metadata.is_dir() && is_shard(&name) {
-            true => within_shard(&entry.path(), area, &name, &mut found)?,
-            false => {
-                let own = metadata.is_file() && !area.is_spread() && is_own(area, &name);
-                found.extend((!own).then(|| path(area, &name, metadata.is_dir())));
-            }
+        if area.is_spread() && metadata.is_dir() && is_shard(&name) {
+            within_shard(&entry.path(), area, &name, &mut found)?
+        } else {
+            let own = metadata.is_file() && !area.is_spread() && is_own(area, &name);
+            found.extend((!own).then(|| path(area, &name, metadata.is_dir())));
         }
     }
     Ok(found)
@@ -86,9 +85,10 @@ mod tests {
         ];
         for stray in strays {
             fs::create_dir_all(dir.path().join(stray).parent().unwrap()).unwrap();
-            match stray.ends_with('/') {
-                true => fs::create_dir_all(dir.path().join(stray)).unwrap(),
-                false => fs::write(dir.path().join(stray), "x").unwrap(),
+            if stray.ends_with('/') {
+                fs::create_dir_all(dir.path().join(stray)).unwrap()
+            } else {
+                fs::write(dir.path().join(stray), "x").unwrap()
             }
         }
         fs::write(dir.path().join("packs/cd").join(&id), "in the folder of others").unwrap();

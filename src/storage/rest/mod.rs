@@ -280,10 +280,7 @@ impl Storage for RestStorage {
         }
         // Append-only servers allow deleting locks, which is the type that heartbeats have there.
         self.remove(area, name)?;
-        match self.post(area, name, &[bytes])? {
-            true => Ok(()),
-            false => Err(self.forbidden("write", &area.path(name))),
-        }
+        if self.post(area, name, &[bytes])? { Ok(()) } else { Err(self.forbidden("write", &area.path(name))) }
     }
 
     fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {

@@ -166,9 +166,10 @@ impl SftpStorage {
             let been = self.lose(channel.as_ref().ok());
             if !been || begun.elapsed() + wait > TIMEOUT {
                 let gone = io::Error::new(io::ErrorKind::ConnectionAborted, why);
-                return Err(match been {
-                    true => Error::io(doing, self.full(what))(gone),
-                    false => Error::io("reach", self.place.to_string())(gone),
+                return Err(if been {
+                    Error::io(doing, self.full(what))(gone)
+                } else {
+                    Error::io("reach", self.place.to_string())(gone)
                 });
             }
             std::thread::sleep(wait);
@@ -266,12 +267,11 @@ impl SftpStorage {
                 let full = matches!(fail, Fail::Status { .. })
                     && self.is_full(channel, parts.iter().map(|part| part.len() as u64).sum());
                 drop(channel.send(&Request::Remove { path: &temp }));
-                match full {
-                    true => {
-                        let place = format!("{}: {path}", self.place);
-                        Err(Trouble::Final(Error::io("write", place)(io::ErrorKind::StorageFull.into())))
-                    }
-                    false => Err(fail.into()),
+                if full {
+                    let place = format!("{}: {path}", self.place);
+                    Err(Trouble::Final(Error::io("write", place)(io::ErrorKind::StorageFull.into())))
+                } else {
+                    Err(fail.into())
                 }
             }
         }
@@ -334,10 +334,13 @@ impl SftpStorage {
             Ok(()) => Ok(CreateOutcome::New),
             Err(fail @ Fail::Lost(_)) => Err(fail.into()),
             // The protocol has no status for a taken name.
-            Err(fail) => match self.is_there(channel, to)? {
-                true => Ok(CreateOutcome::Exists),
-                false => Err(fail.into()),
-            },
+            Err(fail) => {
+                if self.is_there(channel, to)? {
+                    Ok(CreateOutcome::Exists)
+                } else {
+                    Err(fail.into())
+                }
+            }
         }
     }
 }

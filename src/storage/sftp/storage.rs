@@ -89,9 +89,10 @@ impl Storage for SftpStorage {
                 Trouble::Final(Error::io("read", area.path(name))(io::ErrorKind::OutOfMemory.into()))
             })?;
             bytes.resize(len as usize, 0);
-            match file.read(0, &mut bytes)? {
-                true => Ok(bytes),
-                false => Err(damaged(area.path(name), "shorter than it was a moment ago")),
+            if file.read(0, &mut bytes)? {
+                Ok(bytes)
+            } else {
+                Err(damaged(area.path(name), "shorter than it was a moment ago"))
             }
         })
     }
@@ -165,9 +166,10 @@ impl Storage for SftpStorage {
         let (old, new) = (self.path(from.0, from.1)?, self.path(to.0, to.1)?);
         self.with("move", &from.0.path(from.1), |channel, again| {
             if !self.is_there(channel, &old)? {
-                return match again && self.is_there(channel, &new)? {
-                    true => Ok(CreateOutcome::New),
-                    false => Err(Trouble::Final(Error::Missing { what: from.0.path(from.1) })),
+                return if again && self.is_there(channel, &new)? {
+                    Ok(CreateOutcome::New)
+                } else {
+                    Err(Trouble::Final(Error::Missing { what: from.0.path(from.1) }))
                 };
             }
             self.ensure_folder(channel, new.rsplit_once('/').map_or("", |(folder, _)| folder))?;

@@ -49,9 +49,10 @@ impl<'a> File<'a> {
     /// Syncs the file, and with it, on journaling file systems, its current name. The protocol cannot sync a
     /// folder.
     pub(super) fn sync(&self) -> Result<(), Fail> {
-        match self.channel.knows("fsync@openssh.com") {
-            true => self.channel.order(&Request::Sync { handle: &self.handle }),
-            false => Ok(()),
+        if self.channel.knows("fsync@openssh.com") {
+            self.channel.order(&Request::Sync { handle: &self.handle })
+        } else {
+            Ok(())
         }
     }
 

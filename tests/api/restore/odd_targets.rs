@@ -92,9 +92,10 @@ fn names_that_a_case_insensitive_target_does_not_tell_apart_are_told() {
         let target = ext4.at.join("out");
         fs::create_dir(&target).unwrap();
         fs::write(target.join("name"), "").unwrap();
-        match ran("chattr", &["+F", target.to_str().unwrap()]) {
-            true => names_meet(&sandbox, &target),
-            false => crate::support::skipped("chattr +F makes no directory case-insensitive here"),
+        if ran("chattr", &["+F", target.to_str().unwrap()]) {
+            names_meet(&sandbox, &target)
+        } else {
+            crate::support::skipped("chattr +F makes no directory case-insensitive here")
         }
     }
 }

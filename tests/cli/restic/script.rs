@@ -58,10 +58,7 @@ fn answers(door: &Door) -> Vec<(String, String)> {
         let words: Vec<String> = line.split(' ').map(word).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let outcome = door.run(&words);
-        let shape = match line.contains("--json") {
-            true => schema::of(&outcome.stdout),
-            false => String::new(),
-        };
+        let shape = if line.contains("--json") { schema::of(&outcome.stdout) } else { String::new() };
         all.push((line.to_owned(), format!("{} {shape}", outcome.code).trim_end().to_owned()));
     }
     all

@@ -82,9 +82,10 @@ fn unpacked(sandbox: &Sandbox, name: &str, bytes: &[u8]) -> Vec<String> {
     let (file, dir) = (sandbox.path(name), sandbox.path(&format!("{name}.out")));
     fs::write(&file, bytes).unwrap();
     fs::create_dir(&dir).unwrap();
-    let done = match name.ends_with("zip") {
-        true => Command::new("python3").args(["-m", "zipfile", "-e"]).args([&file, &dir]).status(),
-        false => Command::new("tar").arg("-xzf").arg(&file).arg("-C").arg(&dir).status(),
+    let done = if name.ends_with("zip") {
+        Command::new("python3").args(["-m", "zipfile", "-e"]).args([&file, &dir]).status()
+    } else {
+        Command::new("tar").arg("-xzf").arg(&file).arg("-C").arg(&dir).status()
     };
     assert!(done.unwrap().success(), "{name}");
     let files = crate::support::files_below(&dir);

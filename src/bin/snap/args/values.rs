@@ -73,12 +73,13 @@ pub(crate) enum Line {
 /// A size, or a percentage of the file system.
 pub(crate) fn line(text: &str) -> Result<Line, String> {
     let wrong = |_| "a size, like 500G, or a percentage of the file system, like 80%".to_owned();
-    match text.ends_with('%') {
-        true => share(text).map_err(wrong).and_then(|share| match share {
+    if text.ends_with('%') {
+        share(text).map_err(wrong).and_then(|share| match share {
             0..=1_000_000 => Ok(Line::Share(share)),
             _ => Err(wrong(String::new())),
-        }),
-        false => size(text).map_err(wrong).map(Line::Bytes),
+        })
+    } else {
+        size(text).map_err(wrong).map(Line::Bytes)
     }
 }
 

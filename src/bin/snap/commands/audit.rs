@@ -62,9 +62,10 @@ pub(crate) fn run(context: &Context, args: &Audit) -> Result<Outcome> {
 
 fn compare(context: &Context, file: &Path) -> Result<Outcome> {
     let mut text = String::new();
-    let read: Box<dyn Read> = match file.as_os_str() == "-" {
-        true => Box::new(io::stdin()),
-        false => Box::new(File::open(file).map_err(Error::io("read", file))?),
+    let read: Box<dyn Read> = if file.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(file).map_err(Error::io("read", file))?)
     };
     read.take(LONGEST).read_to_string(&mut text).map_err(Error::io("read", file))?;
     let receipt = receipt::parse(&text)?;

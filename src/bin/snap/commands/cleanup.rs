@@ -61,9 +61,10 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
         if !ruled && line.is_none() && paths.is_empty() {
             return refuse(context, repo, &options, collecting);
         }
-        let mut groups = match ruled {
-            true => forgetting::by_policy(context, repo, &options)?,
-            false => forget::plan(repo, &options)?,
+        let mut groups = if ruled {
+            forgetting::by_policy(context, repo, &options)?
+        } else {
+            forget::plan(repo, &options)?
         };
         let mut going = if ruled { forgetting::going(&groups) } else { Vec::new() };
         let mut fitted = Outcome::Done;

@@ -116,9 +116,10 @@ fn allow_deltas(context: &Context) -> Result<Outcome> {
                 json!({"message_type": "setting", "delta": true, "before": before, "generation": generation});
             output::tell(&told.to_string())?;
         } else if context.talks() {
-            output::tell(match before {
-                true => "deltas were allowed already",
-                false => "backups may store deltas from now on; what is stored already stays as it is",
+            output::tell(if before {
+                "deltas were allowed already"
+            } else {
+                "backups may store deltas from now on; what is stored already stays as it is"
             })?;
         }
         Ok(Outcome::Done)

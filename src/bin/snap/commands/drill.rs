@@ -81,12 +81,13 @@ impl Trial {
         let table = context.set.as_ref().map(|set| &set.table);
         let of_set = || table.and_then(|table| table.text("drill.run")).map(str::to_owned);
         let Some(command) = args.run.clone().or_else(of_set) else {
-            return match args.include.is_empty() && args.run_timeout.is_none() {
-                true => Ok(None),
-                false => Err(Error::Usage(
+            return if args.include.is_empty() && args.run_timeout.is_none() {
+                Ok(None)
+            } else {
+                Err(Error::Usage(
                     "--include and --run-timeout need --run: without a command a sample is restored"
                         .to_owned(),
-                )),
+                ))
             };
         };
         if command.trim().is_empty() {

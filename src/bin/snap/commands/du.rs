@@ -104,9 +104,10 @@ fn du(context: &Context, args: &Du, selection: SnapshotFilter) -> Result<Outcome
         }
         let lines = sorted(&report, args);
         output::emit_paged(|out| {
-            let shown: Vec<String> = match context.global.json {
-                true => json(&report, &lines, args.unique),
-                false => human(context, &report, &lines, args.unique),
+            let shown: Vec<String> = if context.global.json {
+                json(&report, &lines, args.unique)
+            } else {
+                human(context, &report, &lines, args.unique)
             };
             shown.iter().try_for_each(|line| writeln!(out, "{line}").map_err(failed))
         })?;

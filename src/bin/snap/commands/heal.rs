@@ -36,9 +36,10 @@ pub(crate) fn run(context: &Context, args: &Heal) -> Result<Outcome> {
     context.with(|repo| {
         let stop = stop_on_signals()?;
         let (mut healing, found) = Healing::begin(repo, repo, &stop)?;
-        let result = match args.paths.is_empty() {
-            true => list(context, &found),
-            false => heal_all(context, &mut healing, args, &found),
+        let result = if args.paths.is_empty() {
+            list(context, &found)
+        } else {
+            heal_all(context, &mut healing, args, &found)
         };
         healing.end()?;
         result

@@ -203,9 +203,10 @@ fn restore_into(
 /// Moves the restored entry to its name. A directory's contents were restored to `beside` itself.
 fn move_out(beside: &Path, version: &EntryVersion, path: &[u8], name: &Path) -> Result<()> {
     let base = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    let from = match version.entry.is_dir() {
-        true => beside.to_path_buf(),
-        false => beside.join(OsString::from_vec(base.to_vec())),
+    let from = if version.entry.is_dir() {
+        beside.to_path_buf()
+    } else {
+        beside.join(OsString::from_vec(base.to_vec()))
     };
     rename_new(&from, name).map_err(Error::io("write", name))
 }

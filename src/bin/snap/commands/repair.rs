@@ -200,9 +200,10 @@ fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Resul
             count(report.chunks, "chunk", "chunks"),
             count(report.packs, "pack", "packs")
         );
-        output::tell(&match dry_run {
-            false => format!("made this machine's index cache anew: {read}"),
-            true => format!("dry run: would read {read}; the cache is wrong about {}", report.wrong),
+        output::tell(&if !dry_run {
+            format!("made this machine's index cache anew: {read}")
+        } else {
+            format!("dry run: would read {read}; the cache is wrong about {}", report.wrong)
         })?;
     }
     Ok(outcome)

@@ -165,12 +165,11 @@ fn written(summary: &Summary) -> String {
     let (written, all) = (summary.created + summary.updated, summary.files + summary.others);
     let dirs = count(summary.dirs, "directory", "directories");
     let size = size(summary.bytes_written);
-    match written == all {
-        true => format!("{} ({size})", output::entries(summary.files, summary.dirs, summary.others)),
-        false => {
-            let dirs = if summary.dirs > 0 { format!(" and {dirs}") } else { String::new() };
-            format!("{written} of {} ({size}){dirs}", count(all, "file", "files"))
-        }
+    if written == all {
+        format!("{} ({size})", output::entries(summary.files, summary.dirs, summary.others))
+    } else {
+        let dirs = if summary.dirs > 0 { format!(" and {dirs}") } else { String::new() };
+        format!("{written} of {} ({size}){dirs}", count(all, "file", "files"))
     }
 }
 

@@ -55,13 +55,10 @@ fn tell(context: &Context, report: &Report, written_down: bool) -> Result<()> {
         output::error(error);
     }
     if !report.errors.is_empty() {
-        output::hint(match written_down {
-            true => {
-                "`snap check` says what is affected; then back up again, and `snap repair packs` (docs/repair.md)"
-            }
-            false => {
-                "with the password, `snap check --read-data` writes the damage down and says what is affected"
-            }
+        output::hint(if written_down {
+            "`snap check` says what is affected; then back up again, and `snap repair packs` (docs/repair.md)"
+        } else {
+            "with the password, `snap check --read-data` writes the damage down and says what is affected"
         });
     }
     if !context.talks() {

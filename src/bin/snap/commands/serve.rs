@@ -149,12 +149,13 @@ fn token(context: &Context, path: &Path) -> Result<Zeroizing<String>> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read the token file", path))?;
     let text = Zeroizing::new(text);
     let token = text.trim();
-    match is_strong(token) {
-        true => Ok(Zeroizing::new(token.to_owned())),
-        false => Err(Error::Usage(format!(
+    if is_strong(token) {
+        Ok(Zeroizing::new(token.to_owned()))
+    } else {
+        Err(Error::Usage(format!(
             "the token in {} will not do: it takes at least 20 letters, digits, -, _, . and ~, as \
-             `openssl rand -hex 32` gives them",
+         `openssl rand -hex 32` gives them",
             path.display()
-        ))),
+        )))
     }
 }

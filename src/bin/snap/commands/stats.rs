@@ -44,12 +44,11 @@ fn stats(context: &Context, args: &Stats, selection: SnapshotFilter) -> Result<O
             );
             output::warn(context.global.json, &text);
         }
-        let freed = match options.choice == SnapshotQuery::default() {
-            true => None,
-            false => {
-                let ids: Vec<_> = report.lines.iter().map(|line| line.snapshot.id).collect();
-                Some(stats::freed(repo, &ids, &*stop_on_signals()?)?)
-            }
+        let freed = if options.choice == SnapshotQuery::default() {
+            None
+        } else {
+            let ids: Vec<_> = report.lines.iter().map(|line| line.snapshot.id).collect();
+            Some(stats::freed(repo, &ids, &*stop_on_signals()?)?)
         };
         if context.global.json {
             output::tell(&json(&report, freed.as_ref()).to_string())?;

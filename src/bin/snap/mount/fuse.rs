@@ -316,9 +316,10 @@ fn kind(kind: Type) -> FileType {
 /// Converts a time. One that `SystemTime` cannot represent becomes 1970.
 fn time(time: Time) -> SystemTime {
     let whole = Duration::from_secs(time.sec.unsigned_abs());
-    let second = match time.sec < 0 {
-        true => SystemTime::UNIX_EPOCH.checked_sub(whole),
-        false => SystemTime::UNIX_EPOCH.checked_add(whole),
+    let second = if time.sec < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(whole)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(whole)
     };
     let exact = second.and_then(|second| second.checked_add(Duration::from_nanos(time.nanos.into())));
     exact.unwrap_or(SystemTime::UNIX_EPOCH)

@@ -93,9 +93,12 @@ fn code(words: &[OsString]) -> u8 {
 
 /// Go's programs take whatever follows a flag that needs a value for this value, also if it begins with a hyphen.
 fn as_go_reads_flags(command: Command) -> Command {
-    let takes_any = |arg: Arg| match arg.get_action().takes_values() && !arg.is_positional() {
-        true => arg.allow_hyphen_values(true),
-        false => arg,
+    let takes_any = |arg: Arg| {
+        if arg.get_action().takes_values() && !arg.is_positional() {
+            arg.allow_hyphen_values(true)
+        } else {
+            arg
+        }
     };
     command.mut_args(takes_any).mut_subcommands(as_go_reads_flags)
 }

@@ -139,10 +139,7 @@ pub(super) fn host() -> Option<String> {
 impl Filters {
     /// Where no host is given, that of the variable; an empty one is none.
     pub(super) fn hosts(&self) -> Vec<String> {
-        let given = match self.host.is_empty() {
-            true => host().into_iter().collect(),
-            false => self.host.clone(),
-        };
+        let given = if self.host.is_empty() { host().into_iter().collect() } else { self.host.clone() };
         given.into_iter().filter(|host| !host.is_empty()).collect()
     }
 }

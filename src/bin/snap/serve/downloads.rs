@@ -104,10 +104,7 @@ pub(super) async fn expect(
         }
         Ok(is_whole)
     });
-    match found.await? {
-        true => Ok(()),
-        false => Err(HttpError::not_found("the snapshot holds no such thing")),
-    }
+    if found.await? { Ok(()) } else { Err(HttpError::not_found("the snapshot holds no such thing")) }
 }
 
 /// Writes an archive. A client that disconnects ends it, because writes fail then.

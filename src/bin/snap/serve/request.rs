@@ -136,9 +136,10 @@ pub(super) fn decoded(text: &[u8]) -> Result<Vec<u8>, HttpError> {
     let hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let sound = |at: usize| hex(text.get(at + 1)) && hex(text.get(at + 2));
     let mut marks = text.iter().enumerate().filter(|(_, byte)| **byte == b'%').map(|(at, _)| at);
-    match marks.all(sound) {
-        true => Ok(percent_decode(text).collect()),
-        false => Err(HttpError::new(StatusCode::BAD_REQUEST, "a % in an address begins two digits")),
+    if marks.all(sound) {
+        Ok(percent_decode(text).collect())
+    } else {
+        Err(HttpError::new(StatusCode::BAD_REQUEST, "a % in an address begins two digits"))
     }
 }
 

@@ -157,10 +157,7 @@ impl Pipe {
     /// Ends a complete body, or aborts an incomplete one, so that it is not mistaken for complete.
     pub(super) fn end(mut self, whole: bool) {
         // If the client has disconnected, there is nobody to tell.
-        let _ = match whole {
-            true => self.flush(),
-            false => self.send(Err(io::ErrorKind::UnexpectedEof.into())),
-        };
+        let _ = if whole { self.flush() } else { self.send(Err(io::ErrorKind::UnexpectedEof.into())) };
     }
 }
 

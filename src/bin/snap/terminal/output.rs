@@ -96,9 +96,10 @@ pub(crate) fn failed(source: io::Error) -> Error {
 pub(crate) fn complain(line: &str) {
     let line = &*called::message(line);
     let mut err = io::stderr().lock();
-    let _ = match text::is_stderr() {
-        true => writeln!(err, "{}", text::painted_lines(line)),
-        false => writeln!(err, "{line}"),
+    let _ = if text::is_stderr() {
+        writeln!(err, "{}", text::painted_lines(line))
+    } else {
+        writeln!(err, "{line}")
     };
 }
 

@@ -90,9 +90,10 @@ impl Extended {
             None => *names += name.len(),
         }
         *values += value.len();
-        match *names <= MAX_XATTR_NAMES && *values as u64 <= MAX_EXTENDED {
-            true => Ok(()),
-            false => Err(DecodeError::because("extended attributes of absurd size")),
+        if *names <= MAX_XATTR_NAMES && *values as u64 <= MAX_EXTENDED {
+            Ok(())
+        } else {
+            Err(DecodeError::because("extended attributes of absurd size"))
         }
     }
 

@@ -288,9 +288,10 @@ impl Summary {
         ] {
             *sum = sum.saturating_add(number);
         }
-        match self.made.is_empty() {
-            true => self.unmatched = one.unmatched,
-            false => self.unmatched.retain(|pattern| one.unmatched.contains(pattern)),
+        if self.made.is_empty() {
+            self.unmatched = one.unmatched
+        } else {
+            self.unmatched.retain(|pattern| one.unmatched.contains(pattern))
         }
         self.made.extend(one.snapshot);
         self.problems.extend(one.problems);

@@ -135,9 +135,10 @@ impl Import {
         let lists = !self.sources.is_empty() || !self.tags.is_empty();
         let others =
             self.host.is_some() || self.compression.is_some() || self.dry_run || self.repository.init;
-        match text || lists || others {
-            true => Err(Error::Usage(format!("options of `snap import {name}` stand behind `{name}`"))),
-            false => Ok(()),
+        if text || lists || others {
+            Err(Error::Usage(format!("options of `snap import {name}` stand behind `{name}`")))
+        } else {
+            Ok(())
         }
     }
 }
@@ -167,9 +168,10 @@ pub(crate) fn run(context: &Context, args: &Import) -> Result<Outcome> {
 fn open(context: &Context, args: &Import) -> Result<Repository> {
     let storage = context.storage()?;
     let makes = args.repository.init || args.legacy.is_some() && context.legacy_alone().is_some();
-    match makes && !Repository::exists(&*storage)? {
-        true => args.repository.make(context, storage, args.dry_run),
-        false => context.open(storage),
+    if makes && !Repository::exists(&*storage)? {
+        args.repository.make(context, storage, args.dry_run)
+    } else {
+        context.open(storage)
     }
 }
 
@@ -305,9 +307,10 @@ fn legacy_json(summary: &LegacySummary, dry_run: bool) -> Value {
 }
 
 fn legacy_human(summary: &LegacySummary, dry_run: bool) -> String {
-    let saved = match dry_run {
-        true => format!("dry run: {} be saved", count(summary.imported, "snapshot would", "snapshots would")),
-        false => format!("{} saved", count(summary.imported, "snapshot was", "snapshots were")),
+    let saved = if dry_run {
+        format!("dry run: {} be saved", count(summary.imported, "snapshot would", "snapshots would"))
+    } else {
+        format!("{} saved", count(summary.imported, "snapshot was", "snapshots were"))
     };
     let mut text = format!("{saved}, {} there already", count(summary.skipped, "was", "were"));
     if !summary.problems.is_empty() {

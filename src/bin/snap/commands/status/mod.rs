@@ -151,11 +151,10 @@ fn refuse_strangers(reports: &[Report], hosts: &[String]) -> Result<()> {
     let known = known.into_iter().collect::<Vec<_>>().join(", ");
     Err(Error::NotFound {
         what: format!("no backup of host {stranger} is known here"),
-        help: match known.is_empty() {
-            true => "`snap status --all-hosts` shows all that save to the repository".to_owned(),
-            false => {
-                format!("known are {known}; `snap status --all-hosts` shows all that save to the repository")
-            }
+        help: if known.is_empty() {
+            "`snap status --all-hosts` shows all that save to the repository".to_owned()
+        } else {
+            format!("known are {known}; `snap status --all-hosts` shows all that save to the repository")
         },
     })
 }

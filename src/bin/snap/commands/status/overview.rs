@@ -27,10 +27,7 @@ pub(crate) fn overview(global: &Global, repo: &Repository, snapshots: &[Snapshot
     let options = Options { now, state: context.global.state(), ..Options::default() };
     let (mut wanted, mut others) = (Vec::new(), Vec::new());
     for place in everywhere(&context, &history)? {
-        match place.storage.location() == repo.location() {
-            true => wanted = place.wanted,
-            false => others.push(place),
-        }
+        if place.storage.location() == repo.location() { wanted = place.wanted } else { others.push(place) }
     }
     let options_here = Options { wanted, ..options.clone() };
     let here = status::look_among(repo, snapshots, &history, &options_here);
@@ -38,9 +35,10 @@ pub(crate) fn overview(global: &Global, repo: &Repository, snapshots: &[Snapshot
     let mut repositories = vec![repository(&here, true, &history, snapshots, now)];
     for Place { storage, wanted, .. } in others {
         let options = Options { wanted, ..options.clone() };
-        let report = match storage.is_remote() {
-            true => status::remembered(&*storage, &history, &options),
-            false => status::look(&*storage, None, &history, &options),
+        let report = if storage.is_remote() {
+            status::remembered(&*storage, &history, &options)
+        } else {
+            status::look(&*storage, None, &history, &options)
         };
         repositories.push(repository(&report, false, &history, &[], now));
     }

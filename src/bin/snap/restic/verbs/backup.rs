@@ -152,9 +152,10 @@ fn sources(args: &flags::Backup) -> Result<(Vec<PathBuf>, Option<Stdin>)> {
 
 fn bytes_of(file: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    match file == Path::new("-") {
-        true => std::io::stdin().lock().read_to_end(&mut bytes).map(|_| ()),
-        false => std::fs::read(file).map(|read| bytes = read),
+    if file == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| ())
+    } else {
+        std::fs::read(file).map(|read| bytes = read)
     }
     .map_err(Error::io("read", file))?;
     Ok(bytes)
@@ -163,12 +164,15 @@ fn bytes_of(file: &Path) -> Result<Vec<u8>> {
 fn plain_lines(bytes: &[u8]) -> Result<Vec<PathBuf>> {
     let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
-    let one = |line: &[u8]| match line.iter().any(|byte| b"*?[".contains(byte)) {
-        true => Err(refused(
-            &format!("the pattern {} in --files-from", String::from_utf8_lossy(line)),
-            "name the files, or use --files-from-verbatim",
-        )),
-        false => Ok(PathBuf::from(OsString::from_vec(line.to_vec()))),
+    let one = |line: &[u8]| {
+        if line.iter().any(|byte| b"*?[".contains(byte)) {
+            Err(refused(
+                &format!("the pattern {} in --files-from", String::from_utf8_lossy(line)),
+                "name the files, or use --files-from-verbatim",
+            ))
+        } else {
+            Ok(PathBuf::from(OsString::from_vec(line.to_vec())))
+        }
     };
     lines.map(one).collect()
 }

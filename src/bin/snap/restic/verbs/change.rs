@@ -204,9 +204,10 @@ pub(in crate::restic) fn check(context: &Context, args: &flags::Check) -> Result
     report.warnings.iter().for_each(|warning| output::warn(json, warning));
     let number = report.errors.len() as u64 + report.more;
     for error in &report.errors {
-        match json {
-            true => output::complain(&json!({"message_type": "error", "message": error}).to_string()),
-            false => output::complain(&output::printable(error)),
+        if json {
+            output::complain(&json!({"message_type": "error", "message": error}).to_string())
+        } else {
+            output::complain(&output::printable(error))
         }
     }
     if json {

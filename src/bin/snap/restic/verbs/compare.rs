@@ -52,12 +52,11 @@ pub(in crate::restic) fn diff(context: &Context, args: &flags::Diff) -> Result<E
                     }
                     let end = if matches!(one.entry.kind, Kind::Dir { .. }) { "/" } else { "" };
                     let (path, letter) = (shapes::rooted(one.path) + end, one.change.letter());
-                    let line = match json {
-                        true => {
-                            json!({"message_type": "change", "path": path, "modifier": letter.to_string()})
-                                .to_string()
-                        }
-                        false => format!("{letter:<5}{path}"),
+                    let line = if json {
+                        json!({"message_type": "change", "path": path, "modifier": letter.to_string()})
+                            .to_string()
+                    } else {
+                        format!("{letter:<5}{path}")
                     };
                     writeln!(out, "{line}").map_err(failed)
                 },
@@ -66,9 +65,10 @@ pub(in crate::restic) fn diff(context: &Context, args: &flags::Diff) -> Result<E
             )?;
             drop(watch);
             let chunks = stats::between(repo, &before.id, &after.id, &stop)?;
-            let told = match json {
-                true => statistics(&before, &after, &summary, &chunks).to_string(),
-                false => text(&summary, &chunks),
+            let told = if json {
+                statistics(&before, &after, &summary, &chunks).to_string()
+            } else {
+                text(&summary, &chunks)
             };
             writeln!(out, "{told}").map_err(failed)
         })

@@ -71,9 +71,10 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Find) -> Result<En
     if !args.reverse {
         found.reverse();
     }
-    match context.global.json {
-        true => print_json(&found)?,
-        false => print(args, &found, context.global.quiet)?,
+    if context.global.json {
+        print_json(&found)?
+    } else {
+        print(args, &found, context.global.quiet)?
     }
     Ok(End::Done)
 }
@@ -100,9 +101,10 @@ fn print(args: &flags::Find, found: &[(Snapshot, Matches)], quiet: bool) -> Resu
                     .map_err(failed)?;
             }
             for (path, entry) in matches {
-                let line = match args.long {
-                    true => shapes::long(path, entry, args.human_readable),
-                    false => shapes::rooted(path),
+                let line = if args.long {
+                    shapes::long(path, entry, args.human_readable)
+                } else {
+                    shapes::rooted(path)
                 };
                 writeln!(out, "{line}").map_err(failed)?;
             }

@@ -38,9 +38,10 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Forget) -> Result<
     context.begin("forget", args.dry_run, |_| {});
     context.recorder.tell();
     context.with(|repo| {
-        let gone = match args.snapshots.is_empty() {
-            true => by_rules(context, repo, args, rules)?,
-            false => by_name(context, repo, args)?,
+        let gone = if args.snapshots.is_empty() {
+            by_rules(context, repo, args, rules)?
+        } else {
+            by_name(context, repo, args)?
         };
         context.recorder.note(|record| record.numbers.forgotten = Some(gone as u64));
         if !args.prune || gone == 0 {
@@ -176,10 +177,8 @@ fn text(group: &Group, compact: bool) -> String {
         if part.is_empty() {
             continue;
         }
-        let reasons: Vec<Vec<String>> = match with_reasons {
-            true => part.iter().map(|one| matches(one)).collect(),
-            false => Vec::new(),
-        };
+        let reasons: Vec<Vec<String>> =
+            if with_reasons { part.iter().map(|one| matches(one)).collect() } else { Vec::new() };
         lines.push(format!("{word} {} snapshots:", part.len()));
         let list = list(&part);
         lines.extend(table(&list.iter().collect::<Vec<_>>(), &reasons, compact));
@@ -205,9 +204,10 @@ fn by_name(context: &Context, repo: &Repository, args: &flags::Forget) -> Result
     let gone = forget::run(repo, &options)?.len();
     if !context.global.json && !context.global.quiet {
         let ids: Vec<String> = chosen.iter().map(|one| one.id.short()).collect();
-        output::tell(&match args.dry_run {
-            true => format!("Would have removed the following snapshots:\n{{{}}}\n", ids.join(" ")),
-            false => deleted(gone),
+        output::tell(&if args.dry_run {
+            format!("Would have removed the following snapshots:\n{{{}}}\n", ids.join(" "))
+        } else {
+            deleted(gone)
         })?;
     }
     Ok(gone)

@@ -28,16 +28,17 @@ const POLYNOMIAL: &str = "3bbdf8b44273c3";
 
 pub(in crate::restic) fn version(json: bool) -> Result<End> {
     let (os, arch) = (std::env::consts::OS, architecture());
-    let text = match json {
-        true => json!({
+    let text = if json {
+        json!({
             "message_type": "version",
             "version": RESTIC,
             "go_version": SNAP,
             "go_os": os,
             "go_arch": arch,
         })
-        .to_string(),
-        false => format!("restic {RESTIC} compiled with {SNAP} on {os}/{arch}"),
+        .to_string()
+    } else {
+        format!("restic {RESTIC} compiled with {SNAP} on {os}/{arch}")
     };
     output::tell(&text).map(|()| End::Done)
 }
@@ -59,12 +60,11 @@ pub(in crate::restic) fn init(context: &Context, args: &flags::Init, level: Opti
             "repositories are snap's, whatever their version",
         ));
     }
-    let shared_chunking = match args.copy_chunker_params {
-        false => None,
-        true => {
-            let other = Context::plain(variables::other(&context.global, &args.from)?);
-            Some(other.with(|repo| Ok(SharedChunking::of(repo)))?)
-        }
+    let shared_chunking = if !args.copy_chunker_params {
+        None
+    } else {
+        let other = Context::plain(variables::other(&context.global, &args.from)?);
+        Some(other.with(|repo| Ok(SharedChunking::of(repo)))?)
     };
     let make = init::Make {
         no_encryption: context.global.insecure_no_password,

@@ -86,10 +86,7 @@ fn title(key: &Key) -> String {
         let paths: Vec<String> = paths.iter().map(|path| output::path(path)).collect();
         parts.push(format!("paths [{}]", paths.join(", ")));
     }
-    match parts.is_empty() {
-        true => "snapshots:".to_owned(),
-        false => format!("snapshots for ({}):", parts.join(", ")),
-    }
+    if parts.is_empty() { "snapshots:".to_owned() } else { format!("snapshots for ({}):", parts.join(", ")) }
 }
 
 /// A table of snapshots, with reasons where there are some; nothing where there are none.

@@ -44,9 +44,10 @@ pub(in crate::serve) fn checked(parts: &Parts, body: &[u8], asked: &PageRequest)
     }
     let form = Form::parse(body)?;
     let given = form.value("csrf").unwrap_or_default();
-    match bool::from(csrf.as_bytes().ct_eq(given)) {
-        true => Ok(form),
-        false => Err(refused("this form is of an earlier login: go back, load the page again, and repeat")),
+    if bool::from(csrf.as_bytes().ct_eq(given)) {
+        Ok(form)
+    } else {
+        Err(refused("this form is of an earlier login: go back, load the page again, and repeat"))
     }
 }
 

@@ -125,10 +125,7 @@ fn answer(
     let searched = find::run(
         visit.repo(),
         options,
-        &mut |one| match is_below(one.path, below) {
-            true => add(&mut found, one),
-            false => Ok(()),
-        },
+        &mut |one| if is_below(one.path, below) { add(&mut found, one) } else { Ok(()) },
         &site.session_pool,
         stop,
     );

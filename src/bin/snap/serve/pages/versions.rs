@@ -34,10 +34,8 @@ pub(crate) fn page(
     let report = history::run(visit.repo(), &options, &site.session_pool, stop)?;
     let all_files = report.versions.iter().all(|version| version.entry.is_file());
     let all_dirs = report.versions.iter().all(|version| version.entry.is_dir());
-    let action = match all_dirs {
-        true => "/compare".to_owned(),
-        false => format!("/difference/{}", encoded_path(&report.path)),
-    };
+    let action =
+        if all_dirs { "/compare".to_owned() } else { format!("/difference/{}", encoded_path(&report.path)) };
     let may_compare = report.versions.len() > 1 && (all_files || all_dirs);
     let content = html! {
         p { code { (name(&report.path)) } }

@@ -70,9 +70,10 @@ pub(super) fn line(view: &View<'_>, width: usize) -> String {
 /// Returns the verb, with the stage if that leaves room for the numbers.
 fn title(view: &View<'_>, width: usize) -> String {
     let whole = format!("{}: {}", view.verb, view.stage);
-    match view.stage.is_empty() || measure_text_width(&whole) + NUMBERS > width {
-        true => view.verb.to_owned(),
-        false => whole,
+    if view.stage.is_empty() || measure_text_width(&whole) + NUMBERS > width {
+        view.verb.to_owned()
+    } else {
+        whole
     }
 }
 
@@ -126,9 +127,10 @@ fn amount((done, all): (u64, u64), view: &View<'_>) -> String {
 fn number(view: &View<'_>) -> String {
     let ((done, all), unit) = (view.files, view.unit);
     let at_least = if view.at_least { "at least " } else { "" };
-    match all > done && !view.is_guess {
-        true => format!("{done} of {at_least}{all} {unit}"),
-        false => format!("{done} {unit}"),
+    if all > done && !view.is_guess {
+        format!("{done} of {at_least}{all} {unit}")
+    } else {
+        format!("{done} {unit}")
     }
 }
 

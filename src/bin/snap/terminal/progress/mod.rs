@@ -130,10 +130,12 @@ impl Progress {
             let _ = writeln!(io::stdout().lock(), "{value}");
         } else {
             let text = format!("{action:<9} {} ({})", output::path(path), output::size(size));
-            self.aside(|| match self.lists {
-                // A closed output is noticed when the summary is printed.
-                true => drop(writeln!(io::stdout().lock(), "{text}")),
-                false => output::complain(&text),
+            self.aside(|| {
+                if self.lists {
+                    drop(writeln!(io::stdout().lock(), "{text}"))
+                } else {
+                    output::complain(&text)
+                }
             });
         }
     }

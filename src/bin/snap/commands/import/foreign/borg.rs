@@ -118,9 +118,10 @@ impl OtherProgram for Borg {
     }
 
     fn lost_by_dump(&self) -> Option<&'static str> {
-        Some(match self.is_2() {
-            true => "borg's tar archives hold no ACLs",
-            false => "borg 1's tar archives hold no ACLs, no extended attributes and no fractions of seconds",
+        Some(if self.is_2() {
+            "borg's tar archives hold no ACLs"
+        } else {
+            "borg 1's tar archives hold no ACLs, no extended attributes and no fractions of seconds"
         })
     }
 }

@@ -170,8 +170,9 @@ pub(super) fn impossible() -> Option<String> {
     }
     let dirs: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
     let is_there = |name: &str| dirs.iter().any(|dir| dir.join(name).is_file());
-    match is_there("fusermount3") || is_there("fusermount") {
-        true => None,
-        false => Some("fusermount3 is not installed (package fuse3)".to_owned()),
+    if is_there("fusermount3") || is_there("fusermount") {
+        None
+    } else {
+        Some("fusermount3 is not installed (package fuse3)".to_owned())
     }
 }

@@ -94,9 +94,10 @@ impl Program {
         command.stdout(Stdio::piped());
         command.stderr(if io::stdin().is_terminal() { Stdio::inherit() } else { Stdio::piped() });
         let output = command.spawn().and_then(std::process::Child::wait_with_output).map_err(failed)?;
-        match self.succeeded(output.status) {
-            true => Ok(output.stdout),
-            false => Err(failed(self.failure(output.status, &output.stderr))),
+        if self.succeeded(output.status) {
+            Ok(output.stdout)
+        } else {
+            Err(failed(self.failure(output.status, &output.stderr)))
         }
     }
 

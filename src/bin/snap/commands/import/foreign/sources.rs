@@ -35,13 +35,13 @@ pub(super) fn choose(root: &Path, paths: &[Vec<u8>]) -> Vec<StateSource> {
 /// stores it.
 fn below_root(path: &[u8]) -> PathBuf {
     let is_windows = matches!(path, [drive, b':', b'\\' | b'/', ..] if drive.is_ascii_alphabetic());
-    let path: Vec<u8> = match is_windows {
-        true => path
-            .iter()
+    let path: Vec<u8> = if is_windows {
+        path.iter()
             .filter(|byte| **byte != b':')
             .map(|byte| if *byte == b'\\' { b'/' } else { *byte })
-            .collect(),
-        false => path.to_vec(),
+            .collect()
+    } else {
+        path.to_vec()
     };
     let mut out = PathBuf::new();
     for part in Path::new(OsStr::from_bytes(&path)).components() {

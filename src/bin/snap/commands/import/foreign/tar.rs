@@ -133,14 +133,14 @@ impl Read for Archive {
         self.is_over = true;
         let status = self.child.wait()?;
         let said = self.said.take().and_then(|said| said.join().ok()).unwrap_or_default();
-        match self.program.succeeded(status) {
-            true => Ok(0),
-            // Wrapped, so that it is not taken for damage of the archive.
-            false => Err(io::Error::other(Error::Io {
+        if self.program.succeeded(status) {
+            Ok(0)
+        } else {
+            Err(io::Error::other(Error::Io {
                 doing: "read",
                 what: self.program.shown(),
                 source: self.program.failure(status, &said),
-            })),
+            }))
         }
     }
 }
