@@ -405,6 +405,10 @@ impl Error {
             Self::Io { .. } if self.is_out_of_memory() => {
                 Some("deriving a key from a password takes 64 MiB: raise the limit of memory")
             }
+            Self::Io { source, .. } if source.to_string().contains(UNTRUSTED) => Some(
+                "if it is a server of yours, trust the authority that signed its certificate: --cacert FILE, or install it in \
+                 the system",
+            ),
             Self::Quota { .. } => {
                 Some("make room by what is kept (`keep-below`, --keep-*), or set a larger quota")
             }
@@ -415,6 +419,9 @@ impl Error {
         }
     }
 }
+
+/// What messages say of a server whose certificate no trusted authority signed.
+pub(crate) const UNTRUSTED: &str = "its certificate is not trusted";
 
 /// Returns whether a repository cannot be opened at all without the object of this name.
 fn opens_repository(what: &str) -> bool {

@@ -13,8 +13,10 @@ use ureq::http::{HeaderMap, Request};
 pub(crate) use ureq::http::{HeaderValue, Method};
 use ureq::{SendBody, http};
 
+use crate::error::UNTRUSTED;
 use crate::storage::rate_limit::{PIECE, RateLimits};
 use crate::storage::retry::{Retrier, RetryPolicy};
+use crate::storage::tls::Tls;
 
 /// Timeout for name resolution and connecting.
 const REACH: Duration = Duration::from_secs(30);
@@ -44,12 +46,18 @@ pub(crate) struct Answer {
 pub(crate) struct Lost(pub(crate) String);
 
 impl Http {
-    pub(crate) fn new(line: Arc<Retrier>, retry_policy: RetryPolicy, limits: Arc<RateLimits>) -> Self {
+    pub(crate) fn new(
+        line: Arc<Retrier>,
+        retry_policy: RetryPolicy,
+        limits: Arc<RateLimits>,
+        tls: &Tls,
+    ) -> Self {
         let silence = Some(retry_policy.silence);
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
+            .tls_config(tls.config())
             .user_agent(concat!("snap/", env!("CARGO_PKG_VERSION")))
             .timeout_resolve(Some(REACH))
             .timeout_connect(Some(REACH.min(retry_policy.silence)))
@@ -170,7 +178,15 @@ fn told(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => "the server is silent".to_owned(),
         ureq::Error::HostNotFound => "its host is not known".to_owned(),
-        ureq::Error::Io(err) => err.to_string(),
-        other => other.to_string(),
+        ureq::Error::Io(err) => verification(err.to_string()),
+        other => verification(other.to_string()),
+    }
+}
+
+/// Rewords the message of rustls about a certificate.
+fn verification(message: String) -> String {
+    match message.split_once("invalid peer certificate: ") {
+        Some((_, why)) => format!("{UNTRUSTED} ({why})"),
+        None => message,
     }
 }

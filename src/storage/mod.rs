@@ -15,6 +15,8 @@ pub mod rest;
 #[cfg_attr(not(any(feature = "cloud", feature = "rest")), allow(dead_code, reason = "it is for HTTP"))]
 pub mod retry;
 pub mod sftp;
+#[cfg(any(feature = "cli", feature = "cloud", feature = "rest"))]
+pub mod tls;
 
 use std::fmt;
 use std::path::Path;

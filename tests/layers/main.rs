@@ -54,6 +54,8 @@ const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("croner", "ops/schedule/cron.rs"),
     ("ureq", "bin"),
     ("ureq", "storage/http.rs"),
+    ("ureq", "storage/tls.rs"),
+    ("rustls_native_certs", "storage/tls.rs"),
     ("object_store", "storage/object_store"),
     ("toml", "bin"),
     ("tokio", "bin/snap/serve"),

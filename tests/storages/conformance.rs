@@ -20,6 +20,7 @@ use snap_backup::storage::rest::url::RestUrl as RestPlace;
 use snap_backup::storage::retry::RetryPolicy;
 use snap_backup::storage::sftp::SftpStorage;
 use snap_backup::storage::sftp::url::SftpUrl as SftpPlace;
+use snap_backup::storage::tls::Tls;
 use snap_backup::storage::{CreateOutcome, ObjectKind, Storage};
 
 const LIMIT: u64 = 1 << 30;
@@ -130,7 +131,7 @@ fn rest_conforms_on_rclone_but_for_its_having_several_winners() {
             let login = if signed.is_empty() { "" } else { "me:it's@" };
             let place = format!("rest:http://{login}127.0.0.1:{}/deep/{number}/", server.port());
             let place = RestPlace::parse(&place).unwrap();
-            let store = RestStorage::new(place, Arc::default(), RetryPolicy::default());
+            let store = RestStorage::new(place, Arc::default(), RetryPolicy::default(), &Tls::default());
             assert!(!store.location().contains("it's"));
             match name {
                 "one winner" => assert!(store.weakness().unwrap().is_some()),

@@ -9,3 +9,4 @@ mod rest;
 mod sftp;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

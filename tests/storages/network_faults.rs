@@ -45,7 +45,7 @@ impl Line {
     fn store_of(&self, limits: RateLimits, silence: Duration, total: Duration) -> CloudStorage {
         let retry_policy = RetryPolicy { silence, total, first_wait: Duration::from_millis(5) };
         let variables = s3_variables(&self.proxy.url());
-        let options = Options { variables, limits: Arc::new(limits), retry_policy };
+        let options = Options { variables, limits: Arc::new(limits), retry_policy, ..Options::default() };
         CloudStorage::new(ObjectStoreUrl::parse("s3://bucket/repo").unwrap(), options).unwrap()
     }
 

@@ -29,6 +29,24 @@ fn two_machines_back_up_to_one_bucket_while_a_third_collects() {
 }
 
 #[test]
+fn a_server_may_stand_in_the_location() {
+    let Some(server) = Server::moto() else { return };
+    let keys = server.variables().into_iter().filter(|(name, _)| name != "AWS_ENDPOINT_URL").collect();
+    let far = Far::new(|_| (format!("s3:{}/bucket/deep/repo", server.url()), keys));
+    far.snap(&["init"]).expect(0);
+    far.snap(&["backup", "src"]).expect(0);
+    far.assert_restores();
+    // It goes before the variable, and a program that calls restic writes it so.
+    let mut command = far.command(&["check"]);
+    command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    finish(command, b"").expect(0);
+    let mut restic = far.sandbox.bin();
+    restic.args(["restic", "-r", &far.url, "snapshots"]).envs(far.variables.clone());
+    restic.env("RESTIC_PASSWORD", crate::support::PASSWORD);
+    finish(restic, b"").expect(0);
+}
+
+#[test]
 fn a_store_that_overwrites_is_named_and_swept_only_alone() {
     let Some(server) = Server::rclone_s3(false) else { return };
     let far = far(&server);

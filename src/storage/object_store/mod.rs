@@ -31,6 +31,7 @@ use crate::storage::object_store::probe::StorageProbe;
 use crate::storage::object_store::url::ObjectStoreUrl;
 use crate::storage::rate_limit::RateLimits;
 use crate::storage::retry::{Failure, Retrier, RetryPolicy};
+use crate::storage::tls::Tls;
 use crate::storage::{CreateOutcome, ObjectKind, check_name};
 
 /// Larger objects are uploaded in parts.
@@ -71,6 +72,8 @@ pub struct Options {
     pub limits: Arc<RateLimits>,
     /// How failed requests are repeated.
     pub retry_policy: RetryPolicy,
+    /// Whom connections trust.
+    pub tls: Tls,
 }
 
 impl fmt::Debug for CloudStorage {
@@ -86,7 +89,7 @@ impl CloudStorage {
     /// When the variables are incomplete or invalid.
     pub fn new(place: ObjectStoreUrl, options: Options) -> Result<Self> {
         let line = Arc::new(Retrier::new(place.to_string(), options.retry_policy));
-        let http = Arc::new(Http::new(Arc::clone(&line), options.retry_policy, options.limits));
+        let http = Arc::new(Http::new(Arc::clone(&line), options.retry_policy, options.limits, &options.tls));
         let store = place.open(&options.variables, &http);
         let store = store.map_err(|err| {
             let why = match err {

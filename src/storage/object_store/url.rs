@@ -1,5 +1,5 @@
-//! Locations on object stores: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, and their
-//! clients.
+//! Locations on object stores: `s3://bucket/prefix`, `s3:https://host/bucket/prefix`, `gs://bucket/prefix`,
+//! `az://container/prefix`, and their clients.
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,10 +45,15 @@ impl Kind {
     }
 }
 
+/// How a location on a named S3 server begins.
+const SERVERS: [&str; 2] = ["s3:https://", "s3:http://"];
+
 /// A bucket (or container) and a path in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectStoreUrl {
     pub(super) kind: Kind,
+    /// The server, as in `https://host:port`, if the location names it.
+    endpoint: Option<String>,
     bucket: String,
     /// Without slashes at its ends; may be empty.
     pub(super) prefix: String,
@@ -57,16 +62,43 @@ pub struct ObjectStoreUrl {
 impl ObjectStoreUrl {
     /// Returns whether a text is meant as such a location, valid or not.
     pub fn is_meant(text: &[u8]) -> bool {
-        Kind::ALL.iter().any(|kind| text.starts_with(kind.scheme().as_bytes()))
+        let mut begins = Kind::ALL.iter().map(|kind| kind.scheme()).chain(SERVERS);
+        begins.any(|begin| text.starts_with(begin.as_bytes()))
     }
 
-    /// Parses `s3://bucket/prefix` and the like. Without a prefix the repository has the bucket to itself.
+    /// Parses `s3://bucket/prefix` and the like, or `s3:https://host/bucket/prefix`. Without a prefix the repository has
+    /// the bucket to itself.
     ///
     /// # Errors
     /// The reason why it is invalid, for the user.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if SERVERS.iter().any(|begin| text.starts_with(begin)) {
+            return Self::parse_with_server(text);
+        }
         let found = Kind::ALL.into_iter().find_map(|kind| Some((kind, text.strip_prefix(kind.scheme())?)));
         let (kind, rest) = found.ok_or("it does not begin with s3://, gs:// or az://")?;
+        Self::of_bucket(kind, rest)
+    }
+
+    /// Parses `s3:https://host[:port]/bucket[/prefix]`.
+    fn parse_with_server(text: &str) -> Result<Self, String> {
+        let (scheme, rest) = text.split_once("://").unwrap_or((text, ""));
+        let (server, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        if server.contains('@') {
+            return Err("keys do not stand in it: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".into());
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+        if server.is_empty() || !server.chars().all(plain) {
+            return Err("it names no server: s3:https://HOST/BUCKET/PATH".into());
+        }
+        let endpoint = format!("{}://{server}", scheme.trim_start_matches("s3:"));
+        let place =
+            Self::of_bucket(Kind::S3, rest).map_err(|_| "it names no bucket: s3:https://HOST/BUCKET/PATH")?;
+        Ok(Self { endpoint: Some(endpoint), ..place })
+    }
+
+    /// Parses `bucket/prefix`.
+    fn of_bucket(kind: Kind, rest: &str) -> Result<Self, String> {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if bucket.is_empty() || !bucket.chars().all(plain) {
@@ -77,7 +109,7 @@ impl ObjectStoreUrl {
         if !prefix.is_empty() && prefix.split('/').any(odd) {
             return Err("its path has an empty part, or . or ..".into());
         }
-        Ok(Self { kind, bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+        Ok(Self { kind, endpoint: None, bucket: bucket.to_owned(), prefix: prefix.to_owned() })
     }
 
     /// Creates the client, configured by the variables.
@@ -106,6 +138,14 @@ impl ObjectStoreUrl {
                     Err(_) => builder,
                 };
                 let builder = ours.fold(first, set).with_bucket_name(&self.bucket);
+                let builder = match &self.endpoint {
+                    Some(endpoint) => builder.with_endpoint(endpoint),
+                    None => builder,
+                };
+                let builder = match self.endpoint.as_deref().and_then(region) {
+                    Some(region) => builder.with_region(region),
+                    None => builder,
+                };
                 let builder = builder.with_allow_http(true).with_disable_bulk_delete(true);
                 Box::new(builder.with_retry(once).with_http_connector(connector).build()?)
             }
@@ -128,9 +168,18 @@ impl ObjectStoreUrl {
     }
 }
 
+/// Returns the region that is part of the name of a server of Amazon's: requests must be signed for it.
+fn region(endpoint: &str) -> Option<&str> {
+    let (_, host) = endpoint.split_once("://s3")?;
+    host.strip_suffix(".amazonaws.com")?.strip_prefix(['.', '-']).filter(|region| !region.contains('.'))
+}
+
 impl fmt::Display for ObjectStoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.kind.scheme(), self.bucket)?;
+        match &self.endpoint {
+            Some(endpoint) => write!(f, "s3:{endpoint}/{}", self.bucket)?,
+            None => write!(f, "{}{}", self.kind.scheme(), self.bucket)?,
+        }
         if self.prefix.is_empty() { Ok(()) } else { write!(f, "/{}", self.prefix) }
     }
 }
@@ -145,6 +194,8 @@ mod tests {
         for (text, kind, prefix, url) in [
             ("s3://bucket/a/b/", Kind::S3, "a/b", "s3://bucket/a/b"),
             ("s3://my.bucket-1", Kind::S3, "", "s3://my.bucket-1"),
+            ("s3:https://minio:9000/b/x/", Kind::S3, "x", "s3:https://minio:9000/b/x"),
+            ("s3:http://[::1]:9000/b", Kind::S3, "", "s3:http://[::1]:9000/b"),
             ("gs://b/x", Kind::Google, "x", "gs://b/x"),
             ("az://c/x y", Kind::Azure, "x y", "az://c/x y"),
         ] {
@@ -154,10 +205,34 @@ mod tests {
     }
 
     #[test]
+    fn the_region_is_read_from_a_server_of_amazon_and_from_no_other() {
+        for (endpoint, found) in [
+            ("https://s3.eu-central-1.amazonaws.com", Some("eu-central-1")),
+            ("https://s3-us-west-2.amazonaws.com", Some("us-west-2")),
+            ("https://s3.amazonaws.com", None),
+            ("https://s3.eu-central-1.wasabisys.com", None),
+            ("http://minio:9000", None),
+        ] {
+            assert_eq!(region(endpoint), found, "{endpoint}");
+        }
+    }
+
+    #[test]
     fn what_is_no_place_is_refused() {
-        for text in
-            ["s3://", "s3:///a", "s3://me:secret@b/a", "s3://b/a//c", "s3://b/../c", "http://b", "s3:b"]
-        {
+        for text in [
+            "s3:https://",
+            "s3:https://host",
+            "s3:http:///b",
+            "s3:https://me:key@host/b",
+            "s3:https://h/b/../c",
+            "s3://",
+            "s3:///a",
+            "s3://me:secret@b/a",
+            "s3://b/a//c",
+            "s3://b/../c",
+            "http://b",
+            "s3:b",
+        ] {
             assert!(ObjectStoreUrl::parse(text).is_err(), "{text}");
         }
     }

@@ -19,6 +19,7 @@ use crate::storage::http::{Answer, HeaderValue, Http, Method, Parts};
 use crate::storage::rate_limit::RateLimits;
 use crate::storage::rest::url::RestUrl;
 use crate::storage::retry::{Failure, Retrier, RetryPolicy};
+use crate::storage::tls::Tls;
 use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, are, check_name, http};
 
 /// The `Accept` header for a listing with sizes.
@@ -43,9 +44,9 @@ struct Item {
 
 impl RestStorage {
     /// Creates a storage at `place` without any request.
-    pub fn new(place: RestUrl, limits: Arc<RateLimits>, retry_policy: RetryPolicy) -> Self {
+    pub fn new(place: RestUrl, limits: Arc<RateLimits>, retry_policy: RetryPolicy, tls: &Tls) -> Self {
         let line = Arc::new(Retrier::new(place.to_string(), retry_policy));
-        let http = Http::new(Arc::clone(&line), retry_policy, limits);
+        let http = Http::new(Arc::clone(&line), retry_policy, limits, tls);
         Self { place, http, line, made: OnceLock::new() }
     }
 

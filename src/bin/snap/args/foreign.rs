@@ -89,9 +89,11 @@ fn prefixed(word: &str, rest: &str) -> Option<String> {
         "gs" => format!("write gs://{}", bucket()),
         "az" | "azure" => format!("write az://{}", bucket()),
         "b2" => backblaze(&bucket()),
-        "swift" => "OpenStack Swift is not supported: use its S3 interface with s3://BUCKET/PATH and \
-                    AWS_ENDPOINT_URL, or `rclone serve restic` with rest:"
-            .to_owned(),
+        "swift" => {
+            "OpenStack Swift is not supported: use its S3 interface with s3:https://HOST/BUCKET/PATH, \
+                    or `rclone serve restic` with rest:"
+                .to_owned()
+        }
         "rclone" => rclone(rest),
         "file" | "local" => format!("write the directory itself, {rest}, or file://{}", absolute(rest)),
         "http" | "https" => {
@@ -114,13 +116,13 @@ fn prefixed(word: &str, rest: &str) -> Option<String> {
     })
 }
 
-/// Handles restic's `s3:[https://]HOST/BUCKET[/PATH]`.
+/// Handles restic's `s3:HOST/BUCKET[/PATH]`, which lacks the protocol.
 fn s3(rest: &str) -> String {
     let (scheme, rest) = rest.split_once("://").unwrap_or(("https", rest));
     match rest.split_once('/') {
-        Some((host, path)) if host.ends_with(".amazonaws.com") => format!("write s3://{path}"),
+        Some(("s3.amazonaws.com", path)) => format!("write s3://{path}"),
         Some((host, path)) if host.contains(['.', ':']) => {
-            format!("write s3://{path} and set AWS_ENDPOINT_URL={scheme}://{host}")
+            format!("write s3:{scheme}://{host}/{path}")
         }
         _ => format!("write s3://{}", rest.trim_start_matches('/')),
     }
@@ -128,8 +130,7 @@ fn s3(rest: &str) -> String {
 
 fn backblaze(bucket: &str) -> String {
     format!(
-        "Backblaze B2 is reached by its S3 interface: write s3://{bucket} and set \
-         AWS_ENDPOINT_URL=https://s3.REGION.backblazeb2.com"
+        "Backblaze B2 is reached by its S3 interface: write s3:https://s3.REGION.backblazeb2.com/{bucket}"
     )
 }
 
@@ -171,12 +172,12 @@ mod tests {
             ("nas:repo", "sftp://nas/~/repo"),
             ("ssh://me@nas:2222/srv/r", "sftp://me@nas:2222/srv/r"),
             ("rclone:remote:path", "rclone serve restic remote:path"),
-            ("b2:bucket:x", "s3://bucket/x"),
+            ("b2:bucket:x", "s3:https://s3.REGION.backblazeb2.com/bucket/x"),
             ("azure:c:/p", "az://c/p"),
             ("gs:bucket:/x", "gs://bucket/x"),
             ("swift:c:/p", "not supported"),
             ("s3:s3.amazonaws.com/bucket/x", "s3://bucket/x"),
-            ("s3:https://minio:9000/bucket", "s3://bucket and set AWS_ENDPOINT_URL=https://minio:9000"),
+            ("s3:minio:9000/bucket", "s3:https://minio:9000/bucket"),
             ("s3:bucket/x", "s3://bucket/x"),
             ("S3://bucket/x", "s3://bucket/x"),
             ("file:/srv/r", "itself, /srv/r"),

@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{ArgAction, Args};
+#[cfg(any(feature = "cloud", feature = "rest"))]
+use snap_backup::Result;
 use snap_backup::repo::cache;
 use snap_backup::run_log;
 use snap_backup::storage::rate_limit::RateLimits;
+#[cfg(any(feature = "cloud", feature = "rest"))]
+use snap_backup::storage::tls::Tls;
 
 use crate::args::{pace, values};
 
@@ -26,7 +30,7 @@ pub(crate) struct Global {
     #[arg(short = 'P', long, global = true, env = "SNAP_PROFILE", value_name = "NAME")]
     pub(crate) profile: Option<String>,
     /// The repository: its name in the configuration, a directory, file://DIRECTORY, sftp://HOST/PATH, s3://BUCKET/PATH,
-    /// gs://BUCKET/PATH, az://CONTAINER/PATH or rest:https://HOST/PATH
+    /// s3:https://HOST/BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH or rest:https://HOST/PATH
     #[arg(short, long, global = true, env = "SNAP_REPO", value_name = "REPO")]
     pub(crate) repo: Option<OsString>,
     /// Read the password from this file
@@ -53,6 +57,12 @@ pub(crate) struct Global {
     /// Receive no more from there
     #[arg(long, global = true, env = "SNAP_LIMIT_DOWNLOAD", value_name = "RATE", value_parser = values::rate)]
     pub(crate) limit_download: Option<u64>,
+    /// Trust the authorities in this file (PEM) instead of the system's: for servers with a certificate of one's own
+    #[arg(long, global = true, env = "SNAP_CACERT", value_name = "FILE")]
+    pub(crate) cacert: Option<OsString>,
+    /// Show servers the certificate in this file (PEM), which also holds its private key
+    #[arg(long, global = true, env = "SNAP_TLS_CLIENT_CERT", value_name = "FILE")]
+    pub(crate) tls_client_cert: Option<OsString>,
     /// The variable that may hold the password.
     #[arg(skip = PASSWORD_VARIABLE)]
     pub(crate) password_variable: &'static str,
@@ -128,6 +138,17 @@ impl Global {
     /// Returns the rate limits for remote repositories.
     pub(crate) fn limits(&self) -> Arc<RateLimits> {
         Arc::new(RateLimits::new(self.limit_upload, self.limit_download))
+    }
+
+    /// Returns how servers are verified.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds no certificate.
+    #[cfg(any(feature = "cloud", feature = "rest"))]
+    pub(crate) fn tls(&self) -> Result<Tls> {
+        let given =
+            |file: &'_ Option<OsString>| file.clone().filter(|path| !path.is_empty()).map(PathBuf::from);
+        Tls::from_files(given(&self.cacert).as_deref(), given(&self.tls_client_cert).as_deref())
     }
 
     /// Returns the cache directory; `None` if this user has no place for one.

@@ -35,13 +35,18 @@ pub(crate) fn open(repo: &OsStr, global: &Global) -> Result<Arc<dyn Storage>> {
     #[cfg(feature = "cloud")]
     if object_store::url::ObjectStoreUrl::is_meant(bytes) {
         let place = parsed(repo, object_store::url::ObjectStoreUrl::parse)?;
-        return Ok(Arc::new(CloudStorage::new(place, cloud_options(global))?));
+        return Ok(Arc::new(CloudStorage::new(place, cloud_options(global)?)?));
     }
     #[cfg(feature = "rest")]
     if rest::url::RestUrl::is_meant(bytes) {
         let (user, password) = rest_login()?;
         let place = parsed(repo, rest::url::RestUrl::parse)?.with_login(user, password);
-        return Ok(Arc::new(RestStorage::new(place, global.limits(), RetryPolicy::default())));
+        return Ok(Arc::new(RestStorage::new(
+            place,
+            global.limits(),
+            RetryPolicy::default(),
+            &global.tls()?,
+        )));
     }
     Ok(Arc::new(LocalStorage::new(local_path(repo)?)))
 }
@@ -86,10 +91,15 @@ fn bytes_before_login(repo: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(feature = "cloud")]
-fn cloud_options(global: &Global) -> object_store::Options {
+fn cloud_options(global: &Global) -> Result<object_store::Options> {
     let text = |text: std::ffi::OsString| text.into_string().ok();
     let variables = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
-    object_store::Options { variables: variables.collect(), limits: global.limits(), ..Default::default() }
+    Ok(object_store::Options {
+        variables: variables.collect(),
+        limits: global.limits(),
+        tls: global.tls()?,
+        ..Default::default()
+    })
 }
 
 /// Returns the directory of a local repository.

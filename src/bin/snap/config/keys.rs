@@ -126,6 +126,8 @@ pub(crate) const REPOSITORY: &[Key] = &[
     key("password-file", Kind::Path, "", "As --password-file"),
     key("password-command", Kind::SecretCommand, "", "As --password-command"),
     key("key-file", Kind::Path, "", "As --key-file"),
+    key("cacert", Kind::Path, "", "As --cacert"),
+    key("tls-client-cert", Kind::Path, "", "As --tls-client-cert"),
     key("limit-upload", Kind::Rate, "", "As --limit-upload"),
     key("limit-download", Kind::Rate, "", "As --limit-download"),
     key("init", Kind::Bool, "false", "A backup makes it if it is not there, as --init"),

@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) password_command: Option<OsString>,
     pub(crate) key_file: Option<PathBuf>,
+    /// The authorities to trust, and the certificate to show.
+    certificates: [Option<OsString>; 2],
     /// Whether a backup creates it if it does not exist.
     pub(crate) init: bool,
     /// Whether it is created without encryption.
@@ -37,6 +39,7 @@ impl Entry {
             password_file: table.path("password-file").map(Path::to_path_buf),
             password_command: table.text("password-command").map(OsString::from),
             key_file: table.path("key-file").map(Path::to_path_buf),
+            certificates: ["cacert", "tls-client-cert"].map(|name| table.path(name).map(OsString::from)),
             init: table.bool("init").unwrap_or_default(),
             no_encryption: table.bool("no-encryption").unwrap_or_default(),
             compression: table.level("compression"),
@@ -102,7 +105,12 @@ impl Config {
             let [up, down] = entry.map(|entry| entry.limits).unwrap_or_default();
             global.limit_upload = given.limit_upload.or(up);
             global.limit_download = given.limit_download.or(down);
-            if given.key_file.is_none() {
+            let [authorities, client] = entry.map(|entry| entry.certificates.clone()).unwrap_or_default();
+            // An empty variable counts as none.
+            let set = |value: &Option<OsString>| value.clone().filter(|value| !value.is_empty());
+            global.cacert = set(&given.cacert).or(authorities);
+            global.tls_client_cert = set(&given.tls_client_cert).or(client);
+            if given.key_file().is_none() {
                 global.key_file = entry.and_then(|entry| entry.key_file.clone()).map(Into::into);
             }
             if let Some(entry) = entry.filter(|_| !given.insecure_no_password && !password::is_given(given)) {

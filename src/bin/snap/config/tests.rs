@@ -211,3 +211,23 @@ fn a_repository_may_have_limits_that_a_flag_goes_before() {
     let global = config.complete(&given(&["snap", "snapshots", "--limit-upload", "0"]), None);
     assert_eq!((global.limit_upload, global.limit_download), (Some(0), Some(2 << 20)));
 }
+
+#[test]
+fn an_empty_file_on_the_command_line_leaves_that_of_the_repository() {
+    let text = "[repositories.nas]\nlocation = \"rest:https://nas/\"\ncacert = \"/ca\"\ntls-client-cert = \"/client\"\nkey-file = \"/key\"";
+    let config = good(text, None);
+    let files = |args: &[&str]| {
+        let given = crate::cli::Cli::try_parse_from(args).unwrap().global;
+        let global = config.complete(&given, None);
+        [global.cacert, global.tls_client_cert, global.key_file]
+            .map(|file| file.unwrap().into_string().unwrap())
+    };
+    let of_repository = ["/ca", "/client", "/key"].map(str::to_owned);
+    let flags = ["--cacert", "--tls-client-cert", "--key-file"];
+    assert_eq!(files(&["snap", "snapshots"]), of_repository);
+    let with = |value: &str| {
+        files(&[&["snap", "snapshots"][..], &flags.map(|flag| [flag, value]).concat()].concat())
+    };
+    assert_eq!(with(""), of_repository);
+    assert_eq!(with("/own"), ["/own", "/own", "/own"].map(str::to_owned));
+}

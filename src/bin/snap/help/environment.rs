@@ -52,6 +52,15 @@ const GROUPS: &[Group] = &[
         title: "Servers",
         variables: &[
             ("SNAP_SSH_COMMAND", "what is run as ssh for sftp://, as --ssh-command"),
+            ("SNAP_CACERT", "a file with the authorities to trust, as --cacert"),
+            (
+                "SNAP_TLS_CLIENT_CERT",
+                "a file with this client's certificate and its key, as --tls-client-cert",
+            ),
+            (
+                "SSL_CERT_FILE",
+                "a file with the authorities to trust in place of the system's; SSL_CERT_DIR is a directory of such files",
+            ),
             ("SNAP_LIMIT_UPLOAD", "KiB a second that are sent at most, as --limit-upload"),
             ("SNAP_LIMIT_DOWNLOAD", "KiB a second that are received at most, as --limit-download"),
             ("SNAP_REST_USERNAME", "the user at a rest: server"),

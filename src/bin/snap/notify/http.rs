@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use snap_backup::storage::tls::Tls;
+
 /// Sends a GET request, or a POST if there is a body. Redirects are followed.
 ///
 /// # Errors
@@ -10,6 +12,7 @@ use std::time::Duration;
 pub(super) fn send(url: &str, body: Option<(&str, &[u8])>, timeout: Duration) -> Result<(), String> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(timeout))
+        .tls_config(Tls::default().config())
         .user_agent(concat!("snap/", env!("CARGO_PKG_VERSION")))
         .build()
         .into();

@@ -49,15 +49,15 @@ pub(super) struct Global {
     /// Most KiB a second that are sent
     #[arg(long, global = true, value_name = "RATE", value_parser = values::rate)]
     pub(super) limit_upload: Option<u64>,
-    /// Refused: certificates are the system's
+    /// Trust the authorities in this file instead of the system's (RESTIC_CACERT)
     #[arg(long, global = true, value_name = "FILE")]
-    pub(super) cacert: Option<PathBuf>,
+    pub(super) cacert: Option<OsString>,
     /// Refused: certificates are always checked
     #[arg(long, global = true)]
     pub(super) insecure_tls: bool,
-    /// Refused, as --cacert
+    /// Show servers the certificate in this file, which also holds its key (RESTIC_TLS_CLIENT_CERT)
     #[arg(long, global = true, value_name = "FILE")]
-    pub(super) tls_client_cert: Option<PathBuf>,
+    pub(super) tls_client_cert: Option<OsString>,
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,

@@ -12,17 +12,18 @@ pub(super) fn here(repo: &OsStr) -> OsString {
             let scheme = if word == "gs" { "gs" } else { "az" };
             format!("{scheme}://{bucket}/{}", path.trim_start_matches('/'))
         }),
-        "s3" if !rest.starts_with("//") => bucket_of_amazon(rest).map(|path| format!("s3://{path}")),
+        "s3" if !rest.starts_with("//") => bucket(rest),
         _ => None,
     };
     here.map_or_else(|| repo.to_owned(), OsString::from)
 }
 
-/// Another server is named by AWS_ENDPOINT_URL: what is said where it is refused tells so.
-fn bucket_of_amazon(rest: &str) -> Option<&str> {
-    let rest = rest.strip_prefix("https://").unwrap_or(rest);
-    let (host, path) = rest.split_once('/')?;
-    host.ends_with("amazonaws.com").then_some(path)
+/// A bucket of Amazon's by its name, one of another server with that server.
+fn bucket(rest: &str) -> Option<String> {
+    let (scheme, place) = rest.split_once("://").unwrap_or(("https", rest));
+    let (host, path) = place.split_once('/')?;
+    let is_amazon = host == "s3.amazonaws.com";
+    Some(if is_amazon { format!("s3://{path}") } else { format!("s3:{scheme}://{host}/{path}") })
 }
 
 #[cfg(test)]
@@ -39,9 +40,11 @@ mod tests {
             ("gs:bucket:/a/b", "gs://bucket/a/b"),
             ("azure:box:/a", "az://box/a"),
             ("s3:s3.amazonaws.com/bucket/a", "s3://bucket/a"),
-            ("s3:https://s3.eu-central-1.amazonaws.com/bucket", "s3://bucket"),
+            ("s3:s3.eu-central-1.amazonaws.com/bucket", "s3:https://s3.eu-central-1.amazonaws.com/bucket"),
             ("s3://bucket/a", "s3://bucket/a"),
             ("s3:https://minio:9000/bucket", "s3:https://minio:9000/bucket"),
+            ("s3:http://minio:9000/bucket/a", "s3:http://minio:9000/bucket/a"),
+            ("s3:minio.example.org/bucket/a", "s3:https://minio.example.org/bucket/a"),
             ("b2:bucket:a", "b2:bucket:a"),
         ] {
             assert_eq!(here(restic.as_ref()), snap, "{restic}");

@@ -42,6 +42,8 @@ pub(super) fn global(given: &cli::Global) -> Result<Global> {
         password_command: command,
         key_file: variable("SNAP_KEY_FILE"),
         ssh_command: text("SNAP_SSH_COMMAND"),
+        cacert: given.cacert.clone().or_else(|| variable("RESTIC_CACERT")),
+        tls_client_cert: given.tls_client_cert.clone().or_else(|| variable("RESTIC_TLS_CLIENT_CERT")),
         limit_upload: given.limit_upload,
         limit_download: given.limit_download,
         password_variable: PASSWORD,
@@ -169,18 +171,11 @@ pub(super) fn level(given: &cli::Global) -> Result<Option<i32>> {
 /// # Errors
 /// When one is set.
 pub(super) fn refuse(given: &cli::Global) -> Result<()> {
-    let why = "servers are known by the certificates of the system, which are always checked";
-    for (is_given, name) in [
-        (given.cacert.is_some() || variable("RESTIC_CACERT").is_some(), "--cacert"),
-        (given.insecure_tls, "--insecure-tls"),
-        (
-            given.tls_client_cert.is_some() || variable("RESTIC_TLS_CLIENT_CERT").is_some(),
-            "--tls-client-cert",
-        ),
-    ] {
-        if is_given {
-            return Err(refused(name, why));
-        }
+    if given.insecure_tls {
+        return Err(refused(
+            "--insecure-tls",
+            "certificates are always checked: trust the server's own with --cacert",
+        ));
     }
     match variable("RESTIC_FEATURES") {
         Some(_) => Err(refused("RESTIC_FEATURES", "there are no features to switch")),

@@ -138,6 +138,8 @@ pub(crate) fn start(
         ("SNAP_PASSWORD_FILE", &global.password_file),
         ("SNAP_PASSWORD_COMMAND", &global.password_command),
         ("SNAP_KEY_FILE", &global.key_file),
+        ("SNAP_CACERT", &global.cacert),
+        ("SNAP_TLS_CLIENT_CERT", &global.tls_client_cert),
         ("SNAP_SSH_COMMAND", &global.ssh_command.clone().map(Into::into)),
         ("SNAP_LIMIT_UPLOAD", &global.limit_upload.map(|rate| format!("{rate}B").into())),
         ("SNAP_LIMIT_DOWNLOAD", &global.limit_download.map(|rate| format!("{rate}B").into())),
