@@ -221,7 +221,7 @@ pub fn pack_table(bytes: &[u8]) {
     let suite = suite(CipherKind::None);
     let aad = [&b"table"[..], suite.repo.as_bytes(), ends].concat();
     let mut sealed = Vec::new();
-    suite.meta.seal(&aad, packed, &mut sealed).expect("sealing");
+    suite.shared().seal(&aad, packed, &mut sealed).expect("sealing");
     if let Ok(table) = parsed.open_table(&suite, sealed) {
         for block in &table.blocks {
             let end = u64::from(block.offset) + u64::from(block.stored);

@@ -92,7 +92,7 @@ pub struct Handover {
 pub struct SlotEntry {
     /// The slot's id.
     pub id: KeyId,
-    /// What the key may do; see [`FULL`].
+    /// What the key may do; see [`Role`].
     pub role: u8,
     /// The slot's X25519 key, to which the keyring is sealed.
     pub public: [u8; 32],
@@ -100,8 +100,46 @@ pub struct SlotEntry {
     pub keyring: ByteBuf,
 }
 
-/// The role of a key that reads and writes everything. No other role is in use yet.
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Reads and writes everything.
+    Full,
+    /// Reads everything, and writes nothing but sessions of readers.
+    Read,
+}
+
+/// The byte of [`Role::Full`].
 pub const FULL: u8 = 0;
+/// The byte of [`Role::Read`].
+pub const READ: u8 = 2;
+
+impl Role {
+    /// Returns the role's byte in the format.
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Full => FULL,
+            Self::Read => READ,
+        }
+    }
+
+    /// Returns the role for a byte of the format.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            FULL => Some(Self::Full),
+            READ => Some(Self::Read),
+            _ => None,
+        }
+    }
+
+    /// Returns its name, as users write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Read => "read",
+        }
+    }
+}
 
 /// The bit of [`Config::incompat`] for blocks that are deltas against chunks of other packs.
 pub const DELTAS: u64 = 1;

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::key_slot;
 use crate::error::{Error, Result};
-use crate::model::config::{Config, FULL, SlotEntry};
+use crate::model::config::{Config, Role, SlotEntry};
 use crate::model::entry::Time;
 use crate::model::id::KeyId;
 use crate::model::records::AuditAct;
@@ -31,6 +31,8 @@ pub struct Slot {
     pub label: String,
     /// What trying a password on it costs.
     pub costs: KdfParams,
+    /// What its key may do; `None` if this program does not know the role.
+    pub role: Option<Role>,
 }
 
 /// Lists all valid key slots. Warns of damaged and missing ones, and of files that are no valid slots.
@@ -56,6 +58,7 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
                 created: label.created,
                 label: label.label,
                 costs,
+                role: Role::from_byte(entry.role),
             }),
             Err(err) => repo.warn(format!(
                 "{}: its password opens nothing; `snap key remove {name}` removes it from the list",
@@ -67,14 +70,31 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
     Ok(slots)
 }
 
-/// Adds a password.
+/// Adds a password that opens the repository with a full key.
+///
+/// # Errors
+/// As [`add_role`].
+pub fn add(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams, label: &str) -> Result<KeyId> {
+    add_role(repo, password, costs, (Role::Full, label))
+}
+
+/// Adds a password that opens the repository with a key of a role.
 ///
 /// # Errors
 /// When the repository is not encrypted, or the slot could not be made durable.
-pub fn add(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams, label: &str) -> Result<KeyId> {
+pub fn add_role(
+    repo: &Repository,
+    password: &Zeroizing<String>,
+    costs: KdfParams,
+    (role, label): (Role, &str),
+) -> Result<KeyId> {
     refuse_useless(repo, password)?;
-    audit::note(repo, AuditAct::KeyAdd, label)?;
-    let entry = put(repo, password, costs, label)?;
+    let detail = match role {
+        Role::Full => label.to_owned(),
+        _ => format!("role {} {label}", role.name()).trim_end().to_owned(),
+    };
+    audit::note(repo, AuditAct::KeyAdd, &detail)?;
+    let entry = put(repo, password, costs, (role, label))?;
     set_slots(repo, &|config| {
         config.slots.push(entry.clone());
         Ok(true)
@@ -95,8 +115,13 @@ fn refuse_useless(repo: &Repository, password: &Zeroizing<String>) -> Result<()>
 }
 
 /// Writes the file of a slot. It opens nothing before the configuration lists it.
-fn put(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams, label: &str) -> Result<SlotEntry> {
-    let entry = keys::add(repo.storage(), repo.suite(), repo.keyring(), password.as_bytes(), costs, label)?;
+fn put(
+    repo: &Repository,
+    password: &Zeroizing<String>,
+    costs: KdfParams,
+    of: (Role, &str),
+) -> Result<SlotEntry> {
+    let entry = keys::add(repo.storage(), repo.suite(), repo.keyring(), password.as_bytes(), costs, of)?;
     repo.cache().note(&ObjectKind::Keys.path(&entry.id.hex()), true);
     Ok(entry)
 }
@@ -150,7 +175,7 @@ pub fn change(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams)
     let label = list(repo)?.into_iter().find(|slot| slot.current).map(|slot| slot.label).unwrap_or_default();
     refuse_useless(repo, password)?;
     audit::note(repo, AuditAct::KeyChange, &old.map(|old| old.hex()).unwrap_or_default())?;
-    let entry = put(repo, password, costs, &label)?;
+    let entry = put(repo, password, costs, (Role::Full, &label))?;
     set_slots(repo, &|config| {
         config.slots.retain(|entry| Some(entry.id) != old);
         config.slots.push(entry.clone());
@@ -184,17 +209,16 @@ pub fn rotate(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams)
     let label = list(repo)?.into_iter().find(|slot| slot.current).map(|slot| slot.label).unwrap_or_default();
     let next = repo.keyring().rotated().map_err(Error::making("a new key"))?;
     audit::note(repo, AuditAct::KeyRotate, &format!("epoch {}", next.epoch()))?;
-    let suite = next.suite(repo.config());
-    let ours = keys::add(repo.storage(), &suite, &next, password.as_bytes(), costs, &label)?;
+    let suite = next.suite(repo.config()).map_err(Error::making("a new key"))?;
+    let of = (Role::Full, label.as_str());
+    let ours = keys::add(repo.storage(), &suite, &next, password.as_bytes(), costs, of)?;
     let (id, old) = (ours.id, repo.slot());
     let begin = |config: &mut Config| {
         config.slots.retain(|entry| Some(entry.id) != old);
-        if let Some(unknown) = config.slots.iter().find(|entry| entry.role != FULL) {
-            return Err(keys::unknown_kind(&unknown.id));
-        }
         for entry in &mut config.slots {
+            let role = Role::from_byte(entry.role).ok_or_else(|| keys::unknown_kind(&entry.id))?;
             *entry = next
-                .seal_to(&config.repo, entry.id, entry.public)
+                .seal_to(&config.repo, entry.id, entry.public, role)
                 .map_err(Error::making("a key slot's keys"))?;
         }
         config.slots.push(ours.clone());

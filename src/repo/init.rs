@@ -11,7 +11,7 @@ use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::keyring::Keyring;
 use crate::codec::crypto::{cipher, key_slot};
 use crate::error::{Error, Result};
-use crate::model::config::{ChunkerParams, CipherKind, Config, DELTAS};
+use crate::model::config::{ChunkerParams, CipherKind, Config, DELTAS, Role};
 use crate::model::entry::Time;
 use crate::model::id::RepoId;
 use crate::repo::keys;
@@ -139,11 +139,13 @@ impl Repository {
             config.chunker = shared_chunking.chunker;
         }
         if let Some(password) = &options.password {
-            let suite = keyring.suite(&config);
+            let suite = keyring.suite(&config).map_err(Error::making("a new key"))?;
             let (storage, password) = (storage.as_ref(), password.as_bytes());
-            config.slots.push(keys::add(storage, &suite, &keyring, password, options.kdf, "")?);
+            let of = (Role::Full, "");
+            config.slots.push(keys::add(storage, &suite, &keyring, password, options.kdf, of)?);
         }
-        let seed = keyring.keys(&config).config;
+        let seed = keyring.signing_seed(&config.repo, config.epoch);
+        let seed = seed.ok_or(Error::Bug { what: "a new keyring signs" })?;
         let bytes = key_slot::close_config(&config, &seed).map_err(Error::making("the configuration"))?;
         if storage.create(ObjectKind::Config, "1", &[&bytes])? == CreateOutcome::Exists {
             return Err(cannot("somebody else made one just now"));

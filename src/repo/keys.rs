@@ -10,7 +10,7 @@ use crate::codec::crypto::key_slot::{SlotLabel, SlotSecret};
 use crate::codec::crypto::keyring::Keyring;
 use crate::codec::crypto::{envelope, hash, kdf, key_slot};
 use crate::error::{Error, Result};
-use crate::model::config::SlotEntry;
+use crate::model::config::{Role, SlotEntry};
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::model::id::{KeyId, RepoId};
@@ -23,7 +23,7 @@ const MAX_SLOT: u64 = 64 << 10;
 /// A slot's id and bytes, or the error of reading it.
 pub type ReadSlot = Result<(KeyId, Vec<u8>)>;
 
-/// Writes a slot for a password, derived at these costs, and returns its entry for the configuration: with that it
+/// Writes a slot of a role for a password, derived at these costs, and returns its entry for the configuration: with that it
 /// becomes valid.
 ///
 /// # Errors
@@ -34,7 +34,7 @@ pub fn add(
     keyring: &Keyring,
     password: &[u8],
     costs: KdfParams,
-    label: &str,
+    (role, label): (Role, &str),
 ) -> Result<SlotEntry> {
     let label = SlotLabel {
         created: Time::now(),
@@ -48,7 +48,7 @@ pub fn add(
     let secret = SlotSecret { private: pair.private, epoch: keyring.epoch(), anchor };
     let bytes = key_slot::close(suite, &secret, password, costs, &label).map_err(failed())?;
     let id = KeyId::new(hash::sha256(&bytes));
-    let entry = keyring.seal_to(&suite.repo, id, pair.public).map_err(failed())?;
+    let entry = keyring.seal_to(&suite.repo, id, pair.public, role).map_err(failed())?;
     match storage.create(ObjectKind::Keys, &id.hex(), &[&bytes])? {
         CreateOutcome::New => Ok(entry),
         CreateOutcome::Exists => Err(Error::Refused(format!("a key slot named {id} exists already"))),

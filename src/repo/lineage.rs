@@ -29,5 +29,5 @@ pub fn follows(repo: &Repository, after: &Lineage, (id, before): (SnapshotId, &L
 fn head(repo: &Repository, before: &[u8; 32], previous: Option<SnapshotId>) -> [u8; 32] {
     let named = previous.map_or([0; 16], |id| *id.as_bytes());
     let linked = [b"chain".as_slice(), before, &named].concat();
-    hash::mac(&repo.keyring().keys(repo.config()).id, &linked)
+    hash::mac(&repo.keyring().naming_keys(repo.config()).id, &linked)
 }

@@ -13,7 +13,7 @@ use crate::codec::crypto::key_slot;
 use crate::codec::crypto::keyring::{Keyring, Verdict};
 use crate::codec::pack::parity::MAX_SHARE;
 use crate::error::{Error, Result};
-use crate::model::config::Config;
+use crate::model::config::{Config, Role};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{KeyId, RepoId};
 use crate::progress::{Event, Observer};
@@ -198,11 +198,11 @@ impl Repository {
         check_features(&config)?;
         let cache = Cache::new(access.cache.as_deref(), access.state.as_deref(), &location, &config.repo);
         let trouble = found.candidates.trouble;
-        let subkeys = keyring.keys(&config);
+        let naming = keyring.naming_keys(&config);
         let what = ObjectKind::Config.path(&config.generation.to_string());
-        let suite = keyring.suite(&config);
-        let chunker = Chunker::new(config.chunker, &subkeys.gear).map_err(Error::damaged(what))?;
-        let hasher = ChunkHasher::new(&subkeys.id);
+        let suite = keyring.suite(&config).map_err(Error::damaged(what.clone()))?;
+        let chunker = Chunker::new(config.chunker, &naming.gear).map_err(Error::damaged(what))?;
+        let hasher = ChunkHasher::new(&naming.id);
         let repo = Self {
             storage: OwnObjects::of(storage),
             config,
@@ -397,11 +397,24 @@ impl Repository {
         &self.bases
     }
 
+    /// Returns what the key in use may do.
+    pub fn role(&self) -> Role {
+        self.keyring.role()
+    }
+
     /// Checks that this program may write here.
     ///
     /// # Errors
-    /// When the repository uses a feature that only programs knowing it may write with.
+    /// When the key is one that only reads, or the repository uses a feature that only programs knowing it may write
+    /// with.
     pub fn may_write(&self) -> Result<()> {
+        if self.role() == Role::Read {
+            let slot = self.slot.map(|slot| slot.short()).unwrap_or_default();
+            return Err(Error::Refused(format!(
+                "the key in use (slot {slot}) has the role read: it restores, lists and checks, and writes nothing to \
+                 the repository; use a full key for this"
+            )));
+        }
         if self.config.ro_compat == 0 {
             return Ok(());
         }

@@ -127,10 +127,10 @@ impl Unlocker<'_> {
         let Some((entry, slot)) = found else { return Ok(None) };
         let damaged = || Error::damaged(ObjectKind::Config.path(&config.generation.to_string()));
         match Keyring::open(&config.repo, entry, &slot.secret).map_err(damaged())? {
-            Opened::Full(keyring) if keyring.judge(config, bytes) == Verdict::Ours => {
-                Ok(Some((keyring, Some(slot.id))))
+            Opened::Known(keyring) if keyring.judge(config, bytes) == Verdict::Ours => {
+                Ok(Some((*keyring, Some(slot.id))))
             }
-            Opened::Full(_) => Ok(None),
+            Opened::Known(_) => Ok(None),
             Opened::UnknownRole(_) => Err(keys::unknown_kind(&slot.id)),
         }
     }

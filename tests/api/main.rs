@@ -18,6 +18,7 @@ mod random_stories;
 mod restore;
 mod retention;
 mod rewrite;
+mod roles;
 mod rot;
 mod rotation;
 mod run_log;

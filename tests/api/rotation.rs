@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 use snap_backup::codec::crypto::key_slot;
 use snap_backup::codec::crypto::keyring::Keyring;
 use snap_backup::error::{Error, Result};
-use snap_backup::model::config::{Config, Handover};
+use snap_backup::model::config::{Config, Handover, Role};
 use snap_backup::model::id::{KeyId, SnapshotId};
 use snap_backup::ops::gc::{MaxUnused, Options};
 use snap_backup::ops::{backup, check, gc, key};
@@ -175,7 +175,7 @@ fn a_configuration_that_seals_a_stranger_s_keys_to_the_slots_is_passed_over() {
         let mut planted = config.clone();
         planted.generation = newest + 1;
         for entry in &mut planted.slots {
-            *entry = stranger.seal_to(&config.repo, entry.id, entry.public).unwrap();
+            *entry = stranger.seal_to(&config.repo, entry.id, entry.public, Role::Full).unwrap();
         }
         change(&mut planted);
         let seed = stranger.signing_seed(&config.repo, 0).unwrap();

@@ -40,24 +40,35 @@ fn every_repository_ever_written_opens_checks_and_gives_back_its_files() {
             }
             let private_dir = tempfile::tempdir().unwrap();
             copy(&golden.path(), private_dir.path());
-            let password = (golden.file_name() == "encrypted").then(|| "golden".to_owned().into());
-            let storage = Arc::new(LocalStorage::new(private_dir.path()));
-            let repo =
-                Repository::open(storage, &OpenOptions { password, cache: None, ..OpenOptions::default() })
-                    .unwrap();
-            let options = check::Options { read_data: true, ..check::Options::default() };
-            let report = check::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap();
-            assert!(report.errors.is_empty(), "{:?}: {:?}", golden.path(), report.errors);
-            let all = snapshots::list(&repo).unwrap();
-            assert_eq!(all.len(), 1);
-            assert_eq!(all[0].manifest.host, "golden");
-            for (path, bytes) in [("hello.txt", b"hello\n".to_vec()), ("dir/x.txt", vec![b'x'; 300_000])] {
-                let mut out = Vec::new();
-                cat::run(&repo, &format!("latest:tree/{path}"), &mut out).unwrap();
-                assert!(out == bytes, "{path} of {:?}", golden.path());
+            // The second opens a key that only reads.
+            let passwords: &[Option<&str>] = if golden.file_name() == "encrypted" {
+                &[Some("golden"), Some("golden read")]
+            } else {
+                &[None]
+            };
+            for password in passwords {
+                gives_back_its_files(private_dir.path(), *password);
+                opened += 1;
             }
-            opened += 1;
         }
     }
-    assert_eq!(opened, 2);
+    assert_eq!(opened, 3);
+}
+
+fn gives_back_its_files(place: &Path, password: Option<&str>) {
+    let password = password.map(|password| password.to_owned().into());
+    let storage = Arc::new(LocalStorage::new(place));
+    let repo = Repository::open(storage, &OpenOptions { password, cache: None, ..OpenOptions::default() });
+    let repo = repo.unwrap();
+    let options = check::Options { read_data: true, ..check::Options::default() };
+    let report = check::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap();
+    assert!(report.errors.is_empty(), "{place:?}: {:?}", report.errors);
+    let all = snapshots::list(&repo).unwrap();
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0].manifest.host, "golden");
+    for (path, bytes) in [("hello.txt", b"hello\n".to_vec()), ("dir/x.txt", vec![b'x'; 300_000])] {
+        let mut out = Vec::new();
+        cat::run(&repo, &format!("latest:tree/{path}"), &mut out).unwrap();
+        assert!(out == bytes, "{path} of {place:?}");
+    }
 }

@@ -39,21 +39,28 @@ class Epoch:
         def derive(label):
             return HKDF(SHA256(), 32, repo, b"snap/1 " + label).derive(master)
 
-        self.data, self.meta = derive(b"data"), derive(b"meta")
+        self.data, self.meta, self.shared = derive(b"data"), derive(b"meta"), derive(b"shared")
         self.verifying = raw_public(Ed25519PrivateKey.from_private_bytes(derive(b"config")))
+
+
+class ReadEpoch:
+    """The keys of an epoch in a keyring of role read."""
+
+    def __init__(self, keys):
+        self.data, self.meta, self.shared, _, self.verifying = keys
 
 
 class Keys:
     """A keyring, with everything that is derived from it."""
 
-    def __init__(self, naming, masters, repo, family=None):
+    def __init__(self, naming, epochs, repo, family=None):
         def derive(label, length):
             return HKDF(SHA256(), length, family or repo, b"snap/1 " + label).derive(naming)
 
-        self.naming, self.masters = naming, masters
+        self.naming = naming
         self.id, self.gear = derive(b"id", 32), derive(b"gear", 2048)
-        self.epochs = {number: Epoch(master, repo) for number, master in masters}
-        self.newest = masters[-1][0]
+        self.epochs = dict(epochs)
+        self.newest = epochs[-1][0]
 
     def epoch(self, number):
         need(number in self.epochs, f"epoch {number} is not in the keyring")
@@ -62,13 +69,15 @@ class Keys:
     @staticmethod
     def parse(plain, repo):
         p = Postcard(plain)
-        need(p.u8() == 0, "a keyring of a role that is not known")
-        naming, masters, extra = p.id32(), p.list(p.u32, p.id32), p.extra()
+        role = p.u8()
+        need(role in (0, 2), "a keyring of a role that is not known")
+        full, read = lambda: Epoch(p.id32(), repo), lambda: ReadEpoch([p.id32() for _ in range(5)])
+        naming, epochs, extra = p.id32(), p.list(p.u32, read if role else full), p.extra()
         p.end()
         need(all(tag % 2 == 0 for tag, _ in extra), "an odd tag in a keyring")
-        numbers = [number for number, _ in masters]
+        numbers = [number for number, _ in epochs]
         need(numbers and sorted(set(numbers)) == numbers, "epochs in disorder")
-        return Keys(naming, masters, repo)
+        return Keys(naming, epochs, repo)
 
 
 # --------------------------------------------------------------------------- Sealing
@@ -105,6 +114,16 @@ def unseal(cipher, key, aad, sealed):
     right = sha256(struct.pack("<Q", len(aad)), aad, plain)[:16]
     need(right == tag, "the checksum does not fit")
     return plain
+
+
+def unsign(cipher, epoch, aad, plain):
+    """What was signed, after its signature was verified. Without encryption nothing is."""
+    if cipher == 0:
+        return plain
+    body, signature = plain[:-64], plain[-64:]
+    message = b"snap/1 signed" + struct.pack("<Q", len(aad)) + aad + body
+    need(verifies(epoch.verifying, message, signature), "the signature does not fit")
+    return body
 
 
 def hpke_open(private, info, sealed):

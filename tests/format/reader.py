@@ -21,7 +21,7 @@ from collections import Counter
 
 import zstandard
 
-from keys import VERSION, Keys, hmac256, hpke_open, is_signed, open_slot, sha256, unseal
+from keys import VERSION, Epoch, Keys, hmac256, hpke_open, is_signed, open_slot, sha256, unseal, unsign
 from parity import Field, check_sidecar
 from postcard import Bad, Postcard, need, tags
 
@@ -64,8 +64,11 @@ def small_object(cipher, keys, repo, raw, name):
     need(raw[10:12] == bytes(2) and raw[20:24] == bytes(4), "reserved bytes that are not zero")
     end = 64 + length
     need(len(raw) >= end, "an object cut short")
-    body = unseal(cipher, keys.epoch(epoch).meta, raw[:24] + repo + name.encode(), raw[24:end])
-    magic = raw[:6]
+    magic, aad, epoch = raw[:6], raw[:24] + repo + name.encode(), keys.epoch(epoch)
+    key = epoch.meta if magic in (b"SNAPMF", b"SNAPAU") else epoch.shared
+    body = unseal(cipher, key, aad, raw[24:end])
+    if magic in (b"SNAPMF", b"SNAPAU", b"SNAPGC", b"SNAPGD", b"SNAPIX"):
+        body = unsign(cipher, epoch, aad, body)
     need(len(raw) == end or magic == b"SNAPIX", "bytes behind an object")
     return magic, Postcard(body), raw[end:]
 
@@ -170,7 +173,8 @@ def parse_front(front, cipher, keys, repo):
     need(kind in (DATA, TREE) and codec < 2, "a pack of an unknown type or codec")
     need(plain <= 32 << 20 and area <= 1 << 30, "a pack too large")
     epoch = keys.epoch(epoch)
-    table = unseal(cipher, epoch.meta, b"table" + repo + front[:64], front[64 : 64 + stored])
+    aad = b"table" + repo + front[:64]
+    table = unsign(cipher, epoch, aad, unseal(cipher, epoch.shared, aad, front[64 : 64 + stored]))
     table = unzstd(table, plain) if codec else table
     need(len(table) == plain, "a table of another length")
     p = Postcard(table)
@@ -241,7 +245,7 @@ class Repository:
         family = extra.get(1)
         need(family is None or len(family) == 16, "tag 1 of another length")
         self.config, self.id, self.cipher = config, config["repo"], config["cipher"]
-        self.keys = Keys(keys.naming, keys.masters, self.id, family)
+        self.keys = Keys(keys.naming, list(keys.epochs.items()), self.id, family)
 
     def generation(self, n, password):
         raw = self.read("config", str(n))
@@ -268,7 +272,7 @@ class Repository:
         repo = config["repo"]
         if config["cipher"] == 0:
             need(config["open_master"] is not None, "no key")
-            keys = Keys(config["open_master"], [(0, config["open_master"])], repo)
+            keys = Keys(config["open_master"], [(0, Epoch(config["open_master"], repo))], repo)
             need(is_signed(config, raw, 0, keys.epoch(0).verifying), "its signature does not fit")
             return keys
         need(password is not None, "it takes a password")

@@ -148,10 +148,14 @@ pub struct SubKeys {
     pub id: Key,
     /// Seals blocks of file data.
     pub data: Key,
-    /// Seals blocks of trees, pack tables, manifests and records.
+    /// Seals blocks of trees, manifests and audit records.
     pub meta: Key,
-    /// Seed of the Ed25519 key that signs the configuration.
+    /// Seals what every key must be able to read: pack tables, sessions, records of gc runs and of damage.
+    pub shared: Key,
+    /// Seed of the Ed25519 key that signs the configuration, and what only a full key may write.
     pub config: Key,
+    /// X25519 private key of the epoch.
+    pub session: Key,
     /// The chunker's Gear table.
     pub gear: Box<[u64; 256]>,
 }
@@ -166,27 +170,48 @@ impl SubKeys {
     /// are the same in all epochs, and in all repositories of one `family`.
     pub fn of(naming: &Key, master: &Key, repo: &RepoId, family: &RepoId) -> Self {
         let own = Hkdf::<Sha256>::new(Some(repo.as_bytes()), master.bytes());
-        let shared = Hkdf::<Sha256>::new(Some(family.as_bytes()), naming.bytes());
-        let key = |hkdf: &Hkdf<Sha256>, label: &[u8]| {
-            let mut out = Zeroizing::new([0u8; 32]);
-            // HKDF's only error is a length over 255 hashes; 32 bytes are far below.
-            let _ = hkdf.expand(label, out.as_mut());
-            Key(out)
-        };
+        let NamingKeys { id, gear } = NamingKeys::of(naming, family);
+        Self {
+            id,
+            data: key(&own, b"snap/1 data"),
+            meta: key(&own, b"snap/1 meta"),
+            shared: key(&own, b"snap/1 shared"),
+            config: key(&own, b"snap/1 config"),
+            session: key(&own, b"snap/1 session"),
+            gear,
+        }
+    }
+}
+
+/// The keys that name and cut chunks. They are the same in all epochs, and in all repositories of one family.
+#[derive(Debug, Clone)]
+pub struct NamingKeys {
+    /// For chunk ids.
+    pub id: Key,
+    /// The chunker's Gear table.
+    pub gear: Box<[u64; 256]>,
+}
+
+impl NamingKeys {
+    /// Derives them.
+    pub fn of(naming: &Key, family: &RepoId) -> Self {
+        let hkdf = Hkdf::<Sha256>::new(Some(family.as_bytes()), naming.bytes());
         let mut stream = Zeroizing::new([0u8; 2048]);
-        let _ = shared.expand(b"snap/1 gear", stream.as_mut());
+        // 64 hashes: below the limit of HKDF.
+        let _ = hkdf.expand(b"snap/1 gear", stream.as_mut());
         let mut gear = Box::new([0u64; 256]);
         for (slot, bytes) in gear.iter_mut().zip(stream.as_chunks::<8>().0) {
             *slot = u64::from_le_bytes(*bytes);
         }
-        Self {
-            id: key(&shared, b"snap/1 id"),
-            data: key(&own, b"snap/1 data"),
-            meta: key(&own, b"snap/1 meta"),
-            config: key(&own, b"snap/1 config"),
-            gear,
-        }
+        Self { id: key(&hkdf, b"snap/1 id"), gear }
     }
+}
+
+fn key(hkdf: &Hkdf<Sha256>, label: &[u8]) -> Key {
+    let mut out = Zeroizing::new([0u8; 32]);
+    // HKDF's only error is a length over 255 hashes; 32 bytes are far below.
+    let _ = hkdf.expand(label, out.as_mut());
+    Key(out)
 }
 
 #[cfg(test)]
@@ -222,7 +247,8 @@ mod tests {
     #[test]
     fn every_subkey_differs() {
         let keys = SubKeys::derive(&Key::new([1; 32]), &RepoId::new([2; 16]));
-        let all = [keys.id.bytes(), keys.data.bytes(), keys.meta.bytes(), keys.config.bytes()];
+        let SubKeys { id, data, meta, shared, config, session, .. } = &keys;
+        let all = [id, data, meta, shared, config, session].map(Key::bytes);
         for (i, a) in all.iter().enumerate() {
             assert!(all.iter().skip(i + 1).all(|b| a != b));
         }

@@ -1,15 +1,16 @@
 //! The keyring: what a key slot opens. It holds the key that names chunks, and a master key for each epoch.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use zeroize::Zeroizing;
 
-use crate::codec::crypto::cipher::CipherSuite;
-use crate::codec::crypto::hash::{Key, SubKeys};
+use crate::codec::crypto::cipher::{CipherSuite, EpochKeys};
+use crate::codec::crypto::hash::{Key, NamingKeys, SubKeys};
 use crate::codec::crypto::key_slot::SlotSecret;
 use crate::codec::crypto::{cipher, envelope, signature};
 use crate::codec::wire;
-use crate::model::config::{Config, FULL, Handover, SlotEntry};
+use crate::model::config::{Config, FULL, Handover, READ, Role, SlotEntry};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{KeyId, RepoId};
 
@@ -20,23 +21,111 @@ pub struct Keyring {
     /// Names and cuts chunks in all epochs: otherwise nothing stored before would be found again.
     naming: Key,
     /// By epoch, ascending.
-    older: Vec<(u32, Key)>,
-    newest: (u32, Key),
+    older: Vec<Epoch>,
+    newest: Epoch,
 }
 
-/// A keyring in its stored form. Frozen: format version 1.
+#[derive(Debug, Clone)]
+struct Epoch {
+    number: u32,
+    keys: Keys,
+}
+
+/// What a keyring has of an epoch. All epochs of a keyring are of one role.
+#[derive(Debug, Clone)]
+enum Keys {
+    /// The master key, of which all others are derived.
+    Full(Key),
+    /// Those that open; none that signs.
+    Read(ReadKeys),
+}
+
+/// The keys of an epoch in a keyring that only reads.
+#[derive(Debug, Clone)]
+struct ReadKeys {
+    data: Key,
+    meta: Key,
+    shared: Key,
+    session: Key,
+    verifying: [u8; 32],
+}
+
+/// [`ReadKeys`] in the order of its fields. Frozen: format version 1.
+type StoredReadKeys = [[u8; 32]; 5];
+
+impl ReadKeys {
+    fn of([data, meta, shared, session, verifying]: StoredReadKeys) -> Self {
+        let [data, meta, shared, session] = [data, meta, shared, session].map(Key::new);
+        Self { data, meta, shared, session, verifying }
+    }
+
+    fn stored(&self) -> StoredReadKeys {
+        let Self { data, meta, shared, session, verifying } = self;
+        [*data.bytes(), *meta.bytes(), *shared.bytes(), *session.bytes(), *verifying]
+    }
+}
+
+/// A keyring in its stored form, with what it has of an epoch. Frozen: format version 1.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct Stored<K> {
     role: u8,
     naming: [u8; 32],
-    epochs: Vec<(u32, [u8; 32])>,
+    epochs: Vec<(u32, K)>,
     extra: Vec<(u16, ByteBuf)>,
+}
+
+impl Epoch {
+    fn full(number: u32, master: Key) -> Self {
+        Self { number, keys: Keys::Full(master) }
+    }
+
+    /// Returns the keys that seal and open objects of this epoch.
+    fn open(&self, repo: &RepoId) -> Result<EpochKeys, DecodeError> {
+        match &self.keys {
+            Keys::Full(master) => EpochKeys::full(self.number, &SubKeys::of(master, master, repo, repo)),
+            Keys::Read(keys) => Ok(EpochKeys {
+                epoch: self.number,
+                data: keys.data.clone(),
+                meta: keys.meta.clone(),
+                shared: keys.shared.clone(),
+                verifying: keys.verifying,
+                signing: None,
+            }),
+        }
+    }
+
+    /// Returns what a keyring that only reads has of this epoch.
+    fn to_read(&self, repo: &RepoId) -> Result<ReadKeys, DecodeError> {
+        match &self.keys {
+            Keys::Read(keys) => Ok(keys.clone()),
+            Keys::Full(master) => {
+                let SubKeys { data, meta, shared, session, config, .. } =
+                    SubKeys::of(master, master, repo, repo);
+                Ok(ReadKeys { data, meta, shared, session, verifying: signature::verifying_key(&config)? })
+            }
+        }
+    }
+
+    fn verifying_key(&self, repo: &RepoId) -> Result<[u8; 32], DecodeError> {
+        match &self.keys {
+            Keys::Full(master) => signature::verifying_key(&SubKeys::of(master, master, repo, repo).config),
+            Keys::Read(keys) => Ok(keys.verifying),
+        }
+    }
+
+    /// Returns the seed that signs; `None` if the keyring is not a full one.
+    fn signing_seed(&self, repo: &RepoId) -> Option<Key> {
+        match &self.keys {
+            Keys::Full(master) => Some(SubKeys::of(master, master, repo, repo).config),
+            Keys::Read(_) => None,
+        }
+    }
 }
 
 impl Keyring {
     /// Returns the keyring of an unencrypted repository: one key for everything.
     pub fn single(master: Key) -> Self {
-        Self { naming: master.clone(), older: Vec::new(), newest: (0, master) }
+        Self { naming: master.clone(), older: Vec::new(), newest: Epoch::full(0, master) }
     }
 
     /// Returns a new random keyring that names and cuts chunks with `naming`, or if that is `None` with a
@@ -46,18 +135,29 @@ impl Keyring {
     /// The system's random generator fails.
     pub fn random(naming: Option<Key>) -> Result<Self, DecodeError> {
         let naming = naming.map_or_else(random_key, Ok)?;
-        Ok(Self { naming, older: Vec::new(), newest: (0, random_key()?) })
+        Ok(Self { naming, older: Vec::new(), newest: Epoch::full(0, random_key()?) })
     }
 
     /// Returns this keyring with one more epoch, with a random master key.
     ///
     /// # Errors
-    /// The system's random generator fails, or no number is left.
+    /// The system's random generator fails, or no number is left, or this is no full keyring.
     pub fn rotated(&self) -> Result<Self, DecodeError> {
+        if self.role() != Role::Full {
+            return Err(DecodeError::because("only a full key begins an epoch"));
+        }
         let epoch = self.epoch().checked_add(1).ok_or(DecodeError::because("no epoch is left"))?;
         let mut older = self.older.clone();
         older.push(self.newest.clone());
-        Ok(Self { naming: self.naming.clone(), older, newest: (epoch, random_key()?) })
+        Ok(Self { naming: self.naming.clone(), older, newest: Epoch::full(epoch, random_key()?) })
+    }
+
+    /// Returns what the keyring is good for.
+    pub fn role(&self) -> Role {
+        match self.newest.keys {
+            Keys::Full(_) => Role::Full,
+            Keys::Read(_) => Role::Read,
+        }
     }
 
     /// Returns the key that names and cuts chunks.
@@ -67,26 +167,32 @@ impl Keyring {
 
     /// Returns the newest epoch.
     pub fn epoch(&self) -> u32 {
-        self.newest.0
+        self.newest.number
     }
 
-    /// Returns the keys of the newest epoch.
-    pub fn keys(&self, config: &Config) -> SubKeys {
-        SubKeys::of(&self.naming, &self.newest.1, &config.repo, &config.family())
+    /// Returns the keys that name and cut chunks.
+    pub fn naming_keys(&self, config: &Config) -> NamingKeys {
+        NamingKeys::of(&self.naming, &config.family())
     }
 
     /// Returns the ciphers of all epochs.
-    pub fn suite(&self, config: &Config) -> CipherSuite {
-        let keys = |master| SubKeys::of(&self.naming, master, &config.repo, &config.family());
-        let older = self.older.iter().map(|(epoch, master)| (*epoch, keys(master)));
-        CipherSuite::of_epochs(config.cipher, config.repo, older, (self.newest.0, &keys(&self.newest.1)))
+    ///
+    /// # Errors
+    /// Never.
+    pub fn suite(&self, config: &Config) -> Result<CipherSuite, DecodeError> {
+        let older: Result<Vec<_>, _> = self.older.iter().map(|epoch| epoch.open(&config.repo)).collect();
+        let newest = self.newest.open(&config.repo)?;
+        Ok(CipherSuite::of_epochs(config.cipher, config.repo, older?.into_iter(), newest))
     }
 
-    /// Returns the seed that signs configurations of an epoch.
+    fn all(&self) -> impl Iterator<Item = &Epoch> {
+        self.older.iter().chain([&self.newest])
+    }
+
+    /// Returns the seed that signs configurations of an epoch; `None` if there is no such epoch, or this is no full
+    /// keyring.
     pub fn signing_seed(&self, repo: &RepoId, epoch: u32) -> Option<Key> {
-        let mut all = self.older.iter().chain([&self.newest]);
-        let (_, master) = all.find(|(number, _)| *number == epoch)?;
-        Some(SubKeys::of(&self.naming, master, repo, repo).config)
+        self.all().find(|one| one.number == epoch)?.signing_seed(repo)
     }
 
     /// Returns the key that verifies configurations of the newest epoch.
@@ -94,14 +200,15 @@ impl Keyring {
     /// # Errors
     /// Never.
     pub fn verifying_key(&self, repo: &RepoId) -> Result<[u8; 32], DecodeError> {
-        signature::verifying_key(&SubKeys::of(&self.naming, &self.newest.1, repo, repo).config)
+        self.newest.verifying_key(repo)
     }
 
     /// Judges the bytes of a configuration.
     pub fn judge(&self, config: &Config, bytes: &[u8]) -> Verdict {
-        let seed = self.signing_seed(&config.repo, config.epoch.min(self.epoch()));
-        let key = seed.and_then(|seed| signature::verifying_key(&seed).ok());
-        match key.is_some_and(|key| is_signed(config, bytes, config.epoch.min(self.epoch()), &key)) {
+        let epoch = config.epoch.min(self.epoch());
+        let keys = self.all().find(|one| one.number == epoch);
+        let key = keys.and_then(|keys| keys.verifying_key(&config.repo).ok());
+        match key.is_some_and(|key| is_signed(config, bytes, epoch, &key)) {
             false => Verdict::Unfit,
             true if config.epoch > self.epoch() => Verdict::Newer,
             true => Verdict::Ours,
@@ -111,27 +218,46 @@ impl Keyring {
     /// Begins the next epoch in a configuration: the newest epoch before vouches for the key that verifies it.
     ///
     /// # Errors
-    /// Something cannot be encoded.
+    /// This is no full keyring.
     pub fn hand_over(&self, next: &Self, config: &mut Config) -> Result<(), DecodeError> {
         let key = next.verifying_key(&config.repo)?;
-        let seed = SubKeys::of(&self.naming, &self.newest.1, &config.repo, &config.repo).config;
+        let seed = self.newest.signing_seed(&config.repo);
+        let seed = seed.ok_or(DecodeError::because("only a full key begins an epoch"))?;
         let signed = signature::sign(&seed, &statement(&config.repo, next.epoch(), &key))?;
         config.handovers.push(Handover { epoch: next.epoch(), key, signature: ByteBuf::from(signed) });
         config.epoch = next.epoch();
         Ok(())
     }
 
-    /// Seals the keyring to a slot.
+    /// Seals what a key of some role has of the keyring to a slot.
     ///
     /// # Errors
-    /// The public key is invalid.
-    pub fn seal_to(&self, repo: &RepoId, id: KeyId, public: [u8; 32]) -> Result<SlotEntry, DecodeError> {
-        let epochs = self.older.iter().chain([&self.newest]).map(|(epoch, key)| (*epoch, *key.bytes()));
-        let stored =
-            Stored { role: FULL, naming: *self.naming.bytes(), epochs: epochs.collect(), extra: Vec::new() };
-        let plain = Zeroizing::new(wire::encode(&stored)?);
+    /// The public key is invalid, or this keyring has not the keys.
+    pub fn seal_to(
+        &self,
+        repo: &RepoId,
+        id: KeyId,
+        public: [u8; 32],
+        role: Role,
+    ) -> Result<SlotEntry, DecodeError> {
+        let (naming, role) = (*self.naming.bytes(), role.byte());
+        let plain = Zeroizing::new(match role {
+            READ => {
+                let epochs = self.all().map(|one| Ok((one.number, one.to_read(repo)?.stored())));
+                let epochs = epochs.collect::<Result<_, DecodeError>>()?;
+                wire::encode(&Stored::<StoredReadKeys> { role, naming, epochs, extra: Vec::new() })?
+            }
+            _ => {
+                let epochs = self.all().map(|one| match &one.keys {
+                    Keys::Full(master) => Ok((one.number, *master.bytes())),
+                    Keys::Read(_) => Err(DecodeError::because("only a full key makes full keys")),
+                });
+                let epochs = epochs.collect::<Result<_, DecodeError>>()?;
+                wire::encode(&Stored::<[u8; 32]> { role, naming, epochs, extra: Vec::new() })?
+            }
+        });
         let sealed = envelope::seal(&public, &info(repo, &id), &plain)?;
-        Ok(SlotEntry { id, role: FULL, public, keyring: ByteBuf::from(sealed) })
+        Ok(SlotEntry { id, role, public, keyring: ByteBuf::from(sealed) })
     }
 
     /// Opens the keyring that a configuration seals to a slot. The caller has verified the configuration.
@@ -142,19 +268,24 @@ impl Keyring {
         let plain = envelope::open(&secret.private, &info(repo, &entry.id), &entry.keyring)?;
         // The role comes first, so that one of a newer program can be told.
         let (role, _) = wire::take::<u8>(&plain)?;
-        if role != FULL || entry.role != FULL {
-            return Ok(Opened::UnknownRole(role.max(entry.role)));
+        match (role, entry.role) {
+            (FULL, FULL) => Self::decode(&plain, |master| Keys::Full(Key::new(master))),
+            (READ, READ) => Self::decode(&plain, |keys| Keys::Read(ReadKeys::of(keys))),
+            _ => Ok(Opened::UnknownRole(role.max(entry.role))),
         }
-        let stored: Stored = wire::decode(&plain)?;
+    }
+
+    fn decode<K: DeserializeOwned>(plain: &[u8], keys: impl Fn(K) -> Keys) -> Result<Opened, DecodeError> {
+        let stored: Stored<K> = wire::decode(plain)?;
         if stored.extra.iter().any(|(tag, _)| tag % 2 == 1) {
-            return Ok(Opened::UnknownRole(role));
+            return Ok(Opened::UnknownRole(stored.role));
         }
-        let ascends = stored.epochs.iter().zip(stored.epochs.iter().skip(1)).all(|((a, _), (b, _))| a < b);
-        let mut older: Vec<(u32, Key)> =
-            stored.epochs.iter().map(|(epoch, master)| (*epoch, Key::new(*master))).collect();
+        let epochs = stored.epochs.into_iter();
+        let mut older: Vec<Epoch> = epochs.map(|(number, key)| Epoch { number, keys: keys(key) }).collect();
+        let ascends = older.is_sorted_by(|a, b| a.number < b.number);
         match older.pop() {
             Some(newest) if ascends => {
-                Ok(Opened::Full(Self { naming: Key::new(stored.naming), older, newest }))
+                Ok(Opened::Known(Box::new(Self { naming: Key::new(stored.naming), older, newest })))
             }
             _ => Err(DecodeError::because("a keyring without epochs, or with epochs in disorder")),
         }
@@ -164,8 +295,8 @@ impl Keyring {
 /// What a key slot opens.
 #[derive(Debug)]
 pub enum Opened {
-    /// A keyring that reads and writes everything.
-    Full(Keyring),
+    /// A keyring of a role that this program knows.
+    Known(Box<Keyring>),
     /// One of a role, or with an addition, that this program does not know.
     UnknownRole(u8),
 }
@@ -222,11 +353,35 @@ mod tests {
         let repo = RepoId::new([1; 16]);
         let before = Keyring::random(None).unwrap();
         let after = before.rotated().unwrap();
-        let keys = |keyring: &Keyring| SubKeys::of(&keyring.naming, &keyring.newest.1, &repo, &repo);
+        let keys = |keyring: &Keyring| keyring.newest.open(&repo).unwrap();
         let (old, new) = (keys(&before), keys(&after));
         assert!(old.data.bytes() != new.data.bytes() && old.meta.bytes() != new.meta.bytes());
+        assert_ne!(old.shared.bytes(), new.shared.bytes());
         assert_ne!(before.verifying_key(&repo).unwrap(), after.verifying_key(&repo).unwrap());
-        assert_eq!((old.id.bytes(), old.gear), (new.id.bytes(), new.gear));
+        assert_eq!(before.naming().bytes(), after.naming().bytes());
         assert_eq!((after.epoch(), after.older.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_keyring_that_reads_opens_all_epochs_and_signs_and_seals_keyrings_in_none() {
+        let (repo, id) = (RepoId::new([1; 16]), KeyId::new([2; 32]));
+        let full = Keyring::random(None).unwrap().rotated().unwrap();
+        let slot = envelope::new_pair().unwrap();
+        let entry = full.seal_to(&repo, id, slot.public, Role::Read).unwrap();
+        let secret = SlotSecret { private: slot.private, epoch: 0, anchor: [0; 32] };
+        let open = |entry: &SlotEntry| Keyring::open(&repo, entry, &secret).unwrap();
+        let Opened::Known(read) = open(&entry) else { panic!("a role that is not known") };
+        assert_eq!((read.role(), read.epoch(), read.older.len()), (Role::Read, 1, 1));
+        for (its, ours) in read.all().zip(full.all()) {
+            let (its, ours) = (its.open(&repo).unwrap(), ours.open(&repo).unwrap());
+            assert_eq!((its.data.bytes(), its.meta.bytes()), (ours.data.bytes(), ours.meta.bytes()));
+            assert_eq!((its.shared.bytes(), its.verifying), (ours.shared.bytes(), ours.verifying));
+            assert!(its.signing.is_none() && ours.signing.is_some());
+        }
+        assert!(read.signing_seed(&repo, 0).is_none() && read.rotated().is_err());
+        assert!(read.seal_to(&repo, id, slot.public, Role::Full).is_err());
+        // A list that says another role than the keyring has is not believed.
+        let other = SlotEntry { role: FULL, ..entry };
+        assert!(matches!(open(&other), Opened::UnknownRole(_)));
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::crypto::cipher;
 use crate::codec::crypto::cipher::{CipherSuite, OVERHEAD};
+use crate::codec::crypto::hash::ChunkType;
 use crate::codec::wire;
 use crate::model::config::FORMAT;
 use crate::model::decode_error::DecodeError;
@@ -43,6 +44,18 @@ pub const EPOCH_KEYS: u8 = 0;
 /// The message for any other way of sealing.
 pub const NEWER_KEYS: &str =
     "it is sealed with keys of a kind that this version does not know: use a newer snap";
+
+/// Returns whether objects of a type are sealed with the shared key, which keys of every role have. What names hosts,
+/// users or paths, and lasts, is sealed with the meta key.
+fn is_shared(magic: &Magic) -> bool {
+    !matches!(magic, &MANIFEST | &AUDIT)
+}
+
+/// Returns whether objects of a type are signed, as only a full key may write them: snapshots, what gc deletes by,
+/// and what an index is loaded from.
+fn is_signed(magic: &Magic) -> bool {
+    matches!(magic, &MANIFEST | &AUDIT | &GC | &GC_DONE | &SEGMENT)
+}
 
 /// Why a header could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,16 +105,20 @@ pub fn close<T: Serialize>(
     value: &T,
 ) -> Result<Vec<u8>, DecodeError> {
     let body = wire::encode(value)?;
-    let mut out = Vec::with_capacity(HEADER + body.len() + OVERHEAD);
+    let signed = is_signed(&magic);
+    let plain_len = body.len() + if signed { suite.signature_len() } else { 0 };
+    let mut out = Vec::with_capacity(HEADER + plain_len + OVERHEAD);
     out.extend_from_slice(&magic);
     out.extend_from_slice(&FORMAT.to_le_bytes());
     out.extend_from_slice(&[cipher::cipher_byte(suite.kind), EPOCH_KEYS, 0, 0]);
-    let len = u32::try_from(body.len()).map_err(|_| DecodeError::because("an object too large"))?;
+    let len = u32::try_from(plain_len).map_err(|_| DecodeError::because("an object too large"))?;
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(&suite.epoch.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     let aad = aad(suite, &out, name);
-    suite.meta.seal(&aad, &body, &mut out)?;
+    let body = if signed { suite.signed(&aad, &body)? } else { body };
+    let cipher = if is_shared(&magic) { suite.shared() } else { suite.block(ChunkType::Tree) };
+    cipher.seal(&aad, &body, &mut out)?;
     Ok(out)
 }
 
@@ -140,8 +157,10 @@ where
     }
     let epoch = reserved.get(6..10).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
     let epoch = epoch.ok_or(DecodeError::because("too short"))?;
-    let body = suite.meta_of(epoch)?.open(&aad(suite, header, name), sealed)?;
-    wire::decode(body)
+    let aad = aad(suite, header, name);
+    let cipher = if is_shared(&magic) { suite.shared_of(epoch)? } else { suite.meta_of(epoch)? };
+    let plain = cipher.open(&aad, sealed)?;
+    wire::decode(if is_signed(&magic) { suite.verified(epoch, &aad, plain)? } else { plain })
 }
 
 fn aad(suite: &CipherSuite, header: &[u8], name: &str) -> Vec<u8> {
@@ -149,4 +168,36 @@ fn aad(suite: &CipherSuite, header: &[u8], name: &str) -> Vec<u8> {
     aad.extend_from_slice(suite.repo.as_bytes());
     aad.extend_from_slice(name.as_bytes());
     aad
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::crypto::cipher::EpochKeys;
+    use crate::codec::crypto::hash::{Key, SubKeys};
+    use crate::model::config::CipherKind;
+    use crate::model::id::RepoId;
+
+    /// All keys that seal and open are those of the repository; the one that signs is another.
+    #[test]
+    fn what_only_a_full_key_may_write_opens_nowhere_if_another_key_signed_it() {
+        let repo = RepoId::new([2; 16]);
+        let keys = SubKeys::derive(&Key::new([1; 32]), &repo);
+        let honest = CipherSuite::new(CipherKind::Xaes256Gcm, repo, &keys);
+        let of = |seed| EpochKeys { signing: seed, ..EpochKeys::full(0, &keys).unwrap() };
+        let suite = |seed| CipherSuite::of_epochs(CipherKind::Xaes256Gcm, repo, std::iter::empty(), of(seed));
+        let (other, none) = (suite(Some(Key::new([9; 32]))), suite(None));
+        for magic in [MANIFEST, AUDIT, GC, GC_DONE, SEGMENT] {
+            let open = |suite: &CipherSuite| {
+                open::<u32>(&honest, magic, "name", close(suite, magic, "name", &7u32).unwrap())
+            };
+            assert_eq!(open(&honest), Ok(7));
+            assert!(open(&other).unwrap_err().to_string().contains("signature"));
+            assert!(close(&none, magic, "name", &7u32).is_err());
+        }
+        for magic in [FENCE, SESSION, BEAT, SEEN, DAMAGE] {
+            let bytes = close(&none, magic, "name", &7u32).unwrap();
+            assert_eq!(open::<u32>(&honest, magic, "name", bytes), Ok(7));
+        }
+    }
 }

@@ -13,6 +13,7 @@ use crate::codec::crypto::cipher;
 use crate::codec::crypto::cipher::{CipherSuite, OVERHEAD};
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::crypto::sealed_object::{EPOCH_KEYS, NEWER_KEYS};
+use crate::codec::crypto::signature::SIGNATURE;
 use crate::codec::pack::base::BaseRef;
 use crate::codec::pack::row::Row;
 use crate::codec::wire;
@@ -120,7 +121,7 @@ pub fn frame(
     fields.extend_from_slice(&FORMAT.to_le_bytes());
     fields.extend_from_slice(&[kind.byte(), cipher::cipher_byte(suite.kind), codec.byte(), EPOCH_KEYS]);
     fields.extend_from_slice(&table_plain.to_le_bytes());
-    fields.extend_from_slice(&((packed.len() + OVERHEAD) as u32).to_le_bytes());
+    fields.extend_from_slice(&((packed.len() + suite.signature_len() + OVERHEAD) as u32).to_le_bytes());
     fields.extend_from_slice(&area.to_le_bytes());
     fields.extend_from_slice(&suite.epoch.to_le_bytes());
     fields.extend_from_slice(session.as_bytes());
@@ -129,7 +130,8 @@ pub fn frame(
     fields.extend_from_slice(&noise);
     ends.copy_from_slice(&fields);
     let mut table = Vec::new();
-    suite.meta.seal(&table_aad(suite, &ends), packed, &mut table)?;
+    let aad = table_aad(suite, &ends);
+    suite.shared().seal(&aad, &suite.signed(&aad, packed)?, &mut table)?;
     let head = [ends.as_slice(), &table].concat();
     let mut tail = table;
     tail.extend_from_slice(&TAIL_MAGIC);
@@ -182,7 +184,8 @@ impl PackHeader {
         let area = u64::from(number(20)) | u64::from(number(24)) << 32;
         let mut session = [0u8; 16];
         session.copy_from_slice(&bytes[32..48]);
-        if table_plain > MAX_TABLE || table_len > MAX_TABLE + OVERHEAD as u32 || area > MAX_PACK {
+        if table_plain > MAX_TABLE || table_len > MAX_TABLE + (OVERHEAD + SIGNATURE) as u32 || area > MAX_PACK
+        {
             return Err(DecodeError::because("a pack that claims to be too large"));
         }
         let mut aad = *bytes;
@@ -199,7 +202,10 @@ impl PackHeader {
         if self.cipher != cipher::cipher_byte(suite.kind) {
             return Err(DecodeError::because("a pack of another cipher than the repository's"));
         }
-        let packed = suite.meta_of(self.epoch)?.open(&table_aad(suite, &self.aad), &mut sealed)?;
+        let aad = table_aad(suite, &self.aad);
+        let plain = suite.shared_of(self.epoch)?.open(&aad, &mut sealed)?;
+        // Whoever has the shared key could otherwise claim that a pack holds any chunk.
+        let packed = suite.verified(self.epoch, &aad, plain)?;
         let mut plain = Vec::new();
         Decompressor::new()?.unpack(self.codec, packed, self.table_plain as usize, &mut plain)?;
         let rows: Vec<Row> = wire::decode(&plain)?;

@@ -403,6 +403,10 @@ impl Backup {
     /// When nothing could be read, the repository fails, or the run was interrupted before anything was
     /// stored. Entries that cannot be read are listed in the summary.
     pub fn run(mut self, repo: &Repository, observer: &dyn Observer) -> Result<Summary> {
+        if !self.options.dry_run {
+            // The session comes late, or never.
+            repo.may_write()?;
+        }
         let host = self.options.host.clone().unwrap_or_else(host::host_name);
         let sources: Vec<ByteBuf> =
             self.plan.sources.iter().map(|path| ByteBuf::from(path.clone())).collect();

@@ -85,6 +85,9 @@ pub fn run(
     observer: &dyn Observer,
     stop: &Arc<AtomicBool>,
 ) -> Result<Summary> {
+    if !options.dry_run {
+        repo.may_write()?;
+    }
     let clock = Instant::now();
     let prefix = members::names_of(&options.store_as)
         .map_err(|why| Error::Usage(format!("the path to store it as: {why}")))?;

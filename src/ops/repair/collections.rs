@@ -42,6 +42,9 @@ pub struct Report {
 /// # Errors
 /// When the storage fails, a record is newer than this program, or another process may be sweeping.
 pub fn run(repo: &Repository, dry_run: bool) -> Result<Report> {
+    if !dry_run {
+        repo.may_write()?;
+    }
     let removed = numbers::remove(repo, dry_run)?;
     let report = give_up(repo, dry_run)?;
     Ok(Report { removed, ..report })

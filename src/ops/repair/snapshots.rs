@@ -86,6 +86,9 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Report> {
+    if !options.dry_run {
+        repo.may_write()?;
+    }
     let mut report = Report::default();
     let session = ReadSession::open(repo, observer)?;
     let candidates = candidates(repo, &options.ids, &mut report)?;

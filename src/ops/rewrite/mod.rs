@@ -99,6 +99,9 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Report> {
+    if !options.dry_run {
+        repo.may_write()?;
+    }
     let mut earlier = Vec::new();
     let mut past = SnapshotSet::open(repo, observer, |all| {
         earlier = earlier_rewrites(all);

@@ -94,6 +94,10 @@ pub fn run(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Report> {
+    if !options.dry_run {
+        // The copy is opened with the same key.
+        from.may_write()?;
+    }
     // R1: objects of the source stay until all are read.
     let session = ReadSession::open(from, observer)?;
     let mut run = Run { from, options, observer, stop, report: Report::default() };

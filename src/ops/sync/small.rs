@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};
-use crate::model::config::{Config, SlotEntry};
+use crate::model::config::{Config, Role, SlotEntry};
 use crate::model::id::PackId;
 use crate::ops::sync::{InPlace, Run};
 use crate::repo::pack::parity;
@@ -76,7 +76,8 @@ impl Run<'_> {
             let mut slots = ours.slots.clone();
             for entry in &config.slots {
                 if !slots.iter().any(|other| other.id == entry.id) {
-                    let sealed = keyring.seal_to(&config.repo, entry.id, entry.public);
+                    let role = Role::from_byte(entry.role).ok_or_else(|| keys::unknown_kind(&entry.id))?;
+                    let sealed = keyring.seal_to(&config.repo, entry.id, entry.public, role);
                     slots.push(sealed.map_err(Error::making("a key slot's keys"))?);
                 }
             }

@@ -5,14 +5,14 @@ use proptest::prelude::{ProptestConfig, Strategy, any};
 use proptest::{prop_assert, prop_assert_eq, proptest};
 use snap_backup::codec::chunk::block::SealedBlock;
 use snap_backup::codec::chunk::compress::Codec;
-use snap_backup::codec::crypto::cipher::CipherSuite;
-use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::codec::crypto::cipher::{CipherSuite, EpochKeys};
+use snap_backup::codec::crypto::hash::{ChunkType, Key};
 use snap_backup::codec::pack::base::{BaseNamer, BaseRef};
 use snap_backup::codec::pack::{ENDS, PackHeader, Table};
 use snap_backup::codec::{pack, wire};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::decode_error::DecodeError;
-use snap_backup::model::id::ChunkId;
+use snap_backup::model::id::{ChunkId, SnapshotId};
 
 use super::{flipped, suite, values};
 
@@ -81,7 +81,7 @@ fn sealed_bytes(suite: &CipherSuite, plain: Vec<u8>, area: u64) -> (Vec<u8>, Vec
     head.resize(ENDS, 0);
     let mut table = Vec::new();
     let aad = [b"table", &suite.repo.as_bytes()[..], &head].concat();
-    suite.meta.seal(&aad, &plain, &mut table).unwrap();
+    suite.shared().seal(&aad, &plain, &mut table).unwrap();
     (head, table)
 }
 
@@ -124,7 +124,7 @@ fn a_sealed_pack_of_another_cipher_version_or_reserved_byte_is_refused() {
         head[at] = byte;
         let mut table = Vec::new();
         let aad = [b"table", &suite.repo.as_bytes()[..], &head].concat();
-        suite.meta.seal(&aad, &plain, &mut table).unwrap();
+        suite.shared().seal(&aad, &plain, &mut table).unwrap();
         opened(&suite, &head, &table, 2 * (head.len() + table.len()) + 100)
     };
     assert!(opens(9, 0).is_ok());
@@ -176,4 +176,21 @@ proptest! {
             && rows.iter().all(|row| row.2 < 2 && row.3.iter().map(|(_, len)| len).sum::<u32>() == row.1);
         prop_assert_eq!(accepts(&rows, area), fits);
     }
+}
+
+/// Whoever has the shared key could otherwise say of any pack that it holds any chunk.
+#[test]
+fn a_table_that_no_full_key_signed_is_refused() {
+    let keys = EpochKeys::full(0, &super::keys()).unwrap();
+    let repo = suite(CipherKind::Xaes256Gcm).repo;
+    let forger = EpochKeys { signing: Some(Key::new([9; 32])), ..keys };
+    let forger = CipherSuite::of_epochs(CipherKind::Xaes256Gcm, repo, std::iter::empty(), forger);
+    let frame = pack::frame(&forger, ChunkType::Data, SnapshotId::new([1; 16]), &[]).unwrap();
+    let (head, table) = frame.head.split_at(ENDS);
+    let len = frame.head.len() + frame.tail.len();
+    assert!(opened(&forger, head, table, len).is_err(), "signed with a key that does not verify");
+    let honest = pack::frame(&suite(CipherKind::Xaes256Gcm), ChunkType::Data, SnapshotId::new([1; 16]), &[]);
+    let honest = honest.unwrap();
+    let (head, table) = honest.head.split_at(ENDS);
+    assert!(opened(&forger, head, table, len).is_ok());
 }

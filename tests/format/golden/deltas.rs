@@ -76,7 +76,9 @@ fn the_bytes_of_the_row_are_where_they_ever_were() {
         let ends = PackHeader::parse(pack.first_chunk().unwrap(), pack.len() as u64).unwrap();
         let aad = [&b"table"[..], REPO.as_bytes(), &pack[..ENDS]].concat();
         let mut sealed = pack[ENDS..ENDS + ends.table_len as usize].to_vec();
-        let plain = suite(cipher).meta.open(&aad, &mut sealed).unwrap();
+        let suite = suite(cipher);
+        let plain = suite.shared().open(&aad, &mut sealed).unwrap();
+        let plain = suite.verified(0, &aad, plain).unwrap();
         let name = |plain: &[u8]| hex(named(plain).0.as_bytes());
         // What the id begins with, and a hash of the delta's chunks and the id.
         let [first, second] = bases().map(|base| {

@@ -38,7 +38,7 @@ fn framed(cipher: CipherKind, blocks: &[SealedBlock; 2]) -> Vec<u8> {
 
 /// The stored blocks in a frame made today.
 fn framed_today(cipher: CipherKind, pack: &[u8]) -> Vec<u8> {
-    let blocks = table().blocks.into_iter().map(|row| SealedBlock {
+    let blocks = table(cipher).blocks.into_iter().map(|row| SealedBlock {
         kind: ChunkType::Data,
         codec: row.codec,
         plain: row.plain,
@@ -53,14 +53,22 @@ pub(crate) fn stored(folder: &str, cipher: CipherKind) -> Vec<u8> {
     golden(folder, "pack", || make(cipher))
 }
 
-/// Stored bytes of a table, of the two blocks, and of the whole file.
-pub(crate) const TABLE: usize = 150;
+/// Stored bytes of the two blocks.
 const BLOCKS: [usize; 2] = [51, 59];
-const LENGTH: usize = 2 * (ENDS + TABLE) + BLOCKS[0] + BLOCKS[1];
 
-pub(crate) fn table() -> Table {
+/// Stored bytes of a table: it is signed where there is encryption.
+pub(crate) fn table_len(cipher: CipherKind) -> usize {
+    150 + suite(cipher).signature_len()
+}
+
+/// Stored bytes of the whole file.
+fn length(cipher: CipherKind) -> usize {
+    2 * (ENDS + table_len(cipher)) + BLOCKS[0] + BLOCKS[1]
+}
+
+pub(crate) fn table(cipher: CipherKind) -> Table {
     let [first, second] = chunks().map(|chunks| chunks.iter().map(|plain| named(plain)).collect());
-    let start = (ENDS + TABLE) as u32;
+    let start = (ENDS + table_len(cipher)) as u32;
     let blocks = vec![
         BlockRow {
             offset: start,
@@ -82,23 +90,28 @@ pub(crate) fn table() -> Table {
     Table { kind: ChunkType::Data, session: SESSION, epoch: 0, blocks }
 }
 
-fn ends(bytes: &[u8]) -> PackHeader {
-    PackHeader::parse(bytes.first_chunk().unwrap(), LENGTH as u64).unwrap()
+fn ends(cipher: CipherKind, bytes: &[u8]) -> PackHeader {
+    PackHeader::parse(bytes.first_chunk().unwrap(), length(cipher) as u64).unwrap()
 }
 
 #[test]
 fn both_ends_and_both_tables_say_the_same() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
-        assert_eq!(pack.len(), LENGTH, "{folder}");
-        let (head, tail) = (&pack[..ENDS], &pack[LENGTH - ENDS..]);
+        let (all, table_len) = (length(cipher), table_len(cipher));
+        assert_eq!(pack.len(), all, "{folder}");
+        let (head, tail) = (&pack[..ENDS], &pack[all - ENDS..]);
         assert_eq!(head[..6], *b"SNAPPK");
         assert_eq!(tail[..6], *b"SNAPPE");
         assert_eq!(head[6..], tail[6..]);
-        assert_eq!(ends(head), ends(tail));
-        let (first, second) = (&pack[ENDS..ENDS + TABLE], &pack[LENGTH - ENDS - TABLE..LENGTH - ENDS]);
+        assert_eq!(ends(cipher, head), ends(cipher, tail));
+        let (first, second) = (&pack[ENDS..ENDS + table_len], &pack[all - ENDS - table_len..all - ENDS]);
         assert_eq!(first, second);
-        assert_eq!(ends(head).open_table(&suite(cipher), first.to_vec()).unwrap(), table(), "{folder}");
+        assert_eq!(
+            ends(cipher, head).open_table(&suite(cipher), first.to_vec()).unwrap(),
+            table(cipher),
+            "{folder}"
+        );
     }
     assert_eq!(
         hex(&sha256(&stored("open", CipherKind::None))),
@@ -106,7 +119,7 @@ fn both_ends_and_both_tables_say_the_same() {
     );
     assert_eq!(
         hex(&sha256(&stored("sealed", CipherKind::Xaes256Gcm))),
-        "cd4367a006bfcc0a873d80feeb77b83ced6305095eeb624d701cf050e8fa4f3e"
+        "42cd1925b6605a1fdbdd6b35b4d7dca21b885e85477102dd93c885ee4fbb845b"
     );
 }
 
@@ -116,12 +129,15 @@ fn the_fields_of_a_preamble_and_the_bytes_of_a_table_are_where_they_ever_were() 
     let today = packs.clone().map(|(cipher, pack)| (cipher, framed_today(cipher, &pack)));
     for (cipher, pack) in packs.into_iter().chain(today) {
         let code = u8::from(cipher != CipherKind::None);
-        let clear =
-            [&b"SNAPPK\x01\0\x01"[..], &[code, 0, 0, 110, 0, 0, 0, 150, 0, 0, 0, 110], &[0; 11], &[0xa1; 16]];
+        let table_len = table_len(cipher) as u8;
+        let lengths = [code, 0, 0, 110, 0, 0, 0, table_len, 0, 0, 0, 110];
+        let clear = [&b"SNAPPK\x01\0\x01"[..], &lengths, &[0; 11], &[0xa1; 16]];
         assert_eq!(pack[..48], clear.concat());
         let aad = [&b"table"[..], REPO.as_bytes(), &pack[..ENDS]].concat();
-        let mut sealed = pack[ENDS..ENDS + TABLE].to_vec();
-        let plain = suite(cipher).meta.open(&aad, &mut sealed).unwrap();
+        let mut sealed = pack[ENDS..ENDS + usize::from(table_len)].to_vec();
+        let suite = suite(cipher);
+        let plain = suite.shared().open(&aad, &mut sealed).unwrap();
+        let plain = suite.verified(0, &aad, plain).unwrap();
         assert_eq!(
             hex(plain),
             "02330b0002a977463098b17cdf527a88b8ad942876211b95e627b7418e20abc1243bdd4e8005d7e055a55715c5b4be74\
@@ -136,7 +152,7 @@ fn blocks_open_to_the_chunks_that_the_table_names() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
         let mut opener = BlockOpener::new(suite(cipher)).unwrap();
-        for (row, chunks) in table().blocks.iter().zip(chunks()) {
+        for (row, chunks) in table(cipher).blocks.iter().zip(chunks()) {
             let mut sealed = pack[row.offset as usize..][..row.stored as usize].to_vec();
             let mut plain = Vec::new();
             opener.open(&row.seal((0, ChunkType::Data)), &mut sealed, &mut plain).unwrap();
@@ -150,11 +166,11 @@ fn a_flipped_bit_in_an_end_or_a_table_is_noticed() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
         let opens = |head: &[u8], table: &[u8]| {
-            let ends = PackHeader::parse(head.first_chunk().unwrap(), LENGTH as u64);
+            let ends = PackHeader::parse(head.first_chunk().unwrap(), length(cipher) as u64);
             ends.and_then(|ends| ends.open_table(&suite(cipher), table.to_vec())).is_ok()
         };
         let (head, rest) = pack.split_at(ENDS);
-        let (sealed, rest) = rest.split_at(TABLE);
+        let (sealed, rest) = rest.split_at(table_len(cipher));
         let tail = &rest[rest.len() - ENDS..];
         assert!(opens(head, sealed) && opens(tail, sealed));
         for end in [head, tail] {
@@ -176,7 +192,7 @@ fn a_block_passes_for_no_other_and_for_no_other_type_codec_or_length() {
         let mut opens = |kind, row: &BlockRow, sealed: &[u8]| {
             opener.open(&row.seal((0, kind)), &mut sealed.to_vec(), &mut Vec::new()).is_ok()
         };
-        for row in table().blocks {
+        for row in table(cipher).blocks {
             let sealed = &pack[row.offset as usize..][..row.stored as usize];
             let other = if row.codec == Codec::Raw { Codec::Zstd } else { Codec::Raw };
             assert!(opens(ChunkType::Data, &row, sealed));
@@ -210,7 +226,7 @@ fn a_block_opens_in_another_pack_under_the_same_row() {
     for (folder, cipher) in CIPHERS {
         let (first, mut second) = (stored(folder, cipher), framed_today(cipher, &stored(folder, cipher)));
         assert_ne!(first, second, "each pack has random bytes");
-        let row = &table().blocks[1];
+        let row = &table(cipher).blocks[1];
         let sealed = &mut second[row.offset as usize..][..row.stored as usize];
         let mut plain = Vec::new();
         let mut opener = BlockOpener::new(suite(cipher)).unwrap();

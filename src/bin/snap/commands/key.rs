@@ -1,8 +1,9 @@
-//! `snap key`: manages the passwords of an encrypted repository. Each of them opens the same keys.
+//! `snap key`: manages the passwords of an encrypted repository. Each opens keys of a role.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use snap_backup::codec::crypto::kdf::KdfParams;
+use snap_backup::model::config::Role;
 use snap_backup::ops::key;
 use snap_backup::ops::key::Slot;
 use snap_backup::repo::repository::Repository;
@@ -42,11 +43,30 @@ pub(crate) enum Key {
     },
 }
 
+/// A role on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyRole {
+    Full,
+    Read,
+}
+
+impl From<KeyRole> for Role {
+    fn from(role: KeyRole) -> Self {
+        match role {
+            KeyRole::Full => Self::Full,
+            KeyRole::Read => Self::Read,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct NewKey {
     /// What the password is for
     #[arg(long, default_value = "")]
     pub(crate) label: String,
+    /// What the key may do: full, or read, which restores and checks and writes nothing
+    #[arg(long, value_enum, value_name = "ROLE", default_value = "full", hide_possible_values = true)]
+    pub(crate) role: KeyRole,
     #[command(flatten)]
     pub(crate) new: NewPassword,
     /// Make the password: 24 words with a checksum, to be written down or printed. It is shown once
@@ -69,6 +89,10 @@ pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
         return rotate(context, kdf.costs()?);
     }
     context.with(|repo| {
+        if !matches!(args, Key::List) {
+            // Before a password is asked for.
+            repo.may_write()?;
+        }
         let (action, id) = match args {
             Key::List | Key::Rotate { .. } => {
                 list(context, repo)?;
@@ -81,7 +105,7 @@ pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
             Key::Add(args) => {
                 let costs = args.kdf.costs()?;
                 let password = password::new(&args.new, context.global.json)?;
-                ("added", key::add(repo, &password, costs, &args.label)?)
+                ("added", key::add_role(repo, &password, costs, (args.role.into(), &args.label))?)
             }
             Key::Remove { id } => ("removed", key::remove(repo, id)?),
             Key::Passwd(args) => {
@@ -123,7 +147,7 @@ pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
 fn add_recovery(context: &Context, repo: &Repository, args: &NewKey) -> Result<()> {
     let words = recovery::new()?;
     let label = if args.label.is_empty() { "recovery key" } else { &args.label };
-    let id = key::add(repo, &words, args.kdf.costs()?, label)?;
+    let id = key::add_role(repo, &words, args.kdf.costs()?, (args.role.into(), label))?;
     if context.global.json {
         let line = json!({"message_type": "key", "action": "added", "id": id.hex(), "recovery_key": *words});
         return output::tell(&line.to_string());
@@ -184,11 +208,16 @@ fn list(context: &Context, repo: &Repository) -> Result<()> {
             let (id, created) = (slot.id.short(), output::local(slot.created));
             let (user, host, label) = (printable(&slot.user), printable(&slot.host), printable(&slot.label));
             let costs = kdf::written(slot.costs);
-            let line = format!("{mark}{id}  {created}  {costs}  {user}@{host}  {label}");
+            let role = role(slot);
+            let line = format!("{mark}{id}  {created}  {costs}  {role}  {user}@{host}  {label}");
             writeln!(out, "{}", line.trim_end()).map_err(failed)?;
         }
         Ok(())
     })
+}
+
+fn role(slot: &Slot) -> &'static str {
+    slot.role.map_or("unknown role", Role::name)
 }
 
 fn value(slot: &Slot) -> Value {
@@ -200,6 +229,7 @@ fn value(slot: &Slot) -> Value {
         "userName": slot.user,
         "created": output::rfc3339(slot.created),
         "label": slot.label,
+        "role": role(slot),
         "kdf_memory": u64::from(slot.costs.memory) << 10,
         "kdf_passes": slot.costs.passes,
     })

@@ -152,17 +152,20 @@ pub(super) const VERBS: &[VerbHelp] = &[
         name: "key add",
         paragraph: "Adds a password beside the one that opens the repository now. It is asked for twice, or read from a file; or it is made \
             of 24 words to be put away on paper. A key file is a second factor: from then on that password opens nothing without it. Any file \
-            of up to a mebibyte that never changes is good (`head -c 32 /dev/urandom > snap.key`); it is hashed and not stored.",
+            of up to a mebibyte that never changes is good (`head -c 32 /dev/urandom > snap.key`); it is hashed and not stored. A password of \
+            role read restores, lists, mounts, checks and copies to other repositories, and writes nothing to this one; give whoever has it \
+            credentials of the storage that only read.",
         examples: &[
             ("Type it", "snap key add --label laptop"),
             ("Let it open nothing without a file", "snap key add --new-key-file /media/stick/snap.key"),
             ("Print a recovery key of 24 words", "snap key add --recovery"),
+            ("For drills or an auditor: it writes nothing", "snap key add --role read --label auditor"),
         ],
         groups: &[],
     },
     VerbHelp {
         name: "key list",
-        paragraph: "Lists the key slots with when they were made, what a try of the password costs (memory x passes) and their labels, and marks the one in use.",
+        paragraph: "Lists the key slots with when they were made, what a try of the password costs (memory x passes), their roles and their labels, and marks the one in use.",
         examples: &[("List them", "snap key list"), ("For a program", "snap key list --json")],
         groups: &[],
     },

@@ -116,6 +116,9 @@ pub fn run(
     observer: &dyn Observer,
     stop: &Arc<AtomicBool>,
 ) -> Result<LegacySummary> {
+    if !options.dry_run {
+        repo.may_write()?;
+    }
     let chain = metadata::read(&options.dir)?;
     let (recorded, sources) = names::sources(&options.sources, &options.dir)?;
     let memory = options.memory.unwrap_or_else(half_of_memory);
