@@ -121,7 +121,11 @@ impl XattrTarget<'_> {
     fn list(self) -> Result<Vec<Vec<u8>>, Errno> {
         let names = whole(&|buffer| match self {
             Self::Open(fd) => rustix::fs::flistxattr(fd, buffer),
-            Self::Named(path) => rustix::fs::llistxattr(path, buffer),
+            // The entry was just made. It is its path that leads nowhere, where `/proc` is not mounted.
+            Self::Named(path) => rustix::fs::llistxattr(path, buffer).map_err(|err| match err {
+                Errno::NOENT => Errno::NOSYS,
+                other => other,
+            }),
         })?;
         Ok(names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
     }
