@@ -46,6 +46,25 @@ fn where_the_snapshots_are_missing_nothing_is_collected_and_every_check_says_so(
     sandbox.ok(&["status"]);
 }
 
+#[test]
+fn planted_entries_of_the_trash_explain_no_missing_snapshots_where_nobody_remembers_them() {
+    let sandbox = sandbox();
+    for content in ["one", "another"] {
+        sandbox.write(&[("a", content)]);
+        sandbox.backup(&[]);
+    }
+    sandbox.ok(&["forget", "latest~1"]);
+    sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
+    let packs = sandbox.objects("packs");
+    fs::rename(sandbox.path("repo/snapshots"), sandbox.path("away")).unwrap();
+    plant_trash(&sandbox, &sandbox.path("away"));
+    let mut elsewhere = sandbox.command(&["gc", "--empty-trash", "--max-unused", "0"]);
+    elsewhere.env("HOME", sandbox.path("another"));
+    let outcome = crate::support::finish(elsewhere, b"").expect(20);
+    assert!(outcome.stderr.contains("no snapshot is left"), "{}", outcome.all());
+    assert_eq!(sandbox.objects("packs"), packs);
+}
+
 /// An empty entry and one of other bytes for each snapshot. Returns their files.
 fn plant_trash(sandbox: &Sandbox, snapshots: &Path) -> Vec<PathBuf> {
     let trash = sandbox.path("repo/trash");
