@@ -7,9 +7,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use snap_backup::codec::chunk::block::{BlockOpener, BlockSealer, SealedBlock};
 use snap_backup::codec::chunk::chunker;
 use snap_backup::codec::chunk::chunker::Chunker;
-use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::hash;
 use snap_backup::codec::crypto::hash::{ChunkHasher, ChunkType, Key, SubKeys};
+use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::RepoId;
 

@@ -105,12 +105,16 @@ pub struct SlotEntry {
 pub enum Role {
     /// Reads and writes everything.
     Full,
+    /// Adds snapshots, and reads nothing back.
+    Write,
     /// Reads everything, and writes nothing but sessions of readers.
     Read,
 }
 
 /// The byte of [`Role::Full`].
 pub const FULL: u8 = 0;
+/// The byte of [`Role::Write`].
+pub const WRITE: u8 = 1;
 /// The byte of [`Role::Read`].
 pub const READ: u8 = 2;
 
@@ -119,6 +123,7 @@ impl Role {
     pub const fn byte(self) -> u8 {
         match self {
             Self::Full => FULL,
+            Self::Write => WRITE,
             Self::Read => READ,
         }
     }
@@ -127,6 +132,7 @@ impl Role {
     pub const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             FULL => Some(Self::Full),
+            WRITE => Some(Self::Write),
             READ => Some(Self::Read),
             _ => None,
         }
@@ -136,6 +142,7 @@ impl Role {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
+            Self::Write => "write",
             Self::Read => "read",
         }
     }
@@ -143,13 +150,18 @@ impl Role {
 
 /// The bit of [`Config::incompat`] for blocks that are deltas against chunks of other packs.
 pub const DELTAS: u64 = 1;
+/// The bit of [`Config::incompat`] for packs and manifests of write keys.
+pub const CLIENTS: u64 = 2;
 /// Incompatible features that this program knows.
-const KNOWN: u64 = DELTAS;
+const KNOWN: u64 = DELTAS | CLIENTS;
 
 /// Tag: id (16 bytes) of the repository whose chunk names and boundaries this one shares.
 const FAMILY: u16 = 1;
 /// Tag: size of parity in percent, one byte.
 const PARITY: u16 = 4;
+/// Tag: write keys that are valid no more: for each slot (32 bytes), public key (32 bytes), last epoch (u32).
+const RETIRED: u16 = 3;
+const RETIRED_LEN: usize = 68;
 /// Bytes of packs that writers do not go beyond: u64.
 const QUOTA: u16 = 6;
 
@@ -217,6 +229,50 @@ impl Config {
         self.slots.len() != before
     }
 
+    /// Returns the write keys that are valid no more: slot, public key, and the last epoch in which it was valid.
+    pub fn retired(&self) -> Vec<(KeyId, [u8; 32], u32)> {
+        let row = self.extra.iter().find(|(tag, _)| *tag == RETIRED);
+        let records = row.map_or(&[][..], |(_, bytes)| bytes.as_chunks::<RETIRED_LEN>().0);
+        let fields = records.iter().filter_map(|record| {
+            let (slot, rest) = record.split_first_chunk::<32>()?;
+            let (public, last) = rest.split_first_chunk::<32>()?;
+            Some((KeyId::new(*slot), *public, u32::from_le_bytes(last.try_into().ok()?)))
+        });
+        fields.collect()
+    }
+
+    /// Takes a slot from the list. A write key is noted, so that what it wrote until this epoch still opens.
+    pub fn retire_slot(&mut self, id: &KeyId) {
+        let gone = self.slots.iter().find(|entry| entry.id == *id && entry.role == WRITE);
+        if let Some(public) = gone.map(|entry| entry.public) {
+            let row = self.extra.iter().find(|(tag, _)| *tag == RETIRED);
+            let mut bytes = row.map_or_else(Vec::new, |(_, bytes)| bytes.to_vec());
+            bytes.extend_from_slice(id.as_bytes());
+            bytes.extend_from_slice(&public);
+            bytes.extend_from_slice(&self.epoch.to_le_bytes());
+            self.put(RETIRED, bytes);
+        }
+        self.slots.retain(|entry| entry.id != *id);
+    }
+
+    /// Takes over what another generation of the same repository says of write keys that are valid no more.
+    pub fn adopt_writers(&mut self, other: &Self) {
+        let mut all = self.retired();
+        all.extend(other.retired().into_iter().filter(|writer| !self.retired().contains(writer)));
+        let record = |(slot, public, last): &(KeyId, [u8; 32], u32)| {
+            [slot.as_bytes().as_slice(), public, &last.to_le_bytes()].concat()
+        };
+        if !all.is_empty() {
+            self.put(RETIRED, all.iter().flat_map(record).collect());
+        }
+        self.incompat |= other.incompat & CLIENTS;
+    }
+
+    /// Returns whether there may be packs and manifests of write keys.
+    pub fn has_clients(&self) -> bool {
+        self.incompat & CLIENTS != 0
+    }
+
     /// Returns whether blocks may be deltas.
     pub fn has_deltas(&self) -> bool {
         self.incompat & DELTAS != 0
@@ -244,6 +300,7 @@ impl Config {
         self.incompat & !KNOWN == 0
             && self.extra.iter().all(|(tag, bytes)| match *tag {
                 FAMILY => bytes.len() == 16,
+                RETIRED => bytes.len() % RETIRED_LEN == 0,
                 tag => tag % 2 == 0,
             })
     }

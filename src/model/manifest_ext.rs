@@ -8,7 +8,7 @@ use serde_bytes::ByteBuf;
 
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
-use crate::model::id::{ChunkId, SnapshotId};
+use crate::model::id::{ChunkId, KeyId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::model::signs::Signs;
 use crate::model::tripwire::State;
@@ -36,6 +36,8 @@ const LINEAGE: u16 = 26;
 const ROT: u16 = 24;
 /// The system that it was made on: UTF-8.
 const SYSTEM: u16 = 28;
+/// The key slot of the write key that made it: 32 bytes.
+const WRITER: u16 = 30;
 /// Properties of the root: one byte of the bits below.
 const ROOT: u16 = 16;
 /// Numbers of the run that [`Counts`](crate::model::manifest::Counts) lacks: those of [`MoreCounts`], each a u64.
@@ -126,6 +128,22 @@ impl Manifest {
     /// Returns whether the snapshot is pinned, so that no rule forgets it.
     pub fn is_pinned(&self) -> bool {
         self.note(PINNED).is_some()
+    }
+
+    /// Returns the key slot of the write key that made it; `None`: a full key did. Snapshots of different keys are of
+    /// different sets, whatever they say of host and sources.
+    pub fn writer(&self) -> Option<KeyId> {
+        self.note(WRITER).and_then(|bytes| bytes.try_into().ok()).map(KeyId::new)
+    }
+
+    /// Sets the write key that made it.
+    pub fn set_writer(&mut self, slot: Option<KeyId>) {
+        self.set_note(WRITER, slot.map(|slot| slot.as_bytes().to_vec()));
+    }
+
+    /// Returns whether both are of the same host, sources and write key.
+    pub fn is_of_set(&self, other: &Self) -> bool {
+        self.same_set(&other.host, &other.sources) && self.writer() == other.writer()
     }
 
     /// Pins or unpins the snapshot.

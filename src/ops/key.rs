@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::key_slot;
 use crate::error::{Error, Result};
-use crate::model::config::{Config, Role, SlotEntry};
+use crate::model::config::{CLIENTS, Config, Role, SlotEntry};
 use crate::model::entry::Time;
 use crate::model::id::KeyId;
 use crate::model::records::AuditAct;
@@ -96,6 +96,9 @@ pub fn add_role(
     audit::note(repo, AuditAct::KeyAdd, &detail)?;
     let entry = put(repo, password, costs, (role, label))?;
     set_slots(repo, &|config| {
+        if role == Role::Write {
+            config.incompat |= CLIENTS;
+        }
         config.slots.push(entry.clone());
         Ok(true)
     })?;
@@ -107,7 +110,8 @@ fn refuse_useless(repo: &Repository, password: &Zeroizing<String>) -> Result<()>
         return Err(Error::Usage("an unencrypted repository has no passwords".into()));
     }
     repo.may_write()?;
-    repo.refuse_rotated()?;
+    // Fails if the key was rotated meanwhile.
+    repo.current_config()?;
     if password.is_empty() {
         return Err(Error::Usage("an empty password protects nothing".into()));
     }
@@ -162,7 +166,11 @@ pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
         return Err(Error::Refused(why.into()));
     }
     audit::note(repo, AuditAct::KeyRemove, &id.hex())?;
-    set_slots(repo, &|config| Ok(config.keep_slots(|slot| slot != id)))?;
+    set_slots(repo, &|config| {
+        let is_listed = config.slots.iter().any(|entry| entry.id == *id);
+        config.retire_slot(id);
+        Ok(is_listed)
+    })?;
     drop_slot(repo, *id)
 }
 

@@ -257,6 +257,7 @@ fn has_successor(listing: &Listing, set: &str, made: &Made) -> bool {
     let (now, then) = (Time::now(), Time { sec: made.at, nanos: made.nanos });
     listing.snapshots.iter().map(|snapshot| &snapshot.manifest).any(|manifest| {
         let is_newer = manifest.started > then && manifest.started <= now && !manifest.partial;
+        let is_newer = is_newer && manifest.writer().is_none();
         is_newer && run_log::set_id(&manifest.host, &manifest.sources) == set
     })
 }

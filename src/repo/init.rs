@@ -11,7 +11,7 @@ use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::keyring::Keyring;
 use crate::codec::crypto::{cipher, key_slot};
 use crate::error::{Error, Result};
-use crate::model::config::{ChunkerParams, CipherKind, Config, DELTAS, Role};
+use crate::model::config::{CLIENTS, ChunkerParams, CipherKind, Config, DELTAS, Role};
 use crate::model::entry::Time;
 use crate::model::id::RepoId;
 use crate::repo::keys;
@@ -54,6 +54,8 @@ pub struct InitOptions {
     pub parity: u8,
     /// Whether blocks may be deltas.
     pub deltas: bool,
+    /// Whether there will be write keys.
+    pub clients: bool,
     /// A repository whose chunking and chunk ids are adopted: copies between the two need no recompression.
     pub shared_chunking: Option<SharedChunking>,
 }
@@ -102,6 +104,7 @@ impl Default for InitOptions {
             stale_after: 3600,
             parity: 0,
             deltas: true,
+            clients: false,
             shared_chunking: None,
         }
     }
@@ -168,7 +171,7 @@ fn new_config(repo: RepoId, open_master: Option<[u8; 32]>, options: &InitOptions
         repo,
         generation: 1,
         created: Time::now(),
-        incompat: if options.deltas { DELTAS } else { 0 },
+        incompat: if options.deltas { DELTAS } else { 0 } | if options.clients { CLIENTS } else { 0 },
         ro_compat: 0,
         cipher,
         open_master,

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::key_slot::{SlotLabel, SlotSecret};
 use crate::codec::crypto::keyring::Keyring;
+use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::crypto::{envelope, hash, kdf, key_slot};
 use crate::error::{Error, Result};
 use crate::model::config::{Role, SlotEntry};

@@ -11,6 +11,7 @@ pub mod index;
 pub mod init;
 pub mod keys;
 pub mod lineage;
+pub(crate) mod memory;
 pub mod noted;
 pub mod objects;
 pub mod repository;

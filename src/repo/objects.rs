@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::sealed_object;
 use crate::codec::crypto::sealed_object::{BadHeader, Magic};
+use crate::codec::crypto::suite::CipherSuite;
 use crate::error::{Error, Result};
 use crate::model::config::FORMAT;
 use crate::model::decode_error::DecodeError;
+use crate::model::id::KeyId;
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
 use crate::util::parallel;
 
@@ -39,6 +40,24 @@ where
 {
     check_header(area, name, &bytes)?;
     sealed_object::open(suite, magic, bound, bytes).map_err(Error::damaged(area.path(name)))
+}
+
+/// Like [`open`]; also returns the slot of the write key that made it, if one did.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_by<T>(
+    suite: &CipherSuite,
+    magic: Magic,
+    area: ObjectKind,
+    (name, bound): (&str, &str),
+    bytes: Vec<u8>,
+) -> Result<(T, Option<KeyId>)>
+where
+    T: for<'a> Deserialize<'a>,
+{
+    check_header(area, name, &bytes)?;
+    sealed_object::open_by(suite, magic, bound, bytes).map_err(Error::damaged(area.path(name)))
 }
 
 /// Reads an object.

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use zeroize::Zeroizing;
 
 use crate::codec::chunk::chunker::Chunker;
-use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::crypto::key_slot;
+use crate::codec::crypto::keyring;
 use crate::codec::crypto::keyring::{Keyring, Verdict};
+use crate::codec::crypto::session_keys::Writer;
+use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::pack::parity::MAX_SHARE;
 use crate::error::{Error, Result};
 use crate::model::config::{Config, Role};
@@ -24,6 +26,7 @@ use crate::repo::divergence::{Diverged, refuse, refuse_another};
 use crate::repo::index::catalog::IndexLimits;
 use crate::repo::index::local_cache::LocalIndexCache;
 pub use crate::repo::init::{ChunkerProfile, DEFAULT_LEVEL, InitOptions};
+use crate::repo::memory::TreeMemory;
 use crate::repo::pack::heal::PackHealer;
 use crate::repo::read::base_reader::BaseBlocks;
 use crate::repo::unlock::{Access, Unlocked};
@@ -104,6 +107,7 @@ pub struct Repository {
     chunker: Chunker,
     keyring: Keyring,
     slot: Option<KeyId>,
+    memory: Option<Arc<TreeMemory>>,
     cache: Cache,
     known: KnownPlace,
     diverged: Diverged,
@@ -203,6 +207,9 @@ impl Repository {
         let suite = keyring.suite(&config).map_err(Error::damaged(what.clone()))?;
         let chunker = Chunker::new(config.chunker, &naming.gear).map_err(Error::damaged(what))?;
         let hasher = ChunkHasher::new(&naming.id);
+        let memory = slot
+            .zip(keyring.memory_key())
+            .map(|(slot, key)| Arc::new(TreeMemory::new(access.state.as_deref(), &config.repo, &slot, key)));
         let repo = Self {
             storage: OwnObjects::of(storage),
             config,
@@ -211,6 +218,7 @@ impl Repository {
             chunker,
             keyring,
             slot,
+            memory,
             cache,
             known,
             diverged: Diverged::default(),
@@ -376,7 +384,16 @@ impl Repository {
     /// # Errors
     /// `Refused`, or when the storage fails.
     pub(crate) fn refuse_rotated(&self) -> Result<()> {
-        if self.config.is_encrypted() { self.current_config().map(drop) } else { Ok(()) }
+        if !self.config.is_encrypted() {
+            return Ok(());
+        }
+        let now = keyring::writers_of(&self.current_config()?);
+        let knows = |writer: &Writer| self.suite.writers().iter().any(|known| known.slot == writer.slot);
+        if self.role() != Role::Write && !now.iter().all(knows) {
+            let why = "a write key was added while this command ran: run it again";
+            return Err(Error::Refused(why.into()));
+        }
+        Ok(())
     }
 
     /// Records generations of the configuration that this machine has just written.
@@ -408,13 +425,54 @@ impl Repository {
     /// When the key is one that only reads, or the repository uses a feature that only programs knowing it may write
     /// with.
     pub fn may_write(&self) -> Result<()> {
-        if self.role() == Role::Read {
-            let slot = self.slot.map(|slot| slot.short()).unwrap_or_default();
-            return Err(Error::Refused(format!(
+        let slot = self.slot.map(|slot| slot.short()).unwrap_or_default();
+        match self.role() {
+            Role::Full => self.knows_to_write(),
+            Role::Read => Err(Error::Refused(format!(
                 "the key in use (slot {slot}) has the role read: it restores, lists and checks, and writes nothing to \
                  the repository; use a full key for this"
-            )));
+            ))),
+            Role::Write => Err(Error::Refused(format!(
+                "the key in use (slot {slot}) has the role write: it makes backups, and nothing else; use a full key \
+                 for this"
+            ))),
         }
+    }
+
+    /// Checks that the key in use may add snapshots.
+    ///
+    /// # Errors
+    /// As [`Self::may_write`].
+    pub fn may_add(&self) -> Result<()> {
+        if self.role() == Role::Write { self.knows_to_write() } else { self.may_write() }
+    }
+
+    /// Checks that the key in use opens what others wrote.
+    ///
+    /// # Errors
+    /// When it only writes.
+    pub fn may_read(&self) -> Result<()> {
+        if self.role() != Role::Write {
+            return Ok(());
+        }
+        let slot = self.slot.map(|slot| slot.short()).unwrap_or_default();
+        Err(Error::Refused(format!(
+            "the key in use (slot {slot}) has the role write: it makes backups and reads nothing back, neither its own \
+             snapshots nor those of others; use a full key for this, or one of role read"
+        )))
+    }
+
+    /// Returns the slot of the write key in use; `None` for other roles.
+    pub fn writer(&self) -> Option<KeyId> {
+        self.slot.filter(|_| self.role() == Role::Write)
+    }
+
+    /// Returns what a write key remembers; `None` for other roles.
+    pub(crate) fn memory(&self) -> Option<&Arc<TreeMemory>> {
+        self.memory.as_ref()
+    }
+
+    fn knows_to_write(&self) -> Result<()> {
         if self.config.ro_compat == 0 {
             return Ok(());
         }

@@ -32,3 +32,4 @@ mod sync;
 mod totals;
 mod tripwire;
 mod unchanged;
+mod writers;

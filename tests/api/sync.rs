@@ -75,7 +75,7 @@ impl Pair {
     }
 }
 
-fn fence(storage: &dyn Storage, suite: &snap_backup::codec::crypto::cipher::CipherSuite, name: &str) {
+fn fence(storage: &dyn Storage, suite: &snap_backup::codec::crypto::suite::CipherSuite, name: &str) {
     let fence = Fence { by: cipher::new_id().unwrap(), gc: 1, at: Time::now() };
     objects::create(storage, suite, sealed_object::FENCE, ObjectKind::Snapshots, name, &fence).unwrap();
 }

@@ -143,8 +143,8 @@ fn parities(golden: &[u8]) {
 /// What no golden file holds.
 fn other() {
     use snap_backup::codec::chunk::block::BlockOpener;
-    use snap_backup::codec::crypto::cipher::CipherSuite;
     use snap_backup::codec::crypto::hash::{Key, SubKeys};
+    use snap_backup::codec::crypto::suite::CipherSuite;
     use snap_backup::codec::pack::PackHeader;
     use snap_backup::model::config::CipherKind;
     use snap_backup::model::id::RepoId;

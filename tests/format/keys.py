@@ -40,6 +40,7 @@ class Epoch:
             return HKDF(SHA256(), 32, repo, b"snap/1 " + label).derive(master)
 
         self.data, self.meta, self.shared = derive(b"data"), derive(b"meta"), derive(b"shared")
+        self.session = derive(b"session")
         self.verifying = raw_public(Ed25519PrivateKey.from_private_bytes(derive(b"config")))
 
 
@@ -47,7 +48,18 @@ class ReadEpoch:
     """The keys of an epoch in a keyring of role read."""
 
     def __init__(self, keys):
-        self.data, self.meta, self.shared, _, self.verifying = keys
+        self.data, self.meta, self.shared, self.session, self.verifying = keys
+
+
+class Session:
+    """The keys of a session of a write key, in place of an epoch's."""
+
+    def __init__(self, keys, repo, number, envelope):
+        slot, epoch = bytes(envelope[:32]), keys.epoch(number)
+        public, last = keys.writers.get(slot, (None, -1))
+        need(number <= last, "a session of a write key that is not valid")
+        both = hpke_open(epoch.session, b"snap/1 session" + repo + slot, envelope[32:], public)
+        self.data, self.meta = both[:32], both[32:]
 
 
 class Keys:
@@ -60,6 +72,7 @@ class Keys:
         self.naming = naming
         self.id, self.gear = derive(b"id", 32), derive(b"gear", 2048)
         self.epochs = dict(epochs)
+        self.writers = {}
         self.newest = epochs[-1][0]
 
     def epoch(self, number):
@@ -126,8 +139,9 @@ def unsign(cipher, epoch, aad, plain):
     return body
 
 
-def hpke_open(private, info, sealed):
-    """RFC 9180: base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305, no AAD."""
+def hpke_open(private, info, sealed, sender=None):
+    """RFC 9180: base mode, or auth mode if there is a sender, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256,
+    ChaCha20Poly1305, no AAD."""
     kem, suite = b"KEM" + b"\0\x20", b"HPKE" + b"\0\x20" + b"\0\x01" + b"\0\x03"
 
     def extract(suite_id, salt, label, ikm):
@@ -141,9 +155,13 @@ def hpke_open(private, info, sealed):
     need(len(enc) == 32, "a keyring cut short")
     key = X25519PrivateKey.from_private_bytes(private)
     dh = key.exchange(X25519PublicKey.from_public_bytes(enc))
+    mode, known = b"\0", enc + raw_public(key)
+    if sender is not None:
+        dh += key.exchange(X25519PublicKey.from_public_bytes(sender))
+        mode, known = b"\2", known + sender
     prk = extract(kem, b"", b"eae_prk", dh)
-    secret = expand(kem, prk, b"shared_secret", enc + raw_public(key), 32)
-    context = b"\0" + extract(suite, b"", b"psk_id_hash", b"") + extract(suite, b"", b"info_hash", info)
+    secret = expand(kem, prk, b"shared_secret", known, 32)
+    context = mode + extract(suite, b"", b"psk_id_hash", b"") + extract(suite, b"", b"info_hash", info)
     prk = extract(suite, secret, b"secret", b"")
     aead, nonce = expand(suite, prk, b"key", context, 32), expand(suite, prk, b"base_nonce", context, 12)
     try:

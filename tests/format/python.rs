@@ -92,7 +92,7 @@ fn a_reader_made_from_the_text_reads_the_stored_repositories() {
     if !has_python() {
         return;
     }
-    for (name, password) in [("open", None), ("encrypted", Some("golden"))] {
+    for (name, password) in [("open", None), ("encrypted", Some("golden")), ("clients", Some("golden"))] {
         let fixture = under("fixtures/format-1").join(name);
         let listed = reader(&fixture, password, &["ls"]).expect(0).text();
         let wanted = fs::read_to_string(fixture.with_extension("listing")).unwrap();

@@ -21,7 +21,7 @@ from collections import Counter
 
 import zstandard
 
-from keys import VERSION, Epoch, Keys, hmac256, hpke_open, is_signed, open_slot, sha256, unseal, unsign
+from keys import VERSION, Epoch, Keys, Session, hmac256, hpke_open, is_signed, open_slot, sha256, unseal, unsign
 from parity import Field, check_sidecar
 from postcard import Bad, Postcard, need, tags
 
@@ -60,14 +60,17 @@ def small_object(cipher, keys, repo, raw, name):
     version, its_cipher, way, length, epoch = struct.unpack_from("<HBB2xII", raw, 6)
     need(version <= VERSION, "an object of a newer format")
     need(version == VERSION and its_cipher == cipher, "an object of another version or cipher")
-    need(way == 0, "an object of a newer program")
+    need(way < 2, "an object of a newer program")
     need(raw[10:12] == bytes(2) and raw[20:24] == bytes(4), "reserved bytes that are not zero")
-    end = 64 + length
+    start = 24 + 144 * way
+    end = start + 40 + length
     need(len(raw) >= end, "an object cut short")
-    magic, aad, epoch = raw[:6], raw[:24] + repo + name.encode(), keys.epoch(epoch)
-    key = epoch.meta if magic in (b"SNAPMF", b"SNAPAU") else epoch.shared
-    body = unseal(cipher, key, aad, raw[24:end])
-    if magic in (b"SNAPMF", b"SNAPAU", b"SNAPGC", b"SNAPGD", b"SNAPIX"):
+    magic, aad, number, epoch = raw[:6], raw[:start] + repo + name.encode(), epoch, keys.epoch(epoch)
+    need(way == 0 or magic in (b"SNAPMF", b"SNAPAU"), "keys of a session in an object that has none")
+    of = Session(keys, repo, number, raw[24:start]) if way else epoch
+    key = of.meta if magic in (b"SNAPMF", b"SNAPAU") else epoch.shared
+    body = unseal(cipher, key, aad, raw[start:end])
+    if way == 0 and magic in (b"SNAPMF", b"SNAPAU", b"SNAPGC", b"SNAPGD", b"SNAPIX"):
         body = unsign(cipher, epoch, aad, body)
     need(len(raw) == end or magic == b"SNAPIX", "bytes behind an object")
     return magic, Postcard(body), raw[end:]
@@ -168,24 +171,28 @@ def parse_front(front, cipher, keys, repo):
     numbers = struct.unpack_from("<HBBBBIIQI", front, 6)
     version, kind, its_cipher, codec, way, plain, stored, area, epoch = numbers
     need(version <= VERSION, "a pack of a newer format")
-    need(way == 0, "a pack of a newer program")
+    need(way < 2, "a pack of a newer program")
     need(version == VERSION and its_cipher == cipher, "a pack of another version or cipher")
     need(kind in (DATA, TREE) and codec < 2, "a pack of an unknown type or codec")
     need(plain <= 32 << 20 and area <= 1 << 30, "a pack too large")
-    epoch = keys.epoch(epoch)
-    aad = b"table" + repo + front[:64]
-    table = unsign(cipher, epoch, aad, unseal(cipher, epoch.shared, aad, front[64 : 64 + stored]))
+    number, epoch = epoch, keys.epoch(epoch)
+    start = 64 + 144 * way
+    aad = b"table" + repo + front[:start]
+    table = unseal(cipher, epoch.shared, aad, front[start : 64 + stored])
+    table = table[:-32] if way else unsign(cipher, epoch, aad, table)
+    of = Session(keys, repo, number, front[64:start]) if way else epoch
     table = unzstd(table, plain) if codec else table
     need(len(table) == plain, "a table of another length")
     p = Postcard(table)
     rows = p.list(lambda: Row(p))
     p.end()
     need(sum(row.stored for row in rows) == area, "stored lengths do not add up")
+    need(way == 0 or all(row.codec != 2 for row in rows), "a delta of a write key")
     at = 64 + stored
     for row in rows:
         row.at = at
         at += row.stored
-    return kind, rows, 128 + 2 * stored + area, epoch
+    return kind, rows, 128 + 2 * stored + area, of
 
 
 class Pack:
@@ -240,12 +247,20 @@ class Repository:
                 print("passed over:", complaints[-1], file=sys.stderr)
         else:
             raise Bad("; ".join(complaints) or "no repository")
-        need(config["incompat"] & ~1 == 0, "unknown bits of incompat")
-        extra = tags(config["extra"], {1})
+        need(config["incompat"] & ~3 == 0, "unknown bits of incompat")
+        extra = tags(config["extra"], {1, 3})
         family = extra.get(1)
         need(family is None or len(family) == 16, "tag 1 of another length")
         self.config, self.id, self.cipher = config, config["repo"], config["cipher"]
         self.keys = Keys(keys.naming, list(keys.epochs.items()), self.id, family)
+        for slot, role, public, _ in config["slots"]:
+            if role == 1:
+                self.keys.writers[slot] = (public, config["epoch"])
+        retired = extra.get(3, b"")
+        need(len(retired) % 68 == 0, "tag 3 of another length")
+        for at in range(0, len(retired), 68):
+            (last,) = struct.unpack_from("<I", retired, at + 64)
+            self.keys.writers[retired[at : at + 32]] = (retired[at + 32 : at + 64], last)
 
     def generation(self, n, password):
         raw = self.read("config", str(n))

@@ -224,7 +224,7 @@ fn what_is_condemned_is_no_base_where_its_table_is_at_hand_either() {
 /// What a collector publishes that has not marked from anything, and has seen to it that `first` is gone.
 fn condemn(
     storage: &MemoryStorage,
-    suite: &snap_backup::codec::crypto::cipher::CipherSuite,
+    suite: &snap_backup::codec::crypto::suite::CipherSuite,
     condemned: Vec<PackId>,
     by: SnapshotId,
 ) {

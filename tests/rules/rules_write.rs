@@ -5,8 +5,8 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::hash::{ChunkType, Key, SubKeys};
+use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::codec::crypto::{key_slot, sealed_object};
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::{PackId, SnapshotId};

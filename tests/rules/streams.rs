@@ -5,8 +5,8 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::sealed_object;
+use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::{PackId, SnapshotId};
 use snap_backup::model::records::GcRecord;

@@ -10,8 +10,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use std::{fmt, io};
 
-use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::sealed_object;
+use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::model::records::Seen;
 use snap_backup::repo::objects;
 use snap_backup::storage::memory::MemoryStorage;

@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use snap_backup::Result;
-use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::sealed_object;
+use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::{PackId, SnapshotId};
 use snap_backup::model::manifest::SnapshotKind;

@@ -185,7 +185,10 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome> {
     let _ = priority::apply(&cli.global);
     threads::check()?;
     let config = context::load_config(&cli.global)?;
-    let context = Context::new(cli.global, config);
+    let mut global = cli.global;
+    global.with_write_key =
+        matches!(cli.verb, Verb::Backup(_) | Verb::Status(_) | Verb::Daemon(_) | Verb::Schedule(_));
+    let context = Context::new(global, config);
     let result = dispatch(&context, cli.verb);
     context.recorder.end(&result);
     result

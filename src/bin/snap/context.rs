@@ -176,7 +176,11 @@ impl Context {
         found: &Discovered,
         access: &mut OpenOptions,
     ) -> Result<Repository> {
-        self.unlock(storage, found, access).map(|repo| repo.used_by(command_line::text()))
+        let repo = self.unlock(storage, found, access)?;
+        if !self.global.with_write_key {
+            repo.may_read()?;
+        }
+        Ok(repo.used_by(command_line::text()))
     }
 
     fn unlock(

@@ -2,8 +2,10 @@
 
 use crate::codec::chunk::compress::delta::Effort;
 use crate::codec::chunk::compress::{Codec, Compressor, Decompressor, delta};
-use crate::codec::crypto::cipher::{CipherSuite, OVERHEAD};
+use crate::codec::crypto::cipher::OVERHEAD;
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType, Hasher};
+use crate::codec::crypto::session_keys::Sealing;
+use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::pack::base::{BaseNamer, BaseRef};
 use crate::model::config::FORMAT;
 use crate::model::decode_error::DecodeError;
@@ -101,8 +103,8 @@ impl BlockSealer {
         let len = plain_len(plain)?;
         let (codec, packed) = self.compressor.pack(plain, &mut self.packed)?;
         let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
-        let seal = BlockSeal::new((self.suite.epoch, kind), codec, len, &chunks, &[]);
-        self.suite.block(kind).seal(&seal.aad(&self.suite), packed, &mut sealed)?;
+        let seal = BlockSeal::new((self.suite.now(), kind), codec, len, &chunks, &[]);
+        self.suite.block(kind)?.seal(&seal.aad(&self.suite), packed, &mut sealed)?;
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
         if self.opener.read(&seal, &mut self.copy, &mut self.check)? != plain {
@@ -153,9 +155,9 @@ impl BlockSealer {
         }
         let hasher = BaseNamer::of(chunks);
         let bases: Vec<BaseRef> = bases.iter().map(|base| hasher.name(base)).collect();
-        let seal = BlockSeal::new((self.suite.epoch, kind), Codec::Delta, len, chunks, &bases);
+        let seal = BlockSeal::new((self.suite.now(), kind), Codec::Delta, len, chunks, &bases);
         let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
-        self.suite.block(kind).seal(&seal.aad(&self.suite), &packed, &mut sealed)?;
+        self.suite.block(kind)?.seal(&seal.aad(&self.suite), &packed, &mut sealed)?;
         self.packed = packed;
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
@@ -192,8 +194,8 @@ fn plain_len(plain: &[u8]) -> Result<u32, DecodeError> {
     len.ok_or(DecodeError::because("a block too large"))
 }
 
-/// With which keys a block was sealed: the epoch of its pack, and the type of its chunks.
-pub type SealedAs = (u32, ChunkType);
+/// With which keys a block was sealed: those of its pack, and for the type of its chunks.
+pub type SealedAs = (Sealing, ChunkType);
 
 /// Opens blocks. Each worker has its own.
 #[derive(Debug)]
@@ -282,8 +284,9 @@ impl BlockOpener {
         let packed = self.unseal(seal, sealed)?;
         let mut resealed = Vec::with_capacity(packed.len() + OVERHEAD);
         let aad = seal.aad(to);
-        to.block(seal.kind).seal(&aad, packed, &mut resealed)?;
-        if to.block(seal.kind).open(&aad, &mut resealed.clone())? != packed {
+        let cipher = to.block(seal.kind)?;
+        cipher.seal(&aad, packed, &mut resealed)?;
+        if cipher.open(&aad, &mut resealed.clone())? != packed {
             return Err(DecodeError::because(DIFFERS));
         }
         Ok(resealed)
@@ -293,7 +296,7 @@ impl BlockOpener {
         if seal.plain > MAX_PLAIN {
             return Err(DecodeError::because("a block that claims to be too large"));
         }
-        let cipher = self.suite.block_of(seal.epoch, seal.kind)?;
+        let cipher = self.suite.block_of(seal.by, seal.kind)?;
         cipher.open(&seal.aad(&self.suite), sealed).map(|packed| &*packed)
     }
 }
@@ -301,8 +304,8 @@ impl BlockOpener {
 /// What a block is bound to: the row of a pack's table that it was sealed for, wherever that row stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockSeal {
-    /// The epoch of the keys that sealed it: that of its pack. It is not part of what is authenticated.
-    pub epoch: u32,
+    /// The keys that sealed it: those of its pack. They are not part of what is authenticated.
+    pub by: Sealing,
     /// Type of its chunks.
     pub kind: ChunkType,
     /// How it is compressed.
@@ -316,7 +319,7 @@ pub struct BlockSeal {
 impl BlockSeal {
     /// Returns the seal of a block of these chunks, made from these bases.
     pub fn new(
-        (epoch, kind): SealedAs,
+        (by, kind): (impl Into<Sealing>, ChunkType),
         codec: Codec,
         plain: u32,
         chunks: &[(ChunkId, u32)],
@@ -332,7 +335,7 @@ impl BlockSeal {
             hasher.update(&base.tag);
             hasher.update(&base.len.to_le_bytes());
         }
-        Self { epoch, kind, codec, plain, row: hasher.finish() }
+        Self { by: by.into(), kind, codec, plain, row: hasher.finish() }
     }
 
     /// Returns the associated data. It names no pack: gc moves whole blocks with their rows, and a table
@@ -351,7 +354,7 @@ impl BlockSeal {
 
 impl SealedBlock {
     /// Returns what the block is bound to.
-    pub fn seal(&self, epoch: u32) -> BlockSeal {
-        BlockSeal::new((epoch, self.kind), self.codec, self.plain, &self.chunks, &self.bases)
+    pub fn seal(&self, by: impl Into<Sealing>) -> BlockSeal {
+        BlockSeal::new((by, self.kind), self.codec, self.plain, &self.chunks, &self.bases)
     }
 }

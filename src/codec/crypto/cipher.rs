@@ -1,19 +1,16 @@
 //! Sealing: XAES-256-GCM (C2SP, <https://c2sp.org/XAES-256-GCM>) on ring's AES-256-GCM, or a plain checksum
 //! if the repository is not encrypted. The only user of aes.
 
-use std::sync::Arc;
-
 use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use ring::aead;
 use zeroize::Zeroizing;
 
-use crate::codec::crypto::hash::{ChunkType, Key, SubKeys};
-use crate::codec::crypto::signature::{SIGNATURE, VERIFYING};
-use crate::codec::crypto::{hash, signature};
+use crate::codec::crypto::hash;
+use crate::codec::crypto::hash::Key;
 use crate::model::config::CipherKind;
 use crate::model::decode_error::DecodeError;
-use crate::model::id::{RepoId, SnapshotId};
+use crate::model::id::SnapshotId;
 
 /// Length in bytes of the random nonce before a sealed body.
 pub const NONCE: usize = 24;
@@ -143,191 +140,6 @@ impl Cipher {
             .map_err(|_| DecodeError::because("a nonce of the wrong length"))?;
         Ok((aead::LessSafeKey::new(key), nonce))
     }
-}
-
-/// The keys of one epoch that objects are sealed, signed and verified with.
-#[derive(Debug, Clone)]
-pub struct EpochKeys {
-    /// Number of the epoch.
-    pub epoch: u32,
-    /// Seals blocks of file data.
-    pub data: Key,
-    /// Seals trees, and what names hosts, users or paths.
-    pub meta: Key,
-    /// Seals what keys of every role read.
-    pub shared: Key,
-    /// Verifies what only a full key may write.
-    pub verifying: [u8; VERIFYING],
-    /// Seed of the key that signs it. Only a full key has it.
-    pub signing: Option<Key>,
-}
-
-impl EpochKeys {
-    /// Returns the keys of an epoch for a full key.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn full(epoch: u32, keys: &SubKeys) -> Result<Self, DecodeError> {
-        let SubKeys { data, meta, shared, config, .. } = keys.clone();
-        Ok(Self {
-            epoch,
-            data,
-            meta,
-            shared,
-            verifying: signature::verifying_key(&config)?,
-            signing: Some(config),
-        })
-    }
-}
-
-#[derive(Debug)]
-struct EpochCiphers {
-    epoch: u32,
-    data: Cipher,
-    meta: Cipher,
-    shared: Cipher,
-    verifying: [u8; VERIFYING],
-    signing: Option<Key>,
-}
-
-/// The ciphers of one open repository, of all epochs of its keys.
-#[derive(Debug, Clone)]
-pub struct CipherSuite {
-    /// Part of all associated data, so that no object of another repository can be substituted.
-    pub repo: RepoId,
-    /// The kind of all ciphers.
-    pub kind: CipherKind,
-    /// The newest epoch: what is sealed now.
-    pub epoch: u32,
-    newest: Arc<EpochCiphers>,
-    /// Older epochs, whose keys open what was sealed before.
-    older: Arc<[EpochCiphers]>,
-}
-
-impl CipherSuite {
-    /// Creates the ciphers of a repository with the keys of its first epoch.
-    pub fn new(kind: CipherKind, repo: RepoId, keys: &SubKeys) -> Self {
-        let SubKeys { data, meta, shared, config, .. } = keys.clone();
-        // It never fails; these bytes are no key, and verify nothing.
-        let verifying = signature::verifying_key(&config).unwrap_or([0xff; VERIFYING]);
-        let keys = EpochKeys { epoch: 0, data, meta, shared, verifying, signing: Some(config) };
-        Self::of_epochs(kind, repo, std::iter::empty(), keys)
-    }
-
-    /// Creates the ciphers of several epochs.
-    pub fn of_epochs(
-        kind: CipherKind,
-        repo: RepoId,
-        older: impl Iterator<Item = EpochKeys>,
-        newest: EpochKeys,
-    ) -> Self {
-        let ciphers = |keys: EpochKeys| EpochCiphers {
-            epoch: keys.epoch,
-            data: Cipher::new(kind, keys.data),
-            meta: Cipher::new(kind, keys.meta),
-            shared: Cipher::new(kind, keys.shared),
-            verifying: keys.verifying,
-            signing: keys.signing,
-        };
-        let (epoch, older) = (newest.epoch, older.map(ciphers).collect());
-        Self { repo, kind, epoch, newest: Arc::new(ciphers(newest)), older }
-    }
-
-    /// Returns the cipher for blocks of a type that are sealed now.
-    pub fn block(&self, kind: ChunkType) -> &Cipher {
-        match kind {
-            ChunkType::Data => &self.newest.data,
-            ChunkType::Tree => &self.newest.meta,
-        }
-    }
-
-    /// Returns the cipher for what keys of every role read, as it is sealed now.
-    pub fn shared(&self) -> &Cipher {
-        &self.newest.shared
-    }
-
-    /// Returns the cipher that opens blocks of a type that were sealed in an epoch.
-    ///
-    /// # Errors
-    /// There are no keys of this epoch.
-    pub fn block_of(&self, epoch: u32, kind: ChunkType) -> Result<&Cipher, DecodeError> {
-        let ciphers = self.of(epoch)?;
-        Ok(if kind == ChunkType::Data { &ciphers.data } else { &ciphers.meta })
-    }
-
-    /// Returns the cipher that opens what names hosts, users or paths and was sealed in an epoch.
-    ///
-    /// # Errors
-    /// There are no keys of this epoch.
-    pub fn meta_of(&self, epoch: u32) -> Result<&Cipher, DecodeError> {
-        self.block_of(epoch, ChunkType::Tree)
-    }
-
-    /// Returns the cipher that opens what keys of every role read and was sealed in an epoch.
-    ///
-    /// # Errors
-    /// There are no keys of this epoch.
-    pub fn shared_of(&self, epoch: u32) -> Result<&Cipher, DecodeError> {
-        Ok(&self.of(epoch)?.shared)
-    }
-
-    /// Returns `body` with the signature of the newest epoch, to be sealed with `aad`. Without encryption there
-    /// is none: everybody has the key.
-    ///
-    /// # Errors
-    /// The key at hand is none that may sign.
-    pub fn signed(&self, aad: &[u8], body: &[u8]) -> Result<Vec<u8>, DecodeError> {
-        let mut out = body.to_vec();
-        if self.kind != CipherKind::None {
-            let seed = self.newest.signing.as_ref();
-            let seed = seed.ok_or(DecodeError::because("only a full key signs what this is"))?;
-            out.extend_from_slice(&signature::sign(seed, &statement(aad, body))?);
-        }
-        Ok(out)
-    }
-
-    /// Returns the body of what [`Self::signed`] returned in an epoch, after verifying the signature.
-    ///
-    /// # Errors
-    /// It was not signed by a full key.
-    pub fn verified<'a>(&self, epoch: u32, aad: &[u8], plain: &'a [u8]) -> Result<&'a [u8], DecodeError> {
-        if self.kind == CipherKind::None {
-            return Ok(plain);
-        }
-        let (body, by) =
-            plain.split_last_chunk::<SIGNATURE>().ok_or(DecodeError::because("too short to be signed"))?;
-        if signature::verifies(&self.of(epoch)?.verifying, &statement(aad, body), by) {
-            Ok(body)
-        } else {
-            Err(DecodeError::because("its signature is not that of a full key"))
-        }
-    }
-
-    /// Bytes that [`Self::signed`] adds.
-    pub fn signature_len(&self) -> usize {
-        if self.kind == CipherKind::None { 0 } else { SIGNATURE }
-    }
-
-    fn of(&self, epoch: u32) -> Result<&EpochCiphers, DecodeError> {
-        if epoch == self.epoch {
-            return Ok(&self.newest);
-        }
-        self.older.iter().find(|ciphers| ciphers.epoch == epoch).ok_or_else(|| self.no_epoch(epoch))
-    }
-
-    fn no_epoch(&self, epoch: u32) -> DecodeError {
-        let hint =
-            if epoch > self.epoch { "; if the key was rotated just now, run the command again" } else { "" };
-        DecodeError::with(format!(
-            "it says that it was sealed in epoch {epoch} of the key, and this key has epochs up to {}{hint}",
-            self.epoch
-        ))
-    }
-}
-
-/// What is signed of an object with these associated data.
-fn statement(aad: &[u8], body: &[u8]) -> Vec<u8> {
-    [b"snap/1 signed".as_slice(), &(aad.len() as u64).to_le_bytes(), aad, body].concat()
 }
 
 /// Returns the byte of a cipher in the format.

@@ -1,4 +1,4 @@
-//! Sealing to a public key: HPKE (RFC 9180) in base mode, with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and
+//! Sealing to a public key: HPKE (RFC 9180) in base and auth mode, with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and
 //! ChaCha20-Poly1305. The only user of hpke.
 
 use hpke::aead::ChaCha20Poly1305;
@@ -42,13 +42,49 @@ pub fn new_pair() -> Result<KeyPair, DecodeError> {
 /// # Errors
 /// The public key is invalid.
 pub fn seal(public: &[u8; KEY], info: &[u8], plain: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    let public = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(public).map_err(|_| INVALID)?;
+    seal_with(&OpModeS::Base, public, info, plain)
+}
+
+/// Like [`seal`], in auth mode: whoever opens it knows that the holder of the sender's private key sealed it.
+///
+/// # Errors
+/// A key is invalid.
+pub fn seal_as(
+    sender: &KeyPair,
+    public: &[u8; KEY],
+    info: &[u8],
+    plain: &[u8],
+) -> Result<Vec<u8>, DecodeError> {
+    let pair = (private_of(&sender.private)?, public_key(&sender.public)?);
+    seal_with(&OpModeS::Auth(pair), public, info, plain)
+}
+
+/// Returns the pair of a private key.
+///
+/// # Errors
+/// Never, for 32 bytes.
+pub fn pair_of(private: &Key) -> Result<KeyPair, DecodeError> {
+    let public = X25519HkdfSha256::sk_to_pk(&private_of(private)?);
+    Ok(KeyPair { private: private.clone(), public: public.to_bytes().into() })
+}
+
+fn private_of(key: &Key) -> Result<<X25519HkdfSha256 as Kem>::PrivateKey, DecodeError> {
+    <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(key.bytes()).map_err(|_| INVALID)
+}
+
+fn public_key(key: &[u8; KEY]) -> Result<<X25519HkdfSha256 as Kem>::PublicKey, DecodeError> {
+    <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(key).map_err(|_| INVALID)
+}
+
+fn seal_with(
+    mode: &OpModeS<'_, X25519HkdfSha256>,
+    public: &[u8; KEY],
+    info: &[u8],
+    plain: &[u8],
+) -> Result<Vec<u8>, DecodeError> {
+    let public = public_key(public)?;
     let (encapsulated, sealed) = hpke::single_shot_seal::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-        &OpModeS::Base,
-        &public,
-        info,
-        plain,
-        b"",
+        mode, &public, info, plain, b"",
     )
     .map_err(|_| INVALID)?;
     Ok([encapsulated.to_bytes().as_slice(), &sealed].concat())
@@ -59,21 +95,34 @@ pub fn seal(public: &[u8; KEY], info: &[u8], plain: &[u8]) -> Result<Vec<u8>, De
 /// # Errors
 /// It was sealed to another key or with other `info`, or was changed.
 pub fn open(private: &Key, info: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecodeError> {
-    open_with(private, info, b"", sealed)
+    open_with(&OpModeR::Base, private, (info, b""), sealed)
+}
+
+/// Opens what [`seal_as`] returned for this sender.
+///
+/// # Errors
+/// It was sealed to another key, by another sender or with other `info`, or was changed.
+pub fn open_from(
+    private: &Key,
+    sender: &[u8; KEY],
+    info: &[u8],
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, DecodeError> {
+    open_with(&OpModeR::Auth(public_key(sender)?), private, (info, b""), sealed)
 }
 
 fn open_with(
+    mode: &OpModeR<'_, X25519HkdfSha256>,
     private: &Key,
-    info: &[u8],
-    aad: &[u8],
+    (info, aad): (&[u8], &[u8]),
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, DecodeError> {
     let (encapsulated, body) = sealed.split_at_checked(KEY).ok_or(DecodeError::because("too short"))?;
-    let private = <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(private.bytes()).map_err(|_| INVALID)?;
+    let private = private_of(private)?;
     let encapsulated =
         <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(encapsulated).map_err(|_| INVALID)?;
     hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-        &OpModeR::Base,
+        mode,
         &private,
         &encapsulated,
         info,
@@ -104,8 +153,46 @@ mod tests {
         );
         let info = bytes("4f6465206f6e2061204772656369616e2055726e");
         let key = Key::new(private.try_into().unwrap());
-        let opened = open_with(&key, &info, b"Count-0", &[encapsulated, sealed].concat()).unwrap();
+        let sealed = [encapsulated, sealed].concat();
+        let opened = open_with(&OpModeR::Base, &key, (&info, b"Count-0"), &sealed).unwrap();
         assert_eq!(*opened, b"Beauty is truth, truth beauty");
+    }
+
+    /// RFC 9180, A.2.3: the same in auth mode, sequence 0.
+    #[test]
+    fn the_vector_of_rfc_9180_in_auth_mode_opens() {
+        let private = bytes("3ca22a6d1cda1bb9480949ec5329d3bf0b080ca4c45879c95eddb55c70b80b82");
+        let sender = bytes("2def0cb58ffcf83d1062dd085c8aceca7f4c0c3fd05912d847b61f3e54121f05");
+        let sealed = bytes(
+            "f7674cc8cd7baa5872d1f33dbaffe3314239f6197ddf5ded1746760bfc847e0e\
+             ab1a13c9d4f01a87ec3440dbd756e2677bd2ecf9df0ce7ed73869b98e00c09be111cb9fdf077347aeb88e61bdf",
+        );
+        let info = bytes("4f6465206f6e2061204772656369616e2055726e");
+        let key = Key::new(private.try_into().unwrap());
+        let sender = pair_of(&Key::new(sender.try_into().unwrap())).unwrap();
+        assert_eq!(
+            sender.public.to_vec(),
+            bytes("f0f4f9e96c54aeed3f323de8534fffd7e0577e4ce269896716bcb95643c8712b")
+        );
+        let mode = OpModeR::Auth(public_key(&sender.public).unwrap());
+        let opened = open_with(&mode, &key, (&info, b"Count-0"), &sealed).unwrap();
+        assert_eq!(*opened, b"Beauty is truth, truth beauty");
+    }
+
+    #[test]
+    fn only_the_holder_of_the_sender_s_key_seals_what_opens_as_the_sender_s() {
+        let [writer, other, recipient] = [(); 3].map(|()| new_pair().unwrap());
+        let sealed = seal_as(&writer, &recipient.public, b"info", b"plain").unwrap();
+        let open = |sender: &KeyPair, sealed: &[u8]| {
+            open_from(&recipient.private, &sender.public, b"info", sealed).ok()
+        };
+        assert_eq!(open(&writer, &sealed).as_deref(), Some(&b"plain".to_vec()));
+        assert!(open(&other, &sealed).is_none(), "sealed by another sender");
+        let forged = KeyPair { public: writer.public, ..other };
+        let forged = seal_as(&forged, &recipient.public, b"info", b"plain").unwrap();
+        assert!(open(&writer, &forged).is_none(), "sealed with the public key of the sender alone");
+        let unsigned = seal(&recipient.public, b"info", b"plain").unwrap();
+        assert!(open(&writer, &unsigned).is_none(), "sealed by nobody");
     }
 
     #[test]

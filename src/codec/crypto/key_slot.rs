@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use zeroize::Zeroizing;
 
-use crate::codec::crypto::cipher::{Cipher, CipherSuite};
+use crate::codec::crypto::cipher::Cipher;
 use crate::codec::crypto::hash::Key;
 use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::signature::{SIGNATURE, VERIFYING};
+use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::crypto::{cipher, envelope, hash, kdf, signature};
 use crate::codec::wire;
 use crate::model::config::{CipherKind, Config, FORMAT};

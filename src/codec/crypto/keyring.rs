@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use zeroize::Zeroizing;
 
-use crate::codec::crypto::cipher::{CipherSuite, EpochKeys};
+use crate::codec::crypto::envelope::KeyPair;
 use crate::codec::crypto::hash::{Key, NamingKeys, SubKeys};
 use crate::codec::crypto::key_slot::SlotSecret;
-use crate::codec::crypto::{cipher, envelope, signature};
+use crate::codec::crypto::session_keys::{Writer, WritingSession};
+use crate::codec::crypto::suite::{CipherSuite, EpochKeys};
+use crate::codec::crypto::{cipher, envelope, session_keys, signature};
 use crate::codec::wire;
-use crate::model::config::{Config, FULL, Handover, READ, Role, SlotEntry};
+use crate::model::config::{Config, FULL, Handover, READ, Role, SlotEntry, WRITE};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{KeyId, RepoId};
 
@@ -23,6 +25,8 @@ pub struct Keyring {
     /// By epoch, ascending.
     older: Vec<Epoch>,
     newest: Epoch,
+    /// The slot of a write key and its pair, with which it seals keys of sessions.
+    writer: Option<(KeyId, KeyPair)>,
 }
 
 #[derive(Debug, Clone)]
@@ -38,7 +42,21 @@ enum Keys {
     Full(Key),
     /// Those that open; none that signs.
     Read(ReadKeys),
+    /// The key that all have, and a public one to seal to.
+    Write(WriteKeys),
 }
+
+/// The keys of an epoch in a keyring that only writes.
+#[derive(Debug, Clone)]
+struct WriteKeys {
+    shared: Key,
+    /// To which keys of sessions are sealed.
+    session: [u8; 32],
+    verifying: [u8; 32],
+}
+
+/// [`WriteKeys`] in the order of its fields. Frozen: format version 1.
+type StoredWriteKeys = [[u8; 32]; 3];
 
 /// The keys of an epoch in a keyring that only reads.
 #[derive(Debug, Clone)]
@@ -85,9 +103,19 @@ impl Epoch {
             Keys::Full(master) => EpochKeys::full(self.number, &SubKeys::of(master, master, repo, repo)),
             Keys::Read(keys) => Ok(EpochKeys {
                 epoch: self.number,
-                data: keys.data.clone(),
-                meta: keys.meta.clone(),
+                data: Some(keys.data.clone()),
+                meta: Some(keys.meta.clone()),
                 shared: keys.shared.clone(),
+                session: Some(keys.session.clone()),
+                verifying: keys.verifying,
+                signing: None,
+            }),
+            Keys::Write(keys) => Ok(EpochKeys {
+                epoch: self.number,
+                data: None,
+                meta: None,
+                shared: keys.shared.clone(),
+                session: None,
                 verifying: keys.verifying,
                 signing: None,
             }),
@@ -98,6 +126,7 @@ impl Epoch {
     fn to_read(&self, repo: &RepoId) -> Result<ReadKeys, DecodeError> {
         match &self.keys {
             Keys::Read(keys) => Ok(keys.clone()),
+            Keys::Write(_) => Err(DecodeError::because("only a full key makes keys that read")),
             Keys::Full(master) => {
                 let SubKeys { data, meta, shared, session, config, .. } =
                     SubKeys::of(master, master, repo, repo);
@@ -106,10 +135,20 @@ impl Epoch {
         }
     }
 
+    /// Returns what a keyring that only writes has of this epoch.
+    fn to_write(&self, repo: &RepoId) -> Result<StoredWriteKeys, DecodeError> {
+        let Keys::Full(master) = &self.keys else {
+            return Err(DecodeError::because("only a full key makes keys that write"));
+        };
+        let SubKeys { shared, session, config, .. } = SubKeys::of(master, master, repo, repo);
+        Ok([*shared.bytes(), envelope::pair_of(&session)?.public, signature::verifying_key(&config)?])
+    }
+
     fn verifying_key(&self, repo: &RepoId) -> Result<[u8; 32], DecodeError> {
         match &self.keys {
             Keys::Full(master) => signature::verifying_key(&SubKeys::of(master, master, repo, repo).config),
             Keys::Read(keys) => Ok(keys.verifying),
+            Keys::Write(keys) => Ok(keys.verifying),
         }
     }
 
@@ -117,7 +156,7 @@ impl Epoch {
     fn signing_seed(&self, repo: &RepoId) -> Option<Key> {
         match &self.keys {
             Keys::Full(master) => Some(SubKeys::of(master, master, repo, repo).config),
-            Keys::Read(_) => None,
+            Keys::Read(_) | Keys::Write(_) => None,
         }
     }
 }
@@ -125,7 +164,7 @@ impl Epoch {
 impl Keyring {
     /// Returns the keyring of an unencrypted repository: one key for everything.
     pub fn single(master: Key) -> Self {
-        Self { naming: master.clone(), older: Vec::new(), newest: Epoch::full(0, master) }
+        Self { naming: master.clone(), older: Vec::new(), newest: Epoch::full(0, master), writer: None }
     }
 
     /// Returns a new random keyring that names and cuts chunks with `naming`, or if that is `None` with a
@@ -135,7 +174,7 @@ impl Keyring {
     /// The system's random generator fails.
     pub fn random(naming: Option<Key>) -> Result<Self, DecodeError> {
         let naming = naming.map_or_else(random_key, Ok)?;
-        Ok(Self { naming, older: Vec::new(), newest: Epoch::full(0, random_key()?) })
+        Ok(Self { naming, older: Vec::new(), newest: Epoch::full(0, random_key()?), writer: None })
     }
 
     /// Returns this keyring with one more epoch, with a random master key.
@@ -149,7 +188,8 @@ impl Keyring {
         let epoch = self.epoch().checked_add(1).ok_or(DecodeError::because("no epoch is left"))?;
         let mut older = self.older.clone();
         older.push(self.newest.clone());
-        Ok(Self { naming: self.naming.clone(), older, newest: Epoch::full(epoch, random_key()?) })
+        let newest = Epoch::full(epoch, random_key()?);
+        Ok(Self { naming: self.naming.clone(), older, newest, writer: None })
     }
 
     /// Returns what the keyring is good for.
@@ -157,7 +197,13 @@ impl Keyring {
         match self.newest.keys {
             Keys::Full(_) => Role::Full,
             Keys::Read(_) => Role::Read,
+            Keys::Write(_) => Role::Write,
         }
+    }
+
+    /// Returns the key for what a write key remembers on its machine; `None` for another role.
+    pub fn memory_key(&self) -> Option<Key> {
+        self.writer.as_ref().map(|(_, pair)| session_keys::memory_key(pair))
     }
 
     /// Returns the key that names and cuts chunks.
@@ -175,14 +221,23 @@ impl Keyring {
         NamingKeys::of(&self.naming, &config.family())
     }
 
-    /// Returns the ciphers of all epochs.
+    /// Returns the ciphers of all epochs. For a write key they begin a session: what it seals opens as long as they
+    /// live.
     ///
     /// # Errors
-    /// Never.
+    /// No random bytes for a session.
     pub fn suite(&self, config: &Config) -> Result<CipherSuite, DecodeError> {
         let older: Result<Vec<_>, _> = self.older.iter().map(|epoch| epoch.open(&config.repo)).collect();
         let newest = self.newest.open(&config.repo)?;
-        Ok(CipherSuite::of_epochs(config.cipher, config.repo, older?.into_iter(), newest))
+        let suite = CipherSuite::of_epochs(config.cipher, config.repo, older?.into_iter(), newest);
+        let suite = suite.with_writers(writers_of(config));
+        match (&self.newest.keys, &self.writer) {
+            (Keys::Write(keys), Some((slot, pair))) => {
+                let session = WritingSession::begin(&config.repo, *slot, pair, &keys.session)?;
+                Ok(suite.writing(session))
+            }
+            _ => Ok(suite),
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Epoch> {
@@ -247,10 +302,17 @@ impl Keyring {
                 let epochs = epochs.collect::<Result<_, DecodeError>>()?;
                 wire::encode(&Stored::<StoredReadKeys> { role, naming, epochs, extra: Vec::new() })?
             }
+            WRITE => {
+                let epochs = self.all().map(|one| Ok((one.number, one.to_write(repo)?)));
+                let epochs = epochs.collect::<Result<_, DecodeError>>()?;
+                wire::encode(&Stored::<StoredWriteKeys> { role, naming, epochs, extra: Vec::new() })?
+            }
             _ => {
                 let epochs = self.all().map(|one| match &one.keys {
                     Keys::Full(master) => Ok((one.number, *master.bytes())),
-                    Keys::Read(_) => Err(DecodeError::because("only a full key makes full keys")),
+                    Keys::Read(_) | Keys::Write(_) => {
+                        Err(DecodeError::because("only a full key makes full keys"))
+                    }
                 });
                 let epochs = epochs.collect::<Result<_, DecodeError>>()?;
                 wire::encode(&Stored::<[u8; 32]> { role, naming, epochs, extra: Vec::new() })?
@@ -270,6 +332,19 @@ impl Keyring {
         let (role, _) = wire::take::<u8>(&plain)?;
         match (role, entry.role) {
             (FULL, FULL) => Self::decode(&plain, |master| Keys::Full(Key::new(master))),
+            (WRITE, WRITE) => {
+                let keys = |[shared, session, verifying]: StoredWriteKeys| {
+                    Keys::Write(WriteKeys { shared: Key::new(shared), session, verifying })
+                };
+                let opened = Self::decode(&plain, keys)?;
+                let pair = envelope::pair_of(&secret.private)?;
+                Ok(match opened {
+                    Opened::Known(keyring) => {
+                        Opened::Known(Box::new(Self { writer: Some((entry.id, pair)), ..*keyring }))
+                    }
+                    unknown => unknown,
+                })
+            }
             (READ, READ) => Self::decode(&plain, |keys| Keys::Read(ReadKeys::of(keys))),
             _ => Ok(Opened::UnknownRole(role.max(entry.role))),
         }
@@ -284,12 +359,23 @@ impl Keyring {
         let mut older: Vec<Epoch> = epochs.map(|(number, key)| Epoch { number, keys: keys(key) }).collect();
         let ascends = older.is_sorted_by(|a, b| a.number < b.number);
         match older.pop() {
-            Some(newest) if ascends => {
-                Ok(Opened::Known(Box::new(Self { naming: Key::new(stored.naming), older, newest })))
-            }
+            Some(newest) if ascends => Ok(Opened::Known(Box::new(Self {
+                naming: Key::new(stored.naming),
+                older,
+                newest,
+                writer: None,
+            }))),
             _ => Err(DecodeError::because("a keyring without epochs, or with epochs in disorder")),
         }
     }
+}
+
+/// Returns the slots of a configuration that may have written sessions of their own.
+pub fn writers_of(config: &Config) -> Vec<Writer> {
+    let valid = config.slots.iter().filter(|entry| entry.role == WRITE);
+    let valid = valid.map(|entry| Writer { slot: entry.id, public: entry.public, last: config.epoch });
+    let retired = config.retired().into_iter();
+    valid.chain(retired.map(|(slot, public, last)| Writer { slot, public, last })).collect()
 }
 
 /// What a key slot opens.
@@ -355,7 +441,8 @@ mod tests {
         let after = before.rotated().unwrap();
         let keys = |keyring: &Keyring| keyring.newest.open(&repo).unwrap();
         let (old, new) = (keys(&before), keys(&after));
-        assert!(old.data.bytes() != new.data.bytes() && old.meta.bytes() != new.meta.bytes());
+        let bytes = |key: &Option<Key>| key.as_ref().map(|key| *key.bytes());
+        assert!(bytes(&old.data) != bytes(&new.data) && bytes(&old.meta) != bytes(&new.meta));
         assert_ne!(old.shared.bytes(), new.shared.bytes());
         assert_ne!(before.verifying_key(&repo).unwrap(), after.verifying_key(&repo).unwrap());
         assert_eq!(before.naming().bytes(), after.naming().bytes());
@@ -374,7 +461,9 @@ mod tests {
         assert_eq!((read.role(), read.epoch(), read.older.len()), (Role::Read, 1, 1));
         for (its, ours) in read.all().zip(full.all()) {
             let (its, ours) = (its.open(&repo).unwrap(), ours.open(&repo).unwrap());
-            assert_eq!((its.data.bytes(), its.meta.bytes()), (ours.data.bytes(), ours.meta.bytes()));
+            let bytes = |key: &Option<Key>| key.as_ref().map(|key| *key.bytes());
+            assert_eq!((bytes(&its.data), bytes(&its.meta)), (bytes(&ours.data), bytes(&ours.meta)));
+            assert_eq!(bytes(&its.session), bytes(&ours.session));
             assert_eq!((its.shared.bytes(), its.verifying), (ours.shared.bytes(), ours.verifying));
             assert!(its.signing.is_none() && ours.signing.is_some());
         }

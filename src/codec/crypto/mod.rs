@@ -7,4 +7,6 @@ pub mod kdf;
 pub mod key_slot;
 pub mod keyring;
 pub mod sealed_object;
+pub mod session_keys;
 pub mod signature;
+pub mod suite;

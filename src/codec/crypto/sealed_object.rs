@@ -3,11 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::crypto::cipher;
-use crate::codec::crypto::cipher::{CipherSuite, OVERHEAD};
+use crate::codec::crypto::cipher::OVERHEAD;
 use crate::codec::crypto::hash::ChunkType;
+use crate::codec::crypto::session_keys::{ENVELOPE, Envelope, Sealing};
+use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::wire;
 use crate::model::config::FORMAT;
 use crate::model::decode_error::DecodeError;
+use crate::model::id::KeyId;
 
 /// Length of the header in bytes.
 pub const HEADER: usize = 24;
@@ -39,8 +42,10 @@ pub const AUDIT: Magic = *b"SNAPAU";
 
 /// Offset of the way of sealing in a header.
 const MODE: usize = 9;
-/// The way of sealing in a header: with keys of the epoch. Others are for sessions that have keys of their own.
+/// The way of sealing in a header: with keys of the epoch.
 pub const EPOCH_KEYS: u8 = 0;
+/// Another: with keys of a session of a write key, which stand before the sealed body.
+pub const SESSION_KEYS: u8 = 1;
 /// The message for any other way of sealing.
 pub const NEWER_KEYS: &str =
     "it is sealed with keys of a kind that this version does not know: use a newer snap";
@@ -105,19 +110,24 @@ pub fn close<T: Serialize>(
     value: &T,
 ) -> Result<Vec<u8>, DecodeError> {
     let body = wire::encode(value)?;
-    let signed = is_signed(&magic);
+    // A write key signs nothing: its session's keys say who made it.
+    let session = suite.session().filter(|_| !is_shared(&magic));
+    let signed = is_signed(&magic) && session.is_none();
+    let way = if session.is_some() { SESSION_KEYS } else { EPOCH_KEYS };
     let plain_len = body.len() + if signed { suite.signature_len() } else { 0 };
     let mut out = Vec::with_capacity(HEADER + plain_len + OVERHEAD);
     out.extend_from_slice(&magic);
     out.extend_from_slice(&FORMAT.to_le_bytes());
-    out.extend_from_slice(&[cipher::cipher_byte(suite.kind), EPOCH_KEYS, 0, 0]);
+    out.extend_from_slice(&[cipher::cipher_byte(suite.kind), way, 0, 0]);
     let len = u32::try_from(plain_len).map_err(|_| DecodeError::because("an object too large"))?;
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(&suite.epoch.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
-    let aad = aad(suite, &out, name);
+    let envelope = session.map(|session| &session.envelope);
+    let aad = aad(suite, (&out, envelope), name);
+    out.extend_from_slice(envelope.map_or(&[], |envelope| envelope.bytes().as_slice()));
     let body = if signed { suite.signed(&aad, &body)? } else { body };
-    let cipher = if is_shared(&magic) { suite.shared() } else { suite.block(ChunkType::Tree) };
+    let cipher = if is_shared(&magic) { suite.shared().clone() } else { suite.block(ChunkType::Tree)? };
     cipher.seal(&aad, &body, &mut out)?;
     Ok(out)
 }
@@ -126,17 +136,44 @@ pub fn close<T: Serialize>(
 ///
 /// # Errors
 /// The object has another type, name or repository, or is not what was written.
-pub fn open<T>(suite: &CipherSuite, magic: Magic, name: &str, mut bytes: Vec<u8>) -> Result<T, DecodeError>
+pub fn open<T>(suite: &CipherSuite, magic: Magic, name: &str, bytes: Vec<u8>) -> Result<T, DecodeError>
 where
     T: for<'a> Deserialize<'a>,
 {
-    if let Some(mode) = bytes.get_mut(MODE).filter(|mode| **mode != EPOCH_KEYS) {
+    open_by(suite, magic, name, bytes).map(|(value, _)| value)
+}
+
+/// Like [`open`]; also returns the slot of the write key that made it. `None`: a full key did, or for what every key
+/// makes any.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_by<T>(
+    suite: &CipherSuite,
+    magic: Magic,
+    name: &str,
+    mut bytes: Vec<u8>,
+) -> Result<(T, Option<KeyId>), DecodeError>
+where
+    T: for<'a> Deserialize<'a>,
+{
+    let is_known = |way: u8| way == EPOCH_KEYS || way == SESSION_KEYS;
+    if let Some(mode) = bytes.get_mut(MODE).filter(|mode| !is_known(**mode)) {
         // It may be a flipped byte: then everything fits with the byte that was written.
         *mode = EPOCH_KEYS;
-        return Err(match open::<T>(suite, magic, name, bytes) {
-            Ok(_) => DecodeError::because("its way of sealing is not the one that it was sealed with"),
-            Err(_) => DecodeError::newer(NEWER_KEYS),
+        let mut by_session = bytes.clone();
+        by_session.iter_mut().skip(MODE).take(1).for_each(|mode| *mode = SESSION_KEYS);
+        let fits =
+            [bytes, by_session].into_iter().any(|bytes| open_by::<T>(suite, magic, name, bytes).is_ok());
+        return Err(if fits {
+            DecodeError::because("its way of sealing is not the one that it was sealed with")
+        } else {
+            DecodeError::newer(NEWER_KEYS)
         });
+    }
+    let envelope = envelope_of(&bytes, magic)?;
+    if envelope.is_some() {
+        bytes.drain(HEADER..HEADER + ENVELOPE);
     }
     if bytes.get(..6) != Some(&magic) {
         return Err(DecodeError::because("an object of another type"));
@@ -157,14 +194,31 @@ where
     }
     let epoch = reserved.get(6..10).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
     let epoch = epoch.ok_or(DecodeError::because("too short"))?;
-    let aad = aad(suite, header, name);
-    let cipher = if is_shared(&magic) { suite.shared_of(epoch)? } else { suite.meta_of(epoch)? };
+    let aad = aad(suite, (header, envelope.as_ref()), name);
+    let sealing = Sealing { epoch, by: envelope };
+    let cipher = if is_shared(&magic) { suite.shared_of(epoch)?.clone() } else { suite.meta_of(sealing)? };
     let plain = cipher.open(&aad, sealed)?;
-    wire::decode(if is_signed(&magic) { suite.verified(epoch, &aad, plain)? } else { plain })
+    let signed = is_signed(&magic) && envelope.is_none();
+    let body = if signed { suite.verified(epoch, &aad, plain)? } else { plain };
+    Ok((wire::decode(body)?, envelope.map(|envelope| envelope.slot())))
 }
 
-fn aad(suite: &CipherSuite, header: &[u8], name: &str) -> Vec<u8> {
+/// Returns the keys of a session behind the header; none of what every key may make.
+fn envelope_of(bytes: &[u8], magic: Magic) -> Result<Option<Envelope>, DecodeError> {
+    if bytes.get(MODE) != Some(&SESSION_KEYS) {
+        return Ok(None);
+    }
+    if is_shared(&magic) {
+        return Err(DecodeError::because("keys of a session, which objects of this type have not"));
+    }
+    let first = bytes.get(HEADER..).and_then(|rest| rest.first_chunk::<ENVELOPE>());
+    let first = first.ok_or(DecodeError::because("too short for keys of a session"))?;
+    Ok(Some(Envelope::new(*first)))
+}
+
+fn aad(suite: &CipherSuite, (header, by): (&[u8], Option<&Envelope>), name: &str) -> Vec<u8> {
     let mut aad = header.to_vec();
+    aad.extend_from_slice(by.map_or(&[], |envelope| envelope.bytes().as_slice()));
     aad.extend_from_slice(suite.repo.as_bytes());
     aad.extend_from_slice(name.as_bytes());
     aad
@@ -173,8 +227,8 @@ fn aad(suite: &CipherSuite, header: &[u8], name: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::crypto::cipher::EpochKeys;
     use crate::codec::crypto::hash::{Key, SubKeys};
+    use crate::codec::crypto::suite::EpochKeys;
     use crate::model::config::CipherKind;
     use crate::model::id::RepoId;
 

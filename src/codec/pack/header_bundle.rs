@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::crypto::cipher::CipherSuite;
+use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::pack;
 use crate::codec::pack::{ENDS, MAX_PACK, Table};
 use crate::model::decode_error::DecodeError;

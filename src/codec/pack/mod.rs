@@ -6,20 +6,23 @@ pub mod parity;
 pub(crate) mod row;
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
-use crate::codec::chunk::block::{BlockSeal, SealedAs, SealedBlock};
+use crate::codec::chunk::block::{BlockSeal, SealedBlock};
 use crate::codec::chunk::compress::{Codec, Compressor, Decompressor};
-use crate::codec::crypto::cipher;
-use crate::codec::crypto::cipher::{CipherSuite, OVERHEAD};
+use crate::codec::crypto::cipher::OVERHEAD;
 use crate::codec::crypto::hash::ChunkType;
-use crate::codec::crypto::sealed_object::{EPOCH_KEYS, NEWER_KEYS};
+use crate::codec::crypto::sealed_object::{EPOCH_KEYS, NEWER_KEYS, SESSION_KEYS};
+use crate::codec::crypto::session_keys::{ENVELOPE, Envelope, OWN_TAG, Sealing};
 use crate::codec::crypto::signature::SIGNATURE;
+use crate::codec::crypto::suite::CipherSuite;
+use crate::codec::crypto::{cipher, hash};
 use crate::codec::pack::base::BaseRef;
 use crate::codec::pack::row::Row;
 use crate::codec::wire;
 use crate::model::config::FORMAT;
 use crate::model::decode_error::DecodeError;
-use crate::model::id::{ChunkId, SnapshotId};
+use crate::model::id::{ChunkId, KeyId, SnapshotId};
 
 /// Length of the preamble and of the trailer in bytes.
 pub const ENDS: usize = 64;
@@ -28,6 +31,8 @@ const TAIL_MAGIC: [u8; 6] = *b"SNAPPE";
 /// Maximum length of a pack that is read.
 pub const MAX_PACK: u64 = 1 << 30;
 const MAX_TABLE: u32 = 32 << 20;
+/// Bytes that sealing and proving add to a table at most.
+const MORE: u32 = (OVERHEAD + ENVELOPE + SIGNATURE) as u32;
 
 /// One block of a pack, as the table lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +52,8 @@ pub struct BlockRow {
 }
 
 impl BlockRow {
-    /// Returns what the block of this row, in a pack of this epoch and type, is bound to.
-    pub fn seal(&self, sealed_as: SealedAs) -> BlockSeal {
+    /// Returns what the block of this row, in a pack of these keys and type, is bound to.
+    pub fn seal(&self, sealed_as: (impl Into<Sealing>, ChunkType)) -> BlockSeal {
         BlockSeal::new(sealed_as, self.codec, self.plain, &self.chunks, &self.bases)
     }
 }
@@ -62,6 +67,10 @@ pub struct Table {
     pub session: SnapshotId,
     /// The epoch of the keys that sealed it.
     pub epoch: u32,
+    /// The keys of its blocks, if a write key made it.
+    pub by: Option<Envelope>,
+    /// The slot of the write key that knows it for its own.
+    pub own: Option<KeyId>,
     /// Blocks in order.
     pub blocks: Vec<BlockRow>,
 }
@@ -74,6 +83,8 @@ pub struct PackHeader {
     session: SnapshotId,
     epoch: u32,
     codec: Codec,
+    /// The blocks are sealed with keys of a session.
+    by_session: bool,
     table_plain: u32,
     /// Stored length of each of the two tables.
     pub table_len: u32,
@@ -97,7 +108,7 @@ pub struct PackFrame {
 pub fn frame(
     suite: &CipherSuite,
     kind: ChunkType,
-    session: SnapshotId,
+    id: SnapshotId,
     blocks: &[SealedBlock],
 ) -> Result<PackFrame, DecodeError> {
     let rows: Vec<Row> = blocks
@@ -119,19 +130,31 @@ pub fn frame(
     let mut ends = [0u8; ENDS];
     let mut fields = HEAD_MAGIC.to_vec();
     fields.extend_from_slice(&FORMAT.to_le_bytes());
-    fields.extend_from_slice(&[kind.byte(), cipher::cipher_byte(suite.kind), codec.byte(), EPOCH_KEYS]);
+    let session = suite.session();
+    let (way, proof) = match session {
+        None => (EPOCH_KEYS, suite.signature_len()),
+        Some(_) => (SESSION_KEYS, ENVELOPE + OWN_TAG),
+    };
+    fields.extend_from_slice(&[kind.byte(), cipher::cipher_byte(suite.kind), codec.byte(), way]);
     fields.extend_from_slice(&table_plain.to_le_bytes());
-    fields.extend_from_slice(&((packed.len() + suite.signature_len() + OVERHEAD) as u32).to_le_bytes());
+    fields.extend_from_slice(&((packed.len() + proof + OVERHEAD) as u32).to_le_bytes());
     fields.extend_from_slice(&area.to_le_bytes());
     fields.extend_from_slice(&suite.epoch.to_le_bytes());
-    fields.extend_from_slice(session.as_bytes());
+    fields.extend_from_slice(id.as_bytes());
     let mut noise = [0u8; 16];
     cipher::random(&mut noise)?;
     fields.extend_from_slice(&noise);
     ends.copy_from_slice(&fields);
     let mut table = Vec::new();
-    let aad = table_aad(suite, &ends);
-    suite.shared().seal(&aad, &suite.signed(&aad, packed)?, &mut table)?;
+    let aad = table_aad(suite, &ends, session.map(|session| &session.envelope));
+    let proven = match session {
+        None => suite.signed(&aad, packed)?,
+        Some(session) => {
+            table.extend_from_slice(session.envelope.bytes());
+            [packed, &session.tag(&aad, packed)].concat()
+        }
+    };
+    suite.shared().seal(&aad, &proven, &mut table)?;
     let head = [ends.as_slice(), &table].concat();
     let mut tail = table;
     tail.extend_from_slice(&TAIL_MAGIC);
@@ -175,7 +198,7 @@ impl PackHeader {
         };
         let [kind, cipher, codec, mode] = [bytes[8], bytes[9], bytes[10], bytes[11]];
         wire::check_version([bytes[6], bytes[7]])?;
-        if mode != EPOCH_KEYS {
+        if mode != EPOCH_KEYS && mode != SESSION_KEYS {
             return Err(DecodeError::newer(NEWER_KEYS));
         }
         let kind = ChunkType::from_byte(kind).ok_or(DecodeError::because("a pack of an unknown kind"))?;
@@ -184,14 +207,14 @@ impl PackHeader {
         let area = u64::from(number(20)) | u64::from(number(24)) << 32;
         let mut session = [0u8; 16];
         session.copy_from_slice(&bytes[32..48]);
-        if table_plain > MAX_TABLE || table_len > MAX_TABLE + (OVERHEAD + SIGNATURE) as u32 || area > MAX_PACK
-        {
+        if table_plain > MAX_TABLE || table_len > MAX_TABLE + MORE || area > MAX_PACK {
             return Err(DecodeError::because("a pack that claims to be too large"));
         }
         let mut aad = *bytes;
         aad[..6].copy_from_slice(&HEAD_MAGIC);
         let session = SnapshotId::new(session);
-        Ok(Self { kind, cipher, session, epoch, codec, table_plain, table_len, area, aad })
+        let by_session = mode == SESSION_KEYS;
+        Ok(Self { kind, cipher, session, epoch, codec, by_session, table_plain, table_len, area, aad })
     }
 
     /// Opens a table that belongs to this header.
@@ -202,10 +225,22 @@ impl PackHeader {
         if self.cipher != cipher::cipher_byte(suite.kind) {
             return Err(DecodeError::because("a pack of another cipher than the repository's"));
         }
-        let aad = table_aad(suite, &self.aad);
+        let by = if self.by_session {
+            let first = sealed.first_chunk::<ENVELOPE>().copied();
+            let envelope =
+                Envelope::new(first.ok_or(DecodeError::because("too short for keys of a session"))?);
+            sealed.drain(..ENVELOPE);
+            Some(envelope)
+        } else {
+            None
+        };
+        let aad = table_aad(suite, &self.aad, by.as_ref());
         let plain = suite.shared_of(self.epoch)?.open(&aad, &mut sealed)?;
-        // Whoever has the shared key could otherwise claim that a pack holds any chunk.
-        let packed = suite.verified(self.epoch, &aad, plain)?;
+        let (packed, own) = match &by {
+            // Whoever has the shared key could otherwise claim that a pack holds any chunk.
+            None => (suite.verified(self.epoch, &aad, plain)?, None),
+            Some(envelope) => own(suite, envelope, &aad, plain)?,
+        };
         let mut plain = Vec::new();
         Decompressor::new()?.unpack(self.codec, packed, self.table_plain as usize, &mut plain)?;
         let rows: Vec<Row> = wire::decode(&plain)?;
@@ -214,6 +249,9 @@ impl PackHeader {
         let mut blocks = Vec::with_capacity(rows.len());
         for row in rows {
             let codec = row.check()?;
+            if by.is_some() && codec == Codec::Delta {
+                return Err(DecodeError::because("a delta of a write key, which makes none"));
+            }
             let chunks: u64 = row.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
             if chunks != u64::from(row.plain) || u64::from(row.stored) > end.saturating_sub(offset) {
                 return Err(DecodeError::because("a table whose lengths do not add up"));
@@ -231,7 +269,7 @@ impl PackHeader {
         if offset != end {
             return Err(DecodeError::because("a table that does not cover its pack"));
         }
-        Ok(Table { kind: self.kind, session: self.session, epoch: self.epoch, blocks })
+        Ok(Table { kind: self.kind, session: self.session, epoch: self.epoch, by, own, blocks })
     }
 }
 
@@ -241,11 +279,18 @@ struct CachedV1 {
     kind: u8,
     session: SnapshotId,
     epoch: u32,
+    by: Option<ByteBuf>,
+    own: Option<KeyId>,
     start: u32,
     rows: Vec<Row>,
 }
 
 impl Table {
+    /// Returns with which keys its blocks are sealed.
+    pub fn sealing(&self) -> Sealing {
+        Sealing { epoch: self.epoch, by: self.by }
+    }
+
     /// Encodes the table for the local index cache.
     ///
     /// # Errors
@@ -260,7 +305,8 @@ impl Table {
         });
         let start = self.blocks.first().map_or(0, |block| block.offset);
         let (kind, session, epoch) = (self.kind.byte(), self.session, self.epoch);
-        wire::encode(&CachedV1 { kind, session, epoch, start, rows: rows.collect() })
+        let (by, own) = (self.by.map(|envelope| ByteBuf::from(envelope.bytes().to_vec())), self.own);
+        wire::encode(&CachedV1 { kind, session, epoch, by, own, start, rows: rows.collect() })
     }
 
     /// Decodes a table from the local index cache.
@@ -279,12 +325,20 @@ impl Table {
             blocks.push(BlockRow { offset, stored, plain, codec, chunks, bases });
             offset = next;
         }
-        Ok(Self { kind, session: cached.session, epoch: cached.epoch, blocks })
+        let by = match cached.by {
+            None => None,
+            Some(bytes) => {
+                let wrong = |_| DecodeError::because("keys of a session of another length");
+                Some(Envelope::new(bytes.into_vec().try_into().map_err(wrong)?))
+            }
+        };
+        let (session, epoch, own) = (cached.session, cached.epoch, cached.own);
+        Ok(Self { kind, session, epoch, by, own, blocks })
     }
 
-    /// Returns the table of newly framed blocks that begin at offset `start`, and their sealed bytes.
+    /// Returns the table of blocks that were just framed, with keys of one's own, and begin at offset `start`, and their sealed bytes.
     pub fn of_blocks(
-        (kind, epoch): (ChunkType, u32),
+        (kind, sealing): (ChunkType, Sealing),
         session: SnapshotId,
         start: u32,
         blocks: Vec<SealedBlock>,
@@ -297,7 +351,9 @@ impl Table {
             (row, sealed)
         });
         let (blocks, sealed) = rows.unzip();
-        (Self { kind, session, epoch, blocks }, sealed)
+        let Sealing { epoch, by } = sealing;
+        let own = by.map(|envelope| envelope.slot());
+        (Self { kind, session, epoch, by, own, blocks }, sealed)
     }
 }
 
@@ -314,9 +370,25 @@ pub fn open_front(suite: &CipherSuite, front: &[u8], pack_len: u64) -> Result<Ta
     ends.open_table(suite, sealed.to_vec())
 }
 
-fn table_aad(suite: &CipherSuite, ends: &[u8; ENDS]) -> Vec<u8> {
+/// Returns the rows of a table that a write key made, and its slot if it is the one at hand. The tag is the slot's
+/// alone: others can neither make nor verify one, and believe the blocks only after opening them.
+fn own<'a>(
+    suite: &CipherSuite,
+    envelope: &Envelope,
+    aad: &[u8],
+    plain: &'a [u8],
+) -> Result<(&'a [u8], Option<KeyId>), DecodeError> {
+    let (packed, tag) =
+        plain.split_last_chunk::<OWN_TAG>().ok_or(DecodeError::because("too short for a table"))?;
+    let session = suite.session().filter(|session| session.envelope.slot() == envelope.slot());
+    let is_own = session.is_some_and(|session| hash::equal(&session.tag(aad, packed), tag));
+    Ok((packed, is_own.then(|| envelope.slot())))
+}
+
+fn table_aad(suite: &CipherSuite, ends: &[u8; ENDS], by: Option<&Envelope>) -> Vec<u8> {
     let mut aad = b"table".to_vec();
     aad.extend_from_slice(suite.repo.as_bytes());
     aad.extend_from_slice(ends);
+    aad.extend_from_slice(by.map_or(&[], |envelope| envelope.bytes().as_slice()));
     aad
 }

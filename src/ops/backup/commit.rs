@@ -20,6 +20,7 @@ use crate::repo::commit;
 use crate::repo::commit::reachability;
 use crate::repo::index::Index;
 use crate::repo::sessions::session::Session;
+use crate::run_log;
 use crate::util::host;
 
 /// Commits the snapshot, unless nothing changed.
@@ -105,6 +106,7 @@ pub(super) fn publish(
         manifest.set_system();
     }
     manifest.set_lineage(Some(basis.lineage));
+    manifest.set_writer(run.repo.writer());
     manifest.set_origin(recorded.and_then(|recorded| recorded.origin.as_deref()));
     manifest.set_signs(watched.signs.as_ref());
     if !summary.alarm.is_empty() {
@@ -120,7 +122,12 @@ pub(super) fn publish(
         Some(session) => session,
         None => session_for_reused(run, &root)?,
     };
-    summary.snapshot = Some(commit::commit(run.repo, session, &manifest)?);
+    let id = commit::commit(run.repo, session, &manifest)?;
+    if let Some(memory) = run.repo.memory() {
+        let set = run_log::set_id(&manifest.host, &manifest.sources);
+        memory.keep(&set, id, &manifest).into_iter().for_each(|why| run.repo.warn(why));
+    }
+    summary.snapshot = Some(id);
     Ok(summary)
 }
 

@@ -72,6 +72,9 @@ where
     /// directory exist (`stand`) and need not be stored again.
     pub(super) fn put_tree(&mut self, bytes: &[u8], pieces: &mut Pieces, stand: bool) -> Result<ChunkId> {
         let id = self.run.repo.hasher().name(ChunkType::Tree, bytes);
+        if let Some(memory) = self.run.repo.memory() {
+            memory.note(id, bytes);
+        }
         let like = pieces.like_next();
         if stand && pieces.known.contains(&id) {
             return Ok(id);

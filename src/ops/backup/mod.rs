@@ -33,6 +33,7 @@ use crate::fs::filter::{Filter, FilterOptions};
 use crate::fs::sources;
 use crate::fs::sources::SourceTree;
 use crate::fs::walk::{Walk, WalkOptions};
+use crate::model::config::Role;
 use crate::model::entry::{Entry, Meta, Time};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, SnapshotKind};
@@ -405,7 +406,7 @@ impl Backup {
     pub fn run(mut self, repo: &Repository, observer: &dyn Observer) -> Result<Summary> {
         if !self.options.dry_run {
             // The session comes late, or never.
-            repo.may_write()?;
+            repo.may_add()?;
         }
         let host = self.options.host.clone().unwrap_or_else(host::host_name);
         let sources: Vec<ByteBuf> =
@@ -446,7 +447,8 @@ impl Backup {
                     (Source::Files(survey), started)
                 }
             };
-            let deltas = self.options.delta.holds(repo);
+            // A write key reads no bases.
+            let deltas = self.options.delta.holds(repo) && repo.role() != Role::Write;
             let run = Run {
                 repo,
                 options: &self.options,

@@ -2,9 +2,9 @@
 
 use serde_bytes::ByteBuf;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::entry::Time;
-use crate::model::id::SnapshotId;
+use crate::model::id::{KeyId, SnapshotId};
 use crate::model::manifest::SnapshotKind;
 use crate::model::manifest_ext::Lineage;
 use crate::model::tripwire::Past;
@@ -12,6 +12,7 @@ use crate::ops::backup::{Options, observed};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::{lineage, snapshots};
+use crate::run_log;
 
 /// The parent of a run.
 #[derive(Debug)]
@@ -38,6 +39,18 @@ pub(super) struct ParentChoice {
     pub(super) lineage: Lineage,
 }
 
+/// A parent vouches for all that it names, and a write key may name what is not there.
+fn of_writer(parent: Snapshot, writer: Option<KeyId>) -> Result<Snapshot> {
+    if parent.manifest.writer() == writer {
+        return Ok(parent);
+    }
+    let why = format!(
+        "snapshot {} was made with another write key: it is no parent of this one's",
+        parent.id.short()
+    );
+    Err(Error::Usage(why))
+}
+
 /// Chooses the parent according to the requested kind.
 pub(super) fn choose(
     repo: &Repository,
@@ -45,8 +58,14 @@ pub(super) fn choose(
     host: &str,
     sources: &[ByteBuf],
 ) -> Result<ParentChoice> {
+    let remembered = repo.memory().and_then(|memory| memory.recall(&run_log::set_id(host, sources)));
+    remembered.into_iter().for_each(|why| repo.warn(why));
     let all = snapshots::list(repo)?;
-    let mut set: Vec<&Snapshot> = all.iter().filter(|found| found.manifest.same_set(host, sources)).collect();
+    let writer = repo.writer();
+    let mut set: Vec<&Snapshot> = all
+        .iter()
+        .filter(|found| found.manifest.same_set(host, sources) && found.manifest.writer() == writer)
+        .collect();
     let lineage = lineage::next(repo, set.iter().copied());
     if let Some(recorded) = &options.recorded {
         // The future of a past state has no say in it, and a part of it is no state.
@@ -56,7 +75,7 @@ pub(super) fn choose(
     let full =
         set.iter().rev().find(|found| !found.manifest.partial && found.manifest.kind == SnapshotKind::Full);
     let named = match &options.parent {
-        Some(selector) => Some(snapshots::resolve(repo, selector)?.0),
+        Some(selector) => Some(of_writer(snapshots::resolve(repo, selector)?.0, writer)?),
         None => None,
     };
     let parent = match options.kind {

@@ -6,8 +6,9 @@ use crate::codec::chunk::block;
 use crate::codec::chunk::block::{BlockOpener, SealedAs};
 use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::{ChunkType, Hasher};
+use crate::codec::crypto::session_keys::Sealing;
 use crate::codec::crypto::{cipher, hash};
-use crate::codec::pack::BlockRow;
+use crate::codec::pack::{BlockRow, Table};
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
@@ -164,7 +165,8 @@ impl Verifier<'_> {
             other => other,
         };
         let rows = table.as_ref().map_or(&[][..], |table| &table.blocks);
-        let sealed_as = table.as_ref().map_or((0, ChunkType::Data), |table| (table.epoch, table.kind));
+        let of = |table: &Table| (table.sealing(), table.kind);
+        let sealed_as = table.as_ref().map_or((Sealing::from(0), ChunkType::Data), of);
         let (hash, wrong) = self.read(&name, len, sealed_as, rows)?;
         // The most important fault of a pack: it is not the file that was written.
         if hash != *id.as_bytes() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_bytes::ByteBuf;
 
+use crate::model::id::KeyId;
 use crate::ops::forget::policy;
 use crate::ops::forget::policy::{Decision, Now, Rule};
 use crate::repo::snapshots::Snapshot;
@@ -35,6 +36,8 @@ pub struct Key {
     pub paths: Option<Vec<ByteBuf>>,
     /// The tags, sorted.
     pub tags: Option<Vec<String>>,
+    /// The write key that made them; `None`: full keys did. What one writes takes no place of others.
+    pub writer: Option<KeyId>,
 }
 
 impl Key {
@@ -47,6 +50,7 @@ impl Key {
             host: by.host.then(|| manifest.host.clone()),
             paths: by.paths.then(|| manifest.sources.clone()),
             tags: by.tags.then_some(tags),
+            writer: manifest.writer(),
         }
     }
 }

@@ -12,7 +12,7 @@ use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
-use crate::model::id::SnapshotId;
+use crate::model::id::{KeyId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::model::records::{AuditAct, SessionKind};
 pub use crate::ops::forget::by_policy::{PolicyOptions, by_policy, plan};
@@ -81,6 +81,7 @@ pub fn run(repo: &Repository, options: &Options) -> Result<Vec<Forgotten>> {
 
 /// Opens a session. Works even on a full disk, as forgetting is how space is freed.
 fn open(repo: &Repository) -> Result<Session> {
+    repo.may_write()?;
     match Session::open(repo, SessionKind::Writer) {
         Err(err) if err.is_full() => {
             repo.storage().release_reserve()?;
@@ -145,7 +146,7 @@ fn guard(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
     let goes: HashSet<SnapshotId> = chosen.iter().map(|one| one.id).collect();
     let complete = || all.iter().filter(|one| !one.manifest.partial);
     let place = |one: &Snapshot| (one.manifest.started <= now, one.manifest.started, one.id);
-    let mut newest: HashMap<(&str, &[ByteBuf]), &Snapshot> = HashMap::new();
+    let mut newest: HashMap<_, &Snapshot> = HashMap::new();
     for one in complete() {
         let best = newest.entry(set_of(one)).or_insert(one);
         if place(one) > place(best) {
@@ -163,8 +164,8 @@ fn guard(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
 }
 
 /// Returns the key that identifies a set of snapshots.
-fn set_of(snapshot: &Snapshot) -> (&str, &[ByteBuf]) {
-    (&snapshot.manifest.host, &snapshot.manifest.sources)
+fn set_of(snapshot: &Snapshot) -> (&str, &[ByteBuf], Option<KeyId>) {
+    (&snapshot.manifest.host, &snapshot.manifest.sources, snapshot.manifest.writer())
 }
 
 /// Returns what can be brought back: trash entries whose snapshot does not exist, newest last.
@@ -199,6 +200,7 @@ pub fn trashed(repo: &Repository) -> Result<Vec<(TrashEntry, Snapshot)>> {
 pub fn undelete(repo: &Repository, prefixes: &[String]) -> Result<Vec<SnapshotId>> {
     let mut restored = Vec::new();
     for prefix in prefixes {
+        repo.may_write()?;
         // One session for each: the snapshot gets the session's id if a fence has its own.
         let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
         let entry = pick(repo, prefix)?;

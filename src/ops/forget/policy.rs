@@ -268,10 +268,9 @@ fn standing(snapshot: &Snapshot, now: &Now) -> Vec<Reason> {
 /// Returns the next snapshot of the same set that rules consider.
 fn successor(snapshot: &Snapshot, all: &[Snapshot], now: &Now) -> Option<(SnapshotId, Time)> {
     let place = |snapshot: &Snapshot| (snapshot.manifest.started, snapshot.id);
-    let Manifest { host, sources, .. } = &snapshot.manifest;
     let after = all.partition_point(|other| place(other) <= place(snapshot));
     let mut later = all.iter().skip(after).map(|other| (other.id, &other.manifest));
-    let next = later.find(|(_, other)| counts(other, now) && other.same_set(host, sources));
+    let next = later.find(|(_, other)| counts(other, now) && other.is_of_set(&snapshot.manifest));
     next.map(|(id, other)| (id, other.started))
 }
 

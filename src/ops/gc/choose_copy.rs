@@ -10,7 +10,8 @@ use crate::repo::index::{BlockAt, ChunkAt, Copy, Index};
 
 /// Returns which copy of each needed chunk stays, and the blocks of copies chosen over a duplicate.
 ///
-/// Prefers a copy in a pack of a running session, which must not be touched, else takes the first good one.
+/// Prefers a copy in a pack of a running session, which must not be touched, else takes the first good one. A copy
+/// that a write key stored stays only if there is no other.
 /// Copies in condemned or damaged packs never count, nor do deltas whose own bases were not marked. Of a
 /// chunk that is a delta base, a copy that is not a delta stays. Copies that are held ([`Marker::held`])
 /// stay. These blocks must be verified before the duplicates are deleted.
@@ -103,8 +104,11 @@ impl CopyChooser<'_> {
         let is_base = copies.iter().any(|copy| self.marks.bases.has(copy.row));
         let may_stay = |copy: &&Copy| !copy.delta || !is_base && self.marks.needed.has(copy.row);
         let listed: Vec<&Copy> = copies.iter().filter(|copy| !copy.not_writable).collect();
-        let good: Vec<&Copy> = listed.iter().copied().filter(may_stay).collect();
-        if let Some(best) = good.iter().find(|copy| of_live(copy)).or(good.first()) {
+        let mut good: Vec<&Copy> = listed.iter().copied().filter(may_stay).collect();
+        // Others may refer to what full keys stored.
+        good.sort_by_key(|copy| copy.foreign);
+        let own = |copy: &&&Copy| of_live(copy) && !copy.foreign;
+        if let Some(best) = good.iter().find(own).or(good.first()) {
             self.kept.set(best.row);
             if listed.len() > 1 {
                 self.chosen.insert(best.location.block);

@@ -9,7 +9,7 @@ use serde_bytes::ByteBuf;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
-use crate::model::id::{PackId, SnapshotId};
+use crate::model::id::{KeyId, PackId, SnapshotId};
 use crate::model::records::{AuditAct, GcRecord, SessionKind};
 use crate::ops::gc::mark::Marker;
 use crate::ops::gc::plan::{PackAction, Plan};
@@ -360,7 +360,7 @@ impl<'a> Collector<'a> {
 /// Returns the partial snapshots that a newer complete one of the same set replaces. They only speed up the
 /// next run.
 fn outdated_of(roots: &Roots) -> Vec<SnapshotId> {
-    let mut newest: HashMap<(&str, &[ByteBuf]), Time> = HashMap::new();
+    let mut newest: HashMap<_, Time> = HashMap::new();
     for one in roots.standing.values().filter(|one| !one.manifest.partial) {
         let newest = newest.entry(set_of(one)).or_insert(one.manifest.started);
         *newest = one.manifest.started.max(*newest);
@@ -372,8 +372,8 @@ fn outdated_of(roots: &Roots) -> Vec<SnapshotId> {
 }
 
 /// Returns the key that identifies a set of snapshots.
-fn set_of(one: &Snapshot) -> (&str, &[ByteBuf]) {
-    (&one.manifest.host, &one.manifest.sources)
+fn set_of(one: &Snapshot) -> (&str, &[ByteBuf], Option<KeyId>) {
+    (&one.manifest.host, &one.manifest.sources, one.manifest.writer())
 }
 
 fn record(by: SnapshotId, condemned: Vec<PackId>, marked: &Marked) -> GcRecord {

@@ -189,7 +189,8 @@ fn choose(
     unused
 }
 
-/// Chooses packs to move that were sealed in an older epoch of the key, oldest first, as far as the budget allows.
+/// Chooses packs to move that were sealed in an older epoch of the key, oldest first, or by write keys, as far as the
+/// budget allows.
 fn reseal(
     index: &Index,
     packs: &mut [PackUsage],
@@ -200,8 +201,12 @@ fn reseal(
     let mut older = Vec::new();
     for (number, (pack, usage)) in (0..).zip(index.packs().iter().zip(&mut *packs)) {
         let may_move = usage.fate == PackAction::Keep && !usage.fixed && !live.contains(&pack.session);
-        if may_move && index.table(number)?.table.epoch < epoch {
-            older.push((index.table(number)?.table.epoch, number as usize, pack.len));
+        if !may_move {
+            continue;
+        }
+        let table = index.table(number)?;
+        if table.table.epoch < epoch || table.table.by.is_some() {
+            older.push((table.table.epoch, number as usize, pack.len));
         }
     }
     older.sort_unstable();

@@ -108,7 +108,7 @@ impl Repacker<'_> {
             if bytes == 0 {
                 continue;
             }
-            let sealed_as = (kept.table.epoch, pack.kind);
+            let sealed_as = (kept.table.sealing(), pack.kind);
             let sealed = open((self.repo, self.index), reader, (pack, sealed_as), row, &mut plain)?;
             let sound = self.sound(pack, row, &plain, &live)?;
             let dead = 1.0 - bytes as f64 / f64::from(row.plain.max(1));
@@ -234,7 +234,7 @@ pub(super) fn verify(repo: &Repository, index: &Index, blocks: &[BlockAt]) -> Re
         let Some(pack) = index.packs().get(at.pack as usize) else { continue };
         let read = index.table(at.pack).and_then(|kept| {
             let Some((row, _)) = kept.block(at.block) else { return Ok(()) };
-            let sealed_as = (kept.table.epoch, pack.kind);
+            let sealed_as = (kept.table.sealing(), pack.kind);
             open((repo, index), &mut reader, (pack, sealed_as), row, &mut plain)?;
             let mut chunks = block::cut(repo.hasher(), pack.kind, &row.chunks, &plain);
             let wrong = chunks.find(|chunk| !chunk.is_right);

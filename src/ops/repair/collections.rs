@@ -89,8 +89,11 @@ fn clear(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Rep
     if let Some(number) = found.open {
         gc_record::give_up(storage, suite, number)?;
     }
-    if !gc_record::unfinished(storage, suite)?.is_empty() {
-        return Ok(report(found, true));
+    match gc_record::unfinished(storage, suite) {
+        Ok(unfinished) if !unfinished.is_empty() => return Ok(report(found, true)),
+        // The end of the last one cannot be read: the next number takes its place.
+        Err(err) if !err.is_damage() => return Err(err),
+        _ => {}
     }
     let number = gc_record::highest(storage)? + 1;
     let nothing = GcRecord {

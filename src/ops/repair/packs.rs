@@ -108,6 +108,7 @@ pub fn run(
         reading.close()?;
         return Ok(report);
     }
+    repo.may_write()?;
     // W1: this session is a writer.
     let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
     let mut run = Run { repo, observer, stop, session: Some(&session), report: Report::default() };

@@ -41,6 +41,9 @@ pub struct Report {
 /// When the storage fails or the run was interrupted. Files written until then are valid.
 pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
     // A writer session: the packs that it reads are not deleted meanwhile.
+    if !dry_run {
+        repo.may_write()?;
+    }
     let session = if dry_run { None } else { Some(Session::open(repo, SessionKind::Writer)?.0) };
     let share = repo.config().parity();
     let mut run = Run { repo, session: session.as_ref(), report: Report { share, ..Report::default() } };

@@ -192,7 +192,7 @@ impl<'a> Salvager<'a> {
     ) -> Result<Vec<u8>> {
         let mut sealed = vec![0u8; row.stored as usize];
         read(u64::from(row.offset), &mut sealed)?;
-        let (mut scratch, sealed_as) = (sealed.clone(), (table.epoch, table.kind));
+        let (mut scratch, sealed_as) = (sealed.clone(), (table.sealing(), table.kind));
         let opened = match prefix {
             Some(prefix) => self.reader.open(sealed_as, row, prefix, &mut scratch, &mut self.plain),
             None => self.reader.check_seal(sealed_as, row, &mut scratch),
@@ -244,7 +244,7 @@ impl<'a> Salvager<'a> {
 
     /// Returns the block as it is stored in its pack, but sealed in the newest epoch.
     fn as_it_is(&self, table: &Table, row: &BlockRow, sealed: Vec<u8>) -> Result<SealedBlock> {
-        let sealed_as = (table.epoch, table.kind);
+        let sealed_as = (table.sealing(), table.kind);
         let sealed = self.reader.sealed_now(self.repo.suite(), sealed_as, row, sealed);
         let sealed = sealed.map_err(Error::damaged("a block"))?;
         let BlockRow { codec, plain, chunks, bases, .. } = row.clone();

@@ -98,6 +98,7 @@ fn by_storage_clock(repo: &Repository, options: &Options) -> Result<Options> {
     if options.dry_run {
         return Ok(options);
     }
+    repo.may_write()?;
     let (session, _) = Session::open(repo, SessionKind::Writer)?;
     let present = clock::present(repo, &session, options.now)?;
     session.close()?;

@@ -7,8 +7,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 
-use serde_bytes::ByteBuf;
-
 use crate::error::Result;
 use crate::fs::filter::PathRules;
 use crate::model::entry::Time;
@@ -113,9 +111,10 @@ impl Plan {
 
 /// Returns each host's sources with their snapshots, oldest first.
 fn sets<'a>(all: &[&'a Snapshot]) -> Vec<Vec<&'a Snapshot>> {
-    let mut sets: BTreeMap<(&str, &[ByteBuf]), Vec<&Snapshot>> = BTreeMap::new();
+    let mut sets: BTreeMap<_, Vec<&Snapshot>> = BTreeMap::new();
     for one in all {
-        sets.entry((&one.manifest.host, &one.manifest.sources)).or_default().push(one);
+        let manifest = &one.manifest;
+        sets.entry((&manifest.host, &manifest.sources, manifest.writer())).or_default().push(one);
     }
     let mut sets: Vec<Vec<&Snapshot>> = sets.into_values().collect();
     sets.iter_mut().for_each(|set| set.sort_by_key(|one| place(one)));

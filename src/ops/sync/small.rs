@@ -69,7 +69,9 @@ impl Run<'_> {
         };
         let there = config::current(to, keyring)?;
         let lists = |entry: &SlotEntry| there.slots.iter().any(|other| other.id == entry.id);
-        if there.epoch >= ours.epoch && ours.slots.iter().all(lists) {
+        let retired = there.retired();
+        let knows = ours.retired().iter().all(|writer| retired.contains(writer));
+        if there.epoch >= ours.epoch && ours.slots.iter().all(lists) && knows {
             return Ok(());
         }
         let adopt = |config: &mut Config| {
@@ -83,6 +85,7 @@ impl Run<'_> {
             }
             (config.epoch, config.slots) = (ours.epoch, slots);
             config.handovers.clone_from(&ours.handovers);
+            config.adopt_writers(&ours);
             Ok(true)
         };
         config::change_slots(to, keyring, keyring, &adopt).map(drop)

@@ -20,7 +20,7 @@ impl Index {
         let (id, len) = base;
         let mut copies = self.copies(kind, id)?;
         copies.retain(|copy| !copy.delta && copy.location.len == *len);
-        copies.sort_by_key(|copy| copy.not_writable);
+        copies.sort_by_key(|copy| (copy.not_writable, copy.foreign));
         Ok(copies)
     }
 
@@ -32,13 +32,13 @@ impl Index {
         if let Some(near) = self.near_base(kind, base) {
             return Ok(Some(near));
         }
-        Ok(self.base_copies(kind, base)?.first().copied().filter(|copy| !copy.not_writable))
+        Ok(self.base_copies(kind, base)?.first().copied().filter(|copy| !copy.not_writable && !copy.foreign))
     }
 
     /// Like [`Self::find_base`], but searches cached tables only, without I/O.
     pub(crate) fn near_base(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Option<Copy> {
         let near = self.catalog.near(kind, &base.0);
-        near.filter(|copy| !copy.not_writable && !copy.delta && copy.location.len == base.1)
+        near.filter(|copy| !copy.not_writable && !copy.foreign && !copy.delta && copy.location.len == base.1)
     }
 
     /// Returns the bases of a block; empty if the block is not a delta.
@@ -83,10 +83,10 @@ impl Index {
         Ok((base.stand_in(), base.len))
     }
 
-    /// Returns whether new data may reference a copy (W2): its pack is writable, and each of its bases has a
-    /// writable copy.
+    /// Returns whether new data may reference a copy (W2): its pack is writable and not another write key's, and each of
+    /// its bases has such a copy.
     pub(super) fn is_sound(&self, copy: &Copy) -> Result<bool> {
-        Ok(!copy.not_writable && (!copy.delta || self.bases_stand(copy.location.block)?))
+        Ok(!copy.not_writable && !copy.foreign && (!copy.delta || self.bases_stand(copy.location.block)?))
     }
 
     /// Returns whether each base of a block has a copy that new data may reference.

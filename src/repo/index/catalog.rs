@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::chunk::compress::Codec;
-use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::hash::ChunkType;
+use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::pack::Table;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, PackId, SnapshotId};
@@ -198,7 +198,10 @@ impl Catalog {
         let location = Location { block, start: spot.start, len: spot.len };
         let delta =
             table.table.blocks.get(spot.block as usize).is_some_and(|block| block.codec == Codec::Delta);
-        Some(Copy { row: pack.first + row.nth as usize, location, not_writable: pack.not_writable, delta })
+        let Table { by, own, .. } = &table.table;
+        let foreign = self.source.as_ref().is_some_and(|source| !source.suite.may_reuse(by.as_ref(), *own));
+        let (row, not_writable) = (pack.first + row.nth as usize, pack.not_writable);
+        Some(Copy { row, location, not_writable, delta, foreign })
     }
 
     /// Returns the id and length of the chunk that an entry points to. `None` if the table is damaged.

@@ -172,5 +172,12 @@ fn open_runs(catalog: &mut Catalog, repo_state: &RepoState) -> Vec<Option<RunPac
 
 /// Returns an empty table, for a pack of which nothing is known.
 fn nothing() -> Table {
-    Table { kind: ChunkType::Data, session: SnapshotId::new([0; 16]), epoch: 0, blocks: Vec::new() }
+    Table {
+        kind: ChunkType::Data,
+        session: SnapshotId::new([0; 16]),
+        epoch: 0,
+        by: None,
+        own: None,
+        blocks: Vec::new(),
+    }
 }

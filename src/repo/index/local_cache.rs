@@ -33,7 +33,7 @@ const FLUSH: usize = 16 << 20;
 const CACHE: u64 = 16 << 20;
 /// Bytes of a MAC tag.
 pub(crate) const TAG: usize = 8;
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 /// Number of threads that sled starts with its first database.
 /// If the system refuses a thread, sled does not notice and waits for it forever.
 const SLED_THREADS: usize = 7;

@@ -99,6 +99,8 @@ pub struct Copy {
     pub not_writable: bool,
     /// Whether it lies in a delta block: then reading it also needs that block's bases.
     pub delta: bool,
+    /// Whether another write key stored it: nobody has verified that it has its id, so new data must not reference it.
+    pub foreign: bool,
 }
 
 /// All chunks of the packs that a [`RepoState`] lists.
@@ -306,7 +308,7 @@ impl Index {
             stored: row.stored,
             plain: row.plain,
             codec: row.codec,
-            seal: row.seal((kept.table.epoch, pack.kind)),
+            seal: row.seal((kept.table.sealing(), pack.kind)),
             bases: self.bases_of(pack.kind, row)?,
         })
     }

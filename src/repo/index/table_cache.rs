@@ -198,7 +198,14 @@ mod tests {
         };
         let blocks = blocks.iter().map(|chunks| row(*chunks, &mut chunk)).collect();
         let session = SnapshotId::new([0; 16]);
-        Arc::new(PackTable::new(Table { kind: ChunkType::Data, session, epoch: 0, blocks }))
+        Arc::new(PackTable::new(Table {
+            kind: ChunkType::Data,
+            session,
+            epoch: 0,
+            by: None,
+            own: None,
+            blocks,
+        }))
     }
 
     #[test]
@@ -226,7 +233,8 @@ mod tests {
         let blocks =
             vec![BlockRow { offset: 0, stored: 0, plain, codec, chunks: chunks_of_row, bases: Vec::new() }];
         let session = SnapshotId::new([0; 16]);
-        let table = PackTable::new(Table { kind: ChunkType::Data, session, epoch: 0, blocks });
+        let table =
+            PackTable::new(Table { kind: ChunkType::Data, session, epoch: 0, by: None, own: None, blocks });
         let mut start = 0;
         for (nth, (id, len)) in (0..).zip(&chunks) {
             let spot = table.spot(nth).unwrap();

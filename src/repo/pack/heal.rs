@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::codec::crypto::cipher::CipherSuite;
+use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::pack::Table;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;

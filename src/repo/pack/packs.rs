@@ -1,8 +1,8 @@
 //! Packs in storage: written as a whole, named by their hash, read by table and block.
 
 use crate::codec::chunk::block::SealedBlock;
-use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::hash::{ChunkType, Hasher};
+use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::pack;
 use crate::codec::pack::{ENDS, PackFrame, PackHeader, Table};
 use crate::error;
@@ -49,7 +49,7 @@ pub fn write(
 ) -> Result<(StoredPack, Result<u64>)> {
     let PackFrame { head, tail } =
         pack::frame(suite, kind, session, &blocks).map_err(Error::making("a pack"))?;
-    let (table, sealed) = Table::of_blocks((kind, suite.epoch), session, head.len() as u32, blocks);
+    let (table, sealed) = Table::of_blocks((kind, suite.now()), session, head.len() as u32, blocks);
     let front = if storage.is_remote() { head.clone() } else { Vec::new() };
     let parts: Vec<Vec<u8>> = std::iter::once(head).chain(sealed).chain([tail]).collect();
     let mut hasher = Hasher::default();

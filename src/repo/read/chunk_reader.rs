@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::codec::chunk::block::{BlockOpener, SealedAs, SealedBlock};
 use crate::codec::chunk::compress::Codec;
-use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
+use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::pack::BlockRow;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::ChunkId;
 use crate::repo::index::{BlockAt, BlockPlace, Index, Location};
+use crate::repo::memory::TreeMemory;
 use crate::repo::pack::heal::PackHealer;
 use crate::repo::read::base_reader::BaseBlocks;
 use crate::repo::read::read_session::ReadSession;
@@ -141,8 +142,8 @@ impl BlockReader {
         self.opener.check_seal(&row.seal(sealed_as), sealed)
     }
 
-    /// Returns the sealed bytes of a block, sealed again in the newest epoch if they were sealed in an older one.
-    /// Blocks of a pack have one epoch, so whoever moves a block to a new pack needs them so.
+    /// Returns the sealed bytes of a block, sealed again with the keys in use if they were sealed with others.
+    /// Blocks of a pack have the same keys, so whoever moves a block to a new pack needs them so.
     ///
     /// # Errors
     /// When they are not authentic.
@@ -153,7 +154,7 @@ impl BlockReader {
         row: &BlockRow,
         mut sealed: Vec<u8>,
     ) -> Result<Vec<u8>, DecodeError> {
-        if sealed_as.0 == suite.epoch {
+        if sealed_as.0 == suite.now() {
             return Ok(sealed);
         }
         self.opener.reseal(suite, &row.seal(sealed_as), &mut sealed)
@@ -228,6 +229,8 @@ pub struct ChunkReader {
     index: Arc<Index>,
     /// Lists packs again when a chunk turns out to be gone.
     reading: Option<Arc<ReadSession>>,
+    /// What a write key has instead of the repository.
+    memory: Option<Arc<TreeMemory>>,
     kept: Kept,
 }
 
@@ -278,7 +281,8 @@ impl ChunkReader {
     /// When zstd cannot be set up.
     pub fn new(repo: &Repository, index: Arc<Index>) -> Result<Self> {
         let reader = BlockReader::new(repo)?;
-        Ok(Self { reader, hasher: repo.hasher().clone(), index, reading: None, kept: Kept::default() })
+        let (hasher, memory) = (repo.hasher().clone(), repo.memory().cloned());
+        Ok(Self { reader, hasher, index, reading: None, memory, kept: Kept::default() })
     }
 
     /// R1: creates a reader whose index follows what gc runs move.
@@ -301,6 +305,11 @@ impl ChunkReader {
     /// # Errors
     /// When no copy is intact.
     pub fn get(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Vec<u8>> {
+        if let Some(memory) = &self.memory {
+            let missing =
+                || Error::Missing { what: format!("chunk {} in this machine's memory", id.short()) };
+            return memory.piece(id).ok_or_else(missing);
+        }
         loop {
             match self.get_listed(kind, id) {
                 Err(err) if err.is_damage() && self.list_again()? => {}

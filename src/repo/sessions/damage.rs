@@ -1,8 +1,8 @@
 //! Damage records. While one exists, no backup trusts what its parent would let it reuse, and no new data
 //! references a pack that one names.
 
-use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::sealed_object;
+use crate::codec::crypto::suite::CipherSuite;
 use crate::error::Result;
 use crate::model::entry::Time;
 use crate::model::id::{PackId, SnapshotId};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::codec::crypto::cipher::CipherSuite;
 use crate::codec::crypto::sealed_object;
+use crate::codec::crypto::suite::CipherSuite;
 use crate::error::{Error, Result};
 use crate::model::records::GcRecord;
 use crate::repo::objects;
@@ -44,18 +44,29 @@ pub fn highest(storage: &dyn Storage) -> Result<u64> {
 /// that had been used and removed; such a record is never valid.
 ///
 /// # Errors
-/// When they cannot be listed or one cannot be read: what it condemns would then be unknown.
+/// When they cannot be listed, or the one that counts or its end cannot be read: what it condemns would then be
+/// unknown.
 pub fn unfinished(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<GcRun>> {
     let listed = storage.list(ObjectKind::Gc)?;
     let mut unfinished = Vec::new();
-    for found in &listed {
-        let Some(number) = number(&found.name).filter(|number| is_open(&listed, *number)) else { continue };
-        match objects::read(storage, suite, sealed_object::GC, ObjectKind::Gc, &found.name) {
-            Ok(record) => unfinished.push(GcRun { number, record }),
-            // Finished and removed since the listing.
-            Err(err) if err.is_missing() => {}
-            Err(err) => return Err(err),
-        }
+    let Some(number) = listed.iter().filter_map(|found| self::number(&found.name)).max() else {
+        return Ok(unfinished);
+    };
+    let name = name_of(number);
+    let done = format!("{name}{DONE}");
+    let has = |name: &str| listed.iter().any(|found| found.name == name);
+    if has(&done) {
+        // Whoever may add objects could otherwise end a run while another process deletes by it.
+        return match objects::read::<()>(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &done) {
+            Err(err) if !err.is_missing() => Err(err),
+            _ => Ok(unfinished),
+        };
+    }
+    match objects::read(storage, suite, sealed_object::GC, ObjectKind::Gc, &name) {
+        Ok(record) => unfinished.push(GcRun { number, record }),
+        // Finished and removed since the listing.
+        Err(err) if err.is_missing() => {}
+        Err(err) => return Err(err),
     }
     Ok(unfinished)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::codec::crypto::cipher::CipherSuite;
+use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::crypto::{cipher, sealed_object};
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
@@ -172,6 +172,7 @@ impl Session {
     /// # Errors
     /// When it cannot be determined whether a session can be written.
     pub(crate) fn open_deferred(repo: &Repository, observer: &dyn Observer) -> Result<Option<Self>> {
+        repo.may_read()?;
         match Self::appear(repo, SessionKind::Reader) {
             Ok(mut session) => {
                 session.live(repo)?;
@@ -186,8 +187,12 @@ impl Session {
     }
 
     fn appear(repo: &Repository, kind: SessionKind) -> Result<Self> {
+        match kind {
+            SessionKind::Reader => {}
+            SessionKind::Writer => repo.may_add()?,
+            SessionKind::Collector => repo.may_write()?,
+        }
         if kind != SessionKind::Reader {
-            repo.may_write()?;
             repo.refuse_rotated()?;
         }
         let (storage, suite) = (repo.shared_storage(), repo.suite());

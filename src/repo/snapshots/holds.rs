@@ -2,14 +2,12 @@
 
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
-use crate::model::manifest::Manifest;
 use crate::repo::snapshots::Snapshot;
 
 /// Returns the alarm that holds a snapshot: no rule touches what gave an alarm, nor what is older in its set.
 pub fn alarm_above(snapshot: &Snapshot, alarms: &[&Snapshot]) -> Option<SnapshotId> {
-    let Manifest { host, sources, .. } = &snapshot.manifest;
     let holds =
-        |alarm: &&&Snapshot| place(alarm) >= place(snapshot) && alarm.manifest.same_set(host, sources);
+        |alarm: &&&Snapshot| place(alarm) >= place(snapshot) && alarm.manifest.is_of_set(&snapshot.manifest);
     alarms.iter().find(holds).map(|alarm| alarm.id)
 }
 

@@ -74,6 +74,9 @@ const AT_ONCE: usize = 8;
 /// # Errors
 /// When the storage fails.
 pub fn list_all(repo: &Repository) -> Result<Listing> {
+    if let Some(memory) = repo.memory() {
+        return remembered(repo, memory.snapshots());
+    }
     // Read before listing, so that snapshots that are made meanwhile are not reported missing.
     let expected = repo.expected();
     let mut listing = Listing::default();
@@ -101,6 +104,16 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
     sort(&mut listing.snapshots, Time::now());
     repo.compare(&expected, &listing)?;
     Ok(listing)
+}
+
+/// Returns those that a write key remembers and that are still listed: it opens no manifest.
+fn remembered(repo: &Repository, made: Vec<(SnapshotId, Manifest)>) -> Result<Listing> {
+    let listed = repo.storage().list(ObjectKind::Snapshots)?;
+    let stands = |id: &SnapshotId| listed.iter().any(|found| found.name == id.hex());
+    let made = made.into_iter().filter(|(id, _)| stands(id));
+    let mut snapshots: Vec<Snapshot> = made.map(|(id, manifest)| Snapshot { id, manifest }).collect();
+    sort(&mut snapshots, Time::now());
+    Ok(Listing { snapshots, ..Listing::default() })
 }
 
 /// Sorts oldest first. A snapshot dated in the future by a wrong clock comes before all others until that
@@ -146,6 +159,11 @@ pub fn load_listed(repo: &Repository, listed: &Listed) -> Result<Option<Snapshot
 /// When it is gone, damaged or newer than this program.
 pub fn load(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
     let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Snapshots, name))?;
+    if let Some(memory) = repo.memory() {
+        let made = memory.snapshots().into_iter().find(|(made, _)| *made == id);
+        let unknown = || Error::Missing { what: format!("snapshot {} in this machine's memory", id.short()) };
+        return made.map(|(id, manifest)| Some(Snapshot { id, manifest })).ok_or_else(unknown);
+    }
     let Some(bytes) = repo.cache().object(name) else { return load_stored(repo, name) };
     if bytes.starts_with(&sealed_object::FENCE) && open_fence(repo, name, bytes.clone()).is_ok() {
         return Ok(None);
@@ -197,12 +215,26 @@ pub fn kept(repo: &Repository, id: &SnapshotId) -> Option<Snapshot> {
 
 fn decode(repo: &Repository, id: SnapshotId, bytes: Vec<u8>) -> Result<Snapshot> {
     let name = id.hex();
-    let manifest: Manifest =
-        objects::open(repo.suite(), sealed_object::MANIFEST, ObjectKind::Snapshots, &name, &name, bytes)?;
+    let manifest = open_manifest(repo, ObjectKind::Snapshots, (&name, &name), bytes)?;
     match manifest.check_tags() {
         Ok(()) => Ok(Snapshot { id, manifest }),
         Err(why) => Err(Error::damaged(ObjectKind::Snapshots.path(&name))(why)),
     }
+}
+
+/// Decodes a manifest. Of one that a write key made, the keys say which key that was, whatever the manifest says.
+pub(crate) fn open_manifest(
+    repo: &Repository,
+    area: ObjectKind,
+    names: (&str, &str),
+    bytes: Vec<u8>,
+) -> Result<Manifest> {
+    let (mut manifest, by): (Manifest, _) =
+        objects::open_by(repo.suite(), sealed_object::MANIFEST, area, names, bytes)?;
+    if by.is_some() {
+        manifest.set_writer(by);
+    }
+    Ok(manifest)
 }
 
 /// Reads and verifies a manifest in the repository itself. The local copy is not used, and is kept: it may be

@@ -6,13 +6,12 @@ use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
-use crate::model::manifest::Manifest;
 use crate::model::records::GcRecord;
 use crate::repo::noted::Noted;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
+use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::{objects, snapshots};
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
 use crate::util::parallel;
 
@@ -65,8 +64,7 @@ pub fn read(repo: &Repository, entry: &TrashEntry) -> Result<Snapshot> {
     let name = entry.name();
     let bytes = repo.storage().read(ObjectKind::Trash, &name, sealed_object::MAX_OBJECT)?;
     let bound = entry.id.hex();
-    let manifest: Manifest =
-        objects::open(repo.suite(), sealed_object::MANIFEST, ObjectKind::Trash, &name, &bound, bytes)?;
+    let manifest = snapshots::open_manifest(repo, ObjectKind::Trash, (&name, &bound), bytes)?;
     Ok(Snapshot { id: entry.id, manifest })
 }
 
@@ -217,14 +215,7 @@ fn bring_back(repo: &Repository, session: &Session, entry: &TrashEntry) -> Resul
 /// When the bytes are not the manifest's, or as [`undelete`].
 pub fn put_back(repo: &Repository, session: &Session, id: &SnapshotId, bytes: &[u8]) -> Result<SnapshotId> {
     let (storage, name) = (repo.storage(), id.hex());
-    let _: Manifest = objects::open(
-        repo.suite(),
-        sealed_object::MANIFEST,
-        ObjectKind::Snapshots,
-        &name,
-        &name,
-        bytes.to_vec(),
-    )?;
+    snapshots::open_manifest(repo, ObjectKind::Snapshots, (&name, &name), bytes.to_vec())?;
     let entry = TrashEntry { id: *id, by: session.id, at: None };
     storage.create(ObjectKind::Trash, &entry.name(), &[bytes])?;
     match storage.move_to((ObjectKind::Snapshots, &name), (ObjectKind::Quarantine, &name)) {

@@ -16,6 +16,7 @@ use crate::codec::chunk::compress::{delta, looks_random};
 use crate::codec::crypto::hash::ChunkType;
 use crate::error;
 use crate::error::{Error, Result, together};
+use crate::model::config::Role;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::repo::index::Index;
 use crate::repo::index::catalog::TableSource;
@@ -160,7 +161,7 @@ impl<'scope> ChunkWriter<'scope> {
             data: OpenBlock::new(ChunkType::Data, Vec::new()),
             tree: OpenBlock::new(ChunkType::Tree, Vec::new()),
             similar: [Similar::new(ChunkType::Data), Similar::new(ChunkType::Tree)],
-            deltas: repo.config().has_deltas(),
+            deltas: repo.config().has_deltas() && repo.role() != Role::Write,
             target: repo.config().block_target as usize,
             blocks,
             effort,

@@ -10,6 +10,7 @@ use crate::codec::chunk::block::SealedBlock;
 use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
+use crate::model::config::Role;
 use crate::model::id::SnapshotId;
 use crate::repo::pack::header_bundles::BundleBuilder;
 use crate::repo::pack::packs;
@@ -128,7 +129,11 @@ impl<'a> PackWriter<'a> {
         written.parity += parity;
         written.deltas.add(deltas);
         drop(written);
-        let front = std::mem::take(&mut pack.front);
+        // Only a full key signs header bundles.
+        let mut front = std::mem::take(&mut pack.front);
+        if repo.role() != Role::Full {
+            front.clear();
+        }
         let full = lock(&self.bundle_builder).add(pack.id, pack.len, front);
         self.say(full.map_or(Ok(()), |full| full.write(repo)));
         // After a failure elsewhere nobody receives it.

@@ -16,13 +16,14 @@ const REPOSITORY: &str = "export SNAP_REPO=$HOME/../repo SNAP_PASSWORD=try";
 
 /// What each block of a page is, in their order. The README, the guide and the page on the old script have tests of their
 /// own (`guide.rs`); the reference of commands is made of the program, whose own tests parse its examples.
-const PAGES: [(&str, &[&str]); 28] = [
+const PAGES: [(&str, &[&str]); 29] = [
     ("README.md", &[]),
     // What a run says that gives an alarm: `alarms.rs` has such runs.
     ("alarms.md", &["of a run", "of a run"]),
     ("architecture.md", &["drawing", "drawing", "drawing", "drawing", "drawing", "drawing", "drawing"]),
     ("archives.md", &["run"]),
     ("browse.md", &[]),
+    ("clients.md", &["run"]),
     ("collecting.md", &[]),
     ("configuration.md", &["run"]),
     ("copies.md", &["run", "run"]),

@@ -204,3 +204,14 @@ fn the_configurations_of_the_pages_are_taken() {
         finish(check, b"").expect(0);
     }
 }
+
+#[test]
+fn a_fleet_is_set_up_as_shown() {
+    let sandbox = Sandbox::bare();
+    let before = "export SNAP_REPO=$HOME/fleet SNAP_PASSWORD=full SNAP_KDF_MEMORY=8M SNAP_KDF_PASSES=1\n\
+        for name in web1 db1 drills; do echo $name > $name.password; done\nmkdir src\necho 1 > src/a";
+    let after = "snap --password-file web1.password backup src\n\
+        snap --password-file drills.password restore latest --target out\ncmp src/a out/src/a";
+    let script = format!("{before}\n{}\n{after}\n", block("clients.md", 0));
+    run_script(&sandbox.path("home"), &script);
+}

@@ -335,3 +335,39 @@ fn a_recovery_key_opens_the_repository_however_it_is_typed() {
     assert_eq!(said["recovery_key"].as_str().unwrap().split(' ').count(), 24);
     sandbox.snap(&["key", "add", "--recovery", "--new-password-file", "x"]).expect(2);
 }
+
+#[test]
+fn a_write_key_backs_up_and_is_told_what_else_needs_another_key() {
+    let mut sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "2")]);
+    let add = |sandbox: &Sandbox, role: &str| {
+        let mut command = sandbox.command(&["key", "add", "--role", role, "--label", role]);
+        command.env("SNAP_NEW_PASSWORD", role);
+        finish(command, b"").expect(0);
+    };
+    add(&sandbox, "write");
+    add(&sandbox, "read");
+    let list = sandbox.ok(&["key", "list", "--json"]).json();
+    let roles: Vec<_> = list.as_array().unwrap().iter().map(|slot| slot["role"].clone()).collect();
+    assert!(["full", "write", "read"].iter().all(|role| roles.contains(&(*role).into())), "{list}");
+
+    sandbox.set_password(Some("write"));
+    sandbox.ok(&["backup", "--receipt", "receipt", "src"]);
+    sandbox.ok(&["backup", "--dry-run", "src"]);
+    for args in [&["ls", "latest"][..], &["check"], &["forget", "latest"], &["key", "list"], &["gc"]] {
+        let refused = sandbox.snap(args).expect(1);
+        assert!(
+            refused.all().contains("role write") && refused.all().contains("full key"),
+            "{}",
+            refused.all()
+        );
+    }
+    let late = sandbox.snap(&["status"]);
+    assert!(!late.all().contains("no good backup"), "{}", late.all());
+    sandbox.set_password(Some("read"));
+    sandbox.assert_restores("latest", &sandbox.src());
+    sandbox.ok(&["audit", "--receipt", "receipt"]);
+    let refused = sandbox.snap(&["backup", "src"]).expect(1);
+    assert!(refused.all().contains("role read"), "{}", refused.all());
+    let shown = sandbox.ok(&["snapshots", "--json"]).json();
+    assert!(shown[0]["writer"].is_string(), "{shown}");
+}

@@ -10,8 +10,8 @@ mod trees;
 mod values;
 mod wires;
 
-use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::hash::{ChunkHasher, Key, SubKeys};
+use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::RepoId;
 

@@ -5,6 +5,7 @@
 //! written again.
 #![allow(clippy::unwrap_used)]
 
+mod clients;
 mod deltas;
 mod ids;
 mod locks;
@@ -18,8 +19,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use snap_backup::codec::crypto::cipher::CipherSuite;
 use snap_backup::codec::crypto::hash::{ChunkHasher, Key, SubKeys};
+use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::RepoId;
 

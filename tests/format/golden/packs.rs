@@ -87,7 +87,7 @@ pub(crate) fn table(cipher: CipherKind) -> Table {
             bases: Vec::new(),
         },
     ];
-    Table { kind: ChunkType::Data, session: SESSION, epoch: 0, blocks }
+    Table { kind: ChunkType::Data, session: SESSION, epoch: 0, by: None, own: None, blocks }
 }
 
 fn ends(cipher: CipherKind, bytes: &[u8]) -> PackHeader {

@@ -23,6 +23,9 @@ pub(crate) const PASSWORD_VARIABLE: &str = "SNAP_PASSWORD";
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
+    /// The verb works with a key that only writes.
+    #[arg(skip)]
+    pub(crate) with_write_key: bool,
     /// Read this configuration instead of the user's or /etc/snap/snap.toml
     #[arg(long, global = true, env = "SNAP_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<OsString>,

@@ -225,6 +225,9 @@ pub(crate) fn title(key: &Key) -> String {
     if let Some(tags) = &key.tags {
         parts.push(format!("tags [{}]", output::printable(&tags.join(", "))));
     }
+    if let Some(slot) = key.writer {
+        parts.push(format!("key {}", slot.short()));
+    }
     if parts.is_empty() { "all snapshots".to_owned() } else { parts.join(", ") }
 }
 

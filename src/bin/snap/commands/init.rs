@@ -36,6 +36,9 @@ pub(crate) struct Init {
     /// Let chunks be stored as deltas against others: on or off
     #[arg(long, value_name = "SWITCH", default_value = "on", action = ArgAction::Set, value_parser = values::switch)]
     pub(crate) delta: bool,
+    /// Make room for keys that only write (`snap key add --role write`), one for each client
+    #[arg(long, conflicts_with = "no_encryption")]
+    pub(crate) for_clients: bool,
     /// Keep parity of so many percent beside each pack, so that a few bad sectors heal
     #[arg(long, value_name = "N%", default_value = "0%", value_parser = values::parity)]
     pub(crate) parity: u8,
@@ -51,6 +54,8 @@ pub(crate) struct Make {
     pub(crate) parity: u8,
     /// Whether blocks may be deltas.
     pub(crate) deltas: bool,
+    /// Whether there will be write keys.
+    pub(crate) clients: bool,
     /// Names and cuts chunks as this one does.
     pub(crate) shared_chunking: Option<SharedChunking>,
     /// What trying the password costs.
@@ -67,6 +72,7 @@ pub(crate) fn run(context: &Context, args: &Init) -> Result<Outcome> {
         level,
         parity: args.parity,
         deltas: args.delta,
+        clients: args.for_clients,
         shared_chunking: None,
         kdf: args.kdf,
     };
@@ -115,7 +121,16 @@ pub(crate) fn make_missing(
     let no_encryption = asked_for || unasked;
     let (chunker, parity) = (ChunkerProfile::default(), asked.parity);
     let kdf = Kdf::default();
-    let make = Make { no_encryption, chunker, level, parity, deltas: true, shared_chunking: None, kdf };
+    let make = Make {
+        no_encryption,
+        chunker,
+        level,
+        parity,
+        deltas: true,
+        clients: false,
+        shared_chunking: None,
+        kdf,
+    };
     let repo = create(context, storage, make)?;
     if context.talks() && !context.global.json {
         output::tell(&made(&repo, no_encryption))?;
@@ -135,7 +150,7 @@ pub(crate) fn makes_none(storage: &dyn Storage) -> Error {
 pub(crate) fn create(
     context: &Context,
     storage: Arc<dyn Storage>,
-    Make { no_encryption, chunker, level, parity, deltas, shared_chunking, kdf }: Make,
+    Make { no_encryption, chunker, level, parity, deltas, clients, shared_chunking, kdf }: Make,
 ) -> Result<Repository> {
     // Check first, so that nobody is asked for a password that would not be used.
     if Repository::exists(&*storage).map_err(more_is_missing)? {
@@ -176,6 +191,7 @@ pub(crate) fn create(
         state,
         parity,
         deltas,
+        clients,
         shared_chunking,
         ..InitOptions::default()
     };

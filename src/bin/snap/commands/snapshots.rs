@@ -117,7 +117,11 @@ fn show(context: &Context, args: &Snapshots, list: &[Snapshot]) -> Result<()> {
 fn key_of(key: &Key) -> Value {
     let path = |path: &serde_bytes::ByteBuf| String::from_utf8_lossy(path).into_owned();
     let paths = key.paths.as_ref().map(|paths| paths.iter().map(path).collect::<Vec<String>>());
-    json!({"hostname": key.host, "paths": paths, "tags": key.tags})
+    let mut value = json!({"hostname": key.host, "paths": paths, "tags": key.tags});
+    if let (Some(slot), Some(map)) = (key.writer, value.as_object_mut()) {
+        map.insert("writer".to_owned(), slot.hex().into());
+    }
+    value
 }
 
 fn compact(list: &[&Snapshot]) -> Vec<String> {
@@ -173,6 +177,7 @@ fn marks(manifest: &Manifest) -> String {
         manifest.partial.then(|| Paint::Yellow.on("partial")),
         manifest.is_pinned().then(|| "pinned".to_owned()),
         expires,
+        manifest.writer().map(|slot| format!("key {}", slot.short())),
     ];
     let marks: Vec<String> = marks.into_iter().flatten().collect();
     if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) }

@@ -154,12 +154,16 @@ pub(super) const VERBS: &[VerbHelp] = &[
             of 24 words to be put away on paper. A key file is a second factor: from then on that password opens nothing without it. Any file \
             of up to a mebibyte that never changes is good (`head -c 32 /dev/urandom > snap.key`); it is hashed and not stored. A password of \
             role read restores, lists, mounts, checks and copies to other repositories, and writes nothing to this one; give whoever has it \
-            credentials of the storage that only read.",
+            credentials of the storage that only read. A password of role write makes backups, and reads nothing back; docs/clients.md.",
         examples: &[
             ("Type it", "snap key add --label laptop"),
             ("Let it open nothing without a file", "snap key add --new-key-file /media/stick/snap.key"),
             ("Print a recovery key of 24 words", "snap key add --recovery"),
             ("For drills or an auditor: it writes nothing", "snap key add --role read --label auditor"),
+            (
+                "For a client: it makes backups and reads nothing back",
+                "snap key add --role write --label web1",
+            ),
         ],
         groups: &[],
     },

@@ -35,6 +35,7 @@ pub(super) fn global(given: &cli::Global) -> Result<Global> {
         return Err(Error::Usage("Password file and command are mutually exclusive options".to_owned()));
     }
     Ok(Global {
+        with_write_key: false,
         config: None,
         profile: None,
         repo: repository(given)?,

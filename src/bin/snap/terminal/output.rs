@@ -355,6 +355,7 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
         "alarm": manifest.alarm().map(|(state, why)| json!({"state": alarm_state(state), "reason": why})),
         "expires": manifest.expires().map(rfc3339),
         "original": manifest.original().map(|id| id.hex()),
+        "writer": manifest.writer().map(|slot| slot.hex()),
         "program_version": manifest.program,
         "summary": summary,
     });

@@ -72,6 +72,7 @@ pub(in crate::restic) fn init(context: &Context, args: &flags::Init, level: Opti
         level: level.unwrap_or(init::LEVEL),
         parity: 0,
         deltas: true,
+        clients: false,
         shared_chunking,
         kdf: Kdf::default(),
     };

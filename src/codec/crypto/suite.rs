@@ -1,0 +1,359 @@
+//! The ciphers of an open repository: which key seals, opens, signs and verifies what.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::codec::crypto::cipher::Cipher;
+use crate::codec::crypto::hash::{ChunkType, Key, SubKeys};
+use crate::codec::crypto::session_keys::{Envelope, Sealing, SessionCiphers, Writer, WritingSession};
+use crate::codec::crypto::signature;
+use crate::codec::crypto::signature::{SIGNATURE, VERIFYING};
+use crate::model::config::CipherKind;
+use crate::model::decode_error::DecodeError;
+use crate::model::id::{KeyId, RepoId};
+
+/// The keys of one epoch that objects are sealed, signed and verified with.
+#[derive(Debug, Clone)]
+pub struct EpochKeys {
+    /// Number of the epoch.
+    pub epoch: u32,
+    /// Seals blocks of file data. A write key has none.
+    pub data: Option<Key>,
+    /// Seals trees, and what names hosts, users or paths. A write key has none.
+    pub meta: Option<Key>,
+    /// Seals what keys of every role read.
+    pub shared: Key,
+    /// Opens the keys of sessions of write keys. A write key has none.
+    pub session: Option<Key>,
+    /// Verifies what only a full key may write.
+    pub verifying: [u8; VERIFYING],
+    /// Seed of the key that signs it. Only a full key has it.
+    pub signing: Option<Key>,
+}
+
+impl EpochKeys {
+    /// Returns the keys of an epoch for a full key.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn full(epoch: u32, keys: &SubKeys) -> Result<Self, DecodeError> {
+        Ok(Self::of(epoch, keys, signature::verifying_key(&keys.config)?))
+    }
+
+    fn of(epoch: u32, keys: &SubKeys, verifying: [u8; VERIFYING]) -> Self {
+        let SubKeys { data, meta, shared, session, config, .. } = keys.clone();
+        let [data, meta, session, signing] = [data, meta, session, config].map(Some);
+        Self { epoch, data, meta, shared, session, verifying, signing }
+    }
+}
+
+#[derive(Debug)]
+struct EpochCiphers {
+    epoch: u32,
+    data: Option<Cipher>,
+    meta: Option<Cipher>,
+    shared: Cipher,
+    session: Option<Key>,
+    verifying: [u8; VERIFYING],
+    signing: Option<Key>,
+}
+
+/// Keys of sessions that were opened. One pack of a session follows the other.
+type Opened = Arc<Mutex<HashMap<Envelope, Arc<SessionCiphers>>>>;
+/// Maximum number of them.
+const OPENED: usize = 4096;
+
+/// The ciphers of one open repository, of all epochs of its keys.
+#[derive(Debug, Clone)]
+pub struct CipherSuite {
+    /// Part of all associated data, so that no object of another repository can be substituted.
+    pub repo: RepoId,
+    /// The kind of all ciphers.
+    pub kind: CipherKind,
+    /// The newest epoch: what is sealed now.
+    pub epoch: u32,
+    newest: Arc<EpochCiphers>,
+    /// Older epochs, whose keys open what was sealed before.
+    older: Arc<[EpochCiphers]>,
+    /// Slots whose sessions are believed.
+    writers: Arc<[Writer]>,
+    /// The session of a write key: what it seals, nobody with such a key opens afterwards.
+    writing: Option<Arc<WritingSession>>,
+    opened: Opened,
+}
+
+const LOCKED: DecodeError = DecodeError::because("this key only writes: it does not open what this is");
+
+impl CipherSuite {
+    /// Creates the ciphers of a repository with the keys of its first epoch.
+    pub fn new(kind: CipherKind, repo: RepoId, keys: &SubKeys) -> Self {
+        // It never fails; these bytes are no key, and verify nothing.
+        let verifying = signature::verifying_key(&keys.config).unwrap_or([0xff; VERIFYING]);
+        Self::of_epochs(kind, repo, std::iter::empty(), EpochKeys::of(0, keys, verifying))
+    }
+
+    /// Creates the ciphers of several epochs.
+    pub fn of_epochs(
+        kind: CipherKind,
+        repo: RepoId,
+        older: impl Iterator<Item = EpochKeys>,
+        newest: EpochKeys,
+    ) -> Self {
+        let cipher = |key| Cipher::new(kind, key);
+        let ciphers = |keys: EpochKeys| EpochCiphers {
+            epoch: keys.epoch,
+            data: keys.data.map(cipher),
+            meta: keys.meta.map(cipher),
+            shared: cipher(keys.shared),
+            session: keys.session,
+            verifying: keys.verifying,
+            signing: keys.signing,
+        };
+        let (epoch, older) = (newest.epoch, older.map(ciphers).collect());
+        let (writers, newest) = (Arc::default(), Arc::new(ciphers(newest)));
+        Self { repo, kind, epoch, newest, older, writers, writing: None, opened: Opened::default() }
+    }
+
+    /// Makes it believe sessions of these slots.
+    #[must_use]
+    pub fn with_writers(self, writers: Vec<Writer>) -> Self {
+        Self { writers: writers.into(), ..self }
+    }
+
+    /// Makes it seal with the keys of a session.
+    #[must_use]
+    pub fn writing(self, session: WritingSession) -> Self {
+        Self { writing: Some(Arc::new(session)), ..self }
+    }
+
+    /// Returns the session of a write key whose keys seal.
+    pub fn session(&self) -> Option<&WritingSession> {
+        self.writing.as_deref()
+    }
+
+    /// Returns the slots whose sessions are believed.
+    pub fn writers(&self) -> &[Writer] {
+        &self.writers
+    }
+
+    /// Returns with which keys things are sealed now.
+    pub fn now(&self) -> Sealing {
+        Sealing { epoch: self.epoch, by: self.writing.as_ref().map(|session| session.envelope) }
+    }
+
+    /// Returns whether new data may refer to chunks that were sealed so: those of full keys, and of the write key at
+    /// hand, if it has recognised them. Whoever has the shared key can store any bytes under any id.
+    pub fn may_reuse(&self, by: Option<&Envelope>, own: Option<KeyId>) -> bool {
+        by.is_none() || own.is_some() && own == self.writing.as_ref().map(|session| session.envelope.slot())
+    }
+
+    /// Returns the cipher for blocks of a type that are sealed now.
+    ///
+    /// # Errors
+    /// The key at hand seals none.
+    pub fn block(&self, kind: ChunkType) -> Result<Cipher, DecodeError> {
+        self.block_of(self.now(), kind)
+    }
+
+    /// Returns the cipher for what keys of every role read, as it is sealed now.
+    pub fn shared(&self) -> &Cipher {
+        &self.newest.shared
+    }
+
+    /// Returns the cipher that opens blocks of a type that were sealed so.
+    ///
+    /// # Errors
+    /// There are no keys for it.
+    pub fn block_of(&self, sealing: impl Into<Sealing>, kind: ChunkType) -> Result<Cipher, DecodeError> {
+        let Sealing { epoch, by } = sealing.into();
+        let of = self.of(epoch)?;
+        if let Some(envelope) = by {
+            return self.with_session(of, &envelope, |ciphers| match kind {
+                ChunkType::Data => ciphers.data.clone(),
+                ChunkType::Tree => ciphers.meta.clone(),
+            });
+        }
+        let cipher = if kind == ChunkType::Data { &of.data } else { &of.meta };
+        cipher.clone().ok_or(LOCKED)
+    }
+
+    /// Returns the cipher that opens what names hosts, users or paths and was sealed so.
+    ///
+    /// # Errors
+    /// There are no keys for it.
+    pub fn meta_of(&self, sealing: impl Into<Sealing>) -> Result<Cipher, DecodeError> {
+        self.block_of(sealing, ChunkType::Tree)
+    }
+
+    /// Returns the cipher that opens what keys of every role read and was sealed in an epoch.
+    ///
+    /// # Errors
+    /// There are no keys of this epoch.
+    pub fn shared_of(&self, epoch: u32) -> Result<&Cipher, DecodeError> {
+        Ok(&self.of(epoch)?.shared)
+    }
+
+    fn with_session<T>(
+        &self,
+        of: &EpochCiphers,
+        envelope: &Envelope,
+        take: impl Fn(&SessionCiphers) -> T,
+    ) -> Result<T, DecodeError> {
+        if let Some(session) = self.writing.as_ref().filter(|session| session.envelope == *envelope) {
+            return Ok(take(&session.ciphers));
+        }
+        let writer = self.writers.iter().find(|writer| writer.slot == envelope.slot());
+        let writer = writer.filter(|writer| of.epoch <= writer.last).ok_or_else(|| {
+            DecodeError::with(format!(
+                "it says that key slot {} wrote it in epoch {}, when no such write key was valid",
+                envelope.slot().short(),
+                of.epoch
+            ))
+        })?;
+        let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ciphers) = opened().get(envelope) {
+            return Ok(take(ciphers));
+        }
+        let private = of.session.as_ref().ok_or(LOCKED)?;
+        let ciphers = Arc::new(envelope.open(&self.repo, private, &writer.public)?);
+        let taken = take(&ciphers);
+        let mut opened = opened();
+        if opened.len() >= OPENED {
+            opened.clear();
+        }
+        opened.insert(*envelope, ciphers);
+        Ok(taken)
+    }
+
+    /// Returns `body` with the signature of the newest epoch, to be sealed with `aad`. Without encryption there
+    /// is none: everybody has the key.
+    ///
+    /// # Errors
+    /// The key at hand is none that may sign.
+    pub fn signed(&self, aad: &[u8], body: &[u8]) -> Result<Vec<u8>, DecodeError> {
+        let mut out = body.to_vec();
+        if self.kind != CipherKind::None {
+            let seed = self.newest.signing.as_ref();
+            let seed = seed.ok_or(DecodeError::because("only a full key signs what this is"))?;
+            out.extend_from_slice(&signature::sign(seed, &statement(aad, body))?);
+        }
+        Ok(out)
+    }
+
+    /// Returns the body of what [`Self::signed`] returned in an epoch, after verifying the signature.
+    ///
+    /// # Errors
+    /// It was not signed by a full key.
+    pub fn verified<'a>(&self, epoch: u32, aad: &[u8], plain: &'a [u8]) -> Result<&'a [u8], DecodeError> {
+        if self.kind == CipherKind::None {
+            return Ok(plain);
+        }
+        let (body, by) =
+            plain.split_last_chunk::<SIGNATURE>().ok_or(DecodeError::because("too short to be signed"))?;
+        if signature::verifies(&self.of(epoch)?.verifying, &statement(aad, body), by) {
+            Ok(body)
+        } else {
+            Err(DecodeError::because("its signature is not that of a full key"))
+        }
+    }
+
+    /// Bytes that [`Self::signed`] adds.
+    pub fn signature_len(&self) -> usize {
+        if self.kind == CipherKind::None { 0 } else { SIGNATURE }
+    }
+
+    fn of(&self, epoch: u32) -> Result<&EpochCiphers, DecodeError> {
+        if epoch == self.epoch {
+            return Ok(&self.newest);
+        }
+        self.older.iter().find(|ciphers| ciphers.epoch == epoch).ok_or_else(|| self.no_epoch(epoch))
+    }
+
+    fn no_epoch(&self, epoch: u32) -> DecodeError {
+        let hint =
+            if epoch > self.epoch { "; if the key was rotated just now, run the command again" } else { "" };
+        DecodeError::with(format!(
+            "it says that it was sealed in epoch {epoch} of the key, and this key has epochs up to {}{hint}",
+            self.epoch
+        ))
+    }
+}
+
+/// What is signed of an object with these associated data.
+fn statement(aad: &[u8], body: &[u8]) -> Vec<u8> {
+    [b"snap/1 signed".as_slice(), &(aad.len() as u64).to_le_bytes(), aad, body].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::crypto::envelope;
+
+    fn suite_of(epoch: u32, writers: Vec<Writer>) -> (CipherSuite, [u8; 32]) {
+        let repo = RepoId::new([2; 16]);
+        let keys = |number: u32| SubKeys::derive(&Key::new([number as u8 + 1; 32]), &repo);
+        let older = (0..epoch).filter_map(|number| EpochKeys::full(number, &keys(number)).ok());
+        let newest = keys(epoch);
+        let public = envelope::pair_of(&newest.session).unwrap().public;
+        let newest = EpochKeys::full(epoch, &newest).unwrap();
+        let suite = CipherSuite::of_epochs(CipherKind::Xaes256Gcm, repo, older, newest);
+        (suite.with_writers(writers), public)
+    }
+
+    #[test]
+    fn a_writer_that_is_valid_no_more_is_believed_in_the_epochs_in_which_it_was() {
+        let (slot, pair) = (KeyId::new([5; 32]), envelope::new_pair().unwrap());
+        let writer = |last| vec![Writer { slot, public: pair.public, last }];
+        let session = |suite: &CipherSuite, to| WritingSession::begin(&suite.repo, slot, &pair, to).unwrap();
+        let (old, to_old) = suite_of(0, writer(0));
+        let by_old = session(&old, &to_old).envelope;
+        let (new, to_new) = suite_of(1, writer(0));
+        let by_new = session(&new, &to_new).envelope;
+        let opens = |suite: &CipherSuite, epoch, by| {
+            suite.block_of(Sealing { epoch, by: Some(by) }, ChunkType::Data).is_ok()
+        };
+        assert!(opens(&old, 0, by_old) && opens(&new, 0, by_old), "what it wrote while it was valid");
+        assert!(!opens(&new, 1, by_new), "what it writes in a later epoch");
+        assert!(!opens(&new, 0, by_new) && !opens(&new, 1, by_old), "keys sealed to another epoch");
+        let info = [b"snap/1 session".as_slice(), old.repo.as_bytes(), slot.as_bytes()].concat();
+        let by_nobody = envelope::seal(&to_old, &info, &[1; 64]).unwrap();
+        let by_nobody = [slot.as_bytes().as_slice(), &by_nobody].concat().try_into().unwrap();
+        assert!(!opens(&old, 0, Envelope::new(by_nobody)), "sealed with public keys alone");
+        let (valid, _) = suite_of(1, writer(1));
+        assert!(opens(&valid, 1, by_new) && opens(&valid, 0, by_old));
+        let (unlisted, _) = suite_of(1, Vec::new());
+        assert!(!opens(&unlisted, 1, by_new));
+    }
+
+    #[test]
+    fn a_session_of_a_write_key_opens_what_it_seals_and_only_while_it_lives() {
+        let (slot, pair) = (KeyId::new([5; 32]), envelope::new_pair().unwrap());
+        let (full, public) = suite_of(0, vec![Writer { slot, public: pair.public, last: 0 }]);
+        let locked = EpochKeys { data: None, meta: None, session: None, signing: None, ..full_keys() };
+        let begin = || {
+            let suite = CipherSuite::of_epochs(full.kind, full.repo, std::iter::empty(), locked.clone());
+            let writers = full.writers().to_vec();
+            suite
+                .with_writers(writers)
+                .writing(WritingSession::begin(&full.repo, slot, &pair, &public).unwrap())
+        };
+        let (one, other) = (begin(), begin());
+        let mut sealed = Vec::new();
+        one.block(ChunkType::Tree).unwrap().seal(b"aad", b"plain", &mut sealed).unwrap();
+        let opens = |suite: &CipherSuite, by| {
+            let cipher = suite.block_of(by, ChunkType::Tree);
+            cipher.is_ok_and(|cipher| cipher.open(b"aad", &mut sealed.clone()).is_ok())
+        };
+        assert!(opens(&one, one.now()) && opens(&full, one.now()));
+        assert!(!opens(&other, one.now()), "the session has ended");
+        assert!(!opens(&one, Sealing::from(0)) && one.signed(b"", b"").is_err());
+        assert!(full.may_reuse(None, None) && !full.may_reuse(one.now().by.as_ref(), Some(slot)));
+        assert!(
+            one.may_reuse(one.now().by.as_ref(), Some(slot)) && !one.may_reuse(one.now().by.as_ref(), None)
+        );
+    }
+
+    fn full_keys() -> EpochKeys {
+        EpochKeys::full(0, &SubKeys::derive(&Key::new([1; 32]), &RepoId::new([2; 16]))).unwrap()
+    }
+}

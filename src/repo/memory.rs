@@ -1,0 +1,223 @@
+//! What a write key remembers of its own snapshots: it reads nothing back from the repository.
+//!
+//! For each set a file in the state directory holds the manifests of the last runs, and the trees of the newest
+//! complete snapshot and of a partial one after it. It is sealed with a key that only the slot has. A file that is
+//! lost or garbled means that everything is read and named again, and stored only if it is new.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::codec::chunk::compress::{Codec, Compressor, Decompressor};
+use crate::codec::crypto::cipher::Cipher;
+use crate::codec::crypto::hash::Key;
+use crate::codec::tree::dir::DirPiece;
+use crate::codec::tree::part_list::ListPiece;
+use crate::codec::wire;
+use crate::model::config::CipherKind;
+use crate::model::decode_error::DecodeError;
+use crate::model::entry::{Content, Kind};
+use crate::model::id::{ChunkId, KeyId, RepoId, SnapshotId};
+use crate::model::manifest::Manifest;
+use crate::util::new_file;
+
+/// Most bytes of compressed trees of a set. What is beyond is not remembered: those files are read again.
+const MOST: usize = 128 << 20;
+/// Manifests of a set that are remembered: alarms compare a run with those before it.
+const MANIFESTS: usize = 64;
+const LEVEL: i32 = 1;
+
+/// The memory of one write key in one repository.
+#[derive(Debug)]
+pub(crate) struct TreeMemory {
+    dir: Option<PathBuf>,
+    cipher: Cipher,
+    aad: Vec<u8>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    snapshots: Vec<(SnapshotId, Manifest)>,
+    chunks: HashMap<ChunkId, Packed>,
+    bytes: usize,
+    /// It is that of a set.
+    recalled: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Packed {
+    codec: u8,
+    len: u32,
+    bytes: ByteBuf,
+}
+
+/// The file of a set.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    snapshots: Vec<(SnapshotId, Manifest)>,
+    chunks: Vec<(ChunkId, Packed)>,
+}
+
+impl TreeMemory {
+    /// Creates the memory of a slot, without a file if there is no state directory.
+    pub(crate) fn new(state: Option<&Path>, repo: &RepoId, slot: &KeyId, key: Key) -> Self {
+        let dir = state.map(|state| state.join("memory").join(format!("{}-{}", repo.hex(), slot.short())));
+        let aad = [b"snap memory 1".as_slice(), repo.as_bytes(), slot.as_bytes()].concat();
+        Self { dir, cipher: Cipher::new(CipherKind::Xaes256Gcm, key), aad, held: Mutex::default() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads what is remembered of a set. Returns why a file that is there could not be used.
+    pub(crate) fn recall(&self, set: &str) -> Option<String> {
+        let Some(dir) = &self.dir else {
+            self.held().recalled = true;
+            return None;
+        };
+        let path = dir.join(set);
+        let stored = match fs::read(&path) {
+            Ok(mut bytes) => self.open(set, &mut bytes).map_err(|err| err.to_string()),
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
+                *self.held() = Held { recalled: true, ..Held::default() };
+                return None;
+            }
+            Err(err) => Err(err.to_string()),
+        };
+        let mut held = self.held();
+        *held = Held { recalled: true, ..Held::default() };
+        match stored {
+            Ok(Stored { snapshots, chunks }) => {
+                held.bytes = chunks.iter().map(|(_, packed)| packed.bytes.len()).sum();
+                (held.snapshots, held.chunks) = (snapshots, chunks.into_iter().collect());
+                None
+            }
+            Err(why) => Some(format!(
+                "{}: what this machine remembers of its last snapshot cannot be used ({why}); everything is read again",
+                path.display()
+            )),
+        }
+    }
+
+    fn open(&self, set: &str, bytes: &mut [u8]) -> Result<Stored, DecodeError> {
+        wire::decode(self.cipher.open(&self.bound_to(set), bytes)?)
+    }
+
+    fn bound_to(&self, set: &str) -> Vec<u8> {
+        [self.aad.as_slice(), set.as_bytes()].concat()
+    }
+
+    /// Returns the remembered snapshots: of the set that was recalled, or of all.
+    pub(crate) fn snapshots(&self) -> Vec<(SnapshotId, Manifest)> {
+        let held = self.held();
+        if held.recalled {
+            return held.snapshots.clone();
+        }
+        drop(held);
+        let files = self.dir.as_ref().and_then(|dir| fs::read_dir(dir).ok());
+        let sets = files.into_iter().flatten().flatten().filter_map(|file| {
+            let (set, mut bytes) = (file.file_name().into_string().ok()?, fs::read(file.path()).ok()?);
+            // One that cannot be used is told of when its set is recalled.
+            self.open(&set, &mut bytes).ok()
+        });
+        sets.flat_map(|stored| stored.snapshots).collect()
+    }
+
+    /// Remembers a piece of a tree or list, which a run stored or found stored.
+    pub(crate) fn note(&self, id: ChunkId, plain: &[u8]) {
+        let mut held = self.held();
+        if held.bytes > MOST || held.chunks.contains_key(&id) {
+            return;
+        }
+        let mut space = Vec::new();
+        let packed = Compressor::new(LEVEL).and_then(|mut compressor| {
+            let (codec, packed) = compressor.pack(plain, &mut space)?;
+            Ok((codec.byte(), packed.to_vec()))
+        });
+        // What cannot be remembered is read again.
+        if let Ok((codec, bytes)) = packed {
+            held.bytes += bytes.len();
+            held.chunks.insert(id, Packed { codec, len: plain.len() as u32, bytes: ByteBuf::from(bytes) });
+        }
+    }
+
+    /// Returns the bytes of a piece.
+    pub(crate) fn piece(&self, id: &ChunkId) -> Option<Vec<u8>> {
+        let packed = self.held().chunks.get(id)?.clone();
+        let mut plain = Vec::new();
+        let mut unpacker = Decompressor::new().ok()?;
+        let codec = Codec::from_byte(packed.codec)?;
+        unpacker.unpack(codec, &packed.bytes, packed.len as usize, &mut plain).ok()?;
+        Some(plain)
+    }
+
+    /// Remembers a snapshot that was committed, with its trees, and forgets those that no run will compare with.
+    /// Returns why that could not be kept for the next run.
+    pub(crate) fn keep(&self, set: &str, id: SnapshotId, manifest: &Manifest) -> Option<String> {
+        let mut roots = vec![manifest.root];
+        let mut held = self.held();
+        held.snapshots.push((id, manifest.clone()));
+        let surplus = held.snapshots.len().saturating_sub(MANIFESTS);
+        held.snapshots.drain(..surplus);
+        if manifest.partial {
+            let whole = held.snapshots.iter().rev().find(|(_, one)| !one.partial);
+            roots.extend(whole.map(|(_, one)| one.root));
+        }
+        drop(held);
+        let needed = self.reachable(roots);
+        let mut held = self.held();
+        held.chunks.retain(|id, _| needed.contains(id));
+        held.bytes = held.chunks.values().map(|packed| packed.bytes.len()).sum();
+        let Some(dir) = &self.dir else { return None };
+        let chunks = held.chunks.iter().map(|(id, packed)| (*id, packed.clone())).collect();
+        let stored = Stored { snapshots: held.snapshots.clone(), chunks };
+        drop(held);
+        self.write(dir, set, &stored)
+            .err()
+            .map(|why| format!("{}: {why}; the next backup reads everything again", dir.join(set).display()))
+    }
+
+    fn write(&self, dir: &Path, set: &str, stored: &Stored) -> Result<(), String> {
+        let plain = wire::encode(stored).map_err(|err| err.to_string())?;
+        let mut sealed = Vec::new();
+        self.cipher.seal(&self.bound_to(set), &plain, &mut sealed).map_err(|err| err.to_string())?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.and_then(|()| new_file::replace(&dir.join(set), &sealed)).map_err(|err| err.to_string())
+    }
+
+    /// Returns all pieces below some roots, as far as they are remembered.
+    fn reachable(&self, mut todo: Vec<ChunkId>) -> HashSet<ChunkId> {
+        let mut found = HashSet::new();
+        while let Some(id) = todo.pop() {
+            if !found.insert(id) {
+                continue;
+            }
+            let Some(bytes) = self.piece(&id) else { continue };
+            match (DirPiece::decode(&bytes), ListPiece::decode(&bytes)) {
+                (Ok(DirPiece::Leaf(entries)), _) => {
+                    for entry in &entries {
+                        if let Kind::Dir { tree } = &entry.kind {
+                            todo.push(*tree);
+                        }
+                        let lists = entry.contents().filter_map(|(_, content)| match content {
+                            Content::List(root) => Some(*root),
+                            Content::Parts(_) => None,
+                        });
+                        todo.extend(lists);
+                    }
+                }
+                (Ok(DirPiece::Index(kids)), _) => todo.extend(kids.iter().map(|kid| kid.id)),
+                (_, Ok(ListPiece::Index(kids))) => todo.extend(kids.iter().map(|kid| kid.id)),
+                _ => {}
+            }
+        }
+        found
+    }
+}
