@@ -33,6 +33,11 @@ use crate::args::synonyms;
 use crate::process::{secrets, signals};
 use crate::terminal::output;
 
+/// musl's own allocator takes one lock for all threads.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     signals::outlive_limits();
     secrets::keep_out_of_core_dumps();
