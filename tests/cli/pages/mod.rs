@@ -37,7 +37,7 @@ const PAGES: [(&str, &[&str]); 29] = [
     ("platforms.md", &[]),
     ("reliability.md", &[]),
     // A policy of S3's, and a line of sshd's, under which `tests/storages/sftp.rs` works.
-    ("remote.md", &["run", "run", "run", "of a server", "of a server", "of a server"]),
+    ("remote.md", &["run", "run", "run", "of a server", "of a server"]),
     ("repair.md", &[]),
     ("restic.md", &[]),
     ("restore.md", &[]),
