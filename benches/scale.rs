@@ -1,6 +1,6 @@
-//! How the commands grow: repositories of 1, 10 and 50 million chunks, made through the library, and what each command
-//! takes on them. `cargo bench --bench scale -- DIR [MILLIONS...]`: DIR should be on a fast disk or in memory, with 130
-//! bytes for each chunk.
+//! How the commands grow: repositories of 1, 10 and 50 million chunks, made through the library, and what
+//! each command takes on them. `cargo bench --bench scale -- DIR [MILLIONS...]`: DIR should be on a fast disk
+//! or in memory, with 130 bytes for each chunk.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "../tests/support/scale.rs"]

@@ -1,4 +1,5 @@
-//! A backup and a restore from end to end, as the command makes them: an encrypted repository on disk, synced.
+//! A backup and a restore from end to end, as the command makes them: an encrypted repository on disk,
+//! synced.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! Backs up a directory to an encrypted repository, and restores it: `cargo run --example backup_and_restore`.
+//! Backs up a directory to an encrypted repository, and restores it: `cargo run --example
+//! backup_and_restore`.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "an example")]
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! Observes a backup and stops it early: `cargo run --example progress`.
 //!
-//! An observer is a function. Events drive a display; exact numbers are in the summary that an operation returns.
+//! An observer is a function. Events drive a display; exact numbers are in the summary that an operation
+//! returns.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "an example")]
 
 use std::fs;

@@ -1,5 +1,6 @@
-//! What is fuzzed: for each kind of bytes that somebody else may have written, everything that reads them. A decoder
-//! says no or gives a value; what it gives must be worth its promises, and come out as the same bytes or value again.
+//! What is fuzzed: for each kind of bytes that somebody else may have written, everything that reads them. A
+//! decoder says no or gives a value; what it gives must be worth its promises, and come out as the same bytes
+//! or value again.
 //!
 //! Shared by the fuzz targets and by `tests/corpus.rs`, which gives the stored inputs to the same functions.
 
@@ -179,7 +180,8 @@ pub fn pack_ends(bytes: &[u8]) {
     }
 }
 
-/// A sidecar, and behind it the bytes of its pack: at most a shard for each of its parity's numbers is made room for.
+/// A sidecar, and behind it the bytes of its pack: at most a shard for each of its parity's numbers is made
+/// room for.
 pub fn parity_sidecar(bytes: &[u8]) {
     let Some(layout) = bytes.first_chunk().and_then(|header| Layout::decode(header).ok()) else { return };
     assert_eq!(bytes.first_chunk(), Some(&layout.encode()), "another header");
@@ -236,7 +238,8 @@ pub fn pack_table(bytes: &[u8]) {
     }
 }
 
-/// A segment as it lies in a repository; what it says that it holds, alone; and what a pack begins with, alone.
+/// A segment as it lies in a repository; what it says that it holds, alone; and what a pack begins with,
+/// alone.
 pub fn segment(bytes: &[u8]) {
     let start = sealed_object::object_len(bytes).filter(|start| *start <= bytes.len() as u64);
     let file_len = bytes.len() as u64;

@@ -1,4 +1,5 @@
-//! A length that somebody wrote is not memory to take. Alone in its program, because it looks at the whole of it.
+//! A length that somebody wrote is not memory to take. Alone in its program, because it looks at the whole of
+//! it.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -18,7 +19,8 @@ use snap_backup::model::records::GcRecord;
 /// Elements of 16 bytes and more: any of these would be a gigabyte or beyond all memory.
 const LENGTHS: [u64; 4] = [1 << 26, u32::MAX as u64, 1 << 60, u64::MAX];
 
-/// The most address space that this program ever had, in KiB: it grows even where memory is taken and not used.
+/// The most address space that this program ever had, in KiB: it grows even where memory is taken and not
+/// used.
 fn peak() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap();

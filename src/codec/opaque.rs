@@ -1,4 +1,5 @@
-//! Whether bytes look random: what is encrypted does, and what is compressed but for the mark at its beginning.
+//! Whether bytes look random: what is encrypted does, and what is compressed but for the mark at its
+//! beginning.
 
 /// Bytes that are looked at.
 const HEAD: usize = 1024;
@@ -60,7 +61,8 @@ pub fn is_opaque(file: &[u8]) -> bool {
             *count += 1;
         }
     }
-    // Pairs of equal bytes, of all pairs: one in 256 where all bytes are as likely, far more in text and programs.
+    // Pairs of equal bytes, of all pairs: one in 256 where all bytes are as likely, far more in text and
+    // programs.
     let len = head.len() as f64;
     let equal: u64 = counts.iter().map(|count| count * count.saturating_sub(1)).sum();
     let (equal, pairs) = (equal as f64 / 2.0, len * (len - 1.0) / 2.0);

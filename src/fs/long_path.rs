@@ -26,8 +26,8 @@ pub fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     Ok(retry_on_intr(|| rustix::fs::openat(dir, rest, flags, Mode::empty()))?)
 }
 
-/// Opens a file for reading without following a symbolic link that replaced it, and without changing its access
-/// time if permitted.
+/// Opens a file for reading without following a symbolic link that replaced it, and without changing its
+/// access time if permitted.
 ///
 /// # Errors
 /// A system call fails.

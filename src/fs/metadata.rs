@@ -98,7 +98,8 @@ pub(crate) fn set_acls(
     Ok(())
 }
 
-/// Returns whether a file has exactly these attributes, apart from those that the system maintains or that are not chosen.
+/// Returns whether a file has exactly these attributes, apart from those that the system maintains or that
+/// are not chosen.
 pub(crate) fn has(thing: XattrTarget<'_>, wanted: &[Xattr], choice: &XattrChoice) -> bool {
     let mut chosen = wanted.iter().filter(|xattr| choice.takes(&xattr.name));
     let Ok(there) = thing.list() else { return chosen.next().is_none() };

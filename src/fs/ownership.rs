@@ -271,11 +271,13 @@ impl Owners {
     }
 }
 
-/// Times, in seconds since 1970, that every file system can store: FAT begins in 1980, and old ones end in 2038.
+/// Times, in seconds since 1970, that every file system can store: FAT begins in 1980, and old ones end in
+/// 2038.
 const EVERYWHERE: std::ops::Range<i64> = 315_619_200..0x7fff_ffff;
 
-/// Returns a note if the file system has stored another time than the one that was set: it takes the nearest that
-/// it can store, without an error. Fractions of a second, and the odd seconds that FAT lacks, are not noted.
+/// Returns a note if the file system has stored another time than the one that was set: it takes the nearest
+/// that it can store, without an error. Fractions of a second, and the odd seconds that FAT lacks, are not
+/// noted.
 fn time_that_does_not_fit(fd: BorrowedFd<'_>, meta: &Meta) -> Result<Option<String>, Errno> {
     let wanted = meta.mtime.sec;
     if EVERYWHERE.contains(&wanted) {

@@ -79,9 +79,9 @@ pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<SourceTree> {
     Ok(SourceTree { root, sources, nested })
 }
 
-/// Computes the tree of sources that each have a stored path of their own, absolute, which is also recorded as the
-/// source. The directories above them have the metadata of those above the places where they lie, as far as the names
-/// are the same.
+/// Computes the tree of sources that each have a stored path of their own, absolute, which is also recorded
+/// as the source. The directories above them have the metadata of those above the places where they lie, as
+/// far as the names are the same.
 ///
 /// # Errors
 /// There is no source, a stored path is invalid, or two sources have the same one.
@@ -144,9 +144,9 @@ impl LivePath {
     }
 }
 
-/// Returns where an entry may lie that is stored under this path. A source is stored as it was given, which is
-/// an end of its absolute path, or nothing of it. The most likely place is the first; one that is wrong must be
-/// told by its metadata.
+/// Returns where an entry may lie that is stored under this path. A source is stored as it was given, which
+/// is an end of its absolute path, or nothing of it. The most likely place is the first; one that is wrong
+/// must be told by its metadata.
 pub fn live_paths(source: &[u8], stored: &[u8]) -> Vec<LivePath> {
     let parts = |path: &[u8]| -> Vec<Vec<u8>> {
         path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()

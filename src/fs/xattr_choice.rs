@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::fs::filter::RestoreFilter;
 
-/// Which extended attributes are restored, ACLs and capabilities among them. Others are left as they are on the target.
+/// Which extended attributes are restored, ACLs and capabilities among them. Others are left as they are on
+/// the target.
 #[derive(Clone, Default)]
 pub enum XattrChoice {
     /// All that the snapshot has. What it does not have is removed.
@@ -20,8 +21,8 @@ pub enum XattrChoice {
 }
 
 impl XattrChoice {
-    /// Chooses names that match one of `include` (any name if there is none) and none of `exclude`. The patterns are those
-    /// of paths.
+    /// Chooses names that match one of `include` (any name if there is none) and none of `exclude`. The
+    /// patterns are those of paths.
     ///
     /// # Errors
     /// A pattern is invalid.

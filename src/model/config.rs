@@ -229,7 +229,8 @@ impl Config {
         self.slots.len() != before
     }
 
-    /// Returns the write keys that are valid no more: slot, public key, and the last epoch in which it was valid.
+    /// Returns the write keys that are valid no more: slot, public key, and the last epoch in which it was
+    /// valid.
     pub fn retired(&self) -> Vec<(KeyId, [u8; 32], u32)> {
         let row = self.extra.iter().find(|(tag, _)| *tag == RETIRED);
         let records = row.map_or(&[][..], |(_, bytes)| bytes.as_chunks::<RETIRED_LEN>().0);

@@ -15,7 +15,8 @@ use crate::model::tripwire::State;
 
 /// Pinned: no rule forgets the snapshot. No bytes.
 const PINNED: u16 = 1;
-/// An alarm: a byte for what became of it, then the sentence, UTF-8. Who does not know it would forget what it holds.
+/// An alarm: a byte for what became of it, then the sentence, UTF-8. Who does not know it would forget what
+/// it holds.
 const ALARM: u16 = 3;
 /// A description by a person: UTF-8.
 const DESCRIPTION: u16 = 4;
@@ -40,7 +41,8 @@ const SYSTEM: u16 = 28;
 const WRITER: u16 = 30;
 /// Properties of the root: one byte of the bits below.
 const ROOT: u16 = 16;
-/// Numbers of the run that [`Counts`](crate::model::manifest::Counts) lacks: those of [`MoreCounts`], each a u64.
+/// Numbers of the run that [`Counts`](crate::model::manifest::Counts) lacks: those of [`MoreCounts`], each a
+/// u64.
 const MORE_COUNTS: u16 = 18;
 /// The root is not a source; it only leads to sources.
 const ONLY_LEADS: u8 = 1;
@@ -130,8 +132,8 @@ impl Manifest {
         self.note(PINNED).is_some()
     }
 
-    /// Returns the key slot of the write key that made it; `None`: a full key did. Snapshots of different keys are of
-    /// different sets, whatever they say of host and sources.
+    /// Returns the key slot of the write key that made it; `None`: a full key did. Snapshots of different
+    /// keys are of different sets, whatever they say of host and sources.
     pub fn writer(&self) -> Option<KeyId> {
         self.note(WRITER).and_then(|bytes| bytes.try_into().ok()).map(KeyId::new)
     }

@@ -100,8 +100,8 @@ pub enum Damaged {
     Chunk(ChunkId),
 }
 
-/// `audit/<id>`: somebody began to do something that destroys, or that changes who or what may. Written before
-/// it is done.
+/// `audit/<id>`: somebody began to do something that destroys, or that changes who or what may. Written
+/// before it is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
     /// The code of an [`AuditAct`]; a newer program may know more.
@@ -147,8 +147,8 @@ pub enum AuditAct {
     AlarmClear,
     /// A setting of the repository was changed.
     Config,
-    /// Damaged snapshots were replaced by what is left of them, damaged packs were moved to quarantine, or unreadable
-    /// records of collections were given up: the detail says which.
+    /// Damaged snapshots were replaced by what is left of them, damaged packs were moved to quarantine, or
+    /// unreadable records of collections were given up: the detail says which.
     Repair,
     /// A new epoch of the repository's key was begun.
     KeyRotate,

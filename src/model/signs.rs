@@ -1,5 +1,5 @@
-//! Statistics of a backup compared with the snapshot before, from which alarms are decided. They are stored in the
-//! manifest, so that every machine that backs up the set knows its history.
+//! Statistics of a backup compared with the snapshot before, from which alarms are decided. They are stored
+//! in the manifest, so that every machine that backs up the set knows its history.
 
 use crate::model::manifest::Counts;
 
@@ -36,7 +36,8 @@ pub struct Signs {
     pub alike: u64,
     /// The most frequent suffix of new files that no file had before.
     pub suffix: Vec<u8>,
-    /// Share of the files that came to look random, in millionths. It adds up over runs and decays with time.
+    /// Share of the files that came to look random, in millionths. It adds up over runs and decays with
+    /// time.
     pub level: u64,
     /// Largest share of files that an earlier run lost, in millionths. It decays with time.
     pub peak: u64,
@@ -115,7 +116,8 @@ impl Signs {
         self.rewritten.saturating_add(self.removed.saturating_sub(self.moved))
     }
 
-    /// Returns the number of files that came to look random. New files count only up to the number of removed ones.
+    /// Returns the number of files that came to look random. New files count only up to the number of removed
+    /// ones.
     pub fn scrambled(&self) -> u64 {
         self.opaque.saturating_add(self.opaque_new.min(self.removed))
     }

@@ -206,8 +206,8 @@ pub struct Rotated {
     pub others: Vec<KeyId>,
 }
 
-/// Begins a new epoch: what is written from then on is sealed with new keys. All valid slots open these, without
-/// their passwords being known; the one in use is written again, with the same `password`.
+/// Begins a new epoch: what is written from then on is sealed with new keys. All valid slots open these,
+/// without their passwords being known; the one in use is written again, with the same `password`.
 ///
 /// # Errors
 /// As [`add`]; when the password is not that of the slot in use; when the key was rotated meanwhile.
@@ -246,8 +246,8 @@ pub fn rotate(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams)
     Ok(Rotated { epoch: next.epoch(), id, others })
 }
 
-/// Writes the key slot in use anew, with the same password at other costs. As in [`change`], the old one is removed
-/// last.
+/// Writes the key slot in use anew, with the same password at other costs. As in [`change`], the old one is
+/// removed last.
 ///
 /// # Errors
 /// As [`change`]; `WrongPassword` when the password is not that of the slot in use.

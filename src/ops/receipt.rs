@@ -5,9 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::model::id::{SnapshotId, hex};
-use crate::repo::audit;
 use crate::repo::repository::Repository;
-use crate::repo::snapshots;
+use crate::repo::{audit, snapshots};
 
 /// A receipt. It holds nothing secret, and nothing that opens anything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

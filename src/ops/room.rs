@@ -1,13 +1,14 @@
-//! Decides in which order snapshots are forgotten when the repository is to become smaller than rules leave it.
-//! Pure: uses neither a clock nor a repository.
+//! Decides in which order snapshots are forgotten when the repository is to become smaller than rules leave
+//! it. Pure: uses neither a clock nor a repository.
 //!
-//! The cost of forgetting a snapshot is the gap that it leaves: the age of the next older snapshot divided by that of
-//! the next younger one. Forgetting the cheapest first keeps snapshots close together near the present and ever
-//! farther apart in the past.
+//! The cost of forgetting a snapshot is the gap that it leaves: the age of the next older snapshot divided by
+//! that of the next younger one. Forgetting the cheapest first keeps snapshots close together near the
+//! present and ever farther apart in the past.
 //!
-//! No gap is made that is wider than `WIDEST`. Where each snapshot in the middle would leave such a gap, the oldest
-//! goes, so what stays reaches less far back but is spread evenly. A repository that grows needs this: the oldest
-//! snapshot shares less and less with the others. If it stayed to the end, all between it and the last days would go.
+//! No gap is made that is wider than `WIDEST`. Where each snapshot in the middle would leave such a gap, the
+//! oldest goes, so what stays reaches less far back but is spread evenly. A repository that grows needs this:
+//! the oldest snapshot shares less and less with the others. If it stayed to the end, all between it and the
+//! last days would go.
 
 use std::ops::Range;
 
@@ -17,12 +18,13 @@ use crate::model::id::SnapshotId;
 /// Seconds that are added to each age, so that snapshots of one day count as equally old.
 const DAY: f64 = 86_400.0;
 
-/// The widest gap that is made: the older snapshot is at most twice as old as the younger, both with a day added. Today's
-/// and yesterday's daily snapshots are as far apart, so no rule for daily snapshots keeps closer ones.
+/// The widest gap that is made: the older snapshot is at most twice as old as the younger, both with a day
+/// added. Today's and yesterday's daily snapshots are as far apart, so no rule for daily snapshots keeps
+/// closer ones.
 const WIDEST: f64 = 2.0;
 
-/// How much dearer a step of the oldest snapshot is than one in the middle. Where all gaps are equal, forgetting one in the
-/// middle makes a gap of two steps; the oldest costs twice as much as that.
+/// How much dearer a step of the oldest snapshot is than one in the middle. Where all gaps are equal,
+/// forgetting one in the middle makes a gap of two steps; the oldest costs twice as much as that.
 const END: f64 = 4.0;
 
 /// A snapshot of a set.
@@ -53,7 +55,8 @@ pub fn order(points: &[Point]) -> Vec<SnapshotId> {
     going
 }
 
-/// Returns the position of the snapshot that frees most for its cost. `left` is sorted by set, the oldest of each first.
+/// Returns the position of the snapshot that frees most for its cost. `left` is sorted by set, the oldest of
+/// each first.
 fn cheapest(left: &[&Point], mean: u64) -> Option<usize> {
     let mut best: Option<(f64, usize)> = None;
     let mut met = None;
@@ -67,8 +70,8 @@ fn cheapest(left: &[&Point], mean: u64) -> Option<usize> {
     best.map(|(_, at)| at)
 }
 
-/// Returns the cost of forgetting `left[at]`; `None` if it may not go before the oldest one of its set. `is_oldest` says
-/// that it is that one: all older ones stay.
+/// Returns the cost of forgetting `left[at]`; `None` if it may not go before the oldest one of its set.
+/// `is_oldest` says that it is that one: all older ones stay.
 fn price(left: &[&Point], at: usize, is_oldest: bool, mean: u64) -> Option<f64> {
     let point = left.get(at)?;
     let beside = |at: Option<usize>| at.and_then(|at| left.get(at)).filter(|other| other.set == point.set);
@@ -85,9 +88,10 @@ fn price(left: &[&Point], at: usize, is_oldest: bool, mean: u64) -> Option<f64> 
     Some(cost / gain)
 }
 
-/// Returns which of `all` snapshots, in their order, must be forgotten at least until the repository fits; `None` if it does
-/// not fit even without all of them. `fits` is asked by bisection: first for how many, then how many of the first of these
-/// can stay after all, since they free nothing that the later ones do not free.
+/// Returns which of `all` snapshots, in their order, must be forgotten at least until the repository fits;
+/// `None` if it does not fit even without all of them. `fits` is asked by bisection: first for how many, then
+/// how many of the first of these can stay after all, since they free nothing that the later ones do not
+/// free.
 ///
 /// # Errors
 /// When `fits` fails.
@@ -135,7 +139,8 @@ mod tests {
         days.windows(2).map(|pair| age(pair[0]) / age(pair[1])).fold(1.0, f64::max)
     }
 
-    /// Returns the days that `--keep-daily`, `-weekly` and `-monthly` keep of `1..=now`, with months of thirty days.
+    /// Returns the days that `--keep-daily`, `-weekly` and `-monthly` keep of `1..=now`, with months of
+    /// thirty days.
     fn by_rules(now: u64, [daily, weekly, monthly]: [u64; 3]) -> Vec<u64> {
         let last_of = |length: u64, many: u64| {
             let ends = move |day: &u64| *day == now || day.is_multiple_of(length);
@@ -201,8 +206,8 @@ mod tests {
         }
     }
 
-    /// Whatever changes, and however little room there is: files that are rewritten, that become more, and that are many for
-    /// some days.
+    /// Whatever changes, and however little room there is: files that are rewritten, that become more, and
+    /// that are many for some days.
     #[test]
     fn after_each_of_200_days_it_fits_and_what_stays_is_spread_as_evenly_as_by_any_rules() {
         type Model = fn(u64) -> (u64, usize);

@@ -1,8 +1,9 @@
-//! Audit records: who forgot, rewrote, purged or brought back what, when, from which host and by which command.
+//! Audit records: who forgot, rewrote, purged or brought back what, when, from which host and by which
+//! command.
 //!
 //! A record is written before the act: an act without a record does not happen, while a record whose act
-//! failed says what was tried. [`Noted`] is the proof that it was written, which whoever forgets snapshots has
-//! to show.
+//! failed says what was tried. [`Noted`] is the proof that it was written, which whoever forgets snapshots
+//! has to show.
 
 use std::collections::HashSet;
 
@@ -34,8 +35,8 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    /// Returns when it was written: by the storage's clock if that is known. An object store sets it itself. On
-    /// a local disk or over SFTP whoever may write there can set it.
+    /// Returns when it was written: by the storage's clock if that is known. An object store sets it itself.
+    /// On a local disk or over SFTP whoever may write there can set it.
     pub fn time(&self) -> Time {
         self.arrived.unwrap_or(self.record.at)
     }
@@ -116,8 +117,8 @@ pub fn list(repo: &Repository) -> Result<(Vec<AuditEntry>, Vec<Error>)> {
     Ok((entries, unreadable))
 }
 
-/// Returns whether a record says that a snapshot was forgotten, replaced or deleted. Nobody without the key can make
-/// one: a storage that hides a manifest has none to show.
+/// Returns whether a record says that a snapshot was forgotten, replaced or deleted. Nobody without the key
+/// can make one: a storage that hides a manifest has none to show.
 ///
 /// # Errors
 /// When the records cannot be listed.

@@ -44,8 +44,8 @@ pub(crate) fn allow_deltas(storage: &dyn Storage, keyring: &Keyring) -> Result<C
     })
 }
 
-/// Writes a new generation, if `set` changes anything. `keyring` verifies the current one, `next` signs the new
-/// one: they differ when an epoch begins.
+/// Writes a new generation, if `set` changes anything. `keyring` verifies the current one, `next` signs the
+/// new one: they differ when an epoch begins.
 pub(crate) fn change(
     storage: &dyn Storage,
     keyring: &Keyring,
@@ -75,8 +75,8 @@ pub(crate) fn change(
     }
 }
 
-/// Like [`change`], for slots and epochs, and twice: were there one generation that lists a new slot, a single
-/// damaged object could keep everybody out. Returns both.
+/// Like [`change`], for slots and epochs, and twice: were there one generation that lists a new slot, a
+/// single damaged object could keep everybody out. Returns both.
 pub(crate) fn change_slots(
     storage: &dyn Storage,
     keyring: &Keyring,

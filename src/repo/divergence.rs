@@ -152,8 +152,8 @@ impl Repository {
             self.note_compared(expected, &[]);
             return Ok(());
         }
-        // Whoever forgets a snapshot leaves a record, which a storage cannot make. That it lies in the trash proves
-        // nothing: the storage can move it there.
+        // Whoever forgets a snapshot leaves a record, which a storage cannot make. That it lies in the trash
+        // proves nothing: the storage can move it there.
         let explained = audit::explained(self)?;
         missing.retain(|made| !SnapshotId::parse(&made.snapshot).is_ok_and(|id| explained.contains(&id)));
         // This machine may have forgotten it just now, and another may have rewritten it.

@@ -1,5 +1,5 @@
-//! Key slots: one file per password. A slot is valid if the configuration lists it; there the keyring is sealed to
-//! it.
+//! Key slots: one file per password. A slot is valid if the configuration lists it; there the keyring is
+//! sealed to it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,8 +23,8 @@ const MAX_SLOT: u64 = 64 << 10;
 /// A slot's id and bytes, or the error of reading it.
 pub type ReadSlot = Result<(KeyId, Vec<u8>)>;
 
-/// Writes a slot of a role for a password, derived at these costs, and returns its entry for the configuration: with that it
-/// becomes valid.
+/// Writes a slot of a role for a password, derived at these costs, and returns its entry for the
+/// configuration: with that it becomes valid.
 ///
 /// # Errors
 /// When it could not be made durable.
@@ -58,7 +58,8 @@ pub fn add(
 /// The key slots of an encrypted repository.
 #[derive(Debug)]
 pub struct Slots {
-    /// Those that the configuration lists, with their files. The error of a damaged or missing file is in its place.
+    /// Those that the configuration lists, with their files. The error of a damaged or missing file is in
+    /// its place.
     pub listed: Vec<(SlotEntry, ReadSlot)>,
     /// Names of the other files in `keys/`. They open nothing.
     pub others: Vec<String>,
@@ -195,8 +196,8 @@ impl Candidate {
 }
 
 /// Returns the slot that the password opens, and its secret. Only listed slots are read. But a list is not
-/// verified before a slot is open, and a slot states its own cost: so the slot that opened the repository last is
-/// tried first, then cheap ones, and number and total cost are bounded.
+/// verified before a slot is open, and a slot states its own cost: so the slot that opened the repository
+/// last is tried first, then cheap ones, and number and total cost are bounded.
 ///
 /// # Errors
 /// `WrongPassword` when none opens; the error of a slot when no intact one is left.

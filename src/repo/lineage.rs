@@ -1,5 +1,5 @@
-//! Where a snapshot stands in the history of its set: a number, the snapshot before it, and a hash chain. With it a
-//! machine that knows one snapshot of a set can tell whether a repository is older than that.
+//! Where a snapshot stands in the history of its set: a number, the snapshot before it, and a hash chain.
+//! With it a machine that knows one snapshot of a set can tell whether a repository is older than that.
 
 use crate::codec::crypto::hash;
 use crate::model::id::SnapshotId;

@@ -1,8 +1,8 @@
 //! What a write key remembers of its own snapshots: it reads nothing back from the repository.
 //!
-//! For each set a file in the state directory holds the manifests of the last runs, and the trees of the newest
-//! complete snapshot and of a partial one after it. It is sealed with a key that only the slot has. A file that is
-//! lost or garbled means that everything is read and named again, and stored only if it is new.
+//! For each set a file in the state directory holds the manifests of the last runs, and the trees of the
+//! newest complete snapshot and of a partial one after it. It is sealed with a key that only the slot has. A
+//! file that is lost or garbled means that everything is read and named again, and stored only if it is new.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -158,8 +158,8 @@ impl TreeMemory {
         Some(plain)
     }
 
-    /// Remembers a snapshot that was committed, with its trees, and forgets those that no run will compare with.
-    /// Returns why that could not be kept for the next run.
+    /// Remembers a snapshot that was committed, with its trees, and forgets those that no run will compare
+    /// with. Returns why that could not be kept for the next run.
     pub(crate) fn keep(&self, set: &str, id: SnapshotId, manifest: &Manifest) -> Option<String> {
         let mut roots = vec![manifest.root];
         let mut held = self.held();

@@ -1,6 +1,7 @@
 //! The proof that an audit record was written.
 
-/// Proof that an act is on record. Only `repo::audit` makes one, and whoever forgets snapshots has to show it.
+/// Proof that an act is on record. Only `repo::audit` makes one, and whoever forgets snapshots has to show
+/// it.
 #[derive(Debug)]
 pub struct Noted(());
 

@@ -8,11 +8,10 @@ use zeroize::Zeroizing;
 
 use crate::codec::chunk::chunker::Chunker;
 use crate::codec::crypto::hash::ChunkHasher;
-use crate::codec::crypto::key_slot;
-use crate::codec::crypto::keyring;
 use crate::codec::crypto::keyring::{Keyring, Verdict};
 use crate::codec::crypto::session_keys::Writer;
 use crate::codec::crypto::suite::CipherSuite;
+use crate::codec::crypto::{key_slot, keyring};
 use crate::codec::pack::parity::MAX_SHARE;
 use crate::error::{Error, Result};
 use crate::model::config::{Config, Role};
@@ -20,7 +19,6 @@ use crate::model::decode_error::DecodeError;
 use crate::model::id::{KeyId, RepoId};
 use crate::progress::{Event, Observer};
 use crate::repo::cache::{Cache, LastSeen};
-use crate::repo::config;
 use crate::repo::config::{Candidates, candidates, check_features, read_config};
 use crate::repo::divergence::{Diverged, refuse, refuse_another};
 use crate::repo::index::catalog::IndexLimits;
@@ -30,7 +28,7 @@ use crate::repo::memory::TreeMemory;
 use crate::repo::pack::heal::PackHealer;
 use crate::repo::read::base_reader::BaseBlocks;
 use crate::repo::unlock::{Access, Unlocked};
-use crate::repo::{objects, unlock};
+use crate::repo::{config, objects, unlock};
 use crate::run_log::known::{KnownPlace, Place};
 use crate::storage::names::OwnObjects;
 use crate::storage::{ObjectKind, Storage, names};
@@ -378,8 +376,8 @@ impl Repository {
         config::current(self.storage(), &self.keyring)
     }
 
-    /// Fails if the key was rotated since this was opened. What is written then would be sealed for those whose
-    /// keys were revoked, and what others write cannot be read here, which is no damage.
+    /// Fails if the key was rotated since this was opened. What is written then would be sealed for those
+    /// whose keys were revoked, and what others write cannot be read here, which is no damage.
     ///
     /// # Errors
     /// `Refused`, or when the storage fails.
@@ -422,8 +420,8 @@ impl Repository {
     /// Checks that this program may write here.
     ///
     /// # Errors
-    /// When the key is one that only reads, or the repository uses a feature that only programs knowing it may write
-    /// with.
+    /// When the key is one that only reads, or the repository uses a feature that only programs knowing it
+    /// may write with.
     pub fn may_write(&self) -> Result<()> {
         let slot = self.slot.map(|slot| slot.short()).unwrap_or_default();
         match self.role() {

@@ -58,7 +58,8 @@ pub struct Known {
     /// Snapshots found missing, by id, until they reappear or that is accepted.
     #[serde(default)]
     pub missing: BTreeMap<String, Made>,
-    /// Snapshots that this machine forgot, by id, and when, in seconds since 1970. They should not come back.
+    /// Snapshots that this machine forgot, by id, and when, in seconds since 1970. They should not come
+    /// back.
     #[serde(default)]
     pub forgotten: BTreeMap<String, i64>,
 }
@@ -127,8 +128,8 @@ impl KnownPlace {
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
-    /// Returns whether this machine has used this repository without encryption, at whatever location: disks are
-    /// mounted elsewhere.
+    /// Returns whether this machine has used this repository without encryption, at whatever location: disks
+    /// are mounted elsewhere.
     pub fn is_known_open(&self, repo: &RepoId) -> bool {
         let listed = self.file.as_ref().and_then(|file| fs::read_dir(file.parent()?).ok());
         listed.into_iter().flatten().flatten().any(|entry| {

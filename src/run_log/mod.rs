@@ -3,16 +3,13 @@
 //! costs only history, and no backup fails because of it.
 //!
 //! - A line is one `write` to a file opened for appending, under a lock that is released when its process
-//!   dies. A process
-//!   that does not get the lock within a second appends without it.
+//!   dies. A process that does not get the lock within a second appends without it.
 //! - A torn line ends where the next one begins; a reader skips lines that it cannot parse.
 //! - Beyond [`LIMIT`] the file is rewritten under the lock and renamed over the old one. The newest half is
-//!   kept, and
-//!   for each kind of work the last good run and the last bad one. A process that waited for the lock reopens
-//!   the name.
+//!   kept, and for each kind of work the last good run and the last bad one. A process that waited for the
+//!   lock reopens the name.
 //! - Nothing is synced except the rewritten file: after a power cut the last seconds may be missing, and jobs
-//!   that look
-//!   overdue then are reported as overdue.
+//!   that look overdue then are reported as overdue.
 
 pub mod known;
 mod record;

@@ -37,8 +37,8 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// Returns whether the run was ended, or kept from beginning, by somebody's wish: it neither succeeded nor
-    /// failed.
+    /// Returns whether the run was ended, or kept from beginning, by somebody's wish: it neither succeeded
+    /// nor failed.
     pub fn is_wished(self) -> bool {
         matches!(self, Self::Interrupted | Self::Skipped | Self::TimeUp)
     }
@@ -296,8 +296,8 @@ impl Record {
         }
     }
 
-    /// Returns whether it failed, or ended without an end line. An interruption is not a failure, nor is a run
-    /// that was skipped or ran out of time, nor a refusal to forget.
+    /// Returns whether it failed, or ended without an end line. An interruption is not a failure, nor is a
+    /// run that was skipped or ran out of time, nor a refusal to forget.
     pub fn is_bad(&self) -> bool {
         let was_stopped = matches!(self.state(), State::Ended(ending) if ending.is_wished());
         !self.is_good() && !was_stopped && self.exit != Some(REFUSED) && self.state() != State::Running

@@ -6,11 +6,10 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use ureq::http::StatusCode;
 use ureq::http::header::CONTENT_LENGTH;
 pub(crate) use ureq::http::header::CONTENT_RANGE;
 use ureq::http::{HeaderMap, Request};
-pub(crate) use ureq::http::{HeaderValue, Method};
+pub(crate) use ureq::http::{HeaderValue, Method, StatusCode};
 use ureq::{SendBody, http};
 
 use crate::error::UNTRUSTED;

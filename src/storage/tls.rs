@@ -7,8 +7,8 @@ use ureq::tls::{Certificate, ClientCert, PemItem, RootCerts, TlsConfig, parse_pe
 
 use crate::error::{Error, Result};
 
-/// The certificates of TLS connections. The default trusts the authorities that the system trusts, and shows no
-/// certificate.
+/// The certificates of TLS connections. The default trusts the authorities that the system trusts, and shows
+/// no certificate.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
     roots: Option<RootCerts>,
@@ -16,8 +16,8 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads `roots`, the authorities to trust instead of the system's, and `client`, a certificate chain with its private key.
-    /// Both are files in PEM format.
+    /// Reads `roots`, the authorities to trust instead of the system's, and `client`, a certificate chain
+    /// with its private key. Both are files in PEM format.
     ///
     /// # Errors
     /// A file cannot be read, or holds nothing of that kind.
@@ -41,12 +41,14 @@ impl Tls {
     }
 }
 
-/// Returns the authorities that the system trusts, in the order of OpenSSL: those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, or
-/// else the system's. A system that has none, such as an empty container, trusts Mozilla's, which are compiled in.
+/// Returns the authorities that the system trusts, in the order of OpenSSL: those of `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR`, or else the system's. A system that has none, such as an empty container, trusts
+/// Mozilla's, which are compiled in.
 fn system_roots() -> RootCerts {
     static FOUND: OnceLock<RootCerts> = OnceLock::new();
     let find = || {
-        // Certificates that cannot be read are left out, as OpenSSL does: a server that needs them is not trusted.
+        // Certificates that cannot be read are left out, as OpenSSL does: a server that needs them is not
+        // trusted.
         let found = rustls_native_certs::load_native_certs().certs;
         let is_chosen = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
         if found.is_empty() && !is_chosen {

@@ -1,5 +1,5 @@
-//! Files of this user in directories that other users may be able to write. `fs::atomic_file` is for files that
-//! the user names: it follows a symbolic link there, and is durable.
+//! Files of this user in directories that other users may be able to write. `fs::atomic_file` is for files
+//! that the user names: it follows a symbolic link there, and is durable.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! Looking around in snapshots: pages of a directory, paths, bytes from anywhere in a file, for as long as it takes.
+//! Looking around in snapshots: pages of a directory, paths, bytes from anywhere in a file, for as long as it
+//! takes.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

@@ -1,5 +1,5 @@
-//! Snapshots in another repository: what is there is what was here, nothing is brought twice, and nothing that is brought
-//! can be swept away under it.
+//! Snapshots in another repository: what is there is what was here, nothing is brought twice, and nothing
+//! that is brought can be swept away under it.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

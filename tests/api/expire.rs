@@ -38,8 +38,8 @@ impl Stage {
         Arc::new(Self { library: Library::on(storage.clone(), None), storage })
     }
 
-    /// Saves exactly these files of a host, each of which holds its text. Files that are there stay as they are,
-    /// so that snapshots share trees.
+    /// Saves exactly these files of a host, each of which holds its text. Files that are there stay as they
+    /// are, so that snapshots share trees.
     fn save(&self, host: &str, files: &[&str]) -> Snapshot {
         let src = self.library.path("src");
         fs::create_dir_all(&src).unwrap();

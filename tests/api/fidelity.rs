@@ -93,8 +93,8 @@ fn untar(tar: &str, args: &[&str], archive: &Path, target: &Path) -> bool {
     true
 }
 
-/// GNU tar finds times before 1970 and behind tomorrow odd, and sets them; inode flags it knows not. bsdtar goes down
-/// any path, but not to date a link there.
+/// GNU tar finds times before 1970 and behind tomorrow odd, and sets them; inode flags it knows not. bsdtar
+/// goes down any path, but not to date a link there.
 const FORGIVEN: [&str; 5] = [
     "implausibly old",
     "in the future",
@@ -300,7 +300,8 @@ fn paths_longer_than_the_system_takes_come_back() {
         deep(&source, name, depth);
         round_trip(&library, &source, &target);
         assert_eq!(bottom(&target, name), (b"deep down".to_vec(), depth));
-        // GNU tar takes no path that the system does not; this one goes down step by step, and each time anew.
+        // GNU tar takes no path that the system does not; this one goes down step by step, and each time
+        // anew.
         if depth > 100 {
             continue;
         }

@@ -1,7 +1,7 @@
 //! Files that change, shrink, go or cannot be read while they are backed up: never a silent mixture.
 //!
-//! A change is made when the first bytes of a file arrive: readers have only so many buffers, and the file is far
-//! longer than these, so it is surely being read then.
+//! A change is made when the first bytes of a file arrive: readers have only so many buffers, and the file is
+//! far longer than these, so it is surely being read then.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -219,8 +219,8 @@ fn an_error_of_the_disk_is_named_and_the_rest_is_saved() {
     assert_eq!(outcome.summary()["files_new"], 1);
 }
 
-/// The system fails to read one file, to list one directory, to list the rest of one, to open another file: of a
-/// directory all is saved that was listed.
+/// The system fails to read one file, to list one directory, to list the rest of one, to open another file:
+/// of a directory all is saved that was listed.
 #[test]
 fn whatever_fails_is_named_and_the_rest_is_saved() {
     let strace =

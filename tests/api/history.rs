@@ -271,8 +271,8 @@ fn names(stage: &Stage) -> BTreeSet<String> {
     stage.storage.inner.list(ObjectKind::Packs).unwrap().into_iter().map(|found| found.name).collect()
 }
 
-/// Not once for each snapshot that shares it; and where each has trees of its own in every directory on the way, each
-/// of its blocks is read once, though the walk comes back to it in every one of these directories.
+/// Not once for each snapshot that shares it; and where each has trees of its own in every directory on the
+/// way, each of its blocks is read once, though the walk comes back to it in every one of these directories.
 #[test]
 fn each_block_of_trees_is_read_once_however_many_snapshots_share_it() {
     let stage = Stage::new();

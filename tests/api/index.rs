@@ -318,7 +318,8 @@ fn a_run_that_outgrows_memory_stores_each_chunk_once_and_restores() {
     let store = Store::new();
     let source = store.home.path().join("src");
     fs::create_dir(&source).unwrap();
-    // Blocks of one pack hold few of these, so packs land while the run goes on; each file comes twice, far apart.
+    // Blocks of one pack hold few of these, so packs land while the run goes on; each file comes twice, far
+    // apart.
     let mut random = 7u64;
     let mut bytes = || {
         (0..9000)

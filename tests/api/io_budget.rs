@@ -17,10 +17,9 @@ use snap_backup::repo::snapshots;
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 
-use crate::support::CHEAP_KDF;
-use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
+use crate::support::{CHEAP_KDF, Random};
 
 /// Counts what passes through.
 #[derive(Debug, Default)]
@@ -152,8 +151,8 @@ fn an_unchanged_run_opens_no_file_of_the_source() {
     assert_eq!((again.counts.files_unchanged, opened()), (3, 0));
 }
 
-/// System calls that look at the tree, counted from outside: one statx for each entry, no attribute is asked for and
-/// no file opened.
+/// System calls that look at the tree, counted from outside: one statx for each entry, no attribute is asked
+/// for and no file opened.
 #[test]
 fn an_unchanged_run_asks_once_for_each_entry() {
     let sandbox = crate::support::Sandbox::open();

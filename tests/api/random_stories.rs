@@ -1,5 +1,5 @@
-//! Random stories against plain copies: whatever happened to the source and to this machine's view, every snapshot
-//! restores to its moment, after every step. A story that fails is shrunk to a short one.
+//! Random stories against plain copies: whatever happened to the source and to this machine's view, every
+//! snapshot restores to its moment, after every step. A story that fails is shrunk to a short one.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

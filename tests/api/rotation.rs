@@ -162,8 +162,8 @@ fn a_collection_seals_again_what_older_epochs_sealed() {
     assert_eq!(two.check().errors, Vec::<String>::new());
 }
 
-/// Anybody can seal to the public keys of the slots. What is sealed to them counts only in a configuration that is
-/// signed.
+/// Anybody can seal to the public keys of the slots. What is sealed to them counts only in a configuration
+/// that is signed.
 #[test]
 fn a_configuration_that_seals_a_stranger_s_keys_to_the_slots_is_passed_over() {
     let two = Two::new();

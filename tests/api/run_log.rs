@@ -1,4 +1,5 @@
-//! What this machine writes down of its runs: all of them, whatever becomes of them, and never at a backup's cost.
+//! What this machine writes down of its runs: all of them, whatever becomes of them, and never at a backup's
+//! cost.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -173,8 +174,8 @@ fn a_crowd_writes_whole_lines_and_the_file_stays_short_without_forgetting_what_c
     assert_eq!(history.unreadable, 0);
     assert!(fs::metadata(run_log.file()).unwrap().len() <= LIMIT + 4096);
     assert_eq!(history.runs[0], old, "the last bad check is older than all that was dropped");
-    // What was dropped is the beginning of each thread's work, and no line between: nobody wrote to a file that had
-    // lost its name.
+    // What was dropped is the beginning of each thread's work, and no line between: nobody wrote to a file
+    // that had lost its name.
     assert!(history.runs.len() > 500, "{}", history.runs.len());
     for thread in 0..8 {
         let own =

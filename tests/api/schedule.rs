@@ -176,7 +176,8 @@ fn in_a_year_every_time_is_run_for_once() {
         assert_eq!(world.missed[name], made_up, "{name}: once, not once for each, and said how many");
         assert_eq!(world.skips.iter().filter(|(job, ..)| job == name).count(), 0, "{name}");
     }
-    // Of 48 times of the busy day, each that came while a run was on was skipped and reported; none is lost from the books.
+    // Of 48 times of the busy day, each that came while a run was on was skipped and reported; none is lost
+    // from the books.
     let slow = all("slow");
     let skipped = world.skipped("slow", Skip::Running);
     assert!((23..=25).contains(&skipped), "{skipped}");

@@ -154,8 +154,8 @@ fn each_distinct_tree_is_read_once() {
         stage.library.write("src", &[("step", &[step])]);
         stage.library.backup("src", backup::Options::default());
     }
-    // Each snapshot has two trees of its own, in one block, and shares the others, which are in another. What deltas are
-    // made from is kept apart, and may be read once more.
+    // Each snapshot has two trees of its own, in one block, and shares the others, which are in another. What
+    // deltas are made from is kept apart, and may be read once more.
     let many = reads();
     assert!(many <= one + 45, "{one} reads for one snapshot, {many} for forty-one");
     assert!(one > 0);

@@ -1,4 +1,5 @@
-//! A second copy of a repository: the same objects, whatever came in between, and the first one never the worse for it.
+//! A second copy of a repository: the same objects, whatever came in between, and the first one never the
+//! worse for it.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -102,7 +103,8 @@ fn a_second_copy_is_the_same_object_for_object_and_then_nothing_is_left_to_do() 
     assert_eq!(created.count(), 0);
 }
 
-/// A copy that was made while a backup ran, and collected there, has a fence where the backup's manifest has to be.
+/// A copy that was made while a backup ran, and collected there, has a fence where the backup's manifest has
+/// to be.
 #[test]
 fn a_fence_there_is_no_manifest_and_gives_way_to_one() {
     for far in [false, true] {

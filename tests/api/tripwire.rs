@@ -1,4 +1,5 @@
-//! Years of sets that change as such sets do, and what an attacker does to them: counts alone, no file is touched.
+//! Years of sets that change as such sets do, and what an attacker does to them: counts alone, no file is
+//! touched.
 #![allow(clippy::unwrap_used)]
 
 use snap_backup::model::signs::Signs;
@@ -6,7 +7,8 @@ use snap_backup::model::tripwire;
 use snap_backup::model::tripwire::{Limits, Past, State};
 
 const DAY: u64 = 86_400;
-/// Alarms of a set's own changes, and the largest share gone when an attack was met, for the table of the documents.
+/// Alarms of a set's own changes, and the largest share gone when an attack was met, for the table of the
+/// documents.
 type Row = (u32, Vec<f64>);
 
 /// A generator that gives the same years on every machine.
@@ -54,7 +56,8 @@ const MODELS: &[(&str, u64, Model)] = &[
     ("build directory", 8_000, build),
 ];
 
-/// Days of work, weekends, two weeks and three weeks off, a clean-up each quarter, and one department that moves in.
+/// Days of work, weekends, two weeks and three weeks off, a clean-up each quarter, and one department that
+/// moves in.
 fn office(dice: &mut Dice, day: u64, files: u64) -> Change {
     let off = day % 7 >= 5 || (100..114).contains(&(day % 365)) || (200..221).contains(&(day % 365));
     if off {
@@ -80,7 +83,8 @@ fn office(dice: &mut Dice, day: u64, files: u64) -> Change {
     change
 }
 
-/// Edits, another branch each week, a collection of loose objects each month, other vendored code twice a year.
+/// Edits, another branch each week, a collection of loose objects each month, other vendored code twice a
+/// year.
 fn source(dice: &mut Dice, day: u64, files: u64) -> Change {
     if day % 7 == 6 {
         return Change::default();
@@ -160,7 +164,8 @@ fn build(dice: &mut Dice, _: u64, files: u64) -> Change {
     change
 }
 
-/// What an attacker does to `files` that are still whole; most, not all, of what is encrypted can be told from what is not.
+/// What an attacker does to `files` that are still whole; most, not all, of what is encrypted can be told
+/// from what is not.
 type Attack = fn(&mut Change, u64);
 
 /// Its name, the share of all files that it takes a day, and what it does to them.
@@ -266,7 +271,8 @@ fn years(model: Model, files: u64, seed: u64) -> u32 {
     u32::try_from(alarms.len()).unwrap().div_ceil(2)
 }
 
-/// The share of the files that was gone when the attack that begins on a day was met; runs each `step` seconds.
+/// The share of the files that was gone when the attack that begins on a day was met; runs each `step`
+/// seconds.
 fn met(model: Model, files: u64, attack: (f64, Attack), begins: u64, step: u64, seed: u64) -> f64 {
     let (mut dice, mut set) = (Dice(seed), Set::new(files));
     let (mut gone, mut due, mut all) = (0, 0.0, 0);

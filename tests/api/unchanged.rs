@@ -58,8 +58,8 @@ fn begin_at(library: &Library, storage: &MemoryStorage, id: SnapshotId, started:
     other
 }
 
-/// What is written in the two seconds before a run begins may be written again with the same time: many file systems'
-/// clocks are as coarse as that.
+/// What is written in the two seconds before a run begins may be written again with the same time: many file
+/// systems' clocks are as coarse as that.
 #[test]
 fn a_file_that_was_young_when_its_parent_began_is_read_again() {
     for (age, again) in [(-1, 3), (0, 3), (1, 3), (2, 3), (3, 0), (60, 0)] {
@@ -96,7 +96,8 @@ fn a_file_that_is_marked_is_read_again_whatever_its_times_say() {
     assert_eq!(run(&|_| ()).counts.bytes_read, 0, "the mark has gone");
 }
 
-/// The system says that such a file has a page of bytes, and gives fewer: nothing else tells that this is not all.
+/// The system says that such a file has a page of bytes, and gives fewer: nothing else tells that this is not
+/// all.
 #[test]
 fn a_file_that_gives_fewer_bytes_than_it_has_is_marked() {
     let file = Path::new("/sys/kernel/uevent_seqnum");

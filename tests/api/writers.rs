@@ -7,12 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_bytes::ByteBuf;
 use snap_backup::codec::chunk::block::{BlockOpener, BlockSealer};
-use snap_backup::codec::crypto::cipher;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::crypto::session_keys::WritingSession;
-use snap_backup::codec::crypto::{envelope, key_slot, sealed_object};
-use snap_backup::codec::pack;
-use snap_backup::codec::wire;
+use snap_backup::codec::crypto::{cipher, envelope, key_slot, sealed_object};
+use snap_backup::codec::{pack, wire};
 use snap_backup::error::{Error, Result};
 use snap_backup::model::config::Role;
 use snap_backup::model::entry::Time;
@@ -32,8 +30,8 @@ use snap_backup::storage::{ObjectKind, Storage};
 use crate::support::torture::set_times;
 use crate::support::{CHEAP_KDF, compare_trees};
 
-/// A repository with one full key, a key that reads and two clients, each with a key that writes and a state of its
-/// own.
+/// A repository with one full key, a key that reads and two clients, each with a key that writes and a state
+/// of its own.
 struct Fleet {
     storage: Arc<MemoryStorage>,
     home: tempfile::TempDir,

@@ -116,7 +116,8 @@ fn an_alarm_holds_what_is_older_until_it_is_settled() {
     assert_eq!(sandbox.snapshot_names().len(), 1);
 }
 
-/// What was announced, or repaired after an alarm, is no news. What moved, or only has another owner's mode, is not lost.
+/// What was announced, or repaired after an alarm, is no news. What moved, or only has another owner's mode,
+/// is not lost.
 #[test]
 fn what_is_meant_gives_no_alarm() {
     let sandbox = used();
@@ -185,7 +186,8 @@ fn a_set_says_from_where_on_and_receivers_are_told() {
     assert_eq!(fs::read_to_string(&told).unwrap(), "alarm alarm 24\n");
 }
 
-/// As many runs as there must have been come first; a program that knows nothing of alarms has counted all the same.
+/// As many runs as there must have been come first; a program that knows nothing of alarms has counted all
+/// the same.
 #[test]
 fn the_first_runs_give_no_alarm() {
     let sandbox = Sandbox::open();

@@ -38,7 +38,8 @@ fn run(home: &Path, titles: &[&str]) -> String {
     run_script(home, &script("docs/guide.md", titles))
 }
 
-/// `snap` is the first program that is found there; what belongs to the machine goes by programs that only take notes.
+/// `snap` is the first program that is found there; what belongs to the machine goes by programs that only
+/// take notes.
 pub(crate) fn run_script(home: &Path, script: &str) -> String {
     let bin = home.join("bin");
     fs::create_dir(&bin).unwrap();

@@ -107,8 +107,8 @@ fn too_few_threads_are_said_before_anything_begins() {
     assert_eq!(sandbox.snapshot_names(), [kept].into());
 }
 
-/// Less and less address space: threads, caches and buffers are refused at another place each time. A run then says so
-/// or is ended by the allocator; none waits for a thread that never came, and what stood stands.
+/// Less and less address space: threads, caches and buffers are refused at another place each time. A run
+/// then says so or is ended by the allocator; none waits for a thread that never came, and what stood stands.
 #[test]
 fn at_no_size_of_memory_a_run_panics_hangs_or_harms() {
     let sandbox = Sandbox::open();
@@ -128,7 +128,8 @@ fn at_no_size_of_memory_a_run_panics_hangs_or_harms() {
             let told = format!("{mebibytes} MiB, {args:?}: {} {}", outcome.code, outcome.stderr);
             // 127: not even the program could be loaded. -1: SIGABRT.
             assert!([0, 1, 127, -1].contains(&outcome.code), "{told}");
-            // Where the standard library has no memory for a thread's second stack, it panics itself, and aborts.
+            // Where the standard library has no memory for a thread's second stack, it panics itself, and
+            // aborts.
             let mut panics = outcome.stderr.lines().filter(|line| line.contains("panicked at"));
             assert!(panics.all(|line| line.contains("panicked at /rustc/")), "{told}");
         }

@@ -284,7 +284,8 @@ fn a_mount_that_is_read_from_is_unmounted_and_leaves_nothing() {
                         continue;
                     };
                     let mut bytes = Vec::new();
-                    // Whoever has it open reads to its end, or hears of an error; nobody reads something else.
+                    // Whoever has it open reads to its end, or hears of an error; nobody reads something
+                    // else.
                     if found.read_to_end(&mut bytes).is_ok() {
                         assert!(bytes == fs::read(path).unwrap(), "{}", path.display());
                         begun.store(true, Ordering::Relaxed);

@@ -92,7 +92,8 @@ fn a_full_backup_finds_bit_rot_and_heal_puts_the_good_bytes_back() {
     assert!(!sandbox.ok(&["ls", "latest", "--json", "--recursive"]).text().contains("corrupt_since"));
 }
 
-/// Whatever was done to a file since the backup that found it stays, and so does what a symbolic link leads to.
+/// Whatever was done to a file since the backup that found it stays, and so does what a symbolic link leads
+/// to.
 #[test]
 fn heal_leaves_alone_what_is_not_the_file_that_the_backup_found() {
     let files = ["edited", "moded", "link", "dir/file", "linked"];
@@ -226,7 +227,8 @@ fn a_file_that_cannot_be_read_again_is_a_problem_and_no_rot() {
     assert_eq!(sandbox.ok(&["cat", "latest:src/a"]).stdout, good("a"));
 }
 
-/// Somebody wrote to the file, or it is another one, if ctime or birth time say so. That is a change like any other.
+/// Somebody wrote to the file, or it is another one, if ctime or birth time say so. That is a change like any
+/// other.
 #[test]
 fn other_bytes_are_rot_only_if_ctime_and_birth_time_are_the_same() {
     let files = ["born", "ctime", "rotten"];

@@ -1,5 +1,5 @@
-//! What people see, on a pseudo-terminal and in a pipe, as files: `SNAP_BLESS=1` writes them anew. Ids, times, durations, sizes
-//! that depend on the machine and the sandbox's own directory are made alike.
+//! What people see, on a pseudo-terminal and in a pipe, as files: `SNAP_BLESS=1` writes them anew. Ids,
+//! times, durations, sizes that depend on the machine and the sandbox's own directory are made alike.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

@@ -1,4 +1,5 @@
-//! `snap status`: what a monitor believes. It must not say that all is well when it is not, nor cry when it is.
+//! `snap status`: what a monitor believes. It must not say that all is well when it is not, nor cry when it
+//! is.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -15,7 +16,8 @@ pub(crate) fn run_log(sandbox: &Sandbox) -> RunLog {
     RunLog::new(sandbox.state())
 }
 
-/// All that this machine remembers becomes so many hours older; its snapshot may have got another name for that.
+/// All that this machine remembers becomes so many hours older; its snapshot may have got another name for
+/// that.
 pub(crate) fn age_records(sandbox: &Sandbox, hours: i64, snapshot: Option<&String>) {
     let runs = run_log(sandbox).read().unwrap().runs;
     fs::remove_file(run_log(sandbox).file()).unwrap();

@@ -55,8 +55,8 @@ fn whatever_byte_of_the_newest_configuration_is_flipped_the_older_one_is_used_an
     assert_eq!((repo.config().generation, repo.warnings()), (2, Vec::new()));
 }
 
-/// What somebody who may write to the storage and has no key puts there: a configuration of the same repository with
-/// another cipher.
+/// What somebody who may write to the storage and has no key puts there: a configuration of the same
+/// repository with another cipher.
 fn plant(storage: &MemoryStorage, repo: &Repository, generation: u32) {
     let (cipher, open_master) = if repo.config().is_encrypted() {
         (CipherKind::None, Some([1; 32]))

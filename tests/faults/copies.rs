@@ -1,4 +1,5 @@
-//! Packs that hold what they should not: bytes under another chunk's id, as a bad memory or a bad program writes them.
+//! Packs that hold what they should not: bytes under another chunk's id, as a bad memory or a bad program
+//! writes them.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -74,8 +75,8 @@ fn of_two_copies_of_a_chunk_the_whole_one_is_read() {
     panic!("a pack of random name never came first");
 }
 
-/// A collection that moves a block as it is would take the wrong bytes along under their id, where a later backup finds
-/// them; so it takes what is needed out of the block.
+/// A collection that moves a block as it is would take the wrong bytes along under their id, where a later
+/// backup finds them; so it takes what is needed out of the block.
 #[test]
 fn a_collection_leaves_a_dead_chunk_behind_that_is_not_what_it_says() {
     let (library, storage) = library();

@@ -1,4 +1,5 @@
-//! Every kind of harm to every kind of object: it is found, it is named, and nothing wrong is restored silently.
+//! Every kind of harm to every kind of object: it is found, it is named, and nothing wrong is restored
+//! silently.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -94,7 +95,8 @@ fn a_damaged_tree_pack_is_named_and_a_backup_and_a_repair_heal_it() {
     }
 }
 
-/// What the source still has comes back with the next backup, and the damaged pack goes aside: all snapshots are whole.
+/// What the source still has comes back with the next backup, and the damaged pack goes aside: all snapshots
+/// are whole.
 fn assert_heals(harm: Harm, sandbox: &Sandbox) {
     let before = sandbox.snapshot_names();
     sandbox.ok(&["backup", "src"]);

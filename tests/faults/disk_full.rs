@@ -1,5 +1,5 @@
-//! A disk of every size, until it is large enough: whoever finds no room says so, loses nothing, and goes on once there
-//! is some.
+//! A disk of every size, until it is large enough: whoever finds no room says so, loses nothing, and goes on
+//! once there is some.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;

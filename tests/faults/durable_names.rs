@@ -1,4 +1,5 @@
-//! A name that is there already is made durable before anybody goes by it: whoever made it may not have come as far.
+//! A name that is there already is made durable before anybody goes by it: whoever made it may not have come
+//! as far.
 #![allow(clippy::unwrap_used)]
 
 use crate::support::trace::Call;

@@ -1,5 +1,5 @@
-//! File systems that lack what others have: exclusive renames and links, locks, syncing of directories. They are imitated by
-//! calls that fail.
+//! File systems that lack what others have: exclusive renames and links, locks, syncing of directories. They
+//! are imitated by calls that fail.
 #![allow(clippy::unwrap_used)]
 
 use std::process::Command;

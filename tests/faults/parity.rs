@@ -1,4 +1,5 @@
-//! Parity: a scattering of bad sectors up to the share heals, whoever comes upon it; what is beyond is damage as ever.
+//! Parity: a scattering of bad sectors up to the share heals, whoever comes upon it; what is beyond is damage
+//! as ever.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
-//! The power goes while the real program writes to a real file system: ext4 on a file, shut down without its journal
-//! being written. What was acknowledged before is there when it is mounted again, and the next run needs no help.
-//! 300 cuts with `SNAP_TEST_LONG`, a few in each run of the tests.
+//! The power goes while the real program writes to a real file system: ext4 on a file, shut down without its
+//! journal being written. What was acknowledged before is there when it is mounted again, and the next run
+//! needs no help. 300 cuts with `SNAP_TEST_LONG`, a few in each run of the tests.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;

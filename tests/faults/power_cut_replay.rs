@@ -1,6 +1,6 @@
-//! The power goes at any moment: what the real program does to files is recorded, and played back onto a disk that
-//! keeps of what was not synced whatever it likes. After every call, for many choices of what is kept, the repository
-//! must hold all that was acknowledged, and the next runs must need no help.
+//! The power goes at any moment: what the real program does to files is recorded, and played back onto a disk
+//! that keeps of what was not synced whatever it likes. After every call, for many choices of what is kept,
+//! the repository must hold all that was acknowledged, and the next runs must need no help.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
@@ -107,8 +107,8 @@ impl Story {
     }
 }
 
-/// What may be found: nothing or all of what was not synced, all but one or one alone, torn and zeroed bytes, and a few
-/// choices by lot.
+/// What may be found: nothing or all of what was not synced, all but one or one alone, torn and zeroed bytes,
+/// and a few choices by lot.
 fn images(disk: &Disk, seed: u64) -> Vec<(String, Image)> {
     let mut images = Vec::new();
     let mut add = |what: String, fate: &mut dyn FnMut(usize) -> Fate| {

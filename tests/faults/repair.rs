@@ -428,8 +428,8 @@ fn a_collection_is_not_given_up_while_somebody_may_be_sweeping_it() {
     assert_eq!(library.errors(), Vec::<String>::new());
 }
 
-/// A collection that began before the damage was known gives up the good copy of what it keeps in the damaged pack: what
-/// can be read of that must be saved whether or not there is another copy at that time.
+/// A collection that began before the damage was known gives up the good copy of what it keeps in the damaged
+/// pack: what can be read of that must be saved whether or not there is another copy at that time.
 #[test]
 fn what_a_collection_at_work_keeps_in_a_damaged_pack_is_saved_from_it() {
     let (library, storage) = library();

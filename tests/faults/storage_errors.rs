@@ -1,6 +1,6 @@
-//! Every call to the store fails once: it does nothing and says so, or does its work and says that it failed, or leaves
-//! half an object. What was promised stands, nobody takes an error for an empty list, and the same run, made again,
-//! completes.
+//! Every call to the store fails once: it does nothing and says so, or does its work and says that it failed,
+//! or leaves half an object. What was promised stands, nobody takes an error for an empty list, and the same
+//! run, made again, completes.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
@@ -177,7 +177,8 @@ fn begin(world: &World) -> Arc<MemoryStorage> {
     storage
 }
 
-/// Where a fault may pass without a word: what only tells others of this run, or is made again at the next one.
+/// Where a fault may pass without a word: what only tells others of this run, or is made again at the next
+/// one.
 fn is_silent(what: &str, area: ObjectKind) -> bool {
     area == ObjectKind::Sessions || matches!((what, area), ("list" | "read" | "remove", ObjectKind::Gc))
 }
@@ -259,7 +260,8 @@ fn judge(world: &World, storage: &MemoryStorage, promised: &BTreeSet<String>, fo
     assert!(wrong.is_empty() && gone.is_empty(), "{story}: {wrong:#?}, gone: {gone:?}");
 }
 
-/// Not one listing that fails, which another one makes good, but each: an area that cannot be seen is not empty.
+/// Not one listing that fails, which another one makes good, but each: an area that cannot be seen is not
+/// empty.
 #[test]
 fn a_collector_that_cannot_list_an_area_deletes_nothing() {
     let world = World::new();
@@ -286,8 +288,8 @@ fn a_collector_that_cannot_list_an_area_deletes_nothing() {
     }
 }
 
-/// A rule of our own that turns out to be broken, wherever: the run ends and says so. It is taken for no damage, for the end
-/// of nothing, and for nothing that can be left out.
+/// A rule of our own that turns out to be broken, wherever: the run ends and says so. It is taken for no
+/// damage, for the end of nothing, and for nothing that can be left out.
 #[test]
 fn a_broken_rule_anywhere_ends_the_run_as_a_bug_and_harms_nothing() {
     let world = World::new();
@@ -314,8 +316,8 @@ fn a_broken_rule_anywhere_ends_the_run_as_a_bug_and_harms_nothing() {
     assert!(runs > 100, "{runs}");
 }
 
-/// A store that leaves half an object does what none may; still nothing that stood before is lost, and a check names
-/// just that object, or the chunks that only a pack of that run held.
+/// A store that leaves half an object does what none may; still nothing that stood before is lost, and a
+/// check names just that object, or the chunks that only a pack of that run held.
 #[test]
 fn half_an_object_is_found_and_takes_nothing_with_it() {
     let world = World::new();

@@ -138,8 +138,8 @@ fn the_reserve_is_there_from_the_beginning_and_holds_room() {
     assert!(capacity() >= 8 << 20, "after a copy that left holes out");
 }
 
-/// A machine whose clock is two days ahead takes no writer's file for what a dead one left, and one that is two days
-/// behind still clears that up: the clock that dates the files counts.
+/// A machine whose clock is two days ahead takes no writer's file for what a dead one left, and one that is
+/// two days behind still clears that up: the clock that dates the files counts.
 #[test]
 fn what_a_dead_writer_left_is_told_by_the_clock_of_the_store() {
     if Command::new("faketime").arg("--version").output().is_err() {

@@ -1,5 +1,5 @@
-//! The real program, killed at every system call that changes something, or refused it: what was acknowledged stands,
-//! the exit code and the message say what happened, and the next runs need no help.
+//! The real program, killed at every system call that changes something, or refused it: what was acknowledged
+//! stands, the exit code and the message say what happened, and the next runs need no help.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
@@ -65,8 +65,8 @@ impl Scene {
         Self { sandbox, promises, args, shm }
     }
 
-    /// Runs on a copy of the repository, and of the cache, with something done to the n-th call of a kind. Where the
-    /// copy is.
+    /// Runs on a copy of the repository, and of the cache, with something done to the n-th call of a kind.
+    /// Where the copy is.
     fn run(&self, call: &str, what: &str, at: usize) -> Option<(Ending, PathBuf)> {
         let (repo, cache) = (self.shm.path().join("repo"), self.shm.path().join("cache"));
         for (from, to) in [(self.sandbox.path("repo"), &repo), (self.sandbox.cache(), &cache)] {
@@ -170,8 +170,8 @@ fn a_call_that_fails_is_said_or_was_not_needed() {
                 let outcome = &ending.outcome;
                 if outcome.code == 0 {
                     unharmed += 1;
-                    // Whatever is synced in a repository is waited for. Where there is no room a collection gives back
-                    // its reserve and goes on.
+                    // Whatever is synced in a repository is waited for. Where there is no room a collection
+                    // gives back its reserve and goes on.
                     let may_go_on = !hit.contains("fsync(") || hit.contains("/cache/") || args[0] == "gc";
                     assert!(may_go_on, "{story}");
                 } else {

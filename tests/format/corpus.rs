@@ -1,5 +1,5 @@
-//! Everything that fuzzing starts from, and what it once found, goes through the same decoders in each run of the tests.
-//! `SNAP_MAKE_SEEDS=1` makes seeds from the golden files where there are none.
+//! Everything that fuzzing starts from, and what it once found, goes through the same decoders in each run of
+//! the tests. `SNAP_MAKE_SEEDS=1` makes seeds from the golden files where there are none.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 #[allow(unreachable_pub, reason = "shared with the fuzz targets")]

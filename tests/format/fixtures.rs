@@ -1,5 +1,5 @@
-//! Repositories of every format version ever written must open, check and restore. A new version adds a folder
-//! under `fixtures/`; none is ever changed.
+//! Repositories of every format version ever written must open, check and restore. A new version adds a
+//! folder under `fixtures/`; none is ever changed.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

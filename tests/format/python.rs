@@ -1,5 +1,5 @@
-//! `reader.py` was written from docs/format.md alone. It reads what snap writes, so the text is enough to write a
-//! reader. It needs a python3 with three modules, as `.ci/run` makes one.
+//! `reader.py` was written from docs/format.md alone. It reads what snap writes, so the text is enough to
+//! write a reader. It needs a python3 with three modules, as `.ci/run` makes one.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

@@ -1,5 +1,5 @@
-//! Files that import each other in a circle cannot be read one after the other. A folder's `mod.rs` and its own files
-//! may: they are one thing. The list below may only get shorter.
+//! Files that import each other in a circle cannot be read one after the other. A folder's `mod.rs` and its
+//! own files may: they are one thing. The list below may only get shorter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -119,8 +119,8 @@ fn target(from: &str, path: &str, names: &BTreeSet<String>) -> Option<String> {
     (1..=whole.len()).rev().map(|len| whole[..len].join("::")).find(|name| names.contains(name))
 }
 
-/// The circles, each by its first file and how many it has (Tarjan's strongly connected components, by reachability:
-/// a few hundred files need nothing faster).
+/// The circles, each by its first file and how many it has (Tarjan's strongly connected components, by
+/// reachability: a few hundred files need nothing faster).
 fn circles(imports: &Imports) -> Vec<(String, usize)> {
     let is_own = |a: &str, b: &str| b.starts_with(&format!("{a}::")) || a.starts_with(&format!("{b}::"));
     let reach = |from: &String| {

@@ -245,8 +245,8 @@ fn names_crate(code: &str, name: &str) -> bool {
     })
 }
 
-/// Where the links of a Markdown text lead, but for those to other sites and within the page. Some name their targets
-/// at the end of the page.
+/// Where the links of a Markdown text lead, but for those to other sites and within the page. Some name their
+/// targets at the end of the page.
 fn local_links(text: &str) -> Vec<&str> {
     let inline = text.match_indices("](").filter_map(|(at, _)| text.get(at + 2..)?.split(')').next());
     let at_the_end =

@@ -1,4 +1,5 @@
-//! What `packaging/` says of the source is true: scripts run, and files and profiles that a recipe names are there.
+//! What `packaging/` says of the source is true: scripts run, and files and profiles that a recipe names are
+//! there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -17,8 +17,9 @@ use snap_backup::storage::local::LocalStorage;
 /// Files, each with a directory and a link of its own: more of these than wait for one another at once.
 const FEW: usize = 40_000;
 const MANY: usize = 100_000;
-/// KiB that a step may take more for them. What is remembered of each directory or link to the end is 300 bytes and
-/// more; a backup has a row of the table of chunks, which goes to the disk when it is large, for each new directory.
+/// KiB that a step may take more for them. What is remembered of each directory or link to the end is 300
+/// bytes and more; a backup has a row of the table of chunks, which goes to the disk when it is large, for
+/// each new directory.
 const MOST: [u64; 4] = [24 << 10, 20 << 10, 20 << 10, 8 << 10];
 
 /// One step, in a process whose memory is its own.

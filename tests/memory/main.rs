@@ -1,5 +1,5 @@
-//! What operations hold in memory at the peak, each in a process of its own. One is measured at a time: a thread that has
-//! to wait for a processor holds a block or two longer.
+//! What operations hold in memory at the peak, each in a process of its own. One is measured at a time: a
+//! thread that has to wait for a processor holds a block or two longer.
 #![allow(clippy::unwrap_used)]
 
 mod large;

@@ -1,5 +1,5 @@
-//! What grows with a repository and what does not: memory of commands, bytes of a small change. `benches/scale.rs` does the
-//! same for millions of chunks.
+//! What grows with a repository and what does not: memory of commands, bytes of a small change.
+//! `benches/scale.rs` does the same for millions of chunks.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::path::Path;
@@ -33,8 +33,9 @@ const FEW: u64 = 300_000;
 const MANY: u64 = 1_200_000;
 /// A twentieth of the real ones, as the repository is a small part of a large one.
 const SMALL: IndexLimits = IndexLimits { rows: 20_000, tables: 1 << 20, bloom_after_lookups: 100 };
-/// KiB that a step may take more where there are four times as many chunks: eight bytes for each, of which one and a half
-/// are the sieve's and one the first prefixes' and the marks'. Rows and tables in memory are over fifty.
+/// KiB that a step may take more where there are four times as many chunks: eight bytes for each, of which
+/// one and a half are the sieve's and one the first prefixes' and the marks'. Rows and tables in memory are
+/// over fifty.
 const MOST: u64 = (MANY - FEW) * 8 / 1024;
 
 fn load(repo: &Repository) -> Index {
@@ -109,8 +110,8 @@ fn memory_does_not_follow_the_number_of_chunks() {
         many.saturating_sub(few)
     };
     for step in ["first use", "ls", "check", "look-ups", "gc"] {
-        // A thread that has to wait for its processor holds a block or two longer than in the other run. What grows with
-        // the chunks does so each time.
+        // A thread that has to wait for its processor holds a block or two longer than in the other run. What
+        // grows with the chunks does so each time.
         let more = (0..4).map(|_| growth(step)).find(|more| *more < MOST);
         assert!(more.is_some(), "{step} takes over {MOST} KiB more for more chunks, four times in a row");
     }

@@ -1,4 +1,5 @@
-//! What is believed of sessions, of records, and of what this machine keeps: only what is whole, and what it says.
+//! What is believed of sessions, of records, and of what this machine keeps: only what is whole, and what it
+//! says.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -52,8 +53,8 @@ fn a_last_word_that_cannot_be_read_buries_nobody() {
     assert!(!stage.names(ObjectKind::Snapshots).contains(&NOBODY.hex()), "it was fenced");
 }
 
-/// W1: whoever has said that it saw a collection has seen it for good: a later beat that says less would hold up a sweep
-/// that nothing speaks against.
+/// W1: whoever has said that it saw a collection has seen it for good: a later beat that says less would hold
+/// up a sweep that nothing speaks against.
 #[test]
 fn no_beat_takes_back_what_a_session_has_seen() {
     let stage = Stage::new();
@@ -87,7 +88,8 @@ fn a_manifest_that_is_kept_here_hides_no_fence() {
     assert_eq!(stage.library.snapshots(), []);
 }
 
-/// C2: as long as a damaged pack stands nobody may write against it, whether or not all it held lies elsewhere, too.
+/// C2: as long as a damaged pack stands nobody may write against it, whether or not all it held lies
+/// elsewhere, too.
 #[test]
 fn the_record_of_a_damaged_pack_stays_while_the_pack_does() {
     let stage = Stage::new();

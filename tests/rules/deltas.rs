@@ -1,4 +1,5 @@
-//! Deltas beside everybody else: what a delta is made from is a reference like any other, in each of the rules.
+//! Deltas beside everybody else: what a delta is made from is a reference like any other, in each of the
+//! rules.
 
 use std::fs;
 use std::sync::Arc;
@@ -74,7 +75,8 @@ fn assert_shallow(stage: &Stage) {
     }
 }
 
-/// Snapshots of versions one after the other, all of them standing; at least one more delta for each but the first.
+/// Snapshots of versions one after the other, all of them standing; at least one more delta for each but the
+/// first.
 pub(crate) fn series(stage: &Stage, versions: usize) -> Vec<SnapshotId> {
     let make = |number| {
         write(stage, number);
@@ -351,7 +353,8 @@ fn of_versions_that_drift_one_is_stored_whole_when_that_pays() {
     let stage = Stage::new();
     let mut bytes = Random::new(1).bytes(200_000);
     let mut added = Vec::new();
-    // A delta grows by about 8000 bytes with each version, so that the tenth is worth a whole one: twice the root of 200 / 8.
+    // A delta grows by about 8000 bytes with each version, so that the tenth is worth a whole one: twice the
+    // root of 200 / 8.
     for number in 0..16_usize {
         stage.library.write("src", &[("file", &bytes)]);
         let before = stage.bytes();

@@ -1,5 +1,5 @@
-//! Deltas where something is lost, damaged or not listed: nothing else of what they are made from goes meanwhile, and the
-//! blame is where the damage is.
+//! Deltas where something is lost, damaged or not listed: nothing else of what they are made from goes
+//! meanwhile, and the blame is where the damage is.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -68,7 +68,8 @@ fn a_collection_that_meets_a_damaged_base_deletes_nothing_of_it() {
     assert!(stage.names(ObjectKind::Damage).contains(&damaged.hex()), "the pack of the base is written down");
 }
 
-/// Takes packs away while something is done, and brings them back, as a listing that is late or a folder that was moved does.
+/// Takes packs away while something is done, and brings them back, as a listing that is late or a folder that
+/// was moved does.
 fn without<T>(stage: &Stage, packs: &[PackId], work: impl FnOnce() -> T) -> T {
     let names: Vec<String> = packs.iter().map(PackId::hex).collect();
     let bytes: Vec<Vec<u8>> =

@@ -8,8 +8,9 @@ use snap_backup::storage::{ObjectKind, Storage};
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
 
-/// C5: once a collection has ended nobody goes by its record any more. An entry that came back then could be brought back
-/// without its packs; a pack that came back would be found, used, and be gone after the next cut.
+/// C5: once a collection has ended nobody goes by its record any more. An entry that came back then could be
+/// brought back without its packs; a pack that came back would be found, used, and be gone after the next
+/// cut.
 #[test]
 fn what_a_collection_removed_is_gone_for_good_before_the_collection_ends() {
     let stage = Stage::new();

@@ -51,8 +51,8 @@ impl Place {
         self.storage.list(ObjectKind::Packs).unwrap().iter().map(|found| found.len).sum()
     }
 
-    /// One file of few is written, grows, has a piece inserted, or goes. Nothing is compressed: what compression makes of
-    /// chunks that are alike depends on which of them came in one block.
+    /// One file of few is written, grows, has a piece inserted, or goes. Nothing is compressed: what
+    /// compression makes of chunks that are alike depends on which of them came in one block.
     fn change(&self, (which, what, seed): (u8, u8, u8)) {
         let name = format!("d{}/f{}", which % 2, which % 5);
         let path = self.library.path("src").join(&name);
@@ -78,8 +78,8 @@ impl Place {
     }
 }
 
-/// Forgets some, collects, and compares with a repository that never held them and has no deltas. One with deltas may take
-/// less: its deltas have other bases than those that were made beside what is forgotten.
+/// Forgets some, collects, and compares with a repository that never held them and has no deltas. One with
+/// deltas may take less: its deltas have other bases than those that were made beside what is forgotten.
 fn forget_and_compare(stories: &[Vec<(u8, u8, u8)>], forgotten: &[bool], delta: Delta) {
     let place = Place::new();
     place.library.write("src", &[("always", b"here")]);

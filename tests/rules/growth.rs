@@ -27,7 +27,8 @@ fn calls(stage: &Stage) -> Calls {
     counts
 }
 
-/// Everything that `few` counts besides, `many` counts as often or, of what is done once for each, `per` times `more`.
+/// Everything that `few` counts besides, `many` counts as often or, of what is done once for each, `per`
+/// times `more`.
 fn assert_linear(few: &Calls, many: &Calls, more: usize, per: &[(&str, usize)]) {
     let per: BTreeMap<&str, usize> = per.iter().copied().collect();
     for (call, count) in many {
@@ -108,8 +109,8 @@ fn of_many_that_are_forgotten_one_that_fails_is_heard_of() {
     assert_eq!(stage.library.snapshots().len(), left);
 }
 
-/// A collection looks at each dead session a few times and gives it one fence; what there is of it goes, and nothing is
-/// listed for each.
+/// A collection looks at each dead session a few times and gives it one fence; what there is of it goes, and
+/// nothing is listed for each.
 #[test]
 fn many_dead_sessions_are_buried_with_as_many_listings_as_one() {
     let counted = |number: u8| {
@@ -163,7 +164,8 @@ fn small_packs_are_merged_as_far_as_the_budget_goes() {
     stage.assert_sound();
 }
 
-/// A machine that lost its cache reads the table of each pack and each manifest once, and nothing of them the next time.
+/// A machine that lost its cache reads the table of each pack and each manifest once, and nothing of them the
+/// next time.
 #[test]
 fn an_unchanged_backup_without_a_cache_reads_each_pack_once() {
     let counted = |runs: u64| {

@@ -1,5 +1,6 @@
-//! Between any two calls to the store of every operation another whole operation runs, or the first is cut short for
-//! ever. All of them, one after the other: what was promised stands, and the next run needs no help.
+//! Between any two calls to the store of every operation another whole operation runs, or the first is cut
+//! short for ever. All of them, one after the other: what was promised stands, and the next run needs no
+//! help.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -185,7 +186,8 @@ fn whatever_is_cut_short_anywhere_needs_no_help() {
     cut_anywhere(&World::new());
 }
 
-/// Sidecars are written and removed by all of them: in the end every pack has its own, and there is none without a pack.
+/// Sidecars are written and removed by all of them: in the end every pack has its own, and there is none
+/// without a pack.
 #[test]
 fn the_same_where_there_is_parity() {
     cut_anywhere(&World::with_parity(50));

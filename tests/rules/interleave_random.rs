@@ -1,6 +1,7 @@
-//! The whole protocol of docs/collecting.md, the real code, in thousands of orders of its calls to the store: writers,
-//! collectors, readers, forgetting and bringing back, in every mixture; somebody killed at any call; clocks that take
-//! everybody for dead; listings that come late. `SNAP_TEST_SCHEDULES` sets how many, `SNAP_TEST_SEED` repeats one.
+//! The whole protocol of docs/collecting.md, the real code, in thousands of orders of its calls to the store:
+//! writers, collectors, readers, forgetting and bringing back, in every mixture; somebody killed at any call;
+//! clocks that take everybody for dead; listings that come late. `SNAP_TEST_SCHEDULES` sets how many,
+//! `SNAP_TEST_SEED` repeats one.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;

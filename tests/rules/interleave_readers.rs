@@ -1,5 +1,5 @@
-//! Every verb that reads, with another whole operation before any of its calls to the store: it reads all that it
-//! chose, or says that the snapshot is not there, and never takes what a collection does for damage.
+//! Every verb that reads, with another whole operation before any of its calls to the store: it reads all
+//! that it chose, or says that the snapshot is not there, and never takes what a collection does for damage.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};

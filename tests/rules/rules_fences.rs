@@ -1,4 +1,5 @@
-//! W3 and what comes after it: how long a fence stands, and who is stopped when it is gone; and whose free lock tells nothing.
+//! W3 and what comes after it: how long a fence stands, and who is stopped when it is gone; and whose free
+//! lock tells nothing.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
@@ -129,7 +130,8 @@ fn a_session_that_locks_nothing_does_not_say_on_which_boot_it_began() {
     assert_eq!(boot_of(&stage.storage, &stage.library), "");
 }
 
-/// By SFTP to this very machine, say: whoever comes by the path finds the lock free, and must not take that for an end.
+/// By SFTP to this very machine, say: whoever comes by the path finds the lock free, and must not take that
+/// for an end.
 #[test]
 fn a_writer_that_came_by_a_way_without_locks_is_not_taken_for_dead_by_its_free_lock() {
     let stage = Stage::new();

@@ -87,7 +87,8 @@ fn the_undelete_window_is_kept_by_the_stores_clock() {
     assert_eq!(stage.bytes(), 0);
 }
 
-/// C1 and C4: a run that has begun keeps what it may have found from being deleted; the next collection deletes it.
+/// C1 and C4: a run that has begun keeps what it may have found from being deleted; the next collection
+/// deletes it.
 #[test]
 fn nothing_is_deleted_while_somebody_who_saw_it_is_at_work() {
     for kind in [SessionKind::Writer, SessionKind::Reader] {

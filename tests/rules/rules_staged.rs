@@ -1,5 +1,5 @@
-//! Rules of docs/collecting.md that others back up: with one of them gone nothing is lost at once, so each is shown by
-//! what it alone prevents.
+//! Rules of docs/collecting.md that others back up: with one of them gone nothing is lost at once, so each is
+//! shown by what it alone prevents.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::AtomicBool;
@@ -101,7 +101,8 @@ fn a_snapshot_brought_back_at_any_listing_is_marked() {
     }
 }
 
-/// C1: packs, then sessions, then roots, then packs again: whenever a backup begins and ends, its packs are left alone.
+/// C1: packs, then sessions, then roots, then packs again: whenever a backup begins and ends, its packs are
+/// left alone.
 #[test]
 fn a_backup_at_any_listing_has_none_of_its_packs_condemned() {
     for area in [ObjectKind::Snapshots, ObjectKind::Trash, ObjectKind::Packs, ObjectKind::Sessions] {
@@ -246,8 +247,8 @@ fn a_record_below_the_highest_number_never_counts() {
     stage.assert_sound();
 }
 
-/// C4: a collector that sleeps before it looks for what to rescue, while another one ends its collection, finds the
-/// packs that were rescued in use, and no record that condemns them.
+/// C4: a collector that sleeps before it looks for what to rescue, while another one ends its collection,
+/// finds the packs that were rescued in use, and no record that condemns them.
 #[test]
 fn a_collector_that_slept_through_the_end_of_its_collection_deletes_nothing() {
     let stage = Stage::new();

@@ -1,5 +1,5 @@
-//! Real processes on one repository, all at once: writers, collectors, forgetting and bringing back, restores, and a
-//! writer that is stopped until it is taken for dead. `SNAP_TEST_SECONDS` sets for how long.
+//! Real processes on one repository, all at once: writers, collectors, forgetting and bringing back,
+//! restores, and a writer that is stopped until it is taken for dead. `SNAP_TEST_SECONDS` sets for how long.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -161,8 +161,8 @@ impl Crowd {
         }
     }
 
-    /// A writer that has stored so many bytes is stopped until a fence stands, and goes on. It was true to its word
-    /// if it succeeded and all is there, or said that it was taken for dead.
+    /// A writer that has stored so many bytes is stopped until a fence stands, and goes on. It was true to
+    /// its word if it succeeded and all is there, or said that it was taken for dead.
     fn sleep(&self, len: usize) {
         let bytes = Random::new(len as u64).bytes(len);
         let mut command = self.sandbox.command(&["backup", "--json", "--stdin"]);

@@ -1,5 +1,5 @@
-//! Stores that promise less, clocks that are wrong, and machines that are only partly the same: collecting waits, and
-//! loses nothing.
+//! Stores that promise less, clocks that are wrong, and machines that are only partly the same: collecting
+//! waits, and loses nothing.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
@@ -93,7 +93,8 @@ fn a_record_that_another_collector_overwrote_deletes_nothing() {
     garbage(&stage);
     let suite = stage.library.open().suite().clone();
     let (weak, deleted) = (Arc::downgrade(&stage), Arc::new(Mutex::new(BTreeSet::new())));
-    // Right after the record is published, and before it is looked at again, another of the same name is there.
+    // Right after the record is published, and before it is looked at again, another of the same name is
+    // there.
     let other = suite.clone();
     stage.storage.before(Act::Create, ObjectKind::Gc, move |_, name| {
         let (name, suite) = (name.to_owned(), other);

@@ -152,8 +152,9 @@ fn conforms_on(scheme: &str, variables: &[(String, String)], lacks: Option<&str>
             assert!(said.contains("no create-if-absent"), "{said}");
             continue;
         }
-        // Such a server also answers with the length of one version and bytes of another, status 200, while it overwrites:
-        // curl gets the same of rclone. Objects that are replaced carry a seal, by which that is noticed.
+        // Such a server also answers with the length of one version and bytes of another, status 200, while
+        // it overwrites: curl gets the same of rclone. Objects that are replaced carry a seal, by
+        // which that is noticed.
         if lacks.is_some() && name == "replace never mixes" {
             continue;
         }

@@ -1,4 +1,5 @@
-//! Segments: many packs' tables in one object, for machines that come new to a far store. Nothing may rest on them.
+//! Segments: many packs' tables in one object, for machines that come new to a far store. Nothing may rest on
+//! them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::fs;

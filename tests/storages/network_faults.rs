@@ -1,5 +1,5 @@
-//! Lines to object stores that break, servers that have no time, answers that are lost: what stands between snap and a
-//! real server spoils some requests.
+//! Lines to object stores that break, servers that have no time, answers that are lost: what stands between
+//! snap and a real server spoils some requests.
 #![cfg(feature = "cloud")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -300,7 +300,8 @@ fn what_is_too_large_for_one_request_goes_in_parts_and_appears_whole_or_not_at_a
     assert_eq!(parts, 5 + 2, "130 MiB in parts of 32 MiB, two of them twice");
     assert!(store.read(ObjectKind::Packs, "aa", 130 << 20).unwrap() == [half.as_slice(), &other].concat());
     assert_eq!(store.create(ObjectKind::Packs, "aa", &[&other, &half]).unwrap(), CreateOutcome::Exists);
-    // It is there, though nobody was told, and then there is no such upload: S3 and Azure say that in their ways.
+    // It is there, though nobody was told, and then there is no such upload: S3 and Azure say that in their
+    // ways.
     for (status, code) in [("404 Not Found", "NoSuchUpload"), ("400 Bad Request", "InvalidBlockList")] {
         let mut completed = 0;
         line.proxy.set(move |request| {

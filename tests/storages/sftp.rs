@@ -1,4 +1,5 @@
-//! A repository on another machine: a real server of OpenSSH's on two pipes, lines that break, servers that are none.
+//! A repository on another machine: a real server of OpenSSH's on two pipes, lines that break, servers that
+//! are none.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -135,7 +136,8 @@ fn a_full_disk_there_is_21_and_a_folder_that_may_not_be_written_is_said() {
     assert!(outcome.stderr.contains("/packs/"), "{}", outcome.stderr);
 }
 
-/// An interrupt from the keyboard goes to all processes of the terminal, and the line is needed to save what there is.
+/// An interrupt from the keyboard goes to all processes of the terminal, and the line is needed to save what
+/// there is.
 #[test]
 fn an_interrupt_saves_what_there_is_over_the_line_that_it_interrupts_too() {
     let Some(mut far) = far() else { return };

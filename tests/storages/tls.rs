@@ -6,7 +6,8 @@ use crate::support::far::Far;
 use crate::support::finish;
 use crate::support::servers::Server;
 
-/// A file of `tests/support/tls`: `authority` signed `server` and `client`, which hold their private keys, too.
+/// A file of `tests/support/tls`: `authority` signed `server` and `client`, which hold their private keys,
+/// too.
 fn file(name: &str) -> String {
     format!("{}/tests/support/tls/{name}.pem", env!("CARGO_MANIFEST_DIR"))
 }

@@ -1,9 +1,10 @@
-//! A disk that keeps of what was not synced whatever it likes: it is given what a program did, call by call, and then
-//! says what might be found after the power went.
+//! A disk that keeps of what was not synced whatever it likes: it is given what a program did, call by call,
+//! and then says what might be found after the power went.
 //!
-//! Names are kept by folder: making, renaming, linking or removing one is durable when the folder was synced after it;
-//! before that it may have happened or not, whatever became of its neighbours. Bytes are durable when the file was
-//! synced; before that each piece may be there, be zeros, be half there or be missing. Real file systems keep more.
+//! Names are kept by folder: making, renaming, linking or removing one is durable when the folder was synced
+//! after it; before that it may have happened or not, whatever became of its neighbours. Bytes are durable
+//! when the file was synced; before that each piece may be there, be zeros, be half there or be missing. Real
+//! file systems keep more.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -45,8 +45,9 @@ pub struct Hooked {
 }
 
 impl Hooked {
-    /// Right before the next call of this kind, once, `work` is given the store and the name of the object. Of
-    /// several hooks for one kind of call, each takes a call of its own, in the order in which they were set.
+    /// Right before the next call of this kind, once, `work` is given the store and the name of the object.
+    /// Of several hooks for one kind of call, each takes a call of its own, in the order in which they
+    /// were set.
     pub fn before(
         &self,
         act: Act,
@@ -61,7 +62,8 @@ impl Hooked {
         std::mem::take(&mut *self.calls.lock().unwrap())
     }
 
-    /// A power cut: what was removed comes back unless its area was synced since. All else is durable when it is made.
+    /// A power cut: what was removed comes back unless its area was synced since. All else is durable when it
+    /// is made.
     pub fn cut_power(&self) {
         for (area, name, bytes) in std::mem::take(&mut *self.unsynced.lock().unwrap()) {
             self.inner.create(area, &name, &[&bytes]).unwrap();

@@ -1,5 +1,5 @@
-//! Backups, restores and checks through the library, as the command makes them: the repository opened anew each
-//! time, with a cache of its own.
+//! Backups, restores and checks through the library, as the command makes them: the repository opened anew
+//! each time, with a cache of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -129,7 +129,8 @@ impl Sandbox {
         self.path("home/.local/state/snap")
     }
 
-    /// The binary, with nothing set but HOME, the password and low costs of key derivation, standing beside `src/`.
+    /// The binary, with nothing set but HOME, the password and low costs of key derivation, standing beside
+    /// `src/`.
     pub fn bin(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_snap"));
         command.env_clear().current_dir(self.dir.path()).env("HOME", self.path("home"));

@@ -1,9 +1,10 @@
-//! Many participants on one store in memory, whose calls happen one at a time in an order that a seed decides.
+//! Many participants on one store in memory, whose calls happen one at a time in an order that a seed
+//! decides.
 //!
-//! Every participant has a door of its own. A call at a door waits until it is let through; the next one is chosen
-//! only when the participant that was let through last waits at its door again or has ended, so a seed gives the same
-//! order of calls each time (but for calls that threads of one participant make at once). The code behind the doors
-//! is the real one, threads and all.
+//! Every participant has a door of its own. A call at a door waits until it is let through; the next one is
+//! chosen only when the participant that was let through last waits at its door again or has ended, so a seed
+//! gives the same order of calls each time (but for calls that threads of one participant make at once). The
+//! code behind the doors is the real one, threads and all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex};
@@ -34,7 +35,8 @@ pub enum Order {
 pub struct Weather {
     pub seed: u64,
     pub order: Order,
-    /// Every clock is wrong: whoever looks twice at a heart that did not beat between takes its owner for dead.
+    /// Every clock is wrong: whoever looks twice at a heart that did not beat between takes its owner for
+    /// dead.
     pub hasty: bool,
     /// This participant is killed at its n-th call.
     pub kill: Option<(usize, usize)>,

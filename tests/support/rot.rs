@@ -1,4 +1,5 @@
-//! Bit rot without a broken disk: a file is written to, and then the newest snapshot is made to have its new ctime.
+//! Bit rot without a broken disk: a file is written to, and then the newest snapshot is made to have its new
+//! ctime.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -40,8 +41,9 @@ pub fn open(sandbox: &Sandbox) -> Repository {
     Repository::open(Arc::new(LocalStorage::new(sandbox.path("repo"))), &options).unwrap()
 }
 
-/// Saves the newest snapshot once more, with the ctimes that the files of `src` have now: whatever was written to them
-/// since it was made is bit rot to the next backup. `change` may change entries further; it is given their stored paths.
+/// Saves the newest snapshot once more, with the ctimes that the files of `src` have now: whatever was
+/// written to them since it was made is bit rot to the next backup. `change` may change entries further; it
+/// is given their stored paths.
 pub fn settle(sandbox: &Sandbox, change: &mut dyn FnMut(&str, &mut Entry)) {
     // Times count only if they are older than the snapshot by two seconds.
     std::thread::sleep(Duration::from_millis(2100));

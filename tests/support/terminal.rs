@@ -107,8 +107,8 @@ impl Terminal {
         let code = self.wait();
         drop(self.keys);
         drop(self.master);
-        // A process that another test started meanwhile may have inherited the other side of the terminal, which then
-        // has no end: what the program wrote before its own is here long before this.
+        // A process that another test started meanwhile may have inherited the other side of the terminal,
+        // which then has no end: what the program wrote before its own is here long before this.
         let begin = Instant::now();
         while !self.reader.is_finished() && begin.elapsed() < Duration::from_secs(5) {
             thread::sleep(Duration::from_millis(5));

@@ -1,5 +1,5 @@
-//! What must hold of a repository on disk after anything at all went wrong: told through the library, so that many
-//! repositories can be judged in a short time.
+//! What must hold of a repository on disk after anything at all went wrong: told through the library, so that
+//! many repositories can be judged in a short time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

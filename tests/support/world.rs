@@ -25,9 +25,9 @@ use snap_backup::storage::{ObjectKind, Storage};
 
 use super::{Random, compare_trees};
 
-/// In the beginning there are snapshots `old` (of a, b, c), `dad` (of a, d) and `keep` (of c, e); `a` and `c` lie in
-/// two packs each. `d` has changed a little since: the next backup of `dad` is made of deltas. Further sources wait to be
-/// backed up.
+/// In the beginning there are snapshots `old` (of a, b, c), `dad` (of a, d) and `keep` (of c, e); `a` and `c`
+/// lie in two packs each. `d` has changed a little since: the next backup of `dad` is made of deltas. Further
+/// sources wait to be backed up.
 pub struct World {
     home: tempfile::TempDir,
     start: Vec<(ObjectKind, String, Vec<u8>)>,
@@ -122,8 +122,8 @@ impl World {
         storage
     }
 
-    /// As in the beginning, but one of the two tables of the pack of `old` is damaged, and known to be: nothing of it is
-    /// lost.
+    /// As in the beginning, but one of the two tables of the pack of `old` is damaged, and known to be:
+    /// nothing of it is lost.
     pub fn damaged(&self) -> MemoryStorage {
         let storage = self.storage();
         let packs = storage.list(ObjectKind::Packs).unwrap();

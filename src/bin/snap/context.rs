@@ -14,11 +14,10 @@ use crate::args::global::Global;
 use crate::args::repository_url;
 use crate::compat::Legacy;
 use crate::config::{Config, Entry, Set, passed_over};
-use crate::password;
 use crate::process::command_line;
 use crate::run_log::Recorder;
 use crate::terminal::output;
-use crate::trust;
+use crate::{password, trust};
 
 /// The options and settings that every verb may need.
 pub(crate) struct Context {

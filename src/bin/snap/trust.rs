@@ -15,8 +15,8 @@ use crate::args::global::Global;
 use crate::terminal::output;
 
 /// Warns of a backup into an unencrypted repository that this machine has not used before, unless something
-/// acknowledges it. It may lie in the place of an encrypted one, and whoever put it there can read what is saved.
-/// Opening it makes it known, so the warning is given once.
+/// acknowledges it. It may lie in the place of an encrypted one, and whoever put it there can read what is
+/// saved. Opening it makes it known, so the warning is given once.
 pub(crate) fn warn_of_unknown_open(
     global: &Global,
     is_meant: bool,
@@ -35,8 +35,8 @@ pub(crate) fn warn_of_unknown_open(
     Ok(())
 }
 
-/// Warns that the repository is not encrypted. The legacy script had no encryption, so nobody has decided against
-/// it. The warning is not given to users who have decided since.
+/// Warns that the repository is not encrypted. The legacy script had no encryption, so nobody has decided
+/// against it. The warning is not given to users who have decided since.
 pub(crate) fn warn_of_openness(global: &Global, by_legacy: bool, repo: &Repository) {
     let is_open = by_legacy && !repo.config().is_encrypted();
     if is_open

@@ -1,6 +1,7 @@
-//! A directory as a ZIP archive, for `restic dump --archive zip` and for downloads from `snap serve`. The members are those of the tar archive that is
-//! written otherwise, taken from it one at a time. What ZIP cannot hold is left out, as restic does: devices and pipes,
-//! owners, extended attributes; of holes it holds the zeros.
+//! A directory as a ZIP archive, for `restic dump --archive zip` and for downloads from `snap serve`. The
+//! members are those of the tar archive that is written otherwise, taken from it one at a time. What ZIP
+//! cannot hold is left out, as restic does: devices and pipes, owners, extended attributes; of holes it holds
+//! the zeros.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -67,7 +68,8 @@ pub(crate) fn write(
         // The reading end is closed when this returns, which ends the other thread.
         let written = members(dir, from, out, observer);
         match (made.join().unwrap_or(Err(Error::Stopped)), written) {
-            // The archive ended early since it could not be made, or making it ended since it could not be written.
+            // The archive ended early since it could not be made, or making it ended since it could not be
+            // written.
             (Err(err), _) if !err.is_broken_pipe() => Err(err),
             (_, written) => written,
         }

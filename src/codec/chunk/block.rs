@@ -270,8 +270,8 @@ impl BlockOpener {
     }
 
     /// Seals the block again, for another repository or in the newest epoch, without recompressing it. Both
-    /// repositories must name chunks alike. The result is opened and compared, as for a new block. `sealed` is
-    /// overwritten.
+    /// repositories must name chunks alike. The result is opened and compared, as for a new block. `sealed`
+    /// is overwritten.
     ///
     /// # Errors
     /// The bytes are not what was sealed, or any step fails, including the comparison.

@@ -17,8 +17,8 @@ pub const K256: ChunkerParams =
 pub const M1: ChunkerParams =
     ChunkerParams { min: 256 << 10, avg: 1 << 20, max: 4 << 20, mask_s: MASK_22, mask_l: MASK_18 };
 
-// The masks of the FastCDC paper's reference code with 14 to 22 one-bits (normalization level 2: two bits more
-// than log2(avg) before the average, two less after).
+// The masks of the FastCDC paper's reference code with 14 to 22 one-bits (normalization level 2: two bits
+// more than log2(avg) before the average, two less after).
 const MASK_14: u64 = 0x0000_d903_1353_0000;
 const MASK_16: u64 = 0x0000_d903_0353_7000;
 const MASK_18: u64 = 0x0000_d907_0753_7000;

@@ -1,5 +1,5 @@
-//! Sealing to a public key: HPKE (RFC 9180) in base and auth mode, with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and
-//! ChaCha20-Poly1305. The only user of hpke.
+//! Sealing to a public key: HPKE (RFC 9180) in base and auth mode, with DHKEM(X25519, HKDF-SHA256),
+//! HKDF-SHA256 and ChaCha20-Poly1305. The only user of hpke.
 
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;

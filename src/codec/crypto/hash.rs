@@ -166,8 +166,8 @@ impl SubKeys {
         Self::of(master, master, repo, repo)
     }
 
-    /// Derives the keys of an epoch from its master key, and those that name and cut chunks from `naming`: they
-    /// are the same in all epochs, and in all repositories of one `family`.
+    /// Derives the keys of an epoch from its master key, and those that name and cut chunks from `naming`:
+    /// they are the same in all epochs, and in all repositories of one `family`.
     pub fn of(naming: &Key, master: &Key, repo: &RepoId, family: &RepoId) -> Self {
         let own = Hkdf::<Sha256>::new(Some(repo.as_bytes()), master.bytes());
         let NamingKeys { id, gear } = NamingKeys::of(naming, family);

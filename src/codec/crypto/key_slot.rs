@@ -51,8 +51,8 @@ pub struct SlotLabel {
     pub label: String,
 }
 
-/// Seals a slot's secret under a password. The label is sealed with the repository's own key, so that everybody
-/// who can open the repository can read it.
+/// Seals a slot's secret under a password. The label is sealed with the repository's own key, so that
+/// everybody who can open the repository can read it.
 ///
 /// # Errors
 /// No random bytes or not enough memory.
@@ -114,8 +114,8 @@ pub fn costs(slot: &[u8]) -> Result<KdfParams, DecodeError> {
     Ok(costs)
 }
 
-/// Returns the slot's secret, or `None` if the password is not this slot's. The check value is compared before
-/// anything is opened, because AES-GCM is not key-committing.
+/// Returns the slot's secret, or `None` if the password is not this slot's. The check value is compared
+/// before anything is opened, because AES-GCM is not key-committing.
 ///
 /// # Errors
 /// The slot is malformed.
@@ -171,7 +171,8 @@ fn halves(derived: &[u8; 64]) -> (Key, [u8; 32]) {
 /// Position of the format version in a configuration.
 pub const CONFIG_FORMAT: std::ops::Range<usize> = 6..8;
 
-/// Encodes and signs a configuration. It can be read without a key. `seed` is that of the configuration's epoch.
+/// Encodes and signs a configuration. It can be read without a key. `seed` is that of the configuration's
+/// epoch.
 ///
 /// # Errors
 /// The configuration cannot be encoded.

@@ -221,8 +221,8 @@ impl Keyring {
         NamingKeys::of(&self.naming, &config.family())
     }
 
-    /// Returns the ciphers of all epochs. For a write key they begin a session: what it seals opens as long as they
-    /// live.
+    /// Returns the ciphers of all epochs. For a write key they begin a session: what it seals opens as long
+    /// as they live.
     ///
     /// # Errors
     /// No random bytes for a session.
@@ -244,8 +244,8 @@ impl Keyring {
         self.older.iter().chain([&self.newest])
     }
 
-    /// Returns the seed that signs configurations of an epoch; `None` if there is no such epoch, or this is no full
-    /// keyring.
+    /// Returns the seed that signs configurations of an epoch; `None` if there is no such epoch, or this is
+    /// no full keyring.
     pub fn signing_seed(&self, repo: &RepoId, epoch: u32) -> Option<Key> {
         self.all().find(|one| one.number == epoch)?.signing_seed(repo)
     }
@@ -270,7 +270,8 @@ impl Keyring {
         }
     }
 
-    /// Begins the next epoch in a configuration: the newest epoch before vouches for the key that verifies it.
+    /// Begins the next epoch in a configuration: the newest epoch before vouches for the key that verifies
+    /// it.
     ///
     /// # Errors
     /// This is no full keyring.
@@ -398,8 +399,8 @@ pub enum Verdict {
     Unfit,
 }
 
-/// Returns whether a configuration was signed by an epoch for which the chain of epochs vouches that begins at
-/// `epoch`, whose verifying key is `key`.
+/// Returns whether a configuration was signed by an epoch for which the chain of epochs vouches that begins
+/// at `epoch`, whose verifying key is `key`.
 pub fn is_signed(config: &Config, bytes: &[u8], mut epoch: u32, key: &[u8; 32]) -> bool {
     let mut key = *key;
     for next in &config.handovers {

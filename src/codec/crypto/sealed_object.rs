@@ -50,14 +50,14 @@ pub const SESSION_KEYS: u8 = 1;
 pub const NEWER_KEYS: &str =
     "it is sealed with keys of a kind that this version does not know: use a newer snap";
 
-/// Returns whether objects of a type are sealed with the shared key, which keys of every role have. What names hosts,
-/// users or paths, and lasts, is sealed with the meta key.
+/// Returns whether objects of a type are sealed with the shared key, which keys of every role have. What
+/// names hosts, users or paths, and lasts, is sealed with the meta key.
 fn is_shared(magic: &Magic) -> bool {
     !matches!(magic, &MANIFEST | &AUDIT)
 }
 
-/// Returns whether objects of a type are signed, as only a full key may write them: snapshots, what gc deletes by,
-/// and what an index is loaded from.
+/// Returns whether objects of a type are signed, as only a full key may write them: snapshots, what gc
+/// deletes by, and what an index is loaded from.
 fn is_signed(magic: &Magic) -> bool {
     matches!(magic, &MANIFEST | &AUDIT | &GC | &GC_DONE | &SEGMENT)
 }
@@ -143,8 +143,8 @@ where
     open_by(suite, magic, name, bytes).map(|(value, _)| value)
 }
 
-/// Like [`open`]; also returns the slot of the write key that made it. `None`: a full key did, or for what every key
-/// makes any.
+/// Like [`open`]; also returns the slot of the write key that made it. `None`: a full key did, or for what
+/// every key makes any.
 ///
 /// # Errors
 /// As [`open`].

@@ -17,8 +17,8 @@ pub const ENVELOPE: usize = 32 + envelope::KEY + 2 * 32 + 16;
 /// Bytes of the tag by which a write key knows its own packs.
 pub const OWN_TAG: usize = 32;
 
-/// The keys of a session as they stand in its packs and manifests: the slot of the writer, and both keys, sealed by
-/// it to the session key of the epoch.
+/// The keys of a session as they stand in its packs and manifests: the slot of the writer, and both keys,
+/// sealed by it to the session key of the epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Envelope([u8; ENVELOPE]);
 

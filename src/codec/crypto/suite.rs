@@ -141,8 +141,9 @@ impl CipherSuite {
         Sealing { epoch: self.epoch, by: self.writing.as_ref().map(|session| session.envelope) }
     }
 
-    /// Returns whether new data may refer to chunks that were sealed so: those of full keys, and of the write key at
-    /// hand, if it has recognised them. Whoever has the shared key can store any bytes under any id.
+    /// Returns whether new data may refer to chunks that were sealed so: those of full keys, and of the write
+    /// key at hand, if it has recognised them. Whoever has the shared key can store any bytes under any
+    /// id.
     pub fn may_reuse(&self, by: Option<&Envelope>, own: Option<KeyId>) -> bool {
         by.is_none() || own.is_some() && own == self.writing.as_ref().map(|session| session.envelope.slot())
     }
@@ -225,8 +226,8 @@ impl CipherSuite {
         Ok(taken)
     }
 
-    /// Returns `body` with the signature of the newest epoch, to be sealed with `aad`. Without encryption there
-    /// is none: everybody has the key.
+    /// Returns `body` with the signature of the newest epoch, to be sealed with `aad`. Without encryption
+    /// there is none: everybody has the key.
     ///
     /// # Errors
     /// The key at hand is none that may sign.

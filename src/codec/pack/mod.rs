@@ -336,7 +336,8 @@ impl Table {
         Ok(Self { kind, session, epoch, by, own, blocks })
     }
 
-    /// Returns the table of blocks that were just framed, with keys of one's own, and begin at offset `start`, and their sealed bytes.
+    /// Returns the table of blocks that were just framed, with keys of one's own, and begin at offset
+    /// `start`, and their sealed bytes.
     pub fn of_blocks(
         (kind, sealing): (ChunkType, Sealing),
         session: SnapshotId,
@@ -370,8 +371,8 @@ pub fn open_front(suite: &CipherSuite, front: &[u8], pack_len: u64) -> Result<Ta
     ends.open_table(suite, sealed.to_vec())
 }
 
-/// Returns the rows of a table that a write key made, and its slot if it is the one at hand. The tag is the slot's
-/// alone: others can neither make nor verify one, and believe the blocks only after opening them.
+/// Returns the rows of a table that a write key made, and its slot if it is the one at hand. The tag is the
+/// slot's alone: others can neither make nor verify one, and believe the blocks only after opening them.
 fn own<'a>(
     suite: &CipherSuite,
     envelope: &Envelope,

@@ -23,9 +23,9 @@ struct Found {
     end: usize,
 }
 
-/// Returns the time that a name tells: a date (`2026-03-01`, `2026.03.01`, `2026_03_01`, `20260301`), with or without
-/// a time of day behind it (`T03:00:00Z`, `-030000`, `_03-00-01`, ` 0300`). Without an offset it is one of `zone`,
-/// without a time of day its midnight. Text before and after means nothing.
+/// Returns the time that a name tells: a date (`2026-03-01`, `2026.03.01`, `2026_03_01`, `20260301`), with or
+/// without a time of day behind it (`T03:00:00Z`, `-030000`, `_03-00-01`, ` 0300`). Without an offset it is
+/// one of `zone`, without a time of day its midnight. Text before and after means nothing.
 pub(super) fn find(name: &str, zone: &TimeZone) -> Result<Timestamp, NoTime> {
     let bytes = name.as_bytes();
     let mut found: Option<Found> = None;
@@ -105,8 +105,8 @@ fn hms(bytes: &[u8], at: usize, len: usize) -> Option<Time> {
     Time::new(two(at)?, two(at + 2)?, second, 0).ok()
 }
 
-/// Parses what follows a date: a time of day with an offset, or anything else that is no number of two, four or six
-/// digits.
+/// Parses what follows a date: a time of day with an offset, or anything else that is no number of two, four
+/// or six digits.
 fn time_of_day(bytes: &[u8], (date, time, end): (Date, Option<Time>, usize)) -> Result<Found, NoTime> {
     if let Some(time) = time {
         return Ok(with_offset(bytes, date.to_datetime(time), false, end));

@@ -132,8 +132,8 @@ pub(super) fn snapper_time(dated: &Path) -> Option<jiff::Timestamp> {
     jiff::tz::TimeZone::UTC.to_timestamp(at).ok()
 }
 
-/// Checks that rsnapshot's numbers and the mtimes agree: the higher a number, the older. A copy without mtimes has
-/// them in any order.
+/// Checks that rsnapshot's numbers and the mtimes agree: the higher a number, the older. A copy without
+/// mtimes has them in any order.
 ///
 /// # Errors
 /// They do not.

@@ -1,5 +1,5 @@
-//! Directories that each are a state of the same thing, as rsync, rsnapshot, snapshots of file systems and mounted
-//! backups have them: which there are, and of what time each is.
+//! Directories that each are a state of the same thing, as rsync, rsnapshot, snapshots of file systems and
+//! mounted backups have them: which there are, and of what time each is.
 
 mod date_in_name;
 mod layout;

@@ -11,7 +11,8 @@ use crate::fs::target::{Target, TargetOptions};
 
 /// Number of a directory's names that are tried.
 const TRIED: usize = 16;
-/// Names that must be told apart. A file system in user space may not find one for a moment, whose file was replaced.
+/// Names that must be told apart. A file system in user space may not find one for a moment, whose file was
+/// replaced.
 const SURE: usize = 3;
 
 /// Approximates how such a file system sees a name: without case, and without trailing characters that some

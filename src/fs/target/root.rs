@@ -47,7 +47,8 @@ pub(super) struct Shared {
     one_by_one: AtomicBool,
     /// Cleared when the file system turns out not to share blocks.
     pub(super) clones: AtomicBool,
-    /// Whether no other process restores to this target, so that temporary files of other runs are leftovers.
+    /// Whether no other process restores to this target, so that temporary files of other runs are
+    /// leftovers.
     pub(super) alone: bool,
     /// Prefix of this run's temporary names.
     pub(super) prefix: String,

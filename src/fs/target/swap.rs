@@ -1,5 +1,5 @@
-//! Puts a new file in the place of another, which stays under another name. At any time the path leads to one of
-//! the two.
+//! Puts a new file in the place of another, which stays under another name. At any time the path leads to one
+//! of the two.
 
 use std::sync::Arc;
 
@@ -39,7 +39,8 @@ impl NewFile {
     }
 }
 
-/// Returns whether this is the file that was looked at, and nobody wrote to it. Renaming it changes its ctime.
+/// Returns whether this is the file that was looked at, and nobody wrote to it. Renaming it changes its
+/// ctime.
 fn is_still(existing: &Existing, now: &Stat) -> bool {
     let of = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     of(&existing.0) == of(now)

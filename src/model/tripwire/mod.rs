@@ -1,8 +1,8 @@
-//! Decides whether a backup is so unlike earlier ones of its set that it gives an alarm. Pure functions: no clock, no
-//! repository.
+//! Decides whether a backup is so unlike earlier ones of its set that it gives an alarm. Pure functions: no
+//! clock, no repository.
 //!
-//! The baseline is the median of the set's earlier backups. Lost files, growth and renames are judged per backup. Files
-//! that came to look random also add up over backups, so that a slow attack is detected, too.
+//! The baseline is the median of the set's earlier backups. Lost files, growth and renames are judged per
+//! backup. Files that came to look random also add up over backups, so that a slow attack is detected, too.
 
 mod reason;
 
@@ -16,7 +16,8 @@ const HALF_LIFE: f64 = 30.0;
 const PEAK_HALF_LIFE: f64 = 365.0;
 /// Multiple of the baseline from which on a value is unusual.
 const TIMES: u64 = 8;
-/// Maximum number of usual intervals that a long pause counts as: much may have changed since, but not everything.
+/// Maximum number of usual intervals that a long pause counts as: much may have changed since, but not
+/// everything.
 const MOST_SPANS: u64 = 30;
 /// Limit in days of a constant daily share that adds up and decays: the half-life divided by ln 2.
 const ADDS_UP_TO: u64 = 43;
@@ -69,7 +70,8 @@ pub enum State {
     Open,
     /// The change was intended: the backup belongs to the baseline.
     Accepted,
-    /// The harm was real and is repaired: the backup is not part of the baseline, and the next one is not judged.
+    /// The harm was real and is repaired: the backup is not part of the baseline, and the next one is not
+    /// judged.
     Cleared,
 }
 
@@ -91,8 +93,8 @@ impl Past {
     }
 }
 
-/// Returns the reasons for an alarm, and sets the fields of `now` that add up over backups. `past` is oldest first.
-/// Without `limits`, for instance because a change was announced, there is no alarm.
+/// Returns the reasons for an alarm, and sets the fields of `now` that add up over backups. `past` is oldest
+/// first. Without `limits`, for instance because a change was announced, there is no alarm.
 pub fn judge(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<Reason> {
     carry(past, now);
     let newest = past.last().and_then(|newest| newest.alarm);

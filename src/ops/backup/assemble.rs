@@ -60,8 +60,8 @@ pub(super) enum Message {
         steady: Option<PathBuf>,
         pieces: Vec<ChunkId>,
     },
-    /// A directory ends. `entry` is its own entry without the tree; `None` for the root. `before` is its tree in the
-    /// parent, `same` whether the rest of its entry is unchanged.
+    /// A directory ends. `entry` is its own entry without the tree; `None` for the root. `before` is its tree
+    /// in the parent, `same` whether the rest of its entry is unchanged.
     Leave { seq: u64, entry: Option<Entry>, before: Option<ChunkId>, same: bool },
     /// Chunks of files.
     Batch(Batch),
@@ -370,8 +370,8 @@ impl Assembler<'_, '_, '_> {
         self.drain(dir)
     }
 
-    /// Returns whether a file that was read has rotted, and marks it then. A mark of the parent stays as long as
-    /// the bytes do.
+    /// Returns whether a file that was read has rotted, and marks it then. A mark of the parent stays as long
+    /// as the bytes do.
     fn is_corrupt(
         &mut self,
         (path, steady): (&[u8], Option<&Path>),

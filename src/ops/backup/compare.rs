@@ -363,8 +363,8 @@ impl Comparer<'_, '_> {
         self.send_file(entry, (input, None), (was, None), older)
     }
 
-    /// Reads a file that the parent has. `steady` is where it is, if other bytes than the parent's are bit rot;
-    /// with `expected` its bytes are first compared with the parent's.
+    /// Reads a file that the parent has. `steady` is where it is, if other bytes than the parent's are bit
+    /// rot; with `expected` its bytes are first compared with the parent's.
     fn read_known(
         &mut self,
         entry: Entry,

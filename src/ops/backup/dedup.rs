@@ -135,7 +135,8 @@ where
         let (session, repo_state) = Session::open(run.repo, SessionKind::Writer)?;
         let still_allows = || repo_state.still_allows(run.index.repo_state());
         let stands = match run.basis.compare.as_ref() {
-            // A past state uses what earlier ones stored, not only its parent: that was looked up before the session.
+            // A past state uses what earlier ones stored, not only its parent: that was looked up before the
+            // session.
             _ if run.options.recorded.is_some() && !still_allows() => false,
             None => true,
             // No chunk of a stream was looked up before the session, and a full backup looks none up.

@@ -1,5 +1,5 @@
-//! Collects the statistics from which alarms are decided: those of this backup, and those of earlier snapshots of the
-//! set. No file is read for them.
+//! Collects the statistics from which alarms are decided: those of this backup, and those of earlier
+//! snapshots of the set. No file is read for them.
 
 use std::collections::HashMap;
 
@@ -132,8 +132,8 @@ pub(super) fn between(from: Time, to: Time) -> u64 {
     u64::try_from(to.sec.saturating_sub(from.sec)).unwrap_or(0)
 }
 
-/// Returns the history of a set from its snapshots, oldest first. Snapshots without recorded statistics contribute
-/// their counts, if their parent still exists.
+/// Returns the history of a set from its snapshots, oldest first. Snapshots without recorded statistics
+/// contribute their counts, if their parent still exists.
 pub(super) fn past(set: &[&Snapshot], now: Time) -> Vec<Past> {
     let told = |snapshot: &&Snapshot| {
         let manifest = &snapshot.manifest;

@@ -49,7 +49,8 @@ impl FileStat {
 const TICK: Duration = Duration::from_millis(11);
 
 impl Reader<'_> {
-    /// Compares an unchanged file with what the parent has of it. `None`: it is to be read as one that changed.
+    /// Compares an unchanged file with what the parent has of it. `None`: it is to be read as one that
+    /// changed.
     pub(super) fn is_as_expected(&mut self, path: &Path, expected: Option<&Expected>) -> Option<Outcome> {
         let Expected { size, content, times } = expected?;
         let mut file = long_path::open_to_read(path).ok()?;

@@ -2,9 +2,9 @@
 //! wrote to them.
 //!
 //! A file is *steady* if its size, mtime, ctime and birth time are those of the parent's entry, and its times
-//! are safely before the parent's start (`reuse`). Every ordinary write sets the ctime, and no system call can
-//! set it back. Other bytes in a steady file therefore come from below the file system. The birth time stands
-//! in for the inode number, which entries do not hold.
+//! are safely before the parent's start (`reuse`). Every ordinary write sets the ctime, and no system call
+//! can set it back. Other bytes in a steady file therefore come from below the file system. The birth time
+//! stands in for the inode number, which entries do not hold.
 //!
 //! A full backup reads every file and so meets all of them. Other backups can read a share of the unchanged
 //! files again. The share rotates: every stored path has a place on a ring, by a keyed hash, and a run reads
@@ -172,9 +172,10 @@ pub(super) fn compare(
     }
 }
 
-/// Judges a steady file that was read and whose content is stored otherwise than the parent's: marks it if its
-/// bytes are others. The same bytes can be stored otherwise, for instance if the file system now reports a
-/// hole in another place, and bytes may have been read wrongly once; then the entry keeps what the parent has.
+/// Judges a steady file that was read and whose content is stored otherwise than the parent's: marks it if
+/// its bytes are others. The same bytes can be stored otherwise, for instance if the file system now reports
+/// a hole in another place, and bytes may have been read wrongly once; then the entry keeps what the parent
+/// has.
 ///
 /// # Errors
 /// When the storage fails.
@@ -222,8 +223,8 @@ mod tests {
     use super::*;
     use crate::codec::crypto::hash::Key;
 
-    /// Any share reads every file at least once in as many runs as it says, wherever the first one begins, and no
-    /// run reads much more than its share.
+    /// Any share reads every file at least once in as many runs as it says, wherever the first one begins,
+    /// and no run reads much more than its share.
     #[test]
     fn every_file_is_read_again_within_as_many_runs_as_the_share_says() {
         let hasher = ChunkHasher::new(&Key::new([7; 32]));

@@ -1,5 +1,5 @@
-//! Checks that no snapshot is missing from the middle of a set's history. Each snapshot names the one before it, and
-//! whoever forgets or replaces that leaves an audit record.
+//! Checks that no snapshot is missing from the middle of a set's history. Each snapshot names the one before
+//! it, and whoever forgets or replaces that leaves an audit record.
 
 use std::collections::{HashMap, HashSet};
 

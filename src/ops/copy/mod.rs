@@ -39,8 +39,8 @@ pub struct Options {
     pub choice: SnapshotQuery,
     /// Compression level to use instead of the destination's. Blocks moved unchanged keep theirs.
     pub level: Option<i32>,
-    /// Whether similar chunks are stored as deltas in the destination. If chunks are named alike, only deltas
-    /// of the source become deltas.
+    /// Whether similar chunks are stored as deltas in the destination. If chunks are named alike, only
+    /// deltas of the source become deltas.
     pub delta: Delta,
     /// Only report.
     pub dry_run: bool,

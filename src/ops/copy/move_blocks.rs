@@ -34,8 +34,8 @@ pub(super) struct Alike<'a> {
     from: &'a Repository,
     /// Reads the source, including chunks that gc has moved or of which one copy is damaged.
     reader: ChunkReader,
-    /// Pieces of trees that the destination has with everything below, as long as the snapshots copied before
-    /// exist.
+    /// Pieces of trees that the destination has with everything below, as long as the snapshots copied
+    /// before exist.
     seen: HashSet<ChunkId>,
     /// Whether deltas of the source may become deltas in the destination.
     deltas: bool,

@@ -11,12 +11,11 @@ use crate::ops::forget::age::Age;
 use crate::ops::forget::groups;
 use crate::ops::forget::groups::{Group, GroupBy};
 use crate::ops::forget::policy::{Now, Rule};
-use crate::repo::audit;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::clock;
-use crate::repo::snapshots;
 use crate::repo::snapshots::filter::SnapshotFilter;
 use crate::repo::snapshots::trash;
+use crate::repo::{audit, snapshots};
 
 /// What to keep, and among which snapshots.
 #[derive(Debug, Clone, Default)]

@@ -16,12 +16,11 @@ use crate::model::id::{KeyId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::model::records::{AuditAct, SessionKind};
 pub use crate::ops::forget::by_policy::{PolicyOptions, by_policy, plan};
-use crate::repo::audit;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
-use crate::repo::snapshots;
 use crate::repo::snapshots::trash::TrashEntry;
 use crate::repo::snapshots::{Listing, Snapshot, holds, trash};
+use crate::repo::{audit, snapshots};
 
 /// What to forget.
 #[derive(Debug, Clone, Default)]

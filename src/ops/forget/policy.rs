@@ -229,8 +229,8 @@ pub fn decide(group: &[&Snapshot], all: &[Snapshot], rules: &[Rule], now: &Now) 
     decisions
 }
 
-/// Keeps what rules would keep if the late snapshots were not there: whoever makes up dates can add snapshots,
-/// but take the place of none. Late ones are counted all the same, since most are copies.
+/// Keeps what rules would keep if the late snapshots were not there: whoever makes up dates can add
+/// snapshots, but take the place of none. Late ones are counted all the same, since most are copies.
 fn undisplaced(decisions: &mut [Decision], counted: &[usize], all: &[Snapshot], rules: &[Rule], now: &Now) {
     let on_time = |at: &usize| decisions.get(*at).is_some_and(|one| !now.is_late(&one.snapshot));
     let punctual: Vec<usize> = counted.iter().copied().filter(on_time).collect();

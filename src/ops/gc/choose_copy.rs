@@ -10,8 +10,8 @@ use crate::repo::index::{BlockAt, ChunkAt, Copy, Index};
 
 /// Returns which copy of each needed chunk stays, and the blocks of copies chosen over a duplicate.
 ///
-/// Prefers a copy in a pack of a running session, which must not be touched, else takes the first good one. A copy
-/// that a write key stored stays only if there is no other.
+/// Prefers a copy in a pack of a running session, which must not be touched, else takes the first good one. A
+/// copy that a write key stored stays only if there is no other.
 /// Copies in condemned or damaged packs never count, nor do deltas whose own bases were not marked. Of a
 /// chunk that is a delta base, a copy that is not a delta stays. Copies that are held ([`Marker::held`])
 /// stay. These blocks must be verified before the duplicates are deleted.

@@ -189,8 +189,8 @@ fn choose(
     unused
 }
 
-/// Chooses packs to move that were sealed in an older epoch of the key, oldest first, or by write keys, as far as the
-/// budget allows.
+/// Chooses packs to move that were sealed in an older epoch of the key, oldest first, or by write keys, as
+/// far as the budget allows.
 fn reseal(
     index: &Index,
     packs: &mut [PackUsage],

@@ -71,8 +71,8 @@ fn good(
     Ok(None)
 }
 
-/// Returns whether an entry has a mark that nobody accepted. An alarm that is open keeps its snapshot; one whose
-/// snapshot is gone was settled.
+/// Returns whether an entry has a mark that nobody accepted. An alarm that is open keeps its snapshot; one
+/// whose snapshot is gone was settled.
 fn is_bad(snapshots: &[Snapshot], of: &Snapshot, entry: &Entry) -> bool {
     let Some(since) = entry.meta.corrupt_since else { return false };
     let Manifest { host, sources, .. } = &of.manifest;

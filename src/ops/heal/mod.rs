@@ -1,8 +1,8 @@
 //! `heal`: files in which a backup found bit rot, and the bytes that they had before.
 //!
-//! The entries that a backup marked are found in its snapshot, which has an open alarm. The good bytes are those
-//! of the newest older snapshot that has the path with the same size and mtime and without an open mark. They
-//! replace the file only if it is still the one that the backup found.
+//! The entries that a backup marked are found in its snapshot, which has an open alarm. The good bytes are
+//! those of the newest older snapshot that has the path with the same size and mtime and without an open
+//! mark. They replace the file only if it is still the one that the backup found.
 
 mod find;
 mod replace;

@@ -32,8 +32,8 @@ const BUFFER: usize = 1 << 20;
 pub(super) struct Place<'a> {
     /// Returns the path in the snapshot.
     pub(super) of: &'a dyn Fn(Names) -> Names,
-    /// Names may begin with `..`: they are relative to the legacy backup script's working directory, and some
-    /// of its sources may be outside. The remaining components are mapped as usual.
+    /// Names may begin with `..`: they are relative to the legacy backup script's working directory, and
+    /// some of its sources may be outside. The remaining components are mapped as usual.
     pub(super) from_beside: bool,
 }
 

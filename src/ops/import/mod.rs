@@ -34,8 +34,8 @@ pub use crate::ops::import::legacy::{LegacyOptions, LegacySummary, run as run_le
 /// What to record, and how to import.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// What is recorded as the snapshot's sources, usually the path of the archive. Together with the host they
-    /// identify the set.
+    /// What is recorded as the snapshot's sources, usually the path of the archive. Together with the host
+    /// they identify the set.
     pub sources: Vec<Vec<u8>>,
     /// Stored path below which members are put; empty: at the root.
     pub store_as: Vec<u8>,
@@ -47,7 +47,8 @@ pub struct Options {
     pub user: Option<String>,
     /// Description of the snapshot.
     pub description: Option<String>,
-    /// A lasting name of what the archive is taken from; see [`Manifest::origin`](crate::model::manifest::Manifest::origin).
+    /// A lasting name of what the archive is taken from; see
+    /// [`Manifest::origin`](crate::model::manifest::Manifest::origin).
     pub origin: Option<String>,
     /// Time to record instead of now.
     pub time: Option<Time>,

@@ -1,7 +1,7 @@
 //! Names of gc runs and configurations whose numbers are so high that no process can have counted to them. A
 //! number above what a name may hold is not snap's and blocks nothing. A number just below that would use up
-//! the remaining numbers. Also configurations that are unencrypted in an encrypted repository, or the reverse:
-//! no process of this repository has written them.
+//! the remaining numbers. Also configurations that are unencrypted in an encrypted repository, or the
+//! reverse: no process of this repository has written them.
 
 use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};

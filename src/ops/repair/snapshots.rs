@@ -14,15 +14,14 @@ use crate::model::records::{AuditAct, SessionKind};
 pub use crate::ops::repair::rewrite::LostEntries;
 use crate::ops::repair::rewrite::Rewriter;
 use crate::progress::{Event, Observer};
-use crate::repo::audit;
 use crate::repo::audit::Noted;
 use crate::repo::index::Index;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
-use crate::repo::snapshots;
 use crate::repo::snapshots::{Snapshot, trash};
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
+use crate::repo::{audit, snapshots};
 
 /// Tag in a manifest's `extra`: the id of the snapshot of which this one is the remainder.
 const REPAIRED: u16 = 32;

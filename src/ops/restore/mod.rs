@@ -38,14 +38,13 @@ use crate::fs::xattr_choice::XattrChoice;
 use crate::model::entry::{Entry, Kind, Meta, flags};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::progress::{Event, Observer};
-use crate::repo::enclosing;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::snapshots;
 use crate::repo::snapshots::{Query, Snapshot, filter};
 use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::{dir_reader, totals};
+use crate::repo::{enclosing, snapshots};
 use crate::util::threads;
 
 pub use overwrite::Overwrite;

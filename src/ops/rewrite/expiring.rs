@@ -1,8 +1,8 @@
 //! Which snapshots rules per path concern, and what each of them loses.
 //!
-//! What a snapshot loses by a rule depends on its own age alone. What it loses as deleted depends on the others
-//! of its set: the state of the set at the time back to which deleted files are kept is its newest snapshot of
-//! then or before. A path that neither this one has, nor any after it, had been deleted by then.
+//! What a snapshot loses by a rule depends on its own age alone. What it loses as deleted depends on the
+//! others of its set: the state of the set at the time back to which deleted files are kept is its newest
+//! snapshot of then or before. A path that neither this one has, nor any after it, had been deleted by then.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -35,8 +35,8 @@ pub struct Options {
     pub choice: SnapshotQuery,
     /// Rules for paths.
     pub rules: Vec<Rule>,
-    /// Takes out what was deleted by this time: what is neither in the state that the set had then nor in any
-    /// later snapshot of it.
+    /// Takes out what was deleted by this time: what is neither in the state that the set had then nor in
+    /// any later snapshot of it.
     pub deleted_before: Option<Time>,
     /// The present. Snapshots that are dated later are not rewritten.
     pub now: Time,
@@ -64,8 +64,8 @@ pub(super) struct Plan {
     pub(super) losing: HashSet<SnapshotId>,
     /// Selected snapshots that are old enough to, but are held.
     pub(super) held: Vec<(Snapshot, Hold)>,
-    /// For each set with deleted files that are kept for a time only: those that may lose them, and those that
-    /// show what there was since.
+    /// For each set with deleted files that are kept for a time only: those that may lose them, and those
+    /// that show what there was since.
     deleted: Vec<(Vec<SnapshotId>, Vec<SnapshotId>)>,
 }
 
@@ -137,8 +137,8 @@ fn hold(snapshot: &Snapshot, alarms: &[&Snapshot]) -> Option<Hold> {
 /// Takes out what rules per path say.
 pub(super) struct Expiring {
     rules: PathRules,
-    /// For each pattern its rule, and the snapshots that are old enough for it; the oldest first, so that the
-    /// last pattern that matches takes the path out of the most snapshots.
+    /// For each pattern its rule, and the snapshots that are old enough for it; the oldest first, so that
+    /// the last pattern that matches takes the path out of the most snapshots.
     due: Vec<(usize, BitSet)>,
     deleted: Vec<Deleted>,
 }

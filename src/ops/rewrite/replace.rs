@@ -13,14 +13,13 @@ use crate::ops::rewrite::taken::RemovedTotals;
 use crate::ops::rewrite::trees::RewrittenTrees;
 use crate::ops::rewrite::{Change, Rewritten, rewritten};
 use crate::progress::{Event, Observer};
-use crate::repo::audit;
 use crate::repo::audit::Noted;
 use crate::repo::commit::reachability;
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
-use crate::repo::snapshots;
 use crate::repo::snapshots::{Snapshot, trash};
+use crate::repo::{audit, snapshots};
 
 /// Maximum number of sessions opened for one snapshot, each because the one before was taken for dead.
 const ATTEMPTS: usize = 3;
@@ -30,8 +29,8 @@ pub(super) struct Replacing<'a> {
     pub(super) repo: &'a Repository,
     pub(super) change: &'a Change,
     pub(super) rebuilt: RewrittenTrees,
-    /// Rewrites that were there before. One that is what a snapshot is replaced by was left by a run that was
-    /// killed before it forgot the original.
+    /// Rewrites that were there before. One that is what a snapshot is replaced by was left by a run that
+    /// was killed before it forgot the original.
     pub(super) earlier: Vec<Snapshot>,
     pub(super) dry_run: bool,
 }
@@ -42,8 +41,8 @@ pub(super) fn earlier_rewrites(all: &[Snapshot]) -> Vec<Snapshot> {
 }
 
 impl Replacing<'_> {
-    /// Replaces snapshots, each given with its number among those that were walked. Returns those that changed,
-    /// and the number of the others.
+    /// Replaces snapshots, each given with its number among those that were walked. Returns those that
+    /// changed, and the number of the others.
     pub(super) fn run(
         mut self,
         snapshots: Vec<(usize, Snapshot)>,
@@ -95,8 +94,8 @@ impl Replacing<'_> {
         Ok(rewritten)
     }
 
-    /// Commits the new snapshot, then forgets the old one. Returns `None` if another process forgot or rewrote
-    /// the old one meanwhile; its result stands.
+    /// Commits the new snapshot, then forgets the old one. Returns `None` if another process forgot or
+    /// rewrote the old one meanwhile; its result stands.
     fn replace(
         &mut self,
         number: usize,
@@ -148,8 +147,8 @@ impl Replacing<'_> {
         Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))
     }
 
-    /// Forgets rewrites that are equal to the new one. It is done by whoever forgot the original, when its own
-    /// rewrite stands: so of several runs one is always left.
+    /// Forgets rewrites that are equal to the new one. It is done by whoever forgot the original, when its
+    /// own rewrite stands: so of several runs one is always left.
     fn forget_doubles(&mut self, session: &Session, manifest: &Manifest, noted: &Noted) -> Result<()> {
         let doubles: Vec<SnapshotId> =
             self.earlier.iter().filter(|one| one.manifest == *manifest).map(|one| one.id).collect();

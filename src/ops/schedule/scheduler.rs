@@ -3,8 +3,8 @@
 //! - A job that is due starts once. Times that were missed are made up for by one start in total.
 //! - A job that becomes due while it runs or waits is skipped for that time.
 //! - Jobs of one lane, which is a repository, run one at a time, in the order of the times from which they
-//!   may start. Missed jobs may start from the moment they are found, all together and ordered by rank: after a
-//!   gap, backups (the first of which creates the repository) come before the cleanup. No job waits for one
+//!   may start. Missed jobs may start from the moment they are found, all together and ordered by rank: after
+//!   a gap, backups (the first of which creates the repository) come before the cleanup. No job waits for one
 //!   that became due after it was found.
 //! - A failed job is retried a few times, with a delay. If it becomes due again before, that replaces the
 //!   retry.

@@ -11,8 +11,8 @@ const MINUTES: i64 = 2 * 24 * 60;
 
 /// A part of each day in local time. One that ends before it begins reaches over midnight.
 ///
-/// It is asked of the clock on the wall: where clocks are set back it is open for an hour more, where they are
-/// set forward for an hour less.
+/// It is asked of the clock on the wall: where clocks are set back it is open for an hour more, where they
+/// are set forward for an hour less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     from: Time,

@@ -35,8 +35,8 @@ impl Day {
     }
 }
 
-/// Returns the last `number` days of a set up to that of `now` in `zone`, oldest first. `snapshots` adds what is
-/// in no run log of this machine.
+/// Returns the last `number` days of a set up to that of `now` in `zone`, oldest first. `snapshots` adds what
+/// is in no run log of this machine.
 pub fn days(
     set: &SetStatus,
     history: &History,

@@ -29,9 +29,8 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
 use crate::repo::sessions::session::{RepoState, Session};
-use crate::repo::snapshots;
 use crate::repo::snapshots::trash;
-use crate::repo::{audit, config};
+use crate::repo::{audit, config, snapshots};
 use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage};
 use crate::util::threads;
 

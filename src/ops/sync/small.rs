@@ -55,8 +55,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Makes the slots and the epoch of the source valid in the destination, where a configuration of its own may
-    /// have the highest number. Its own slots stay valid.
+    /// Makes the slots and the epoch of the source valid in the destination, where a configuration of its own
+    /// may have the highest number. Its own slots stay valid.
     pub(super) fn slot_list(&mut self, to: &dyn Storage) -> Result<()> {
         if !self.from.config().is_encrypted() {
             return Ok(());

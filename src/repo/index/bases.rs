@@ -83,8 +83,8 @@ impl Index {
         Ok((base.stand_in(), base.len))
     }
 
-    /// Returns whether new data may reference a copy (W2): its pack is writable and not another write key's, and each of
-    /// its bases has such a copy.
+    /// Returns whether new data may reference a copy (W2): its pack is writable and not another write key's,
+    /// and each of its bases has such a copy.
     pub(super) fn is_sound(&self, copy: &Copy) -> Result<bool> {
         Ok(!copy.not_writable && !copy.foreign && (!copy.delta || self.bases_stand(copy.location.block)?))
     }

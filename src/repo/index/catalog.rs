@@ -87,8 +87,8 @@ pub struct PackInfo {
     pub chunks: u32,
     /// Number of its first chunk, counted over all copies in the index.
     pub first: usize,
-    /// Condemned, damaged or unreadable. It may be read if no other pack has the chunk, but new data must not
-    /// reference it.
+    /// Condemned, damaged or unreadable. It may be read if no other pack has the chunk, but new data must
+    /// not reference it.
     pub not_writable: bool,
     /// A copy of its table in the local index cache, if its entries are in a run.
     pub(crate) table: Option<TableLocation>,
@@ -340,7 +340,8 @@ impl Catalog {
     }
 
     /// Merges runs until each is at least twice as long as the next, and none has mostly deleted packs.
-    /// This bounds the number of runs per look-up, and rewrites an entry about once per doubling of the index.
+    /// This bounds the number of runs per look-up, and rewrites an entry about once per doubling of the
+    /// index.
     pub(crate) fn merge_runs(&mut self) {
         let Some(index_cache) = self.index_cache().cloned() else { return };
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.len()));

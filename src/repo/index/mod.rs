@@ -99,7 +99,8 @@ pub struct Copy {
     pub not_writable: bool,
     /// Whether it lies in a delta block: then reading it also needs that block's bases.
     pub delta: bool,
-    /// Whether another write key stored it: nobody has verified that it has its id, so new data must not reference it.
+    /// Whether another write key stored it: nobody has verified that it has its id, so new data must not
+    /// reference it.
     pub foreign: bool,
 }
 

@@ -23,8 +23,8 @@ pub(crate) struct PendingChunks {
     /// Chunks that are in no durable pack yet.
     flying: HashSet<ChunkId>,
     catalog: Catalog,
-    /// Place of one chunk per prefix. A second chunk with the same prefix is stored again if it recurs, which
-    /// only costs space.
+    /// Place of one chunk per prefix. A second chunk with the same prefix is stored again if it recurs,
+    /// which only costs space.
     places: HashMap<u64, (u32, u32)>,
     /// Packs whose chunks are in `places`.
     pending: Vec<(u32, Arc<PackTable>)>,

@@ -142,8 +142,8 @@ impl BlockReader {
         self.opener.check_seal(&row.seal(sealed_as), sealed)
     }
 
-    /// Returns the sealed bytes of a block, sealed again with the keys in use if they were sealed with others.
-    /// Blocks of a pack have the same keys, so whoever moves a block to a new pack needs them so.
+    /// Returns the sealed bytes of a block, sealed again with the keys in use if they were sealed with
+    /// others. Blocks of a pack have the same keys, so whoever moves a block to a new pack needs them so.
     ///
     /// # Errors
     /// When they are not authentic.

@@ -8,8 +8,8 @@ use crate::repo::sessions::session::Session;
 /// Seconds of a day, by which the clocks of a machine and of a storage may differ.
 pub const DAY: i64 = 86_400;
 
-/// Returns the earlier of `here`, this machine's time, and the time by the storage's clock: a clock that is years ahead
-/// must not make every snapshot old. Warns if this machine's is more than a day ahead.
+/// Returns the earlier of `here`, this machine's time, and the time by the storage's clock: a clock that is
+/// years ahead must not make every snapshot old. Warns if this machine's is more than a day ahead.
 ///
 /// # Errors
 /// When the storage fails.

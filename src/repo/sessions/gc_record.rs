@@ -44,8 +44,8 @@ pub fn highest(storage: &dyn Storage) -> Result<u64> {
 /// that had been used and removed; such a record is never valid.
 ///
 /// # Errors
-/// When they cannot be listed, or the one that counts or its end cannot be read: what it condemns would then be
-/// unknown.
+/// When they cannot be listed, or the one that counts or its end cannot be read: what it condemns would then
+/// be unknown.
 pub fn unfinished(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<GcRun>> {
     let listed = storage.list(ObjectKind::Gc)?;
     let mut unfinished = Vec::new();

@@ -222,7 +222,8 @@ fn decode(repo: &Repository, id: SnapshotId, bytes: Vec<u8>) -> Result<Snapshot>
     }
 }
 
-/// Decodes a manifest. Of one that a write key made, the keys say which key that was, whatever the manifest says.
+/// Decodes a manifest. Of one that a write key made, the keys say which key that was, whatever the manifest
+/// says.
 pub(crate) fn open_manifest(
     repo: &Repository,
     area: ObjectKind,

@@ -68,8 +68,8 @@ pub fn read(repo: &Repository, entry: &TrashEntry) -> Result<Snapshot> {
     Ok(Snapshot { id: entry.id, manifest })
 }
 
-/// Returns whether an entry has the snapshot's manifest. Whoever may add objects can make an entry that has not,
-/// for a snapshot that nobody forgot. One that was purged since the listing has none either.
+/// Returns whether an entry has the snapshot's manifest. Whoever may add objects can make an entry that has
+/// not, for a snapshot that nobody forgot. One that was purged since the listing has none either.
 ///
 /// # Errors
 /// When the storage fails.

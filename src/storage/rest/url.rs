@@ -67,8 +67,8 @@ impl RestUrl {
         self
     }
 
-    /// Returns whether the login crosses a network unencrypted: there is one, the scheme is `http`, and the host
-    /// is not this machine.
+    /// Returns whether the login crosses a network unencrypted: there is one, the scheme is `http`, and the
+    /// host is not this machine.
     pub fn exposes_login(&self) -> bool {
         let Some(rest) = self.url.strip_prefix("http://").filter(|_| self.login.is_some()) else {
             return false;

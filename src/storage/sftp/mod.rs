@@ -99,8 +99,8 @@ impl SftpStorage {
         Self { limits, ..self }
     }
 
-    /// Builds the ssh command. It ignores SIGINT, SIGHUP and SIGTERM: interrupted, snap saves what it has, and
-    /// needs the connection for that. An ignored signal stays ignored across exec.
+    /// Builds the ssh command. It ignores SIGINT, SIGHUP and SIGTERM: interrupted, snap saves what it has,
+    /// and needs the connection for that. An ignored signal stays ignored across exec.
     fn command(&self) -> Command {
         let mut command = programs::foreign("/bin/sh");
         command.args(["-c", &format!("trap '' INT HUP TERM; exec {} \"$@\"", self.ssh), "ssh"]);
@@ -192,8 +192,8 @@ impl SftpStorage {
         Error::io(doing, self.full(what))(io::Error::new(kind, words.to_owned()))
     }
 
-    /// Returns whether a write of so many bytes failed for want of space. Other uploads that failed at the same moment
-    /// may have given back theirs already.
+    /// Returns whether a write of so many bytes failed for want of space. Other uploads that failed at the
+    /// same moment may have given back theirs already.
     fn is_full(&self, channel: &Channel, wanted: u64) -> bool {
         let needed = NEXT_TO_NOTHING.max(wanted.saturating_mul(UPLOADS));
         self.room_by(channel).is_some_and(|capacity| capacity.free < needed)

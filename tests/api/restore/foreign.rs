@@ -8,7 +8,8 @@ use snap_backup::model::entry::{Content, Xattr, XattrValue};
 use super::craft;
 use crate::support::{Sandbox, finish};
 
-/// A file with Windows attributes, a short name and a stream of 100 000 bytes, and one with a name of 300 bytes.
+/// A file with Windows attributes, a short name and a stream of 100 000 bytes, and one with a name of 300
+/// bytes.
 fn snapshot(sandbox: &Sandbox) {
     craft::snapshot(&craft::open(sandbox), craft::counts(2, 0, 8), |craft| {
         let mut foreign = craft::file("a", &[craft.data(b"good")]);

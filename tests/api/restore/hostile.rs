@@ -260,7 +260,8 @@ fn links_in_the_way_lead_nowhere() {
             symlink(outside.join("f"), &at).unwrap();
         }
         let before = listing(&outside);
-        // A link to a directory may be all that is known of where it leads: it is neither followed nor replaced.
+        // A link to a directory may be all that is known of where it leads: it is neither followed nor
+        // replaced.
         let (is_dir, code) = if at.is_dir() { (true, 3) } else { (false, 0) };
         for args in [&["-n", "--delete"][..], &["--delete", "--verify"]] {
             let outcome = restore(&sandbox, &target, args).expect(code);

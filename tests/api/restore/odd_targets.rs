@@ -1,5 +1,5 @@
-//! Targets that cannot hold all that a snapshot does: names that they do not tell apart, no hard links, attributes that
-//! do not fit. Real file systems on loop devices, so only root sees all of this.
+//! Targets that cannot hold all that a snapshot does: names that they do not tell apart, no hard links,
+//! attributes that do not fit. Real file systems on loop devices, so only root sees all of this.
 
 use std::fs;
 use std::path::{Path, PathBuf};

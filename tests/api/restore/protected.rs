@@ -1,5 +1,5 @@
-//! What a restore, and whatever else writes where the user says, leaves alone: the repository, its mirrors, and what this
-//! machine keeps of it.
+//! What a restore, and whatever else writes where the user says, leaves alone: the repository, its mirrors,
+//! and what this machine keeps of it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,7 +9,8 @@ use std::process::Command;
 use super::is_root;
 use crate::support::Sandbox;
 
-/// The sandbox's own directory, `repo/`, `cache/` and `state/` in it, is the source; `-t .` restores it in place.
+/// The sandbox's own directory, `repo/`, `cache/` and `state/` in it, is the source; `-t .` restores it in
+/// place.
 fn own() -> Sandbox {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.ok(&["backup", "."]);

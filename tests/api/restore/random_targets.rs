@@ -1,5 +1,5 @@
-//! Random trees, targets, existing content, links and filters: a restore changes nothing outside the paths that the
-//! snapshot owns below the target. The whole world is compared, before and after.
+//! Random trees, targets, existing content, links and filters: a restore changes nothing outside the paths
+//! that the snapshot owns below the target. The whole world is compared, before and after.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -78,8 +78,8 @@ fn is_at_or_below(path: &Path, tops: &BTreeSet<PathBuf>) -> bool {
     path.ancestors().any(|above| tops.contains(above))
 }
 
-/// Where sources stand below the target: by their stored names, and by where links on the way to them lead, if that is
-/// beneath the target.
+/// Where sources stand below the target: by their stored names, and by where links on the way to them lead,
+/// if that is beneath the target.
 fn owned(target: &Path, stored: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     let mut owned = stored.clone();
     let root = fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
@@ -108,7 +108,8 @@ fn words(text: &[&str]) -> Vec<String> {
     text.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// A backup of random sources; every one of them is in the snapshot or named as a problem. Their stored paths.
+/// A backup of random sources; every one of them is in the snapshot or named as a problem. Their stored
+/// paths.
 fn backed_up(random: &mut Random, sandbox: &Sandbox) -> Option<BTreeSet<PathBuf>> {
     let mut args = words(&["backup"]);
     let stored: BTreeSet<PathBuf> = match random.below(6) {

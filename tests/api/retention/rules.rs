@@ -243,7 +243,8 @@ fn no_rule_forgets_what_is_younger_than_the_least_age_by_the_clock_of_the_storag
     assert_eq!(groups[0].decisions[5].reasons, [Reason::Young(age("5d"))]);
 }
 
-/// Seven true ones, one a day, and seven that all came on the last day with dates after each of the true ones.
+/// Seven true ones, one a day, and seven that all came on the last day with dates after each of the true
+/// ones.
 #[test]
 fn snapshots_with_made_up_dates_take_the_place_of_none() {
     let days = ["18", "19", "20", "21", "22", "23", "24"];

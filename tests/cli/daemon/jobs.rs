@@ -1,4 +1,5 @@
-//! What a daemon does, when it is stopped, killed, asked to read its file again, and what status says meanwhile.
+//! What a daemon does, when it is stopped, killed, asked to read its file again, and what status says
+//! meanwhile.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;

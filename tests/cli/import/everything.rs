@@ -1,4 +1,5 @@
-//! A tree with everything that a file can have, as root: through archives of three programs into a snapshot and back.
+//! A tree with everything that a file can have, as root: through archives of three programs into a snapshot
+//! and back.
 
 use std::fs;
 use std::path::Path;
@@ -60,7 +61,8 @@ fn a_tree_with_everything_comes_back_from_gnu_tar() {
         tar("tar", &[&args, numeric].concat(), home.path(), &archive);
         sandbox.ok(&["import", "it.tar"]);
         let found = differences(&home, &sandbox);
-        // It knows no inode flags, gives a pipe's other name a pipe of its own, and tells holes by the number of blocks.
+        // It knows no inode flags, gives a pipe's other name a pipe of its own, and tells holes by the number
+        // of blocks.
         let known = ["flags:", "rsync: hS ", "holes of holes/hidden", "holes of holes/less-than-a-block"];
         let found: Vec<&String> =
             found.iter().filter(|text| !known.iter().any(|known| text.starts_with(known))).collect();

@@ -1,5 +1,6 @@
-//! Repositories of restic and borg become snapshots. Programs that stand in for them show what snap makes of their answers;
-//! the real ones, where they are installed, show that what is imported restores as they restore it.
+//! Repositories of restic and borg become snapshots. Programs that stand in for them show what snap makes of
+//! their answers; the real ones, where they are installed, show that what is imported restores as they
+//! restore it.
 
 use std::fs;
 use std::fs::File;

@@ -14,8 +14,8 @@ use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 use crate::support::{Sandbox, compare_trees, finish};
 
-/// As the script did it: fulls with the last part of each source as root, the others with names as seen from where
-/// it ran; a chain in metadata.json.
+/// As the script did it: fulls with the last part of each source as root, the others with names as seen from
+/// where it ran; a chain in metadata.json.
 struct Script {
     sandbox: Sandbox,
     chain: Vec<serde_json::Value>,

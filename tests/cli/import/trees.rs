@@ -279,7 +279,8 @@ fn states_that_are_older_than_what_is_there_have_older_parents() {
         (None, &listed[0]["id"])
     );
     assert_eq!((&listed[0]["kind"], &listed[1]["kind"]), (&"full".into(), &"incremental".into()));
-    // The set is that of the source: what was imported is followed by the next backup, whose parent is the newest.
+    // The set is that of the source: what was imported is followed by the next backup, whose parent is the
+    // newest.
     fs::write(src.join("a"), "later").unwrap();
     let next = sandbox.backup(&["--as", "/data"]);
     let listed = sandbox.ok(&["--json", "snapshots"]).json();

@@ -1,4 +1,5 @@
-//! The blocks of the pages in `docs/`: commands run as they stand, and what a page shows of their output is compared with it.
+//! The blocks of the pages in `docs/`: commands run as they stand, and what a page shows of their output is
+//! compared with it.
 
 mod machines;
 mod migrating;
@@ -14,8 +15,9 @@ use crate::support::Sandbox;
 /// Where the scripts find the repository of a sandbox.
 const REPOSITORY: &str = "export SNAP_REPO=$HOME/../repo SNAP_PASSWORD=try";
 
-/// What each block of a page is, in their order. The README, the guide and the page on the old script have tests of their
-/// own (`guide.rs`); the reference of commands is made of the program, whose own tests parse its examples.
+/// What each block of a page is, in their order. The README, the guide and the page on the old script have
+/// tests of their own (`guide.rs`); the reference of commands is made of the program, whose own tests parse
+/// its examples.
 const PAGES: [(&str, &[&str]); 29] = [
     ("README.md", &[]),
     // What a run says that gives an alarm: `alarms.rs` has such runs.
@@ -127,8 +129,8 @@ fn shape(line: &str) -> String {
     shape
 }
 
-/// Runs the commands of a block after `before` in the sandbox, with other words for some of the page's; what each prints
-/// must have the shape of what the page shows of it.
+/// Runs the commands of a block after `before` in the sandbox, with other words for some of the page's; what
+/// each prints must have the shape of what the page shows of it.
 fn transcribe(sandbox: &Sandbox, before: &str, block: &str, places: &[(&str, &str)]) {
     let steps = steps(block);
     let mut script = format!("{before}\n");

@@ -32,7 +32,8 @@ impl Door {
         door
     }
 
-    /// The program by the name of restic, with nothing set but HOME and the repository, standing beside `src/`.
+    /// The program by the name of restic, with nothing set but HOME and the repository, standing beside
+    /// `src/`.
     fn command(&self, args: &[&str]) -> Command {
         let program = self.other.clone().unwrap_or_else(|| self.sandbox.path("bin/restic"));
         let mut command = Command::new(program);
@@ -60,7 +61,8 @@ impl Door {
     fn ids(&self) -> Vec<String> {
         let all = self.ok(&["snapshots", "--json"]).json();
         let mut all = all.as_array().unwrap().clone();
-        // A rewritten snapshot has the time of its original: which of them comes first is a matter of random ids.
+        // A rewritten snapshot has the time of its original: which of them comes first is a matter of random
+        // ids.
         all.sort_by_key(|one| (one["time"].to_string(), one["hostname"] == "renamed"));
         all.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
     }

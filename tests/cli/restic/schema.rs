@@ -51,8 +51,8 @@ impl Shape {
     }
 }
 
-/// The shape of what a run printed: of one value, or of its lines by what they say that they are. Lines of progress come as
-/// time goes by, so they say nothing.
+/// The shape of what a run printed: of one value, or of its lines by what they say that they are. Lines of
+/// progress come as time goes by, so they say nothing.
 pub(super) fn of(stdout: &[u8]) -> String {
     let text = String::from_utf8_lossy(stdout);
     if let Ok(value) = serde_json::from_str::<Value>(&text)

@@ -1,6 +1,6 @@
-//! One script of command lines, and what restic 0.19.1 answered: exit codes, and keys and types of JSON. The answers are
-//! committed (`tests/golden/restic-0.19.1.txt`); where that version of restic is found (in PATH, or by SNAP_TEST_RESTIC), it
-//! runs the same script, and with SNAP_BLESS=1 writes its answers anew.
+//! One script of command lines, and what restic 0.19.1 answered: exit codes, and keys and types of JSON. The
+//! answers are committed (`tests/golden/restic-0.19.1.txt`); where that version of restic is found (in PATH,
+//! or by SNAP_TEST_RESTIC), it runs the same script, and with SNAP_BLESS=1 writes its answers anew.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,8 @@ use std::process::Command;
 use super::{Door, schema};
 use crate::support::skipped;
 
-/// Command lines; `$1` is the id of the oldest snapshot, `$2` of the next. A line with `!` changes what is saved.
+/// Command lines; `$1` is the id of the oldest snapshot, `$2` of the next. A line with `!` changes what is
+/// saved.
 const SCRIPT: &str = include_str!("script.txt");
 const GOLDEN: &str = "tests/golden/restic-0.19.1.txt";
 

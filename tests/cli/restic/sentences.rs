@@ -172,7 +172,8 @@ fn what_cannot_be_had_is_refused_by_name() {
     }
 }
 
-/// Read by Python's own reader of ZIP archives: names as in the tar archive, the bytes of each name of a file, links as links.
+/// Read by Python's own reader of ZIP archives: names as in the tar archive, the bytes of each name of a
+/// file, links as links.
 #[test]
 fn a_directory_is_dumped_as_a_zip_archive() {
     let door = door();

@@ -1,5 +1,5 @@
-//! Programs that call restic, as they are published: unchanged, with a `restic` in PATH that is snap. Each needs a Python
-//! that has it, as `.ci/run` makes one.
+//! Programs that call restic, as they are published: unchanged, with a `restic` in PATH that is snap. Each
+//! needs a Python that has it, as `.ci/run` makes one.
 
 use std::process::Command;
 

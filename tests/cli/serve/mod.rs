@@ -614,8 +614,8 @@ fn names_that_are_no_text_are_found_by_their_links() {
     assert!(listed.status == 207 && listed.text().contains("f%FE%3A%01"), "{}", listed.text());
 }
 
-/// Escapes, line ends, C1 and what turns the direction of text: neither names nor what a snapshot says of itself reaches a
-/// page raw.
+/// Escapes, line ends, C1 and what turns the direction of text: neither names nor what a snapshot says of
+/// itself reaches a page raw.
 #[test]
 fn no_control_character_reaches_a_page() {
     const EVIL: &str = "x\u{1b}[31m\u{202e}\u{2066}\u{85}\u{7f}\r\u{7}y";

@@ -136,7 +136,8 @@ fn nulls(value: &serde_json::Value, at: &str) -> Vec<String> {
     }
 }
 
-/// Wrappers read either one value or a line at a time, and must know which; and what a line is from its first key.
+/// Wrappers read either one value or a line at a time, and must know which; and what a line is from its first
+/// key.
 #[test]
 fn json_is_one_object_a_line_but_for_four_verbs() {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "2")]);

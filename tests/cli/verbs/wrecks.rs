@@ -1,4 +1,5 @@
-//! The view in the cache in every broken state: each run gives the answers it gives without one, and at most one warning.
+//! The view in the cache in every broken state: each run gives the answers it gives without one, and at most
+//! one warning.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! Directories and lists: whatever goes in comes out, in pieces of bounded size, and only what is valid comes out.
+//! Directories and lists: whatever goes in comes out, in pieces of bounded size, and only what is valid comes
+//! out.
 
 use std::collections::HashMap;
 

@@ -1,11 +1,10 @@
 //! What a write key writes: a pack and a manifest with keys of a session.
 
 use snap_backup::codec::chunk::block::{BlockOpener, BlockSealer};
-use snap_backup::codec::crypto::envelope;
 use snap_backup::codec::crypto::hash::{ChunkType, Key};
-use snap_backup::codec::crypto::sealed_object;
 use snap_backup::codec::crypto::session_keys::{ENVELOPE, Writer, WritingSession};
 use snap_backup::codec::crypto::suite::CipherSuite;
+use snap_backup::codec::crypto::{envelope, sealed_object};
 use snap_backup::codec::pack;
 use snap_backup::codec::pack::ENDS;
 use snap_backup::model::config::CipherKind;

@@ -1,5 +1,5 @@
-//! Bytes written once that must mean the same for ever. Every file under `fixtures/format-1/records/` was made
-//! with the keys below; what holds no random bytes is pinned as hex beside its value.
+//! Bytes written once that must mean the same for ever. Every file under `fixtures/format-1/records/` was
+//! made with the keys below; what holds no random bytes is pinned as hex beside its value.
 //!
 //! A new file is made by naming it in a test and running with `SNAP_MAKE_GOLDEN=1`; one that exists is never
 //! written again.

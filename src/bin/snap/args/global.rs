@@ -60,7 +60,8 @@ pub(crate) struct Global {
     /// Receive no more from there
     #[arg(long, global = true, env = "SNAP_LIMIT_DOWNLOAD", value_name = "RATE", value_parser = values::rate)]
     pub(crate) limit_download: Option<u64>,
-    /// Trust the authorities in this file (PEM) instead of the system's: for servers with a certificate of one's own
+    /// Trust the authorities in this file (PEM) instead of the system's: for servers with a certificate of
+    /// one's own
     #[arg(long, global = true, env = "SNAP_CACERT", value_name = "FILE")]
     pub(crate) cacert: Option<OsString>,
     /// Show servers the certificate in this file (PEM), which also holds its private key
@@ -96,8 +97,8 @@ pub(crate) struct Global {
     /// Print each item; twice: unchanged ones too
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Print JSON: one object per line; `snapshots`, `forget` by rules (also as a part of `cleanup`), `key list` and
-    /// `undelete` print one array, as restic does
+    /// Print JSON: one object per line; `snapshots`, `forget` by rules (also as a part of `cleanup`), `key
+    /// list` and `undelete` print one array, as restic does
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }

@@ -23,7 +23,8 @@ pub(crate) struct Kdf {
 }
 
 impl Kdf {
-    /// Returns whether a flag was given. The variables are settings for all runs, also for those without a password.
+    /// Returns whether a flag was given. The variables are settings for all runs, also for those without a
+    /// password.
     pub(crate) fn is_given(self) -> bool {
         self.kdf_memory.is_some() || self.kdf_passes.is_some()
     }

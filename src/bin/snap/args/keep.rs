@@ -17,7 +17,8 @@ use crate::commands::gc::Collect;
 
 #[derive(Debug, Args)]
 pub(crate) struct Forget {
-    /// latest, latest~N, the beginning of an id, or a time; without any, what no --keep-* rule keeps is forgotten
+    /// latest, latest~N, the beginning of an id, or a time; without any, what no --keep-* rule keeps is
+    /// forgotten
     #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["Keep", "Filters", "group_by"])]
     pub(crate) snapshots: Vec<String>,
     /// Only of this set of the configuration, by its rules; given twice: of both
@@ -46,7 +47,8 @@ pub(crate) struct Forget {
 
 #[derive(Debug, Args)]
 pub(crate) struct Cleanup {
-    /// Beyond the rules, forget as many as must for the repository to be below this: a size, or a percentage of its file system
+    /// Beyond the rules, forget as many as must for the repository to be below this: a size, or a percentage
+    /// of its file system
     #[arg(long, value_name = "SIZE|P%", value_parser = values::line)]
     pub(crate) keep_below: Option<Line>,
     #[command(flatten)]
@@ -65,8 +67,8 @@ pub(crate) struct Cleanup {
     pub(crate) filters: Filters,
 }
 
-/// Rules of counts and ages, each of all snapshots first, then by hour, day, week, month and year; then `more`, then one
-/// for each list of tags.
+/// Rules of counts and ages, each of all snapshots first, then by hour, day, week, month and year; then
+/// `more`, then one for each list of tags.
 pub(crate) fn rules(
     counts: [Option<Count>; 6],
     ages: [Option<Age>; 6],

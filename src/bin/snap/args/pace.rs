@@ -10,7 +10,8 @@ use crate::args::values;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "When and how fast")]
 pub(crate) struct Pace {
-    /// End after so long with what there is, as a partial snapshot; the next run goes on from there (exit 26)
+    /// End after so long with what there is, as a partial snapshot; the next run goes on from there (exit
+    /// 26)
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     pub(crate) max_duration: Option<Duration>,
     /// Run only within these hours of local time, and end when they are over: 22:00-06:00

@@ -24,7 +24,8 @@ pub(crate) fn level(text: &str) -> Result<i32, String> {
     }
 }
 
-/// Checks the name of a machine. An empty one, such as of a quoted variable that is not set, would begin a set of its own.
+/// Checks the name of a machine. An empty one, such as of a quoted variable that is not set, would begin a
+/// set of its own.
 pub(crate) fn some_host(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
 }

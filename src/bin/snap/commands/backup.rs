@@ -15,8 +15,7 @@ use snap_backup::fs::filter;
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::tripwire;
-use snap_backup::model::tripwire::Limits;
-use snap_backup::model::tripwire::Reason;
+use snap_backup::model::tripwire::{Limits, Reason};
 use snap_backup::ops::backup::{Options, Reread, Stdin, Summary, TimeLimit};
 use snap_backup::ops::{backup, receipt};
 use snap_backup::repo::repository::Repository;
@@ -77,7 +76,8 @@ pub(crate) struct Backup {
     /// Do not take a file for changed because its ctime is
     #[arg(long)]
     pub(crate) ignore_ctime: bool,
-    /// Save a snapshot even if nothing changed, filters leave nothing of a source, or standard input is empty
+    /// Save a snapshot even if nothing changed, filters leave nothing of a source, or standard input is
+    /// empty
     #[arg(long)]
     pub(crate) allow_empty: bool,
     /// Whatever changes is meant: give no alarm
@@ -322,8 +322,8 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
 /// Share of unchanged files that runs of a schedule read again, in millionths.
 const SCHEDULED: u64 = 10_000;
 
-/// What was given, or else what the set says, or else the default. The records of this machine's runs know where
-/// the last one ended.
+/// What was given, or else what the set says, or else the default. The records of this machine's runs know
+/// where the last one ended.
 fn reread(context: &Context, args: &Backup, host: &str, sources: &[Vec<u8>]) -> Option<Reread> {
     let of_set = || context.set.as_ref().and_then(|set| set.table.share("reread"));
     let default = if context.due().is_some() { SCHEDULED } else { 0 };

@@ -1,5 +1,5 @@
-//! What a backup says when it is done: what changed, how much it added, what the repository holds, and for how long there
-//! is room.
+//! What a backup says when it is done: what changed, how much it added, what the repository holds, and for
+//! how long there is room.
 
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;

@@ -27,7 +27,8 @@ pub(crate) struct Check {
     /// Read both tables of every pack, whatever this machine remembers of them
     #[arg(long)]
     pub(crate) tables: bool,
-    /// Only compare packs and key slots with their names, the least recently verified first: needs no password
+    /// Only compare packs and key slots with their names, the least recently verified first: needs no
+    /// password
     #[arg(long, conflicts_with_all = ["set", "tables", "read_data", "read_data_subset"])]
     pub(crate) scrub: bool,
     /// Leave out what this machine has verified within this time, as 30d

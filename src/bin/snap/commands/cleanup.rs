@@ -103,8 +103,8 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
     }
 }
 
-/// Takes out of the selected snapshots what rules per path say. Returns how many changed, and whether all went
-/// well.
+/// Takes out of the selected snapshots what rules per path say. Returns how many changed, and whether all
+/// went well.
 fn expire_paths(
     context: &Context,
     repo: &Repository,

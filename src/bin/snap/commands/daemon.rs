@@ -25,7 +25,8 @@ pub(crate) struct Daemon {
     /// Answer Prometheus at this address; a port alone answers this machine only
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = serve::address)]
     pub(crate) metrics: Option<SocketAddr>,
-    /// A name that the metrics may be asked for by, beside addresses and localhost; can be given more than once
+    /// A name that the metrics may be asked for by, beside addresses and localhost; can be given more than
+    /// once
     #[arg(long, value_name = "NAME", requires = "metrics")]
     pub(crate) allow_host: Vec<String>,
 }

@@ -17,8 +17,8 @@ use crate::password;
 /// The variable that replaces SNAP_PASSWORD for the second repository.
 const VARIABLE: &str = "SNAP_TO_PASSWORD";
 
-/// Where to. What opens it is, in this order: what is said of it here, what the configuration says of it, and what opens
-/// the first one.
+/// Where to. What opens it is, in this order: what is said of it here, what the configuration says of it, and
+/// what opens the first one.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The other repository")]
 pub(crate) struct Other {

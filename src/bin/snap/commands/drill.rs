@@ -33,7 +33,8 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct DrillArgs {
-    /// Of these snapshots; without any, of the newest of each host and its sources and of one of the recent ones
+    /// Of these snapshots; without any, of the newest of each host and its sources and of one of the recent
+    /// ones
     #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
     pub(crate) snapshots: Vec<String>,
     /// Of this set of the configuration; given twice: of both

@@ -26,7 +26,8 @@ use crate::terminal::table::Narrow;
     snapshot needs."
 )]
 pub(crate) struct Du {
-    /// latest, latest~N, the beginning of an id, or a time, with :PATH for a directory; without any, all snapshots
+    /// latest, latest~N, the beginning of an id, or a time, with :PATH for a directory; without any, all
+    /// snapshots
     #[arg(value_name = "SNAPSHOT[:PATH]", conflicts_with = "Filters")]
     snapshots: Vec<OsString>,
     /// Only below this stored directory

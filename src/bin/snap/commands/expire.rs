@@ -38,8 +38,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) message_type: &'a str,
 }
 
-/// Applies rules per path and prints what came of it. Returns how many snapshots changed, and whether all went
-/// well.
+/// Applies rules per path and prints what came of it. Returns how many snapshots changed, and whether all
+/// went well.
 pub(crate) fn apply(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Result<(usize, Outcome)> {
     let now = path_rules::now();
     let (rules, deleted_before) = asked.rules.at(&now);

@@ -178,8 +178,8 @@ pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]
     ))
 }
 
-/// Every snapshot with its reasons; restic's shape in JSON. Unless it is `decided`, what no rule keeps stays as well:
-/// there was none.
+/// Every snapshot with its reasons; restic's shape in JSON. Unless it is `decided`, what no rule keeps stays
+/// as well: there was none.
 pub(crate) fn tell(context: &Context, groups: &[Group], decided: bool) -> Result<()> {
     if context.global.json {
         let groups: Vec<Value> = groups.iter().map(|group| json_of(group, decided)).collect();

@@ -106,8 +106,8 @@ fn is_on_battery(supplies: &Path) -> bool {
     discharging
 }
 
-/// Asks NetworkManager whether the connection in use is metered, as it knows or guesses. Where nobody knows, it
-/// is not.
+/// Asks NetworkManager whether the connection in use is metered, as it knows or guesses. Where nobody knows,
+/// it is not.
 fn is_metered() -> bool {
     let answer = |program: &str, args: &[&str]| {
         let mut command = programs::foreign(program);

@@ -66,8 +66,8 @@ pub(crate) struct NewKey {
     /// What the password is for
     #[arg(long, default_value = "")]
     pub(crate) label: String,
-    /// What the key may do: full; write, which makes backups and reads nothing back; or read, which restores and checks
-    /// and writes nothing
+    /// What the key may do: full; write, which makes backups and reads nothing back; or read, which restores
+    /// and checks and writes nothing
     #[arg(long, value_enum, value_name = "ROLE", default_value = "full", hide_possible_values = true)]
     pub(crate) role: KeyRole,
     #[command(flatten)]

@@ -27,8 +27,8 @@ pub(crate) struct Ls {
     /// latest, latest~N, the beginning of an id, or a time, with :PATH for a part
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) selector: OsString,
-    /// The directory to list, as stored, if it does not stand behind the colon; without one, all of the snapshot; / is its
-    /// top
+    /// The directory to list, as stored, if it does not stand behind the colon; without one, all of the
+    /// snapshot; / is its top
     #[arg(value_name = "PATH")]
     pub(crate) stored: Option<OsString>,
     /// With a PATH: also what is in directories below it, and below these

@@ -28,8 +28,8 @@ pub(crate) enum Repair {
     Parity(DryRun),
     /// Give up a collection whose record cannot be read: what it did not delete yet stays
     Gc(DryRun),
-    /// Accept what is at the repository's place now, whatever this machine knew of it: another repository, an older copy
-    /// or one that lacks snapshots
+    /// Accept what is at the repository's place now, whatever this machine knew of it: another repository, an
+    /// older copy or one that lacks snapshots
     Known(DryRun),
 }
 

@@ -9,19 +9,17 @@ use serde_json::{Value, json};
 use snap_backup::fs::filter;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::forget;
 use snap_backup::ops::forget::PolicyOptions;
 use snap_backup::ops::forget::age::Age;
-use snap_backup::ops::rewrite;
 use snap_backup::ops::rewrite::{Change, Options, Report};
+use snap_backup::ops::{forget, rewrite};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::{Error, Result};
 
-use super::expire;
 use super::expire::Asked;
-use super::rewritten;
 use super::select::Among;
+use super::{expire, rewritten};
 use crate::args::keep::Filters;
 use crate::args::path_rules::PathRules;
 use crate::args::{times, values};
@@ -53,7 +51,8 @@ pub(crate) struct Rewrite {
     /// Another description; '' for none
     #[arg(long, value_name = "TEXT", conflicts_with = "PathRules")]
     description: Option<String>,
-    /// Let them be forgotten after this, whatever rules say: a date, a time, so long from now (30d), or never
+    /// Let them be forgotten after this, whatever rules say: a date, a time, so long from now (30d), or
+    /// never
     #[arg(long, value_name = "WHEN", value_parser = expiry, conflicts_with = "PathRules")]
     expires: Option<Expiry>,
     /// More tags

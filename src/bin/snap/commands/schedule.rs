@@ -38,7 +38,8 @@ pub(crate) struct Show {
 
 #[derive(Debug, Args)]
 pub(crate) struct Install {
-    /// A service that runs `snap daemon`, instead of a timer that runs `snap schedule run` every five minutes
+    /// A service that runs `snap daemon`, instead of a timer that runs `snap schedule run` every five
+    /// minutes
     #[arg(long)]
     pub(crate) daemon: bool,
     /// For this user; what root installs is otherwise for the machine

@@ -31,11 +31,12 @@ pub(crate) struct Serve {
     /// Read the token from this file (20 letters, digits, -, _, . and ~ at least) instead of making one up
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// A name that this machine may be asked for by, beside addresses and localhost; can be given more than once
+    /// A name that this machine may be asked for by, beside addresses and localhost; can be given more than
+    /// once
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
-    /// Let signed-in browsers do this, too: `restore` to a new directory here, `restore=DIR` in DIR, or `run` a set's
-    /// backup, check or drill; can be given more than once
+    /// Let signed-in browsers do this, too: `restore` to a new directory here, `restore=DIR` in DIR, or
+    /// `run` a set's backup, check or drill; can be given more than once
     #[arg(long, value_name = "WHAT", value_parser = allowed)]
     pub(crate) allow: Vec<Allowed>,
 }

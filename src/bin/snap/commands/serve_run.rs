@@ -1,5 +1,5 @@
-//! Runs of a set that a visitor of `snap serve` starts: by the rules and the lock of the schedule, so that only
-//! one of both is at work in a repository.
+//! Runs of a set that a visitor of `snap serve` starts: by the rules and the lock of the schedule, so that
+//! only one of both is at work in a repository.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -16,9 +16,8 @@ use super::daemon;
 use crate::args::global::Global;
 use crate::config::{Config, Set};
 use crate::context::Context;
-use crate::schedule::Planned;
-use crate::schedule::job_process;
 use crate::schedule::job_process::Event;
+use crate::schedule::{Planned, job_process};
 use crate::serve::{RunOf, Wait};
 
 /// How often to look whether the server is stopping.

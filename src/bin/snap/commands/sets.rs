@@ -88,7 +88,8 @@ pub(crate) fn min_age(context: &Context, keep: &Keep) -> Option<Age> {
     keep.min_age().or_else(|| context.set.as_ref().and_then(Set::min_age))
 }
 
-/// Returns the rules per path: those of the set and the given ones. A given length of time replaces the set's.
+/// Returns the rules per path: those of the set and the given ones. A given length of time replaces the
+/// set's.
 pub(crate) fn path_rules(context: &Context, given: &PathRules) -> PathRules {
     let mut rules = context.set.as_ref().map(Set::path_rules).unwrap_or_default();
     rules.expire.extend(given.expire.iter().cloned());

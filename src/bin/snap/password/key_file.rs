@@ -1,5 +1,5 @@
-//! Key files: what somebody has, beside the password that he knows. docs/format.md, "Key slots", says how the two
-//! become one.
+//! Key files: what somebody has, beside the password that he knows. docs/format.md, "Key slots", says how the
+//! two become one.
 
 use std::fs::File;
 use std::io::Read;

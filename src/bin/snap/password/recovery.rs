@@ -1,5 +1,5 @@
-//! Recovery keys: passwords of 24 words with a checksum, to be printed and put away. They encode 256 random bits as
-//! BIP 39 does (<https://github.com/bitcoin/bips/blob/master/bip-0039.mediawiki>), in English.
+//! Recovery keys: passwords of 24 words with a checksum, to be printed and put away. They encode 256 random
+//! bits as BIP 39 does (<https://github.com/bitcoin/bips/blob/master/bip-0039.mediawiki>), in English.
 
 use bip39::{Language, Mnemonic};
 use snap_backup::codec::crypto::cipher;
@@ -23,8 +23,8 @@ pub(crate) fn new() -> Result<Password> {
     Ok(Zeroizing::new(words.to_string()))
 }
 
-/// Returns the password as it was given out, if it is a recovery key that was typed with other spaces or capitals.
-/// Any other password is returned as it is.
+/// Returns the password as it was given out, if it is a recovery key that was typed with other spaces or
+/// capitals. Any other password is returned as it is.
 pub(super) fn normal(password: Password) -> Password {
     if password.split_whitespace().count() != WORDS {
         return password;

@@ -1,7 +1,7 @@
 //! The share of the machine that this process asks for: processors, input and output, threads.
 //!
-//! On Linux both priorities are those of a thread and go over to the threads that it starts. They are set in the
-//! main thread before any work begins.
+//! On Linux both priorities are those of a thread and go over to the threads that it starts. They are set in
+//! the main thread before any work begins.
 
 use std::process::Stdio;
 

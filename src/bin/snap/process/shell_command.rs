@@ -75,8 +75,8 @@ pub(crate) fn run(
 /// Longest end of a command's output that is kept, in bytes.
 const KEPT: usize = 4096;
 
-/// Like [`run`], and also returns the last line that the command printed. What it has started and left running
-/// with its output is stopped when it has ended.
+/// Like [`run`], and also returns the last line that the command printed. What it has started and left
+/// running with its output is stopped when it has ended.
 pub(crate) fn run_heard(
     mut command: Command,
     timeout: Duration,

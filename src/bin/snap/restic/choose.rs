@@ -27,8 +27,8 @@ pub(super) fn selection(filters: &Filters) -> Result<SnapshotFilter> {
     Ok(SnapshotFilter { hosts: filters.hosts(), tags, paths, sources: None })
 }
 
-/// All that are complete, or those of these ids; else those that the filters choose. An id that names none is told of,
-/// and passed over.
+/// All that are complete, or those of these ids; else those that the filters choose. An id that names none is
+/// told of, and passed over.
 ///
 /// # Errors
 /// When the repository cannot be read.
@@ -56,7 +56,8 @@ pub(super) fn several(repo: &Repository, named: &[String], filters: &Filters) ->
     Ok(chosen)
 }
 
-/// The one that is meant, and the path behind its colon as it is stored. Filters choose only what is the latest.
+/// The one that is meant, and the path behind its colon as it is stored. Filters choose only what is the
+/// latest.
 ///
 /// # Errors
 /// When there is none.

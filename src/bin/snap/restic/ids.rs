@@ -1,5 +1,5 @@
-//! Ids at this door have 64 digits, as restic's: callers count them. Snapshots and repositories have 32 here; the rest are
-//! zeros, put on on the way out and cut off on the way in.
+//! Ids at this door have 64 digits, as restic's: callers count them. Snapshots and repositories have 32 here;
+//! the rest are zeros, put on on the way out and cut off on the way in.
 
 use snap_backup::model::id::{RepoId, SnapshotId};
 

@@ -1,6 +1,7 @@
-//! restic's command line, JSON and exit codes on a repository of snap's: `snap restic ...`, and the program called by the name
-//! `restic`. A door, and no more: each verb calls the operation that snap's own verb calls, and says what came of it in
-//! restic's words. `docs/restic.md` says what is mapped and what is refused.
+//! restic's command line, JSON and exit codes on a repository of snap's: `snap restic ...`, and the program
+//! called by the name `restic`. A door, and no more: each verb calls the operation that snap's own verb
+//! calls, and says what came of it in restic's words. `docs/restic.md` says what is mapped and what is
+//! refused.
 
 mod choose;
 mod cli;
@@ -33,7 +34,8 @@ use cli::{Cli, Verb};
 use codes::{End, refused};
 use verbs::{backup, change, compare, find, forget, ls, objects, restore, snapshots};
 
-/// `snap restic`, as snap's own command line has it. It is read before that (see [`words`]), since the flags of both differ.
+/// `snap restic`, as snap's own command line has it. It is read before that (see [`words`]), since the flags
+/// of both differ.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Restic {
     /// Make a link in this directory by whose name `restic` the program answers so
@@ -44,8 +46,8 @@ pub(crate) struct Restic {
     words: Vec<OsString>,
 }
 
-/// The words of a command line that is restic's, if it is one: the program was called by that name, or by its own with
-/// `restic` first.
+/// The words of a command line that is restic's, if it is one: the program was called by that name, or by its
+/// own with `restic` first.
 pub(crate) fn words(all: &[OsString]) -> Option<&[OsString]> {
     let (program, rest) = all.split_first()?;
     if Path::new(program).file_name() == Some(OsStr::new(install::NAME)) {
@@ -91,7 +93,8 @@ fn code(words: &[OsString]) -> u8 {
     }
 }
 
-/// Go's programs take whatever follows a flag that needs a value for this value, also if it begins with a hyphen.
+/// Go's programs take whatever follows a flag that needs a value for this value, also if it begins with a
+/// hyphen.
 fn as_go_reads_flags(command: Command) -> Command {
     let takes_any = |arg: Arg| {
         if arg.get_action().takes_values() && !arg.is_positional() {

@@ -2,7 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 
-/// The same place as the rest of the program writes it. What it cannot reach goes on as it is, and is refused there by name.
+/// The same place as the rest of the program writes it. What it cannot reach goes on as it is, and is refused
+/// there by name.
 pub(super) fn here(repo: &OsStr) -> OsString {
     let Some(text) = repo.to_str() else { return repo.to_owned() };
     let Some((word, rest)) = text.split_once(':') else { return repo.to_owned() };

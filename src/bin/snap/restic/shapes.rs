@@ -1,4 +1,5 @@
-//! Snapshots and entries in restic's JSON: its keys and types, in its order. What there is nothing of is left out.
+//! Snapshots and entries in restic's JSON: its keys and types, in its order. What there is nothing of is left
+//! out.
 
 use serde_json::{Map, Value, json};
 use snap_backup::model::entry::{Entry, Kind};

@@ -1,5 +1,5 @@
-//! Progress as restic's callers know it: paths begin with a slash, what changed is `modified`, and notes of snap's own are
-//! not passed on.
+//! Progress as restic's callers know it: paths begin with a slash, what changed is `modified`, and notes of
+//! snap's own are not passed on.
 
 use snap_backup::progress::{Event, Observer};
 

@@ -134,7 +134,8 @@ fn write(site: &AppState, visit: &SharedSession, part: Part, form: Form, mut pip
 /// Maximum size in bytes of an image that is shown.
 pub(super) const IMAGE: u64 = 8 << 20;
 
-/// Returns the type of an image by its first bytes: of formats that hold pixels and nothing that could be run.
+/// Returns the type of an image by its first bytes: of formats that hold pixels and nothing that could be
+/// run.
 pub(super) fn image_type(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),

@@ -2,8 +2,8 @@
 //! repository is accessed through the same operations as in the other verbs, on threads that may block.
 //!
 //! A request is received by `server`, checked by `admission` and `auth`, parsed by `request`, and answered
-//! by `router`: with a page (`pages`), an archive (`downloads`) or by WebDAV (`webdav`). Forms are checked and
-//! answered by `actions`. All of these read through a session of `sessions`.
+//! by `router`: with a page (`pages`), an archive (`downloads`) or by WebDAV (`webdav`). Forms are checked
+//! and answered by `actions`. All of these read through a session of `sessions`.
 
 mod actions;
 mod admission;

@@ -20,12 +20,11 @@ use snap_backup::storage::names::FOREIGN;
 use snap_backup::{Error, Result};
 
 use crate::process::called;
-use crate::terminal::json;
 use crate::terminal::pager::Paged;
 pub(crate) use crate::terminal::table::{padded, table};
-use crate::terminal::text;
 use crate::terminal::text::{Guarded, Paint};
 pub(crate) use crate::terminal::text::{name, printable};
+use crate::terminal::{json, text};
 
 /// Runs `write` on buffered standard output and flushes it, so that no error is lost at exit and nothing
 /// panics. On a terminal, control characters are escaped.

@@ -1,5 +1,5 @@
-//! Files with several hard links in a past state: what was stored of one for an earlier state need not be read again,
-//! and two names are hard links of each other only if the state has both.
+//! Files with several hard links in a past state: what was stored of one for an earlier state need not be
+//! read again, and two names are hard links of each other only if the state has both.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -12,8 +12,8 @@ use crate::ops::backup::states::{StoredFile, Version};
 use crate::repo::commit::reachability;
 
 impl Comparer<'_, '_> {
-    /// Returns whether an inode with several names has more than one of them in the sources. Those of a live source
-    /// are not counted: only the number of links of each is known.
+    /// Returns whether an inode with several names has more than one of them in the sources. Those of a live
+    /// source are not counted: only the number of links of each is known.
     pub(in crate::ops::backup) fn has_names_inside(&mut self, inode: (u64, u64)) -> Result<bool> {
         if self.run.options.recorded.is_none() {
             return Ok(true);
@@ -24,8 +24,8 @@ impl Comparer<'_, '_> {
         Ok(self.linked_inside.as_ref().is_some_and(|inside| inside.contains(&inode)))
     }
 
-    /// Walks once more. In states that are copies of each other nearly every file has several links, but nearly none
-    /// two in one state.
+    /// Walks once more. In states that are copies of each other nearly every file has several links, but
+    /// nearly none two in one state.
     fn count_names(&self) -> Result<HashSet<(u64, u64)>> {
         let begun = self.run.begun;
         let walk = Walk::start(begun.plan.clone(), begun.survey_options(), &begun.stop)?;
@@ -43,8 +43,8 @@ impl Comparer<'_, '_> {
         Ok(often)
     }
 
-    /// Returns what an earlier state of this run stored of a file, if it is the same version. If the parent's entry has
-    /// the same content, the parent vouches for it; else all of it is looked up.
+    /// Returns what an earlier state of this run stored of a file, if it is the same version. If the parent's
+    /// entry has the same content, the parent vouches for it; else all of it is looked up.
     pub(in crate::ops::backup) fn stored_earlier(
         &mut self,
         version: Option<&Version>,

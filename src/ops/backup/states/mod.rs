@@ -1,17 +1,17 @@
-//! Backups of past states: directories that each are what some sources were at some time become snapshots with
-//! these times. `snap import trees` and the imports from other programs' mounts are built on it.
+//! Backups of past states: directories that each are what some sources were at some time become snapshots
+//! with these times. `snap import trees` and the imports from other programs' mounts are built on it.
 //!
-//! Each state is a [`Backup`] like any other: the same walk, the same chunks, the same commit. It differs in what it
-//! records (time, host, paths, user), in its parent (the snapshot of the same set before it in time), and in what is
-//! not read again:
+//! Each state is a [`Backup`] like any other: the same walk, the same chunks, the same commit. It differs in
+//! what it records (time, host, paths, user), in its parent (the snapshot of the same set before it in time),
+//! and in what is not read again:
 //!
-//! - A file with several hard links is read once for all states of a run. It is known by device, inode, size, mtime
-//!   and ctime.
-//! - A file that equals the parent's in path, size and mtime is not read; with [`Comparison::Originals`] the ctime
-//!   must be equal, too.
+//! - A file with several hard links is read once for all states of a run. It is known by device, inode, size,
+//!   mtime and ctime.
+//! - A file that equals the parent's in path, size and mtime is not read; with [`Comparison::Originals`] the
+//!   ctime must be equal, too.
 //!
-//! To use it: make a [`State`] of each directory, [`plan`], show the plan, [`run`]. An interrupted run commits nothing
-//! of the state it was at; to go on, plan and run with the same states again.
+//! To use it: make a [`State`] of each directory, [`plan`], show the plan, [`run`]. An interrupted run
+//! commits nothing of the state it was at; to go on, plan and run with the same states again.
 
 mod linked;
 mod recorded;
@@ -72,9 +72,9 @@ pub struct State {
     pub tags: Vec<String>,
     /// Description of the snapshot.
     pub description: Option<String>,
-    /// A lasting name of what the state is taken from, such as `restic` and a snapshot's id. It is recorded. A state
-    /// that has one is imported already if a snapshot has the same; one without, if a snapshot has its host, sources
-    /// and time.
+    /// A lasting name of what the state is taken from, such as `restic` and a snapshot's id. It is recorded.
+    /// A state that has one is imported already if a snapshot has the same; one without, if a snapshot
+    /// has its host, sources and time.
     pub origin: Option<String>,
 }
 
@@ -161,7 +161,8 @@ pub trait Each {
         Ok(())
     }
 
-    /// Returns what is known of the state's entries beyond what their place shows. Called after [`Self::before`].
+    /// Returns what is known of the state's entries beyond what their place shows. Called after
+    /// [`Self::before`].
     ///
     /// # Errors
     /// Any; it ends the run.
@@ -186,8 +187,8 @@ impl Each for () {
 /// Sorts states by time, and looks up which are imported already.
 ///
 /// # Errors
-/// Two states of one set have the same time, a state is in the future, its paths are invalid, or the snapshots cannot
-/// be listed.
+/// Two states of one set have the same time, a state is in the future, its paths are invalid, or the
+/// snapshots cannot be listed.
 pub fn plan(repo: &Repository, mut states: Vec<State>) -> Result<Vec<Planned>> {
     states.sort_by_key(|state| state.time);
     let all = snapshots::list(repo)?;
@@ -214,11 +215,12 @@ pub fn plan(repo: &Repository, mut states: Vec<State>) -> Result<Vec<Planned>> {
     Ok(planned)
 }
 
-/// Imports the states of a plan that are not there yet, in its order. The parent of each is the newest snapshot of its
-/// set that is older.
+/// Imports the states of a plan that are not there yet, in its order. The parent of each is the newest
+/// snapshot of its set that is older.
 ///
 /// # Errors
-/// Nothing could be saved of any state, the repository fails, or the run was interrupted. What was committed stays.
+/// Nothing could be saved of any state, the repository fails, or the run was interrupted. What was committed
+/// stays.
 pub fn run(
     repo: &Repository,
     planned: &[Planned],

@@ -1,4 +1,5 @@
-//! What the backup of a past state records in place of what holds now, and the files that several states share.
+//! What the backup of a past state records in place of what holds now, and the files that several states
+//! share.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,12 +14,12 @@ const KEPT: usize = 1 << 20;
 /// What the ctimes of a state mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Comparison {
-    /// They are those of a copy, as are birth times: neither is compared or stored. A file equals the one of the
-    /// snapshot before if path, size and mtime are equal, which is what rsync compares.
+    /// They are those of a copy, as are birth times: neither is compared or stored. A file equals the one of
+    /// the snapshot before if path, size and mtime are equal, which is what rsync compares.
     #[default]
     Copies,
-    /// They are those of the source, as in snapshots of a file system: both are stored, and a file is read if its
-    /// ctime differs.
+    /// They are those of the source, as in snapshots of a file system: both are stored, and a file is read if
+    /// its ctime differs.
     Originals,
 }
 
@@ -52,7 +53,8 @@ impl Recorded {
         }
     }
 
-    /// Returns whether a file is taken for that of the snapshot before, without reading it. `now` is stripped.
+    /// Returns whether a file is taken for that of the snapshot before, without reading it. `now` is
+    /// stripped.
     pub(in crate::ops::backup) fn is_unchanged(&self, before: &Entry, now: &Entry, size: u64) -> bool {
         let (old, new) = (&before.meta, &now.meta);
         let same_ctime = self.comparison == Comparison::Copies || old.ctime == new.ctime;
@@ -97,8 +99,8 @@ impl StoredFile {
     }
 }
 
-/// Files with several hard links that were stored for a state, by inode: a file that is linked in many states is
-/// read once.
+/// Files with several hard links that were stored for a state, by inode: a file that is linked in many states
+/// is read once.
 #[derive(Debug, Default)]
 pub(in crate::ops::backup) struct LinkedFiles(Mutex<Table>);
 

@@ -1,5 +1,5 @@
-//! What another program knows of the entries of a state, and the place where they lie does not show: a mount may lack
-//! ACLs or device numbers, and names of owners belong to the machine that was backed up.
+//! What another program knows of the entries of a state, and the place where they lie does not show: a mount
+//! may lack ACLs or device numbers, and names of owners belong to the machine that was backed up.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ pub struct Facts {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Facts on the entries of a state, by their paths in the snapshot. Without any, entries have no names of owners: those
-/// of this machine would be wrong.
+/// Facts on the entries of a state, by their paths in the snapshot. Without any, entries have no names of
+/// owners: those of this machine would be wrong.
 #[derive(Debug, Clone, Default)]
 pub struct Supplement(HashMap<Box<[u8]>, Facts>);
 

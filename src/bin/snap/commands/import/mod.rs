@@ -1,5 +1,5 @@
-//! `snap import`: imports an archive, or the directory of the legacy backup script, as snapshots; its subcommands import
-//! what other programs keep.
+//! `snap import`: imports an archive, or the directory of the legacy backup script, as snapshots; its
+//! subcommands import what other programs keep.
 
 pub(crate) mod foreign;
 pub(crate) mod trees;
@@ -48,8 +48,8 @@ pub(crate) struct Import {
     /// The directory of the old script: every backup of its chain becomes a snapshot
     #[arg(long, value_name = "DIR")]
     pub(crate) legacy: Option<PathBuf>,
-    /// With --legacy: a source as the script had it, seen from here (else what its variables say): the snapshots
-    /// join the set of these
+    /// With --legacy: a source as the script had it, seen from here (else what its variables say): the
+    /// snapshots join the set of these
     #[arg(long = "source", value_name = "PATH", requires = "legacy")]
     pub(crate) sources: Vec<PathBuf>,
     /// Store the members below this path
@@ -77,7 +77,8 @@ pub(crate) struct Import {
 /// What is imported by a subcommand.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Other {
-    /// Import directories that each are a state of the same thing: of rsync, rsnapshot, snapper, ZFS, mounted backups
+    /// Import directories that each are a state of the same thing: of rsync, rsnapshot, snapper, ZFS, mounted
+    /// backups
     Trees(Box<trees::Trees>),
     /// Import every snapshot of a repository of restic's
     Restic(Box<foreign::Foreign>),

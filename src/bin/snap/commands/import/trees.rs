@@ -49,8 +49,8 @@ pub(crate) struct Trees {
     /// Where the times come from (default: the names if they have dates, else the mtimes)
     #[arg(long, value_name = "WHAT", value_enum)]
     pub(crate) time_from: Option<TimeSource>,
-    /// Read every file of every state, also those that equal the state before in path, size and mtime (and ctime, in
-    /// snapshots of a file system)
+    /// Read every file of every state, also those that equal the state before in path, size and mtime (and
+    /// ctime, in snapshots of a file system)
     #[arg(long)]
     pub(crate) reread: bool,
     #[command(flatten)]

@@ -111,8 +111,8 @@ struct Place {
     wanted: Vec<Wanted>,
 }
 
-/// Looks at the repository that is named, else at all of the configuration, else at all that this machine has used. With
-/// `opens`, what needs the key is looked at where a password is at hand; nobody is asked for one.
+/// Looks at the repository that is named, else at all of the configuration, else at all that this machine has
+/// used. With `opens`, what needs the key is looked at where a password is at hand; nobody is asked for one.
 fn gather(context: &Context, args: &Status, opens: bool) -> Result<Vec<Report>> {
     let history = history(context)?;
     let mut hosts = args.host.clone();

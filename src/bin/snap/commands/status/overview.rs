@@ -1,6 +1,6 @@
-//! The status of all repositories of the configuration for the overview of `snap serve`. Nobody is asked for a
-//! password, and no other repository is opened; those on other machines are not even asked for a listing, so
-//! that the page waits for no network.
+//! The status of all repositories of the configuration for the overview of `snap serve`. Nobody is asked for
+//! a password, and no other repository is opened; those on other machines are not even asked for a listing,
+//! so that the page waits for no network.
 
 use jiff::tz::TimeZone;
 use snap_backup::Result;

@@ -1,5 +1,5 @@
-//! `snap daemon --metrics`: the metrics of `snap status`, over HTTP, as Prometheus asks for them. It answers one after the
-//! other and to nothing but `GET /metrics`; a caller that is slow or says too much is left.
+//! `snap daemon --metrics`: the metrics of `snap status`, over HTTP, as Prometheus asks for them. It answers
+//! one after the other and to nothing but `GET /metrics`; a caller that is slow or says too much is left.
 
 use std::io;
 use std::io::{Read, Write};
@@ -78,8 +78,8 @@ fn answer(mut stream: TcpStream, names: &[String], global: &Global) -> io::Resul
     stream.flush()
 }
 
-/// Returns whether the request names this machine. A web page cannot leave out the `Host` header; a simple scraper
-/// may.
+/// Returns whether the request names this machine. A web page cannot leave out the `Host` header; a simple
+/// scraper may.
 fn is_meant(request: &[u8], names: &[String]) -> bool {
     let hosts = request.split(|byte| *byte == b'\n').filter_map(|line| {
         let (name, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':')?)?;

@@ -1,4 +1,5 @@
-//! Verbs that change what there is: `tag`, `rewrite`, `copy`, `repair`, and `check`, which says whether that is needed.
+//! Verbs that change what there is: `tag`, `rewrite`, `copy`, `repair`, and `check`, which says whether that
+//! is needed.
 
 use serde_json::{Value, json};
 use snap_backup::fs::filter;

@@ -219,7 +219,8 @@ pub(in crate::restic) fn prune(context: &Context, args: &flags::Prune) -> Result
     context.with(|repo| collect(context, repo, &args.how, args.dry_run, false))
 }
 
-/// Collects. As restic, it tells of it in text also where JSON was asked for, unless an answer in JSON was given.
+/// Collects. As restic, it tells of it in text also where JSON was asked for, unless an answer in JSON was
+/// given.
 fn collect(
     context: &Context,
     repo: &Repository,

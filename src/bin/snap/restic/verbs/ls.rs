@@ -78,8 +78,8 @@ fn line(context: &Context, args: &flags::Ls, path: &[u8], entry: &Entry, out: &m
     writeln!(out, "{text}").map_err(failed)
 }
 
-/// All of the snapshot, or of the path behind its colon; else the directories that are named, each with what is in it. One
-/// that is not there has nothing to list.
+/// All of the snapshot, or of the path behind its colon; else the directories that are named, each with what
+/// is in it. One that is not there has nothing to list.
 fn walk(
     repo: &Repository,
     args: &flags::Ls,

@@ -1,4 +1,5 @@
-//! The verbs: each calls the operation that snap's own verb calls, and says what came of it in restic's words.
+//! The verbs: each calls the operation that snap's own verb calls, and says what came of it in restic's
+//! words.
 
 pub(super) mod backup;
 pub(super) mod change;

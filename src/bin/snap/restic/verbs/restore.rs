@@ -214,7 +214,8 @@ enum Form {
     Zip,
 }
 
-/// Members of an archive are named from where the call begins: `dump ID /a/b` gives `a/b/c`, and `dump ID:/a /b` gives `b/c`.
+/// Members of an archive are named from where the call begins: `dump ID /a/b` gives `a/b/c`, and `dump ID:/a
+/// /b` gives `b/c`.
 fn prefix(named: &[u8]) -> Vec<u8> {
     match named {
         [] => Vec::new(),

@@ -14,12 +14,10 @@ use hyper::{Method, Response, StatusCode, header};
 use subtle::ConstantTimeEq;
 
 use crate::serve::app_state::{AppState, snapshot};
-use crate::serve::downloads;
 use crate::serve::downloads::Part;
-use crate::serve::pages;
 use crate::serve::request::{Form, PageRequest, decoded};
-use crate::serve::response;
 use crate::serve::response::{Body, HttpError};
+use crate::serve::{downloads, pages, response};
 
 /// Returns whether there are forms for this path.
 pub(in crate::serve) fn takes(asked: &PageRequest) -> bool {

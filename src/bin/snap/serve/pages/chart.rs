@@ -115,7 +115,8 @@ fn label(scale: &Scale, step: u8) -> (String, String) {
     (date.to_owned(), clock.to_owned())
 }
 
-/// Returns a round number of at least this: 1, 2 or 5 times a power of two's unit, so that quarters are round.
+/// Returns a round number of at least this: 1, 2 or 5 times a power of two's unit, so that quarters are
+/// round.
 fn top_of(most: u64) -> u64 {
     let mut unit = 1_u64;
     while let Some(next) = unit.checked_mul(1024).filter(|next| *next <= most) {

@@ -62,7 +62,8 @@ fn here(asked: &PageRequest, part: &Part, dir: &Path) -> Markup {
     }
 }
 
-/// A hidden field with the name of an entry, which may be any bytes: percent-encoded, because a form sends text.
+/// A hidden field with the name of an entry, which may be any bytes: percent-encoded, because a form sends
+/// text.
 fn entry(name: &[u8]) -> Markup {
     html! { input type="hidden" name="e" value=(encoded(name)); }
 }

@@ -1,4 +1,5 @@
-//! What is particular to borg's command line. Borg 1 names a repository and an archive in one word, borg 2 does not.
+//! What is particular to borg's command line. Borg 1 names a repository and an archive in one word, borg 2
+//! does not.
 
 use std::ffi::OsString;
 use std::io::BufReader;

@@ -1,5 +1,5 @@
-//! Reads what borg's mount does not show: ACLs, inode flags and names of owners. `borg debug dump-archive` prints an
-//! archive's items, without their content, as JSON with one value a line.
+//! Reads what borg's mount does not show: ACLs, inode flags and names of owners. `borg debug dump-archive`
+//! prints an archive's items, without their content, as JSON with one value a line.
 
 use std::collections::HashMap;
 use std::io;

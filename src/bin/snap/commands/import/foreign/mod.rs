@@ -1,5 +1,6 @@
-//! `snap import restic` and `snap import borg`: every snapshot of a repository of another program becomes one of
-//! snap's. The other program itself reads its repository: it mounts it or, where there is no FUSE, writes tar archives.
+//! `snap import restic` and `snap import borg`: every snapshot of a repository of another program becomes one
+//! of snap's. The other program itself reads its repository: it mounts it or, where there is no FUSE, writes
+//! tar archives.
 
 mod borg;
 mod borg_items;

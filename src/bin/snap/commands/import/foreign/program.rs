@@ -87,8 +87,8 @@ impl Program {
         format!("{} repository {}", self.name, repo.as_deref().unwrap_or("of its variables"))
     }
 
-    /// Runs a command and returns what it prints. What it says on standard error becomes the error, unless that is
-    /// shown on a terminal, where it may ask for a password.
+    /// Runs a command and returns what it prints. What it says on standard error becomes the error, unless
+    /// that is shown on a terminal, where it may ask for a password.
     pub(super) fn output(&self, mut command: Command, doing: &'static str, what: &str) -> Result<Vec<u8>> {
         let failed = |source: io::Error| Error::Io { doing, what: what.to_owned(), source };
         command.stdout(Stdio::piped());
@@ -156,7 +156,8 @@ impl Program {
 
 /// Returns the lines that say why a program failed: the last ones. Before them are warnings.
 fn reason(said: &str) -> String {
-    // What follows in borg's reports describes the machine, and most lines of a Python traceback are of no use.
+    // What follows in borg's reports describes the machine, and most lines of a Python traceback are of no
+    // use.
     let report = said.split("\nPlatform: ").next().unwrap_or_default();
     let is_noise = |line: &&str| {
         line.is_empty()

@@ -1,8 +1,8 @@
-//! Reads what restic's mount does not show: names of owners, device numbers, and times that its mount gets wrong.
+//! Reads what restic's mount does not show: names of owners, device numbers, and times that its mount gets
+//! wrong.
 
-use std::fmt;
-use std::io;
 use std::io::Read;
+use std::{fmt, io};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};

@@ -11,8 +11,8 @@ const BYTES: u64 = 32 << 20;
 /// Longest time that is spent on them.
 const TIME: Duration = Duration::from_secs(3);
 
-/// Returns about how many seconds it takes to read so many bytes of these snapshots. `None` if the program gives no
-/// sample: the import will say why.
+/// Returns about how many seconds it takes to read so many bytes of these snapshots. `None` if the program
+/// gives no sample: the import will say why.
 pub(super) fn seconds(job: &Job<'_>, new: &[Found], bytes: u64) -> Option<f64> {
     let command = job.other.dump(new.last()?);
     let clock = Instant::now();

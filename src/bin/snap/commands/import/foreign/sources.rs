@@ -31,8 +31,8 @@ pub(super) fn choose(root: &Path, paths: &[Vec<u8>]) -> Vec<StateSource> {
     outermost.into_iter().map(source).collect()
 }
 
-/// Returns a path relative to the root of a snapshot: `/home/me` is `home/me`, and `C:\Users` is `C/Users`, as restic
-/// stores it.
+/// Returns a path relative to the root of a snapshot: `/home/me` is `home/me`, and `C:\Users` is `C/Users`,
+/// as restic stores it.
 fn below_root(path: &[u8]) -> PathBuf {
     let is_windows = matches!(path, [drive, b':', b'\\' | b'/', ..] if drive.is_ascii_alphabetic());
     let path: Vec<u8> = if is_windows {

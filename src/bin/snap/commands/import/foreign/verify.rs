@@ -48,7 +48,8 @@ pub(super) fn by_mount(job: &Job<'_>, dir: &Path, planned: &[Planned], done: &mu
     Ok(())
 }
 
-/// Returns what is wrong. Metadata and numbers of devices are not compared: the import has some that the mount lacks.
+/// Returns what is wrong. Metadata and numbers of devices are not compared: the import has some that the
+/// mount lacks.
 fn why(difference: &Difference<'_>) -> Option<&'static str> {
     let is_device = matches!(difference.entry.kind, Kind::CharDevice { .. } | Kind::BlockDevice { .. });
     match difference.change {
