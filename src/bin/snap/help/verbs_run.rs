@@ -157,9 +157,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
             credentials of the storage that only read. A password of role write makes backups, and reads nothing back; docs/clients.md.",
         examples: &[
             ("Type it", "snap key add --label laptop"),
-            ("Let it open nothing without a file", "snap key add --new-key-file /media/stick/snap.key"),
             ("Print a recovery key of 24 words", "snap key add --recovery"),
-            ("For drills or an auditor: it writes nothing", "snap key add --role read --label auditor"),
             (
                 "For a client: it makes backups and reads nothing back",
                 "snap key add --role write --label web1",
