@@ -136,20 +136,22 @@ impl Repository {
         }
     }
 
-    /// Returns the snapshots that should exist; to be called before listing.
-    pub(crate) fn expected(&self) -> Vec<Made> {
-        self.known_here().map_or_else(Vec::new, |known| known.expected(Time::now()))
+    /// Returns what this machine knows of the repository; nothing if it was never here.
+    pub(crate) fn known_now(&self) -> Known {
+        self.known_here().unwrap_or_default()
     }
 
-    /// Compares a listing with what was expected before it was made.
-    pub(crate) fn compare(&self, expected: &[Made], listing: &Listing) -> Result<()> {
+    /// Compares a listing with what this machine knew before it was made: what another process makes or forgets
+    /// meanwhile is no difference.
+    pub(crate) fn compare(&self, before: &Known, listing: &Listing) -> Result<()> {
+        let expected = before.expected(Time::now());
         let stands: HashSet<String> = listing.snapshots.iter().map(|snapshot| snapshot.id.hex()).collect();
-        self.compare_forgotten(listing)?;
+        self.compare_forgotten(before, listing)?;
         let unreadable = |made: &&Made| listing.unreadable.iter().any(|(name, _)| *name == made.snapshot);
         let mut missing: Vec<&Made> =
             expected.iter().filter(|made| !stands.contains(&made.snapshot) && !unreadable(made)).collect();
         if missing.is_empty() {
-            self.note_compared(expected, &[]);
+            self.note_compared(&expected, &[]);
             return Ok(());
         }
         // Whoever forgets a snapshot leaves a record, which a storage cannot make. That it lies in the trash
@@ -157,7 +159,7 @@ impl Repository {
         let explained = audit::explained(self)?;
         missing.retain(|made| !SnapshotId::parse(&made.snapshot).is_ok_and(|id| explained.contains(&id)));
         // This machine may have forgotten it just now, and another may have rewritten it.
-        let still = self.expected();
+        let still = self.known_now().expected(Time::now());
         missing.retain(|made| still.contains(made));
         let original = |made: &&Made| {
             listing
@@ -166,28 +168,25 @@ impl Repository {
                 .any(|one| one.manifest.original().is_some_and(|id| id.hex() == made.snapshot))
         };
         missing.retain(|made| !original(made));
-        let newest = self.known_here().map(|known| known.newest).unwrap_or_default();
+        let newest = self.known_now().newest;
         missing.retain(|made| {
             !newest.iter().any(|(set, one)| one == *made && has_successor(listing, set, made))
         });
         missing.iter().for_each(|made| self.diverges(gone(made)));
-        self.note_compared(expected, &missing.into_iter().cloned().collect::<Vec<Made>>());
+        self.note_compared(&expected, &missing.into_iter().cloned().collect::<Vec<Made>>());
         Ok(())
     }
 
     /// Looks for snapshots that this machine forgot and that are there again.
-    fn compare_forgotten(&self, listing: &Listing) -> Result<()> {
-        let Some(known) = self.known_here().filter(|known| !known.forgotten.is_empty()) else {
-            return Ok(());
-        };
+    fn compare_forgotten(&self, before: &Known, listing: &Listing) -> Result<()> {
         let was_forgotten = |known: &Known, id: &SnapshotId| known.forgotten.contains_key(&id.hex());
         let mut again: Vec<SnapshotId> = listing.snapshots.iter().map(|one| one.id).collect();
-        again.retain(|id| was_forgotten(&known, id));
+        again.retain(|id| was_forgotten(before, id));
         if again.is_empty() {
             return Ok(());
         }
         // This machine may have brought them back just now, and others may have done so.
-        let (now, brought_back) = (self.known_here().unwrap_or_default(), audit::brought_back(self)?);
+        let (now, brought_back) = (self.known_now(), audit::brought_back(self)?);
         again.retain(|id| was_forgotten(&now, id) && !brought_back.contains(id));
         for id in again {
             self.diverges(format!(

@@ -1,15 +1,17 @@
 //! Whether a repository is as new as somebody knows it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
+use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::{backup, check, forget, receipt, sync};
 use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
 use tempfile::TempDir;
 
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 
 struct Place {
@@ -31,7 +33,7 @@ impl Place {
         Repository::open(self.storage.clone(), &access).unwrap()
     }
 
-    fn backup(&self, content: &[u8]) -> snap_backup::model::id::SnapshotId {
+    fn backup(&self, content: &[u8]) -> SnapshotId {
         self.library.write("src", &[("a", content)]);
         self.library.backup("src", backup::Options::default()).snapshot.unwrap()
     }
@@ -42,7 +44,7 @@ impl Place {
     }
 }
 
-fn forget(repo: &Repository, id: &snap_backup::model::id::SnapshotId) {
+fn forget(repo: &Repository, id: &SnapshotId) {
     let options = forget::Options { selectors: vec![id.hex()], force: true, ..forget::Options::default() };
     forget::run(repo, &options).unwrap();
 }
@@ -101,6 +103,32 @@ fn a_forgotten_snapshot_that_the_storage_puts_back_is_named() {
     assert_eq!(place.open(None).divergence().unwrap(), Vec::<String>::new());
     place.open(state).accept().unwrap();
     assert_eq!(place.open(state).divergence().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_snapshot_that_another_process_forgets_while_it_is_listed_is_no_difference() {
+    let place = Place::new();
+    let [.., newest] = [&b"one"[..], b"two", b"three"].map(|content| place.backup(content));
+    let state = Some(place.state.path());
+    let mut hooked = Hooked::default();
+    hooked.inner = place.storage.clone();
+    let hooked = Arc::new(hooked);
+    let access = OpenOptions { state: state.map(Into::into), ..OpenOptions::default() };
+    let slow = Repository::open(hooked.clone(), &access).unwrap();
+    // It has read two manifests, in any order, and is about to read the third.
+    let (read, other) = (Arc::new(Mutex::new(Vec::new())), place.open(state));
+    for _ in 0..2 {
+        let read = Arc::clone(&read);
+        hooked.before(Act::Read, ObjectKind::Snapshots, move |_, name| {
+            read.lock().unwrap().push(SnapshotId::parse(name).unwrap());
+        });
+    }
+    hooked.before(Act::Read, ObjectKind::Snapshots, move |_, _| {
+        let read = read.lock().unwrap();
+        forget(&other, read.iter().find(|id| **id != newest).unwrap());
+    });
+    assert_eq!(slow.divergence().unwrap(), Vec::<String>::new());
+    assert!(hooked.is_spent());
 }
 
 #[test]

@@ -77,8 +77,8 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
     if let Some(memory) = repo.memory() {
         return remembered(repo, memory.snapshots());
     }
-    // Read before listing, so that snapshots that are made meanwhile are not reported missing.
-    let expected = repo.expected();
+    // Read before listing, so that what is made or forgotten meanwhile is not reported.
+    let before = repo.known_now();
     let mut listing = Listing::default();
     let listed = repo.storage().list(ObjectKind::Snapshots)?;
     // A machine without a cache reads each from far.
@@ -102,7 +102,7 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
         }
     }
     sort(&mut listing.snapshots, Time::now());
-    repo.compare(&expected, &listing)?;
+    repo.compare(&before, &listing)?;
     Ok(listing)
 }
 
