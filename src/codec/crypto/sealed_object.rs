@@ -143,8 +143,8 @@ where
     open_by(suite, magic, name, bytes).map(|(value, _)| value)
 }
 
-/// Like [`open`]; also returns the slot of the write key that made it. `None`: a full key did, or for what
-/// every key makes any.
+/// Like [`open`]; also returns the slot of the write key that made it. `None` means a full key, or for objects
+/// that keys of every role make, any key.
 ///
 /// # Errors
 /// As [`open`].

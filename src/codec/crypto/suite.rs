@@ -114,13 +114,13 @@ impl CipherSuite {
         Self { repo, kind, epoch, newest, older, writers, writing: None, opened: Opened::default() }
     }
 
-    /// Makes it believe sessions of these slots.
+    /// Returns the suite with these slots, whose sessions it believes.
     #[must_use]
     pub fn with_writers(self, writers: Vec<Writer>) -> Self {
         Self { writers: writers.into(), ..self }
     }
 
-    /// Makes it seal with the keys of a session.
+    /// Returns the suite with a session, whose keys it seals with.
     #[must_use]
     pub fn writing(self, session: WritingSession) -> Self {
         Self { writing: Some(Arc::new(session)), ..self }
@@ -136,7 +136,7 @@ impl CipherSuite {
         &self.writers
     }
 
-    /// Returns with which keys things are sealed now.
+    /// Returns the keys that new objects are sealed with.
     pub fn now(&self) -> Sealing {
         Sealing { epoch: self.epoch, by: self.writing.as_ref().map(|session| session.envelope) }
     }
