@@ -122,7 +122,8 @@ impl<'a> Alike<'a> {
             return Ok(copy.row);
         }
         let copies = index.copies(kind, id)?;
-        let good = copies.iter().find(|copy| !copy.not_writable).or(copies.first());
+        // What another write key stored may be anything: it comes last.
+        let good = copies.iter().min_by_key(|copy| (copy.not_writable, copy.foreign));
         good.map(|copy| copy.row).ok_or_else(|| Error::Missing { what: format!("chunk {}", id.short()) })
     }
 

@@ -32,13 +32,13 @@ impl Index {
         if let Some(near) = self.near_base(kind, base) {
             return Ok(Some(near));
         }
-        Ok(self.base_copies(kind, base)?.first().copied().filter(|copy| !copy.not_writable && !copy.foreign))
+        Ok(self.base_copies(kind, base)?.first().copied().filter(Copy::may_be_referenced))
     }
 
     /// Like [`Self::find_base`], but searches cached tables only, without I/O.
     pub(crate) fn near_base(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Option<Copy> {
         let near = self.catalog.near(kind, &base.0);
-        near.filter(|copy| !copy.not_writable && !copy.foreign && !copy.delta && copy.location.len == base.1)
+        near.filter(|copy| copy.may_be_referenced() && !copy.delta && copy.location.len == base.1)
     }
 
     /// Returns the bases of a block; empty if the block is not a delta.
@@ -86,7 +86,7 @@ impl Index {
     /// Returns whether new data may reference a copy (W2): its pack is writable and not another write key's,
     /// and each of its bases has such a copy.
     pub(super) fn is_sound(&self, copy: &Copy) -> Result<bool> {
-        Ok(!copy.not_writable && !copy.foreign && (!copy.delta || self.bases_stand(copy.location.block)?))
+        Ok(copy.may_be_referenced() && (!copy.delta || self.bases_stand(copy.location.block)?))
     }
 
     /// Returns whether each base of a block has a copy that new data may reference.

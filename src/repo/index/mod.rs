@@ -104,6 +104,13 @@ pub struct Copy {
     pub foreign: bool,
 }
 
+impl Copy {
+    /// Returns whether new data may reference it, as far as its own pack is concerned.
+    pub(crate) fn may_be_referenced(&self) -> bool {
+        !self.not_writable && !self.foreign
+    }
+}
+
 /// All chunks of the packs that a [`RepoState`] lists.
 #[derive(Debug, Default)]
 pub struct Index {
