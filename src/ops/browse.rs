@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
-use crate::model::entry::{Content, Entry, Kind, Meta};
+use crate::model::entry::{Content, Entry, Kind, MAX_NESTING, Meta};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::progress::Observer;
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -16,6 +16,8 @@ use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::dir_reader::DirReader;
 use crate::repo::walk::{dir_reader, file_parts};
+use crate::util::lru::LruCache;
+use crate::util::time_limit::TimeLimit;
 
 /// Maximum number of idle readers that are kept, each with the blocks that it read last.
 const KEPT: usize = 2;
@@ -27,6 +29,60 @@ pub struct Browser {
     reading: Arc<ReadSession>,
     snapshots: Vec<Snapshot>,
     places: HashMap<SnapshotId, usize>,
+}
+
+/// Number of directories whose sizes are kept.
+const SIZES: usize = 100_000;
+
+/// Sizes of directories that were counted, for those who ask again. A tree never changes, so a size is good
+/// for as long as the program runs.
+#[derive(Debug)]
+pub struct DirSizes(LruCache<u64>);
+
+impl Default for DirSizes {
+    fn default() -> Self {
+        Self(LruCache::new(SIZES))
+    }
+}
+
+/// How much may be read to count sizes.
+#[derive(Debug)]
+pub struct SizeLimits {
+    /// Entries that may still be read.
+    pub entries: u64,
+    /// When to stop in any case.
+    pub time: TimeLimit,
+}
+
+impl SizeLimits {
+    fn take(&mut self) -> bool {
+        let left = self.entries.checked_sub(1).filter(|_| !self.time.is_up());
+        self.entries = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+/// Bytes of the files in a directory and everything below it. A file with several hard links counts once for
+/// each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirSize {
+    /// The bytes that were counted.
+    pub bytes: u64,
+    /// Whether these are all of them, and no limit was reached before.
+    pub is_complete: bool,
+}
+
+/// A directory that is being counted.
+struct Level {
+    tree: ChunkId,
+    dir: DirReader,
+    bytes: u64,
+}
+
+impl Level {
+    fn of(tree: ChunkId) -> Self {
+        Self { tree, dir: DirReader::new(tree), bytes: 0 }
+    }
 }
 
 /// Some entries of a directory.
@@ -98,6 +154,50 @@ impl Browser {
                 page.entries.push(entry);
             }
             Ok(page)
+        })
+    }
+
+    /// Returns the size of all files below a directory, as far as the limits go. Directories that were counted
+    /// completely are not read again.
+    ///
+    /// # Errors
+    /// As [`Self::entry`].
+    pub fn size_below(&self, tree: ChunkId, sizes: &DirSizes, limits: &mut SizeLimits) -> Result<DirSize> {
+        if let Some(bytes) = sizes.0.get(&tree) {
+            return Ok(DirSize { bytes: *bytes, is_complete: true });
+        }
+        self.with(|reader| {
+            let mut levels = vec![Level::of(tree)];
+            while let Some(level) = levels.last_mut() {
+                // Before anything is read: a list may ask for many directories after the limit.
+                if !limits.take() {
+                    break;
+                }
+                let Some(entry) = level.dir.next(reader)? else {
+                    let Some(done) = levels.pop() else { break };
+                    sizes.0.put(done.tree, done.bytes, 1);
+                    match levels.last_mut() {
+                        Some(above) => above.bytes = above.bytes.saturating_add(done.bytes),
+                        None => return Ok(DirSize { bytes: done.bytes, is_complete: true }),
+                    }
+                    continue;
+                };
+                let known = |tree: &ChunkId| sizes.0.get(tree).map(|bytes| *bytes);
+                match entry.kind {
+                    Kind::Dir { tree } if known(&tree).is_none() => {
+                        if levels.len() >= MAX_NESTING {
+                            return Err(dir_reader::bad("directories that are nested too deeply"));
+                        }
+                        levels.push(Level::of(tree));
+                    }
+                    Kind::Dir { tree } => {
+                        level.bytes = level.bytes.saturating_add(known(&tree).unwrap_or(0));
+                    }
+                    _ => level.bytes = level.bytes.saturating_add(entry.size()),
+                }
+            }
+            let bytes = levels.iter().fold(0_u64, |sum, level| sum.saturating_add(level.bytes));
+            Ok(DirSize { bytes, is_complete: false })
         })
     }
 

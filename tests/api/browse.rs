@@ -7,17 +7,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use crate::support::Random;
 use crate::support::library::Library;
 use snap_backup::model::entry::{Content, Entry, Kind};
-use snap_backup::ops::browse::Browser;
+use snap_backup::ops::browse::{Browser, DirSize, DirSizes, SizeLimits};
 use snap_backup::ops::{backup, forget, gc, ls};
 use snap_backup::repo::index::Index;
 use snap_backup::repo::read::chunk_reader::ChunkReader;
 use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::repo::walk::dir_reader::DirReader;
 use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::util::time_limit::TimeLimit;
 
 fn library() -> Library {
     Library::on(Arc::new(MemoryStorage::default()), None)
@@ -167,4 +169,36 @@ fn a_file_that_is_read_on_and_on_follows_what_a_collection_moves() {
     assert!(read(&browser, 0..300_000) == bytes);
     browser.close().unwrap();
     assert_eq!(library.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn sizes_of_directories_are_counted_within_limits_and_never_twice() {
+    let library = library();
+    for dir in ["a/one", "a/two", "b"] {
+        fs::create_dir_all(library.path("src").join(dir)).unwrap();
+        for number in 0..4 {
+            fs::write(library.path("src").join(dir).join(format!("{number}")), vec![number; 10]).unwrap();
+        }
+    }
+    library.backup("src", backup::Options::default());
+    let browser = Browser::open(&library.open(), &()).unwrap();
+    let snapshot = browser.snapshots()[0].clone();
+    let Kind::Dir { tree } = browser.entry(&snapshot, b"src").unwrap().unwrap().kind else { panic!() };
+    let sizes = DirSizes::default();
+    let later = || TimeLimit::at(Instant::now() + Duration::from_secs(600));
+    let count = |entries, time| {
+        let mut limits = SizeLimits { entries, time };
+        (browser.size_below(tree, &sizes, &mut limits).unwrap(), entries - limits.entries)
+    };
+    assert_eq!(count(100, TimeLimit::at(Instant::now())).0, DirSize { bytes: 0, is_complete: false });
+    assert_eq!(count(0, later()).0, DirSize { bytes: 0, is_complete: false });
+    // Each run reads a little more: a directory that was counted to its end is not read again.
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|(size, _): &(DirSize, u64)| !size.is_complete) {
+        assert!(seen.len() < 10, "{seen:?}");
+        seen.push(count(9, later()));
+    }
+    assert!(seen.len() > 1 && seen.iter().all(|(_, read)| *read <= 9), "{seen:?}");
+    assert_eq!(seen.last().unwrap().0.bytes, 120);
+    assert_eq!(count(0, later()), (DirSize { bytes: 120, is_complete: true }, 0));
 }

@@ -76,6 +76,8 @@ pub struct Difference<'a> {
     pub fields: Vec<&'static str>,
     /// The entry of the second side or, if it was removed, of the first.
     pub entry: &'a Entry,
+    /// The entry of the first side, if it has one.
+    pub before: Option<&'a Entry>,
 }
 
 /// Counts of entries.
@@ -281,7 +283,7 @@ impl Comparer<'_> {
         };
         if let Some(change) = change {
             self.count(change, entry);
-            each(&Difference { path: pair.path, change, fields, entry })?;
+            each(&Difference { path: pair.path, change, fields, entry, before: pair.before })?;
         }
         Ok(!pair.same_tree())
     }

@@ -404,7 +404,12 @@ fn each_page_holds_what_it_should() {
             format!("/s/{third}"),
             vec!["src", "incremental", "Download as tar.gz", "Compare with the one before"],
         ),
-        (format!("/s/{third}/src"), vec!["dir", "new", "&lt;img", "drwx"]),
+        (
+            format!("/s/{third}/src"),
+            vec!["dir", "new", "&lt;img", "drwx", ">5 B</span>", "Days on which this directory changed"],
+        ),
+        (format!("/s/{third}/src?sort=size"), vec!["aria-sort=\"descending\"", ">5 B</span>"]),
+        (format!("/s/{third}/src?sizes=all"), vec![">5 B</span>"]),
         (format!("/s/{third}/src/dir/file.txt"), vec!["5 bytes", "Versions", "-rw"]),
         ("/versions/src/dir/file.txt".to_owned(), vec!["3 versions", "Download version 3", &third[..8]]),
         ("/versions/src/gone".to_owned(), vec!["1 version", "Gone since snapshot", &third[..8]]),
@@ -423,7 +428,16 @@ fn each_page_holds_what_it_should() {
         ("/search?larger=9".to_owned(), vec!["1 path.", "file.txt"]),
         (
             format!("/compare?a={first}&b={second}"),
-            vec!["+ added", "src/new", "- removed", "src/gone", "M changed"],
+            vec![
+                "+ added",
+                "aria-label=\"src/new\"",
+                "- removed",
+                "aria-label=\"Before: src/gone\"",
+                "M changed",
+                "1 added, 1 removed, 1 changed",
+                ">3 B</span>",
+                ">11 B</span>",
+            ],
         ),
         (format!("/compare?a={first}&b={first}"), vec!["Nothing differs"]),
         (format!("/compare?a={first}&b={third}&path=src%2Fdir"), vec!["file.txt", "0 files added"]),
@@ -489,6 +503,7 @@ fn downloads_are_what_was_saved_whole_or_in_parts() {
     let bytes = Random::new(1).bytes(3_000_000);
     fs::write(sandbox.src().join("long"), &bytes).unwrap();
     sandbox.write(&[("empty", ""), ("page.html", "<script>alert(1)</script>"), ("pixel", "GIF89a...")]);
+    sandbox.write(&[("paper", "%PDF-1.4 ..."), ("no-paper", "<html>%PDF-1.4")]);
     let id = sandbox.backup(&[]);
     let serving = Serving::start(&sandbox, &[]);
     let at = format!("/dav/{id}/src/long");
@@ -523,13 +538,21 @@ fn downloads_are_what_was_saved_whole_or_in_parts() {
     assert_eq!((empty.status, empty.body.len()), (200, 0));
     // An image is shown, and has an origin of its own; nothing else is.
     let shown = serving.page(&format!("/s/{id}/src/pixel"));
-    assert!(shown.contains(&format!("<img class=\"preview\" src=\"/image/{id}/src/pixel\"")), "{shown}");
-    let image = serving.get(&format!("/image/{id}/src/pixel"));
+    assert!(shown.contains(&format!("<img class=\"preview\" src=\"/preview/{id}/src/pixel\"")), "{shown}");
+    let image = serving.get(&format!("/preview/{id}/src/pixel"));
     assert_eq!((image.status, image.header("content-type")), (200, Some("image/gif")));
     assert_eq!(image.header("x-content-type-options"), Some("nosniff"));
     assert!(image.header("content-security-policy").unwrap().starts_with("sandbox; default-src 'none'"));
-    for other in ["page.html", "long", "none", ""] {
-        assert_eq!(serving.get(&format!("/image/{id}/src/{other}")).status, 404, "{other}");
+    // A document is framed by pages of this server alone, and has no more rights than an image.
+    let shown = serving.page(&format!("/s/{id}/src/paper"));
+    assert!(shown.contains(&format!("<iframe class=\"preview\" src=\"/preview/{id}/src/paper\"")), "{shown}");
+    let paper = serving.get(&format!("/preview/{id}/src/paper"));
+    assert_eq!((paper.status, paper.header("content-type")), (200, Some("application/pdf")));
+    let policy = paper.header("content-security-policy").unwrap();
+    assert_eq!(policy, "sandbox; default-src 'none'; frame-ancestors 'self'");
+    assert_eq!(serving.ask("GET", &format!("/preview/{id}/src/paper"), "", b"").status, 401);
+    for other in ["page.html", "no-paper", "long", "none", ""] {
+        assert_eq!(serving.get(&format!("/preview/{id}/src/{other}")).status, 404, "{other}");
     }
     let text = serving.page(&format!("/s/{id}/src/page.html"));
     assert!(text.contains("&lt;script&gt;alert(1)&lt;/script&gt;") && !text.contains("<script"), "{text}");

@@ -1,11 +1,15 @@
 //! The state that responses are built from, and how many of them use the repository at once.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dav_server::DavHandler;
 use hyper::StatusCode;
-use snap_backup::model::id::SnapshotId;
+use snap_backup::codec::crypto::hash;
+use snap_backup::model::entry::Kind;
+use snap_backup::model::id::{ChunkId, SnapshotId};
+use snap_backup::ops::browse::DirSizes;
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::{Error, Result};
@@ -28,6 +32,48 @@ const WALKS: usize = 2;
 /// Number of concurrent archives: each reads far ahead and compresses on all processors.
 const ARCHIVES: usize = 1;
 
+/// Number of directories in snapshots whose trees are kept.
+const STATES: usize = 20_000;
+
+/// The trees that directories have in snapshots, for pages that ask for the same in many snapshots. The key is
+/// a hash of the snapshot's root and the path; there is no tree if the snapshot has no such directory.
+#[derive(Default)]
+pub(super) struct DirStates(Mutex<HashMap<[u8; 32], Option<ChunkId>>>);
+
+impl DirStates {
+    fn key(snapshot: &Snapshot, path: &[u8]) -> [u8; 32] {
+        hash::sha256(&[snapshot.manifest.root.as_bytes(), path].concat())
+    }
+
+    /// Returns the directory's tree, if it is known already.
+    pub(super) fn known(&self, snapshot: &Snapshot, path: &[u8]) -> Option<Option<ChunkId>> {
+        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        states.get(&Self::key(snapshot, path)).copied()
+    }
+
+    /// Looks up the directory's tree.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub(super) fn look_up(
+        &self,
+        visit: &SharedSession,
+        snapshot: &Snapshot,
+        path: &[u8],
+    ) -> Result<Option<ChunkId>> {
+        let found = visit.browser.entry(snapshot, path)?.and_then(|entry| match entry.kind {
+            Kind::Dir { tree } => Some(tree),
+            _ => None,
+        });
+        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if states.len() >= STATES {
+            states.clear();
+        }
+        states.insert(Self::key(snapshot, path), found);
+        Ok(found)
+    }
+}
+
 /// The state that responses are built from.
 pub(super) struct AppState {
     pub(super) session_pool: SessionPool,
@@ -44,6 +90,8 @@ pub(super) struct AppState {
     pub(super) looks: Semaphore,
     pub(super) walks: Semaphore,
     pub(super) archives: Arc<Semaphore>,
+    pub(super) dir_sizes: DirSizes,
+    pub(super) dir_states: DirStates,
 }
 
 impl AppState {
@@ -68,6 +116,8 @@ impl AppState {
             looks: Semaphore::new(LOOKS),
             walks: Semaphore::new(WALKS),
             archives: Arc::new(Semaphore::new(ARCHIVES)),
+            dir_sizes: DirSizes::default(),
+            dir_states: DirStates::default(),
         }
     }
 

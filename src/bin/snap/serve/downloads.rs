@@ -131,41 +131,61 @@ fn write(site: &AppState, visit: &SharedSession, part: Part, form: Form, mut pip
     pipe.end(done.is_ok());
 }
 
-/// Maximum size in bytes of an image that is shown.
-pub(super) const IMAGE: u64 = 8 << 20;
+/// Maximum size in bytes of an image or a PDF document that is shown.
+pub(super) const SHOWN: u64 = 8 << 20;
 
-/// Returns the type of an image by its first bytes: of formats that hold pixels and nothing that could be
-/// run.
-pub(super) fn image_type(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        _ => None,
+/// What is shown besides text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Preview {
+    /// An image in a format that holds pixels and nothing that could be run.
+    Image(&'static str),
+    /// A PDF document, which the browser's viewer shows in a frame.
+    Pdf,
+}
+
+impl Preview {
+    /// Returns how a file is shown, by its first bytes.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Image("image/png")),
+            [0xff, 0xd8, 0xff, ..] => Some(Self::Image("image/jpeg")),
+            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Self::Image("image/gif")),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+                Some(Self::Image("image/webp"))
+            }
+            [b'%', b'P', b'D', b'F', b'-', ..] => Some(Self::Pdf),
+            _ => None,
+        }
+    }
+
+    /// Returns its type, and the policy that comes with it: an origin of its own, without cookies and scripts,
+    /// also if somebody opens it by itself. Only pages of this server frame a document.
+    fn headers(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Image(kind) => (kind, "sandbox; default-src 'none'; frame-ancestors 'none'"),
+            Self::Pdf => ("application/pdf", "sandbox; default-src 'none'; frame-ancestors 'self'"),
+        }
     }
 }
 
-/// Responds with an image to be shown in its page. Its policy gives it an origin of its own, without cookies
-/// and scripts, should somebody open it by itself.
-pub(super) async fn image(site: &Arc<AppState>, asked: &PageRequest) -> Result<Response<Body>, HttpError> {
+/// Responds with a file to be shown in its page, if it is an image or a PDF document.
+pub(super) async fn preview(site: &Arc<AppState>, asked: &PageRequest) -> Result<Response<Body>, HttpError> {
     let visit = site.look(|site| site.session_pool.visit()).await?;
     let (id, path) = (snapshot(&visit, asked)?.id, asked.stored(2));
     let bytes = site.look(move |_| {
         let snapshot = visit.browser.snapshot(&id).ok_or(Error::Stopped)?;
         match visit.browser.entry(snapshot, &path)?.map(|entry| entry.kind) {
-            Some(Kind::File { size, content }) if size <= IMAGE => {
+            Some(Kind::File { size, content }) if size <= SHOWN => {
                 visit.browser.read(size, &content, 0..size).map(Some)
             }
             _ => Ok(None),
         }
     });
-    let nothing = || HttpError::not_found("there is no image that can be shown");
+    let nothing = || HttpError::not_found("there is nothing that can be shown");
     let bytes = bytes.await?.ok_or_else(nothing)?;
-    let kind = image_type(&bytes).ok_or_else(nothing)?;
+    let (kind, policy) = Preview::of(&bytes).ok_or_else(nothing)?.headers();
     let mut response = response::of(StatusCode::OK, kind, bytes);
-    let policy = HeaderValue::from_static("sandbox; default-src 'none'; frame-ancestors 'none'");
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     Ok(response)
 }
 
@@ -174,18 +194,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_pixels_are_images() {
+    fn only_pixels_and_pdf_are_shown() {
         for (bytes, kind) in [
-            (&b"\x89PNG\r\n\x1a\n..."[..], Some("image/png")),
-            (b"\xff\xd8\xff\xe0", Some("image/jpeg")),
-            (b"GIF89a", Some("image/gif")),
-            (b"RIFF1234WEBPVP8 ", Some("image/webp")),
+            (&b"\x89PNG\r\n\x1a\n..."[..], Some(Preview::Image("image/png"))),
+            (b"\xff\xd8\xff\xe0", Some(Preview::Image("image/jpeg"))),
+            (b"GIF89a", Some(Preview::Image("image/gif"))),
+            (b"RIFF1234WEBPVP8 ", Some(Preview::Image("image/webp"))),
             (b"<svg xmlns='http://www.w3.org/2000/svg'><script/>", None),
             (b"<html>", None),
-            (b"%PDF-1.7", None),
+            (b"%PDF-1.7", Some(Preview::Pdf)),
+            (b" %PDF-1.7", None),
             (b"", None),
         ] {
-            assert_eq!(image_type(bytes), kind, "{bytes:?}");
+            assert_eq!(Preview::of(bytes), kind, "{bytes:?}");
         }
     }
 }

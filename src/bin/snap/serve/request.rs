@@ -173,9 +173,9 @@ pub(super) fn archive_at(id: &SnapshotId, path: &[u8]) -> String {
     format!("/tar/{id}/{}", encoded_path(path)).trim_end_matches('/').to_owned()
 }
 
-/// Returns the URL of an image that is shown.
-pub(super) fn image_at(id: &SnapshotId, path: &[u8]) -> String {
-    format!("/image/{id}/{}", encoded_path(path))
+/// Returns the URL of an image or a document that is shown.
+pub(super) fn preview_at(id: &SnapshotId, path: &[u8]) -> String {
+    format!("/preview/{id}/{}", encoded_path(path))
 }
 
 /// Returns the URL of the page with the versions of a path.

@@ -34,8 +34,8 @@ pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 const FOR_ALL: [(HeaderName, &str); 7] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
-         frame-ancestors 'none'",
+        "default-src 'none'; style-src 'self'; img-src 'self'; frame-src 'self'; form-action 'self'; \
+         base-uri 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     // With `no-referrer`, browsers send `Origin: null` with the forms of this server's own pages.

@@ -167,13 +167,14 @@ async fn page(
         b"logins" => pages::logins,
         b"tar" => return downloads::archive(site, &asked, method, downloads::Form::TarGz).await,
         b"zip" => return downloads::archive(site, &asked, method, downloads::Form::Zip).await,
-        b"image" => return downloads::image(site, &asked).await,
+        b"preview" => return downloads::preview(site, &asked).await,
         b"style.css" => return Ok(response::of(StatusCode::OK, "text/css; charset=utf-8", STYLE)),
         b"icon.svg" => return Ok(response::of(StatusCode::OK, "image/svg+xml", ICON)),
         _ => return Err(HttpError::not_found("there is no such page")),
     };
     let walks = matches!(asked.first(), b"versions" | b"difference" | b"search" | b"compare" | b"stats")
-        || asked.value("gone").is_some();
+        || asked.value("gone").is_some()
+        || asked.value("sizes").is_some();
     let again = refresh(site, &asked, base);
     let page = built(site, asked, build, walks).await?;
     let mut response = response::page(StatusCode::OK, page, base);

@@ -4,14 +4,14 @@ use maud::{Markup, html};
 use snap_backup::model::entry::{Entry, Kind, flags};
 
 use super::Place;
-use crate::serve::downloads::{IMAGE, image_type};
+use crate::serve::downloads::{Preview, SHOWN};
 use crate::serve::pages::{kind, name, size, time};
-use crate::serve::request::image_at;
+use crate::serve::request::preview_at;
 use crate::serve::response::HttpError;
 use crate::terminal::output;
 
 /// Bytes of a text that are shown.
-const SHOWN: u64 = 256 << 10;
+const BEGINNING: u64 = 256 << 10;
 
 pub(super) fn facts(entry: &Entry) -> Markup {
     let meta = &entry.meta;
@@ -36,11 +36,17 @@ pub(super) fn facts(entry: &Entry) -> Markup {
 /// Shows the beginning of a text, escaped; nothing of other files.
 pub(super) fn preview(place: &Place<'_>) -> Result<Markup, HttpError> {
     let Kind::File { size: len, content } = &place.entry.kind else { return Ok(html! {}) };
-    let shown = SHOWN.min(*len);
+    let shown = BEGINNING.min(*len);
     let bytes = place.visit.browser.read(*len, content, 0..shown)?;
-    if *len <= IMAGE && image_type(&bytes).is_some() {
-        let at = image_at(&place.snapshot.id, place.path);
-        return Ok(html! { h2 { "Preview" } img.preview src=(at) alt="The image in this file"; });
+    if let Some(preview) = Preview::of(&bytes).filter(|_| *len <= SHOWN) {
+        let at = preview_at(&place.snapshot.id, place.path);
+        return Ok(html! {
+            h2 { "Preview" }
+            @match preview {
+                Preview::Image(_) => { img.preview src=(at) alt="The image in this file"; }
+                Preview::Pdf => { iframe.preview src=(at) title="The document in this file" referrerpolicy="no-referrer" {} }
+            }
+        });
     }
     let Some(text) = beginning(bytes, shown < *len) else { return Ok(html! {}) };
     Ok(html! {

@@ -23,12 +23,13 @@ use crate::terminal::output;
 
 /// A path in a snapshot, which a page is about.
 struct Place<'a> {
+    site: &'a AppState,
     visit: &'a SharedSession,
     snapshot: &'a Snapshot,
     path: &'a [u8],
     entry: &'a Entry,
     asked: &'a PageRequest,
-    stop: &'a AtomicBool,
+    stop: &'a Arc<AtomicBool>,
 }
 
 pub(crate) fn page(
@@ -44,7 +45,7 @@ pub(crate) fn page(
     let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let title =
         if path.is_empty() { format!("Snapshot {}", snapshot.id.short()) } else { output::path(last) };
-    let place = Place { visit, snapshot, path: &path, entry: &entry, asked, stop };
+    let place = Place { site, visit, snapshot, path: &path, entry: &entry, asked, stop };
     let what = match entry.kind {
         Kind::Dir { tree } => html! {
             (travel::bar(&place)?)

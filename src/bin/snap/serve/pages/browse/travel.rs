@@ -17,10 +17,12 @@ use crate::serve::request::{encoded_path, file_at, shown_at};
 use crate::serve::response::HttpError;
 use crate::terminal::output;
 
-/// Snapshots that are looked into for one in which the directory differs.
+/// Snapshots that are looked into for those in which the directory differs.
 const LOOKS: usize = 200;
-/// How long to look for them in each direction.
-const TIME: Duration = Duration::from_millis(40);
+/// How long to look for them.
+const TIME: Duration = Duration::from_millis(60);
+/// Days on which the directory changed that are linked.
+const DAYS: usize = 62;
 /// Snapshots that are offered for comparing.
 const OFFERED: usize = 200;
 /// Distinct states of the directory that are searched for what is gone, newest first.
@@ -34,9 +36,11 @@ const GONE: usize = 500;
 pub(super) fn bar(place: &Place<'_>) -> Result<Markup, HttpError> {
     let all = of_set(place);
     let at = all.iter().position(|one| one.id == place.snapshot.id).unwrap_or(0);
-    let (older, newer) = (all.get(..at).unwrap_or_default(), all.get(at + 1..).unwrap_or_default());
-    let earlier = differing(place, &mut older.iter().rev().copied())?;
-    let later = differing(place, &mut newer.iter().copied())?;
+    let older = all.get(..at).unwrap_or_default();
+    let mut states = States { place, all: &all, looks: LOOKS, end: Instant::now() + TIME };
+    let earlier = states.differing(at, (0..at).rev())?;
+    let later = states.differing(at, at + 1..all.len())?;
+    let days = changed_days(&mut states, at)?;
     let to = |snapshot: &Snapshot| shown_at(&snapshot.id, place.path);
     let is_shown = place.asked.value("gone").is_some();
     Ok(html! {
@@ -60,6 +64,7 @@ pub(super) fn bar(place: &Place<'_>) -> Result<Markup, HttpError> {
                     @if is_shown { a.button href=(place.asked.again(&[("gone", "")])) { "Hide what is gone" } }
                     @else { a.button href=(place.asked.again(&[("gone", "on")])) { "Show what is gone" } }
                 }
+                (strip(place, &days))
             }
         }
     })
@@ -75,22 +80,106 @@ fn of_set<'a>(place: &Place<'a>) -> Vec<&'a Snapshot> {
     place.visit.browser.snapshots().iter().filter(is_of).collect()
 }
 
-/// Returns the first of these snapshots in which the directory has another state.
-fn differing<'a>(
-    place: &Place<'_>,
-    snapshots: &mut dyn Iterator<Item = &'a Snapshot>,
-) -> Result<Option<&'a Snapshot>, HttpError> {
-    let begun = Instant::now();
-    for snapshot in snapshots.take(LOOKS).take_while(|_| begun.elapsed() < TIME) {
-        if snapshot.manifest.root == place.snapshot.manifest.root {
-            continue;
+/// The states that the directory has in the snapshots of a set. Those that are not known already are looked up,
+/// as far as there is time for.
+struct States<'a> {
+    place: &'a Place<'a>,
+    all: &'a [&'a Snapshot],
+    looks: usize,
+    end: Instant,
+}
+
+impl<'a> States<'a> {
+    /// Returns the directory's tree in this snapshot, if there was time to look; the tree is `None` if the
+    /// snapshot has no such directory.
+    fn of(&mut self, number: usize) -> Result<Option<Option<ChunkId>>, HttpError> {
+        let Some(snapshot) = self.all.get(number) else { return Ok(None) };
+        let Place { site, visit, path, .. } = self.place;
+        if let Some(known) = site.dir_states.known(snapshot, path) {
+            return Ok(Some(known));
         }
-        let there = place.visit.browser.entry(snapshot, place.path)?;
-        if let Some(there) = there.filter(|there| there.kind != place.entry.kind) {
-            return Ok(there.is_dir().then_some(snapshot));
+        if self.looks == 0 || Instant::now() >= self.end {
+            return Ok(None);
+        }
+        self.looks -= 1;
+        Ok(Some(site.dir_states.look_up(visit, snapshot, path)?))
+    }
+
+    /// Returns the first of these snapshots in which the directory has another state than in snapshot `at`.
+    fn differing(
+        &mut self,
+        at: usize,
+        numbers: impl Iterator<Item = usize>,
+    ) -> Result<Option<&'a Snapshot>, HttpError> {
+        let here = self.of(at)?;
+        for number in numbers {
+            match (self.of(number)?, here) {
+                (Some(there), Some(here)) if there == here => {}
+                (Some(Some(_)), Some(_)) => return Ok(self.all.get(number).copied()),
+                _ => break,
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The days on which the directory changed, each with its last snapshot that differs from the one before,
+/// newest first.
+struct Days<'a> {
+    days: Vec<(String, &'a Snapshot)>,
+    /// Whether there may be more on one of the sides.
+    is_part: bool,
+}
+
+fn changed_days<'a>(states: &mut States<'a>, at: usize) -> Result<Days<'a>, HttpError> {
+    let newest = states.all.len().saturating_sub(1).min(at.saturating_add(LOOKS / 2));
+    let mut found = Days { days: Vec::new(), is_part: newest + 1 < states.all.len() };
+    for number in (0..=newest).rev() {
+        let before = if number == 0 { Some(None) } else { states.of(number - 1)? };
+        let (Some(here), Some(before), Some(snapshot)) = (states.of(number)?, before, states.all.get(number))
+        else {
+            found.is_part = true;
+            break;
+        };
+        let day: String = output::local(snapshot.manifest.started).chars().take(10).collect();
+        let is_new = found.days.last().is_none_or(|(last, _)| *last != day);
+        if here != before && here.is_some() && is_new {
+            if found.days.len() >= DAYS {
+                found.is_part = true;
+                break;
+            }
+            found.days.push((day, snapshot));
         }
     }
-    Ok(None)
+    Ok(found)
+}
+
+/// The days as links, month by month.
+fn strip(place: &Place<'_>, found: &Days<'_>) -> Markup {
+    let here: String = output::local(place.snapshot.manifest.started).chars().take(10).collect();
+    let mut months: Vec<(&str, Vec<&(String, &Snapshot)>)> = Vec::new();
+    for day in &found.days {
+        let month = day.0.get(..7).unwrap_or_default();
+        match months.last_mut() {
+            Some((last, days)) if *last == month => days.push(day),
+            _ => months.push((month, vec![day])),
+        }
+    }
+    html! {
+        @if !found.days.is_empty() {
+            nav.days aria-label="Days on which this directory changed" {
+                span.note { "Changed on" }
+                ul { @for (month, days) in &months { li {
+                    span { (month) }
+                    @for (day, snapshot) in days {
+                        " " a href=(shown_at(&snapshot.id, place.path)) aria-current=[(*day == here).then_some("date")]
+                            aria-label={ (day) ", " (output::local(snapshot.manifest.started).get(11..16).unwrap_or_default()) } { (day.get(8..).unwrap_or_default()) }
+                    }
+                } } }
+                @if found.is_part { span.note { "and perhaps on other days" } }
+            }
+        }
+    }
 }
 
 /// An entry that is gone, and the places of the last snapshot that has it and of the first without it.
