@@ -13,6 +13,7 @@ use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::stats::Report;
 use snap_backup::ops::{backup, forget, gc, stats};
+use snap_backup::progress::Event;
 use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::repo::walk::ref_graph::ChunkTotals;
@@ -84,7 +85,10 @@ impl Stage {
 
     fn stats(&self, selectors: &[&str]) -> Report {
         let selectors = selectors.iter().map(|one| (*one).to_owned()).collect();
-        let options = stats::Options { choice: SnapshotQuery { selectors, ..SnapshotQuery::default() } };
+        let options = stats::Options {
+            choice: SnapshotQuery { selectors, ..SnapshotQuery::default() },
+            ..stats::Options::default()
+        };
         stats::run(&self.library.open(), &options, &AtomicBool::new(false)).unwrap()
     }
 
@@ -114,6 +118,30 @@ fn shared_chunks_belong_to_the_first_and_are_unique_to_none() {
     let second = stage.stats(&["latest"]);
     assert_eq!((second.lines.len(), plain(&second.needed), second.raw), (1, 2, 100_000));
     assert_eq!(second.packs, report.packs, "packs are those of the repository, whatever was asked for");
+}
+
+#[test]
+fn what_a_set_costs_is_what_only_its_snapshots_need() {
+    let stage = Stage::new();
+    stage.backup("a", &[1, 2]);
+    stage.backup("b", &[2, 3, 4]);
+    stage.backup("a", &[1, 5]);
+    let options = stats::Options { sets: true, ..stats::Options::default() };
+    let seen = std::sync::Mutex::new(Vec::new());
+    let observer = |event: Event<'_>| match event {
+        Event::Expect { files, .. } => seen.lock().unwrap().push(files),
+        Event::Done { files, .. } => seen.lock().unwrap().push(files),
+        _ => {}
+    };
+    let repo = stage.library.open();
+    let report = stats::run_observed(&repo, &options, &observer, &AtomicBool::new(false)).unwrap();
+    assert_eq!(*seen.lock().unwrap(), [3, 1, 1, 1], "the progress is in snapshots");
+    let plain = |amount: &ChunkTotals| amount.plain / 50_000;
+    let sets =
+        report.sets.iter().map(|set| (set.snapshots, set.newest, plain(&set.first), plain(&set.unique)));
+    assert_eq!(sets.collect::<Vec<_>>(), [(2, 100_000, 3, 2), (1, 150_000, 2, 2)]);
+    let firsts = report.sets.iter().map(|set| set.first.stored).sum::<u64>();
+    assert_eq!(firsts, report.packs.needed);
 }
 
 #[test]

@@ -10,7 +10,6 @@ type Imports = BTreeMap<String, BTreeSet<String>>;
 
 /// The circles there are, each by one of its files and how many it has.
 const KNOWN: &[(&str, usize)] = &[
-    ("bin::serve::auth", 2),
     ("bin::serve::request", 2),
     ("bin::terminal::output", 3),
     ("fs::long_path", 2),

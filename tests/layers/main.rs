@@ -61,7 +61,7 @@ const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("toml", "bin"),
     ("tokio", "bin/snap/serve"),
     ("hyper", "bin/snap/serve"),
-    ("base64", "bin/snap/serve/credentials.rs"),
+    ("base64", "bin/snap/serve/access"),
     ("dav_server", "bin/snap/serve"),
     ("maud", "bin/snap/serve"),
     ("similar", "bin/snap/serve/pages/difference.rs"),

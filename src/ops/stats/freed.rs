@@ -37,7 +37,7 @@ impl<'a> Foresight<'a> {
     /// # Errors
     /// When a tree cannot be read, the storage fails or the run was interrupted.
     pub fn look(repo: &'a Repository, stop: &'a AtomicBool) -> Result<Self> {
-        Ok(Self { repo, seen: LoadedRepository::look(repo, stop)?, stop })
+        Ok(Self { repo, seen: LoadedRepository::look(repo, &(), stop)?, stop })
     }
 
     /// Returns what forgetting these snapshots together frees.

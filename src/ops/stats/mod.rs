@@ -3,6 +3,7 @@
 
 mod between;
 mod freed;
+mod sets;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use crate::error::{Error, Result};
 use crate::model::id::SnapshotId;
 pub use crate::ops::stats::between::{Between, Chunks, between};
 pub use crate::ops::stats::freed::{Foresight, Freed, freed};
+pub use crate::ops::stats::sets::SetLine;
+use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::pack::parity;
 use crate::repo::read::read_session::ReadSession;
@@ -27,6 +30,8 @@ use crate::repo::write::pack_writer::Deltas;
 pub struct Options {
     /// Snapshots to list.
     pub choice: SnapshotQuery,
+    /// Also sum up by sets of snapshots.
+    pub sets: bool,
 }
 
 /// Numbers of one snapshot.
@@ -64,6 +69,8 @@ pub struct Packs {
 pub struct Report {
     /// The chosen snapshots, oldest first.
     pub lines: Vec<Line>,
+    /// All sets of snapshots, if that was asked for, in order of their first snapshots.
+    pub sets: Vec<SetLine>,
     /// Files in the chosen snapshots, counted once per snapshot.
     pub files: u64,
     /// Bytes of these files: what restoring all of them writes.
@@ -88,7 +95,20 @@ pub struct Report {
 /// # Errors
 /// When a selector names nothing, a tree cannot be read, the storage fails or the run was interrupted.
 pub fn run(repo: &Repository, options: &Options, stop: &AtomicBool) -> Result<Report> {
-    let mut seen = LoadedRepository::look(repo, stop)?;
+    run_observed(repo, options, &(), stop)
+}
+
+/// As [`run`]; the observer sees how many snapshots have been read.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_observed(
+    repo: &Repository,
+    options: &Options,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Report> {
+    let mut seen = LoadedRepository::look(repo, observer, stop)?;
     let chosen = options.choice.places(repo, &seen.all)?;
     let forgotten = forgotten(repo, &seen.all, &mut seen.graph)?;
     let wanted: Vec<u32> = chosen.iter().filter_map(|at| seen.roots.get(*at).copied()).collect();
@@ -99,6 +119,9 @@ pub fn run(repo: &Repository, options: &Options, stop: &AtomicBool) -> Result<Re
         trash: seen.graph.owners(&forgotten)?,
     };
     let mut report = count(&seen, &chosen, &needs)?;
+    if options.sets {
+        report.sets = sets::lines(&seen)?;
+    }
     report.packs.parity = parity::list(repo.storage())?.iter().map(|(_, len)| len).sum();
     seen.close()?;
     Ok(report)
@@ -116,7 +139,7 @@ struct LoadedRepository<'a> {
 }
 
 impl<'a> LoadedRepository<'a> {
-    fn look(repo: &Repository, stop: &'a AtomicBool) -> Result<Self> {
+    fn look(repo: &Repository, observer: &dyn Observer, stop: &'a AtomicBool) -> Result<Self> {
         let session = Arc::new(ReadSession::open(repo, repo)?);
         let all = session.snapshots()?;
         let index = session.fixed_index()?;
@@ -125,8 +148,10 @@ impl<'a> LoadedRepository<'a> {
         }
         let mut graph = RefGraph::new(repo, &index, stop)?;
         let mut roots = Vec::with_capacity(all.len());
+        observer.notice(Event::Expect { files: all.len() as u64, bytes: 0 });
         for snapshot in &all {
             roots.push(graph.learn(&snapshot.manifest.root).map_err(|err| of(&snapshot.id, err))?);
+            observer.notice(Event::Done { files: 1, bytes: 0 });
         }
         Ok(Self { session, index, all, roots, graph })
     }

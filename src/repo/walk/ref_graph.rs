@@ -95,7 +95,7 @@ pub enum Owner {
 
 impl Owner {
     /// Combines the owners of a chunk that both need.
-    fn or(self, other: Self) -> Self {
+    pub fn or(self, other: Self) -> Self {
         match (self, other) {
             (one, Self::Nobody) | (Self::Nobody, one) => one,
             (Self::Only(one), Self::Only(other)) if one == other => self,
@@ -242,9 +242,17 @@ impl<'a> RefGraph<'a> {
     /// # Errors
     /// A bug.
     pub fn owners_apart(&self, roots: &[u32]) -> Result<(Vec<Owner>, Vec<Owner>)> {
+        self.owners_by((0..).zip(roots.iter().copied()))
+    }
+
+    /// As [`Self::owners_apart`], with a number for each root. Roots with the same number are one owner.
+    ///
+    /// # Errors
+    /// A bug.
+    pub fn owners_by(&self, roots: impl Iterator<Item = (u32, u32)>) -> Result<(Vec<Owner>, Vec<Owner>)> {
         let (mut owners, mut bases) = (Vec::new(), Vec::new());
-        for (number, root) in (0..).zip(roots) {
-            let mut todo = vec![*root];
+        for (number, root) in roots {
+            let mut todo = vec![root];
             while let Some(row) = todo.pop() {
                 // Everything below an unchanged row has been visited with the same result.
                 if !owned(&mut owners, row, number) {

@@ -125,13 +125,28 @@ def has(browser, *pieces):
         assert piece in text, f"{piece!r} is not in the page: {text}"
 
 
-def story(browser, address, token, downloads, axe):
+def sign_in(browser, secret):
+    """Types a token or the password into the form that is shown."""
+    has(browser, "Token or password")
+    browser.focus("input[name=token]") if not browser.value("document.activeElement.name == 'token'") else None
+    browser.type(secret)
+    browser.loading(lambda: browser.key(ENTER))
+
+
+def counted(browser, address, *pieces):
+    """Opens a page that is counted in the background, and waits until it has loaded itself again."""
+    browser.open(address)
+    for _ in range(100):
+        if "Counting since" not in browser.text():
+            break
+        time.sleep(0.1)
+    has(browser, *pieces)
+
+
+def story(browser, address, token, password, downloads, axe):
     # Without the token, nothing; with it, the page that was asked for.
     browser.open(address + "/search?q=plan")
-    has(browser, "Token")
-    browser.focus("input[name=token]") if not browser.value("document.activeElement.name == 'token'") else None
-    browser.type(token)
-    browser.loading(lambda: browser.key(ENTER))
+    sign_in(browser, token)
     has(browser, "holiday-plan.txt", "deleted")
     base = browser.value("document.querySelector('.brand').getAttribute('href')").rstrip("/")
     pages = [base + "/"]
@@ -179,24 +194,45 @@ def story(browser, address, token, downloads, axe):
         if any(name.suffix == ".zip" for name in downloads.iterdir()):
             break
         time.sleep(0.1)
-    looks(browser, address, [*pages, base + "/snapshots", base + "/stats"], axe)
+    # The days on which a directory changed lead to its states, and sizes of directories stand in the list.
+    browser.open(address + pages[4])
+    has(browser, "Changed on", "1 B")
+    browser.focus(".days a[aria-current=date]")
+    # What changed in it since then, as a tree with sums, and with links to both versions.
+    browser.click(".travel form button") if browser.value("!!document.querySelector('.travel form button')") else None
+    browser.open(address + base + "/snapshots")
+    browser.click("main form .sticky button")
+    has(browser, "1 removed", "Size before", "Growth")
+    pages.append(browser.value("location.pathname + location.search"))
+    browser.click("a[aria-label^='Before: '][aria-label*=holiday]")
+    has(browser, "Rome")
+    # A document is drawn in its frame, a picture in its page.
+    for name in ("paper.pdf", "dot.gif"):
+        browser.open(address + pages[4] + "/" + name)
+        browser.value("document.querySelector('.preview').scrollIntoView()")
+        pages.append(browser.value("location.pathname"))
+    assert browser.value("document.querySelector('img.preview').naturalWidth") == 1
+    # What holds the bytes, as a map and as a table; statistics.
+    counted(browser, address + base + "/stats", "What each set costs", "Only it needs")
+    usage = pages[4].replace("/s/", "/usage/")
+    counted(browser, address + usage, "files here", "a/")
+    looks(browser, address, [*pages, usage, base + "/snapshots", base + "/stats", base + "/logins", base + "/status"], axe)
     # Out, and in again at the same page.
     browser.open(address + pages[1])
     browser.loading(lambda: browser.value("document.querySelector('.logout button').click()"))
     browser.open(address + pages[1])
-    has(browser, "Token")
-    browser.value("document.querySelector('input[name=token]').focus()")
-    browser.type(token)
-    browser.loading(lambda: browser.key(ENTER))
+    sign_in(browser, "wrong " + password)
+    has(browser, "That is not the token")
+    sign_in(browser, password)
     has(browser, "holiday-plan.txt")
 
 
 def looks(browser, address, pages, axe):
     """No page overflows at any width, or has a serious fault of accessibility."""
     for page in pages:
+        browser.open(address + page)
         for width in (1280, 390, 320):
             browser.width(width)
-            browser.open(address + page)
             assert not browser.overflows(), f"{page} overflows at {width} px"
         if axe:
             browser.value(axe + "; 0")
@@ -207,14 +243,14 @@ def looks(browser, address, pages, axe):
 
 
 def main():
-    program, home, address, token, axe = sys.argv[1:6]
+    program, home, address, token, password, axe = sys.argv[1:7]
     home = pathlib.Path(home)
     downloads = home / "downloads"
     downloads.mkdir(parents=True)
     browser = Browser(program, home)
     try:
         script = pathlib.Path(axe).read_text() if axe else ""
-        story(browser, address, token, downloads, script)
+        story(browser, address, token, password, downloads, script)
     finally:
         browser.close()
     print("ok", *sorted(name.name for name in downloads.iterdir()))

@@ -8,6 +8,12 @@ use std::process::{Command, Stdio};
 use super::Serving;
 use crate::support::{Sandbox, skipped};
 
+/// A document of one empty page.
+const PDF: &str = "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj \
+    3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 200]>>endobj trailer<</Size 4/Root 1 0 R>>\n%%EOF\n";
+/// A picture of one pixel.
+const GIF: &[u8] = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+
 /// A program on the path.
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
@@ -32,6 +38,8 @@ fn a_person_finds_what_was_deleted_and_gets_it_back() {
     }
     let sandbox =
         Sandbox::with_tree(&[("notes/holiday-plan.txt", "go to Oslo\nby train\n"), ("notes/a/b", "b")]);
+    fs::write(sandbox.src().join("notes/paper.pdf"), PDF).unwrap();
+    fs::write(sandbox.src().join("notes/dot.gif"), GIF).unwrap();
     let source = sandbox.src().display().to_string();
     let config = format!(
         "[repositories.main]\nlocation = \"repo\"\n[defaults]\nrepository = \"main\"\nmax-age = \"1h\"\n\
@@ -45,13 +53,16 @@ fn a_person_finds_what_was_deleted_and_gets_it_back() {
     sandbox.backup(&[]);
     let target = sandbox.path("target");
     fs::create_dir(&target).unwrap();
+    fs::write(sandbox.path("new"), "correct horse\n").unwrap();
+    crate::support::chmod(&sandbox.path("new"), 0o600);
+    sandbox.ok(&["serve", "passwd", "--new-password-file", "new"]);
     let serving = Serving::start(&sandbox, &["--allow", &format!("restore={}", target.display())]);
     let home = sandbox.path("browser");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/serve/browser.py");
     let done = Command::new("/usr/bin/python3")
         .arg(script)
         .args([chromium.as_path(), &home])
-        .args([&format!("http://{}", serving.address), &serving.token])
+        .args([&format!("http://{}", serving.address), &serving.token, "correct horse"])
         .arg(axe.unwrap_or_default())
         .stdin(Stdio::null())
         .output()

@@ -4,6 +4,7 @@
 
 mod browser;
 mod forms;
+mod passwords;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -441,13 +442,30 @@ fn each_page_holds_what_it_should() {
         ),
         (format!("/compare?a={first}&b={first}"), vec!["Nothing differs"]),
         (format!("/compare?a={first}&b={third}&path=src%2Fdir"), vec!["file.txt", "0 files added"]),
-        ("/stats".to_owned(), vec!["3 snapshots", "deduplication", "Unique", &first[..8]]),
+        (
+            "/stats".to_owned(),
+            vec![
+                "3 snapshots",
+                "deduplication",
+                "Unique",
+                &first[..8],
+                "What each set costs",
+                "other&lt;host",
+                "stored for all snapshots",
+                "original size",
+            ],
+        ),
+        (format!("/usage/{third}/src"), vec!["dir/", "55.6 %", "files here", "<svg", "One level up"]),
+        (format!("/usage/{third}"), vec!["src/", "100.0 %"]),
         ("/status".to_owned(), vec!["repository ", "other&lt;host"]),
     ];
     for (path, wanted) in pages {
+        // What is counted in the background loads itself again until it is there.
+        until("what is counted", || !serving.page(&path).contains("Counting since"));
         let answer = serving.get(&path);
         let text = answer.text();
         assert_eq!(answer.status, 200, "{path}: {text}");
+        assert_eq!(answer.header("refresh").is_some(), path == "/", "{path}");
         for piece in wanted {
             assert!(text.contains(piece), "{path} has no {piece}: {text}");
         }
@@ -471,9 +489,12 @@ fn each_page_holds_what_it_should() {
     for bad in ["/search?larger=x", "/search?newer=yesterdayish"] {
         assert_eq!(serving.get(bad).status, 400, "{bad}");
     }
-    for gone in
-        ["/compare?a=x&b=y".to_owned(), "/versions/src/never".to_owned(), "/snapshots?before=x".to_owned()]
-    {
+    for gone in [
+        "/compare?a=x&b=y".to_owned(),
+        format!("/usage/{third}/src/new"),
+        "/versions/src/never".to_owned(),
+        "/snapshots?before=x".to_owned(),
+    ] {
         assert_eq!(serving.get(&gone).status, 404, "{gone}");
     }
     let head = serving.ask("HEAD", "/", &serving.key, b"");

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::json;
 use snap_backup::{Error, Result};
 use zeroize::Zeroizing;
@@ -11,13 +11,15 @@ use zeroize::Zeroizing;
 use super::{serve_run, status};
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::password;
+use crate::password::NewPassword;
 use crate::serve::{Allow, Server, Settings, is_strong};
 use crate::terminal::output;
 use crate::terminal::progress::stop_on_signals;
+use crate::{password, serve};
 
 #[derive(Debug, Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
     after_help = "The address that is printed lets one browser in, once; it stays signed in for up to 12 hours. WebDAV is at \
     /dav/, with any user and the token as password. SIGINT and SIGTERM stop it in good order."
 )]
@@ -39,6 +41,25 @@ pub(crate) struct Serve {
     /// `run` a set's backup, check or drill; can be given more than once
     #[arg(long, value_name = "WHAT", value_parser = allowed)]
     pub(crate) allow: Vec<Allowed>,
+    #[command(subcommand)]
+    pub(crate) verb: Option<ServeVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServeVerb {
+    /// Set a password for the page, which its login form takes beside the token
+    #[command(
+        after_help = "The password is kept as a hash (Argon2id) in the file serve-password of the state directory, for all servers \
+        of this user. It is asked for twice, or taken from SNAP_NEW_PASSWORD. WebDAV and scripts need the token."
+    )]
+    Passwd {
+        /// Read the password from this file, 12 characters at least, instead of asking for it
+        #[arg(long, value_name = "FILE")]
+        new_password_file: Option<PathBuf>,
+        /// Remove the password: only tokens are taken then
+        #[arg(long, conflicts_with = "new_password_file")]
+        remove: bool,
+    },
 }
 
 /// What browsers may do beside reading.
@@ -83,7 +104,40 @@ fn allow(context: &Context, given: &[Allowed]) -> Result<Allow> {
     Ok(allow)
 }
 
+/// Sets or removes the password of the page.
+fn passwd(context: &Context, new_password_file: Option<PathBuf>, remove: bool) -> Result<Outcome> {
+    let no_place =
+        || Error::Usage("no state directory for the password: set HOME, or give --state-dir".to_owned());
+    let file = context.global.state().ok_or_else(no_place)?.join(serve::password::NAME);
+    let action = if remove {
+        if serve::password::remove(&file)? { "removed" } else { "none" }
+    } else {
+        let new = NewPassword { new_password_file, new_key_file: None };
+        serve::password::set(&file, &password::new_text(&new, context.global.json)?)?;
+        "set"
+    };
+    if context.global.json {
+        let line =
+            json!({"message_type": "serve_password", "action": action, "file": file.display().to_string()});
+        output::tell(&line.to_string())?;
+    } else if context.talks() {
+        output::tell(match action {
+            "set" => {
+                "password set: the login form of `snap serve` takes it from now on, also where it runs already"
+            }
+            "removed" => "password removed: the login form takes tokens only",
+            _ => "there is no password for the page",
+        })?;
+    }
+    Ok(Outcome::Done)
+}
+
 pub(crate) fn run(context: &Context, args: &Serve) -> Result<Outcome> {
+    if let Some(ServeVerb::Passwd { new_password_file, remove }) = &args.verb {
+        return passwd(context, new_password_file.clone(), *remove);
+    }
+    let password = context.global.state().map(|dir| dir.join(serve::password::NAME));
+    password.as_deref().map(serve::password::expect_sound).transpose()?;
     let token = args.token_file.as_deref().map(|path| token(context, path)).transpose()?;
     let is_given = token.is_some();
     let allow = allow(context, &args.allow)?;
@@ -93,6 +147,7 @@ pub(crate) fn run(context: &Context, args: &Serve) -> Result<Outcome> {
         let settings = Settings {
             address: SocketAddr::new(args.listen, args.port),
             token,
+            password: password.clone(),
             names: args.allow_host.clone(),
             json: context.global.json,
             allow,

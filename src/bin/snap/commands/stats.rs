@@ -34,7 +34,7 @@ pub(crate) fn run(context: &Context, args: &Stats) -> Result<Outcome> {
 
 fn stats(context: &Context, args: &Stats, selection: SnapshotFilter) -> Result<Outcome> {
     let choice = SnapshotQuery { selectors: args.snapshots.clone(), selection };
-    let options = Options { choice };
+    let options = Options { choice, sets: false };
     context.with(|repo| {
         let report = stats::run(repo, &options, &*stop_on_signals()?)?;
         if report.missing > 0 {

@@ -172,6 +172,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
                 "At a fixed port, with a token of your own",
                 "snap serve --port 8080 --token-file ~/.snap-token",
             ),
+            ("Set a password that its login form takes", "snap serve passwd"),
         ],
         groups: &[],
     },

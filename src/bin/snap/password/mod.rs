@@ -142,7 +142,8 @@ pub(crate) fn changed(args: &NewPassword, global: &Global) -> Result<Password> {
     whole(new_text(args, global.json)?, args.new_key_file.as_deref().or(global.key_file()))
 }
 
-fn new_text(args: &NewPassword, json: bool) -> Result<Password> {
+/// Returns a new password as it was given, for what is no repository.
+pub(crate) fn new_text(args: &NewPassword, json: bool) -> Result<Password> {
     if let Some(path) = &args.new_password_file {
         return from_file(path, json);
     }

@@ -13,7 +13,8 @@ use maud::html;
 use tokio::time::timeout;
 
 use super::pages;
-use crate::serve::auth::{Access, Admission};
+use crate::serve::access::password::Tried;
+use crate::serve::access::{Access, Admission};
 use crate::serve::request::{Form, PageRequest};
 use crate::serve::response;
 use crate::serve::response::{Body, HttpError};
@@ -65,10 +66,8 @@ pub(super) async fn pass(
     if asked.first() == b"login" && parts.method == Method::POST {
         let given = login_form(body).await?;
         let next = String::from_utf8_lossy(given.value("next").unwrap_or_default()).into_owned();
-        return Ok(Door::Answered(match access.sign_in(given.value("token").unwrap_or_default(), now) {
-            Some(cookie) => welcome(access, &cookie, &next, is_known)?,
-            None => login_page("That is not the token.", &next),
-        }));
+        let answer = login(access, given.value("token").unwrap_or_default(), &next, is_known).await?;
+        return Ok(Door::Answered(answer));
     }
     if let Some(token) = asked.value("token") {
         return Ok(Door::Answered(match access.sign_in_once(token, now) {
@@ -92,6 +91,33 @@ pub(super) async fn pass(
         return Ok(Door::Answered(redirect("/", &access.sign_out(&parts.headers))?));
     }
     Ok(Door::Open { asked, base })
+}
+
+/// Answers the login form, which holds a token or the password.
+async fn login(
+    access: &Access,
+    given: &[u8],
+    next: &str,
+    is_known: &AtomicBool,
+) -> Result<Response<Body>, HttpError> {
+    let now = Instant::now();
+    if let Some(cookie) = access.sign_in(given, now) {
+        return welcome(access, &cookie, next, is_known);
+    }
+    match access.sign_in_by_password(given, now).await {
+        (_, Some(cookie)) => welcome(access, &cookie, next, is_known),
+        (Tried::TooMany(wait), None) => {
+            let seconds = wait.as_secs() + 1;
+            let why = format!(
+                "Too many wrong passwords. The next is taken in {seconds} seconds; the token at any time."
+            );
+            let mut response = login_page(&why, next);
+            *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            Ok(response)
+        }
+        _ => Ok(login_page("That is not the token, and not the password.", next)),
+    }
 }
 
 /// Checks the limits exactly; the HTTP library may accept slightly more than it was configured for.
@@ -151,7 +177,10 @@ fn redirect(to: &str, cookie: &str) -> Result<Response<Body>, HttpError> {
 fn turned_away(asked: &PageRequest, parts: &Parts) -> Response<Body> {
     if asked.first() != b"dav" {
         let next = if parts.method == Method::GET { next_of(&parts.uri) } else { String::new() };
-        return login_page("This needs the address that `snap serve` printed, or the token.", &next);
+        return login_page(
+            "This needs the address that `snap serve` printed, or the token or the password.",
+            &next,
+        );
     }
     let why = "this needs the token that `snap serve` printed, as the password of any user";
     let mut response = response::text(StatusCode::UNAUTHORIZED, why);
@@ -177,11 +206,14 @@ fn login_page(why: &str, next: &str) -> Response<Body> {
         p role="alert" { (why) }
         form method="post" action="/login" {
             input type="hidden" name="next" value=(next);
-            label for="token" { "Token" }
+            label for="token" { "Token or password" }
             input #token type="password" name="token" autocomplete="current-password" required autofocus;
             button { "Sign in" }
         }
-        p.note { "It is printed where " code { "snap serve" } " was started, or in the file of " code { "--token-file" } "." }
+        p.note {
+            "The token is printed where " code { "snap serve" } " was started, or in the file of " code { "--token-file" }
+            ". " code { "snap serve passwd" } " sets a password."
+        }
     });
     let mut response = response::page(StatusCode::UNAUTHORIZED, page, "");
     // Browsers show their own password prompt for Basic authentication; their users have the form instead.

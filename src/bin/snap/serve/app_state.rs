@@ -17,9 +17,10 @@ use tokio::sync::{AcquireError, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use crate::serve::access::Access;
 use crate::serve::actions::allow::Allow;
 use crate::serve::actions::jobs::Jobs;
-use crate::serve::auth::Access;
+use crate::serve::background::Background;
 use crate::serve::overview::{Overview, StatusOf};
 use crate::serve::request::PageRequest;
 use crate::serve::response::{HttpError, TIMEOUT};
@@ -90,6 +91,7 @@ pub(super) struct AppState {
     pub(super) looks: Semaphore,
     pub(super) walks: Semaphore,
     pub(super) archives: Arc<Semaphore>,
+    pub(super) background: Background,
     pub(super) dir_sizes: DirSizes,
     pub(super) dir_states: DirStates,
 }
@@ -116,6 +118,7 @@ impl AppState {
             looks: Semaphore::new(LOOKS),
             walks: Semaphore::new(WALKS),
             archives: Arc::new(Semaphore::new(ARCHIVES)),
+            background: Background::default(),
             dir_sizes: DirSizes::default(),
             dir_states: DirStates::default(),
         }

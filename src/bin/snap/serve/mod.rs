@@ -1,16 +1,15 @@
 //! `snap serve`: pages for browsing snapshots, and WebDAV. All asynchronous code is in this module. The
 //! repository is accessed through the same operations as in the other verbs, on threads that may block.
 //!
-//! A request is received by `server`, checked by `admission` and `auth`, parsed by `request`, and answered
+//! A request is received by `server`, checked by `admission` and `access`, parsed by `request`, and answered
 //! by `router`: with a page (`pages`), an archive (`downloads`) or by WebDAV (`webdav`). Forms are checked
 //! and answered by `actions`. All of these read through a session of `sessions`.
 
+mod access;
 mod actions;
 mod admission;
 mod app_state;
-mod auth;
-mod browsers;
-mod credentials;
+mod background;
 mod downloads;
 pub(crate) mod overview;
 mod pages;
@@ -22,6 +21,7 @@ mod sessions;
 mod webdav;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,10 +31,11 @@ use snap_backup::{Error, Result};
 use tokio::runtime::Builder;
 use zeroize::Zeroizing;
 
+pub(crate) use access::is_strong;
+pub(crate) use access::password;
+use access::{Access, Secret};
 pub(crate) use actions::allow::{Allow, RunOf, Wait};
 use app_state::AppState;
-pub(crate) use auth::is_strong;
-use auth::{Access, Secret};
 use overview::StatusOf;
 
 /// Number of threads that access the repository. Further requests wait for a free one.
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) address: SocketAddr,
     /// The permanent token; generated if it is `None`.
     pub(crate) token: Option<Zeroizing<String>>,
+    /// A file that may hold the hash of a password for the login form.
+    pub(crate) password: Option<PathBuf>,
     /// Accepted host names, besides IP addresses and `localhost`.
     pub(crate) names: Vec<String>,
     /// Whether to print warnings as JSON.
@@ -79,9 +82,10 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let (token, once) = match settings.token {
             Some(token) => (token, None),
-            None => (auth::made_up()?, Some(auth::made_up()?)),
+            None => (access::made_up()?, Some(access::made_up()?)),
         };
-        let access = Access::new(Secret::new(token.clone()), once.clone().map(Secret::new), settings.names)?;
+        let tokens = (Secret::new(token.clone()), once.clone().map(Secret::new));
+        let access = Access::new(tokens, settings.password, settings.names)?;
         let site = Arc::new(AppState::new(repo, access, (settings.status, settings.allow), settings.json));
         Ok(Self { listener, site, address, token, once })
     }
@@ -113,6 +117,7 @@ impl Server {
             .map_err(Error::io("start", "the server"))?;
         let served = runtime.block_on(server::serve(self.listener, &self.site, stop));
         self.site.jobs.stop.store(true, Ordering::Relaxed);
+        self.site.background.stop.store(true, Ordering::Relaxed);
         // Threads that read for an aborted request notice that it was aborted.
         runtime.shutdown_timeout(GRACE);
         self.site.close();

@@ -112,6 +112,11 @@ impl PageRequest {
         if pairs.is_empty() { path } else { format!("{path}?{}", pairs.join("&")) }
     }
 
+    /// Returns what names the page, whatever its query parameters.
+    pub(super) fn key(&self) -> String {
+        encoded_path(&self.path.join(&b'/'))
+    }
+
     /// Returns the first component of the path.
     pub(super) fn first(&self) -> &[u8] {
         self.path.first().map_or(&[], Vec::as_slice)
@@ -176,6 +181,11 @@ pub(super) fn archive_at(id: &SnapshotId, path: &[u8]) -> String {
 /// Returns the URL of an image or a document that is shown.
 pub(super) fn preview_at(id: &SnapshotId, path: &[u8]) -> String {
     format!("/preview/{id}/{}", encoded_path(path))
+}
+
+/// Returns the URL of the page with what holds the bytes in a directory.
+pub(super) fn usage_at(id: &SnapshotId, path: &[u8]) -> String {
+    format!("/usage/{id}/{}", encoded_path(path)).trim_end_matches('/').to_owned()
 }
 
 /// Returns the URL of the page with the versions of a path.

@@ -29,7 +29,7 @@ const FORM: usize = 512 << 10;
 
 /// Seconds after which the overview is loaded again.
 const REFRESH: u32 = 60;
-/// Seconds after which the page of a running job is loaded again.
+/// Seconds after which a page about running work is loaded again.
 const PROGRESS: u32 = 1;
 
 const STYLE: &str = include_str!("style.css");
@@ -162,6 +162,7 @@ async fn page(
         b"search" => pages::search,
         b"compare" => pages::compare,
         b"stats" => pages::stats,
+        b"usage" => pages::usage,
         b"status" => pages::status,
         b"jobs" => pages::jobs,
         b"logins" => pages::logins,
@@ -172,11 +173,16 @@ async fn page(
         b"icon.svg" => return Ok(response::of(StatusCode::OK, "image/svg+xml", ICON)),
         _ => return Err(HttpError::not_found("there is no such page")),
     };
-    let walks = matches!(asked.first(), b"versions" | b"difference" | b"search" | b"compare" | b"stats")
+    let walks = matches!(asked.first(), b"versions" | b"difference" | b"search" | b"compare")
         || asked.value("gone").is_some()
         || asked.value("sizes").is_some();
-    let again = refresh(site, &asked, base);
+    let (key, here) = (asked.key(), asked.again(&[("auto", "on"), ("again", "")]));
+    let mut again = refresh(site, &asked, base);
+    let counts = matches!(asked.first(), b"stats" | b"usage");
     let page = built(site, asked, build, walks).await?;
+    if counts && !site.background.is_done(&key) {
+        again = HeaderValue::from_str(&format!("{PROGRESS};url={base}{here}")).ok();
+    }
     let mut response = response::page(StatusCode::OK, page, base);
     if let Some(again) = again {
         response.headers_mut().insert(header::REFRESH, again);

@@ -4,6 +4,7 @@
 //! committed or forgotten gets a new session.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -123,6 +124,18 @@ impl SharedSession {
     /// Returns the repository, with the index cache that all sessions share.
     pub(super) fn repo(&self) -> &Repository {
         &self.repo
+    }
+
+    /// Returns the repository for work that goes on when the session has ended.
+    pub(super) fn shared_repo(&self) -> &Arc<Repository> {
+        &self.repo
+    }
+
+    /// Returns a number that stands for the snapshots that exist: another one if some have come or gone.
+    pub(super) fn basis(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.listed.hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Returns a snapshot by its full id, by the name that WebDAV uses, or as `latest`.

@@ -170,7 +170,7 @@ fn restore_size(chosen: &[Snapshot]) -> Vec<Row> {
 }
 
 fn raw(repo: &Repository, chosen: &[Snapshot]) -> Result<Vec<Row>> {
-    let options = stats::Options { choice: choose::exactly(chosen) };
+    let options = stats::Options { choice: choose::exactly(chosen), ..stats::Options::default() };
     let needed = stats::run(repo, &options, &*stop_on_signals()?)?.needed;
     let ratio = if needed.stored == 0 { 1.0 } else { needed.plain as f64 / needed.stored as f64 };
     let saved =

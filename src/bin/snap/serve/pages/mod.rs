@@ -12,6 +12,7 @@ mod search;
 mod snapshots;
 mod stats;
 mod status;
+mod usage;
 mod versions;
 
 use std::sync::Arc;
@@ -34,9 +35,11 @@ pub(super) use search::page as search;
 pub(super) use snapshots::page as snapshots;
 pub(super) use stats::page as stats;
 pub(super) use status::page as status;
+pub(super) use usage::page as usage;
 pub(super) use versions::page as versions;
 
 use crate::serve::app_state::AppState;
+use crate::serve::background::Work;
 use crate::serve::request::{PageRequest, shown_at};
 use crate::serve::response;
 use crate::serve::response::{Body, HttpError};
@@ -195,6 +198,24 @@ fn problems(problems: &[(Vec<u8>, String)]) -> Markup {
                 ul { @for (path, why) in problems.iter().take(20) { li { (name(path)) ": " (output::printable(why)) } } }
             }
         }
+    }
+}
+
+/// Says how far work in the background is, or that other work comes first. The page loads itself again.
+fn working(work: Option<&Work>, unit: &str) -> Markup {
+    let (done, expected) = work.map_or((0, 0), Work::progress);
+    html! {
+        p role="status" {
+            @match work {
+                None => { "Something else is being counted; this comes next." }
+                Some(work) => {
+                    "Counting since " (time(work.started)) ": " (done)
+                    @if expected > 0 { " of " (expected) } " " (unit) " so far."
+                }
+            }
+        }
+        @if expected > 0 { progress aria-label="Progress" value=(done.min(expected)) max=(expected) {} }
+        p.note { "The page loads itself again until it is done. You may leave it: the work goes on." }
     }
 }
 

@@ -15,7 +15,7 @@ use snap_backup::repo::snapshots::Snapshot;
 use super::{frame, name, size, snapshots, time};
 use crate::serve::app_state::{AppState, snapshot};
 use crate::serve::request::{
-    PageRequest, archive_at, encoded, encoded_path, file_at, shown_at, versions_at, zip_at,
+    PageRequest, archive_at, encoded, encoded_path, file_at, shown_at, usage_at, versions_at, zip_at,
 };
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
@@ -115,6 +115,7 @@ fn actions(place: &Place<'_>) -> Markup {
                     "Compare with the one before"
                 }
             }
+            @if entry.is_dir() { a.button href=(usage_at(id, path)) { "Where the bytes are" } }
             @if entry.is_dir() && !path.is_empty() { a.button href={ "/search?in=" (encoded(path)) } { "Search in here" } }
         }
     }

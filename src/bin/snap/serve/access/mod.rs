@@ -9,6 +9,11 @@
 //! site whose DNS name resolves to this server (DNS rebinding) sends its own name as host, and is rejected
 //! because of that.
 
+mod browsers;
+mod credentials;
+pub(crate) mod password;
+
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -21,8 +26,8 @@ use snap_backup::{Error, Result};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::browsers::{Browsers, LONGEST, Login};
-use super::credentials;
+use self::browsers::{Browsers, LONGEST, Login};
+use self::password::{Passwords, Tried};
 use crate::terminal::output;
 
 /// Bytes of randomness in generated secrets.
@@ -78,6 +83,7 @@ pub(super) struct Access {
     token: Secret,
     /// The token in the printed URL, until it is used.
     once: Mutex<Option<Secret>>,
+    passwords: Passwords,
     browsers: Browsers,
     /// Prefix of the paths for browsers: `/` and a secret word.
     base: String,
@@ -85,14 +91,20 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Creates the rules. `once` is the token in the printed URL, if there is one.
+    /// Creates the rules. `once` is the token in the printed URL, if there is one. The file may hold the hash
+    /// of a password.
     ///
     /// # Errors
     /// The system's random generator fails.
-    pub(super) fn new(token: Secret, once: Option<Secret>, names: Vec<String>) -> Result<Self> {
+    pub(super) fn new(
+        (token, once): (Secret, Option<Secret>),
+        password: Option<PathBuf>,
+        names: Vec<String>,
+    ) -> Result<Self> {
         let names = names.into_iter().map(|name| name.to_ascii_lowercase()).collect();
         let base = format!("/{}", *made_up()?);
-        Ok(Self { token, once: Mutex::new(once), browsers: Browsers::default(), base, names })
+        let passwords = Passwords::at(password);
+        Ok(Self { token, once: Mutex::new(once), passwords, browsers: Browsers::default(), base, names })
     }
 
     /// Returns whether the request's host is this server: an IP address, because nobody else's DNS name can
@@ -157,6 +169,12 @@ impl Access {
         self.sign_in_once(given, now).or_else(|| self.token.is(given).then(|| self.cookie_for(now))?)
     }
 
+    /// Signs in a browser that sent the password in the login form.
+    pub(super) async fn sign_in_by_password(&self, given: &[u8], now: Instant) -> (Tried, Option<String>) {
+        let tried = self.passwords.try_one(given).await;
+        (tried, (tried == Tried::Right).then(|| self.cookie_for(now)).flatten())
+    }
+
     fn cookie_for(&self, now: Instant) -> Option<String> {
         let value = self.browsers.sign_in(now).ok()?;
         Some(format!(
@@ -189,12 +207,13 @@ const COOKIE: &str = "snap-session";
 
 #[cfg(test)]
 mod tests {
+    use super::credentials::tests::headers;
     use super::*;
-    use crate::serve::credentials::tests::headers;
 
     fn access() -> Access {
         let secret = |text: &str| Secret::new(Zeroizing::new(text.to_owned()));
-        Access::new(secret("token"), Some(secret("once")), vec!["NAS.local".to_owned()]).unwrap()
+        let tokens = (secret("token"), Some(secret("once")));
+        Access::new(tokens, None, vec!["NAS.local".to_owned()]).unwrap()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use snap_backup::Result;
 use zeroize::Zeroizing;
 
-use crate::serve::auth::{Secret, made_up};
+use super::{Secret, made_up};
 
 /// A browser without requests for this long is signed out.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -40,12 +40,12 @@ pub(super) struct Browsers {
 }
 
 /// A signed-in browser, for those who look which there are.
-pub(super) struct Login {
-    pub(super) number: u64,
+pub(in crate::serve) struct Login {
+    pub(in crate::serve) number: u64,
     /// How long ago it signed in.
-    pub(super) since: Duration,
+    pub(in crate::serve) since: Duration,
     /// How long ago its last request was.
-    pub(super) used: Duration,
+    pub(in crate::serve) used: Duration,
 }
 
 /// A signed-in browser that has sent a request.

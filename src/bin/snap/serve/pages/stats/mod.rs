@@ -1,5 +1,8 @@
-//! The page with statistics, like `snap stats`.
+//! The page with statistics, like `snap stats`, which are counted in the background.
 
+mod sets;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -8,8 +11,9 @@ use snap_backup::ops::stats;
 use snap_backup::ops::stats::{Line as Of, Options, Report};
 
 use super::chart::Line;
-use super::{chart, frame, link, size, time};
+use super::{chart, frame, link, size, time, working};
 use crate::serve::app_state::AppState;
+use crate::serve::background::{Found, Work};
 use crate::serve::request::{PageRequest, shown_at};
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
@@ -22,22 +26,52 @@ const ROWS: usize = 500;
 pub(crate) fn page(
     site: &AppState,
     visit: &SharedSession,
-    _: &PageRequest,
-    stop: &Arc<AtomicBool>,
+    asked: &PageRequest,
+    _: &Arc<AtomicBool>,
 ) -> Result<Markup, HttpError> {
-    let report = stats::run(visit.repo(), &Options::default(), stop)?;
-    let content = html! {
+    let basis = visit.basis();
+    let wanted = ("stats", basis, asked.value("again").is_some());
+    let work = site.background.ask(wanted, visit.shared_repo(), |repo, observer, stop| {
+        let options = Options { sets: true, ..Options::default() };
+        stats::run_observed(repo, &options, observer, stop).map(|report| Found::Stats(Box::new(report)))
+    });
+    let content = match work.as_deref().and_then(|work| Some((work, work.end()?))) {
+        Some((work, Ok(Found::Stats(report)))) => html! {
+            (age(work, basis))
+            (whole(report))
+        },
+        Some((_, Err(why))) => html! {
+            p.bad role="alert" { (output::printable(why)) }
+            p.actions { a.button href="/stats?again=on" { "Try again" } }
+        },
+        _ => working(work.as_deref(), "snapshots"),
+    };
+    Ok(frame(&site.title, "Statistics", "/stats", content))
+}
+
+/// Says when this was counted, and offers to count again if snapshots have come or gone since.
+fn age(work: &Work, basis: u64) -> Markup {
+    html! {
+        p.note {
+            "As of " (time(work.started)) "."
+            @if work.basis != basis { " Snapshots have come or gone since. " a href="/stats?again=on" { "Count again" } }
+        }
+    }
+}
+
+fn whole(report: &Report) -> Markup {
+    html! {
         @if report.missing > 0 {
             p.bad role="alert" {
                 (count(report.missing, "chunk", "chunks")) " that snapshots need are missing: run "
                 code { "snap check --read-data" } "."
             }
         }
-        (figures(&report))
-        (chart::of("Stored for all snapshots up to each", &[growth(&report)]))
-        (lines(&report))
-    };
-    Ok(frame(&site.title, "Statistics", "/stats", content))
+        (figures(report))
+        (chart::of("Files of all sets, and what is stored for all snapshots", &growth(report)))
+        (sets::table(report))
+        (lines(report))
+    }
 }
 
 fn figures(report: &Report) -> Markup {
@@ -66,17 +100,27 @@ fn figures(report: &Report) -> Markup {
     }
 }
 
-fn growth(report: &Report) -> Line {
-    let mut sum = 0_u64;
-    let points = report.lines.iter().map(|line| {
+/// Two lines: the sizes of the newest snapshots of all sets together, and what is stored for all snapshots up to
+/// each.
+fn growth(report: &Report) -> [Line; 2] {
+    let (mut original, mut stored) = (Vec::new(), Vec::new());
+    let (mut newest, mut sizes, mut sum) = (HashMap::new(), 0_u64, 0_u64);
+    for line in &report.lines {
+        let manifest = &line.snapshot.manifest;
+        let now = manifest.counts.bytes_total;
+        let before = newest.insert((&manifest.host, &manifest.sources), now).unwrap_or(0);
+        sizes = sizes.saturating_sub(before).saturating_add(now);
         sum = sum.saturating_add(line.added.stored);
-        chart::Point {
-            at: line.snapshot.manifest.started,
-            value: sum,
-            link: Some(shown_at(&line.snapshot.id, b"")),
+        for (points, value) in [(&mut original, sizes), (&mut stored, sum)] {
+            let link = Some(shown_at(&line.snapshot.id, b""));
+            points.push(chart::Point { at: manifest.started, value, link });
         }
-    });
-    Line { label: "stored".to_owned(), points: points.collect() }
+    }
+    let label = |label: &str| label.to_owned();
+    [
+        Line { label: label("original size of the newest snapshots"), points: original },
+        Line { label: label("stored for all snapshots"), points: stored },
+    ]
 }
 
 fn lines(report: &Report) -> Markup {
@@ -93,7 +137,7 @@ fn lines(report: &Report) -> Markup {
     };
     html! {
         table.stack {
-            caption { "What each snapshot added, and what only it needs: forgetting it alone frees that." }
+            caption { "Snapshots: what each added, and what only it needs: forgetting it alone frees that." }
             thead { tr {
                 th scope="col" { "Snapshot" } th scope="col" { "Time" } th.number scope="col" { "Size" }
                 th.number scope="col" { "Added" } th.number scope="col" { "Unique" }

@@ -1,0 +1,82 @@
+//! The password of the page: who sets it, what it lets in, and how often it may be guessed.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::{Answer, Serving, base64, signed_in};
+use crate::support::Sandbox;
+
+const PASSWORD: &str = "correct horse";
+
+fn login(serving: &Serving, password: &str) -> Answer {
+    let form = format!("next=/search&token={}", password.replace(' ', "+"));
+    serving.ask("POST", "/login", "", form.as_bytes())
+}
+
+fn set(sandbox: &Sandbox, password: &str) -> std::process::Output {
+    fs::write(sandbox.path("new"), format!("{password}\n")).unwrap();
+    crate::support::chmod(&sandbox.path("new"), 0o600);
+    let new = sandbox.path("new");
+    sandbox.bin().args(["serve", "passwd", "--new-password-file"]).arg(new).output().unwrap()
+}
+
+#[test]
+fn a_password_is_taken_by_the_form_alone_and_ten_wrong_ones_make_it_wait() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    assert_eq!(set(&sandbox, "too short").status.code(), Some(2));
+    let done = set(&sandbox, PASSWORD);
+    assert!(done.status.success(), "{done:?}");
+    let file = sandbox.state().join("serve-password");
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!fs::read_to_string(&file).unwrap().contains("horse"), "it is kept as a hash");
+    let serving = Serving::start(&sandbox, &[]);
+    let answer = login(&serving, PASSWORD);
+    let to = answer.header("location").unwrap().to_owned();
+    let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap();
+    assert_eq!(serving.ask("GET", &to, &format!("Cookie: {cookie}\r\n"), b"").status, 200);
+    // It is good for nothing else.
+    let basic = format!("Authorization: Basic {}\r\n", base64(&format!("me:{PASSWORD}")));
+    let bearer = format!("Authorization: Bearer {PASSWORD}\r\n");
+    for lines in [basic, bearer, format!("Cookie: snap-session={PASSWORD}\r\n")] {
+        assert_eq!(serving.ask("GET", "/", &lines, b"").status, 401, "{lines}");
+    }
+    assert_eq!(serving.ask("GET", "/?token=correct+horse", "", b"").status, 401);
+    // Ten guesses, and no more, be they right.
+    for number in 0..10 {
+        assert_eq!(login(&serving, &format!("wrong horse {number}")).status, 401, "{number}");
+    }
+    let refused = login(&serving, PASSWORD);
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!(refused.status == 429 && (1..=31).contains(&wait), "{}", refused.head);
+    assert!(refused.header("set-cookie").is_none() && refused.text().contains("name=\"token\""));
+    // The token is no guess, and is taken at any time.
+    signed_in(&serving.ask("POST", "/login", "", format!("token={}", serving.token).as_bytes()));
+}
+
+#[test]
+fn a_password_that_is_removed_or_open_to_others_lets_nobody_in() {
+    let sandbox = Sandbox::with_tree(&[("a", "1")]);
+    sandbox.backup(&[]);
+    let serving = Serving::start(&sandbox, &[]);
+    assert_eq!(login(&serving, PASSWORD).status, 401, "there is none");
+    assert!(set(&sandbox, PASSWORD).status.success());
+    assert_eq!(login(&serving, PASSWORD).status, 303, "a server that runs takes it");
+    let file = sandbox.state().join("serve-password");
+    crate::support::chmod(&file, 0o644);
+    assert_eq!(login(&serving, PASSWORD).status, 401);
+    let refused = sandbox.bin().args(["-r", "repo", "serve"]).output().unwrap();
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("chmod 600"), "{why}");
+    // A link that somebody planted is replaced, and not followed.
+    let victim = sandbox.path("victim");
+    fs::write(&victim, "precious").unwrap();
+    fs::remove_file(&file).unwrap();
+    symlink(&victim, &file).unwrap();
+    assert!(set(&sandbox, PASSWORD).status.success());
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert_eq!(login(&serving, PASSWORD).status, 303);
+    sandbox.ok(&["serve", "passwd", "--remove"]);
+    assert_eq!(login(&serving, PASSWORD).status, 401);
+    sandbox.ok(&["serve", "passwd", "--remove"]);
+}
