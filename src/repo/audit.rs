@@ -7,6 +7,8 @@
 
 use std::collections::HashSet;
 
+use serde_bytes::ByteBuf;
+
 use crate::codec::crypto::{cipher, sealed_object};
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
@@ -20,6 +22,8 @@ use crate::util::{host, parallel};
 
 /// Seconds that a record stays: a year, and a day for clocks.
 const LIFE: i64 = 366 * 86_400;
+/// Tag of the id that a snapshot has while it is brought back.
+const MEANWHILE: u16 = 2;
 /// Records that are read at once: most of the time is spent waiting for the storage.
 const AT_ONCE: usize = 8;
 
@@ -50,7 +54,25 @@ pub fn note_snapshots(repo: &Repository, act: AuditAct, snapshots: &[SnapshotId]
     if snapshots.is_empty() {
         return Ok(Noted::written());
     }
-    put(repo, act, snapshots, String::new())
+    put(repo, act, snapshots, String::new(), Vec::new())
+}
+
+/// Records that a snapshot is brought back by a session, whose own name it has in between: a collection may
+/// take that for one more snapshot, which is gone later.
+///
+/// # Errors
+/// As [`note`].
+pub fn note_return(
+    repo: &Repository,
+    act: AuditAct,
+    back: &SnapshotId,
+    session: SnapshotId,
+) -> Result<Noted> {
+    let extra = vec![(MEANWHILE, ByteBuf::from(session.as_bytes().as_slice()))];
+    // Only what was forgotten is brought back.
+    let of = if act == AuditAct::Undelete { std::slice::from_ref(back) } else { &[] };
+    let detail = if of.is_empty() { format!("snapshot {back}") } else { String::new() };
+    put(repo, act, of, detail, extra)
 }
 
 /// Records an act that is not about snapshots; `detail` says about what.
@@ -58,10 +80,16 @@ pub fn note_snapshots(repo: &Repository, act: AuditAct, snapshots: &[SnapshotId]
 /// # Errors
 /// When the record could not be made durable: then the act must not be done.
 pub fn note(repo: &Repository, act: AuditAct, detail: &str) -> Result<Noted> {
-    put(repo, act, &[], detail.to_owned())
+    put(repo, act, &[], detail.to_owned(), Vec::new())
 }
 
-fn put(repo: &Repository, act: AuditAct, snapshots: &[SnapshotId], detail: String) -> Result<Noted> {
+fn put(
+    repo: &Repository,
+    act: AuditAct,
+    snapshots: &[SnapshotId],
+    detail: String,
+    extra: Vec<(u16, ByteBuf)>,
+) -> Result<Noted> {
     repo.may_write()?;
     let record = AuditRecord {
         act: act.code(),
@@ -72,7 +100,7 @@ fn put(repo: &Repository, act: AuditAct, snapshots: &[SnapshotId], detail: Strin
         command: repo.command().to_owned(),
         snapshots: snapshots.to_vec(),
         detail,
-        extra: Vec::new(),
+        extra,
     };
     match create(repo, &record) {
         // Forgetting is how space is freed.
@@ -124,6 +152,17 @@ pub fn list(repo: &Repository) -> Result<(Vec<AuditEntry>, Vec<Error>)> {
 /// When the records cannot be listed.
 pub fn explains(repo: &Repository, snapshot: &SnapshotId) -> Result<bool> {
     Ok(explained(repo)?.contains(snapshot))
+}
+
+/// Returns the names that snapshots had while they were brought back.
+///
+/// # Errors
+/// When the records cannot be listed.
+pub(crate) fn passing(repo: &Repository) -> Result<HashSet<SnapshotId>> {
+    let (entries, _) = list(repo)?;
+    let extra = entries.iter().flat_map(|entry| &entry.record.extra);
+    let ids = extra.filter(|(tag, _)| *tag == MEANWHILE).filter_map(|(_, id)| id.as_slice().try_into().ok());
+    Ok(ids.map(SnapshotId::new).collect())
 }
 
 /// Returns all snapshots of which [`explains`] is true.

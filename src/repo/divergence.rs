@@ -11,12 +11,10 @@ use crate::model::config::Config;
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::Manifest;
-use crate::model::records::GcRecord;
 use crate::repo::config::Candidates;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::gc_record;
-use crate::repo::snapshots::{Listing, trash};
-use crate::repo::{audit, config, objects};
+use crate::repo::snapshots::Listing;
+use crate::repo::{audit, config};
 use crate::run_log;
 use crate::run_log::known::{Known, KnownPlace, Made};
 use crate::storage::{Listed, ObjectKind, Storage};
@@ -127,8 +125,7 @@ impl Repository {
     /// # Errors
     /// `Diverged`, or when the storage fails.
     pub fn refuse_diverged(&self) -> Result<()> {
-        let mut all = self.divergence()?;
-        all.extend(lost_roots(self)?);
+        let all = self.divergence()?;
         if all.is_empty() {
             Ok(())
         } else {
@@ -267,38 +264,6 @@ fn gone(made: &Made) -> String {
 
 fn older_config(known: u32, found: u32) -> String {
     format!("its newest whole configuration is config/{found}, and this machine knew config/{known}")
-}
-
-/// Returns a message if all snapshots are gone though the last gc run kept some, and none was forgotten.
-/// A forgotten snapshot is in the trash, and only gc purges that.
-fn lost_roots(repo: &Repository) -> Result<Option<String>> {
-    let storage = repo.storage();
-    if !storage.list(ObjectKind::Snapshots)?.is_empty() {
-        return Ok(None);
-    }
-    let number = gc_record::highest(storage)?;
-    if number == 0 {
-        return Ok(None);
-    }
-    let name = gc_record::name_of(number);
-    let bytes = match storage.read(ObjectKind::Gc, &name, sealed_object::MAX_OBJECT) {
-        Ok(bytes) => bytes,
-        Err(err) if err.is_missing() => return Ok(None),
-        Err(err) => return Err(err),
-    };
-    let Ok(record) =
-        objects::open::<GcRecord>(repo.suite(), sealed_object::GC, ObjectKind::Gc, &name, &name, bytes)
-    else {
-        return Ok(None);
-    };
-    let purged = |id: &SnapshotId| record.purged.iter().any(|(purged, _)| purged == id);
-    let mut left: HashSet<SnapshotId> = record.roots.iter().copied().filter(|id| !purged(id)).collect();
-    for entry in trash::list(repo)? {
-        if left.contains(&entry.id) && trash::is_whole(repo, &entry)? {
-            left.remove(&entry.id);
-        }
-    }
-    Ok((!left.is_empty()).then(|| "no snapshot is left, though the last collection left some".to_owned()))
 }
 
 /// Fails if this machine knows a repository at this location: then none is created implicitly, as its disk

@@ -204,7 +204,7 @@ pub fn undelete(repo: &Repository, prefixes: &[String]) -> Result<Vec<SnapshotId
         let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
         let entry = pick(repo, prefix)?;
         refuse_purged(&repo_state, &entry)?;
-        let noted = audit::note_snapshots(repo, AuditAct::Undelete, &[entry.id])?;
+        let noted = audit::note_return(repo, AuditAct::Undelete, &entry.id, session.id)?;
         restored.push(trash::undelete(repo, &session, &entry, &noted)?);
         session.close()?;
     }

@@ -15,7 +15,7 @@ use crate::ops::gc::mark::Marker;
 use crate::ops::gc::plan::{PackAction, Plan};
 use crate::ops::gc::repack::Repacker;
 use crate::ops::gc::sweep::SweepOutcome;
-use crate::ops::gc::{Options, Report, damage, parity, plan, repack, sweep};
+use crate::ops::gc::{Options, Report, damage, missing, parity, plan, repack, sweep};
 use crate::progress::{Event, Observer};
 use crate::repo::audit;
 use crate::repo::gc::roots::Roots;
@@ -243,6 +243,7 @@ impl<'a> Collector<'a> {
         let first: HashSet<PackId> =
             std::mem::replace(&mut repo_state.packs, later).iter().map(|(id, _)| *id).collect();
         let index = Arc::new(Index::load(repo, repo_state)?);
+        missing::refuse(repo, &index, &first, (&roots, &others))?;
         let came = index.packs().iter().filter(|pack| !first.contains(&pack.id));
         live.extend(came.map(|pack| pack.session));
         for (pack, why) in &index.unreadable {

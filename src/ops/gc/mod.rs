@@ -4,7 +4,8 @@
 //! `collect` drives one run; `mark` finds what is needed, `choose_copy` which copy of it stays, `plan`
 //! decides what happens to each pack, `reencode` which deltas are stored whole. `repack` moves what stays,
 //! `sweep` deletes. `undelete_window` decides which forgotten snapshots are purged, `dry_run` reports what a
-//! run would do. `parity` maintains the parity files at the end, `fences` removes old fences.
+//! run would do. `parity` maintains the parity files at the end, `fences` removes old fences. `missing`
+//! refuses to collect what lost snapshots may need.
 
 mod choose_copy;
 mod collect;
@@ -12,6 +13,7 @@ mod damage;
 mod dry_run;
 mod fences;
 mod mark;
+mod missing;
 mod parity;
 mod plan;
 mod reencode;
@@ -23,6 +25,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::error::Result;
 use crate::ops::gc::collect::Collector;
+pub use crate::ops::gc::missing::{Missing, missing};
 use crate::ops::gc::sweep::Deleted;
 use crate::progress::Observer;
 use crate::repo::repository::Repository;
@@ -131,6 +134,7 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Report> {
     repo.refuse_diverged()?;
+    missing::refuse_lost(repo)?;
     match Collector::run(repo, options, observer, stop, false) {
         Err(err) if err.is_full() && !options.dry_run => {
             repo.storage().release_reserve()?;

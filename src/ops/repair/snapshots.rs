@@ -186,7 +186,8 @@ fn look(
 fn recover(repo: &Repository, id: &SnapshotId) -> Result<()> {
     let Some(bytes) = repo.cache().object(&id.hex()) else { return Ok(()) };
     let (session, _) = Session::open(repo, SessionKind::Writer)?;
-    trash::put_back(repo, &session, id, &bytes)?;
+    let noted = audit::note_return(repo, AuditAct::Repair, id, session.id)?;
+    trash::put_back(repo, &session, id, &bytes, &noted)?;
     session.close()
 }
 

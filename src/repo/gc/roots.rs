@@ -1,6 +1,6 @@
 //! The roots of a gc run: the manifests that keep chunks alive, in `snapshots/` and in the trash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::error::Result;
 use crate::model::id::SnapshotId;
@@ -17,6 +17,8 @@ pub struct Roots {
     pub standing: BTreeMap<SnapshotId, Snapshot>,
     /// Forgotten snapshots in the trash.
     pub trash: Vec<TrashEntry>,
+    /// Sessions with a fence in `snapshots/`: they were considered dead and cannot commit.
+    pub fenced: HashSet<SnapshotId>,
 }
 
 /// Attempts to list a repository in which an object disappears each time, before giving up.
@@ -49,14 +51,13 @@ fn look_once(repo: &Repository) -> Result<Roots> {
     let mut names = names(repo)?;
     let trash = trash::list(repo)?;
     names.extend(self::names(repo)?);
-    let mut standing = BTreeMap::new();
+    let (mut standing, mut fenced) = (BTreeMap::new(), HashSet::new());
     for (name, found) in names {
         match snapshots::load_listed(repo, &found) {
             Ok(Some(snapshot)) => {
                 standing.insert(snapshot.id, snapshot);
             }
-            // The name belongs to a fence.
-            Ok(None) => {}
+            Ok(None) => fenced.extend(SnapshotId::parse(&name).ok()),
             // Forgotten since: its trash entry may be newer than the listing of the trash.
             Err(err) if err.is_missing() => {
                 let id = SnapshotId::parse(&name).ok();
@@ -67,7 +68,7 @@ fn look_once(repo: &Repository) -> Result<Roots> {
             Err(err) => return Err(err),
         }
     }
-    Ok(Roots { standing, trash })
+    Ok(Roots { standing, trash, fenced })
 }
 
 fn names(repo: &Repository) -> Result<BTreeMap<String, Listed>> {

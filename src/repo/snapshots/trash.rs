@@ -187,10 +187,6 @@ pub fn undelete(
     entry: &TrashEntry,
     _noted: &Noted,
 ) -> Result<SnapshotId> {
-    bring_back(repo, session, entry)
-}
-
-fn bring_back(repo: &Repository, session: &Session, entry: &TrashEntry) -> Result<SnapshotId> {
     let manifest = read(repo, entry)?.manifest;
     if !snapshots::commit_under(repo, session, &manifest)? {
         return Err(Error::Refused("another process took this run for dead: run it again".into()));
@@ -213,7 +209,13 @@ fn bring_back(repo: &Repository, session: &Session, entry: &TrashEntry) -> Resul
 ///
 /// # Errors
 /// When the bytes are not the manifest's, or as [`undelete`].
-pub fn put_back(repo: &Repository, session: &Session, id: &SnapshotId, bytes: &[u8]) -> Result<SnapshotId> {
+pub fn put_back(
+    repo: &Repository,
+    session: &Session,
+    id: &SnapshotId,
+    bytes: &[u8],
+    noted: &Noted,
+) -> Result<SnapshotId> {
     let (storage, name) = (repo.storage(), id.hex());
     snapshots::open_manifest(repo, ObjectKind::Snapshots, (&name, &name), bytes.to_vec())?;
     let entry = TrashEntry { id: *id, by: session.id, at: None };
@@ -227,7 +229,7 @@ pub fn put_back(repo: &Repository, session: &Session, id: &SnapshotId, bytes: &[
         Err(err) => return Err(err),
     }
     storage.sync(ObjectKind::Snapshots)?;
-    bring_back(repo, session, &entry)
+    undelete(repo, session, &entry, noted)
 }
 
 /// Returns whether a snapshot that a gc run did not mark from is still a root: it is in `snapshots/`, or has

@@ -110,6 +110,85 @@ fn where_only_the_trash_is_left_nothing_is_collected() {
     sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
 }
 
+/// Runs the program on a machine that does not know the repository.
+fn elsewhere(sandbox: &Sandbox, args: &[&str], code: i32) -> String {
+    let mut command = sandbox.command(args);
+    command.env("HOME", sandbox.path("another"));
+    crate::support::finish(command, b"").expect(code).all()
+}
+
+const ALL: [&str; 4] = ["gc", "--empty-trash", "--max-unused", "0"];
+
+#[test]
+fn where_nobody_collected_yet_lost_snapshots_are_missed_by_machines_that_do_not_know_them() {
+    let sandbox = sandbox();
+    for content in ["one", "another"] {
+        sandbox.write(&[("a", content)]);
+        sandbox.backup(&[]);
+    }
+    let packs = sandbox.objects("packs");
+    fs::rename(sandbox.path("repo/snapshots"), sandbox.path("away")).unwrap();
+    for args in [&ALL[..], &["gc", "-n"]] {
+        let told = elsewhere(&sandbox, args, 20);
+        assert!(told.contains("it has packs of 2 sessions and no snapshot"), "{told}");
+    }
+    // A forgotten snapshot explains its own packs and no others.
+    fs::rename(sandbox.path("away"), sandbox.path("repo/snapshots")).unwrap();
+    elsewhere(&sandbox, &["forget", "latest~1"], 0);
+    fs::rename(sandbox.path("repo/snapshots"), sandbox.path("away")).unwrap();
+    let told = elsewhere(&sandbox, &ALL, 20);
+    assert!(told.contains("it has packs of one session and no snapshot"), "{told}");
+    assert_eq!(sandbox.objects("packs"), packs);
+    let told = elsewhere(&sandbox, &["repair", "known", "-n"], 0);
+    assert!(told.contains("would accept: it has packs of one session"), "{told}");
+    elsewhere(&sandbox, &ALL, 20);
+    elsewhere(&sandbox, &["repair", "known"], 0);
+    elsewhere(&sandbox, &ALL, 0);
+    assert_eq!(sandbox.objects("packs"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_snapshot_that_the_last_collection_left_is_missed_by_machines_that_do_not_know_it() {
+    let sandbox = sandbox();
+    for content in ["one", "another", "a third"] {
+        sandbox.write(&[("a", content)]);
+        sandbox.backup(&[]);
+    }
+    sandbox.ok(&["forget", "latest~2"]);
+    sandbox.ok(&ALL);
+    let packs = sandbox.objects("packs");
+    let lost = sandbox.objects("snapshots").swap_remove(0);
+    let lost = lost.file_name().unwrap().to_str().unwrap().to_owned();
+    fs::rename(sandbox.path("repo/snapshots").join(&lost), sandbox.path("away")).unwrap();
+    let told = elsewhere(&sandbox, &ALL, 20);
+    assert!(told.contains(&format!("the last collection left snapshot {}", &lost[..8])), "{told}");
+    assert_eq!(sandbox.objects("packs"), packs);
+    elsewhere(&sandbox, &["repair", "known"], 0);
+    elsewhere(&sandbox, &ALL, 0);
+    assert!(sandbox.objects("packs").len() < packs.len());
+}
+
+#[test]
+fn whoever_forgot_all_snapshots_collects_all_packs_at_once() {
+    let sandbox = sandbox();
+    for content in ["one", "another"] {
+        sandbox.write(&[("a", content)]);
+        sandbox.backup(&[]);
+    }
+    let second = sandbox.path("second");
+    let second = second.to_str().unwrap();
+    sandbox.ok(&["copy", "--init", "--to", second]);
+    for repository in ["repo", "second"] {
+        fs::rename(sandbox.path(repository), sandbox.path("other")).unwrap();
+        fs::rename(sandbox.path("other"), sandbox.path("repo")).unwrap();
+        elsewhere(&sandbox, &["forget", "latest", "latest~1", "--allow-remove-all"], 0);
+        elsewhere(&sandbox, &ALL, 0);
+        assert_eq!(sandbox.objects("packs"), Vec::<PathBuf>::new());
+        fs::remove_dir_all(sandbox.path("repo")).unwrap();
+        fs::remove_dir_all(sandbox.path("another")).unwrap();
+    }
+}
+
 #[test]
 fn snapshots_that_are_missing_can_be_accepted() {
     let sandbox = sandbox();

@@ -1,6 +1,7 @@
 //! `snap repair known`: accepts the repository that is at the location now.
 
 use serde_json::json;
+use snap_backup::ops::gc;
 use snap_backup::repo::divergence;
 use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::run_log::known::KnownPlace;
@@ -30,12 +31,17 @@ pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
         return tell(context, &differences, dry_run);
     }
     let repo = Repository::open_found(storage, found, &access)?;
+    let missing = gc::missing(&repo)?;
+    differences.extend(missing.describe());
     if !dry_run {
+        missing.accept(&repo)?;
         repo.accept()?;
     }
-    differences.extend(
-        repo.divergence()?.into_iter().filter(|what| !differences.contains(what)).collect::<Vec<_>>(),
-    );
+    for what in repo.divergence()? {
+        if !differences.contains(&what) {
+            differences.push(what);
+        }
+    }
     // Discards the warnings: they are about the differences that were just accepted.
     repo.warnings();
     tell(context, &differences, dry_run)

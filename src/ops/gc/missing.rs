@@ -1,0 +1,161 @@
+//! Packs that no snapshot explains, in a repository in which none is left. Where nobody collected since they
+//! were written, nothing records that their snapshots were forgotten: `snapshots/` may have been lost, or a
+//! copy of the repository is not finished.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::model::entry::Time;
+use crate::model::id::{PackId, SnapshotId};
+use crate::model::records::AuditAct;
+use crate::ops::gc::mark::Marker;
+use crate::repo::audit;
+use crate::repo::gc::lost_roots::LostRoots;
+use crate::repo::gc::peers::Peer;
+use crate::repo::gc::roots::Roots;
+use crate::repo::gc::{lost_roots, peers, roots};
+use crate::repo::index::Index;
+use crate::repo::index::catalog::PackInfo;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::gc_record;
+use crate::repo::sessions::session::RepoState;
+use crate::repo::snapshots::trash;
+use crate::storage::ObjectKind;
+
+/// What is missing in a repository, whether this machine knows it or not.
+#[derive(Debug, Default)]
+pub struct Missing {
+    lost: LostRoots,
+    /// Sessions that wrote packs which nothing explains.
+    unexplained: Vec<SnapshotId>,
+}
+
+impl Missing {
+    /// Returns messages about it.
+    pub fn describe(&self) -> Vec<String> {
+        self.lost.describe().into_iter().chain(describe(&self.unexplained)).collect()
+    }
+
+    /// Lets collections delete what only the missing snapshots need: an audit record explains them to every
+    /// machine from then on.
+    ///
+    /// # Errors
+    /// When the record could not be written.
+    pub fn accept(&self, repo: &Repository) -> Result<()> {
+        let all = [self.lost.lost.as_slice(), &self.unexplained].concat();
+        audit::note_snapshots(repo, AuditAct::Repair, &all).map(drop)
+    }
+}
+
+/// Finds what a collection would miss. To those who may not collect nothing is missing.
+///
+/// # Errors
+/// When the storage fails.
+pub fn missing(repo: &Repository) -> Result<Missing> {
+    if repo.may_write().is_err() {
+        return Ok(Missing::default());
+    }
+    let mut missing = Missing { lost: lost_roots::find(repo)?, ..Missing::default() };
+    // As a collection: first packs, then sessions, then snapshots.
+    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
+    let listed = repo_state.packs.iter().map(|(id, _)| *id).collect();
+    let others = peers::others(repo, None, false)?;
+    let roots = match roots::look(repo) {
+        // A snapshot that cannot be read is left.
+        Err(err) if err.is_damage() => return Ok(missing),
+        looked => looked?,
+    };
+    if roots.standing.is_empty() {
+        let index = Arc::new(Index::load(repo, repo_state)?);
+        missing.unexplained = find(repo, &index, &listed, (&roots, &others))?;
+    }
+    Ok(missing)
+}
+
+fn describe(unexplained: &[SnapshotId]) -> Option<String> {
+    let of = match unexplained.len() {
+        0 => return None,
+        1 => "of one session".to_owned(),
+        count => format!("of {count} sessions"),
+    };
+    Some(format!("it has packs {of} and no snapshot: either a backup failed or the snapshots were lost"))
+}
+
+/// Fails if snapshots are gone that the last collection left.
+pub(super) fn refuse_lost(repo: &Repository) -> Result<()> {
+    lost_roots::find(repo)?.describe().map_or(Ok(()), |what| Err(diverged(repo, what)))
+}
+
+/// Fails if packs are unexplained ([`find`]).
+pub(super) fn refuse(
+    repo: &Repository,
+    index: &Arc<Index>,
+    listed: &HashSet<PackId>,
+    (roots, others): (&Roots, &[Peer]),
+) -> Result<()> {
+    let unexplained = find(repo, index, listed, (roots, others))?;
+    describe(&unexplained).map_or(Ok(()), |what| Err(diverged(repo, what)))
+}
+
+fn diverged(repo: &Repository, what: String) -> Error {
+    Error::Diverged { location: repo.location(), what }
+}
+
+/// Finds the sessions of unexplained packs if no snapshot is left. A pack is explained by
+///
+/// - a collection that ended after it was written: it left the pack, and the snapshots that it left are
+///   accounted for ([`refuse_lost`]),
+/// - a session that still runs or was killed; one that ended since has a snapshot, unless the pack was
+///   `listed` before sessions and snapshots were,
+/// - a forgotten snapshot, or an audit record of one, with the id of the session,
+/// - a forgotten snapshot that needs one of its chunks: a session that copies or imports writes many.
+///
+/// # Errors
+/// When the storage fails.
+fn find(
+    repo: &Repository,
+    index: &Arc<Index>,
+    listed: &HashSet<PackId>,
+    (roots, others): (&Roots, &[Peer]),
+) -> Result<Vec<SnapshotId>> {
+    if !roots.standing.is_empty() || index.packs().is_empty() {
+        return Ok(Vec::new());
+    }
+    let newer = newer_than_the_last_collection(repo)?;
+    let is_of_session =
+        |id: &SnapshotId| others.iter().any(|other| other.id == *id) || roots.fenced.contains(id);
+    let mut packs: Vec<&PackInfo> = index.packs().iter().filter(|pack| listed.contains(&pack.id)).collect();
+    packs.retain(|pack| newer.contains(&pack.id) && !is_of_session(&pack.session));
+    if packs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut explained = audit::explained(repo)?;
+    let mut marker = Marker::new(repo, index)?;
+    for entry in &roots.trash {
+        // Not every entry has the manifest: whoever may add objects can make one that has not.
+        let Ok(snapshot) = trash::read(repo, entry) else { continue };
+        explained.insert(entry.id);
+        match marker.root(&snapshot.manifest.root) {
+            // What lies below a lost tree is unknown: packs with that stay unexplained.
+            Err(err) if err.is_missing() || err.is_damage() => {}
+            other => other?,
+        }
+    }
+    let rows = |pack: &PackInfo| pack.first..pack.first + pack.chunks as usize;
+    packs.retain(|pack| !explained.contains(&pack.session) && !rows(pack).any(|row| marker.needed.has(row)));
+    let sessions: BTreeSet<SnapshotId> = packs.into_iter().map(|pack| pack.session).collect();
+    Ok(sessions.into_iter().collect())
+}
+
+fn newer_than_the_last_collection(repo: &Repository) -> Result<HashSet<PackId>> {
+    let storage = repo.storage();
+    let number = gc_record::highest(storage)?;
+    let records = storage.list(ObjectKind::Gc)?.into_iter();
+    let last = records.filter(|found| gc_record::number(&found.name) == Some(number));
+    let last: Option<Time> = last.filter_map(|found| found.modified).max();
+    // Where the storage reports no times, a collection explains all packs.
+    let is_newer = |at: Option<Time>| number == 0 || last.zip(at).is_some_and(|(last, at)| at > last);
+    let packs = storage.list(ObjectKind::Packs)?.into_iter().filter(|found| is_newer(found.modified));
+    Ok(packs.filter_map(|found| PackId::parse(&found.name).ok()).collect())
+}

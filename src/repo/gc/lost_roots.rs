@@ -1,0 +1,99 @@
+//! Finds snapshots that the last collection left and that are gone though nobody forgot them, on machines
+//! that know nothing of the repository.
+
+use std::collections::HashSet;
+
+use crate::codec::crypto::sealed_object;
+use crate::error::Result;
+use crate::model::id::SnapshotId;
+use crate::model::records::GcRecord;
+use crate::repo::repository::Repository;
+use crate::repo::sessions::gc_record;
+use crate::repo::snapshots::trash;
+use crate::repo::{audit, objects};
+use crate::storage::ObjectKind;
+
+/// How often the search starts over because another collection ended meanwhile.
+const LOOKS: usize = 8;
+
+/// Snapshots that are gone though nobody forgot them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct LostRoots {
+    /// Those that the last collection left.
+    pub lost: Vec<SnapshotId>,
+    /// No other snapshot is left.
+    pub all: bool,
+}
+
+impl LostRoots {
+    /// Returns a message, or nothing if none is lost.
+    pub fn describe(&self) -> Option<String> {
+        match self.lost.as_slice() {
+            [] => None,
+            _ if self.all => Some("no snapshot is left, though the last collection left some".to_owned()),
+            [one] => Some(format!("the last collection left snapshot {}, which is gone", one.short())),
+            [one, ..] => Some(format!(
+                "the last collection left {} snapshots that are gone, {} among them",
+                self.lost.len(),
+                one.short()
+            )),
+        }
+    }
+}
+
+/// Finds the snapshots that the last collection left and that are neither there nor in the trash, without an
+/// audit record that explains it. Only a collection purges the trash, and it publishes what it purges.
+///
+/// # Errors
+/// When the storage fails.
+pub fn find(repo: &Repository) -> Result<LostRoots> {
+    let storage = repo.storage();
+    for _ in 0..LOOKS {
+        let number = gc_record::highest(storage)?;
+        let Some(record) = read(repo, number)? else { return Ok(LostRoots::default()) };
+        let mut lost: HashSet<SnapshotId> = record.roots.into_iter().collect();
+        for (purged, _) in &record.purged {
+            lost.remove(purged);
+        }
+        // Snapshots first: one that is forgotten meanwhile is in the trash before it leaves here.
+        let standing = storage.list(ObjectKind::Snapshots)?;
+        for found in &standing {
+            SnapshotId::parse(&found.name).ok().map(|id| lost.remove(&id));
+        }
+        if lost.is_empty() {
+            return Ok(LostRoots::default());
+        }
+        for entry in trash::list(repo)? {
+            if lost.contains(&entry.id) && trash::is_whole(repo, &entry)? {
+                lost.remove(&entry.id);
+            }
+        }
+        if !lost.is_empty() {
+            let (explained, passing) = (audit::explained(repo)?, audit::passing(repo)?);
+            lost.retain(|id| !explained.contains(id) && !passing.contains(id));
+        }
+        // A collection that ended meanwhile may have purged some.
+        if lost.is_empty() || gc_record::highest(storage)? == number {
+            let mut lost: Vec<SnapshotId> = lost.into_iter().collect();
+            lost.sort_unstable();
+            return Ok(LostRoots { lost, all: standing.is_empty() });
+        }
+    }
+    Ok(LostRoots::default())
+}
+
+/// Reads the record of a collection; `None` if there is none, or it is unreadable (`repair gc` ends it).
+fn read(repo: &Repository, number: u64) -> Result<Option<GcRecord>> {
+    if number == 0 {
+        return Ok(None);
+    }
+    let name = gc_record::name_of(number);
+    let bytes = match repo.storage().read(ObjectKind::Gc, &name, sealed_object::MAX_OBJECT) {
+        Ok(bytes) => bytes,
+        Err(err) if err.is_missing() => return Ok(None),
+        Err(err) => return Err(err),
+    };
+    let opened =
+        objects::open::<GcRecord>(repo.suite(), sealed_object::GC, ObjectKind::Gc, &name, &name, bytes);
+    Ok(opened.ok())
+}
