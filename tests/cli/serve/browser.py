@@ -137,8 +137,12 @@ def counted(browser, address, *pieces):
     """Opens a page that is counted in the background, and waits until it has loaded itself again."""
     browser.open(address)
     for _ in range(100):
-        if "Counting since" not in browser.text():
-            break
+        try:
+            if all(piece in browser.text() for piece in pieces):
+                return
+        except RuntimeError:
+            # It is loading itself.
+            pass
         time.sleep(0.1)
     has(browser, *pieces)
 

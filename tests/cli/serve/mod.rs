@@ -411,7 +411,7 @@ fn each_page_holds_what_it_should() {
         ),
         (format!("/s/{third}/src?sort=size"), vec!["aria-sort=\"descending\"", ">5 B</span>"]),
         (format!("/s/{third}/src?sizes=all"), vec![">5 B</span>"]),
-        (format!("/s/{third}/src/dir/file.txt"), vec!["5 bytes", "Versions", "-rw"]),
+        (format!("/s/{third}/src/dir/file.txt"), vec!["<dd>5 B</dd>", "Versions", "-rw"]),
         ("/versions/src/dir/file.txt".to_owned(), vec!["3 versions", "Download version 3", &third[..8]]),
         ("/versions/src/gone".to_owned(), vec!["1 version", "Gone since snapshot", &third[..8]]),
         ("/search".to_owned(), vec!["<form"]),

@@ -178,7 +178,7 @@ fn turned_away(asked: &PageRequest, parts: &Parts) -> Response<Body> {
     if asked.first() != b"dav" {
         let next = if parts.method == Method::GET { next_of(&parts.uri) } else { String::new() };
         return login_page(
-            "This needs the address that `snap serve` printed, or the token or the password.",
+            "This needs the address that was printed at the start, or the token or the password.",
             &next,
         );
     }

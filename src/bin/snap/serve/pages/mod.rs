@@ -55,7 +55,7 @@ const PLACES: [(&str, &str); 4] =
 
 /// The style of the login page, which loads nothing else.
 const STRANGER: &str = "body{margin:0;min-height:100vh;display:grid;place-items:center;font:1rem/1.5 system-ui,sans-serif;\
-    background:#f6f7f6;color:#1c2321}main{width:min(22rem,88vw);padding:2rem;background:#fff;border:1px solid #dde3e0;\
+    background:#f6f7f6;color:#1c2321}main{box-sizing:border-box;width:min(26rem,92vw);padding:2rem;background:#fff;border:1px solid #dde3e0;\
     border-radius:14px}h1{margin:0 0 .5rem;font-size:1.4rem}label{display:block;font-weight:600;margin-top:1rem}\
     input:not([type=hidden]){box-sizing:border-box;width:100%;font:inherit;padding:.55rem .7rem;margin:.3rem 0 1rem;\
     border:1px solid #7b8783;border-radius:8px;background:inherit;color:inherit}button{font:inherit;font-weight:600;\

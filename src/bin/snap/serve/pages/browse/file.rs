@@ -20,7 +20,7 @@ pub(super) fn facts(entry: &Entry) -> Markup {
     html! {
         dl {
             dt { "Kind" } dd { (kind(entry)) }
-            @if entry.is_file() { dt { "Size" } dd { (output::size(entry.size())) " (" (entry.size()) " bytes)" } }
+            @if entry.is_file() { dt { "Size" } dd { (output::size(entry.size())) @if entry.size() >= 1024 { " (" (entry.size()) " bytes)" } } }
             @if let Kind::Symlink { target } = &entry.kind { dt { "Target" } dd { (name(target)) } }
             @if !timeless { dt { "Modified" } dd { (time(meta.mtime)) } }
             dt { "Mode" } dd { code { (output::permissions(entry)) } }

@@ -155,18 +155,48 @@ impl Tree {
         });
     }
 
+    /// Returns the rows to draw, each with its level and the part of its path that names it. A directory that
+    /// holds nothing but one directory is drawn together with that.
+    fn drawn(&self) -> Vec<(&Row, usize, &[u8])> {
+        let mut drawn = Vec::with_capacity(self.rows.len());
+        // Lengths of the paths that are drawn above the row.
+        let mut above: Vec<&Row> = Vec::new();
+        let mut rows = self.rows.iter().peekable();
+        while let Some(row) = rows.next() {
+            let is_below = |above: &&Row| {
+                row.path.strip_prefix(&above.path[..]).is_some_and(|rest| rest.starts_with(b"/"))
+            };
+            while above.last().is_some_and(|above| !is_below(above)) {
+                above.pop();
+            }
+            let is_same = |next: &&Row| next.is_dir && next.depth == row.depth + 1 && next.sums == row.sums;
+            if row.is_dir
+                && row.change.is_none()
+                && rows.peek().is_some_and(|next| next.change.is_none() && is_same(next))
+            {
+                continue;
+            }
+            let start = above.last().map_or(0, |above| above.path.len() + 1);
+            drawn.push((row, above.len(), row.path.get(start..).unwrap_or_default()));
+            if row.is_dir {
+                above.push(row);
+            }
+        }
+        drawn
+    }
+
     /// Draws the table. `base` is the path of the directory that was compared.
     pub(super) fn table(&self, sides: (&Snapshot, &Snapshot), base: &[u8]) -> Markup {
         html! {
             @if !self.rows.is_empty() {
-                table.stack.list {
+                table.stack.list.tree {
                     caption { "Sizes of a directory are sums of the files in it that differ." }
                     thead { tr {
                         th scope="col" { "Change" } th scope="col" { "Path" } th.number scope="col" { "Size before" }
                         th.number scope="col" { "Size after" } th.number scope="col" { "Growth" }
                         th scope="col" { "Details" } th scope="col" { span.hidden { "Versions" } }
                     } }
-                    tbody { @for row in &self.rows { (line(row, sides, base)) } }
+                    tbody { @for (row, level, label) in self.drawn() { (line(row, (level, label), sides, base)) } }
                 }
             }
             @if self.is_cut { p { "Only the first " (MOST) " rows are shown; " code { "snap diff" } " lists all." } }
@@ -174,26 +204,30 @@ impl Tree {
     }
 }
 
-fn line(row: &Row, (before, after): (&Snapshot, &Snapshot), base: &[u8]) -> Markup {
+fn line(
+    row: &Row,
+    (level, label): (usize, &[u8]),
+    (before, after): (&Snapshot, &Snapshot),
+    base: &[u8],
+) -> Markup {
     let path = joined(base, &row.path);
     let (has_before, has_after) = (row.change != Some(Change::Added), row.change != Some(Change::Removed));
     let to = shown_at(if has_after { &after.id } else { &before.id }, &path);
     let is_text = row.change == Some(Change::Content) && !row.is_dir;
     let difference = format!("/difference/{}?a={}&b={}", encoded_path(&path), before.id, after.id);
     let shown = output::path(&row.path);
-    let last = row.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let sizes = if row.is_dir { (Some(row.sums.before), Some(row.sums.after)) } else { row.sizes };
     let details = if row.is_dir && row.sums != Sums::default() { row.sums.text() } else { String::new() };
     let fields = if row.fields.is_empty() || details.is_empty() { "" } else { "; " };
     let growth = sizes.1.unwrap_or(0).cmp(&sizes.0.unwrap_or(0));
-    let level = row.depth.min(LEVELS);
+    let level = level.min(LEVELS);
     html! {
         tr {
             td class=[row.change.map(|change| words(change).1)] {
                 @if let Some(change) = row.change { (change.letter()) " " (words(change).0) }
             }
             td class={ "name l" (level) } {
-                a class=[row.is_dir.then_some("dir")] href=(to) aria-label=[(row.depth > 0).then_some(&shown)] { (name(last)) @if row.is_dir { "/" } }
+                a class=[row.is_dir.then_some("dir")] href=(to) aria-label=[(level > 0).then_some(&shown)] { (name(label)) @if row.is_dir { "/" } }
             }
             td.number data-label="Before" { (size_or_dash(sizes.0)) }
             td.number data-label="After" { (size_or_dash(sizes.1)) }
@@ -205,7 +239,7 @@ fn line(row: &Row, (before, after): (&Snapshot, &Snapshot), base: &[u8]) -> Mark
                 }
             }
             td data-label="Details" { (details) (fields) (row.fields) }
-            td {
+            td.links {
                 @if has_before { a href=(shown_at(&before.id, &path)) aria-label={ "Before: " (shown) } { "before" } }
                 @if has_before && has_after { " " }
                 @if has_after { a href=(shown_at(&after.id, &path)) aria-label={ "After: " (shown) } { "after" } }
@@ -271,6 +305,12 @@ mod tests {
             ]
         );
         assert_eq!(tree.sizes(), (7, 30));
+        let mut tree = Tree::default();
+        add(&mut tree, "home/anna/x", Change::Added, &file(1), None);
+        add(&mut tree, "home/anna/y/z", Change::Added, &file(1), None);
+        let drawn: Vec<(usize, &[u8])> =
+            tree.drawn().iter().map(|(_, level, label)| (*level, *label)).collect();
+        assert_eq!(drawn, [(0, &b"home/anna"[..]), (1, b"x"), (1, b"y"), (2, b"z")]);
     }
 
     #[test]

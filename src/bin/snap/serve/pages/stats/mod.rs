@@ -136,8 +136,9 @@ fn lines(report: &Report) -> Markup {
         }
     };
     html! {
+        h2 { "What each snapshot costs" }
         table.stack {
-            caption { "Snapshots: what each added, and what only it needs: forgetting it alone frees that." }
+            caption { "What each added, and what only it needs: forgetting it alone frees that." }
             thead { tr {
                 th scope="col" { "Snapshot" } th scope="col" { "Time" } th.number scope="col" { "Size" }
                 th.number scope="col" { "Added" } th.number scope="col" { "Unique" }
