@@ -3,6 +3,7 @@
 
 Needs Python's standard library alone: DevTools' protocol is spoken over pipes, as JSON messages that end with NUL.
 """
+import datetime
 import fcntl
 import json
 import os
@@ -119,6 +120,10 @@ class Browser:
         self.process.wait(10)
 
 
+def day(ago):
+    return str(datetime.date.today() - datetime.timedelta(days=ago))
+
+
 def has(browser, *pieces):
     text = browser.text()
     for piece in pieces:
@@ -164,7 +169,7 @@ def story(browser, address, token, password, downloads, axe):
     pages.append(browser.value("location.pathname + location.search"))
     # Its versions, and the lines in which two differ.
     browser.click("a[aria-label^='Versions of']")
-    has(browser, "2 versions", "Gone since snapshot")
+    has(browser, "2 versions", "Gone since snapshot", day(21))
     pages.append(browser.value("location.pathname"))
     browser.focus("main form button")
     browser.loading(lambda: browser.key(ENTER))
@@ -201,12 +206,17 @@ def story(browser, address, token, password, downloads, axe):
     # The days on which a directory changed lead to its states, and sizes of directories stand in the list.
     browser.open(address + pages[4])
     has(browser, "Changed on", "1 B")
-    browser.focus(".days a[aria-current=date]")
-    # What changed in it since then, as a tree with sums, and with links to both versions.
-    browser.click(".travel form button") if browser.value("!!document.querySelector('.travel form button')") else None
+    browser.focus(f".days a[aria-label^='{day(21)}']")
+    browser.loading(lambda: browser.key(ENTER))
+    has(browser, day(21), "Show what is gone")
+    # What changed in it since another day, and between two snapshots: a tree with sums, and links to both versions.
+    browser.focus(".travel form button")
+    browser.loading(lambda: browser.key(ENTER))
+    has(browser, "- removed", "holiday-plan.txt")
     browser.open(address + base + "/snapshots")
+    browser.value("document.querySelectorAll('input[name=a]')[2].click()")
     browser.click("main form .sticky button")
-    has(browser, "1 removed", "Size before", "Growth")
+    has(browser, "1 added, 1 removed", "Size before", "Growth")
     pages.append(browser.value("location.pathname + location.search"))
     browser.click("a[aria-label^='Before: '][aria-label*=holiday]")
     has(browser, "Rome")

@@ -1,4 +1,4 @@
-//! The pages in a browser: a person finds a deleted file, compares its versions, restores it, and downloads a
+//! The pages in a browser: a person finds a file that was deleted three weeks ago, compares its versions, restores it, and downloads a
 //! directory, mostly with the keyboard; at three widths, and with axe-core where it is installed.
 
 use std::fs;
@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Serving;
-use crate::support::{Sandbox, skipped};
+use crate::support::dates::{days, redate};
+use crate::support::{PASSWORD, Sandbox, skipped};
 
 /// A document of one empty page.
 const PDF: &str = "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj \
@@ -46,10 +47,16 @@ fn a_person_finds_what_was_deleted_and_gets_it_back() {
          [sets.notes]\nsources = [\"{source}\"]\n[sets.late]\nsources = [\"{source}/notes\"]\n"
     );
     fs::write(sandbox.path("snap.toml"), config).unwrap();
-    sandbox.backup(&[]);
+    let backup = |age: i64| {
+        let id = sandbox.backup(&[]);
+        redate(&sandbox.path("repo"), Some(PASSWORD), &id, days(-age));
+    };
+    backup(40);
     sandbox.write(&[("notes/holiday-plan.txt", "go to Rome\nby train\n")]);
-    sandbox.backup(&[]);
+    backup(30);
     fs::remove_file(sandbox.src().join("notes/holiday-plan.txt")).unwrap();
+    backup(21);
+    sandbox.write(&[("notes/today.txt", "rain\n")]);
     sandbox.backup(&[]);
     let target = sandbox.path("target");
     fs::create_dir(&target).unwrap();

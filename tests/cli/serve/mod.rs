@@ -441,6 +441,8 @@ fn each_page_holds_what_it_should() {
             ],
         ),
         (format!("/compare?a={first}&b={first}"), vec!["Nothing differs"]),
+        (format!("/compare?a={first}&b={second}&path=src/new"), vec!["all of it was added", &first[..8]]),
+        (format!("/compare?a={first}&b={second}&path=src/gone"), vec!["all of it was removed"]),
         (format!("/compare?a={first}&b={third}&path=src%2Fdir"), vec!["file.txt", "0 files added"]),
         (
             "/stats".to_owned(),

@@ -35,8 +35,14 @@ const VERBS: &[(&str, &str)] = &[
         "migrate",
         "there is nothing to migrate; `snap copy --to REPO` brings snapshots into another repository",
     ),
-    ("passwd", "`snap key passwd` changes the password"),
-    ("password", "`snap key passwd` changes the password"),
+    (
+        "passwd",
+        "`snap key passwd` changes the password of a repository, `snap serve passwd` sets the one of the page",
+    ),
+    (
+        "password",
+        "`snap key passwd` changes the password of a repository, `snap serve passwd` sets the one of the page",
+    ),
     ("policy", "the configuration says what is saved and kept: `snap config init` writes one"),
     ("purge", "`snap gc` frees what no snapshot needs"),
     ("rebuild-index", "`snap repair index` makes the index cache again"),

@@ -180,7 +180,7 @@ fn row(snapshot: &Snapshot, chosen: (Option<SnapshotId>, Option<SnapshotId>)) ->
             td data-label="To" { input type="radio" name="b" value=(id) checked[to] aria-label={ "compare to " (id.short()) }; }
             td data-label="Snapshot" { (link(snapshot)) }
             td data-label="Time" { time datetime=(output::rfc3339(manifest.started)) { (clock) } }
-            td data-label="Host" { bdi { (output::printable(&manifest.host)) } }
+            td.host data-label="Host" { bdi { (output::printable(&manifest.host)) } }
             td data-label="Kind" { (manifest.kind) @if manifest.partial { " " span.tag { "partial" } } }
             td.number data-label="Files" { (output::files(counts)) }
             td.number data-label="Size" { (size(counts.bytes_total)) }

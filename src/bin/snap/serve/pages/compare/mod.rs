@@ -16,7 +16,7 @@ use snap_backup::repo::snapshots::Snapshot;
 use self::tree::Tree;
 use super::{frame, name, time};
 use crate::serve::app_state::{AppState, selector};
-use crate::serve::request::{PageRequest, decoded, encoded_path};
+use crate::serve::request::{PageRequest, decoded, encoded_path, shown_at, versions_at};
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
@@ -58,6 +58,9 @@ pub(crate) fn page(
     // A form can only send text: there the path is percent-encoded.
     let encoded = asked.value("at").map(decoded).transpose()?;
     let path = asked.value("path").or(encoded.as_deref()).unwrap_or_default();
+    if let Some(content) = one_sided(visit, (before, after), path)? {
+        return Ok(frame(&site.title, "Compare", "", content));
+    }
     let options = Options {
         before: selector(&before.id, path),
         after: OsString::from_vec(selector(&after.id, path)).into(),
@@ -93,6 +96,34 @@ pub(crate) fn page(
         }
     };
     Ok(frame(&site.title, "Compare", "", content))
+}
+
+/// Says so if only one of the snapshots has the path: then there is nothing to compare.
+fn one_sided(
+    visit: &SharedSession,
+    (before, after): (&Snapshot, &Snapshot),
+    path: &[u8],
+) -> Result<Option<Markup>, HttpError> {
+    let has = |snapshot| visit.browser.entry(snapshot, path).map(|entry| entry.is_some());
+    let (word, which, there) = match (has(before)?, has(after)?) {
+        (true, false) => ("removed", "second", before),
+        (false, true) => ("added", "first", after),
+        _ => return Ok(None),
+    };
+    Ok(Some(html! {
+        dl {
+            dt { "From" } dd { (side(before)) }
+            dt { "To" } dd { (side(after)) }
+        }
+        p role="status" {
+            "The " (which) " snapshot does not have " code { (name(path)) } ": all of it was " (word) "."
+        }
+        p.actions {
+            a.button href=(shown_at(&there.id, path)) { "What the other one has" }
+            a.button href={ "/compare?a=" (before.id) "&b=" (after.id) } { "Compare the whole snapshots" }
+            a.button href=(versions_at(path)) { "All versions" }
+        }
+    }))
 }
 
 pub(super) fn chosen<'a>(

@@ -29,6 +29,9 @@ pub(crate) fn page(
     asked: &PageRequest,
     _: &Arc<AtomicBool>,
 ) -> Result<Markup, HttpError> {
+    if asked.path.len() > 1 {
+        return Err(HttpError::not_found("there is no such page"));
+    }
     let basis = visit.basis();
     let wanted = ("stats", basis, asked.value("again").is_some());
     let work = site.background.ask(wanted, visit.shared_repo(), |repo, observer, stop| {
