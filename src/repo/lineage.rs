@@ -1,11 +1,61 @@
 //! Where a snapshot stands in the history of its set: a number, the snapshot before it, and a hash chain.
 //! With it a machine that knows one snapshot of a set can tell whether a repository is older than that.
 
+use std::collections::HashSet;
+
 use crate::codec::crypto::hash;
+use crate::error::Result;
+use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest_ext::Lineage;
+use crate::repo::audit;
 use crate::repo::repository::Repository;
-use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::{Listing, Snapshot};
+
+/// Seconds for which a snapshot's predecessor is looked for. Audit records stay longer, so each act that can
+/// explain its absence has one.
+const YOUNG: i64 = 300 * 86_400;
+
+/// A snapshot that is gone from the middle of a set's history, though no audit record says who forgot it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The one that is gone.
+    pub gone: SnapshotId,
+    /// One that was made after it.
+    pub after: SnapshotId,
+}
+
+impl Gap {
+    /// Returns a message about it.
+    pub fn describe(&self) -> String {
+        format!(
+            "snapshot {} is gone, though {} was made after it and no audit record says who forgot it",
+            self.gone.short(),
+            self.after.short()
+        )
+    }
+}
+
+/// Finds the gaps in the histories of all sets.
+///
+/// # Errors
+/// When the audit records cannot be listed.
+pub fn gaps(repo: &Repository, listing: &Listing) -> Result<Vec<Gap>> {
+    let stands: HashSet<SnapshotId> = listing.snapshots.iter().map(|one| one.id).collect();
+    // One that cannot be read is there, and named as damaged elsewhere.
+    let unreadable = |id: &SnapshotId| listing.unreadable.iter().any(|(name, _)| *name == id.hex());
+    let now = Time::now().sec;
+    let young = listing.snapshots.iter().filter(|one| now.saturating_sub(one.manifest.started.sec) < YOUNG);
+    let mut gaps: Vec<Gap> = young
+        .filter_map(|one| Some(Gap { gone: one.manifest.lineage()?.previous?, after: one.id }))
+        .filter(|gap| !stands.contains(&gap.gone) && !unreadable(&gap.gone))
+        .collect();
+    if !gaps.is_empty() {
+        let explained = audit::explained(repo)?;
+        gaps.retain(|gap| !explained.contains(&gap.gone));
+    }
+    Ok(gaps)
+}
 
 /// Returns the lineage of the next snapshot of a set: after that of the highest number in it.
 pub fn next<'a>(repo: &Repository, set: impl Iterator<Item = &'a Snapshot>) -> Lineage {

@@ -491,6 +491,8 @@ fn what_somebody_took_away_is_missed_and_what_this_machine_removed_is_not() {
         "{}",
         again.stderr
     );
+    sandbox.ok(&["repair", "known"]);
+    assert_eq!(sandbox.ok(&["check"]).warnings(), 0);
 }
 
 #[test]

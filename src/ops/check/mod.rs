@@ -152,7 +152,7 @@ pub fn run(
     };
     checker.small_objects()?;
     // Snapshots are listed before packs: then all packs they need are listed, even with concurrent commits.
-    let snapshots::Listing { snapshots: chosen, unreadable, .. } = snapshots::list_all(repo)?;
+    let listing = snapshots::list_all(repo)?;
     let index = session.fixed_index()?;
     checker.report.packs = index.repo_state().packs.len() as u64;
     checker.report.chunks = index.chunks();
@@ -163,8 +163,8 @@ pub fn run(
     let whole = checker.packs(&index, options)?;
     checker.parity(&index, options)?;
     checker.standing_records(&index, &whole)?;
-    checker.lineages(&chosen, &unreadable)?;
-    checker.walk_snapshots(&session, &index, &chosen)?;
+    checker.lineages(&listing)?;
+    checker.walk_snapshots(&session, &index, &listing.snapshots)?;
     checker.record(session.session().map_or_else(cipher::new_id, Ok)?);
     names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
     for what in repo.diverged() {

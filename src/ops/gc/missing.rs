@@ -10,17 +10,18 @@ use crate::model::entry::Time;
 use crate::model::id::{PackId, SnapshotId};
 use crate::model::records::AuditAct;
 use crate::ops::gc::mark::Marker;
-use crate::repo::audit;
 use crate::repo::gc::lost_roots::LostRoots;
 use crate::repo::gc::peers::Peer;
 use crate::repo::gc::roots::Roots;
 use crate::repo::gc::{lost_roots, peers, roots};
 use crate::repo::index::Index;
 use crate::repo::index::catalog::PackInfo;
+use crate::repo::lineage::Gap;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::gc_record;
 use crate::repo::sessions::session::RepoState;
 use crate::repo::snapshots::trash;
+use crate::repo::{audit, lineage, snapshots};
 use crate::storage::ObjectKind;
 
 /// What is missing in a repository, whether this machine knows it or not.
@@ -29,12 +30,16 @@ pub struct Missing {
     lost: LostRoots,
     /// Sessions that wrote packs which nothing explains.
     unexplained: Vec<SnapshotId>,
+    /// Snapshots that are gone from the middle of a set's history. That stops no collection, and `check` says
+    /// it.
+    gaps: Vec<Gap>,
 }
 
 impl Missing {
     /// Returns messages about it.
     pub fn describe(&self) -> Vec<String> {
-        self.lost.describe().into_iter().chain(describe(&self.unexplained)).collect()
+        let gaps = self.gaps.iter().map(Gap::describe);
+        self.lost.describe().into_iter().chain(describe(&self.unexplained)).chain(gaps).collect()
     }
 
     /// Lets collections delete what only the missing snapshots need: an audit record explains them to every
@@ -43,12 +48,13 @@ impl Missing {
     /// # Errors
     /// When the record could not be written.
     pub fn accept(&self, repo: &Repository) -> Result<()> {
-        let all = [self.lost.lost.as_slice(), &self.unexplained].concat();
+        let gone: Vec<SnapshotId> = self.gaps.iter().map(|gap| gap.gone).collect();
+        let all = [self.lost.lost.as_slice(), &self.unexplained, &gone].concat();
         audit::note_snapshots(repo, AuditAct::Repair, &all).map(drop)
     }
 }
 
-/// Finds what a collection would miss. To those who may not collect nothing is missing.
+/// Finds what a collection or a check would miss. To those who may not collect nothing is missing.
 ///
 /// # Errors
 /// When the storage fails.
@@ -56,7 +62,8 @@ pub fn missing(repo: &Repository) -> Result<Missing> {
     if repo.may_write().is_err() {
         return Ok(Missing::default());
     }
-    let mut missing = Missing { lost: lost_roots::find(repo)?, ..Missing::default() };
+    let gaps = lineage::gaps(repo, &snapshots::list_all(repo)?)?;
+    let mut missing = Missing { lost: lost_roots::find(repo)?, unexplained: Vec::new(), gaps };
     // As a collection: first packs, then sessions, then snapshots.
     let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
     let listed = repo_state.packs.iter().map(|(id, _)| *id).collect();
