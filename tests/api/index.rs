@@ -7,9 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::support::Random;
+use crate::support::library::Library;
 use crate::support::scale;
 use crate::support::scale::{CHUNK, Shape};
-use snap_backup::codec::crypto::hash::ChunkType;
+use snap_backup::codec::crypto::hash::{ChunkType, Key, SubKeys};
+use snap_backup::codec::crypto::key_slot;
+use snap_backup::model::config::Config;
 use snap_backup::model::id::ChunkId;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::{backup, check, forget, gc};
@@ -421,4 +425,24 @@ fn tables_of_many_small_packs_do_not_stay_in_memory() {
     assert_eq!(found.count(), 300);
     assert_eq!(store.files("rows").len(), 1, "300 rows are few, and 300 tables are many");
     assert_eq!(repo.warnings(), Vec::<String>::new());
+}
+
+/// Programs that do not know deltas read such a repository: its configuration does not keep them out.
+#[test]
+fn deltas_that_the_configuration_does_not_allow_are_damage() {
+    let storage = Arc::new(MemoryStorage::default());
+    let library = Library::on(storage.clone(), None);
+    let mut bytes = Random::new(1).bytes(400_000);
+    for at in [100_000, 200_000] {
+        bytes[at] ^= 1;
+        library.write("src", &[("a", &bytes)]);
+        library.backup("src", backup::Options::default());
+    }
+    assert_eq!(library.errors(), Vec::<String>::new());
+    let config = Config { generation: 2, incompat: 0, ..library.open().config().clone() };
+    let keys = SubKeys::derive(&Key::new(config.open_master.unwrap()), &config.repo);
+    storage.put(ObjectKind::Config, "2", key_slot::close_config(&config, &keys.config).unwrap());
+    assert_eq!(library.open().config().generation, 2);
+    let errors = library.errors();
+    assert!(errors.iter().any(|text| text.contains("it has deltas")), "{errors:?}");
 }

@@ -20,6 +20,18 @@ fn chunker() -> Chunker {
     Chunker::new(TINY, &keys().gear).unwrap()
 }
 
+/// fastcdc shifts its masks by one bit: the highest one would be lost.
+#[test]
+fn masks_that_are_empty_or_have_their_highest_bit_are_refused() {
+    let refused =
+        |mask_s, mask_l| Chunker::new(ChunkerParams { mask_s, mask_l, ..TINY }, &keys().gear).is_err();
+    let highest = 1 << 63;
+    assert!(!refused(TINY.mask_s, TINY.mask_l) && !refused(TINY.mask_s | highest >> 1, TINY.mask_l));
+    for (mask_s, mask_l) in [(0, 1), (1, 0), (TINY.mask_s | highest, 1), (1, TINY.mask_l | highest)] {
+        assert!(refused(mask_s, mask_l), "{mask_s:x} {mask_l:x}");
+    }
+}
+
 /// Noise, and runs of one byte, where no mask ever fits or one fits everywhere.
 fn streams() -> impl Strategy<Value = Vec<u8>> {
     let run = (any::<u8>(), 0..3000usize).prop_map(|(byte, len)| vec![byte; len]);

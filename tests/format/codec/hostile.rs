@@ -9,9 +9,9 @@ use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::crypto::{key_slot, sealed_object};
 use snap_backup::codec::pack::{PackHeader, Table};
 use snap_backup::codec::wire;
-use snap_backup::model::config::Config;
+use snap_backup::model::config::{CipherKind, Config};
 use snap_backup::model::manifest::Manifest;
-use snap_backup::model::records::{AuditRecord, DamageRecord, GcRecord, SessionRecord};
+use snap_backup::model::records::{AuditRecord, DamageRecord, GcRecord, Heartbeat, SessionRecord};
 
 use super::{flipped, keys, suite, values};
 
@@ -94,4 +94,22 @@ fn a_frame_that_unpacks_to_more_than_it_should_is_cut_off_there() {
     let mut out = Vec::new();
     assert!(Decompressor::new().unwrap().unpack(codec, packed, 1000, &mut out).is_err());
     assert!(out.capacity() < 64 << 10, "{} bytes were taken for 1000", out.capacity());
+}
+
+/// A storage could otherwise have an encrypted repository's objects taken for open ones, or the other way
+/// round.
+#[test]
+fn a_small_object_with_the_cipher_byte_of_another_is_refused_before_it_is_opened() {
+    for kind in [CipherKind::None, CipherKind::Xaes256Gcm] {
+        let suite = suite(kind);
+        let record = Heartbeat { count: 3, gc_seen: 2 };
+        let bytes = sealed_object::close(&suite, sealed_object::BEAT, "name", &record).unwrap();
+        let open = |bytes| sealed_object::open::<Heartbeat>(&suite, sealed_object::BEAT, "name", bytes);
+        assert_eq!(open(bytes.clone()).unwrap(), record);
+        for byte in (0..=u8::MAX).filter(|byte| *byte != bytes[8]) {
+            let forged = [&bytes[..8], &[byte], &bytes[9..]].concat();
+            let why = open(forged).unwrap_err().to_string();
+            assert!(why.contains("another cipher"), "{kind:?} {byte}: {why}");
+        }
+    }
 }
