@@ -110,7 +110,8 @@ struct OpenFile {
 struct Assembler<'run, 'scope, 'env> {
     store: DedupWriter<'run, 'scope, 'env>,
     dirs: HashMap<u64, OpenDir>,
-    files: HashMap<u64, OpenFile>,
+    /// Boxed, as thousands wait for their readers and the map grows by doubling.
+    files: HashMap<u64, Box<OpenFile>>,
     /// Steps of files that arrived before the walk's message about the file.
     early: HashMap<u64, Vec<Step>>,
     resolved: HashMap<u64, Option<Entry>>,
@@ -207,7 +208,7 @@ impl Assembler<'_, '_, '_> {
             Message::File { seq, dir, entry, path, was, steady, pieces } => {
                 let (list, pieces) = (ListBuilder::default(), Pieces::new(pieces));
                 let file = OpenFile { dir, entry, path, was, steady, list, pieces, first: None };
-                self.files.insert(seq, file);
+                self.files.insert(seq, Box::new(file));
                 self.queue(dir, Pending::Waiting(seq))?;
                 let early = self.early.remove(&seq).unwrap_or_default();
                 early.into_iter().try_for_each(|step| self.step(step))
@@ -295,7 +296,7 @@ impl Assembler<'_, '_, '_> {
 
     fn end_file(&mut self, seq: u64, outcome: Outcome) -> Result<()> {
         let Some(file) = self.files.remove(&seq) else { return Ok(()) };
-        let OpenFile { dir, mut entry, path, was, steady, list, mut pieces, first } = file;
+        let OpenFile { dir, mut entry, path, was, steady, list, mut pieces, first } = *file;
         let run = self.store.run;
         // A stream is the whole snapshot: half of one must not be stored as a backup, not even as a partial
         // one.

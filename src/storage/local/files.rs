@@ -1,6 +1,7 @@
 //! Atomic and durable creation of files and folders: they appear complete, or not at all.
 
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +59,23 @@ impl Temp {
         let file = opened.map_err(Error::io("create", &path))?;
         modes.share(&file, modes.file);
         Ok(Self { file, path: TempPath { name: path, renamed: false } })
+    }
+
+    /// Writes `parts`, and syncs the file if `sync` is set; `path` is for messages. Each part is dropped once
+    /// it is written: the sync of a pack may take seconds, in which the next pack fills.
+    pub(super) fn write<P: AsRef<[u8]>>(
+        &mut self,
+        path: &Path,
+        parts: impl IntoIterator<Item = P>,
+        sync: bool,
+    ) -> Result<()> {
+        for part in parts {
+            self.file.write_all(part.as_ref()).map_err(Error::io("write", path))?;
+        }
+        if sync {
+            self.file.sync_all().map_err(Error::io("sync", path))?;
+        }
+        Ok(())
     }
 
     /// Renames the file to `to` if that name is free; otherwise removes it.
@@ -218,6 +236,26 @@ pub(super) fn metadata_of(entry: &fs::DirEntry) -> Result<Option<fs::Metadata>> 
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    /// Bytes that count how many of their kind are in memory.
+    struct Part(std::rc::Rc<()>);
+
+    impl AsRef<[u8]> for Part {
+        fn as_ref(&self) -> &[u8] {
+            assert_eq!(std::rc::Rc::strong_count(&self.0), 2, "an earlier part is still in memory");
+            b"part"
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_dropped_before_the_next_part_and_the_sync() {
+        let dir = tempfile::tempdir().unwrap();
+        let alive = std::rc::Rc::new(());
+        let parts = (0..3).map(|_| Part(std::rc::Rc::clone(&alive)));
+        let mut temp = Temp::new(dir.path(), Modes::PRIVATE).unwrap();
+        temp.write(Path::new("a pack"), parts, true).unwrap();
+        assert_eq!(fs::read(&temp.path.name).unwrap(), b"partpartpart");
+    }
 
     #[test]
     fn link_publishes_once() {

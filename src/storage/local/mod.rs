@@ -9,7 +9,7 @@ mod strays;
 
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -122,17 +122,29 @@ impl LocalStorage {
     }
 
     /// Writes `parts` to a temporary file beside `path`, synced if `sync` is set.
-    fn write_temp(&self, path: &Path, parts: &[&[u8]], sync: bool) -> Result<Temp> {
+    fn write_temp<P: AsRef<[u8]>>(
+        &self,
+        path: &Path,
+        parts: impl IntoIterator<Item = P>,
+        sync: bool,
+    ) -> Result<Temp> {
         let folder = parent(path);
         self.ensure_folder(folder)?;
         let mut temp = Temp::new(folder, self.modes())?;
-        for part in parts {
-            temp.file.write_all(part).map_err(Error::io("write", path))?;
-        }
-        if sync {
-            temp.file.sync_all().map_err(Error::io("sync", path))?;
-        }
+        temp.write(path, parts, sync)?;
         Ok(temp)
+    }
+
+    /// Creates an object, complete and durable.
+    fn create_from<P: AsRef<[u8]>>(
+        &self,
+        path: &Path,
+        parts: impl IntoIterator<Item = P>,
+    ) -> Result<CreateOutcome> {
+        let (created, _) = self.write_temp(path, parts, true)?.publish(path, &self.quirks)?;
+        // Sync also if it exists: its creator may not have synced yet.
+        sync_folder(parent(path), &self.quirks)?;
+        Ok(created)
     }
 
     /// Returns the time by the clock of the file system, from which this machine's may differ by days.
@@ -268,16 +280,16 @@ impl Storage for LocalStorage {
     }
 
     fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
-        let path = self.path(area, name)?;
-        let (created, _) = self.write_temp(&path, parts, true)?.publish(&path, &self.quirks)?;
-        // Sync also if it exists: its creator may not have synced yet.
-        sync_folder(parent(&path), &self.quirks)?;
-        Ok(created)
+        self.create_from(&self.path(area, name)?, parts)
+    }
+
+    fn create_owned(&self, area: ObjectKind, name: &str, parts: Vec<Vec<u8>>) -> Result<CreateOutcome> {
+        self.create_from(&self.path(area, name)?, parts)
     }
 
     fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         let path = self.path(area, name)?;
-        let temp = self.write_temp(&path, &[bytes], true)?;
+        let temp = self.write_temp(&path, [bytes], true)?;
         match temp.file.try_lock() {
             // Without any locks only heartbeats show that a session is alive, as on remote storage. But if
             // other processes can lock here, a session without a lock would be considered dead: that is an
@@ -295,7 +307,7 @@ impl Storage for LocalStorage {
 
     fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(area, name)?;
-        let temp = self.write_temp(&path, &[bytes], false)?;
+        let temp = self.write_temp(&path, [bytes], false)?;
         fs::rename(&temp.path.name, &path).map_err(Error::io("replace", &path))?;
         temp.path.renamed();
         Ok(())
