@@ -3,6 +3,7 @@
 
 mod beliefs;
 mod deltas;
+mod deltas_drift;
 mod deltas_forged;
 mod deltas_lost;
 mod durable;

@@ -124,41 +124,45 @@ impl BlockSealer {
         kind: ChunkType,
         plain: &[u8],
         chunks: &[(ChunkId, u32)],
-        made_from: (&[(ChunkId, u32)], &[u8]),
+        (bases, prefix): (&[(ChunkId, u32)], &[u8]),
     ) -> Result<Option<SealedBlock>, DecodeError> {
-        self.seal_delta_if(kind, plain, chunks, made_from, Effort::Quick, &mut |_| Ok(true))
+        let mut packed = Vec::new();
+        delta::pack(prefix, plain, Effort::Quick, &mut packed)?;
+        if self.weigh(&packed, plain)?.is_some_and(|weights| weights.is_too_heavy()) {
+            return Ok(None);
+        }
+        self.seal_packed(kind, plain, chunks, (bases, prefix, &packed)).map(Some)
     }
 
-    /// Like [`Self::seal_delta`], but also returns `None` if `pays` rejects the sizes.
+    /// Returns the sizes of a block as a delta and whole. `None` if the delta is so small that the other need
+    /// not be estimated: hardly any block compresses to a hundredth by itself.
     ///
     /// # Errors
-    /// Like [`Self::seal_delta`], and what `pays` returns.
-    pub fn seal_delta_if(
+    /// zstd fails.
+    pub fn weigh(&mut self, packed: &[u8], plain: &[u8]) -> Result<Option<Weights>, DecodeError> {
+        if packed.len() <= plain.len() / 128 {
+            return Ok(None);
+        }
+        Ok(Some(Weights { delta: packed.len() as u64, whole: self.whole(plain)? }))
+    }
+
+    /// Seals a delta that is compressed already, and verifies it as [`Self::seal`] does.
+    ///
+    /// # Errors
+    /// Any step fails, including the comparison.
+    pub fn seal_packed(
         &mut self,
         kind: ChunkType,
         plain: &[u8],
         chunks: &[(ChunkId, u32)],
-        (bases, prefix): (&[(ChunkId, u32)], &[u8]),
-        effort: Effort,
-        pays: &mut dyn FnMut(Weights) -> Result<bool, DecodeError>,
-    ) -> Result<Option<SealedBlock>, DecodeError> {
+        (bases, prefix, packed): (&[(ChunkId, u32)], &[u8], &[u8]),
+    ) -> Result<SealedBlock, DecodeError> {
         let len = plain_len(plain)?;
-        delta::pack(prefix, plain, effort, &mut self.packed)?;
-        let packed = std::mem::take(&mut self.packed);
-        // Below this size the ordinary size need not be estimated: hardly any block compresses to a hundredth
-        // by itself.
-        if packed.len() > plain.len() / 128 {
-            let (delta, whole) = (packed.len() as u64, self.whole(plain)?);
-            if delta * 2 >= whole || !pays(Weights { delta, whole })? {
-                return Ok(None);
-            }
-        }
         let hasher = BaseNamer::of(chunks);
         let bases: Vec<BaseRef> = bases.iter().map(|base| hasher.name(base)).collect();
         let seal = BlockSeal::new((self.suite.now(), kind), Codec::Delta, len, chunks, &bases);
         let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
-        self.suite.block(kind)?.seal(&seal.aad(&self.suite), &packed, &mut sealed)?;
-        self.packed = packed;
+        self.suite.block(kind)?.seal(&seal.aad(&self.suite), packed, &mut sealed)?;
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
         self.opener.open_delta(&seal, &mut self.copy, prefix, &mut self.check)?;
@@ -166,7 +170,7 @@ impl BlockSealer {
             return Err(DecodeError::because(DIFFERS));
         }
         let chunks = chunks.to_vec();
-        Ok(Some(SealedBlock { kind, codec: Codec::Delta, plain: len, chunks, bases, sealed }))
+        Ok(SealedBlock { kind, codec: Codec::Delta, plain: len, chunks, bases, sealed })
     }
 
     /// Estimates the compressed size of the block without a prefix, from the first eighth of it.
@@ -184,6 +188,13 @@ pub struct Weights {
     pub delta: u64,
     /// Estimated size if it is no delta.
     pub whole: u64,
+}
+
+impl Weights {
+    /// Returns whether the delta saves less than half.
+    pub fn is_too_heavy(self) -> bool {
+        self.delta * 2 >= self.whole
+    }
 }
 
 /// Minimum bytes that are compressed for the estimate.

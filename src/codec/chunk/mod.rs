@@ -3,3 +3,4 @@
 pub mod block;
 pub mod chunker;
 pub mod compress;
+pub mod novelty;

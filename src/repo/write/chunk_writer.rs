@@ -12,7 +12,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::codec::chunk::block::{BlockSealer, SealedBlock};
-use crate::codec::chunk::compress::{delta, looks_random};
+use crate::codec::chunk::compress::looks_random;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error;
 use crate::error::{Error, Result, together};
@@ -22,8 +22,8 @@ use crate::repo::index::Index;
 use crate::repo::index::catalog::TableSource;
 use crate::repo::index::pending::PendingChunks;
 use crate::repo::pack::packs::StoredPack;
-use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
+use crate::repo::write::delta_sealer::{PlainBlock, SealedDelta, seal_delta};
 use crate::repo::write::delta_writer::{Like, MadeFrom, Similar, bases_of};
 use crate::repo::write::drift::Probe;
 use crate::repo::write::noise::Noise;
@@ -104,7 +104,11 @@ pub struct ChunkWriter<'scope> {
     similar: [Similar; 2],
     /// Blocks may be stored as deltas.
     deltas: bool,
+    /// Bytes of the shortest chunk that does not end its file.
+    shortest: u32,
     target: usize,
+    /// Bytes of the longest chunk of a file, which may be the last one of a block.
+    longest: usize,
     blocks: Sender<OpenBlock>,
     effort: CompressionPolicy,
     /// Buffers of sealed blocks, for reuse.
@@ -134,7 +138,7 @@ impl<'scope> ChunkWriter<'scope> {
         effort: CompressionPolicy,
         stored: &'env AtomicU64,
     ) -> Result<Self> {
-        let workers = threads::workers();
+        let (workers, target) = (threads::workers(), repo.config().block_target as usize);
         let (blocks, to_seal) = bounded::<OpenBlock>(workers);
         let (to_pack, sealed) = bounded::<SealedBlock>(workers);
         // Capacity 0: at most one complete pack waits while those before it are written and synced.
@@ -160,9 +164,11 @@ impl<'scope> ChunkWriter<'scope> {
             landed,
             data: OpenBlock::new(ChunkType::Data, Vec::new()),
             tree: OpenBlock::new(ChunkType::Tree, Vec::new()),
-            similar: [Similar::new(ChunkType::Data), Similar::new(ChunkType::Tree)],
+            similar: [ChunkType::Data, ChunkType::Tree].map(Similar::new),
             deltas: repo.config().has_deltas() && repo.role() != Role::Write,
-            target: repo.config().block_target as usize,
+            shortest: repo.config().chunker.min,
+            target,
+            longest: repo.config().chunker.max as usize,
             blocks,
             effort,
             empty,
@@ -229,7 +235,7 @@ impl<'scope> ChunkWriter<'scope> {
             ChunkType::Tree => &mut self.tree,
         };
         if block.plain.capacity() == 0 {
-            block.plain.reserve_exact(self.target + plain.len());
+            block.plain.reserve_exact(self.target + self.longest);
         }
         block.plain.extend_from_slice(plain);
         block.len += plain.len();
@@ -258,7 +264,8 @@ impl<'scope> ChunkWriter<'scope> {
         if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
             return Ok(false);
         }
-        let alike = if self.deltas { bases_of(&self.index, kind, like)? } else { Like::default() };
+        let alike =
+            if self.deltas { bases_of(&self.index, kind, like, self.shortest)? } else { Like::default() };
         if alike.bases.is_empty() {
             return self.put(kind, id, plain);
         }
@@ -269,11 +276,11 @@ impl<'scope> ChunkWriter<'scope> {
             ChunkType::Data => &mut self.similar[0],
             ChunkType::Tree => &mut self.similar[1],
         };
-        if let Some(full) = similar.make_room(&alike.bases, &index) {
+        if let Some(full) = similar.make_room(&alike, &index) {
             self.effort.send(full, &self.blocks)?;
         }
         if similar.is_new() {
-            similar.reserve(self.empty.try_recv().unwrap_or_default(), self.target + plain.len());
+            similar.reserve(self.empty.try_recv().unwrap_or_default(), self.target + self.longest);
         }
         similar.push(id, plain, like, &alike);
         if let Some(full) = similar.take_if(self.target, &index) {
@@ -400,15 +407,22 @@ fn seal_all(
         let plain = error::part(&block.plain, 0..block.len, "a block is as long as its chunks")?;
         let is_noise = block.made_from.is_some() && block.kind == ChunkType::Data && looks_random(plain);
         let mut delta = None;
-        if !is_noise || noise.is_tried() {
-            delta = seal_delta(repo, &block, plain, is_noise, &mut sealer, &mut reader)?;
+        if let Some(MadeFrom { index, bases, probe }) = &block.made_from
+            && (!is_noise || noise.is_tried())
+        {
+            // Random-looking bytes share only long matches with others, which the fast mode finds as well.
+            let harder = block.harder && !is_noise;
+            let to_seal = PlainBlock { kind: block.kind, plain, chunks: &block.chunks, harder };
+            delta = seal_delta(repo, &to_seal, (index, bases, probe), &mut sealer, &mut reader)?;
             if is_noise {
                 noise.came(delta.is_some());
             }
         }
-        if let Some(delta) = delta {
+        if let Some(SealedDelta { dictionary, delta }) = delta {
             let _ = back.try_send(block.plain);
-            out.send(delta).map_err(|_| Error::Stopped)?;
+            for block in dictionary.into_iter().chain([delta]) {
+                out.send(block).map_err(|_| Error::Stopped)?;
+            }
             continue;
         }
         let sealer = match (block.harder, &mut harder) {
@@ -422,43 +436,6 @@ fn seal_all(
         out.send(sealed).map_err(|_| Error::Stopped)?;
     }
     Ok(())
-}
-
-/// Seals the block as a delta, if it is meant to be one and that saves enough. If a base cannot be read, the
-/// block is stored whole.
-fn seal_delta(
-    repo: &Repository,
-    block: &OpenBlock,
-    plain: &[u8],
-    is_noise: bool,
-    sealer: &mut BlockSealer,
-    reader: &mut Option<BlockReader>,
-) -> Result<Option<SealedBlock>> {
-    let Some(MadeFrom { index, bases, probe }) = &block.made_from else { return Ok(None) };
-    let reader = match reader {
-        Some(reader) => reader,
-        none => none.insert(BlockReader::new(repo)?),
-    };
-    let prefix = match reader.prefix(index, block.kind, bases) {
-        Err(err) if err.is_damage() => return Ok(None),
-        prefix => prefix?,
-    };
-    let effort = match (block.harder && !is_noise, block.kind) {
-        // Random-looking bytes share only long matches with others, which the fast mode finds as well.
-        (false, _) => delta::Effort::Quick,
-        (true, ChunkType::Data) => delta::Effort::Files,
-        (true, ChunkType::Tree) => delta::Effort::Trees,
-    };
-    let mut failed = None;
-    let mut pays = |weights| {
-        let drifted = probe.has_drifted(reader, index, plain, weights);
-        Ok(!drifted.unwrap_or_else(|err| failed.insert(err).is_damage()))
-    };
-    let sealed = sealer.seal_delta_if(block.kind, plain, &block.chunks, (bases, &prefix), effort, &mut pays);
-    match failed {
-        Some(err) => Err(err),
-        None => sealed.map_err(Error::making("a block")),
-    }
 }
 
 fn pack_all(

@@ -10,7 +10,7 @@ use crate::model::id::ChunkId;
 use crate::repo::index::{Index, Location};
 use crate::repo::repository::Repository;
 use crate::repo::write::chunk_writer::OpenBlock;
-use crate::repo::write::drift::Probe;
+use crate::repo::write::drift::{Probe, dictionaries_at};
 
 /// When new chunks become deltas, in repositories whose configuration allows it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub(crate) struct MadeFrom {
 pub(crate) struct Like {
     /// The chunks to use as bases.
     pub(crate) bases: Vec<(ChunkId, u32)>,
+    /// Dictionaries of the delta block that the most similar chunk is in.
+    dictionaries: Vec<(ChunkId, u32)>,
     /// Whether some of the similar chunks are in delta blocks.
     pub(crate) drifts: bool,
 }
@@ -65,6 +67,8 @@ pub(crate) struct Like {
 pub(crate) struct Similar {
     block: OpenBlock,
     bases: Vec<(ChunkId, u32)>,
+    /// They follow the bases.
+    dictionaries: Vec<(ChunkId, u32)>,
     known: HashSet<ChunkId>,
     prefix: u64,
     probe: Probe,
@@ -73,12 +77,14 @@ pub(crate) struct Similar {
 impl Similar {
     pub(crate) fn new(kind: ChunkType) -> Self {
         let block = OpenBlock::new(kind, Vec::new());
-        Self { block, bases: Vec::new(), known: HashSet::new(), prefix: 0, probe: Probe::default() }
+        let (bases, dictionaries, known) = (Vec::new(), Vec::new(), HashSet::new());
+        Self { block, bases, dictionaries, known, prefix: 0, probe: Probe::default() }
     }
 
     /// Returns the current block if these bases do not fit in addition to its own.
-    pub(crate) fn make_room(&mut self, bases: &[(ChunkId, u32)], index: &Arc<Index>) -> Option<OpenBlock> {
-        let new = bases.iter().filter(|(id, _)| !self.known.contains(id));
+    pub(crate) fn make_room(&mut self, like: &Like, index: &Arc<Index>) -> Option<OpenBlock> {
+        let all = like.bases.iter().chain(&like.dictionaries);
+        let new = all.filter(|(id, _)| !self.known.contains(id));
         let more: u64 = new.map(|(_, len)| u64::from(*len)).sum();
         if self.prefix + more <= u64::from(MAX_PREFIX) { None } else { self.take(index) }
     }
@@ -89,13 +95,15 @@ impl Similar {
         id: ChunkId,
         plain: &[u8],
         like: &[(ChunkId, u32)],
-        Like { bases, drifts }: &Like,
+        Like { bases, dictionaries, drifts }: &Like,
     ) {
         self.probe.add(self.block.len, plain.len(), like, *drifts && self.block.kind == ChunkType::Data);
-        for base in bases {
-            if self.known.insert(base.0) {
-                self.prefix += u64::from(base.1);
-                self.bases.push(*base);
+        for (all, more) in [(&mut self.bases, bases), (&mut self.dictionaries, dictionaries)] {
+            for base in more {
+                if self.known.insert(base.0) {
+                    self.prefix += u64::from(base.1);
+                    all.push(*base);
+                }
             }
         }
         self.block.plain.extend_from_slice(plain);
@@ -126,37 +134,49 @@ impl Similar {
             return None;
         }
         let next = Self::new(self.block.kind);
-        let Self { mut block, bases, probe, .. } = std::mem::replace(self, next);
+        let Self { mut block, mut bases, dictionaries, probe, .. } = std::mem::replace(self, next);
+        bases.extend(dictionaries);
         block.made_from = Some(MadeFrom { index: Arc::clone(index), bases, probe });
         Some(block)
     }
 }
 
 /// W2: returns the bases for a delta against these chunks: those that new data may reference, and for a chunk
-/// that is in a delta block itself the bases it came from.
-pub(crate) fn bases_of(index: &Index, kind: ChunkType, like: &[(ChunkId, u32)]) -> Result<Like> {
-    let mut found: Vec<(ChunkId, u32)> = Vec::new();
-    let (mut prefix, mut drifts) = (0, false);
-    let mut add = |base: (ChunkId, u32)| {
-        if !found.contains(&base) && prefix + u64::from(base.1) <= u64::from(MAX_PREFIX) {
+/// that is in a delta block itself the bases it came from. Dictionaries are shorter than `shortest` bytes.
+pub(crate) fn bases_of(
+    index: &Index,
+    kind: ChunkType,
+    like: &[(ChunkId, u32)],
+    shortest: u32,
+) -> Result<Like> {
+    let mut found = Like::default();
+    let mut prefix = 0;
+    let mut add = |all: &mut Vec<(ChunkId, u32)>, base: (ChunkId, u32)| {
+        if !all.contains(&base) && prefix + u64::from(base.1) <= u64::from(MAX_PREFIX) {
             prefix += u64::from(base.1);
-            found.push(base);
+            all.push(base);
         }
     };
-    for chunk in like {
+    for (number, chunk) in like.iter().enumerate() {
         if index.find_base(kind, chunk)?.is_some() {
-            add(*chunk);
+            add(&mut found.bases, *chunk);
         } else if let Some(location) = index.find(kind, &chunk.0)? {
-            drifts = true;
-            bases_near(index, &location)?.into_iter().for_each(&mut add);
+            found.drifts = true;
+            let mut bases = index.bases(location.block)?;
+            let dictionaries = bases.split_off(dictionaries_at(kind, &bases, shortest));
+            let near = bases_near(index, &location, bases)?;
+            near.into_iter().for_each(|base| add(&mut found.bases, base));
+            // The others may be in the blocks next to it.
+            if number == like.len() / 2 {
+                dictionaries.into_iter().for_each(|base| add(&mut found.dictionaries, base));
+            }
         }
     }
-    Ok(Like { bases: found, drifts })
+    Ok(found)
 }
 
 /// Returns the bases of a delta block that lie in its prefix near the chunk's relative position in the block.
-fn bases_near(index: &Index, location: &Location) -> Result<Vec<(ChunkId, u32)>> {
-    let bases = index.bases(location.block)?;
+fn bases_near(index: &Index, location: &Location, bases: Vec<(ChunkId, u32)>) -> Result<Vec<(ChunkId, u32)>> {
     let plain = u64::from(index.place(location.block)?.plain).max(1);
     let prefix: u64 = bases.iter().map(|(_, len)| u64::from(*len)).sum();
     let (start, end) = (u64::from(location.start), u64::from(location.start) + u64::from(location.len));

@@ -22,6 +22,18 @@ const SAMPLE: usize = 512 << 10;
 /// Maximum bytes of the previous version for that comparison.
 const SAMPLE_PREFIX: u64 = 1 << 20;
 
+/// Maximum bytes of all dictionaries of a delta.
+pub(crate) const MOST_DICTIONARIES: u64 = 1 << 20;
+
+/// Returns where the dictionaries of a delta block begin among its bases. They come last, and are shorter
+/// than any chunk that does not end its file. Ends of files may be taken for them, which costs a longer
+/// prefix and nothing else.
+pub(crate) fn dictionaries_at(kind: ChunkType, bases: &[(ChunkId, u32)], shortest: u32) -> usize {
+    let at = bases.iter().rposition(|(_, len)| *len >= shortest).map_or(0, |last| last + 1);
+    let bytes: u64 = bases.iter().skip(at).map(|(_, len)| u64::from(*len)).sum();
+    if kind == ChunkType::Data && at > 0 && bytes <= MOST_DICTIONARIES { at } else { bases.len() }
+}
+
 /// A sample of a block, and the similar chunks of the previous version, if those are in a delta.
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
@@ -29,12 +41,29 @@ pub(crate) struct Probe {
     end: usize,
     like: Vec<(ChunkId, u32)>,
     bytes: u64,
+    /// Some of the similar chunks are in deltas.
+    pub(crate) drifts: bool,
+}
+
+/// What a block's versions since its bases call for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drift {
+    /// Nothing: the delta is kept.
+    Little,
+    /// Most of the delta was in the version before. Against that version it would take `fresh` bytes.
+    Repeats {
+        /// Bytes of such a delta.
+        fresh: u64,
+    },
+    /// The block is to be stored whole.
+    Far,
 }
 
 impl Probe {
     /// Adds the next chunk of the block, at offset `at`, with its similar chunks; `drifts`: some of them are
     /// in a delta.
     pub(crate) fn add(&mut self, at: usize, len: usize, like: &[(ChunkId, u32)], drifts: bool) {
+        self.drifts |= drifts;
         let begins = self.like.is_empty();
         if !drifts || !(begins || self.end == at) || at + len - self.start > SAMPLE {
             return;
@@ -49,34 +78,45 @@ impl Probe {
         }
     }
 
-    /// Returns whether the block should be stored whole.
+    /// Returns how far the block has drifted from its bases, among which there are dictionaries or not.
     ///
     /// # Errors
     /// When the storage fails.
-    pub(crate) fn has_drifted(
+    pub(crate) fn drift(
         &self,
         reader: &mut BlockReader,
         index: &Index,
         plain: &[u8],
-        weights: Weights,
-    ) -> Result<bool> {
+        (weights, has_dictionary): (Weights, bool),
+    ) -> Result<Drift> {
         let Some(sample) = plain.get(self.start..self.end).filter(|sample| !sample.is_empty()) else {
-            return Ok(false);
+            return Ok(Drift::Little);
         };
         let before = match reader.plain_of(index, ChunkType::Data, &self.like) {
-            Err(err) if err.is_damage() => return Ok(false),
+            Err(err) if err.is_damage() => return Ok(Drift::Little),
             before => before?,
         };
         let mut packed = Vec::new();
         delta::pack(&before, sample, Effort::Quick, &mut packed).map_err(Error::making("a block"))?;
         let fresh = packed.len() as u64 * plain.len() as u64 / sample.len() as u64;
-        Ok(is_time(weights, fresh))
+        Ok(drift(weights, fresh, if has_dictionary { fresh / REFERENCES } else { fresh }))
     }
 }
 
-/// Returns whether a delta has grown too large. Against the previous version it would take `fresh` bytes.
-fn is_time(Weights { delta, whole }: Weights, fresh: u64) -> bool {
-    fresh < delta && u128::from(delta) * u128::from(delta) >= 4 * u128::from(whole) * u128::from(fresh)
+/// References to a dictionary take one byte for so many of a delta that has the changed bytes itself.
+const REFERENCES: u64 = 4;
+
+/// Returns how far a block has drifted. Against the previous version it would take `fresh` bytes, and its
+/// delta grows by `growth` bytes with each version.
+fn drift(Weights { delta, whole }: Weights, fresh: u64, growth: u64) -> Drift {
+    let is_far = u128::from(delta) * u128::from(delta) >= 4 * u128::from(whole) * u128::from(growth);
+    if fresh < delta && is_far {
+        Drift::Far
+    } else if 2 * fresh <= delta {
+        Drift::Repeats { fresh }
+    } else {
+        Drift::Little
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +129,7 @@ mod tests {
         let (mut bytes, mut since, mut whole) = (w, 0, 1);
         for _ in 1..versions {
             since += 1;
-            let drifted = is_time(Weights { delta: since * g, whole: w }, g);
+            let drifted = drift(Weights { delta: since * g, whole: w }, g, g) == Drift::Far;
             bytes += if drifted { w } else { since * g };
             whole += u64::from(drifted);
             since = if drifted { 0 } else { since };
@@ -112,7 +152,23 @@ mod tests {
 
     #[test]
     fn what_changes_in_the_same_place_each_time_is_not_stored_whole() {
-        assert!(!is_time(Weights { delta: 4000, whole: 10_000 }, 4000));
-        assert!(!is_time(Weights { delta: 4000, whole: 10_000 }, 3900));
+        for fresh in [3900, 4000] {
+            assert_eq!(drift(Weights { delta: 4000, whole: 10_000 }, fresh, fresh), Drift::Little);
+        }
+    }
+
+    #[test]
+    fn dictionaries_are_the_short_bases_at_the_end_and_not_all_there_are() {
+        let at = |lens: &[u32]| {
+            let bases: Vec<(ChunkId, u32)> = lens.iter().map(|len| (ChunkId::new([1; 32]), *len)).collect();
+            dictionaries_at(ChunkType::Data, &bases, 1000)
+        };
+        assert_eq!(at(&[4000, 300, 5000, 999, 10]), 3);
+        assert_eq!(at(&[4000, 300, 5000]), 3);
+        assert_eq!(at(&[300, 400]), 2, "small files");
+        assert_eq!(at(&[]), 0);
+        let many = [&[4000][..], &[999; 1100]].concat();
+        assert_eq!(at(&many), many.len(), "more than there may be");
+        assert_eq!(dictionaries_at(ChunkType::Tree, &[(ChunkId::new([1; 32]), 9)], 1000), 1);
     }
 }

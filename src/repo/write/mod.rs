@@ -1,6 +1,7 @@
 //! Writing: deduplication, blocks, deltas and packs.
 
 pub mod chunk_writer;
+pub(crate) mod delta_sealer;
 pub mod delta_writer;
 pub(crate) mod drift;
 pub(crate) mod noise;

@@ -119,7 +119,8 @@ fn allow_deltas(context: &Context) -> Result<Outcome> {
             output::tell(if before {
                 "deltas were allowed already"
             } else {
-                "backups may store deltas from now on; what is stored already stays as it is"
+                "backups may store deltas from now on; what is stored already stays as it is (`snap copy` to a \
+                 repository made by `snap init` makes deltas of it)"
             })?;
         }
         Ok(Outcome::Done)

@@ -1,0 +1,137 @@
+//! Compares a block with its prefix: which bytes a delta has to store itself, and which places of the prefix
+//! it refers to.
+
+use std::ops::Range;
+
+/// Distance of the indexed places of a prefix, and the bytes that are compared first.
+const STEP: usize = 16;
+/// Length of the shortest match. A shorter one would split what changed, and each piece costs a reference.
+const LEAST: usize = 48;
+
+/// Places of a prefix by a hash of the [`STEP`] bytes there.
+struct Places {
+    /// Place divided by `STEP`, plus one; 0 is none.
+    slots: Vec<u32>,
+    shift: u32,
+}
+
+impl Places {
+    fn of(prefix: &[u8]) -> Self {
+        let bits = (prefix.len() / STEP * 2).next_power_of_two().trailing_zeros().clamp(4, 20);
+        let mut places = Self { slots: vec![0; 1 << bits], shift: u64::BITS - bits };
+        for (number, bytes) in prefix.as_chunks::<STEP>().0.iter().enumerate() {
+            let slot = places.slot(bytes);
+            if let Some(slot) = places.slots.get_mut(slot) {
+                *slot = number as u32 + 1;
+            }
+        }
+        places
+    }
+
+    fn slot(&self, bytes: &[u8; STEP]) -> usize {
+        let value = u128::from_le_bytes(*bytes);
+        let mixed = (value as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (value >> 64) as u64;
+        (mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) >> self.shift) as usize
+    }
+
+    /// Returns where the prefix may have these bytes.
+    fn find(&self, bytes: &[u8; STEP]) -> Option<usize> {
+        let number = self.slots.get(self.slot(bytes)).copied()?.checked_sub(1)?;
+        Some(number as usize * STEP)
+    }
+}
+
+/// Returns what of `plain` is in no match of [`LEAST`] bytes or more with `prefix`, in one piece, and calls
+/// `matched` with the place of each match in the prefix. Of several matches one is taken. A match is found if
+/// it contains an indexed place, so a few more bytes than that may be returned.
+pub fn compare(prefix: &[u8], plain: &[u8], matched: &mut dyn FnMut(Range<usize>)) -> Vec<u8> {
+    let places = Places::of(prefix);
+    let (mut novel, mut at, mut done) = (Vec::new(), 0, 0);
+    while let Some((behind, ahead)) = plain.split_at_checked(at)
+        && let Some(bytes) = ahead.first_chunk::<STEP>()
+    {
+        let found = places.find(bytes).and_then(|place| prefix.split_at_checked(place));
+        let (back, forth) = found.map_or((0, 0), |(before, from)| {
+            let fresh = behind.get(done..).unwrap_or(&[]);
+            (common(before.iter().rev(), fresh.iter().rev()), common(from.iter(), ahead.iter()))
+        });
+        if forth < STEP || back + forth < LEAST {
+            at += 1;
+            continue;
+        }
+        novel.extend_from_slice(plain.get(done..at - back).unwrap_or(&[]));
+        let place = found.map_or(0, |(before, _)| before.len());
+        matched(place - back..place + forth);
+        at += forth;
+        done = at;
+    }
+    novel.extend_from_slice(plain.get(done..).unwrap_or(&[]));
+    novel
+}
+
+fn common<'a>(one: impl Iterator<Item = &'a u8>, other: impl Iterator<Item = &'a u8>) -> usize {
+    one.zip(other).take_while(|(one, other)| one == other).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns lines that differ from each other.
+    fn lines(numbers: std::ops::Range<u32>, salt: u32) -> Vec<String> {
+        let value = |number: u32| (number + salt).wrapping_mul(2_654_435_761);
+        numbers
+            .map(|number| format!("row {number}: {:x} and {:x}\n", value(number), value(number + 7)))
+            .collect()
+    }
+
+    fn bytes_not_in(prefix: &[u8], plain: &[u8]) -> Vec<u8> {
+        let mut bytes = 0;
+        let novel = compare(prefix, plain, &mut |place| bytes += prefix[place].len());
+        assert_eq!(bytes + novel.len(), plain.len());
+        novel
+    }
+
+    #[test]
+    fn places_of_the_prefix_that_are_in_it_are_named() {
+        let old = lines(0..3000, 0).concat().into_bytes();
+        let mut places = Vec::new();
+        compare(&old, &old[20_000..60_000], &mut |place| places.push((place.start, place.end)));
+        assert_eq!(places, [(20_000, 60_000)]);
+    }
+
+    #[test]
+    fn changed_rows_are_found_and_hardly_more() {
+        let old = lines(0..5000, 0);
+        let mut new = old.clone();
+        let changed = lines(0..5000, 1 << 20);
+        let mut most = 0;
+        for number in (40..5000).step_by(100) {
+            new[number].clone_from(&changed[number]);
+            most += changed[number].len() + 2 * STEP;
+        }
+        let novel = bytes_not_in(old.concat().as_bytes(), new.concat().as_bytes());
+        assert!(novel.len() > most / 8 && novel.len() <= most, "{} bytes, {most} at most", novel.len());
+        let both = [old.concat().into_bytes(), novel].concat();
+        let again = bytes_not_in(&both, new.concat().as_bytes()).len();
+        assert!(again < most / 3, "{again} bytes of {most} are new beside what was new before");
+    }
+
+    #[test]
+    fn what_the_prefix_has_is_not_new_wherever_it_stands() {
+        let old = lines(0..3000, 0).concat().into_bytes();
+        assert!(bytes_not_in(&old, &old).is_empty());
+        let moved = [&old[50_001..], &old[..50_001]].concat();
+        assert!(bytes_not_in(&old, &moved).len() < 4 * LEAST);
+    }
+
+    #[test]
+    fn all_of_it_is_new_to_nothing_and_to_what_is_too_short() {
+        let plain = lines(0..10, 0).concat().into_bytes();
+        for prefix in [&b""[..], b"row", &plain[..STEP]] {
+            assert_eq!(bytes_not_in(prefix, &plain), plain);
+        }
+        assert!(bytes_not_in(&plain, b"").is_empty());
+        assert_eq!(bytes_not_in(&plain, b"short"), b"short");
+    }
+}

@@ -1,0 +1,182 @@
+//! Seals blocks as deltas, if that saves enough. A delta that repeats what the version before had gets a
+//! dictionary: see [`drift`](super::drift).
+
+use std::collections::HashSet;
+
+use crate::codec::chunk::block::{BlockSealer, SealedBlock, Weights};
+use crate::codec::chunk::compress::delta;
+use crate::codec::chunk::compress::delta::{Effort, MAX_PREFIX};
+use crate::codec::chunk::novelty;
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::{Error, Result};
+use crate::model::decode_error::DecodeError;
+use crate::model::id::ChunkId;
+use crate::repo::index::Index;
+use crate::repo::read::chunk_reader::BlockReader;
+use crate::repo::repository::Repository;
+use crate::repo::write::drift::{Drift, MOST_DICTIONARIES, Probe, dictionaries_at};
+
+/// Minimum bytes of a sealed dictionary: fewer are not worth a row in the table.
+const LEAST_DICTIONARY: u64 = 1 << 10;
+
+/// A block that is meant to be a delta.
+pub(crate) struct PlainBlock<'a> {
+    pub(crate) kind: ChunkType,
+    pub(crate) plain: &'a [u8],
+    pub(crate) chunks: &'a [(ChunkId, u32)],
+    /// To be compressed harder.
+    pub(crate) harder: bool,
+}
+
+/// A block that is sealed as a delta.
+pub(crate) struct SealedDelta {
+    /// A block of chunks that no file has, to be stored first: further bases of the delta.
+    pub(crate) dictionary: Option<SealedBlock>,
+    pub(crate) delta: SealedBlock,
+}
+
+/// A base counts as used if so much of it is in the block, as a share of its length.
+const USED: u64 = 64;
+
+/// A compressed delta and what it is made from.
+struct Packed {
+    bases: Vec<(ChunkId, u32)>,
+    prefix: Vec<u8>,
+    /// What the prefix lacks, if the block was compared with it and has most of it.
+    novel: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl Packed {
+    /// Drops bases that the block has nothing of. Which ones a version needs of those that the version before
+    /// was made from is only guessed from its place, so they would become more with each version.
+    fn drop_unused(&mut self, plain: &[u8]) {
+        let mut used = vec![0; self.bases.len()];
+        let ends: Vec<usize> = self
+            .bases
+            .iter()
+            .scan(0, |end, (_, len)| {
+                *end += *len as usize;
+                Some(*end)
+            })
+            .collect();
+        self.novel = novelty::compare(&self.prefix, plain, &mut |place| {
+            let mut at = place.start;
+            for (number, end) in ends.iter().enumerate().skip(ends.partition_point(|end| *end <= at)) {
+                let until = place.end.min(*end);
+                if let Some(used) = used.get_mut(number) {
+                    *used += until.saturating_sub(at) as u64;
+                }
+                at = until;
+                if at == place.end {
+                    break;
+                }
+            }
+        });
+        // Matches that are too short to be found may be all there is.
+        if self.novel.len() > plain.len() / 2 {
+            self.novel.clear();
+            return;
+        }
+        let (mut bases, mut prefix, mut start) = (Vec::new(), Vec::new(), 0);
+        for ((base, end), used) in self.bases.iter().zip(ends).zip(used) {
+            if used * USED >= u64::from(base.1) {
+                bases.push(*base);
+                prefix.extend_from_slice(self.prefix.get(start..end).unwrap_or(&[]));
+            }
+            start = end;
+        }
+        (self.bases, self.prefix) = (bases, prefix);
+    }
+}
+
+/// Seals the block as a delta against these bases, if that saves enough. If a base cannot be read, the block
+/// is stored whole.
+pub(crate) fn seal_delta(
+    repo: &Repository,
+    block: &PlainBlock<'_>,
+    (index, bases, probe): (&Index, &[(ChunkId, u32)], &Probe),
+    sealer: &mut BlockSealer,
+    reader: &mut Option<BlockReader>,
+) -> Result<Option<SealedDelta>> {
+    let PlainBlock { kind, plain, chunks, harder } = *block;
+    let reader = match reader {
+        Some(reader) => reader,
+        none => none.insert(BlockReader::new(repo)?),
+    };
+    let prefix = match reader.prefix(index, kind, bases) {
+        Err(err) if err.is_damage() => return Ok(None),
+        prefix => prefix?,
+    };
+    let effort = match (harder, kind) {
+        (false, _) => Effort::Quick,
+        (true, ChunkType::Data) => Effort::Files,
+        (true, ChunkType::Tree) => Effort::Trees,
+    };
+    let failed = || Error::making("a block");
+    let mut made = Packed { bases: bases.to_vec(), prefix, novel: Vec::new(), packed: Vec::new() };
+    if probe.drifts {
+        made.drop_unused(plain);
+    }
+    delta::pack(&made.prefix, plain, effort, &mut made.packed).map_err(failed())?;
+    let mut dictionary = None;
+    if let Some(weights) = sealer.weigh(&made.packed, plain).map_err(failed())? {
+        if weights.is_too_heavy() {
+            return Ok(None);
+        }
+        let earlier = dictionaries_at(kind, &made.bases, repo.config().chunker.min) < made.bases.len();
+        match probe.drift(reader, index, plain, (weights, earlier))? {
+            Drift::Far => return Ok(None),
+            Drift::Repeats { fresh } => {
+                dictionary = add_dictionary(repo, plain, (weights, fresh), effort, sealer, &mut made)
+                    .map_err(failed())?;
+            }
+            Drift::Little => {}
+        }
+    }
+    let Packed { bases, prefix, packed, .. } = made;
+    let delta = sealer.seal_packed(kind, plain, chunks, (&bases, &prefix, &packed));
+    Ok(Some(SealedDelta { dictionary, delta: delta.map_err(failed())? }))
+}
+
+/// Adds a dictionary to a delta, if that saves enough of it and of later ones.
+fn add_dictionary(
+    repo: &Repository,
+    plain: &[u8],
+    (weights, fresh): (Weights, u64),
+    effort: Effort,
+    sealer: &mut BlockSealer,
+    made: &mut Packed,
+) -> Result<Option<SealedBlock>, DecodeError> {
+    let novel = std::mem::take(&mut made.novel);
+    let shortest = repo.config().chunker.min;
+    let earlier = made.bases.iter().skip(dictionaries_at(ChunkType::Data, &made.bases, shortest));
+    let earlier: u64 = earlier.map(|(_, len)| u64::from(*len)).sum();
+    let room = u64::from(MAX_PREFIX).saturating_sub(made.prefix.len() as u64);
+    let room = room.min(MOST_DICTIONARIES.saturating_sub(earlier));
+    // Shorter than any chunk that does not end its file: so dictionaries are told from other bases.
+    let most = (shortest as usize).saturating_sub(1).max(1);
+    let pieces =
+        novel.chunks(most).map(|piece| (repo.hasher().name(ChunkType::Data, piece), piece.len() as u32));
+    let pieces: Vec<(ChunkId, u32)> = pieces.collect();
+    let bases = [made.bases.as_slice(), &pieces].concat();
+    let distinct: HashSet<&ChunkId> = bases.iter().map(|(id, _)| id).collect();
+    if novel.len() as u64 > room || distinct.len() < bases.len() {
+        return Ok(None);
+    }
+    let block = sealer.seal(ChunkType::Data, &novel, pieces)?;
+    let taken = block.sealed.len() as u64;
+    // It must hold what more than one version added, and a good part of the delta.
+    if taken < LEAST_DICTIONARY || taken < 2 * fresh || taken < weights.delta / 4 {
+        return Ok(None);
+    }
+    let prefix = [made.prefix.as_slice(), &novel].concat();
+    let mut packed = Vec::new();
+    delta::pack(&prefix, plain, effort, &mut packed)?;
+    // References that take more than half of what they stand for save too little in later versions.
+    if packed.len() as u64 + taken / 2 > weights.delta {
+        return Ok(None);
+    }
+    (made.bases, made.prefix, made.packed) = (bases, prefix, packed);
+    Ok(Some(block))
+}
