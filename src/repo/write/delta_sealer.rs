@@ -86,7 +86,10 @@ impl Packed {
             }
             start = end;
         }
-        (self.bases, self.prefix) = (bases, prefix);
+        // A small block may have hardly anything of a long base. A delta has at least one.
+        if !bases.is_empty() {
+            (self.bases, self.prefix) = (bases, prefix);
+        }
     }
 }
 
@@ -149,6 +152,9 @@ fn add_dictionary(
     made: &mut Packed,
 ) -> Result<Option<SealedBlock>, DecodeError> {
     let novel = std::mem::take(&mut made.novel);
+    if novel.is_empty() {
+        return Ok(None);
+    }
     let shortest = repo.config().chunker.min;
     let earlier = made.bases.iter().skip(dictionaries_at(ChunkType::Data, &made.bases, shortest));
     let earlier: u64 = earlier.map(|(_, len)| u64::from(*len)).sum();
@@ -179,4 +185,41 @@ fn add_dictionary(
     }
     (made.bases, made.prefix, made.packed) = (bases, prefix, packed);
     Ok(Some(block))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns bytes that repeat nothing.
+    fn noise(len: usize, mut seed: u64) -> Vec<u8> {
+        let mut next = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 56) as u8
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    /// Returns what is left of bases of these lengths for a block.
+    fn left(bases: &[Vec<u8>], plain: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let named = (0..).zip(bases).map(|(id, base)| (ChunkId::new([id; 32]), base.len() as u32));
+        let (novel, packed) = (Vec::new(), Vec::new());
+        let mut made = Packed { bases: named.collect(), prefix: bases.concat(), novel, packed };
+        made.drop_unused(plain);
+        (made.bases.iter().map(|(id, _)| id.as_bytes()[0]).collect(), made.prefix)
+    }
+
+    #[test]
+    fn bases_that_a_block_has_nothing_of_are_dropped() {
+        let bases = [noise(30_000, 1), noise(20_000, 2), noise(10_000, 3)];
+        let plain = [&bases[0][5_000..], &bases[2][..9_000]].concat();
+        assert_eq!(left(&bases, &plain), (vec![0, 2], [&bases[0][..], &bases[2]].concat()));
+    }
+
+    #[test]
+    fn a_small_block_in_a_long_base_keeps_it() {
+        let bases = [noise(200_000, 1), noise(20_000, 2)];
+        let (names, prefix) = left(&bases, &bases[0][100_000..102_000]);
+        assert_eq!((names, prefix.len()), (vec![0, 1], 220_000));
+    }
 }
