@@ -1,5 +1,6 @@
 //! Work that visitors have started: how far it is, and how it ended. A job goes on when its visitor has left.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -42,7 +43,7 @@ pub(in crate::serve) struct End {
 
 impl Jobs {
     /// Adds a job, unless one is running: work that visitors start is done one after the other.
-    pub(in crate::serve) fn begin(&self, title: String) -> Option<Arc<Job>> {
+    pub(in crate::serve) fn begin(&self, title: String) -> Option<RunningJob> {
         let mut all = self.list();
         if all.iter().any(|job| job.end().is_none()) {
             return None;
@@ -60,7 +61,7 @@ impl Jobs {
         if all.len() > MOST {
             all.remove(0);
         }
-        Some(job)
+        Some(RunningJob(job))
     }
 
     /// Returns the job of this number.
@@ -75,6 +76,27 @@ impl Jobs {
 
     fn list(&self) -> MutexGuard<'_, Vec<Arc<Job>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A job at work. When this is dropped the job has ended, also if its thread panicked: none would begin after
+/// it otherwise.
+pub(in crate::serve) struct RunningJob(Arc<Job>);
+
+impl Deref for RunningJob {
+    type Target = Job;
+
+    fn deref(&self) -> &Job {
+        &self.0
+    }
+}
+
+impl Drop for RunningJob {
+    fn drop(&mut self) {
+        self.ended(
+            false,
+            vec!["It stopped without a result: the messages of the server say why.".to_owned()],
+        );
     }
 }
 
@@ -138,6 +160,9 @@ mod tests {
         assert!(jobs.begin("b".to_owned()).is_none());
         first.notice(Event::Done { files: 1, bytes: 5 });
         assert_eq!(first.progress(), [1, 5, 0, 0]);
+        drop(first);
+        assert!(jobs.all()[0].end().is_some_and(|end| !end.is_good));
+        let first = jobs.begin("again".to_owned()).unwrap();
         first.ended(true, Vec::new());
         for _ in 0..MOST {
             jobs.begin("c".to_owned()).unwrap().ended(false, Vec::new());
