@@ -13,7 +13,7 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
-use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::{ReadBefore, Snapshot};
 use crate::repo::walk::dir_reader::DirReader;
 use crate::repo::walk::{dir_reader, file_parts};
 use crate::util::lru::LruCache;
@@ -100,9 +100,18 @@ impl Browser {
     /// # Errors
     /// When the repository cannot be read.
     pub fn open(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
+        Self::open_again(repo, observer, &mut ReadBefore::default())
+    }
+
+    /// Like [`Self::open`], for a program that opens one after the other: reads only the manifests that it has
+    /// not read `before`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_again(repo: &Repository, observer: &dyn Observer, before: &mut ReadBefore) -> Result<Self> {
         // R1: the session exists before the listing.
         let reading = Arc::new(ReadSession::open(repo, observer)?);
-        let snapshots = snapshots::list(repo)?;
+        let snapshots = snapshots::list_again(repo, before)?;
         let ids: Vec<SnapshotId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
         reading.begin(&ids)?;
         let places = ids.into_iter().enumerate().map(|(at, id)| (id, at)).collect();

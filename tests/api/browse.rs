@@ -10,14 +10,18 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::support::Random;
+use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 use snap_backup::model::entry::{Content, Entry, Kind};
 use snap_backup::ops::browse::{Browser, DirSize, DirSizes, SizeLimits};
 use snap_backup::ops::{backup, forget, gc, ls};
 use snap_backup::repo::index::Index;
 use snap_backup::repo::read::chunk_reader::ChunkReader;
+use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::repo::sessions::session::RepoState;
+use snap_backup::repo::snapshots::ReadBefore;
 use snap_backup::repo::walk::dir_reader::DirReader;
+use snap_backup::storage::ObjectKind;
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::util::time_limit::TimeLimit;
 
@@ -201,4 +205,40 @@ fn sizes_of_directories_are_counted_within_limits_and_never_twice() {
     assert!(seen.len() > 1 && seen.iter().all(|(_, read)| *read <= 9), "{seen:?}");
     assert_eq!(seen.last().unwrap().0.bytes, 120);
     assert_eq!(count(0, later()), (DirSize { bytes: 120, is_complete: true }, 0));
+}
+
+/// What `snap serve` does, whose sessions are short.
+#[test]
+fn one_session_after_the_other_reads_each_manifest_once() {
+    let storage = Arc::new(Hooked::default());
+    let library = Library::on(storage.clone(), None);
+    let backup = |content: &[u8]| {
+        library.write("src", &[("a", content)]);
+        library.backup("src", backup::Options::default());
+    };
+    backup(b"one");
+    backup(b"another");
+    // Without a cache, whose manifests would be used.
+    let repo = Repository::open(storage.clone(), &OpenOptions::default()).unwrap();
+    let mut before = ReadBefore::default();
+    let mut open = || {
+        storage.calls();
+        let browser = Browser::open_again(&repo, &(), &mut before).unwrap();
+        let calls = storage.calls();
+        let read = calls.iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, ObjectKind::Snapshots));
+        (browser.snapshots().len(), read.count())
+    };
+    assert_eq!(open(), (2, 2));
+    assert_eq!(open(), (2, 0));
+    backup(b"a third");
+    assert_eq!(open(), (3, 1));
+    let id = library.snapshots()[0];
+    let options = forget::Options { selectors: vec![id.hex()], ..forget::Options::default() };
+    forget::run(&library.open(), &options).unwrap();
+    assert_eq!(open(), (2, 0));
+    // An object of another length is another one.
+    let name = library.snapshots()[0].hex();
+    let cut = storage.inner.get(ObjectKind::Snapshots, &name).unwrap();
+    storage.inner.put(ObjectKind::Snapshots, &name, cut[..cut.len() - 1].to_vec());
+    assert_eq!(open(), (1, 1));
 }

@@ -44,6 +44,24 @@ pub struct Listing {
     pub unreadable: Vec<(String, Error)>,
     /// When each snapshot arrived, by the storage's clock, where the storage reports that.
     pub arrivals: HashMap<SnapshotId, Time>,
+    /// Length of each manifest as listed, in bytes.
+    pub lengths: HashMap<SnapshotId, u64>,
+}
+
+/// Snapshots that were read before. Nobody changes a manifest, so those that are listed with the length that
+/// they had then are not read again.
+#[derive(Debug, Default)]
+pub struct ReadBefore(HashMap<String, (u64, Snapshot)>);
+
+impl ReadBefore {
+    fn get(&self, listed: &Listed) -> Option<Snapshot> {
+        self.0.get(&listed.name).filter(|(len, _)| *len == listed.len).map(|(_, snapshot)| snapshot.clone())
+    }
+
+    fn of(listing: &Listing) -> Self {
+        let known = |one: &Snapshot| Some((one.id.hex(), (*listing.lengths.get(&one.id)?, one.clone())));
+        Self(listing.snapshots.iter().filter_map(known).collect())
+    }
 }
 
 impl Listing {
@@ -74,6 +92,10 @@ const AT_ONCE: usize = 8;
 /// # Errors
 /// When the storage fails.
 pub fn list_all(repo: &Repository) -> Result<Listing> {
+    list_beside(repo, &ReadBefore::default())
+}
+
+fn list_beside(repo: &Repository, read: &ReadBefore) -> Result<Listing> {
     if let Some(memory) = repo.memory() {
         return remembered(repo, memory.snapshots());
     }
@@ -81,16 +103,21 @@ pub fn list_all(repo: &Repository) -> Result<Listing> {
     let before = repo.known_now();
     let mut listing = Listing::default();
     let listed = repo.storage().list(ObjectKind::Snapshots)?;
+    let load = |found: &Listed| match read.get(found) {
+        Some(snapshot) => Ok(Some(snapshot)),
+        None => load_listed(repo, found),
+    };
     // A machine without a cache reads each from far.
     let loaded = if listed.len() > FEW {
-        parallel::map(&listed, AT_ONCE, |found| load_listed(repo, found))
+        parallel::map(&listed, AT_ONCE, load)
     } else {
-        listed.iter().map(|found| load_listed(repo, found)).collect()
+        listed.iter().map(load).collect()
     };
     for (found, loaded) in listed.into_iter().zip(loaded) {
         match loaded {
             Ok(Some(snapshot)) => {
                 listing.arrivals.extend(found.modified.map(|at| (snapshot.id, at)));
+                listing.lengths.insert(snapshot.id, found.len);
                 listing.snapshots.push(snapshot);
             }
             Ok(None) => {}
@@ -136,6 +163,17 @@ impl Snapshot {
 pub fn list(repo: &Repository) -> Result<Vec<Snapshot>> {
     let listing = list_all(repo)?;
     listing.warn_of_unreadable(repo);
+    Ok(listing.snapshots)
+}
+
+/// Like [`list`], but reads only what was not read `before`, and adds it there.
+///
+/// # Errors
+/// As [`list`].
+pub fn list_again(repo: &Repository, before: &mut ReadBefore) -> Result<Vec<Snapshot>> {
+    let listing = list_beside(repo, before)?;
+    listing.warn_of_unreadable(repo);
+    *before = ReadBefore::of(&listing);
     Ok(listing.snapshots)
 }
 

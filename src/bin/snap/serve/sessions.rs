@@ -13,7 +13,7 @@ use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::browse::Browser;
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::repo::snapshots::{ReadBefore, Snapshot};
 use snap_backup::storage::ObjectKind;
 
 use crate::terminal::output;
@@ -38,6 +38,8 @@ struct Open {
     /// The repository that all live sessions share.
     lent: Weak<Repository>,
     used: Option<Instant>,
+    /// Manifests that earlier sessions have read.
+    read: ReadBefore,
 }
 
 /// A session that several requests share.
@@ -75,7 +77,7 @@ impl SessionPool {
             return Ok(Arc::clone(visit));
         }
         let repo = open.lent.upgrade().unwrap_or_else(|| Arc::new(self.repo.with_closed_index_cache()));
-        let browser = Browser::open(&repo, self)?;
+        let browser = Browser::open_again(&repo, self, &mut open.read)?;
         let name = |snapshot: &Snapshot| (name_of(snapshot), snapshot.id);
         let names = browser.snapshots().iter().map(name).collect();
         open.lent = Arc::downgrade(&repo);
