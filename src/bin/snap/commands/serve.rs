@@ -12,6 +12,7 @@ use super::{serve_run, status};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::password::NewPassword;
+use crate::process::heaps;
 use crate::serve::{Allow, Server, Settings, is_strong};
 use crate::terminal::output;
 use crate::terminal::progress::stop_on_signals;
@@ -136,6 +137,7 @@ pub(crate) fn run(context: &Context, args: &Serve) -> Result<Outcome> {
     if let Some(ServeVerb::Passwd { new_password_file, remove }) = &args.verb {
         return passwd(context, new_password_file.clone(), *remove);
     }
+    heaps::share_heaps();
     let password = context.global.state().map(|dir| dir.join(serve::password::NAME));
     password.as_deref().map(serve::password::expect_sound).transpose()?;
     let token = args.token_file.as_deref().map(|path| token(context, path)).transpose()?;

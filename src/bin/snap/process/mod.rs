@@ -2,6 +2,8 @@
 
 pub(crate) mod called;
 pub(crate) mod command_line;
+#[cfg(feature = "serve")]
+pub(crate) mod heaps;
 pub(crate) mod priority;
 pub(crate) mod secrets;
 pub(crate) mod shell_command;
