@@ -172,7 +172,16 @@ pub(super) const VERBS: &[VerbHelp] = &[
                 "At a fixed port, with a token of your own",
                 "snap serve --port 8080 --token-file ~/.snap-token",
             ),
-            ("Set a password that its login form takes", "snap serve passwd"),
+        ],
+        groups: &[],
+    },
+    VerbHelp {
+        name: "serve passwd",
+        paragraph: "Sets a password that the login form of the page takes beside the token: for all servers of this user, kept as a \
+            hash in the state directory.",
+        examples: &[
+            ("Ask for it, twice", "snap serve passwd"),
+            ("Take tokens only, as before", "snap serve passwd --remove"),
         ],
         groups: &[],
     },
