@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use crate::support::terminal::Terminal;
 use crate::support::{PASSWORD, Random, Sandbox, sftp};
@@ -174,6 +176,8 @@ fn ctrl_c_saves_no_half_of_a_stream_and_ends_with_130() {
         let mut terminal = start(&sandbox, (80, 24), &[("PATH", "/usr/bin:/bin")], &args);
         let started = sandbox.path("started");
         terminal.wait_until("the command", |_| started.exists());
+        // A signal that comes while the shell starts its next command may be lost on it.
+        thread::sleep(Duration::from_millis(300));
         terminal.send("\x03");
         terminal.wait_for("half of a stream is not saved; press Ctrl-C again to stop now");
         fs::write(sandbox.path("told"), "").unwrap();

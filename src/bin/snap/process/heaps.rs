@@ -2,7 +2,8 @@
 //! had at its peak.
 
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+
+use snap_backup::util::programs;
 
 /// Variable of glibc: the number of heaps, read when a program starts.
 const HEAPS: &str = "MALLOC_ARENA_MAX";
@@ -16,7 +17,7 @@ pub(crate) fn share_heaps() {
         return;
     }
     let mut args = std::env::args_os();
-    let Some(name) = args.next() else { return };
+    let (Some(name), Ok(mut own)) = (args.next(), programs::own()) else { return };
     // Only returns if it failed: then the program goes on with more memory.
-    let _ = Command::new("/proc/self/exe").arg0(name).args(args).env(HEAPS, "2").exec();
+    let _ = own.arg0(name).args(args).env(HEAPS, "2").exec();
 }
