@@ -41,7 +41,7 @@ impl Places {
     }
 }
 
-/// Returns what of `plain` is in no match of [`LEAST`] bytes or more with `prefix`, in one piece, and calls
+/// Returns what of `plain` is in no match of `LEAST` bytes or more with `prefix`, in one piece, and calls
 /// `matched` with the place of each match in the prefix. Of several matches one is taken. A match is found if
 /// it contains an indexed place, so a few more bytes than that may be returned.
 pub fn compare(prefix: &[u8], plain: &[u8], matched: &mut dyn FnMut(Range<usize>)) -> Vec<u8> {
