@@ -100,7 +100,9 @@ impl Browser {
     /// # Errors
     /// When the repository cannot be read.
     pub fn open(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
-        Self::open_again(repo, observer, &mut ReadBefore::default())
+        // R1: the session exists before the listing.
+        let reading = Arc::new(ReadSession::open(repo, observer)?);
+        Self::over(reading, snapshots::list(repo)?)
     }
 
     /// Like [`Self::open`], for a program that opens one after the other: reads only the manifests that it has
@@ -109,9 +111,12 @@ impl Browser {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_again(repo: &Repository, observer: &dyn Observer, before: &mut ReadBefore) -> Result<Self> {
-        // R1: the session exists before the listing.
+        // R1, as above.
         let reading = Arc::new(ReadSession::open(repo, observer)?);
-        let snapshots = snapshots::list_again(repo, before)?;
+        Self::over(reading, snapshots::list_again(repo, before)?)
+    }
+
+    fn over(reading: Arc<ReadSession>, snapshots: Vec<Snapshot>) -> Result<Self> {
         let ids: Vec<SnapshotId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
         reading.begin(&ids)?;
         let places = ids.into_iter().enumerate().map(|(at, id)| (id, at)).collect();
@@ -191,19 +196,20 @@ impl Browser {
                     }
                     continue;
                 };
-                let known = |tree: &ChunkId| sizes.0.get(tree).map(|bytes| *bytes);
-                match entry.kind {
-                    Kind::Dir { tree } if known(&tree).is_none() => {
-                        if levels.len() >= MAX_NESTING {
+                let bytes = match entry.kind {
+                    Kind::Dir { tree } => match sizes.0.get(&tree) {
+                        Some(bytes) => *bytes,
+                        None if levels.len() >= MAX_NESTING => {
                             return Err(dir_reader::bad("directories that are nested too deeply"));
                         }
-                        levels.push(Level::of(tree));
-                    }
-                    Kind::Dir { tree } => {
-                        level.bytes = level.bytes.saturating_add(known(&tree).unwrap_or(0));
-                    }
-                    _ => level.bytes = level.bytes.saturating_add(entry.size()),
-                }
+                        None => {
+                            levels.push(Level::of(tree));
+                            continue;
+                        }
+                    },
+                    _ => entry.size(),
+                };
+                level.bytes = level.bytes.saturating_add(bytes);
             }
             let bytes = levels.iter().fold(0_u64, |sum, level| sum.saturating_add(level.bytes));
             Ok(DirSize { bytes, is_complete: false })

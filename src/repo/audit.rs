@@ -145,7 +145,8 @@ pub fn list(repo: &Repository) -> Result<(Vec<AuditEntry>, Vec<Error>)> {
     Ok((entries, unreadable))
 }
 
-/// Returns whether a record says that a snapshot was forgotten, replaced or deleted. Nobody without the key
+/// Returns whether a record says that a snapshot was forgotten, replaced or deleted, or that its id was that
+/// of another one while it was brought back. Nobody without the key
 /// can make one: a storage that hides a manifest has none to show.
 ///
 /// # Errors
@@ -154,24 +155,17 @@ pub fn explains(repo: &Repository, snapshot: &SnapshotId) -> Result<bool> {
     Ok(explained(repo)?.contains(snapshot))
 }
 
-/// Returns the names that snapshots had while they were brought back.
-///
-/// # Errors
-/// When the records cannot be listed.
-pub(crate) fn passing(repo: &Repository) -> Result<HashSet<SnapshotId>> {
-    let (entries, _) = list(repo)?;
-    let extra = entries.iter().flat_map(|entry| &entry.record.extra);
-    let ids = extra.filter(|(tag, _)| *tag == MEANWHILE).filter_map(|(_, id)| id.as_slice().try_into().ok());
-    Ok(ids.map(SnapshotId::new).collect())
-}
-
 /// Returns all snapshots of which [`explains`] is true.
 ///
 /// # Errors
 /// When the records cannot be listed.
 pub fn explained(repo: &Repository) -> Result<HashSet<SnapshotId>> {
     use AuditAct::{Forget, Purge, Repair, Rewrite};
-    named(repo, &[Forget, Rewrite, Purge, Repair])
+    let (entries, _) = list(repo)?;
+    let extra = entries.iter().flat_map(|entry| &entry.record.extra);
+    let passing = extra.filter(|(tag, _)| *tag == MEANWHILE);
+    let passing = passing.filter_map(|(_, id)| id.as_slice().try_into().ok()).map(SnapshotId::new);
+    Ok(passing.chain(named(&entries, &[Forget, Rewrite, Purge, Repair])).collect())
 }
 
 /// Returns the snapshots of which a record says that they were brought back after they were forgotten.
@@ -179,14 +173,14 @@ pub fn explained(repo: &Repository) -> Result<HashSet<SnapshotId>> {
 /// # Errors
 /// When the records cannot be listed.
 pub fn brought_back(repo: &Repository) -> Result<HashSet<SnapshotId>> {
-    named(repo, &[AuditAct::Undelete])
+    Ok(named(&list(repo)?.0, &[AuditAct::Undelete]).collect())
 }
 
-fn named(repo: &Repository, acts: &[AuditAct]) -> Result<HashSet<SnapshotId>> {
-    let (entries, _) = list(repo)?;
+/// Returns the snapshots that records of these acts are about.
+fn named<'a>(entries: &'a [AuditEntry], acts: &'a [AuditAct]) -> impl Iterator<Item = SnapshotId> + 'a {
     let of = |record: &AuditRecord| AuditAct::of_code(record.act).is_some_and(|act| acts.contains(&act));
-    let found = entries.into_iter().map(|entry| entry.record).filter(|record| of(record));
-    Ok(found.flat_map(|record| record.snapshots).collect())
+    let records = entries.iter().map(|entry| &entry.record).filter(move |record| of(record));
+    records.flat_map(|record| record.snapshots.iter().copied())
 }
 
 /// Removes records that are older than a year by the storage's clock; `now` is by the same. Where the storage

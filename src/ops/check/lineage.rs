@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::error::Result;
 use crate::model::id::SnapshotId;
-use crate::ops::check::{Checker, Subject};
+use crate::ops::check::{ACCEPT, Checker, Subject};
 use crate::repo::lineage;
 use crate::repo::snapshots::{Listing, Snapshot};
 
@@ -30,8 +30,7 @@ impl Checker<'_> {
             }
         }
         let gaps = lineage::gaps(self.repo, listing)?;
-        let accept = "if that is right, `snap repair known` accepts it";
-        self.report.warnings.extend(gaps.iter().map(|gap| format!("{}; {accept}", gap.describe())));
+        self.report.warnings.extend(gaps.iter().map(|gap| format!("{}; {ACCEPT}", gap.describe())));
         Ok(())
     }
 }

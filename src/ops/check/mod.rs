@@ -32,6 +32,9 @@ use crate::storage::names;
 /// Maximum number of findings that are reported one by one, and of damage records written.
 const MOST: usize = 1000;
 
+/// What to do about a difference that is meant.
+const ACCEPT: &str = "if that is right, `snap repair known` accepts it";
+
 /// Which packs to read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Subset {
@@ -168,8 +171,7 @@ pub fn run(
     checker.record(session.session().map_or_else(cipher::new_id, Ok)?);
     names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
     for what in repo.diverged() {
-        checker
-            .error(Subject::Repository, format!("{what}; if that is right, `snap repair known` accepts it"));
+        checker.error(Subject::Repository, format!("{what}; {ACCEPT}"));
     }
     checker.report.warnings.extend(repo.warnings());
     session.close()?;

@@ -157,12 +157,14 @@ fn find(
 
 fn newer_than_the_last_collection(repo: &Repository) -> Result<HashSet<PackId>> {
     let storage = repo.storage();
-    let number = gc_record::highest(storage)?;
     let records = storage.list(ObjectKind::Gc)?.into_iter();
-    let last = records.filter(|found| gc_record::number(&found.name) == Some(number));
-    let last: Option<Time> = last.filter_map(|found| found.modified).max();
+    let runs = records.filter_map(|found| Some((gc_record::number(&found.name)?, found.modified)));
+    let last = runs.filter(|(number, _)| *number > 0).max();
     // Where the storage reports no times, a collection explains all packs.
-    let is_newer = |at: Option<Time>| number == 0 || last.zip(at).is_some_and(|(last, at)| at > last);
+    let is_newer = |at: Option<Time>| match last {
+        Some((_, last)) => last.zip(at).is_some_and(|(last, at)| at > last),
+        None => true,
+    };
     let packs = storage.list(ObjectKind::Packs)?.into_iter().filter(|found| is_newer(found.modified));
     Ok(packs.filter_map(|found| PackId::parse(&found.name).ok()).collect())
 }

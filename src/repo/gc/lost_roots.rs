@@ -58,7 +58,9 @@ pub fn find(repo: &Repository) -> Result<LostRoots> {
         // Snapshots first: one that is forgotten meanwhile is in the trash before it leaves here.
         let standing = storage.list(ObjectKind::Snapshots)?;
         for found in &standing {
-            SnapshotId::parse(&found.name).ok().map(|id| lost.remove(&id));
+            if let Ok(id) = SnapshotId::parse(&found.name) {
+                lost.remove(&id);
+            }
         }
         if lost.is_empty() {
             return Ok(LostRoots::default());
@@ -69,8 +71,8 @@ pub fn find(repo: &Repository) -> Result<LostRoots> {
             }
         }
         if !lost.is_empty() {
-            let (explained, passing) = (audit::explained(repo)?, audit::passing(repo)?);
-            lost.retain(|id| !explained.contains(id) && !passing.contains(id));
+            let explained = audit::explained(repo)?;
+            lost.retain(|id| !explained.contains(id));
         }
         // A collection that ended meanwhile may have purged some.
         if lost.is_empty() || gc_record::highest(storage)? == number {

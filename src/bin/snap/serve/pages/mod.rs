@@ -158,6 +158,16 @@ fn time(at: Time) -> Markup {
     }
 }
 
+/// Returns the day of a snapshot in local time.
+fn day(snapshot: &Snapshot) -> String {
+    output::local(snapshot.manifest.started).chars().take(10).collect()
+}
+
+/// Returns whether a path lies in a directory, but is not that itself.
+fn is_below(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
 /// Formats a size, with the exact number as a tooltip.
 fn size(bytes: u64) -> Markup {
     html! { span title={ (bytes) " bytes" } { (output::size(bytes)) } }

@@ -11,7 +11,7 @@ use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::find::{Match, Options, Type};
 use snap_backup::ops::{find, history};
 
-use super::{frame, name, problems, size_of, time};
+use super::{frame, is_below, name, problems, size_of, time};
 use crate::args::{times, values};
 use crate::serve::app_state::AppState;
 use crate::serve::request::{PageRequest, file_at, shown_at, versions_at, zip_at};
@@ -125,7 +125,7 @@ fn answer(
     let searched = find::run(
         visit.repo(),
         options,
-        &mut |one| if is_below(one.path, below) { add(&mut found, one) } else { Ok(()) },
+        &mut |one| if below.is_empty() || is_below(one.path, below) { add(&mut found, one) } else { Ok(()) },
         &site.session_pool,
         stop,
     );
@@ -143,10 +143,6 @@ fn answer(
         }
         @if !found.is_empty() { (table(&found)) }
     })
-}
-
-fn is_below(path: &[u8], dir: &[u8]) -> bool {
-    dir.is_empty() || path.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// Adds a match. Versions of one path come one after the other.

@@ -12,7 +12,7 @@ use snap_backup::model::manifest::Manifest;
 use snap_backup::repo::snapshots::Snapshot;
 
 use super::chart::Line;
-use super::{chart, frame, link, name, size};
+use super::{chart, day, frame, link, name, size};
 use crate::args::times;
 use crate::serve::app_state::AppState;
 use crate::serve::request::{PageRequest, archive_at, shown_at};
@@ -136,8 +136,6 @@ fn table(visit: &SharedSession, all: &[&Snapshot], shown: &[&Snapshot]) -> Marku
     let newest = all.last();
     let chosen =
         (newest.and_then(|one| visit.browser.before(one)).map(|one| one.id), newest.map(|one| one.id));
-    let day =
-        |snapshot: &Snapshot| output::local(snapshot.manifest.started).chars().take(10).collect::<String>();
     let mut days: Vec<(String, Vec<&Snapshot>)> = Vec::new();
     for snapshot in shown.iter().rev() {
         match days.last_mut() {

@@ -12,7 +12,7 @@ use snap_backup::model::id::ChunkId;
 use snap_backup::repo::snapshots::Snapshot;
 
 use super::Place;
-use crate::serve::pages::{link, name, size_of, time};
+use crate::serve::pages::{day, link, name, size_of, time};
 use crate::serve::request::{encoded_path, file_at, shown_at};
 use crate::serve::response::HttpError;
 use crate::terminal::output;
@@ -141,7 +141,7 @@ fn changed_days<'a>(states: &mut States<'a>, at: usize) -> Result<Days<'a>, Http
             found.is_part = true;
             break;
         };
-        let day: String = output::local(snapshot.manifest.started).chars().take(10).collect();
+        let day = day(snapshot);
         let is_new = found.days.last().is_none_or(|(last, _)| *last != day);
         if here != before && here.is_some() && is_new {
             if found.days.len() >= DAYS {
@@ -156,7 +156,7 @@ fn changed_days<'a>(states: &mut States<'a>, at: usize) -> Result<Days<'a>, Http
 
 /// The days as links, month by month.
 fn strip(place: &Place<'_>, found: &Days<'_>) -> Markup {
-    let here: String = output::local(place.snapshot.manifest.started).chars().take(10).collect();
+    let here = day(place.snapshot);
     let mut months: Vec<(&str, Vec<&(String, &Snapshot)>)> = Vec::new();
     for day in &found.days {
         let month = day.0.get(..7).unwrap_or_default();

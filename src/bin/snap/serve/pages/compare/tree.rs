@@ -6,7 +6,7 @@ use snap_backup::ops::diff::{Change, Difference};
 use snap_backup::repo::snapshots::Snapshot;
 
 use super::{joined, words};
-use crate::serve::pages::{name, size};
+use crate::serve::pages::{is_below, name, size};
 use crate::serve::request::{encoded_path, shown_at};
 use crate::terminal::output;
 
@@ -117,8 +117,8 @@ impl Tree {
 
     /// Leaves the directories that the path is not in.
     fn close(&mut self, path: &[u8]) {
-        let holds = |row: &Row| path.strip_prefix(&row.path[..]).is_some_and(|rest| rest.starts_with(b"/"));
-        while self.open.last().and_then(|at| self.rows.get(*at)).is_some_and(|row| !holds(row)) {
+        let is_outside = |row: &Row| !is_below(path, &row.path);
+        while self.open.last().and_then(|at| self.rows.get(*at)).is_some_and(is_outside) {
             self.open.pop();
         }
     }
@@ -163,10 +163,7 @@ impl Tree {
         let mut above: Vec<&Row> = Vec::new();
         let mut rows = self.rows.iter().peekable();
         while let Some(row) = rows.next() {
-            let is_below = |above: &&Row| {
-                row.path.strip_prefix(&above.path[..]).is_some_and(|rest| rest.starts_with(b"/"))
-            };
-            while above.last().is_some_and(|above| !is_below(above)) {
+            while above.last().is_some_and(|above| !is_below(&row.path, &above.path)) {
                 above.pop();
             }
             let is_same = |next: &&Row| next.is_dir && next.depth == row.depth + 1 && next.sums == row.sums;

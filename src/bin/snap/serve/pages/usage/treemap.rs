@@ -49,7 +49,7 @@ pub(super) fn of(title: &str, items: &[Item]) -> Markup {
             svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="group" aria-label=(title) {
                 @for (number, (item, area)) in items.iter().zip(&areas).enumerate() { (drawn(number, item, *area)) }
                 @if let Some(area) = areas.get(items.len()) {
-                    (rectangle(*area, "rest", &format!("{} more: {}", "others", output::size(rest))))
+                    (rectangle(*area, "rest", &format!("all others: {}", output::size(rest))))
                 }
             }
         }
