@@ -14,7 +14,7 @@ use crate::model::id::ChunkId;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
-use crate::repo::write::drift::{Drift, MOST_DICTIONARIES, Probe, dictionaries_at};
+use crate::repo::write::drift::{Drift, MARK, MOST_DICTIONARIES, Probe, dictionaries_at};
 
 /// Minimum bytes of a sealed dictionary: fewer are not worth a row in the table.
 const LEAST_DICTIONARY: u64 = 1 << 10;
@@ -80,11 +80,15 @@ impl Packed {
         }
         let (mut bases, mut prefix, mut start) = (Vec::new(), Vec::new(), 0);
         for ((base, end), used) in self.bases.iter().zip(ends).zip(used) {
-            if used * USED >= u64::from(base.1) {
+            // The mark of a dictionary tells the next version what follows it.
+            if used * USED >= u64::from(base.1) || base.1 == MARK {
                 bases.push(*base);
                 prefix.extend_from_slice(self.prefix.get(start..end).unwrap_or(&[]));
             }
             start = end;
+        }
+        while bases.pop_if(|(_, len)| *len == MARK).is_some() {
+            prefix.truncate(prefix.len().saturating_sub(MARK as usize));
         }
         // A small block may have hardly anything of a long base. A delta has at least one.
         if !bases.is_empty() {
@@ -162,8 +166,9 @@ fn add_dictionary(
     let room = room.min(MOST_DICTIONARIES.saturating_sub(earlier));
     // Shorter than any chunk that does not end its file: so dictionaries are told from other bases.
     let most = (shortest as usize).saturating_sub(1).max(1);
-    let pieces =
-        novel.chunks(most).map(|piece| (repo.hasher().name(ChunkType::Data, piece), piece.len() as u32));
+    let (mark, rest) = novel.split_at(novel.len().min(MARK as usize));
+    let pieces = [mark].into_iter().chain(rest.chunks(most));
+    let pieces = pieces.map(|piece| (repo.hasher().name(ChunkType::Data, piece), piece.len() as u32));
     let pieces: Vec<(ChunkId, u32)> = pieces.collect();
     let bases = [made.bases.as_slice(), &pieces].concat();
     let distinct: HashSet<&ChunkId> = bases.iter().map(|(id, _)| id).collect();
@@ -214,6 +219,13 @@ mod tests {
         let bases = [noise(30_000, 1), noise(20_000, 2), noise(10_000, 3)];
         let plain = [&bases[0][5_000..], &bases[2][..9_000]].concat();
         assert_eq!(left(&bases, &plain), (vec![0, 2], [&bases[0][..], &bases[2]].concat()));
+    }
+
+    #[test]
+    fn marks_of_dictionaries_stay_before_what_they_mark() {
+        let bases = [30_000, 16, 4_000, 16, 5_000].map(|len| noise(len, len as u64));
+        let plain = [&bases[0][5_000..], &bases[2][..]].concat();
+        assert_eq!(left(&bases, &plain), (vec![0, 1, 2], bases[..3].concat()));
     }
 
     #[test]

@@ -25,11 +25,15 @@ const SAMPLE_PREFIX: u64 = 1 << 20;
 /// Maximum bytes of all dictionaries of a delta.
 pub(crate) const MOST_DICTIONARIES: u64 = 1 << 20;
 
-/// Returns where the dictionaries of a delta block begin among its bases. They come last, and are shorter
-/// than any chunk that does not end its file. Ends of files may be taken for them, which costs a longer
-/// prefix and nothing else.
+/// Length of the first chunk of each dictionary. Hardly any file ends with a chunk of that length.
+pub(crate) const MARK: u32 = 16;
+
+/// Returns where the dictionaries of a delta block begin among its bases. They come last, begin with a chunk
+/// of [`MARK`] bytes, and are shorter than any chunk that does not end its file.
 pub(crate) fn dictionaries_at(kind: ChunkType, bases: &[(ChunkId, u32)], shortest: u32) -> usize {
-    let at = bases.iter().rposition(|(_, len)| *len >= shortest).map_or(0, |last| last + 1);
+    let short = bases.iter().rposition(|(_, len)| *len >= shortest).map_or(0, |last| last + 1);
+    let mark = bases.iter().skip(short).position(|(_, len)| *len == MARK);
+    let at = mark.map_or(bases.len(), |mark| short + mark);
     let bytes: u64 = bases.iter().skip(at).map(|(_, len)| u64::from(*len)).sum();
     if kind == ChunkType::Data && at > 0 && bytes <= MOST_DICTIONARIES { at } else { bases.len() }
 }
@@ -158,16 +162,19 @@ mod tests {
     }
 
     #[test]
-    fn dictionaries_are_the_short_bases_at_the_end_and_not_all_there_are() {
+    fn dictionaries_are_the_short_bases_behind_a_mark_at_the_end() {
         let at = |lens: &[u32]| {
             let bases: Vec<(ChunkId, u32)> = lens.iter().map(|len| (ChunkId::new([1; 32]), *len)).collect();
             dictionaries_at(ChunkType::Data, &bases, 1000)
         };
-        assert_eq!(at(&[4000, 300, 5000, 999, 10]), 3);
+        assert_eq!(at(&[4000, 300, 5000, MARK, 999, 10]), 3);
+        assert_eq!(at(&[4000, 300, 5000, 600, MARK, 999, MARK, 10]), 4, "behind the end of a file");
         assert_eq!(at(&[4000, 300, 5000]), 3);
+        assert_eq!(at(&[4000, 300]), 2, "the end of a file");
+        assert_eq!(at(&[MARK, 4000]), 2, "a small file");
         assert_eq!(at(&[300, 400]), 2, "small files");
         assert_eq!(at(&[]), 0);
-        let many = [&[4000][..], &[999; 1100]].concat();
+        let many = [&[4000, MARK][..], &[999; 1100]].concat();
         assert_eq!(at(&many), many.len(), "more than there may be");
         assert_eq!(dictionaries_at(ChunkType::Tree, &[(ChunkId::new([1; 32]), 9)], 1000), 1);
     }
