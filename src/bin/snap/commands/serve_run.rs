@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -49,31 +49,31 @@ fn start(global: &Global, set: &str, what: &str) -> Result<Wait> {
     drop(sender);
     Ok(Box::new(move |stop: &AtomicBool| {
         let _lock = lock;
-        let mut process = None;
-        loop {
-            match events.recv_timeout(LOOK) {
-                Ok(Event::Started(_, id)) => process = Some(id),
-                Ok(Event::Ended(_, status)) => {
-                    return match job_process::trouble(status) {
-                        None => (true, format!("It is {}.", job_process::words(status))),
-                        Some(why) => (false, format!("It failed: {why}. `snap status` says more.")),
-                    };
-                }
-                Ok(Event::Signal(_)) => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    stop_at(stop, process.take_if(|_| stop.load(Ordering::Relaxed)))
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    return (false, "Nobody knows how it ended.".to_owned());
-                }
-            }
-        }
+        wait(&events, stop)
     }))
 }
 
-fn stop_at(stop: &AtomicBool, process: Option<u32>) {
-    if let Some(id) = process.filter(|_| stop.load(Ordering::Relaxed)) {
-        job_process::signal(id, rustix::process::Signal::TERM);
+/// Waits for the end of a process. It is told to end, once, when `stop` is set. Returns whether it succeeded,
+/// and how it ended.
+fn wait(events: &Receiver<Event>, stop: &AtomicBool) -> (bool, String) {
+    let mut process = None;
+    loop {
+        match events.recv_timeout(LOOK) {
+            Ok(Event::Started(_, id)) => process = Some(id),
+            Ok(Event::Ended(_, status)) => {
+                return match job_process::trouble(status) {
+                    None => (true, format!("It is {}.", job_process::words(status))),
+                    Some(why) => (false, format!("It failed: {why}. `snap status` says more.")),
+                };
+            }
+            Ok(Event::Signal(_)) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(id) = process.take_if(|_| stop.load(Ordering::Relaxed)) {
+                    job_process::signal(id, rustix::process::Signal::TERM);
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return (false, "Nobody knows how it ended.".to_owned()),
+        }
     }
 }
 

@@ -127,7 +127,17 @@ impl Background {
         if all.len() > MOST {
             all.remove(0);
         }
-        let (ending, repo, stop) = (Ending(Arc::clone(&begun)), Arc::clone(repo), Arc::clone(&self.stop));
+        self.start(&begun, repo, work);
+        Some(begun)
+    }
+
+    fn start(
+        &self,
+        begun: &Arc<Work>,
+        repo: &Arc<Repository>,
+        work: impl FnOnce(&Repository, &dyn Observer, &AtomicBool) -> Result<Found> + Send + 'static,
+    ) {
+        let (ending, repo, stop) = (Ending(Arc::clone(begun)), Arc::clone(repo), Arc::clone(&self.stop));
         spawn_blocking(move || {
             let found = work(&repo, &*ending.0, &stop);
             // Before anybody may see the end: the server lets go of the repository when it is idle.
@@ -135,7 +145,6 @@ impl Background {
             // It is set once.
             let _ = ending.0.end.set(found.map_err(|error| why(&error)));
         });
-        Some(begun)
     }
 
     /// Returns whether the work of this name has ended.

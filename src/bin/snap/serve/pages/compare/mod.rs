@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use maud::{Markup, html};
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::diff;
-use snap_backup::ops::diff::{Change, Options, Summary};
+use snap_backup::ops::diff::{Change, Difference, Options, Summary};
 use snap_backup::repo::snapshots::Snapshot;
 
 use self::tree::Tree;
@@ -61,27 +61,8 @@ pub(crate) fn page(
     if let Some(content) = one_sided(visit, (before, after), path)? {
         return Ok(frame(&site.title, "Compare", "", content));
     }
-    let options = Options {
-        before: selector(&before.id, path),
-        after: OsString::from_vec(selector(&after.id, path)).into(),
-        ..Options::default()
-    };
     let filter = Filter { all: asked.value("all").is_some(), kind: asked.text("kind") };
-    let mut tree = Tree::default();
-    let summary = diff::run(
-        visit.repo(),
-        &options,
-        &mut |found| {
-            if filter.takes(found.change, found.entry.is_dir()) {
-                tree.add(found)
-            } else {
-                tree.hide()
-            }
-            Ok(())
-        },
-        &site.session_pool,
-        stop,
-    )?;
+    let (summary, tree) = compared(site, visit, (before, after, path), &filter, stop)?;
     let content = html! {
         dl {
             dt { "From" } dd { (side(before)) }
@@ -96,6 +77,31 @@ pub(crate) fn page(
         }
     };
     Ok(frame(&site.title, "Compare", "", content))
+}
+
+fn compared(
+    site: &AppState,
+    visit: &SharedSession,
+    (before, after, path): (&Snapshot, &Snapshot, &[u8]),
+    filter: &Filter,
+    stop: &Arc<AtomicBool>,
+) -> Result<(Summary, Tree), HttpError> {
+    let options = Options {
+        before: selector(&before.id, path),
+        after: OsString::from_vec(selector(&after.id, path)).into(),
+        ..Options::default()
+    };
+    let mut tree = Tree::default();
+    let mut take = |found: &Difference<'_>| {
+        if filter.takes(found.change, found.entry.is_dir()) {
+            tree.add(found)
+        } else {
+            tree.hide()
+        }
+        Ok(())
+    };
+    let summary = diff::run(visit.repo(), &options, &mut take, &site.session_pool, stop)?;
+    Ok((summary, tree))
 }
 
 /// Says so if only one of the snapshots has the path: then there is nothing to compare.

@@ -1,5 +1,7 @@
 //! Differences as a tree: each directory with the sums of what differs in it, before what it holds.
 
+use std::cmp::Ordering;
+
 use maud::{Markup, html};
 use snap_backup::model::entry::Entry;
 use snap_backup::ops::diff::{Change, Difference};
@@ -216,7 +218,6 @@ fn line(
     let sizes = if row.is_dir { (Some(row.sums.before), Some(row.sums.after)) } else { row.sizes };
     let details = if row.is_dir && row.sums != Sums::default() { row.sums.text() } else { String::new() };
     let fields = if row.fields.is_empty() || details.is_empty() { "" } else { "; " };
-    let growth = sizes.1.unwrap_or(0).cmp(&sizes.0.unwrap_or(0));
     let level = level.min(LEVELS);
     html! {
         tr {
@@ -228,13 +229,7 @@ fn line(
             }
             td.number data-label="Before" { (size_or_dash(sizes.0)) }
             td.number data-label="After" { (size_or_dash(sizes.1)) }
-            td.number data-label="Growth" {
-                @match growth {
-                    std::cmp::Ordering::Equal => { "–" }
-                    std::cmp::Ordering::Greater => { "+" (size(sizes.1.unwrap_or(0) - sizes.0.unwrap_or(0))) }
-                    std::cmp::Ordering::Less => { "−" (size(sizes.0.unwrap_or(0) - sizes.1.unwrap_or(0))) }
-                }
-            }
+            td.number data-label="Growth" { (growth(sizes.0.unwrap_or(0), sizes.1.unwrap_or(0))) }
             td data-label="Details" { (details) (fields) (row.fields) }
             td.links {
                 @if has_before { a href=(shown_at(&before.id, &path)) aria-label={ "Before: " (shown) } { "before" } }
@@ -242,6 +237,16 @@ fn line(
                 @if has_after { a href=(shown_at(&after.id, &path)) aria-label={ "After: " (shown) } { "after" } }
                 @if is_text { " " a href=(difference) aria-label={ "Lines that differ: " (shown) } { "lines" } }
             }
+        }
+    }
+}
+
+fn growth(before: u64, after: u64) -> Markup {
+    html! {
+        @match after.cmp(&before) {
+            Ordering::Equal => { "–" }
+            Ordering::Greater => { "+" (size(after - before)) }
+            Ordering::Less => { "−" (size(before - after)) }
         }
     }
 }

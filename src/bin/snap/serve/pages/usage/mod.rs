@@ -76,18 +76,7 @@ fn whole(id: &SnapshotId, path: &[u8], report: &Report) -> Markup {
     let all = report.lines.iter().find(|line| line.path == path).map(|line| line.sums).unwrap_or_default();
     let mut dirs: Vec<&Line> = report.lines.iter().filter(|line| line.path != path).collect();
     dirs.sort_by_key(|line| std::cmp::Reverse(line.sums.size));
-    let in_dirs = dirs.iter().fold(DirTotals::default(), |sum, line| DirTotals {
-        files: sum.files.saturating_add(line.sums.files),
-        size: sum.size.saturating_add(line.sums.size),
-        stored: sum.stored.saturating_add(line.sums.stored),
-        ..sum
-    });
-    let here = DirTotals {
-        files: all.files.saturating_sub(in_dirs.files),
-        size: all.size.saturating_sub(in_dirs.size),
-        stored: all.stored.saturating_sub(in_dirs.stored),
-        ..DirTotals::default()
-    };
+    let here = rest(&all, &dirs);
     let last = |line: &Line| output::path(line.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default());
     let mut items: Vec<treemap::Item> = dirs
         .iter()
@@ -118,6 +107,17 @@ fn whole(id: &SnapshotId, path: &[u8], report: &Report) -> Markup {
         }
         @if dirs.len() > ROWS { p.note { "The " (ROWS) " largest directories are listed; " code { "snap du" } " lists all." } }
     }
+}
+
+/// Returns what a directory holds beside its directories.
+fn rest(all: &DirTotals, dirs: &[&Line]) -> DirTotals {
+    let mut rest = *all;
+    for line in dirs {
+        rest.files = rest.files.saturating_sub(line.sums.files);
+        rest.size = rest.size.saturating_sub(line.sums.size);
+        rest.stored = rest.stored.saturating_sub(line.sums.stored);
+    }
+    rest
 }
 
 fn row(label: Markup, sums: &DirTotals, all: u64) -> Markup {
