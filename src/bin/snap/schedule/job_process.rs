@@ -15,6 +15,7 @@ use snap_backup::{Error, Result};
 use super::Planned;
 use crate::args::global::Global;
 use crate::exit;
+use crate::process::heaps;
 
 /// Events for the daemon: of its jobs, and signals.
 #[derive(Debug)]
@@ -114,6 +115,7 @@ pub(crate) fn start(
     events: &Sender<Event>,
 ) -> Result<()> {
     let mut command = programs::own().map_err(Error::io("find", "this program"))?;
+    heaps::usual_heaps(&mut command);
     command.args(planned.arguments()).stdin(Stdio::null()).process_group(0);
     if global.json {
         command.arg("--json");
