@@ -4,6 +4,7 @@
 
 mod browser;
 mod forms;
+mod mishaps;
 mod passwords;
 
 use std::ffi::OsStr;

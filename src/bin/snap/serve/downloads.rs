@@ -9,6 +9,7 @@ use hyper::{Method, Response, StatusCode, header};
 use snap_backup::model::entry::Kind;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::export;
+use snap_backup::progress::{Event, Observer};
 use snap_backup::{Error, Result};
 use tokio::task::spawn_blocking;
 
@@ -128,7 +129,14 @@ fn write(site: &AppState, visit: &SharedSession, part: Part, form: Form, mut pip
             zip_archive::write(dir, &mut pipe, observer, &never)
         }
     };
-    pipe.end(done.is_ok());
+    let is_whole = done.is_ok();
+    // A client that went away is no fault; anything else the client only sees as a broken download.
+    if let Err(error) = done
+        && !error.is_broken_pipe()
+    {
+        observer.notice(Event::Warning(&format!("a download broke off: {}", error.chain())));
+    }
+    pipe.end(is_whole);
 }
 
 /// Maximum size in bytes of an image or a PDF document that is shown.

@@ -70,6 +70,10 @@ impl From<Error> for HttpError {
             Error::NoSnapshot { .. } | Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::Usage(_) => StatusCode::BAD_REQUEST,
             Error::Refused(_) => StatusCode::CONFLICT,
+            Error::NoRepository { location } => {
+                let why = format!("the repository is not at {location} now: is its disk connected?");
+                return Self::new(StatusCode::SERVICE_UNAVAILABLE, why);
+            }
             Error::Interrupted | Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

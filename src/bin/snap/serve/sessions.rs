@@ -8,13 +8,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use snap_backup::Result;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::browse::Browser;
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::{ReadBefore, Snapshot};
 use snap_backup::storage::ObjectKind;
+use snap_backup::{Error, Result};
 
 use crate::terminal::output;
 
@@ -76,6 +76,7 @@ impl SessionPool {
         {
             return Ok(Arc::clone(visit));
         }
+        self.expect_repository()?;
         let repo = open.lent.upgrade().unwrap_or_else(|| Arc::new(self.repo.with_closed_index_cache()));
         let browser = Browser::open_again(&repo, self, &mut open.read)?;
         let name = |snapshot: &Snapshot| (name_of(snapshot), snapshot.id);
@@ -87,6 +88,16 @@ impl SessionPool {
         drop(before);
         self.pass_on_warnings();
         Ok(visit)
+    }
+
+    /// Checks that the repository is where it was. Its disk may have been unplugged, and a listing of what is
+    /// not there is empty.
+    fn expect_repository(&self) -> Result<()> {
+        let storage = self.repo.storage();
+        if Repository::exists(storage)? && Repository::id_at(storage)? == self.repo.config().repo {
+            return Ok(());
+        }
+        Err(Error::NoRepository { location: storage.location() })
     }
 
     /// Removes and returns a session that has been unused for a while, to be dropped where that may block.
