@@ -16,8 +16,8 @@ use super::pages;
 use crate::serve::access::password::Tried;
 use crate::serve::access::{Access, Admission};
 use crate::serve::request::{Form, PageRequest};
-use crate::serve::response;
 use crate::serve::response::{Body, HttpError};
+use crate::serve::{response, style};
 
 /// Maximum length of a request's head in bytes.
 const HEAD: usize = 32 << 10;
@@ -62,7 +62,6 @@ pub(super) async fn pass(
         parts.uri = with_path(&parts.uri, &path)?;
     }
     let mut asked = PageRequest::of(&parts.uri)?;
-    let now = Instant::now();
     if asked.first() == b"login" && parts.method == Method::POST {
         let given = login_form(body).await?;
         let next = String::from_utf8_lossy(given.value("next").unwrap_or_default()).into_owned();
@@ -70,18 +69,11 @@ pub(super) async fn pass(
         return Ok(Door::Answered(answer));
     }
     if let Some(token) = asked.value("token") {
-        return Ok(Door::Answered(match access.sign_in_once(token, now) {
-            Some(cookie) => welcome(access, &cookie, "", is_known)?,
-            None => {
-                let why =
-                    "The token of that address is wrong, or was used before: it lets one browser in, once.";
-                login_page(why, "")
-            }
-        }));
+        return Ok(Door::Answered(login_once(access, token, is_known)?));
     }
     // A page that loads itself again must not keep a browser signed in.
     let touches = asked.value("auto").is_none();
-    match access.admit(&parts.headers, !base.is_empty(), touches, now) {
+    match access.admit(&parts.headers, !base.is_empty(), touches, Instant::now()) {
         Admission::Refused => return Ok(Door::Answered(turned_away(&asked, parts))),
         Admission::Token => {}
         Admission::Browser { number, csrf } => (asked.login, asked.csrf) = (Some(number), Some(csrf)),
@@ -117,6 +109,17 @@ async fn login(
             Ok(response)
         }
         _ => Ok(login_page("That is not the token, and not the password.", next)),
+    }
+}
+
+/// Answers the address that was printed.
+fn login_once(access: &Access, token: &[u8], is_known: &AtomicBool) -> Result<Response<Body>, HttpError> {
+    match access.sign_in_once(token, Instant::now()) {
+        Some(cookie) => welcome(access, &cookie, "", is_known),
+        None => {
+            let why = "The token of that address is wrong, or was used before: it lets one browser in, once.";
+            Ok(login_page(why, ""))
+        }
     }
 }
 
@@ -219,7 +222,7 @@ fn login_page(why: &str, next: &str) -> Response<Body> {
     // Browsers show their own password prompt for Basic authentication; their users have the form instead.
     let how = HeaderValue::from_static("Bearer realm=\"snap\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
-    if let Ok(policy) = HeaderValue::from_str(&pages::stranger_policy()) {
+    if let Ok(policy) = HeaderValue::from_str(&style::login_policy()) {
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     response

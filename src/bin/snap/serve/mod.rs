@@ -18,6 +18,7 @@ mod response;
 mod router;
 mod server;
 mod sessions;
+mod style;
 mod webdav;
 
 use std::net::{SocketAddr, TcpListener};

@@ -20,7 +20,7 @@ use crate::serve::admission::Door;
 use crate::serve::app_state::{AppState, in_turn};
 use crate::serve::request::PageRequest;
 use crate::serve::response::{Body, HttpError, TIMEOUT};
-use crate::serve::{actions, admission, downloads, response, webdav};
+use crate::serve::{actions, admission, downloads, response, style, webdav};
 
 /// Maximum length in bytes of a request's body: a PROPFIND names a few properties.
 const LONGEST: usize = 64 << 10;
@@ -31,9 +31,6 @@ const FORM: usize = 512 << 10;
 const REFRESH: u32 = 60;
 /// Seconds after which a page about running work is loaded again.
 const PROGRESS: u32 = 1;
-
-const STYLE: &str = include_str!("style.css");
-const ICON: &str = include_str!("icon.svg");
 
 /// Sets the flag when it is dropped, because the client has disconnected.
 struct Abandoned(Arc<AtomicBool>);
@@ -153,28 +150,17 @@ async fn page(
     method: &Method,
     base: &str,
 ) -> Result<Response<Body>, HttpError> {
-    let build: Shown = match asked.first() {
-        b"" => pages::overview,
-        b"snapshots" => pages::snapshots,
-        b"s" => pages::browse,
-        b"versions" => pages::versions,
-        b"difference" => pages::difference,
-        b"search" => pages::search,
-        b"compare" => pages::compare,
-        b"stats" => pages::stats,
-        b"usage" => pages::usage,
-        b"status" => pages::status,
-        b"jobs" => pages::jobs,
-        b"logins" => pages::logins,
+    let build = match asked.first() {
         b"tar" => return downloads::archive(site, &asked, method, downloads::Form::TarGz).await,
         b"zip" => return downloads::archive(site, &asked, method, downloads::Form::Zip).await,
         b"preview" => return downloads::preview(site, &asked).await,
-        b"style.css" => return Ok(response::of(StatusCode::OK, "text/css; charset=utf-8", STYLE)),
-        b"icon.svg" => return Ok(response::of(StatusCode::OK, "image/svg+xml", ICON)),
-        _ => return Err(HttpError::not_found("there is no such page")),
+        b"style.css" => return Ok(response::of(StatusCode::OK, "text/css; charset=utf-8", style::PAGES)),
+        b"icon.svg" => return Ok(response::of(StatusCode::OK, "image/svg+xml", style::ICON)),
+        first => shown(first).ok_or_else(|| HttpError::not_found("there is no such page"))?,
     };
     let walks = matches!(asked.first(), b"versions" | b"difference" | b"search" | b"compare")
         || asked.value("gone").is_some()
+        || asked.first() == b"s" && asked.value("sort").is_some()
         || asked.value("sizes").is_some();
     let (key, here) = (asked.key(), asked.again(&[("auto", "on"), ("again", "")]));
     let mut again = refresh(site, &asked, base);
@@ -188,6 +174,25 @@ async fn page(
         response.headers_mut().insert(header::REFRESH, again);
     }
     Ok(response)
+}
+
+/// Returns what builds the pages whose paths begin with this.
+fn shown(first: &[u8]) -> Option<Shown> {
+    Some(match first {
+        b"" => pages::overview,
+        b"snapshots" => pages::snapshots,
+        b"s" => pages::browse,
+        b"versions" => pages::versions,
+        b"difference" => pages::difference,
+        b"search" => pages::search,
+        b"compare" => pages::compare,
+        b"stats" => pages::stats,
+        b"usage" => pages::usage,
+        b"status" => pages::status,
+        b"jobs" => pages::jobs,
+        b"logins" => pages::logins,
+        _ => return None,
+    })
 }
 
 /// Builds a page on a blocking thread.

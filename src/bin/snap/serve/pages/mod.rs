@@ -20,7 +20,6 @@ use std::sync::atomic::AtomicBool;
 
 use hyper::Response;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use snap_backup::codec::crypto::hash;
 use snap_backup::model::entry::{Entry, Kind, Time};
 use snap_backup::repo::snapshots::Snapshot;
 
@@ -41,9 +40,9 @@ pub(super) use versions::page as versions;
 use crate::serve::app_state::AppState;
 use crate::serve::background::Work;
 use crate::serve::request::{PageRequest, shown_at};
-use crate::serve::response;
 use crate::serve::response::{Body, HttpError};
 use crate::serve::sessions::SharedSession;
+use crate::serve::{response, style};
 use crate::terminal::output;
 
 /// A function that builds a page. The flag is set when the client has disconnected.
@@ -52,18 +51,6 @@ pub(super) type Shown =
 
 const PLACES: [(&str, &str); 4] =
     [("/", "Overview"), ("/snapshots", "Snapshots"), ("/search", "Search"), ("/stats", "Statistics")];
-
-/// The style of the login page, which loads nothing else.
-const STRANGER: &str = "body{margin:0;min-height:100vh;display:grid;place-items:center;font:1rem/1.5 system-ui,sans-serif;\
-    background:#f6f7f6;color:#1c2321}main{box-sizing:border-box;width:min(26rem,92vw);padding:2rem;background:#fff;border:1px solid #dde3e0;\
-    border-radius:14px}h1{margin:0 0 .5rem;font-size:1.4rem}label{display:block;font-weight:600;margin-top:1rem}\
-    input:not([type=hidden]){box-sizing:border-box;width:100%;font:inherit;padding:.55rem .7rem;margin:.3rem 0 1rem;\
-    border:1px solid #7b8783;border-radius:8px;background:inherit;color:inherit}button{font:inherit;font-weight:600;\
-    padding:.55rem 1.2rem;border:0;border-radius:8px;background:#0f6b55;color:#fff;cursor:pointer;width:100%}\
-    :focus-visible{outline:3px solid #3d63b8;outline-offset:2px}.note{color:#5b6763;font-size:.875rem}\
-    @media(prefers-color-scheme:dark){body{background:#121715;color:#e6ece9}main{background:#1a211f;border-color:#313b37}\
-    .note{color:#9daaa5}button{background:#6fd0b4;color:#0c1512}input:not([type=hidden]){border-color:#8a9893}\
-    :focus-visible{outline-color:#8fb0ff}}";
 
 /// Returns the frame of all pages. `here` is the entry of the navigation that the page belongs to.
 fn frame(site: &str, title: &str, here: &str, content: Markup) -> Markup {
@@ -117,19 +104,11 @@ pub(super) fn stranger(content: Markup) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { "Sign in · snap" }
-                style { (PreEscaped(STRANGER)) }
+                style { (PreEscaped(style::LOGIN)) }
             }
             body { main { h1 { "snap" } (content) } }
         }
     }
-}
-
-/// Returns the Content-Security-Policy of [`stranger`]: its own style by its hash, and forms to this server.
-pub(super) fn stranger_policy() -> String {
-    let hash = output::base64(&hash::sha256(STRANGER.as_bytes()));
-    format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    )
 }
 
 /// Returns an error page.
