@@ -13,7 +13,7 @@ use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 use snap_backup::model::entry::{Content, Entry, Kind};
-use snap_backup::ops::browse::{Browser, DirSize, DirSizes, SizeLimits};
+use snap_backup::ops::browse::{Browser, DirSize, DirSizes, Order, SizeLimits};
 use snap_backup::ops::{backup, forget, gc, ls};
 use snap_backup::repo::index::Index;
 use snap_backup::repo::read::chunk_reader::ChunkReader;
@@ -83,6 +83,51 @@ fn pages_of_a_large_directory_are_all_of_it_and_a_name_is_found_by_few_pieces() 
         assert!(dir.pieces.len() <= 3 && all.pieces.len() > 6, "{:?} of {:?}", dir.pieces, all.pieces);
     }
     browser.close().unwrap();
+}
+
+#[test]
+fn pages_by_size_and_by_time_are_all_of_a_directory_in_that_order() {
+    let library = library();
+    let many = library.path("src/many");
+    fs::create_dir_all(&many).unwrap();
+    for number in 0..60_u64 {
+        let path = many.join(format!("{number:02}"));
+        if number % 10 == 0 {
+            fs::create_dir(&path).unwrap();
+        } else {
+            // Many are of the same size.
+            fs::write(&path, vec![b'x'; (number * 7 % 9) as usize]).unwrap();
+        }
+        let modified = std::time::UNIX_EPOCH + Duration::new(1_000_000 - number * 31 % 17, number as u32 % 3);
+        fs::File::open(&path).unwrap().set_modified(modified).unwrap();
+    }
+    library.backup("src", backup::Options::default());
+    let repo = library.open();
+    let browser = Browser::open(&repo, &()).unwrap();
+    let snapshot = browser.snapshots()[0].clone();
+    let Kind::Dir { tree } = browser.entry(&snapshot, b"src/many").unwrap().unwrap().kind else { panic!() };
+    let never = AtomicBool::new(false);
+    for order in [Order::Size, Order::Time] {
+        let mut whole = browser.page(tree, b"", 100).unwrap().entries;
+        match order {
+            Order::Size => {
+                whole.sort_by_key(|one| (!one.is_dir(), if one.is_dir() { 0 } else { u64::MAX - one.size() }))
+            }
+            Order::Time => whole.sort_by_key(|one| (!one.is_dir(), std::cmp::Reverse(one.meta.mtime))),
+        }
+        let (mut paged, mut from) = (Vec::new(), Vec::new());
+        loop {
+            let page = browser.sorted_page(tree, (order, &from), 7, &never).unwrap().unwrap();
+            assert!(page.entries.len() == 7 || page.next.is_none());
+            paged.extend(names(&page.entries));
+            let Some(next) = page.next else { break };
+            from = next;
+        }
+        assert_eq!(paged, names(&whole), "{order:?}");
+    }
+    assert!(browser.sorted_page(tree, (Order::Size, b"none"), 7, &never).unwrap().is_none());
+    let stopped = AtomicBool::new(true);
+    assert!(browser.sorted_page(tree, (Order::Time, b""), 7, &stopped).is_err());
 }
 
 #[test]

@@ -134,6 +134,10 @@ fn what_is_ticked_comes_as_an_archive_or_as_the_command_that_restores_it() {
     let whole = visitor.get(&format!("/zip/{id}/src/dir"));
     assert_eq!(unpacked(&sandbox, "whole.zip", &whole.body), ["a=1", "sub/b=2"]);
     assert_eq!(visitor.get(&format!("/zip/{id}/src/no")).status, 404, "a file is no archive");
+    // A file's own page leads to the same.
+    let own = visitor.get(&format!("/s/{id}/src/dir/a")).text();
+    let at = format!("action=\"{}/pick/{id}/src/dir\"", visitor.base);
+    assert!(own.contains(&at) && own.contains("name=\"e\" value=\"a\""), "{own}");
     let page = visitor.post(&pick, &format!("{chosen}&as=restore")).text();
     let line = page.split("<code>snap -r ").nth(1).unwrap().split("</code>").next().unwrap();
     let line = line.replace("&#39;", "'").replace("&amp;", "&").replace("&quot;", "\"");

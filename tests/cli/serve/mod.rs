@@ -703,23 +703,35 @@ fn no_control_character_reaches_a_page() {
 }
 
 #[test]
-fn a_large_directory_comes_in_pages() {
+fn a_large_directory_comes_in_pages_in_each_order() {
     let sandbox = Sandbox::new();
     for number in 0..1100 {
-        fs::write(sandbox.src().join(format!("{number:04}")), "").unwrap();
+        fs::write(sandbox.src().join(format!("{number:04}")), vec![b'x'; number / 100]).unwrap();
     }
     let id = sandbox.backup(&[]);
     let serving = Serving::start(&sandbox, &[]);
-    let mut at = format!("/s/{id}/src");
-    let mut seen = Vec::new();
-    for _ in 0..3 {
-        let page = serving.page(&at);
-        let names = page.split("aria-label=\"Download ").skip(1).map(|rest| rest.split('"').next().unwrap());
-        seen.extend(names.map(str::to_owned));
-        let Some(next) = page.split_once("rel=\"next\" href=\"") else { break };
-        at = next.1.split('"').next().unwrap().to_owned();
+    let by_name: Vec<String> = (0..1100).map(|number| format!("{number:04}")).collect();
+    let by_size: Vec<String> = (0..11).rev().flat_map(|size| by_name[size * 100..][..100].to_vec()).collect();
+    // A page that begins at a name is made as those of a directory that is too large to be held.
+    for (query, wanted) in [
+        ("", &by_name),
+        ("?sort=size", &by_size),
+        ("?from=0000", &by_name),
+        ("?sort=size&from=1000", &by_size),
+    ] {
+        let mut at = format!("/s/{id}/src{query}");
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let page = serving.page(&at);
+            let names =
+                page.split("aria-label=\"Download ").skip(1).map(|rest| rest.split('"').next().unwrap());
+            seen.extend(names.map(str::to_owned));
+            let Some(next) = page.split_once("rel=\"next\" href=\"") else { break };
+            at = next.1.split('"').next().unwrap().replace("&amp;", "&");
+        }
+        assert!(seen == *wanted, "{query}: {seen:?}");
     }
-    assert_eq!(seen, (0..1100).map(|number| format!("{number:04}")).collect::<Vec<_>>());
+    assert_eq!(serving.get(&format!("/s/{id}/src?sort=time&from=none")).status, 404);
 }
 
 /// Sessions of the repository, heartbeats aside.

@@ -1,5 +1,5 @@
-//! A list of the entries of a directory: directories first and sorted, or of a very large one in the order of
-//! names, which needs no more of it than is shown.
+//! A list of the entries of a directory: directories first and sorted. A very large one is not held in memory:
+//! by name it is read from the page's first name on, by size or time as a whole.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use maud::{Markup, html};
 use snap_backup::model::entry::{Entry, Kind, flags};
 use snap_backup::model::id::ChunkId;
-use snap_backup::ops::browse::{DirSize, SizeLimits};
+use snap_backup::ops::browse::{DirSize, Order, Page, SizeLimits};
 use snap_backup::util::time_limit::TimeLimit;
 
 use super::Place;
@@ -21,8 +21,10 @@ use crate::terminal::output;
 
 /// Number of entries on a page.
 const ROWS: usize = 500;
-/// Number of entries up to which a directory is read as a whole, to be sorted.
+/// Number of entries up to which a directory is held in memory as a whole, to be sorted and cut into pages.
 const SORTED: usize = 10_000;
+/// Query parameter: `name` has directories in the order of their names in a list that is sorted by size.
+const DIRS: &str = "dirs";
 /// Entries that are read for the sizes of the directories in a list, and how long that may take.
 const COUNTED: (u64, Duration) = (20_000, Duration::from_millis(60));
 /// How long the sizes of directories are counted if somebody asks for all of them.
@@ -32,64 +34,125 @@ const ALL: Duration = Duration::from_secs(20);
 type Sizes = HashMap<ChunkId, DirSize>;
 
 pub(super) fn list(place: &Place<'_>, tree: ChunkId) -> Result<Markup, HttpError> {
-    let from = place.asked.value("from").filter(|from| !from.is_empty());
-    if let Some(from) = from {
-        let page = place.visit.browser.page(tree, from, ROWS)?;
-        return Ok(in_parts(place, &page.entries, page.next.as_deref(), true));
-    }
-    let mut page = place.visit.browser.page(tree, b"", ROWS)?;
-    let Some(next) = page.next.clone() else { return Ok(sorted(place, page.entries)) };
-    let rest = place.visit.browser.page(tree, &next, SORTED - ROWS)?;
-    match rest.next {
-        Some(_) => Ok(in_parts(place, &page.entries, Some(&next), false)),
-        None => {
+    let browser = &place.visit.browser;
+    let from = place.asked.value("from").unwrap_or_default();
+    let order = order_of(place);
+    if from.is_empty() {
+        let mut page = browser.page(tree, b"", ROWS)?;
+        let Some(next) = page.next.clone() else { return Ok(sorted(place, page.entries)) };
+        let rest = browser.page(tree, &next, SORTED - ROWS)?;
+        if rest.next.is_none() {
             page.entries.extend(rest.entries);
-            Ok(sorted(place, page.entries))
+            return Ok(sorted(place, page.entries));
         }
+        if order.is_none() {
+            return Ok(in_parts(place, &page));
+        }
+    }
+    let page = match order {
+        None => browser.page(tree, from, ROWS)?,
+        Some(order) => {
+            let gone =
+                || HttpError::not_found("the directory has no entry of the name that the page begins with");
+            browser.sorted_page(tree, (order, from), ROWS, place.stop)?.ok_or_else(gone)?
+        }
+    };
+    Ok(in_parts(place, &page))
+}
+
+/// Returns the order that was asked for; `None` is that of names.
+fn order_of(place: &Place<'_>) -> Option<Order> {
+    match place.asked.text("sort").as_str() {
+        "size" => Some(Order::Size),
+        "time" => Some(Order::Time),
+        _ => None,
     }
 }
 
-/// A part of a directory that is too large to be sorted.
-fn in_parts(place: &Place<'_>, entries: &[Entry], next: Option<&[u8]>, is_later: bool) -> Markup {
+/// A page of a directory that is too large to be held in memory. The next one begins at the name of its first
+/// entry, whatever the order is.
+fn in_parts(place: &Place<'_>, page: &Page) -> Markup {
     let here = shown_at(&place.snapshot.id, place.path);
+    let sort = place.asked.text("sort");
+    let to = |next: &[u8]| match sort.as_str() {
+        "" => format!("{here}?from={}", encoded(next)),
+        sort => format!("{here}?sort={}&from={}", encoded(sort.as_bytes()), encoded(next)),
+    };
     html! {
         form.search action=(here) aria-label="Jump" {
             label { "Go to names from " input name="from" size="12" required; }
             button { "Go" }
         }
-        p.note { "It has more than " (SORTED) " entries, which are in the order of their names." }
-        (table(place, entries, &counted(place, entries), false))
+        p.note {
+            "It has more than " (SORTED) " entries. "
+            @match order_of(place) {
+                None => { "They are in the order of their names, directories among the others." }
+                Some(Order::Size) => { "Directories come first, in the order of their names; then the largest file." }
+                Some(Order::Time) => { "Directories come first; what was modified last is on top." }
+            }
+        }
+        (table(place, &page.entries, &counted(place, &page.entries)))
         p.actions {
-            @if is_later { a.button href=(here) { "First page" } }
-            @if let Some(next) = next { a.button rel="next" href={ (here) "?from=" (encoded(next)) } { "Next page" } }
+            @if place.asked.value("from").is_some() { a.button href=(place.asked.again(&[("from", "")])) { "First page" } }
+            @if let Some(next) = &page.next {
+                a.button rel="next" href=(to(next)) { "Next page" }
+            }
         }
     }
 }
 
 /// The whole directory, sorted and in pages.
 fn sorted(place: &Place<'_>, mut entries: Vec<Entry>) -> Markup {
-    let order = place.asked.text("sort");
+    let by_size = order_of(place) == Some(Order::Size);
     let mut sizes = Sizes::new();
-    if order == "size" || entries.len() <= ROWS {
+    if by_size || entries.len() <= ROWS {
         sizes = counted(place, &entries);
     }
-    let size = |entry: &Entry| tree_of(entry).map_or(entry.size(), |tree| bytes(sizes.get(&tree)));
-    match order.as_str() {
-        "size" => entries.sort_by_key(|entry| (!entry.is_dir(), Reverse(size(entry)))),
-        "time" => entries.sort_by_key(|entry| (!entry.is_dir(), Reverse(entry.meta.mtime))),
-        _ => entries.sort_by_key(|entry| !entry.is_dir()),
-    }
+    let all_counted = place.asked.text(DIRS) != "name" && sizes.values().all(|size| size.is_complete);
+    sort(&mut entries, order_of(place), &sizes, all_counted);
     let start = place.asked.text("start").parse::<usize>().unwrap_or(0).min(entries.len());
     let end = entries.len().min(start.saturating_add(ROWS));
-    let pages = entries.len().div_ceil(ROWS);
-    let to = |page: usize| place.asked.again(&[("start", &(page * ROWS).to_string())]);
     let shown = entries.get(start..end).unwrap_or_default();
     if sizes.is_empty() {
         sizes = counted(place, shown);
     }
+    let dirs = if by_size && !all_counted { "name" } else { "" };
     html! {
         @if entries.is_empty() { p { "It is empty." } }
-        @else { (table(place, shown, &sizes, true)) }
+        @else {
+            @if by_size && !all_counted {
+                p.note {
+                    "Directories are in the order of their names, since not all of their sizes are known. "
+                    a href=(place.asked.again(&[("sizes", "all"), ("start", ""), (DIRS, "")])) { "Count them all" }
+                }
+            }
+            (table(place, shown, &sizes))
+        }
+        (pages(place, entries.len(), start, dirs))
+    }
+}
+
+/// Sorts a directory's entries, which are in the order of names, directories first. They are sorted by their
+/// sizes only if all of these are known.
+fn sort(entries: &mut [Entry], order: Option<Order>, sizes: &Sizes, all_counted: bool) {
+    let size = |entry: &Entry| match tree_of(entry) {
+        Some(tree) if all_counted => sizes.get(&tree).map_or(0, |size| size.bytes),
+        Some(_) => 0,
+        None => entry.size(),
+    };
+    match order {
+        Some(Order::Size) => entries.sort_by_key(|entry| (!entry.is_dir(), Reverse(size(entry)))),
+        Some(Order::Time) => entries.sort_by_key(|entry| (!entry.is_dir(), Reverse(entry.meta.mtime))),
+        None => entries.sort_by_key(|entry| !entry.is_dir()),
+    }
+}
+
+/// Links to the pages of a list. `dirs` keeps the order of its directories from page to page, since more of
+/// their sizes may be known by the next one.
+fn pages(place: &Place<'_>, number: usize, start: usize, dirs: &str) -> Markup {
+    let pages = number.div_ceil(ROWS);
+    let to = |page: usize| place.asked.again(&[("start", &(page * ROWS).to_string()), (DIRS, dirs)]);
+    html! {
         @if pages > 1 {
             nav.pages aria-label="Pages of the list" {
                 @for page in 0..pages {
@@ -106,10 +169,6 @@ fn tree_of(entry: &Entry) -> Option<ChunkId> {
         Kind::Dir { tree } => Some(tree),
         _ => None,
     }
-}
-
-fn bytes(size: Option<&DirSize>) -> u64 {
-    size.map_or(0, |size| size.bytes)
 }
 
 /// Counts the sizes of directories, as far as there is time for.
@@ -141,15 +200,15 @@ fn size_in_list(entry: &Entry, sizes: &Sizes) -> Markup {
     }
 }
 
-fn table(place: &Place<'_>, entries: &[Entry], sizes: &Sizes, may_sort: bool) -> Markup {
+fn table(place: &Place<'_>, entries: &[Entry], sizes: &Sizes) -> Markup {
     let ticks = place.asked.csrf.is_some();
     let list = html! {
         table.stack.list {
-            thead { tr {
+            thead.sort { tr {
                 @if ticks { th scope="col" { span.hidden { "Choose" } } }
-                (head(place, "Name", "", "name", may_sort))
-                (head(place, "Size", "size", "number", may_sort))
-                (head(place, "Modified", "time", "", may_sort))
+                (head(place, "Name", "", "name"))
+                (head(place, "Size", "size", "number"))
+                (head(place, "Modified", "time", ""))
                 th scope="col" { "Mode" }
                 th scope="col" { span.hidden { "Download" } }
             } }
@@ -171,18 +230,18 @@ fn table(place: &Place<'_>, entries: &[Entry], sizes: &Sizes, may_sort: bool) ->
             }
         } @else { (list) }
         @if sizes.values().any(|size| !size.is_complete) {
-            p.note { "Sizes with … were not counted to the end. " a href=(place.asked.again(&[("sizes", "all")])) { "Count them all" } }
+            p.note { "Sizes with … were not counted to the end. " a href=(place.asked.again(&[("sizes", "all"), (DIRS, "")])) { "Count them all" } }
         }
     }
 }
 
-fn head(place: &Place<'_>, label: &str, order: &str, class: &str, may_sort: bool) -> Markup {
+fn head(place: &Place<'_>, label: &str, order: &str, class: &str) -> Markup {
     let is_order = place.asked.text("sort") == order;
-    let way = if order.is_empty() { "ascending" } else { "descending" };
+    let (way, sign) = if order.is_empty() { ("ascending", " ↑") } else { ("descending", " ↓") };
+    let to = place.asked.again(&[("sort", order), ("start", ""), ("from", ""), (DIRS, "")]);
     html! {
-        th scope="col" class=(class) aria-sort=[(may_sort && is_order).then_some(way)] {
-            @if may_sort { a href=(place.asked.again(&[("sort", order), ("start", "")])) { (label) } @if is_order { span aria-hidden="true" { @if order.is_empty() { " ↑" } @else { " ↓" } } } }
-            @else { (label) }
+        th scope="col" class={ "order " (class) } aria-sort=[is_order.then_some(way)] {
+            a href=(to) { (label) } @if is_order { span aria-hidden="true" { (sign) } }
         }
     }
 }

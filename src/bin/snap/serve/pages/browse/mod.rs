@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use snap_backup::model::entry::{Entry, Kind};
 use snap_backup::repo::snapshots::Snapshot;
 
-use super::{frame, name, size, snapshots, time};
+use super::{csrf, frame, name, size, snapshots, time};
 use crate::serve::app_state::{AppState, snapshot};
 use crate::serve::request::{
     PageRequest, archive_at, encoded, encoded_path, file_at, shown_at, usage_at, versions_at, zip_at,
@@ -103,12 +103,13 @@ fn actions(place: &Place<'_>) -> Markup {
     let Place { snapshot, path, entry, .. } = place;
     let id = &snapshot.id;
     html! {
-        p.actions {
+        div.actions {
             @if entry.is_file() { a.button.first href=(file_at(id, path)) { "Download" } }
             @if entry.is_dir() {
                 a.button href=(zip_at(id, path)) { "Download as zip" }
                 a.button href=(archive_at(id, path)) { "Download as tar.gz" }
             }
+            @if place.asked.csrf.is_some() { (restore(place)) }
             @if !path.is_empty() { a.button href=(versions_at(path)) { "Versions" } }
             @if let Some(before) = place.visit.browser.before(snapshot) && entry.is_dir() {
                 a.button href={ "/compare?a=" (before.id) "&b=" (id) "&path=" (encoded_path(path)) } {
@@ -117,6 +118,31 @@ fn actions(place: &Place<'_>) -> Markup {
             }
             @if entry.is_dir() { a.button href=(usage_at(id, path)) { "Where the bytes are" } }
             @if entry.is_dir() && !path.is_empty() { a.button href={ "/search?in=" (encoded(path)) } { "Search in here" } }
+        }
+    }
+}
+
+/// A button that leads to the command, and to the form, which restore this directory or entry.
+fn restore(place: &Place<'_>) -> Markup {
+    let (dir, name) = if place.entry.is_dir() {
+        (place.path, None)
+    } else {
+        match place.path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => {
+                let (dir, name) = place.path.split_at(slash);
+                (dir, name.strip_prefix(b"/"))
+            }
+            None => (&b""[..], Some(place.path)),
+        }
+    };
+    html! {
+        form method="post" action={ "/pick/" (place.snapshot.id) "/" (encoded_path(dir)) } {
+            (csrf(place.asked))
+            @match name {
+                Some(name) => { input type="hidden" name="e" value=(encoded(name)); }
+                None => { input type="hidden" name="whole" value="on"; }
+            }
+            button name="as" value="restore" { "Restore …" }
         }
     }
 }

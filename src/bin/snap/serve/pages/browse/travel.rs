@@ -41,16 +41,13 @@ pub(super) fn bar(place: &Place<'_>) -> Result<Markup, HttpError> {
     let earlier = states.differing(at, (0..at).rev())?;
     let later = states.differing(at, at + 1..all.len())?;
     let days = changed_days(&mut states, at)?;
-    let to = |snapshot: &Snapshot| shown_at(&snapshot.id, place.path);
     let is_shown = place.asked.value("gone").is_some();
     Ok(html! {
         @if all.len() > 1 {
             div.travel {
                 nav aria-label="Other states of this directory" {
-                    @if let Some(earlier) = earlier { a.button rel="prev" href=(to(earlier)) { "← Before: " (time(earlier.manifest.started)) } }
-                    @else { span.note { "Nothing earlier differs here" } }
-                    @if let Some(later) = later { a.button href=(to(later)) { "After: " (time(later.manifest.started)) " →" } }
-                    @else { span.note { "Nothing later differs here" } }
+                    (other_state(place, &earlier, "earlier"))
+                    (other_state(place, &later, "later"))
                 }
                 @if !older.is_empty() {
                     form action="/compare" {
@@ -70,6 +67,24 @@ pub(super) fn bar(place: &Place<'_>) -> Result<Markup, HttpError> {
     })
 }
 
+/// Links to another state of the directory, or says why there is no link.
+fn other_state(place: &Place<'_>, nearest: &Nearest<'_>, side: &str) -> Markup {
+    html! {
+        @match nearest {
+            Nearest::Differs(one) => {
+                @let to = shown_at(&one.id, place.path);
+                @if side == "earlier" { a.button rel="prev" href=(to) { "← Before: " (time(one.manifest.started)) } }
+                @else { a.button href=(to) { "After: " (time(one.manifest.started)) " →" } }
+            }
+            Nearest::Absent(one) => {
+                span.note { "No such directory in " a href=(shown_at(&one.id, b"")) { "the one of " (time(one.manifest.started)) } }
+            }
+            Nearest::Same => { span.note { "Nothing " (side) " differs here" } }
+            Nearest::Unknown => { span.note { "Not all " (side) " snapshots were looked into" } }
+        }
+    }
+}
+
 /// Returns the complete snapshots of the same host and sources, and this one, oldest first.
 fn of_set<'a>(place: &Place<'a>) -> Vec<&'a Snapshot> {
     let manifest = &place.snapshot.manifest;
@@ -78,6 +93,18 @@ fn of_set<'a>(place: &Place<'a>) -> Vec<&'a Snapshot> {
             || !one.manifest.partial && one.manifest.same_set(&manifest.host, &manifest.sources)
     };
     place.visit.browser.snapshots().iter().filter(is_of).collect()
+}
+
+/// What is known of the snapshots on one side of this one.
+enum Nearest<'a> {
+    /// The nearest one in which the directory differs.
+    Differs(&'a Snapshot),
+    /// The nearest one without such a directory; in all between it is the same.
+    Absent(&'a Snapshot),
+    /// It is the same in all.
+    Same,
+    /// It is the same in those for which there was time.
+    Unknown,
 }
 
 /// The states that the directory has in the snapshots of a set. Those that are not known already are looked up,
@@ -105,21 +132,24 @@ impl<'a> States<'a> {
         Ok(Some(site.dir_states.look_up(visit, snapshot, path)?))
     }
 
-    /// Returns the first of these snapshots in which the directory has another state than in snapshot `at`.
+    /// Looks for the first of these snapshots in which the directory has another state than in snapshot `at`.
     fn differing(
         &mut self,
         at: usize,
         numbers: impl Iterator<Item = usize>,
-    ) -> Result<Option<&'a Snapshot>, HttpError> {
-        let here = self.of(at)?;
+    ) -> Result<Nearest<'a>, HttpError> {
+        let Some(here) = self.of(at)? else { return Ok(Nearest::Unknown) };
         for number in numbers {
-            match (self.of(number)?, here) {
-                (Some(there), Some(here)) if there == here => {}
-                (Some(Some(_)), Some(_)) => return Ok(self.all.get(number).copied()),
-                _ => break,
+            let (Some(there), Some(snapshot)) = (self.of(number)?, self.all.get(number)) else {
+                return Ok(Nearest::Unknown);
+            };
+            match there {
+                there if there == here => {}
+                Some(_) => return Ok(Nearest::Differs(snapshot)),
+                None => return Ok(Nearest::Absent(snapshot)),
             }
         }
-        Ok(None)
+        Ok(Nearest::Same)
     }
 }
 

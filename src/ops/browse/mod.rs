@@ -1,10 +1,13 @@
 //! Interactive browsing of snapshots: lists directories page by page, looks up paths, and reads ranges of
 //! files. Uses one session (R1) throughout.
 
+mod sorted;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use self::sorted::Order;
 use crate::error::Result;
 use crate::model::entry::{Content, Entry, Kind, MAX_NESTING, Meta};
 use crate::model::id::{ChunkId, SnapshotId};
