@@ -23,6 +23,7 @@ mod rot;
 mod rotation;
 mod run_log;
 mod schedule;
+mod sizes;
 mod slots;
 mod states;
 mod stats;

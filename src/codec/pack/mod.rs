@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod header_bundle;
+pub mod padding;
 pub mod parity;
 pub(crate) mod row;
 
@@ -18,9 +19,10 @@ use crate::codec::crypto::signature::SIGNATURE;
 use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::crypto::{cipher, hash};
 use crate::codec::pack::base::BaseRef;
+use crate::codec::pack::padding::Padding;
 use crate::codec::pack::row::Row;
 use crate::codec::wire;
-use crate::model::config::FORMAT;
+use crate::model::config::{CipherKind, FORMAT};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{ChunkId, KeyId, SnapshotId};
 
@@ -88,6 +90,7 @@ pub struct PackHeader {
     table_plain: u32,
     /// Stored length of each of the two tables.
     pub table_len: u32,
+    /// Bytes of the blocks and of the padding.
     area: u64,
     aad: [u8; ENDS],
 }
@@ -97,11 +100,11 @@ pub struct PackHeader {
 pub struct PackFrame {
     /// Preamble and first table.
     pub head: Vec<u8>,
-    /// Second table and trailer.
+    /// Padding, second table and trailer.
     pub tail: Vec<u8>,
 }
 
-/// Creates the header and trailer for blocks of one type.
+/// Creates the header and trailer for blocks of one type, without padding.
 ///
 /// # Errors
 /// No random bytes, or the table is too large.
@@ -110,6 +113,20 @@ pub fn frame(
     kind: ChunkType,
     id: SnapshotId,
     blocks: &[SealedBlock],
+) -> Result<PackFrame, DecodeError> {
+    padded_frame(suite, kind, id, (blocks, Padding::None))
+}
+
+/// Creates the header and trailer for blocks of one type, with the padding between the blocks and the second
+/// table.
+///
+/// # Errors
+/// No random bytes, or the table is too large.
+pub fn padded_frame(
+    suite: &CipherSuite,
+    kind: ChunkType,
+    id: SnapshotId,
+    (blocks, padding): (&[SealedBlock], Padding),
 ) -> Result<PackFrame, DecodeError> {
     let rows: Vec<Row> = blocks
         .iter()
@@ -126,7 +143,6 @@ pub fn frame(
     let (codec, packed) = Compressor::new(3)?.pack(&plain, &mut space)?;
     let table_plain = u32::try_from(plain.len()).ok().filter(|len| *len <= MAX_TABLE);
     let table_plain = table_plain.ok_or(DecodeError::because("a pack table too large"))?;
-    let area: u64 = blocks.iter().map(|block| block.sealed.len() as u64).sum();
     let mut ends = [0u8; ENDS];
     let mut fields = HEAD_MAGIC.to_vec();
     fields.extend_from_slice(&FORMAT.to_le_bytes());
@@ -135,9 +151,13 @@ pub fn frame(
         None => (EPOCH_KEYS, suite.signature_len()),
         Some(_) => (SESSION_KEYS, ENVELOPE + OWN_TAG),
     };
+    let table_len = packed.len() + proof + OVERHEAD;
+    let sealed: u64 = blocks.iter().map(|block| block.sealed.len() as u64).sum();
+    let mut padding = padding.bytes(suite.kind, 2 * (ENDS + table_len) as u64 + sealed)?;
+    let area = sealed + padding.len() as u64;
     fields.extend_from_slice(&[kind.byte(), cipher::cipher_byte(suite.kind), codec.byte(), way]);
     fields.extend_from_slice(&table_plain.to_le_bytes());
-    fields.extend_from_slice(&((packed.len() + proof + OVERHEAD) as u32).to_le_bytes());
+    fields.extend_from_slice(&(table_len as u32).to_le_bytes());
     fields.extend_from_slice(&area.to_le_bytes());
     fields.extend_from_slice(&suite.epoch.to_le_bytes());
     fields.extend_from_slice(id.as_bytes());
@@ -156,10 +176,10 @@ pub fn frame(
     };
     suite.shared().seal(&aad, &proven, &mut table)?;
     let head = [ends.as_slice(), &table].concat();
-    let mut tail = table;
-    tail.extend_from_slice(&TAIL_MAGIC);
-    tail.extend(ends.iter().skip(HEAD_MAGIC.len()));
-    Ok(PackFrame { head, tail })
+    padding.extend_from_slice(&table);
+    padding.extend_from_slice(&TAIL_MAGIC);
+    padding.extend(ends.iter().skip(HEAD_MAGIC.len()));
+    Ok(PackFrame { head, tail: padding })
 }
 
 impl PackHeader {
@@ -220,7 +240,7 @@ impl PackHeader {
     /// Opens a table that belongs to this header.
     ///
     /// # Errors
-    /// The table is not what was written, or its blocks do not fill the pack.
+    /// The table is not what was written, or its blocks do not fit into the pack.
     pub fn open_table(&self, suite: &CipherSuite, mut sealed: Vec<u8>) -> Result<Table, DecodeError> {
         if self.cipher != cipher::cipher_byte(suite.kind) {
             return Err(DecodeError::because("a pack of another cipher than the repository's"));
@@ -266,7 +286,8 @@ impl PackHeader {
             });
             offset += u64::from(row.stored);
         }
-        if offset != end {
+        // What is left is padding, which hides nothing where everybody can read.
+        if offset != end && suite.kind == CipherKind::None {
             return Err(DecodeError::because("a table that does not cover its pack"));
         }
         Ok(Table { kind: self.kind, session: self.session, epoch: self.epoch, by, own, blocks })

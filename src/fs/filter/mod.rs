@@ -6,6 +6,7 @@ mod cachedir_tag;
 mod exclude_file;
 mod gitignore;
 mod glob;
+pub(crate) mod isolated;
 mod path_rules;
 mod path_search;
 mod pattern;

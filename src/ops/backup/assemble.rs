@@ -43,7 +43,7 @@ pub(super) enum Previous {
 #[derive(Debug)]
 pub(super) enum Message {
     /// A directory begins inside `dir`. `known` are the pieces of its tree in a trusted parent.
-    Enter { seq: u64, dir: Option<u64>, known: Vec<ChunkId> },
+    Enter { seq: u64, dir: Option<u64>, owner: u32, known: Vec<ChunkId> },
     /// An entry that is complete and counted.
     Entry { dir: u64, entry: Entry },
     /// The whole tree is unchanged.
@@ -66,7 +66,7 @@ pub(super) enum Message {
     /// Chunks of files.
     Batch(Batch),
     /// The value of an extended attribute of a later entry.
-    Value(Value),
+    Value { owner: u32, value: Value },
 }
 
 #[derive(Debug)]
@@ -78,6 +78,7 @@ enum Pending {
 
 #[derive(Debug)]
 struct OpenDir {
+    owner: u32,
     queue: VecDeque<Pending>,
     builder: DirBuilder,
     known: Pieces,
@@ -186,8 +187,9 @@ pub(super) fn work<'run, 'scope, 'env>(
 impl Assembler<'_, '_, '_> {
     fn take(&mut self, message: Message, plain: &mut Vec<u8>) -> Result<()> {
         match message {
-            Message::Enter { seq, dir, known } => {
+            Message::Enter { seq, dir, owner, known } => {
                 let open = OpenDir {
+                    owner,
                     queue: VecDeque::new(),
                     builder: DirBuilder::default(),
                     known: Pieces::new(known),
@@ -220,7 +222,10 @@ impl Assembler<'_, '_, '_> {
                 self.drain(seq)
             }
             Message::Batch(batch) => self.batch(batch, plain),
-            Message::Value(Value { id, bytes }) => self.store.put(ChunkType::Data, id, &bytes),
+            Message::Value { owner, value: Value { id, bytes } } => {
+                self.store.owner = owner;
+                self.store.put(ChunkType::Data, id, &bytes)
+            }
         }
     }
 
@@ -231,6 +236,7 @@ impl Assembler<'_, '_, '_> {
             Pending::Ready(entry) if idle => {
                 let (store, known) = (&mut self.store, &mut open.known);
                 let hasher = store.run.repo.hasher();
+                store.owner = open.owner;
                 open.builder.push(&entry, hasher, &mut |bytes| store.put_tree(bytes, known, true))
             }
             pending => {
@@ -249,6 +255,10 @@ impl Assembler<'_, '_, '_> {
         };
         let alone = chunks().all(|(_, _, like)| like.is_empty());
         let named: Vec<(ChunkId, u32)> = chunks().map(|(id, len, _)| (id, len)).collect();
+        self.store.owner = batch.context.owner;
+        if batch.context.file.is_some() {
+            self.store.close_blocks()?;
+        }
         if !alone || !self.store.put_whole(&named, plain)? {
             let mut rest = plain.as_slice();
             for (id, len, like) in chunks() {
@@ -256,6 +266,9 @@ impl Assembler<'_, '_, '_> {
                 rest = behind;
                 self.store.put_like(ChunkType::Data, id, chunk, like)?;
             }
+        }
+        if batch.context.file.is_some() {
+            self.store.close_blocks()?;
         }
         let run = self.store.run;
         if run.quota.is_some_and(|left| self.store.sealed_bytes() >= left) {
@@ -278,11 +291,13 @@ impl Assembler<'_, '_, '_> {
             Step::Chunk { id, len, .. } => {
                 file.first.get_or_insert(id);
                 let (store, pieces) = (&mut self.store, &mut file.pieces);
+                store.owner = file.entry.meta.uid;
                 file.list.push(Part::Chunk { id, len }, &mut |bytes| store.put_tree(bytes, pieces, false))
             }
             Step::Hole { len, .. } => {
                 let (store, pieces) = (&mut self.store, &mut file.pieces);
                 store.run.observer.notice(Event::Done { files: 0, bytes: len });
+                store.owner = file.entry.meta.uid;
                 file.list.push(Part::Hole { len }, &mut |bytes| store.put_tree(bytes, pieces, false))
             }
             Step::End { outcome: Outcome::Again, .. } => {
@@ -310,6 +325,7 @@ impl Assembler<'_, '_, '_> {
             }
             Outcome::Done { size, seen, changed, opaque } => {
                 let store = &mut self.store;
+                store.owner = entry.meta.uid;
                 let content = list.finish(&mut |bytes| store.put_tree(bytes, &mut pieces, false))?;
                 entry.kind = Kind::File { size, content };
                 let mut version = None;
@@ -418,6 +434,7 @@ impl Assembler<'_, '_, '_> {
             let Some(dir) = self.dirs.get_mut(&seq) else { return Ok(()) };
             let (store, known) = (&mut self.store, &mut dir.known);
             let hasher = store.run.repo.hasher();
+            store.owner = dir.owner;
             while let Some(head) = dir.queue.pop_front() {
                 let entry = match head {
                     Pending::Ready(entry) => Some(entry),
@@ -444,6 +461,7 @@ impl Assembler<'_, '_, '_> {
     fn end_dir(&mut self, seq: u64) -> Result<Option<u64>> {
         let Some(mut dir) = self.dirs.remove(&seq) else { return Ok(None) };
         let (store, known) = (&mut self.store, &mut dir.known);
+        store.owner = dir.owner;
         let tree = dir.builder.finish(&mut |bytes| store.put_tree(bytes, known, true))?;
         match dir.closed {
             Some(Closed { entry: Some(mut entry), before, same }) => {

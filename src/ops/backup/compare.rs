@@ -14,7 +14,7 @@ use crate::model::id::ChunkId;
 use crate::ops::backup::assemble::{Message, Previous};
 use crate::ops::backup::count::Counter;
 use crate::ops::backup::observed::Tally;
-use crate::ops::backup::read::{Input, Job};
+use crate::ops::backup::read::{Context, Input, Job};
 use crate::ops::backup::rot::Expected;
 use crate::ops::backup::states::Version;
 use crate::ops::backup::unchanged_dirs::UnchangedDir;
@@ -49,7 +49,7 @@ pub(super) struct Open {
     /// Names in that tree. Loaded when a file is met that it does not have.
     siblings: Option<Siblings>,
     /// Its own entry.
-    entry: Entry,
+    pub(super) entry: Entry,
     /// Whether that entry is unchanged, apart from the tree.
     same: bool,
     /// Whether the assembler was sent its `Enter` message.
@@ -174,7 +174,7 @@ impl Comparer<'_, '_> {
         let was = self.before(&entry.name)?.map_or(Previous::New, |before| Previous::There(Box::new(before)));
         let older = match &was {
             Previous::There(before) => Older::of(before),
-            Previous::New => self.sibling(&entry.name, u64::MAX)?,
+            Previous::New => self.sibling(&entry, u64::MAX)?,
         };
         self.read(entry, Input::Stream(stdin.command.clone()), was, older)
     }
@@ -277,7 +277,7 @@ impl Comparer<'_, '_> {
         let Some(before) = before else {
             self.tally.suffixes.comes(&entry.name);
             let input = Input::File { path: place(&self.path_stack, &entry.name), size, inode };
-            let sibling = self.sibling(&entry.name, size)?;
+            let sibling = self.sibling(&entry, size)?;
             return self.read(entry, input, Previous::New, sibling);
         };
         self.tally.suffixes.was(&entry.name);
@@ -315,8 +315,9 @@ impl Comparer<'_, '_> {
         self.read_known(entry, input, (before, steady), older, expected)
     }
 
-    /// Returns a file of the parent's directory whose name is almost that of a new file.
-    fn sibling(&mut self, name: &[u8], size: u64) -> Result<Option<Older>> {
+    /// Returns a file of the same owner in the parent's directory whose name is almost that of a new file.
+    fn sibling(&mut self, entry: &Entry, size: u64) -> Result<Option<Older>> {
+        let name = entry.name.as_slice();
         if !self.run.deltas || self.run.basis.rereads || size < SMALL || !name.iter().any(u8::is_ascii_digit)
         {
             return Ok(None);
@@ -327,7 +328,7 @@ impl Comparer<'_, '_> {
             Some(siblings) => siblings,
             none => none.insert(Siblings::of(&mut self.reader, tree)?),
         };
-        siblings.older(&mut self.reader, tree, name)
+        siblings.older(&mut self.reader, tree, (name, entry.meta.uid))
     }
 
     /// Returns the pieces of an older version's part list. For huge files reading them costs more than it
@@ -384,15 +385,18 @@ impl Comparer<'_, '_> {
         (was, steady): (Previous, Option<PathBuf>),
         older: Option<Older>,
     ) -> Result<()> {
-        let older = older.filter(|_| self.run.deltas && !self.run.basis.rereads);
+        let alone = matches!(&input, Input::File { path, .. } if self.run.isolated.contains(path));
+        let is_itself = !alone || matches!(was, Previous::There(_));
+        let older = older.filter(|_| self.run.deltas && !self.run.basis.rereads && is_itself);
         let pieces = self.pieces_of(older.as_ref())?;
         let seq = self.next_seq();
+        let context = Context { owner: entry.meta.uid, file: alone.then_some(seq) };
         let path = self.stored(&entry.name);
         self.run.observer.notice(Event::Working { path: &path });
         self.tell()?;
         let dir = self.dir();
         self.send(Message::File { seq, dir, entry, path, was, steady, pieces })?;
-        self.jobs.send(Job { seq, input, older, expected }).map_err(|_| Error::Stopped)
+        self.jobs.send(Job { seq, input, older, expected, context }).map_err(|_| Error::Stopped)
     }
 
     /// Begins a directory of the parent. Also returns the pieces of its tree known so far.

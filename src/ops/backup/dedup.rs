@@ -46,6 +46,8 @@ pub(super) struct DedupWriter<'run, 'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     session: Option<Session>,
     chunk_writer: Option<ChunkWriter<'scope>>,
+    /// The owner of what follows.
+    pub(super) owner: u32,
     dry: HashSet<ChunkId>,
     dry_added: u64,
     dry_chunks: (u64, u64),
@@ -62,6 +64,7 @@ where
             scope,
             session: None,
             chunk_writer: None,
+            owner: 0,
             dry: HashSet::new(),
             dry_added: 0,
             dry_chunks: (0, 0),
@@ -122,11 +125,21 @@ where
         self.chunk_writer()?.put_whole(ChunkType::Data, chunks, plain)
     }
 
+    /// Keeps what follows out of the blocks of what came before.
+    pub(super) fn close_blocks(&mut self) -> Result<()> {
+        let owner = self.owner;
+        let Some(chunk_writer) = self.chunk_writer.as_mut() else { return Ok(()) };
+        chunk_writer.set_owner(owner);
+        chunk_writer.close_blocks()
+    }
+
     fn chunk_writer(&mut self) -> Result<&mut ChunkWriter<'scope>> {
         if self.chunk_writer.is_none() {
             self.open()?;
         }
-        self.chunk_writer.as_mut().ok_or(Error::Stopped)
+        let chunk_writer = self.chunk_writer.as_mut().ok_or(Error::Stopped)?;
+        chunk_writer.set_owner(self.owner);
+        Ok(chunk_writer)
     }
 
     /// Opens the session, which is visible before the listings that dedup relies on (W1, W2).

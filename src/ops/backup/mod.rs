@@ -29,6 +29,7 @@ use crossbeam_channel::bounded;
 use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Result};
+use crate::fs::filter::isolated::Isolated;
 use crate::fs::filter::{Filter, FilterOptions};
 use crate::fs::sources;
 use crate::fs::sources::SourceTree;
@@ -96,6 +97,8 @@ pub struct Options {
     pub store_as: Option<Vec<u8>>,
     /// Store a stream instead of files.
     pub stdin: Option<Stdin>,
+    /// Directories whose files are compressed each by itself.
+    pub isolate: Vec<PathBuf>,
     /// Whether new chunks may be stored as deltas against similar ones.
     pub delta: Delta,
     /// Directories to exclude because every run changes them: this machine's run log.
@@ -150,6 +153,7 @@ impl Default for Options {
             level: None,
             store_as: None,
             stdin: None,
+            isolate: Vec::new(),
             delta: Delta::default(),
             leave_out: Vec::new(),
             optional: Vec::new(),
@@ -212,6 +216,7 @@ struct Run<'a> {
     repo: &'a Repository,
     options: &'a Options,
     begun: &'a Backup,
+    isolated: &'a Isolated,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
     basis: &'a ParentChoice,
@@ -345,6 +350,7 @@ pub struct Backup {
     options: Options,
     plan: SourceTree,
     own: Option<PathBuf>,
+    isolated: Isolated,
     stop: Arc<AtomicBool>,
     filter: Arc<Filter>,
     survey: Option<Walk>,
@@ -370,7 +376,9 @@ impl Backup {
         let clock = Instant::now();
         let plan = plan_of(&options)?;
         let filter = Arc::new(filter_of(&options)?);
-        let mut begun = Self { options, plan, own, stop: Arc::clone(stop), filter, survey: None, clock };
+        let isolated = Isolated::new(&options.isolate, &options.sources)?;
+        let mut begun =
+            Self { options, plan, own, isolated, stop: Arc::clone(stop), filter, survey: None, clock };
         if begun.options.stdin.is_none() {
             begun.survey = Some(begun.survey()?);
         }
@@ -453,6 +461,7 @@ impl Backup {
                 repo,
                 options: &self.options,
                 begun: &self,
+                isolated: &self.isolated,
                 observer,
                 stop: &self.stop,
                 basis: &basis,

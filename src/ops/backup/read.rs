@@ -59,6 +59,16 @@ pub(super) struct Job {
     pub(super) older: Option<Older>,
     /// What the parent has of it, if it is unchanged: read again only to compare it.
     pub(super) expected: Option<Box<Expected>>,
+    pub(super) context: Context,
+}
+
+/// What may be compressed together: files of equal contexts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Context {
+    /// The owner.
+    pub(super) owner: u32,
+    /// The only file of its context.
+    pub(super) file: Option<u64>,
 }
 
 /// How reading a file ended.
@@ -104,9 +114,10 @@ fn broken_rule(err: &io::Error) -> Option<&'static str> {
     }
 }
 
-/// Chunks of some files, and which of the files ended with them.
+/// Chunks of some files of one context, and which of the files ended with them.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
+    pub(super) context: Context,
     /// The chunks, followed by unused bytes; empty, or one of the [`Buffers`].
     pub(super) plain: Vec<u8>,
     /// Steps in order.
@@ -209,7 +220,8 @@ impl Reader<'_> {
     fn flush(&mut self) {
         if !self.batch.steps.is_empty() {
             self.used = 0;
-            let batch = std::mem::take(&mut self.batch);
+            let next = Batch { context: self.batch.context, ..Batch::default() };
+            let batch = std::mem::replace(&mut self.batch, next);
             // The assembler is gone only if it has failed. The job loop then drains.
             let _ = self.out.send(vec![Message::Batch(batch)]);
         }
@@ -226,9 +238,10 @@ impl Reader<'_> {
 
     /// Sends values of extended attributes before the file that has them.
     pub(super) fn values(&mut self, values: Vec<Value>) {
+        let owner = self.batch.context.owner;
         if !values.is_empty() {
             // As in `flush`, a failure means that the assembler has failed.
-            let _ = self.out.send(values.into_iter().map(Message::Value).collect());
+            let _ = self.out.send(values.into_iter().map(|value| Message::Value { owner, value }).collect());
         }
     }
 
@@ -238,6 +251,10 @@ impl Reader<'_> {
 
     fn file(&mut self, job: Job) {
         let seq = job.seq;
+        if self.batch.context != job.context {
+            self.flush();
+            self.batch.context = job.context;
+        }
         if self.run.stopping() && job.expected.is_some() {
             return self.end(seq, Outcome::Unchanged { read: None, problem: None });
         }

@@ -44,7 +44,8 @@ impl Comparer<'_, '_> {
             let stored = self.stored(&entry.name);
             self.run.incomplete(&stored, entry, &found.problems);
         }
-        values.into_iter().try_for_each(|value| self.send(Message::Value(value)))
+        let owner = entry.meta.uid;
+        values.into_iter().try_for_each(|value| self.send(Message::Value { owner, value }))
     }
 
     /// Returns whether a time is safely before the parent's start. A later change may have left the same

@@ -43,12 +43,12 @@ impl Comparer<'_, '_> {
             let above = at.checked_sub(1).and_then(|at| self.stack.get(at)).map(|open| open.seq);
             let Some(open) = self.stack.get_mut(at) else { break };
             open.told = true;
-            let seq = open.seq;
+            let (seq, owner) = (open.seq, open.entry.meta.uid);
             let Some(unchanged) = open.unchanged.take() else {
-                self.send(Message::Enter { seq, dir: above, known: Vec::new() })?;
+                self.send(Message::Enter { seq, dir: above, owner, known: Vec::new() })?;
                 continue;
             };
-            self.send(Message::Enter { seq, dir: above, known: unchanged.known })?;
+            self.send(Message::Enter { seq, dir: above, owner, known: unchanged.known })?;
             let mut again = DirReader::new(unchanged.tree);
             for _ in 0..unchanged.entries {
                 let entry = again.next(&mut self.reader)?.ok_or_else(shorter)?;

@@ -49,8 +49,10 @@ enum Step {
     Known(Content, Content),
     /// Reuse a tree of the source: its id in the destination is known.
     KnownTree(ChunkId, ChunkId),
-    /// End a directory. These pieces of its older version are in the destination.
-    Leave(ChunkId, Vec<ChunkId>),
+    /// End a directory of this owner. These pieces of its older version are in the destination.
+    Leave(ChunkId, Vec<ChunkId>, u32),
+    /// Begin an entry of this owner.
+    Owner(u32),
 }
 
 type Steps = Mutex<VecDeque<Step>>;
@@ -89,7 +91,7 @@ impl Work<'_> {
             observer: self.observer,
             steps: &steps,
             deltas: self.deltas,
-            open: vec![Beside::of(base.map(|base| base.root))],
+            open: vec![Beside::of(base.map(|base| base.root), 0)],
         };
         let set = |numbers: &[usize]| Arc::new(numbers.iter().copied().collect::<BitSet>());
         let new = Tree { id: old.manifest.root, among: set(&[NEW]) };
@@ -127,6 +129,8 @@ impl Work<'_> {
 
 /// A directory of the walk as the destination has it.
 struct Beside {
+    /// The directory's owner.
+    owner: u32,
     tree: Option<ChunkId>,
     entries: Option<DirReader>,
     next: Option<Entry>,
@@ -135,18 +139,18 @@ struct Beside {
 }
 
 impl Beside {
-    fn of(tree: Option<ChunkId>) -> Self {
-        Self { tree, entries: tree.map(DirReader::new), next: None, siblings: None }
+    fn of(tree: Option<ChunkId>, owner: u32) -> Self {
+        Self { owner, tree, entries: tree.map(DirReader::new), next: None, siblings: None }
     }
 
-    /// Returns the file with the most similar name, as a candidate for deltas.
-    fn sibling(&mut self, name: &[u8], reader: &mut ChunkReader) -> Result<Option<Older>> {
+    /// Returns the file of the same owner with the most similar name, as a candidate for deltas.
+    fn sibling(&mut self, entry: &Entry, reader: &mut ChunkReader) -> Result<Option<Older>> {
         let Some(tree) = self.tree else { return Ok(None) };
         let siblings = match &mut self.siblings {
             Some(siblings) => siblings,
             none => none.insert(Siblings::of(reader, tree)?),
         };
-        siblings.older(reader, tree, name)
+        siblings.older(reader, tree, (&entry.name, entry.meta.uid))
     }
 
     /// Returns the pieces of it that were read.
@@ -206,6 +210,7 @@ impl Walking<'_, '_, '_> {
                 self.say(Step::Known(content.clone(), (*there).clone()))?;
                 continue;
             }
+            self.say(Step::Owner(entry.meta.uid))?;
             if let Some(older) = self.like(entry, content, there)? {
                 self.say(Step::Like(older, size))?;
             }
@@ -230,7 +235,7 @@ impl Walking<'_, '_, '_> {
         }
         match (there.and_then(Older::of), walker.open.last_mut()) {
             (Some(older), _) => Ok(Some(older)),
-            (None, Some(beside)) => beside.sibling(&entry.name, &mut walker.there),
+            (None, Some(beside)) => beside.sibling(entry, &mut walker.there),
             (None, None) => Ok(None),
         }
     }
@@ -265,16 +270,18 @@ impl Visitor for Walking<'_, '_, '_> {
             self.say(Step::KnownTree(tree, there))?;
             return Ok(false);
         }
-        self.walker.open.push(Beside::of(there));
+        self.walker.open.push(Beside::of(there, new.meta.uid));
         self.say(Step::Enter)?;
         Ok(true)
     }
 
     fn leave(&mut self, _: &[u8], trees: &[Tree]) -> Result<()> {
-        let beside = self.walker.open.pop().filter(|_| self.walker.deltas);
+        let beside = self.walker.open.pop();
+        let owner = beside.as_ref().map_or(0, |beside| beside.owner);
+        let beside = beside.filter(|_| self.walker.deltas);
         let pieces = beside.map_or(Vec::new(), |beside| beside.pieces());
         let new = trees.iter().find(|tree| tree.among.has(NEW));
-        new.map_or(Ok(()), |tree| self.say(Step::Leave(tree.id, pieces)))
+        new.map_or(Ok(()), |tree| self.say(Step::Leave(tree.id, pieces, owner)))
     }
 }
 
@@ -318,7 +325,9 @@ impl Maker<'_, '_> {
             }
             Step::Known(old, new) => drop(self.made.contents.insert(old, new)),
             Step::KnownTree(old, new) => drop(self.made.trees.insert(old, new)),
-            Step::Leave(old, pieces) => {
+            Step::Owner(uid) => self.chunk_writer.set_owner(uid),
+            Step::Leave(old, pieces, owner) => {
+                self.chunk_writer.set_owner(owner);
                 let above = self.above.pop();
                 let is_root = above.is_none();
                 let made = std::mem::replace(&mut self.made, above.unwrap_or_default());

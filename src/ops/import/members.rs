@@ -120,6 +120,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         let taken = if let TarNode::HardLink(target) = &member.node {
             place.names_of(target).and_then(|to| self.tree.link(&names, &(place.of)(to)))
         } else {
+            self.out.set_owner(member.uid);
             let kind = match &member.node {
                 TarNode::File => {
                     let content = self.content(reader, size, segments.as_deref())?;

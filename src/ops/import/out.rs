@@ -24,6 +24,13 @@ impl Out<'_> {
         Self::Dry { index, seen: HashSet::new(), added: 0 }
     }
 
+    /// Announces whose files follow: see [`ChunkWriter::set_owner`].
+    pub(super) fn set_owner(&mut self, uid: u32) {
+        if let Self::Writer(chunk_writer) = self {
+            chunk_writer.set_owner(uid);
+        }
+    }
+
     pub(super) fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<()> {
         match self {
             Self::Writer(chunk_writer) => chunk_writer.put(kind, id, plain).map(|_| ()),

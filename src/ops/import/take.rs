@@ -144,6 +144,7 @@ impl ImportJob<'_> {
             let mut intake = MemberReader::new(*self, out, base);
             let taken = intake.archive(input, place).and_then(|()| {
                 let MemberReader { tree, out, .. } = &mut intake;
+                out.set_owner(0);
                 tree.store(repo.hasher(), &mut |bytes| out.put_tree(repo, bytes))
             });
             let MemberReader { tree, out, problems, read, .. } = intake;

@@ -4,6 +4,7 @@ use crate::codec::chunk::block::SealedBlock;
 use crate::codec::crypto::hash::{ChunkType, Hasher};
 use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::pack;
+use crate::codec::pack::padding::Padding;
 use crate::codec::pack::{ENDS, PackFrame, PackHeader, Table};
 use crate::error;
 use crate::error::{Error, Result};
@@ -47,8 +48,22 @@ pub fn write(
     blocks: Vec<SealedBlock>,
     share: u8,
 ) -> Result<(StoredPack, Result<u64>)> {
-    let PackFrame { head, tail } =
-        pack::frame(suite, kind, session, &blocks).map_err(Error::making("a pack"))?;
+    write_padded(storage, suite, (kind, session), (blocks, Padding::None), share)
+}
+
+/// Like [`write`], with padding.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_padded(
+    storage: &dyn Storage,
+    suite: &CipherSuite,
+    (kind, session): (ChunkType, SnapshotId),
+    (blocks, padding): (Vec<SealedBlock>, Padding),
+    share: u8,
+) -> Result<(StoredPack, Result<u64>)> {
+    let frame = pack::padded_frame(suite, kind, session, (&blocks, padding));
+    let PackFrame { head, tail } = frame.map_err(Error::making("a pack"))?;
     let (table, sealed) = Table::of_blocks((kind, suite.now()), session, head.len() as u32, blocks);
     let front = if storage.is_remote() { head.clone() } else { Vec::new() };
     let parts: Vec<Vec<u8>> = std::iter::once(head).chain(sealed).chain([tail]).collect();

@@ -14,15 +14,17 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::codec::chunk::block::{BlockSealer, SealedBlock};
 use crate::codec::chunk::compress::looks_random;
 use crate::codec::crypto::hash::ChunkType;
+use crate::codec::pack::padding::Padding;
 use crate::error;
 use crate::error::{Error, Result, together};
-use crate::model::config::Role;
+use crate::model::config::{CipherKind, Role};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::repo::index::Index;
 use crate::repo::index::catalog::TableSource;
 use crate::repo::index::pending::PendingChunks;
 use crate::repo::pack::packs::StoredPack;
 use crate::repo::repository::Repository;
+use crate::repo::write::by_owner::ByOwner;
 use crate::repo::write::delta_sealer::{PlainBlock, SealedDelta, seal_delta};
 use crate::repo::write::delta_writer::{Like, MadeFrom, Similar, bases_of};
 use crate::repo::write::drift::Probe;
@@ -61,8 +63,20 @@ struct OpenPack {
 }
 
 impl OpenPack {
+    /// A full pack needs no padding: its size tells only where the limit was exceeded.
     fn close(self) -> CompletePack {
-        CompletePack { kind: self.kind, blocks: self.blocks }
+        let padding = if self.size >= self.target { Padding::None } else { Padding::Padded };
+        CompletePack { kind: self.kind, blocks: self.blocks, padding }
+    }
+}
+
+/// The types of chunks, each in its [`slot`].
+const KINDS: [ChunkType; 2] = [ChunkType::Data, ChunkType::Tree];
+
+const fn slot(kind: ChunkType) -> usize {
+    match kind {
+        ChunkType::Data => 0,
+        ChunkType::Tree => 1,
     }
 }
 
@@ -99,9 +113,13 @@ pub struct ChunkWriter<'scope> {
     ours: PendingChunks,
     /// Packs that have become durable. Unbounded, so that no writer waits for the owner to receive.
     landed: Receiver<StoredPack>,
-    data: OpenBlock,
-    tree: OpenBlock,
-    similar: [Similar; 2],
+    /// Of files, and of trees.
+    plain: [ByOwner<OpenBlock>; 2],
+    similar: [ByOwner<Similar>; 2],
+    /// Blocks of different owners are kept apart: somebody may learn from their sizes.
+    is_separate: bool,
+    /// The owner of what follows.
+    owner: u32,
     /// Blocks may be stored as deltas.
     deltas: bool,
     /// Bytes of the shortest chunk that does not end its file.
@@ -162,9 +180,10 @@ impl<'scope> ChunkWriter<'scope> {
             index,
             ours: PendingChunks::new(TableSource::of(repo)),
             landed,
-            data: OpenBlock::new(ChunkType::Data, Vec::new()),
-            tree: OpenBlock::new(ChunkType::Tree, Vec::new()),
-            similar: [ChunkType::Data, ChunkType::Tree].map(Similar::new),
+            plain: KINDS.map(|kind| ByOwner::new(OpenBlock::new(kind, Vec::new()))),
+            similar: KINDS.map(|kind| ByOwner::new(Similar::new(kind))),
+            is_separate: repo.config().cipher != CipherKind::None,
+            owner: 0,
             deltas: repo.config().has_deltas() && repo.role() != Role::Write,
             shortest: repo.config().chunker.min,
             target,
@@ -196,6 +215,28 @@ impl<'scope> ChunkWriter<'scope> {
     /// Chunks stored so far: of files, and of trees.
     pub fn new_chunks(&self) -> (u64, u64) {
         self.new_chunks
+    }
+
+    /// Announces whose files and directories follow: those of different owners share no block in an
+    /// encrypted repository.
+    pub fn set_owner(&mut self, uid: u32) {
+        if self.is_separate {
+            self.owner = uid;
+        }
+    }
+
+    /// Closes the blocks of files of the current owner: what follows shares no block with what came before.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn close_blocks(&mut self) -> Result<()> {
+        let kind = ChunkType::Data;
+        let block = std::mem::replace(self.plain[slot(kind)].current(), OpenBlock::new(kind, Vec::new()));
+        let similar = self.similar[slot(kind)].current().take(&self.index);
+        for block in [Some(block), similar].into_iter().flatten().filter(|block| block.len > 0) {
+            self.effort.send(block, &self.blocks)?;
+        }
+        Ok(())
     }
 
     fn count(&mut self, kind: ChunkType, chunks: usize, bytes: u64) {
@@ -230,10 +271,13 @@ impl<'scope> ChunkWriter<'scope> {
         }
         self.ours.add(id);
         self.count(kind, 1, plain.len() as u64);
-        let block = match kind {
-            ChunkType::Data => &mut self.data,
-            ChunkType::Tree => &mut self.tree,
-        };
+        let open = &mut self.plain[slot(kind)];
+        if let Some(other) = open.select(self.owner, || OpenBlock::new(kind, Vec::new()))
+            && other.len > 0
+        {
+            self.effort.send(other, &self.blocks)?;
+        }
+        let block = open.current();
         if block.plain.capacity() == 0 {
             block.plain.reserve_exact(self.target + self.longest);
         }
@@ -272,10 +316,13 @@ impl<'scope> ChunkWriter<'scope> {
         self.ours.add(id);
         self.count(kind, 1, plain.len() as u64);
         let index = Arc::clone(&self.index);
-        let similar = match kind {
-            ChunkType::Data => &mut self.similar[0],
-            ChunkType::Tree => &mut self.similar[1],
-        };
+        let open = &mut self.similar[slot(kind)];
+        if let Some(full) =
+            open.select(self.owner, || Similar::new(kind)).and_then(|mut other| other.take(&index))
+        {
+            self.effort.send(full, &self.blocks)?;
+        }
+        let similar = open.current();
         if let Some(full) = similar.make_room(&alike, &index) {
             self.effort.send(full, &self.blocks)?;
         }
@@ -357,8 +404,7 @@ impl<'scope> ChunkWriter<'scope> {
     pub fn finish(self) -> Result<Written> {
         let Self {
             index,
-            data,
-            tree,
+            plain,
             similar,
             blocks,
             mut effort,
@@ -372,8 +418,9 @@ impl<'scope> ChunkWriter<'scope> {
             ..
         } = self;
         let mut failed = None;
-        let similar = similar.into_iter().filter_map(|mut similar| similar.take(&index));
-        for block in [data, tree].into_iter().chain(similar) {
+        let similar = similar.into_iter().flat_map(ByOwner::into_all);
+        let similar = similar.filter_map(|mut similar| similar.take(&index));
+        for block in plain.into_iter().flat_map(ByOwner::into_all).chain(similar) {
             if block.len > 0 && effort.send(block, &blocks).is_err() {
                 failed = Some(Error::Stopped);
             }

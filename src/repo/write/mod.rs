@@ -1,5 +1,6 @@
 //! Writing: deduplication, blocks, deltas and packs.
 
+pub(crate) mod by_owner;
 pub mod chunk_writer;
 pub(crate) mod delta_sealer;
 pub mod delta_writer;

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::codec::chunk::block::SealedBlock;
 use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::ChunkType;
+use crate::codec::pack::padding::Padding;
 use crate::error::{Error, Result};
 use crate::model::config::Role;
 use crate::model::id::SnapshotId;
@@ -25,6 +26,7 @@ const FAR: usize = 2;
 pub(crate) struct CompletePack {
     pub(crate) kind: ChunkType,
     pub(crate) blocks: Vec<SealedBlock>,
+    pub(crate) padding: Padding,
 }
 
 /// Counts of what a [`ChunkWriter`](super::chunk_writer::ChunkWriter) has written, once all is durable.
@@ -113,7 +115,8 @@ impl<'a> PackWriter<'a> {
         for block in &pack.blocks {
             deltas.count(block.codec, u64::from(block.plain), block.sealed.len() as u64);
         }
-        let (mut pack, sidecar) = packs::write(repo.storage(), repo.suite(), what, pack.blocks, share)?;
+        let (mut pack, sidecar) =
+            packs::write_padded(repo.storage(), repo.suite(), what, (pack.blocks, pack.padding), share)?;
         let parity = sidecar.unwrap_or_else(|err| {
             // The pack is durable and valid without parity; the next gc run writes it.
             repo.warn(format!(

@@ -183,7 +183,7 @@ impl Siblings {
         Some(nearest.as_slice())
     }
 
-    /// Returns the content of that sibling.
+    /// Returns the content of that sibling, if it has the same owner.
     ///
     /// # Errors
     /// When the storage fails.
@@ -191,12 +191,12 @@ impl Siblings {
         &self,
         reader: &mut ChunkReader,
         tree: ChunkId,
-        name: &[u8],
+        (name, owner): (&[u8], u32),
     ) -> Result<Option<Older>> {
         let Some(sibling) = self.name(name) else { return Ok(None) };
         match dir_reader::child(reader, tree, sibling) {
             Err(err) if err.is_damage() => Ok(None),
-            found => Ok(found?.as_ref().and_then(Older::of)),
+            found => Ok(found?.filter(|found| found.meta.uid == owner).as_ref().and_then(Older::of)),
         }
     }
 }

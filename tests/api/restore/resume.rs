@@ -92,7 +92,7 @@ fn temporary_names_that_the_snapshot_holds_are_files_like_others() {
         moment = if moment > 1_000_000 { 200 } else { moment * 11 / 10 };
     };
     let left = target.join(&name);
-    fs::write(sandbox.path(&name), "precious").unwrap();
+    fs::write(sandbox.path(&name), "precious").unwrap_or_else(|err| panic!("{name}: {err}"));
     fs::write(target.join("src/.snap-tmp-mine"), "mine").unwrap();
     sandbox.backup(&[]);
     for _ in 0..2 {

@@ -8,6 +8,7 @@ use snap_backup::codec::chunk::compress::Codec;
 use snap_backup::codec::crypto::hash::{ChunkType, Key};
 use snap_backup::codec::crypto::suite::{CipherSuite, EpochKeys};
 use snap_backup::codec::pack::base::{BaseNamer, BaseRef};
+use snap_backup::codec::pack::padding::{Padding, padded_len};
 use snap_backup::codec::pack::{ENDS, PackHeader, Table};
 use snap_backup::codec::{pack, wire};
 use snap_backup::model::config::CipherKind;
@@ -50,15 +51,19 @@ proptest! {
         session in values::sessions(),
         cipher in values::ciphers(),
         bit in any::<usize>(),
+        is_padded in any::<bool>(),
     ) {
         let suite = suite(cipher);
-        let frame = pack::frame(&suite, ChunkType::Data, session, &blocks).unwrap();
+        let padding = if is_padded { Padding::Padded } else { Padding::None };
+        let frame = pack::padded_frame(&suite, ChunkType::Data, session, (&blocks, padding)).unwrap();
         let area: usize = blocks.iter().map(|block| block.sealed.len()).sum();
         let len = frame.head.len() + area + frame.tail.len();
         let start = u32::try_from(frame.head.len()).unwrap();
         let (table, _) = Table::of_blocks((ChunkType::Data, 0.into()), session, start, blocks);
         let (head, first) = frame.head.split_at(ENDS);
         let (second, tail) = frame.tail.split_at(frame.tail.len() - ENDS);
+        let second = &second[second.len() - first.len()..];
+        prop_assert!(!is_padded || cipher == CipherKind::None || padded_len(len as u64) == len as u64);
         prop_assert_eq!(opened(&suite, head, first, len), Ok(table.clone()));
         prop_assert_eq!(opened(&suite, tail, second, len), Ok(table.clone()));
         prop_assert!(opened(&suite, &flipped(head, bit), first, len).is_err());

@@ -113,6 +113,9 @@ pub(crate) struct Backup {
     /// Compression: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     pub(crate) compression: Option<i32>,
+    /// Compress each file below DIR by itself: mail, uploads and whatever else strangers may add to
+    #[arg(long, value_name = "DIR")]
+    pub(crate) isolate: Vec<PathBuf>,
     /// Store chunks that are like stored ones as deltas: auto (if the repository is near), on or off
     #[arg(long, value_name = "WHEN", value_parser = values::delta)]
     pub(crate) delta: Option<Delta>,
@@ -305,6 +308,7 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
         level: level(context, args),
         store_as: args.store_as.as_ref().map(|path| path.as_bytes().to_vec()),
         stdin,
+        isolate: isolate(args, set),
         delta: delta(args, set),
         leave_out: Vec::new(),
         // The old script's sources need not all be there.
@@ -356,6 +360,12 @@ fn time_limit(context: &Context, args: &Backup) -> Option<TimeLimit> {
         (Some(end), closing) => Some(end.or(closing)),
         (None, closing) => closing,
     }
+}
+
+/// Those given come to those of the set.
+fn isolate(args: &Backup, set: Option<&Set>) -> Vec<PathBuf> {
+    let of_set = set.map(|set| set.table.paths("isolate")).unwrap_or_default();
+    args.isolate.iter().cloned().chain(of_set).collect()
 }
 
 /// The configuration has been checked: what it says is one of the words.

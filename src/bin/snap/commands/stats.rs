@@ -92,7 +92,7 @@ fn human(report: &Report, freed: Option<&Freed>) -> String {
     }
     let share = ratio(packs.unused, packs.bytes) * 100.0;
     text += &format!(
-        "\nrepository: {} in {}: {} needed, {} only by forgotten snapshots, {} unused ({share:.1} %), {} tables",
+        "\nrepository: {} in {}: {} needed, {} only by forgotten snapshots, {} unused ({share:.1} %), {} tables and padding",
         size(packs.bytes),
         count(packs.packs, "pack", "packs"),
         size(packs.needed),

@@ -160,6 +160,7 @@ pub(crate) const SET: &[Key] = &[
     key("kind", Kind::Choice(KINDS), "\"incremental\"", "The kind of backup where the call does not say"),
     key("compression", Kind::Level, "", "As --compression"),
     key("delta", Kind::Choice(DELTA), "\"auto\"", "As --delta"),
+    key("isolate", Kind::List(&Kind::Path), "[]", "As --isolate"),
     key(
         "check-data",
         Kind::Data,

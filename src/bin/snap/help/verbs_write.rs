@@ -70,7 +70,10 @@ pub(super) const VERBS: &[VerbHelp] = &[
                 ],
             ),
             ("What the snapshot says of itself", &["tag", "description", "expires", "host", "as", "receipt"]),
-            ("The repository", &["init", "no-encryption", "parity", "compression", "delta", "mirror"]),
+            (
+                "The repository",
+                &["init", "no-encryption", "parity", "compression", "delta", "isolate", "mirror"],
+            ),
             ("When and how fast", &["max-duration", "window", "limit-read"]),
         ],
     },

@@ -86,7 +86,7 @@ fn figures(report: &Report) -> Markup {
     let deduplicated = format!("{:.2}", ratio(report.raw, needed.plain));
     let compressed = format!("{:.2}", ratio(needed.plain, needed.stored));
     let waste = format!(
-        "{} for forgotten snapshots, {} unused, {} tables",
+        "{} for forgotten snapshots, {} unused, {} tables and padding",
         output::size(packs.trash),
         output::size(packs.unused),
         output::size(packs.frame)

@@ -1,0 +1,50 @@
+//! Directories whose files are compressed each by itself, though they have one owner: mail, uploads, and
+//! whatever else strangers may add to.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The directories, absolute, as given and with links resolved.
+#[derive(Debug, Default)]
+pub(crate) struct Isolated {
+    dirs: Vec<PathBuf>,
+}
+
+impl Isolated {
+    /// Takes existing directories, each below or above one of the sources.
+    ///
+    /// # Errors
+    /// One of them cannot be found, or has nothing to do with the sources.
+    pub(crate) fn new(dirs: &[PathBuf], sources: &[PathBuf]) -> Result<Self> {
+        let sources: Vec<PathBuf> = sources.iter().flat_map(|source| forms(source)).collect();
+        let mut all = Self::default();
+        for dir in dirs {
+            let named = || format!("--isolate {}", dir.display());
+            if let Err(err) = dir.metadata() {
+                return Err(Error::Usage(format!("{}: {err}", named())));
+            }
+            let forms = forms(dir);
+            let meets = |dir: &PathBuf| {
+                sources.iter().any(|source| dir.starts_with(source) || source.starts_with(dir))
+            };
+            if !forms.iter().any(meets) {
+                return Err(Error::Usage(format!("{}: none of the sources holds it", named())));
+            }
+            all.dirs.extend(forms);
+        }
+        Ok(all)
+    }
+
+    /// Returns whether a file lies in one of them.
+    pub(crate) fn contains(&self, path: &Path) -> bool {
+        !self.dirs.is_empty()
+            && std::path::absolute(path).is_ok_and(|path| self.dirs.iter().any(|dir| path.starts_with(dir)))
+    }
+}
+
+/// Returns the absolute path as it was given, and the one without links.
+fn forms(path: &Path) -> Vec<PathBuf> {
+    let given = std::path::absolute(path).ok();
+    given.into_iter().chain(path.canonicalize().ok()).collect()
+}

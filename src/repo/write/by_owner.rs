@@ -1,0 +1,62 @@
+//! Blocks in the making, one for each owner of files. What is compressed together can be told from its size:
+//! whoever may write some of it can guess at the rest, as in CRIME (Rizzo and Duong, 2012). So files of
+//! different users are never in one block.
+
+use std::collections::VecDeque;
+
+/// Maximum blocks of one type in the making: where files of more owners alternate, blocks become smaller.
+const MOST: usize = 4;
+
+/// A value for each of the owners met last. One of them is the current.
+#[derive(Debug)]
+pub(crate) struct ByOwner<T> {
+    current: (u32, T),
+    /// Least recently used first.
+    others: VecDeque<(u32, T)>,
+}
+
+impl<T> ByOwner<T> {
+    /// Begins with a value for user 0.
+    pub(crate) fn new(first: T) -> Self {
+        Self { current: (0, first), others: VecDeque::new() }
+    }
+
+    /// Makes the value of this user the current one. Returns the least recently used one if there are too
+    /// many.
+    pub(crate) fn select(&mut self, owner: u32, new: impl FnOnce() -> T) -> Option<T> {
+        if self.current.0 == owner {
+            return None;
+        }
+        let known = self.others.iter().position(|(other, _)| *other == owner);
+        let next = known.and_then(|at| self.others.remove(at)).unwrap_or_else(|| (owner, new()));
+        self.others.push_back(std::mem::replace(&mut self.current, next));
+        if self.others.len() < MOST { None } else { self.others.pop_front().map(|(_, value)| value) }
+    }
+
+    /// Returns the current value.
+    pub(crate) fn current(&mut self) -> &mut T {
+        &mut self.current.1
+    }
+
+    /// Returns all values.
+    pub(crate) fn into_all(self) -> impl Iterator<Item = T> {
+        self.others.into_iter().chain([self.current]).map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_of_four_owners_keeps_its_value_and_a_fifth_takes_the_oldest() {
+        let mut all = ByOwner::new('a');
+        for (owner, value) in [(1, 'b'), (2, 'c'), (3, 'd')] {
+            assert_eq!(all.select(owner, || value), None);
+        }
+        assert_eq!((all.select(0, || 'x'), *all.current()), (None, 'a'));
+        assert_eq!((all.select(4, || 'e'), *all.current()), (Some('b'), 'e'));
+        assert_eq!((all.select(1, || 'y'), *all.current()), (Some('c'), 'y'));
+        assert_eq!(all.into_all().collect::<String>(), "daey");
+    }
+}
