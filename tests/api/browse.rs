@@ -120,6 +120,7 @@ fn pages_by_size_and_by_time_are_all_of_a_directory_in_that_order() {
             let page = browser.sorted_page(tree, (order, &from), 7, &never).unwrap().unwrap();
             assert!(page.entries.len() == 7 || page.next.is_none());
             paged.extend(names(&page.entries));
+            assert!(paged.len() <= whole.len(), "{order:?}: pages without end");
             let Some(next) = page.next else { break };
             from = next;
         }

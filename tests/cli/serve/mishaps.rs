@@ -31,6 +31,11 @@ fn a_repository_that_is_unplugged_is_not_an_empty_one() {
             );
         }
     }
+    assert_eq!(
+        serving.get("/").header("refresh"),
+        Some("60;url=/?auto=on"),
+        "the overview comes back by itself"
+    );
     assert_eq!(fs::read_dir(&repo).unwrap().count(), 0, "nothing is written in its place");
     fs::remove_dir(&repo).unwrap();
     fs::rename(&away, &repo).unwrap();

@@ -32,10 +32,10 @@ const BASE: usize = 43;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The result of the checks.
-pub(super) enum Door {
+pub(super) enum Checked {
     /// The request is to be answered. Links in pages begin with `base`, and the path of `asked` is relative
     /// to it.
-    Open { asked: PageRequest, base: String },
+    Admitted { asked: PageRequest, base: String },
     /// The request has been answered.
     Answered(Response<Body>),
 }
@@ -50,7 +50,7 @@ pub(super) async fn pass(
     parts: &mut Parts,
     body: &mut Incoming,
     is_known: &AtomicBool,
-) -> Result<Door, HttpError> {
+) -> Result<Checked, HttpError> {
     bounded(parts)?;
     if !access.is_meant(&parts.uri, &parts.headers) {
         let why = "this server is asked for by address or as localhost; --allow-host adds names";
@@ -66,23 +66,23 @@ pub(super) async fn pass(
         let given = login_form(body).await?;
         let next = String::from_utf8_lossy(given.value("next").unwrap_or_default()).into_owned();
         let answer = login(access, given.value("token").unwrap_or_default(), &next, is_known).await?;
-        return Ok(Door::Answered(answer));
+        return Ok(Checked::Answered(answer));
     }
     if let Some(token) = asked.value("token") {
-        return Ok(Door::Answered(login_once(access, token, is_known)?));
+        return Ok(Checked::Answered(login_once(access, token, is_known)?));
     }
     // A page that loads itself again must not keep a browser signed in.
     let touches = asked.value("auto").is_none();
     match access.admit(&parts.headers, !base.is_empty(), touches, Instant::now()) {
-        Admission::Refused => return Ok(Door::Answered(turned_away(&asked, parts))),
+        Admission::Refused => return Ok(Checked::Answered(turned_away(&asked, parts))),
         Admission::Token => {}
         Admission::Browser { number, csrf } => (asked.login, asked.csrf) = (Some(number), Some(csrf)),
     }
     is_known.store(true, Ordering::Relaxed);
     if asked.first() == b"logout" && parts.method == Method::POST {
-        return Ok(Door::Answered(redirect("/", &access.sign_out(&parts.headers))?));
+        return Ok(Checked::Answered(redirect("/", &access.sign_out(&parts.headers))?));
     }
-    Ok(Door::Open { asked, base })
+    Ok(Checked::Admitted { asked, base })
 }
 
 /// Answers the login form, which holds a token or the password.
@@ -205,7 +205,7 @@ fn next_of(uri: &Uri) -> String {
 
 /// The login page. It contains nothing of the repository, not even its name.
 fn login_page(why: &str, next: &str) -> Response<Body> {
-    let page = pages::stranger(html! {
+    let page = pages::login(html! {
         p role="alert" { (why) }
         form method="post" action="/login" {
             input type="hidden" name="next" value=(next);

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::pages;
 use super::pages::Shown;
-use crate::serve::admission::Door;
+use crate::serve::admission::Checked;
 use crate::serve::app_state::{AppState, in_turn};
 use crate::serve::request::PageRequest;
 use crate::serve::response::{Body, HttpError, TIMEOUT};
@@ -49,13 +49,15 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let (mut parts, mut body) = request.into_parts();
     let answered = match admission::pass(&site.access, &mut parts, &mut body, is_known).await {
-        Ok(Door::Answered(response)) => response,
+        Ok(Checked::Answered(response)) => response,
         Err(refusal) => response::text(refusal.status, &refusal.why),
-        Ok(Door::Open { asked, base }) => {
+        Ok(Checked::Admitted { asked, base }) => {
             let for_people = asked.first() != b"dav";
+            // An overview that failed is shown again when it can be.
+            let again = refresh(site, &asked, &base);
             match admitted(site, parts, body, asked, &base).await {
                 Ok(response) => response,
-                Err(refusal) if for_people => pages::refusal(&site.title, &refusal, &base),
+                Err(refusal) if for_people => refreshed(pages::refusal(&site.title, &refusal, &base), again),
                 Err(refusal) => response::text(refusal.status, &refusal.why),
             }
         }
@@ -169,11 +171,15 @@ async fn page(
     if counts && !site.background.is_done(&key) {
         again = HeaderValue::from_str(&format!("{PROGRESS};url={base}{here}")).ok();
     }
-    let mut response = response::page(StatusCode::OK, page, base);
+    Ok(refreshed(response::page(StatusCode::OK, page, base), again))
+}
+
+/// Has the browser load a page again by itself.
+fn refreshed(mut response: Response<Body>, again: Option<HeaderValue>) -> Response<Body> {
     if let Some(again) = again {
         response.headers_mut().insert(header::REFRESH, again);
     }
-    Ok(response)
+    response
 }
 
 /// Returns what builds the pages whose paths begin with this.

@@ -40,8 +40,8 @@ pub(crate) fn page(
     let content = html! {
         p { code { (name(&path)) } }
         dl {
-            dt { "From" } dd { (told(before, &path, &old.0)) }
-            dt { "To" } dd { (told(after, &path, &new.0)) }
+            dt { "From" } dd { (version(before, &path, &old.0)) }
+            dt { "To" } dd { (version(after, &path, &new.0)) }
         }
         @match (&old.1, &new.1) {
             (Some(old), Some(new)) => { (text(old, new)) }
@@ -55,7 +55,7 @@ pub(crate) fn page(
     Ok(frame(&site.title, "Difference", "", content))
 }
 
-fn told(snapshot: &Snapshot, path: &[u8], entry: &Entry) -> Markup {
+fn version(snapshot: &Snapshot, path: &[u8], entry: &Entry) -> Markup {
     html! {
         a href=(shown_at(&snapshot.id, path)) { "as of " (time(snapshot.manifest.started)) } ", "
         (size(entry.size())) ", modified " (time(entry.meta.mtime))

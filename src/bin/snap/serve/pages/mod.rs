@@ -95,7 +95,7 @@ fn frame(site: &str, title: &str, here: &str, content: Markup) -> Markup {
 
 /// Returns a page for an unauthenticated client. It loads nothing else from the server, and reveals
 /// nothing.
-pub(super) fn stranger(content: Markup) -> Markup {
+pub(super) fn login(content: Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {

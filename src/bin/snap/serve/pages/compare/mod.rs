@@ -138,7 +138,8 @@ pub(super) fn chosen<'a>(
     name: &str,
 ) -> Result<&'a Snapshot, HttpError> {
     let id = SnapshotId::parse(&asked.text(name)).ok();
-    let gone = || HttpError::not_found("choose two snapshots that stand: one may have been forgotten since");
+    let gone =
+        || HttpError::not_found("choose two snapshots: one of these does not exist, or has been forgotten");
     id.and_then(|id| visit.browser.snapshot(&id)).ok_or_else(gone)
 }
 
