@@ -6,6 +6,7 @@ pub(crate) mod lru;
 pub mod new_file;
 pub(crate) mod parallel;
 pub mod programs;
+pub(crate) mod stoppable;
 pub mod threads;
 pub mod time_limit;
 pub mod user_dirs;

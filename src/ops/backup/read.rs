@@ -24,6 +24,7 @@ use crate::ops::backup::rot::Expected;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::similarity::{Follower, Older};
 use crate::util::programs;
+use crate::util::stoppable::{StoppableOutput, terminate};
 
 /// Plain bytes after which a batch is sent: a block, at the default block size.
 const BATCH: usize = 2 << 20;
@@ -290,8 +291,14 @@ impl Reader<'_> {
         let started = command.args(args).stdout(std::process::Stdio::piped()).spawn();
         let mut child =
             started.map_err(|err| io::Error::other(format!("the command cannot start: {err}")))?;
-        let mut output = child.stdout.take().ok_or(io::Error::other("no output"))?;
-        let size = self.chunks(seq, &mut output, u64::MAX)?;
+        let output = child.stdout.take().ok_or(io::Error::other("no output"))?;
+        let run = self.run;
+        let is_stopping = || run.stopping();
+        let read = self.chunks(seq, &mut StoppableOutput::new(output, &is_stopping), u64::MAX);
+        if read.is_err() {
+            terminate(&mut child);
+        }
+        let size = read?;
         let status = child.wait()?;
         // The terminal sends Ctrl-C to both processes, and this one may handle it after the command has
         // ended.
