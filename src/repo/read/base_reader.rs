@@ -18,38 +18,58 @@ const KEPT_BYTES: usize = 8 << 20;
 /// A pack and the number of a block in it.
 type Key = (PackId, u32);
 
-/// Decoded blocks, the most recently used last.
+/// Maximum buffers of dropped blocks that are kept for the next ones. The system would clear new ones.
+const SPARE: usize = 2;
+
 #[derive(Debug, Default)]
-pub(crate) struct BaseBlocks(Mutex<VecDeque<(Key, Arc<Vec<u8>>)>>);
+struct Kept {
+    /// The most recently used last.
+    blocks: VecDeque<(Key, Arc<Vec<u8>>)>,
+    spare: Vec<Vec<u8>>,
+}
+
+/// A cache of decoded blocks.
+#[derive(Debug, Default)]
+pub(crate) struct BaseBlocks(Mutex<Kept>);
 
 impl BaseBlocks {
-    fn kept(&self) -> MutexGuard<'_, VecDeque<(Key, Arc<Vec<u8>>)>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a buffer for a block of this length, which is not much too large for it.
+    fn spare(&self, len: usize) -> Vec<u8> {
+        let mut kept = self.kept();
+        let at = kept.spare.iter().position(|spare| spare.capacity() / 2 <= len);
+        at.map_or_else(Vec::new, |at| kept.spare.swap_remove(at))
     }
 
     fn get(&self, key: &Key) -> Option<Arc<Vec<u8>>> {
         let mut kept = self.kept();
-        let at = kept.iter().rposition(|(known, _)| known == key)?;
-        let found = kept.remove(at)?;
+        let at = kept.blocks.iter().rposition(|(known, _)| known == key)?;
+        let found = kept.blocks.remove(at)?;
         let block = Arc::clone(&found.1);
-        kept.push_back(found);
+        kept.blocks.push_back(found);
         Some(block)
     }
 
     fn put(&self, key: Key, block: &Arc<Vec<u8>>) {
         let mut kept = self.kept();
-        kept.push_back((key, Arc::clone(block)));
-        let mut bytes: usize = kept.iter().map(|(_, block)| block.len()).sum();
+        kept.blocks.push_back((key, Arc::clone(block)));
+        let mut bytes: usize = kept.blocks.iter().map(|(_, block)| block.len()).sum();
         while bytes > KEPT_BYTES
-            && kept.len() > 1
-            && let Some((_, oldest)) = kept.pop_front()
+            && kept.blocks.len() > 1
+            && let Some((_, oldest)) = kept.blocks.pop_front()
         {
             bytes -= oldest.len();
+            if kept.spare.len() < SPARE && oldest.capacity() <= KEPT_BYTES / 2 {
+                kept.spare.extend(Arc::into_inner(oldest));
+            }
         }
     }
 
     pub(crate) fn clear(&self) {
-        self.kept().clear();
+        *self.kept() = Kept::default();
     }
 }
 
@@ -60,11 +80,22 @@ impl BlockReader {
     /// # Errors
     /// When a base cannot be read from any block that is not a delta.
     pub fn prefix(&mut self, index: &Index, kind: ChunkType, bases: &[(ChunkId, u32)]) -> Result<Vec<u8>> {
-        let mut prefix = Vec::with_capacity(bases.iter().map(|(_, len)| *len as usize).sum());
-        for base in bases {
-            self.base(index, kind, base, &mut prefix)?;
-        }
+        let mut prefix = Vec::new();
+        self.prefix_into(index, kind, bases, &mut prefix)?;
         Ok(prefix)
+    }
+
+    /// Like [`Self::prefix`], but replaces `prefix`, a buffer of an earlier one.
+    pub(super) fn prefix_into(
+        &mut self,
+        index: &Index,
+        kind: ChunkType,
+        bases: &[(ChunkId, u32)],
+        prefix: &mut Vec<u8>,
+    ) -> Result<()> {
+        prefix.clear();
+        prefix.reserve_exact(bases.iter().map(|(_, len)| *len as usize).sum());
+        bases.iter().try_for_each(|base| self.base(index, kind, base, prefix))
     }
 
     /// Like [`Self::prefix`], for the bases that a block's table row names.
@@ -117,7 +148,7 @@ impl BlockReader {
         let block = match shared.get(&key) {
             Some(block) => block,
             None => {
-                let mut plain = Vec::new();
+                let mut plain = shared.spare(place.plain as usize);
                 self.read_place(&place, &[], &mut plain)?;
                 let block = Arc::new(plain);
                 shared.put(key, &block);

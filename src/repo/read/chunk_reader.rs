@@ -38,6 +38,7 @@ pub struct BlockReader {
     pub(crate) hasher: ChunkHasher,
     pub(crate) names_bases: bool,
     sealed: Vec<u8>,
+    prefix: Vec<u8>,
 }
 
 impl BlockReader {
@@ -49,8 +50,8 @@ impl BlockReader {
         let opener = BlockOpener::new(repo.suite().clone()).map_err(Error::making("a block reader"))?;
         let (healer, warnings) = (Arc::clone(repo.healer()), repo.warnings_kept().clone());
         let (storage, bases) = (Arc::clone(repo.shared_storage()), Arc::clone(repo.base_blocks()));
-        let (hasher, sealed) = (repo.hasher().clone(), Vec::new());
-        Ok(Self { storage, healer, warnings, opener, bases, hasher, names_bases: true, sealed })
+        let (hasher, sealed, prefix) = (repo.hasher().clone(), Vec::new(), Vec::new());
+        Ok(Self { storage, healer, warnings, opener, bases, hasher, names_bases: true, sealed, prefix })
     }
 
     /// Turns off verification of bases.
@@ -69,8 +70,12 @@ impl BlockReader {
     /// When the pack is gone or the block is damaged.
     pub fn read(&mut self, index: &Index, at: BlockAt, plain: &mut Vec<u8>) -> Result<()> {
         let place = index.place(at)?;
-        let prefix = self.prefix(index, place.kind, &place.bases)?;
-        self.read_place(&place, &prefix, plain)
+        // A new buffer of megabytes for each block would be cleared by the system each time.
+        let mut prefix = std::mem::take(&mut self.prefix);
+        let read = self.prefix_into(index, place.kind, &place.bases, &mut prefix);
+        let read = read.and_then(|()| self.read_place(&place, &prefix, plain));
+        self.prefix = prefix;
+        read
     }
 
     /// Returns the bytes of those of these chunks that exist, concatenated. They are not verified against

@@ -131,6 +131,13 @@ impl DirReader {
         self.todo.iter().map(|piece| piece.id)
     }
 
+    /// Returns the entry with this name if it is among those that are read but not yet returned.
+    pub(crate) fn at_hand(&self, name: &[u8]) -> Option<&Entry> {
+        let entries = self.entries.as_slice();
+        let at = entries.binary_search_by(|entry| entry.name.as_slice().cmp(name)).ok()?;
+        entries.get(at)
+    }
+
     /// Returns the next entry.
     ///
     /// # Errors

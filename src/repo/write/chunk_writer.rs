@@ -24,11 +24,11 @@ use crate::repo::index::catalog::TableSource;
 use crate::repo::index::pending::PendingChunks;
 use crate::repo::pack::packs::StoredPack;
 use crate::repo::repository::Repository;
+use crate::repo::write::attempts::Attempts;
 use crate::repo::write::by_owner::ByOwner;
-use crate::repo::write::delta_sealer::{PlainBlock, SealedDelta, seal_delta};
-use crate::repo::write::delta_writer::{Like, MadeFrom, Similar, bases_of};
+use crate::repo::write::delta_sealer::{MadeFrom, PlainBlock, SealedDelta, effort_for, seal_delta};
+use crate::repo::write::delta_writer::{Like, Similar, bases_of};
 use crate::repo::write::drift::Probe;
-use crate::repo::write::noise::Noise;
 use crate::repo::write::pack_writer::{CompletePack, PackWriter, Written};
 use crate::util::threads;
 
@@ -225,14 +225,13 @@ impl<'scope> ChunkWriter<'scope> {
         }
     }
 
-    /// Closes the blocks of files of the current owner: what follows shares no block with what came before.
+    /// Closes the blocks of this type of the current owner: what follows shares no block with what came before.
     ///
     /// # Errors
     /// As [`Self::put`].
-    pub fn close_blocks(&mut self) -> Result<()> {
-        let kind = ChunkType::Data;
+    pub fn close_blocks(&mut self, kind: ChunkType) -> Result<()> {
         let block = std::mem::replace(self.plain[slot(kind)].current(), OpenBlock::new(kind, Vec::new()));
-        let similar = self.similar[slot(kind)].current().take(&self.index);
+        let similar = self.similar[slot(kind)].current().take();
         for block in [Some(block), similar].into_iter().flatten().filter(|block| block.len > 0) {
             self.effort.send(block, &self.blocks)?;
         }
@@ -313,30 +312,60 @@ impl<'scope> ChunkWriter<'scope> {
         if alike.bases.is_empty() {
             return self.put(kind, id, plain);
         }
+        let index = Arc::clone(&self.index);
+        self.add_similar(kind, id, plain, &index, (like, &alike))?;
+        Ok(true)
+    }
+
+    /// Stores a chunk as a delta against these bases of an index, which the caller has checked, if that makes it
+    /// much smaller. All such chunks have bases of the same index.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_made_from(
+        &mut self,
+        kind: ChunkType,
+        id: ChunkId,
+        plain: &[u8],
+        (index, bases): (&Arc<Index>, &[(ChunkId, u32)]),
+    ) -> Result<()> {
+        self.land();
+        if self.ours.has(kind, &id)? {
+            return Ok(());
+        }
+        self.add_similar(kind, id, plain, index, (&[], &Like::of(bases)))
+    }
+
+    fn add_similar(
+        &mut self,
+        kind: ChunkType,
+        id: ChunkId,
+        plain: &[u8],
+        index: &Arc<Index>,
+        (like, alike): (&[(ChunkId, u32)], &Like),
+    ) -> Result<()> {
         self.ours.add(id);
         self.count(kind, 1, plain.len() as u64);
-        let index = Arc::clone(&self.index);
         let open = &mut self.similar[slot(kind)];
-        if let Some(full) =
-            open.select(self.owner, || Similar::new(kind)).and_then(|mut other| other.take(&index))
+        if let Some(full) = open.select(self.owner, || Similar::new(kind)).and_then(|mut other| other.take())
         {
             self.effort.send(full, &self.blocks)?;
         }
         let similar = open.current();
-        if let Some(full) = similar.make_room(&alike, &index) {
+        if let Some(full) = similar.make_room(alike) {
             self.effort.send(full, &self.blocks)?;
         }
         if similar.is_new() {
             similar.reserve(self.empty.try_recv().unwrap_or_default(), self.target + self.longest);
         }
-        similar.push(id, plain, like, &alike);
-        if let Some(full) = similar.take_if(self.target, &index) {
+        similar.push(id, plain, like, alike, index);
+        if let Some(full) = similar.take_if(self.target) {
             self.effort.send(full, &self.blocks)?;
         }
-        Ok(true)
+        Ok(())
     }
 
-    /// Stores chunks as a delta against these bases of an index, which the caller has checked.
+    /// Stores chunks of a delta block as a delta against these bases of an index, which the caller has checked.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -350,7 +379,8 @@ impl<'scope> ChunkWriter<'scope> {
         self.land();
         chunks.iter().for_each(|(id, _)| self.ours.add(*id));
         self.count(kind, chunks.len(), plain.len() as u64);
-        let made_from = Some(MadeFrom { index: Arc::clone(index), bases, probe: Probe::default() });
+        let index = Arc::clone(index);
+        let made_from = Some(MadeFrom { index, bases, probe: Probe::default(), is_sure: true });
         let len = plain.len();
         self.effort.send(OpenBlock { kind, plain, len, chunks, harder: false, made_from }, &self.blocks)
     }
@@ -403,7 +433,6 @@ impl<'scope> ChunkWriter<'scope> {
     /// The first failure of a worker.
     pub fn finish(self) -> Result<Written> {
         let Self {
-            index,
             plain,
             similar,
             blocks,
@@ -419,7 +448,7 @@ impl<'scope> ChunkWriter<'scope> {
         } = self;
         let mut failed = None;
         let similar = similar.into_iter().flat_map(ByOwner::into_all);
-        let similar = similar.filter_map(|mut similar| similar.take(&index));
+        let similar = similar.filter_map(|mut similar| similar.take());
         for block in plain.into_iter().flat_map(ByOwner::into_all).chain(similar) {
             if block.len > 0 && effort.send(block, &blocks).is_err() {
                 failed = Some(Error::Stopped);
@@ -449,20 +478,21 @@ fn seal_all(
 ) -> Result<()> {
     let failed = || Error::making("a block");
     let mut sealer = BlockSealer::new(repo.suite().clone(), level).map_err(failed())?;
-    let (mut harder, mut reader, mut noise) = (None, None, Noise::default());
+    let (mut harder, mut reader) = (None, None);
+    let (mut on_noise, mut on_others) = (Attempts::on_noise(), Attempts::on_others());
     for block in blocks {
         let plain = error::part(&block.plain, 0..block.len, "a block is as long as its chunks")?;
         let is_noise = block.made_from.is_some() && block.kind == ChunkType::Data && looks_random(plain);
+        let attempts = if is_noise { &mut on_noise } else { &mut on_others };
         let mut delta = None;
-        if let Some(MadeFrom { index, bases, probe }) = &block.made_from
-            && (!is_noise || noise.is_tried())
+        if let Some(made_from) = &block.made_from
+            && (made_from.is_sure || block.kind == ChunkType::Tree || attempts.is_tried())
         {
-            // Random-looking bytes share only long matches with others, which the fast mode finds as well.
-            let harder = block.harder && !is_noise;
-            let to_seal = PlainBlock { kind: block.kind, plain, chunks: &block.chunks, harder };
-            delta = seal_delta(repo, &to_seal, (index, bases, probe), &mut sealer, &mut reader)?;
-            if is_noise {
-                noise.came(delta.is_some());
+            let effort = effort_for(block.kind, is_noise, block.harder);
+            let to_seal = PlainBlock { kind: block.kind, plain, chunks: &block.chunks, effort };
+            delta = seal_delta(repo, &to_seal, made_from, &mut sealer, &mut reader)?;
+            if block.kind == ChunkType::Data {
+                attempts.came(delta.is_some());
             }
         }
         if let Some(SealedDelta { dictionary, delta }) = delta {

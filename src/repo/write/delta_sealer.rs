@@ -2,6 +2,7 @@
 //! dictionary: see [`drift`](super::drift).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::codec::chunk::block::{BlockSealer, SealedBlock, Weights};
 use crate::codec::chunk::compress::delta;
@@ -19,13 +20,25 @@ use crate::repo::write::drift::{Drift, MARK, MOST_DICTIONARIES, Probe, dictionar
 /// Minimum bytes of a sealed dictionary: fewer are not worth a row in the table.
 const LEAST_DICTIONARY: u64 = 1 << 10;
 
+/// What a delta block is made from.
+#[derive(Debug)]
+pub(crate) struct MadeFrom {
+    /// The index that locates the bases.
+    pub(crate) index: Arc<Index>,
+    /// The bases in the order of the prefix.
+    pub(crate) bases: Vec<(ChunkId, u32)>,
+    /// Decides whether the block should be stored whole.
+    pub(crate) probe: Probe,
+    /// It is known that a delta pays.
+    pub(crate) is_sure: bool,
+}
+
 /// A block that is meant to be a delta.
 pub(crate) struct PlainBlock<'a> {
     pub(crate) kind: ChunkType,
     pub(crate) plain: &'a [u8],
     pub(crate) chunks: &'a [(ChunkId, u32)],
-    /// To be compressed harder.
-    pub(crate) harder: bool,
+    pub(crate) effort: Effort,
 }
 
 /// A block that is sealed as a delta.
@@ -97,16 +110,26 @@ impl Packed {
     }
 }
 
+/// Returns how thoroughly a block is made a delta.
+pub(crate) fn effort_for(kind: ChunkType, is_noise: bool, harder: bool) -> Effort {
+    match (kind, harder) {
+        _ if is_noise => Effort::Noise,
+        (_, false) => Effort::Quick,
+        (ChunkType::Data, true) => Effort::Files,
+        (ChunkType::Tree, true) => Effort::Trees,
+    }
+}
+
 /// Seals the block as a delta against these bases, if that saves enough. If a base cannot be read, the block
 /// is stored whole.
 pub(crate) fn seal_delta(
     repo: &Repository,
     block: &PlainBlock<'_>,
-    (index, bases, probe): (&Index, &[(ChunkId, u32)], &Probe),
+    MadeFrom { index, bases, probe, is_sure }: &MadeFrom,
     sealer: &mut BlockSealer,
     reader: &mut Option<BlockReader>,
 ) -> Result<Option<SealedDelta>> {
-    let PlainBlock { kind, plain, chunks, harder } = *block;
+    let PlainBlock { kind, plain, chunks, effort } = *block;
     let reader = match reader {
         Some(reader) => reader,
         none => none.insert(BlockReader::new(repo)?),
@@ -115,13 +138,12 @@ pub(crate) fn seal_delta(
         Err(err) if err.is_damage() => return Ok(None),
         prefix => prefix?,
     };
-    let effort = match (harder, kind) {
-        (false, _) => Effort::Quick,
-        (true, ChunkType::Data) => Effort::Files,
-        (true, ChunkType::Tree) => Effort::Trees,
-    };
+    let is_sure = *is_sure || probe.drifts || kind == ChunkType::Tree;
+    if !is_sure && !novelty::is_similar(&prefix, plain) {
+        return Ok(None);
+    }
     let failed = || Error::making("a block");
-    let mut made = Packed { bases: bases.to_vec(), prefix, novel: Vec::new(), packed: Vec::new() };
+    let mut made = Packed { bases: bases.clone(), prefix, novel: Vec::new(), packed: Vec::new() };
     if probe.drifts {
         made.drop_unused(plain);
     }

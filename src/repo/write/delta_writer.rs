@@ -1,6 +1,7 @@
 //! Collects chunks to be stored as deltas into blocks, together with their bases.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use crate::codec::chunk::compress::delta::MAX_PREFIX;
@@ -10,6 +11,7 @@ use crate::model::id::ChunkId;
 use crate::repo::index::{Index, Location};
 use crate::repo::repository::Repository;
 use crate::repo::write::chunk_writer::OpenBlock;
+use crate::repo::write::delta_sealer::MadeFrom;
 use crate::repo::write::drift::{Probe, dictionaries_at};
 
 /// When new chunks become deltas, in repositories whose configuration allows it.
@@ -40,17 +42,6 @@ impl Delta {
 /// Bytes around a chunk's expected origin in the prefix of a delta block within which bases are taken.
 const MARGIN: u64 = 64 << 10;
 
-/// What a delta block is made from.
-#[derive(Debug)]
-pub(crate) struct MadeFrom {
-    /// The index that locates the bases.
-    pub(crate) index: Arc<Index>,
-    /// The bases in the order of the prefix.
-    pub(crate) bases: Vec<(ChunkId, u32)>,
-    /// Decides whether the block should be stored whole.
-    pub(crate) probe: Probe,
-}
-
 /// The bases for a chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Like {
@@ -60,6 +51,8 @@ pub(crate) struct Like {
     dictionaries: Vec<(ChunkId, u32)>,
     /// Whether some of the similar chunks are in delta blocks.
     pub(crate) drifts: bool,
+    /// Whether it is known that a delta pays.
+    is_sure: bool,
 }
 
 /// A block that will be a delta.
@@ -69,43 +62,68 @@ pub(crate) struct Similar {
     bases: Vec<(ChunkId, u32)>,
     /// They follow the bases.
     dictionaries: Vec<(ChunkId, u32)>,
-    known: HashSet<ChunkId>,
+    /// Which of the bases, or of the dictionaries, each is.
+    known: HashMap<ChunkId, usize>,
+    /// The first base of the last chunk.
+    at: usize,
     prefix: u64,
     probe: Probe,
+    /// It is known of one of its chunks that a delta pays.
+    is_sure: bool,
+    /// Locates the bases; `None` in an empty block.
+    index: Option<Arc<Index>>,
+}
+
+impl Like {
+    /// Bases of which it is known that a delta pays.
+    pub(crate) fn of(bases: &[(ChunkId, u32)]) -> Self {
+        Self { bases: bases.to_vec(), is_sure: true, ..Self::default() }
+    }
 }
 
 impl Similar {
     pub(crate) fn new(kind: ChunkType) -> Self {
         let block = OpenBlock::new(kind, Vec::new());
-        let (bases, dictionaries, known) = (Vec::new(), Vec::new(), HashSet::new());
-        Self { block, bases, dictionaries, known, prefix: 0, probe: Probe::default() }
+        let (bases, dictionaries, known) = (Vec::new(), Vec::new(), HashMap::new());
+        let probe = Probe::default();
+        Self { block, bases, dictionaries, known, at: 0, prefix: 0, probe, is_sure: false, index: None }
     }
 
-    /// Returns the current block if these bases do not fit in addition to its own.
-    pub(crate) fn make_room(&mut self, like: &Like, index: &Arc<Index>) -> Option<OpenBlock> {
+    /// Returns the current block if these bases do not fit in addition to its own, or if they lie before those
+    /// of the last chunk: where a chunk lies in a block tells later versions which of the bases are for it.
+    pub(crate) fn make_room(&mut self, like: &Like) -> Option<OpenBlock> {
+        let at = like.bases.first().and_then(|(id, _)| self.known.get(id));
+        if like.is_sure && at.is_some_and(|at| *at < self.at) {
+            return self.take();
+        }
         let all = like.bases.iter().chain(&like.dictionaries);
-        let new = all.filter(|(id, _)| !self.known.contains(id));
+        let new = all.filter(|(id, _)| !self.known.contains_key(id));
         let more: u64 = new.map(|(_, len)| u64::from(*len)).sum();
-        if self.prefix + more <= u64::from(MAX_PREFIX) { None } else { self.take(index) }
+        if self.prefix + more <= u64::from(MAX_PREFIX) { None } else { self.take() }
     }
 
-    /// Adds a chunk with the bases it is similar to.
+    /// Adds a chunk with the bases it is similar to, which `index` locates.
     pub(crate) fn push(
         &mut self,
         id: ChunkId,
         plain: &[u8],
         like: &[(ChunkId, u32)],
-        Like { bases, dictionaries, drifts }: &Like,
+        Like { bases, dictionaries, drifts, is_sure }: &Like,
+        index: &Arc<Index>,
     ) {
+        self.is_sure |= is_sure;
+        self.index.get_or_insert_with(|| Arc::clone(index));
         self.probe.add(self.block.len, plain.len(), like, *drifts && self.block.kind == ChunkType::Data);
         for (all, more) in [(&mut self.bases, bases), (&mut self.dictionaries, dictionaries)] {
             for base in more {
-                if self.known.insert(base.0) {
+                if let Entry::Vacant(place) = self.known.entry(base.0) {
+                    place.insert(all.len());
                     self.prefix += u64::from(base.1);
                     all.push(*base);
                 }
             }
         }
+        self.at = bases.first().and_then(|(id, _)| self.known.get(id)).copied().unwrap_or(self.at);
         self.block.plain.extend_from_slice(plain);
         self.block.len += plain.len();
         self.block.chunks.push((id, plain.len() as u32));
@@ -124,19 +142,17 @@ impl Similar {
     }
 
     /// Returns the block if it has at least `target` bytes.
-    pub(crate) fn take_if(&mut self, target: usize, index: &Arc<Index>) -> Option<OpenBlock> {
-        if self.block.len < target { None } else { self.take(index) }
+    pub(crate) fn take_if(&mut self, target: usize) -> Option<OpenBlock> {
+        if self.block.len < target { None } else { self.take() }
     }
 
     /// Returns the block, unless it is empty.
-    pub(crate) fn take(&mut self, index: &Arc<Index>) -> Option<OpenBlock> {
-        if self.block.len == 0 {
-            return None;
-        }
+    pub(crate) fn take(&mut self) -> Option<OpenBlock> {
+        let index = self.index.take()?;
         let next = Self::new(self.block.kind);
-        let Self { mut block, mut bases, dictionaries, probe, .. } = std::mem::replace(self, next);
+        let Self { mut block, mut bases, dictionaries, probe, is_sure, .. } = std::mem::replace(self, next);
         bases.extend(dictionaries);
-        block.made_from = Some(MadeFrom { index: Arc::clone(index), bases, probe });
+        block.made_from = Some(MadeFrom { index, bases, probe, is_sure });
         Some(block)
     }
 }

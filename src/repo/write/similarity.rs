@@ -9,11 +9,14 @@ use crate::model::entry::{Content, Entry, Kind, Part};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::DirReader;
+use crate::repo::walk::file_parts;
 use crate::repo::walk::file_parts::PartListSource;
-use crate::repo::walk::{dir_reader, file_parts};
 
 /// Bytes around a chunk's expected origin within which older chunks are taken.
 const MARGIN: u64 = 64 << 10;
+/// Bytes by which a chunk may differ in length from its older version. Chunks that have nothing in common
+/// differ by more, but for one in some hundred.
+const GROWN: u64 = 256;
 /// How far ahead of the current position anchors are searched in the older file.
 /// Parts further behind are dropped.
 const AHEAD: u64 = 64 << 20;
@@ -46,6 +49,18 @@ struct Place {
     len: u32,
 }
 
+impl Place {
+    fn end(&self) -> u64 {
+        self.at + u64::from(self.len)
+    }
+
+    /// Returns whether it is the older version of a chunk of this length that is expected here, changed in
+    /// its middle: both its ends are where the chunk's are.
+    fn is_for(&self, expected: u64, len: u64) -> bool {
+        self.at == expected && u64::from(self.len).abs_diff(len) <= GROWN
+    }
+}
+
 /// Tracks the position in the older version while the new one is chunked.
 #[derive(Debug)]
 pub(crate) struct Follower {
@@ -56,6 +71,8 @@ pub(crate) struct Follower {
     at: u64,
     /// Offset of the last anchor in the older version minus its offset in the new one.
     shift: Option<i128>,
+    /// Both versions were cut at the current position.
+    is_cut: bool,
     places: VecDeque<Place>,
     /// Chunks of `places`; `None` if one occurs several times.
     known: HashMap<ChunkId, Option<u64>>,
@@ -67,12 +84,14 @@ impl Follower {
     /// Starts at the beginning of both versions.
     pub(crate) fn new(older: Older, size: Option<u64>) -> Self {
         let size = size.filter(|size| *size > 0).unwrap_or(older.size);
-        Self { older, size, at: 0, shift: None, places: VecDeque::new(), known: HashMap::new(), loaded: 0 }
+        let (places, known) = (VecDeque::new(), HashMap::new());
+        Self { older, size, at: 0, shift: None, is_cut: true, places, known, loaded: 0 }
     }
 
     /// Skips a hole in the new version.
     pub(crate) fn hole(&mut self, len: u64) {
         self.at = self.at.saturating_add(len);
+        self.is_cut = false;
     }
 
     /// Returns the chunks that the next chunk of the new version is similar to.
@@ -91,18 +110,32 @@ impl Follower {
         let expected = self.expected(start);
         self.load(lists, expected.saturating_add(len + AHEAD))?;
         self.forget(expected.saturating_sub(BEHIND));
+        let is_cut = std::mem::take(&mut self.is_cut);
         match self.known.get(id) {
             Some(Some(place)) => {
                 self.shift = Some(i128::from(*place) - i128::from(start));
+                self.is_cut = true;
                 return Ok(Vec::new());
             }
             Some(None) => return Ok(Vec::new()),
             None => {}
         }
-        let (from, to) = (expected.saturating_sub(MARGIN), expected.saturating_add(len + MARGIN));
-        let first = self.places.partition_point(|place| place.at + u64::from(place.len) <= from);
-        let near = self.places.iter().skip(first).take_while(|place| place.at < to);
+        let same = self.places_from(expected).next().copied();
+        if let Some(same) = same.filter(|place| is_cut && place.is_for(expected, len)) {
+            self.shift = Some(i128::from(same.end()) - i128::from(self.at));
+            self.is_cut = true;
+            return Ok(vec![(same.id, same.len)]);
+        }
+        let from = if is_cut { expected } else { expected.saturating_sub(MARGIN) };
+        let to = expected.saturating_add(len + MARGIN);
+        let near = self.places_from(from).take_while(|place| place.at < to);
         Ok(near.map(|place| (place.id, place.len)).collect())
+    }
+
+    /// Returns the parts that end behind an offset in the older version.
+    fn places_from(&self, from: u64) -> impl Iterator<Item = &Place> {
+        let first = self.places.partition_point(|place| place.end() <= from);
+        self.places.iter().skip(first)
     }
 
     /// Returns the offset in the older version that corresponds to the current one: relative to the last
@@ -133,14 +166,13 @@ impl Follower {
             Ok(())
         })?;
         // The last loaded part may reach further, and must not be loaded twice.
-        let end = self.places.back().map_or(to, |place| place.at + u64::from(place.len));
+        let end = self.places.back().map_or(to, Place::end);
         self.loaded = to.max(end);
         Ok(())
     }
 
     fn forget(&mut self, before: u64) {
-        while let Some(place) = self.places.front().filter(|place| place.at + u64::from(place.len) <= before)
-        {
+        while let Some(place) = self.places.front().filter(|place| place.end() <= before) {
             self.known.remove(&place.id);
             self.places.pop_front();
         }
@@ -152,6 +184,10 @@ impl Follower {
 pub(crate) struct Siblings {
     /// Names by their form in which each run of digits is replaced.
     alike: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
+    /// The last sibling that was looked up, with its owner. Many new files may have the same one.
+    last: Option<(Vec<u8>, Option<(u32, Older)>)>,
+    /// Where it was read. The next is likely to be in the same piece of the directory.
+    place: Option<DirReader>,
 }
 
 impl Siblings {
@@ -188,16 +224,34 @@ impl Siblings {
     /// # Errors
     /// When the storage fails.
     pub(crate) fn older(
-        &self,
+        &mut self,
         reader: &mut ChunkReader,
         tree: ChunkId,
         (name, owner): (&[u8], u32),
     ) -> Result<Option<Older>> {
-        let Some(sibling) = self.name(name) else { return Ok(None) };
-        match dir_reader::child(reader, tree, sibling) {
-            Err(err) if err.is_damage() => Ok(None),
-            found => Ok(found?.filter(|found| found.meta.uid == owner).as_ref().and_then(Older::of)),
+        let Some(sibling) = self.name(name).map(<[u8]>::to_vec) else { return Ok(None) };
+        let of_owner = |found: &Option<(u32, Older)>| {
+            found.as_ref().filter(|(uid, _)| *uid == owner).map(|(_, older)| older.clone())
+        };
+        if let Some((_, found)) = self.last.as_ref().filter(|(last, _)| *last == sibling) {
+            return Ok(of_owner(found));
         }
+        let found_in = |entry: &Entry| Older::of(entry).map(|older| (entry.meta.uid, older));
+        let found = match self.place.as_ref().and_then(|place| place.at_hand(&sibling)) {
+            Some(entry) => found_in(entry),
+            None => {
+                let mut place = DirReader::starting(tree, &sibling);
+                let entry = match place.next(reader) {
+                    Err(err) if err.is_damage() => None,
+                    entry => entry?.filter(|entry| entry.name == sibling),
+                };
+                self.place = Some(place);
+                entry.as_ref().and_then(found_in)
+            }
+        };
+        let older = of_owner(&found);
+        self.last = Some((sibling, found));
+        Ok(older)
     }
 }
 
@@ -275,26 +329,45 @@ mod tests {
         Older { size: parts.len() as u64 * u64::from(LEN), content: Content::Parts(parts) }
     }
 
+    /// Of these the 80s are as long as the old ones, and others that the old version lacks are longer.
     fn likes(older: Older, new: &[u8]) -> Vec<Vec<u8>> {
-        let size = new.len() as u64 * u64::from(LEN);
+        let len = |number: &u8| if *number < 90 { LEN } else { LEN + GROWN as u32 + 1 };
+        let size = new.iter().map(|number| u64::from(len(number))).sum();
         let mut follower = Follower::new(older, Some(size));
         let next = |number: &u8| {
-            let like = follower.next(&mut NoLists, &id(*number), LEN).unwrap();
+            let like = follower.next(&mut NoLists, &id(*number), len(number)).unwrap();
             like.iter().map(|(id, _)| id.as_bytes()[0]).collect()
         };
         new.iter().map(next).collect()
     }
 
     #[test]
-    fn a_changed_chunk_is_like_the_one_between_the_same_neighbours() {
-        let found = likes(older(&[1, 2, 3, 4, 5]), &[1, 2, 90, 4, 5]);
-        assert_eq!(found, [vec![], vec![], vec![2, 3, 4], vec![], vec![]]);
+    fn a_chunk_that_was_changed_in_its_middle_is_like_the_one_between_the_same_neighbours() {
+        let found = likes(older(&[1, 2, 3, 4, 5]), &[1, 2, 80, 4, 5]);
+        assert_eq!(found, [vec![], vec![], vec![3], vec![], vec![]]);
+        let all = likes(older(&[1, 2, 3, 4, 5]), &[81, 82, 83, 84, 85]);
+        assert_eq!(all, [[1], [2], [3], [4], [5]]);
+    }
+
+    #[test]
+    fn a_chunk_of_another_length_is_like_what_follows_too() {
+        let mut follower = Follower::new(older(&[1, 2, 3, 4]), None);
+        let mut next = |number, len| {
+            let like = follower.next(&mut NoLists, &id(number), len).unwrap();
+            like.iter().map(|(id, _)| id.as_bytes()[0]).collect::<Vec<u8>>()
+        };
+        assert_eq!(next(1, LEN), Vec::<u8>::new());
+        assert_eq!(next(92, LEN + 5000), [2, 3], "not what is before");
+        assert_eq!(next(93, LEN), [2, 3, 4]);
+        let mut follower = Follower::new(older(&[1, 2, 3, 4]), None);
+        let mut next = |number, len| follower.next(&mut NoLists, &id(number), len).unwrap().len();
+        assert_eq!((next(91, LEN - 100), next(92, LEN + 200), next(93, LEN)), (1, 1, 1));
     }
 
     #[test]
     fn what_was_put_in_before_moves_the_place_where_is_looked() {
         let found = likes(older(&[1, 2, 3, 4, 5, 6, 7, 8, 9]), &[1, 91, 92, 93, 94, 2, 3, 4, 5, 95, 7]);
-        assert_eq!(found[9], [5, 6, 7]);
+        assert_eq!(found[9], [6, 7]);
     }
 
     #[test]
@@ -313,7 +386,8 @@ mod tests {
     fn names_that_differ_in_digits_only_are_siblings() {
         assert_eq!(folded(b"dump-2026-11-28.sql"), folded(b"dump-2026-1-3.sql"));
         let names = ["dump-26.sql", "dump-27.sql", "dump-29.sql"].map(|name| name.as_bytes().to_vec());
-        let siblings = Siblings { alike: BTreeMap::from([(folded(b"dump-1.sql"), names.to_vec())]) };
+        let alike = BTreeMap::from([(folded(b"dump-1.sql"), names.to_vec())]);
+        let siblings = Siblings { alike, ..Siblings::default() };
         assert_eq!(siblings.name(b"dump-28.sql"), Some(&b"dump-27.sql"[..]));
         assert_eq!(siblings.name(b"dump-10.sql"), Some(&b"dump-26.sql"[..]));
         assert_eq!(siblings.name(b"dump-x.sql"), None);

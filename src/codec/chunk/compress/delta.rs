@@ -16,27 +16,40 @@ pub const MAX_PREFIX: u32 = 4 << 20;
 /// How much time to spend on a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
+    /// For bytes that look random, which share only long matches with others: half the time of `Quick`.
+    Noise,
     /// Two or three seconds per gigabyte.
     Quick,
-    /// For files: five times as long, and up to two fifths smaller.
+    /// For files: half as much time again as `Quick`, and up to a quarter smaller.
     Files,
-    /// For trees: as long as `Files`, and a sixth smaller.
+    /// For trees: five times as long, and a sixth smaller.
     Trees,
 }
 
+/// Parameters of a compressor. Logarithms are to the base 2.
+struct Numbers {
+    level: i32,
+    /// Entries of the match finder's table for long matches, or for all.
+    long: u32,
+    /// Entries of its table for short matches, in levels that have one.
+    short: u32,
+    /// Minimum match length.
+    shortest: u32,
+    /// Places that are compared for each match, in levels that compare several; 0 is the level's own.
+    search: u32,
+}
+
 impl Effort {
-    /// Returns the level, the sizes of the match finder's tables for long and for short matches (log2 of
-    /// entries), and the minimum match length.
-    ///
-    /// The tables are large enough to index a whole prefix. With 2^21 and 2^21 entries, `Quick` would save 1
-    /// % more but take 16 MiB per thread instead of 6. The others have tables of 10 MiB; with half of that,
-    /// deltas of trees grow by half. Short matches in files are mostly far away and cost more than they save;
-    /// in trees they are timestamps and worth encoding.
-    fn numbers(self) -> (i32, u32, u32, u32) {
+    /// Indexing the prefix takes most of the time, because a table of this size lies in no near cache. Tables
+    /// of half the size take half the time; deltas of trees would grow by half with them, those of files grow
+    /// by a tenth or less. Short matches in files are mostly far away and cost more than they save; in trees
+    /// they are timestamps and worth encoding. The matches of noise are so long that one entry in ten is enough.
+    fn numbers(self) -> Numbers {
         match self {
-            Self::Quick => (3, 20, 19, 7),
-            Self::Files => (12, 21, 21, 6),
-            Self::Trees => (12, 21, 21, 5),
+            Self::Noise => Numbers { level: 1, long: 19, short: 19, shortest: 7, search: 0 },
+            Self::Quick => Numbers { level: 3, long: 20, short: 19, shortest: 7, search: 0 },
+            Self::Files => Numbers { level: 12, long: 20, short: 20, shortest: 6, search: 4 },
+            Self::Trees => Numbers { level: 12, long: 21, short: 21, shortest: 5, search: 0 },
         }
     }
 }
@@ -58,14 +71,16 @@ pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> R
         return Err(DecodeError::because("a delta of too many bytes"));
     }
     let mut context = CCtx::try_create().ok_or(NO_MEMORY)?;
-    let effort = if prefix.len() > LONGEST_INDEXED { Effort::Quick } else { effort };
-    let (level, long, short, shortest) = effort.numbers();
+    let is_thorough = matches!(effort, Effort::Files | Effort::Trees);
+    let effort = if is_thorough && prefix.len() > LONGEST_INDEXED { Effort::Quick } else { effort };
+    let Numbers { level, long, short, shortest, search } = effort.numbers();
     for parameter in [
         CParameter::CompressionLevel(level),
         CParameter::WindowLog(window),
         CParameter::HashLog(window.min(long)),
         CParameter::ChainLog(window.min(short)),
         CParameter::MinMatch(shortest),
+        CParameter::SearchLog(search),
     ] {
         context.set_parameter(parameter).map_err(failed)?;
     }
@@ -108,14 +123,15 @@ mod tests {
     }
 
     fn round(prefix: &[u8], plain: &[u8]) -> Vec<u8> {
-        let [quick, files, trees] = [Effort::Quick, Effort::Files, Effort::Trees].map(|effort| {
+        let efforts = [Effort::Quick, Effort::Files, Effort::Trees, Effort::Noise];
+        let [quick, files, trees, noise] = efforts.map(|effort| {
             let (mut packed, mut back) = (Vec::new(), Vec::new());
             pack(prefix, plain, effort, &mut packed).unwrap();
             unpack(prefix, &packed, plain.len(), &mut back).unwrap();
             assert_eq!(back, plain);
             packed
         });
-        assert!(files.len().max(trees.len()) < quick.len() + 100);
+        assert!(files.len().max(trees.len()).max(noise.len()) < quick.len() + 100);
         quick
     }
 
