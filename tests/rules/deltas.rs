@@ -88,13 +88,18 @@ pub(crate) fn series(stage: &Stage, versions: usize) -> Vec<SnapshotId> {
     (0..versions).map(make).collect()
 }
 
+/// What a snapshot restores to that is not its version.
+pub(crate) fn differences(stage: &Stage, id: SnapshotId, number: usize) -> Vec<String> {
+    write(stage, number);
+    let repo = stage.library.open();
+    let wrong = stage.library.differences(&repo, id, "src", &stage.library.path("src"));
+    wrong.into_iter().filter(|what| !what.contains("mtime")).collect()
+}
+
 /// Each restores to its version.
 pub(crate) fn assert_versions(stage: &Stage, snapshots: &[(SnapshotId, usize)]) {
     for (id, number) in snapshots {
-        write(stage, *number);
-        let repo = stage.library.open();
-        let wrong = stage.library.differences(&repo, *id, "src", &stage.library.path("src"));
-        let wrong: Vec<String> = wrong.into_iter().filter(|what| !what.contains("mtime")).collect();
+        let wrong = differences(stage, *id, *number);
         assert_eq!(wrong, Vec::<String>::new(), "version {number}");
     }
     stage.assert_sound();

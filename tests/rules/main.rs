@@ -5,6 +5,7 @@ mod beliefs;
 mod deltas;
 mod deltas_drift;
 mod deltas_forged;
+mod deltas_later;
 mod deltas_lost;
 mod durable;
 mod forget_any_subset;

@@ -130,7 +130,7 @@ where
         let owner = self.owner;
         let Some(chunk_writer) = self.chunk_writer.as_mut() else { return Ok(()) };
         chunk_writer.set_owner(owner);
-        chunk_writer.close_blocks()
+        chunk_writer.close_blocks(ChunkType::Data)
     }
 
     fn chunk_writer(&mut self) -> Result<&mut ChunkWriter<'scope>> {

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::{KeyId, PackId, SnapshotId};
 use crate::model::records::{AuditAct, GcRecord, SessionKind};
+use crate::ops::gc::deltas::Search;
 use crate::ops::gc::mark::Marker;
 use crate::ops::gc::plan::{PackAction, Plan};
 use crate::ops::gc::repack::Repacker;
@@ -281,7 +282,12 @@ impl<'a> Collector<'a> {
         self.report.trash_plain = marker.plain - standing;
         self.report.lost = marker.lost.len() as u64;
         self.report.data_stays = marker.misses_data();
-        let plan = self.plan(&index, &mut marker, &live)?;
+        let mut plan = self.plan(&index, &mut marker, &live)?;
+        if self.options.delta && !self.full {
+            let (standing, observer, stop) = (&roots.standing, self.observer, self.stop);
+            let search = Search { repo, index: &index, standing, live: &live, observer, stop };
+            self.report.similar = search.extend(&mut plan, &marker)?;
+        }
         self.report.unused = plan.unused;
         Ok(Some(Marked { index, roots, purged, plan, gc_seen }))
     }

@@ -26,7 +26,8 @@ impl Collector<'_> {
                 for (pack, account) in marked.index.packs().iter().zip(&marked.plan.packs) {
                     if account.fate == PackAction::Move {
                         self.report.packs_moved += 1;
-                        self.report.bytes_written += pack.len.saturating_sub(account.dead) + account.grows;
+                        self.report.bytes_written +=
+                            (pack.len + account.grows).saturating_sub(account.dead + account.saves);
                     }
                     if account.fate != PackAction::Keep {
                         self.report.later.0 += 1;

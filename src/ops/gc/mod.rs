@@ -2,7 +2,7 @@
 //! are in docs/collecting.md.
 //!
 //! `collect` drives one run; `mark` finds what is needed, `choose_copy` which copy of it stays, `plan`
-//! decides what happens to each pack, `reencode` which deltas are stored whole. `repack` moves what stays,
+//! decides what happens to each pack, `reencode` which deltas are stored whole, `deltas` what becomes a delta. `repack` moves what stays,
 //! `sweep` deletes. `undelete_window` decides which forgotten snapshots are purged, `dry_run` reports what a
 //! run would do. `parity` maintains the parity files at the end, `fences` removes old fences. `missing`
 //! refuses to collect what lost snapshots may need.
@@ -10,6 +10,7 @@
 mod choose_copy;
 mod collect;
 mod damage;
+mod deltas;
 mod dry_run;
 mod fences;
 mod mark;
@@ -23,8 +24,9 @@ mod undelete_window;
 
 use std::sync::atomic::AtomicBool;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::gc::collect::Collector;
+pub use crate::ops::gc::deltas::Similar;
 pub use crate::ops::gc::missing::{Missing, missing};
 use crate::ops::gc::sweep::Deleted;
 use crate::progress::Observer;
@@ -50,6 +52,8 @@ pub struct Options {
     pub max_repack: Option<u64>,
     /// Also move packs that were sealed in older epochs of the key: they are sealed again in the newest.
     pub reseal: bool,
+    /// Also store what is similar to its older version as deltas.
+    pub delta: bool,
     /// Purge forgotten snapshots now, regardless of the undelete window.
     pub empty_trash: bool,
     /// Only report what would be done.
@@ -62,6 +66,7 @@ impl Default for Options {
             max_unused: MaxUnused::Share(0.05),
             max_repack: None,
             reseal: false,
+            delta: false,
             empty_trash: false,
             dry_run: false,
         }
@@ -81,6 +86,8 @@ pub struct Report {
     pub packs_moved: u64,
     /// Bytes of the packs written for that.
     pub bytes_written: u64,
+    /// What became deltas ([`Options::delta`]).
+    pub similar: Similar,
     /// Condemned packs that turned out to be needed and were kept.
     pub rescued: u64,
     /// Forgotten snapshots purged for good.
@@ -135,6 +142,10 @@ pub fn run(
 ) -> Result<Report> {
     repo.refuse_diverged()?;
     missing::refuse_lost(repo)?;
+    if options.delta && !repo.config().has_deltas() {
+        let why = "this repository has no deltas: `snap config set delta on` allows them";
+        return Err(Error::Refused(why.into()));
+    }
     match Collector::run(repo, options, observer, stop, false) {
         Err(err) if err.is_full() && !options.dry_run => {
             repo.storage().release_reserve()?;

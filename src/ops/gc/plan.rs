@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
-use crate::model::id::{PackId, SnapshotId};
+use crate::model::id::{ChunkId, PackId, SnapshotId};
 use crate::ops::gc::choose_copy::keep;
 use crate::ops::gc::mark::{Bits, Marker};
 use crate::ops::gc::{MaxUnused, Options, reencode};
@@ -15,6 +15,9 @@ use crate::repo::index::{BlockAt, Index};
 const SMALL: u64 = 4;
 /// Minimum number of small packs of one type that are worth merging.
 const MANY_SMALL: usize = 32;
+
+/// Bases of the chunks that are moved into deltas, by index entry.
+pub(super) type Bases = HashMap<usize, Vec<(ChunkId, u32)>>;
 
 /// What happens to a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +38,10 @@ pub(super) struct PackUsage {
     pub(super) dead: u64,
     /// Bytes by which its content grows when moved, approximately.
     pub(super) grows: u64,
+    /// Bytes by which its content shrinks when moved, because it becomes deltas, approximately.
+    pub(super) saves: u64,
     /// It must not be moved: it is off limits, or some needed chunk in it cannot be read.
-    fixed: bool,
+    pub(super) fixed: bool,
 }
 
 /// The plan for all packs.
@@ -53,6 +58,10 @@ pub(super) struct Plan {
     pub(super) unused: u64,
     /// Maximum share of dead bytes at which a block is moved without re-encoding.
     pub(super) whole: f64,
+    /// Chunks that are moved into deltas.
+    pub(super) similar: Bases,
+    /// Bytes of packs that may still be moved.
+    pub(super) budget: u64,
 }
 
 impl Plan {
@@ -117,11 +126,11 @@ pub(super) fn plan(
         reseal(index, &mut packs, live, epoch, &mut budget)?;
     }
     merge_small(index, &mut packs, live, &targets, &mut budget);
-    Ok(Plan { packs, kept, anew, chosen, unused, whole })
+    Ok(Plan { packs, kept, anew, chosen, unused, whole, similar: Bases::new(), budget })
 }
 
 fn account(index: &Index, number: u32, (kept, held): (&Bits, &Bits), untouchable: bool) -> Result<PackUsage> {
-    let stays = PackUsage { fate: PackAction::Keep, dead: 0, grows: 0, fixed: true };
+    let stays = PackUsage { fate: PackAction::Keep, dead: 0, grows: 0, saves: 0, fixed: true };
     let Some(pack) = index.packs().get(number as usize) else { return Ok(stays) };
     // Condemned packs belong to another gc run; damaged ones wait for repair.
     if pack.not_writable || untouchable {
@@ -141,7 +150,7 @@ fn account(index: &Index, number: u32, (kept, held): (&Bits, &Bits), untouchable
         dead += f64::from(block.stored) * (1.0 - live as f64 / f64::from(block.plain.max(1)));
     }
     let fate = if needed { PackAction::Keep } else { PackAction::Drop };
-    Ok(PackUsage { fate, dead: dead.max(0.0) as u64, grows: 0, fixed })
+    Ok(PackUsage { fate, dead: dead.max(0.0) as u64, grows: 0, saves: 0, fixed })
 }
 
 /// Chooses packs to move, highest share of dead bytes first, until the unused rest is within the limit.

@@ -112,7 +112,10 @@ impl Repacker<'_> {
             let sealed = open((self.repo, self.index), reader, (pack, sealed_as), row, &mut plain)?;
             let sound = self.sound(pack, row, &plain, &live)?;
             let dead = 1.0 - bytes as f64 / f64::from(row.plain.max(1));
-            if sound && !anew && dead <= self.plan.whole {
+            let first = pack.first + first as usize;
+            let similar =
+                (first..).take(row.chunks.len()).any(|chunk| self.plan.similar.contains_key(&chunk));
+            if sound && !anew && !similar && dead <= self.plan.whole {
                 let sealed = reader
                     .sealed_now(self.repo.suite(), sealed_as, row, sealed)
                     .map_err(|source| wrong_in(pack, source))?;
@@ -132,14 +135,25 @@ impl Repacker<'_> {
                 chunk_writer.put_delta(pack.kind, chunks, plain, (self.index, bases))?;
                 continue;
             }
+            // A block has files of one owner. What is made of it shares no block with others.
+            if similar {
+                chunk_writer.close_blocks(pack.kind)?;
+            }
             let mut start = 0usize;
-            for ((id, len), live) in row.chunks.iter().zip(&live) {
+            for (chunk_row, ((id, len), live)) in (first..).zip(row.chunks.iter().zip(&live)) {
                 let end = start + *len as usize;
                 let chunk = error::part(&plain, start..end, "the chunks of a sound block lie in it")?;
                 start = end;
-                if *live {
-                    chunk_writer.put(pack.kind, *id, chunk)?;
+                match self.plan.similar.get(&chunk_row) {
+                    Some(bases) if *live => {
+                        chunk_writer.put_made_from(pack.kind, *id, chunk, (self.index, bases))?;
+                    }
+                    None if *live => _ = chunk_writer.put(pack.kind, *id, chunk)?,
+                    _ => {}
                 }
+            }
+            if similar {
+                chunk_writer.close_blocks(pack.kind)?;
             }
         }
         Ok(())

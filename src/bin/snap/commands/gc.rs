@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 use snap_backup::Result;
 use snap_backup::ops::gc;
-use snap_backup::ops::gc::{MaxUnused, Options, Report};
+use snap_backup::ops::gc::{MaxUnused, Options, Report, Similar};
 use snap_backup::repo::repository::Repository;
 
 use crate::args::values;
@@ -26,6 +26,9 @@ pub(crate) struct Collect {
     /// Also rewrite packs that were sealed before the key was rotated (`snap key rotate`)
     #[arg(long)]
     pub(crate) reseal: bool,
+    /// Also store what is similar to its older version as deltas, as backups do since `snap config set delta on`
+    #[arg(long)]
+    pub(crate) delta: bool,
     /// Purge forgotten snapshots now, however recently they were forgotten
     #[arg(long)]
     pub(crate) empty_trash: bool,
@@ -46,6 +49,7 @@ pub(crate) fn options(args: &Collect) -> Options {
         max_unused: args.max_unused,
         max_repack: args.max_repack,
         reseal: args.reseal,
+        delta: args.delta,
         empty_trash: args.empty_trash,
         dry_run: args.dry_run,
     }
@@ -97,6 +101,7 @@ fn human(report: &Report, dry_run: bool) -> String {
         text += &format!(", {} rewritten", report.packs_moved);
     }
     text += ")";
+    text += &deltas(&report.similar, dry_run);
     if report.purged > 0 {
         text += &format!("\n{} purged for good", count(report.purged, "snapshot", "snapshots"));
     }
@@ -139,6 +144,20 @@ fn human(report: &Report, dry_run: bool) -> String {
     text
 }
 
+fn deltas(similar: &Similar, dry_run: bool) -> String {
+    let mut text = String::new();
+    if similar.chunks > 0 {
+        let chunks = count(similar.chunks, "chunk", "chunks");
+        let verb = if dry_run { "would become" } else { "became" };
+        text += &format!("\n{chunks} {verb} deltas: about {} less", size(similar.saves));
+    }
+    if similar.later > 0 {
+        text +=
+            &format!("\nlater: up to {} may become deltas; run `snap gc --delta` again", size(similar.later));
+    }
+    text
+}
+
 fn json(report: &Report, dry_run: bool) -> serde_json::Value {
     json!({
         "message_type": "summary",
@@ -147,6 +166,9 @@ fn json(report: &Report, dry_run: bool) -> serde_json::Value {
         "bytes_deleted": report.bytes_deleted,
         "packs_rewritten": report.packs_moved,
         "bytes_written": report.bytes_written,
+        "delta_chunks": report.similar.chunks,
+        "delta_bytes_saved": report.similar.saves,
+        "delta_bytes_later": report.similar.later,
         "packs_rescued": report.rescued,
         "snapshots_purged": report.purged,
         "bytes_unused": report.unused,

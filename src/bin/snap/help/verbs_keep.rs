@@ -64,6 +64,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
                     "max-unused",
                     "max-repack",
                     "reseal",
+                    "delta",
                     "empty-trash",
                     "dry-run",
                 ],
@@ -141,11 +142,13 @@ pub(super) const VERBS: &[VerbHelp] = &[
     VerbHelp {
         name: "gc",
         paragraph: "Garbage collection: deletes what no snapshot needs any more, and packs anew what is left of packs that are mostly unused. \
-            Backups, restores and other machines may go on meanwhile.",
+            Backups, restores and other machines may go on meanwhile. --delta brings over what was backed up without deltas: each \
+            version of a file or directory is compared with the one in the snapshot before it, and stored as what changed. A run does as much \
+            as --max-repack allows, and says what is left to the next; if it is cut short, nothing is lost.",
         examples: &[
             ("Free what can be freed", "snap gc"),
-            ("See how much that is", "snap gc --dry-run"),
             ("Free forgotten snapshots at once, too", "snap gc --empty-trash"),
+            ("Store older versions as deltas, a share at a time", "snap gc --delta --max-repack 50G"),
         ],
         groups: &[],
     },

@@ -232,6 +232,7 @@ fn collect(
         max_unused: how.max_unused,
         max_repack: how.max_repack_size,
         reseal: false,
+        delta: false,
         empty_trash: false,
         dry_run,
     };

@@ -1,0 +1,182 @@
+//! Walks a snapshot beside the one before it, and finds the older version of each chunk.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::codec::crypto::hash::ChunkType;
+use crate::error::Result;
+use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::id::{ChunkId, SnapshotId};
+use crate::ops::gc::deltas::judge::Judge;
+use crate::repo::index::Index;
+use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::repository::Repository;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::multi_walk::{Bounds, EntryVersion, Tree, Visitor, trees_of};
+use crate::repo::walk::{dir_reader, multi_walk};
+use crate::repo::write::similarity::{Follower, Older, Siblings};
+use crate::util::bitset::BitSet;
+
+/// Numbers of the two trees that are walked.
+const OLD: usize = 0;
+const NEW: usize = 1;
+/// Minimum size in bytes of new files for which a similar one is looked up.
+const SMALL: u64 = 4 << 10;
+
+/// Returns each snapshot, oldest first, with the one that its backup compared with, or else the one before it
+/// of the same host and sources.
+pub(super) fn of(standing: &BTreeMap<SnapshotId, Snapshot>) -> Vec<(&Snapshot, &Snapshot)> {
+    let mut all: Vec<&Snapshot> = standing.values().collect();
+    all.sort_by_key(|one| (one.manifest.started, one.id));
+    let mut last: HashMap<_, &Snapshot> = HashMap::new();
+    let mut pairs = Vec::new();
+    for new in all {
+        let set = (&new.manifest.host, &new.manifest.sources);
+        let parent = new.manifest.parent.and_then(|parent| standing.get(&parent));
+        let parent = parent.filter(|parent| parent.manifest.started < new.manifest.started);
+        let before = last.insert(set, new);
+        pairs.extend(parent.or(before).map(|old| (old, new)));
+    }
+    pairs.retain(|(old, new)| old.manifest.root != new.manifest.root);
+    pairs
+}
+
+/// Passes every chunk of `new` that `old` lacks to the judge, with the chunks of `old` that it may be like.
+pub(super) fn walk(
+    repo: &Repository,
+    index: &Arc<Index>,
+    (old, new): (&Snapshot, &Snapshot),
+    judge: &mut Judge<'_>,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let reader = || ChunkReader::new(repo, Arc::clone(index));
+    let tree = |snapshot: &Snapshot, number| {
+        let among: BitSet = std::iter::once(number).collect();
+        Tree { id: snapshot.manifest.root, among: Arc::new(among) }
+    };
+    let root = Level { tree: Some(old.manifest.root), siblings: None, pieces: Default::default() };
+    let mut pairs = Pairs { parts: reader()?, lists: reader()?, judge, open: vec![root] };
+    let counts = [&old.manifest.counts, &new.manifest.counts].into_iter();
+    let mut bounds = Bounds { budget: WalkLimits::of_all(counts), stop };
+    multi_walk::walk(&mut reader()?, b"", vec![tree(old, OLD), tree(new, NEW)], &mut pairs, &mut bounds)
+}
+
+/// An open directory.
+struct Level {
+    /// Its tree in the old snapshot.
+    tree: Option<ChunkId>,
+    /// Names in that tree. Loaded when a file is met that it does not have.
+    siblings: Option<Siblings>,
+    /// Pieces that only the old tree has, and those that only the new one has.
+    pieces: [Vec<ChunkId>; 2],
+}
+
+struct Pairs<'j, 'a> {
+    /// Reads part lists of new versions.
+    parts: ChunkReader,
+    /// Reads what the old versions have.
+    lists: ChunkReader,
+    judge: &'j mut Judge<'a>,
+    open: Vec<Level>,
+}
+
+impl Pairs<'_, '_> {
+    /// Returns the old snapshot's version of a file, or its file of the same owner and almost the
+    /// same name.
+    fn older(&mut self, entry: &Entry, old: Option<&Entry>) -> Result<Option<Older>> {
+        if let Some(older) = old.and_then(Older::of) {
+            return Ok(Some(older));
+        }
+        let Some(level) = self.open.last_mut() else { return Ok(None) };
+        let Some(tree) = level.tree else { return Ok(None) };
+        if entry.size() < SMALL || !entry.name.iter().any(u8::is_ascii_digit) {
+            return Ok(None);
+        }
+        let siblings = match &mut level.siblings {
+            Some(siblings) => siblings,
+            none => none.insert(Siblings::of(&mut self.lists, tree)?),
+        };
+        siblings.older(&mut self.lists, tree, (&entry.name, entry.meta.uid))
+    }
+
+    fn file(&mut self, size: u64, content: &Content, older: Older) -> Result<()> {
+        let Self { parts, lists, judge, .. } = self;
+        if matches!((content, &older.content), (Content::List(_), Content::List(_))) {
+            let old = dir_reader::list_pieces(lists, &older.content)?;
+            let new = dir_reader::list_pieces(parts, content)?;
+            pieces(judge, &old, &new)?;
+        }
+        let mut follower = Follower::new(older, Some(size));
+        dir_reader::each_part(parts, size, content, &mut |part| match part {
+            Part::Hole { len } => {
+                follower.hole(len);
+                Ok(())
+            }
+            Part::Chunk { id, len } => {
+                let like = follower.next(lists, &id, len)?;
+                if like.is_empty() { Ok(()) } else { judge.chunk(ChunkType::Data, &id, &like) }
+            }
+        })
+    }
+}
+
+/// Passes new pieces of a directory or list to the judge, each with the old ones around the same place.
+fn pieces(judge: &mut Judge<'_>, old: &[ChunkId], new: &[ChunkId]) -> Result<()> {
+    for (at, id) in new.iter().enumerate().filter(|(_, id)| !old.contains(id)) {
+        let like: Vec<ChunkId> = old.iter().skip(at.saturating_sub(1)).take(3).copied().collect();
+        let like = judge.lengths(&like)?;
+        judge.chunk(ChunkType::Tree, id, &like)?;
+    }
+    Ok(())
+}
+
+/// What cannot be read is left out: others say that it is damaged.
+fn unless_damaged(done: Result<()>) -> Result<()> {
+    done.or_else(|err| if err.is_damage() { Ok(()) } else { Err(err) })
+}
+
+impl Visitor for Pairs<'_, '_> {
+    fn path(&mut self, _: &[u8], versions: &[EntryVersion]) -> Result<bool> {
+        let of = |number| versions.iter().find(|one| one.among.has(number)).map(|one| &one.entry);
+        let (old, Some(new)) = (of(OLD), of(NEW)) else { return Ok(false) };
+        if let Kind::File { size, content } = &new.kind
+            && old.is_none_or(|old| old.kind != new.kind)
+        {
+            let older = self.older(new, old);
+            let done = older.and_then(|older| older.map_or(Ok(()), |older| self.file(*size, content, older)));
+            unless_damaged(done)?;
+        }
+        let tree_of = |entry: Option<&Entry>| match entry.map(|entry| &entry.kind) {
+            Some(Kind::Dir { tree }) => Some(*tree),
+            _ => None,
+        };
+        let differs = trees_of(versions).len() > 1 && tree_of(Some(new)).is_some();
+        if differs {
+            self.open.push(Level { tree: tree_of(old), siblings: None, pieces: Default::default() });
+        }
+        Ok(differs)
+    }
+
+    fn piece(&mut self, _: &[u8], id: &ChunkId, among: &BitSet) -> Result<()> {
+        let only = match (among.has(OLD), among.has(NEW)) {
+            (true, false) => OLD,
+            (false, true) => NEW,
+            _ => return Ok(()),
+        };
+        if let Some(pieces) = self.open.last_mut().and_then(|level| level.pieces.get_mut(only)) {
+            pieces.push(*id);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, _: &[u8], _: &[Tree]) -> Result<()> {
+        let Some(Level { pieces: [old, new], .. }) = self.open.pop() else { return Ok(()) };
+        unless_damaged(pieces(self.judge, &old, &new))
+    }
+
+    fn lost(&mut self, _: &[u8], _: &BitSet, _: crate::error::Error) -> Result<()> {
+        Ok(())
+    }
+}
