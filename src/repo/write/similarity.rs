@@ -184,8 +184,8 @@ impl Follower {
 pub(crate) struct Siblings {
     /// Names by their form in which each run of digits is replaced.
     alike: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
-    /// The last sibling that was looked up, with its owner. Many new files may have the same one.
-    last: Option<(Vec<u8>, Option<(u32, Older)>)>,
+    /// The last sibling that was looked up. Many new files may have the same one.
+    last: Option<Sibling>,
     /// Where it was read. The next is likely to be in the same piece of the directory.
     place: Option<DirReader>,
 }
@@ -230,11 +230,8 @@ impl Siblings {
         (name, owner): (&[u8], u32),
     ) -> Result<Option<Older>> {
         let Some(sibling) = self.name(name).map(<[u8]>::to_vec) else { return Ok(None) };
-        let of_owner = |found: &Option<(u32, Older)>| {
-            found.as_ref().filter(|(uid, _)| *uid == owner).map(|(_, older)| older.clone())
-        };
-        if let Some((_, found)) = self.last.as_ref().filter(|(last, _)| *last == sibling) {
-            return Ok(of_owner(found));
+        if let Some(last) = self.last.as_ref().filter(|last| last.name == sibling) {
+            return Ok(last.of(owner));
         }
         let found_in = |entry: &Entry| Older::of(entry).map(|older| (entry.meta.uid, older));
         let found = match self.place.as_ref().and_then(|place| place.at_hand(&sibling)) {
@@ -249,9 +246,22 @@ impl Siblings {
                 entry.as_ref().and_then(found_in)
             }
         };
-        let older = of_owner(&found);
-        self.last = Some((sibling, found));
-        Ok(older)
+        Ok(self.last.insert(Sibling { name: sibling, found }).of(owner))
+    }
+}
+
+/// A sibling that was looked up.
+#[derive(Debug)]
+struct Sibling {
+    name: Vec<u8>,
+    /// Its owner and content, if it is a file that is not empty.
+    found: Option<(u32, Older)>,
+}
+
+impl Sibling {
+    /// Returns its content, if this is its owner.
+    fn of(&self, owner: u32) -> Option<Older> {
+        self.found.as_ref().filter(|(uid, _)| *uid == owner).map(|(_, older)| older.clone())
     }
 }
 
