@@ -18,6 +18,10 @@ use crate::repo::write::delta_writer::bases_of;
 /// Maximum chunks that become deltas in one run: what is known of each takes some 200 bytes of memory.
 const MOST: usize = 200_000;
 
+/// What a delta takes in addition if it is the only one of its block: the seal, and a base in the row. Where
+/// less than that could be saved, each run would try again.
+const ALONE: u64 = 64;
+
 /// A base, and the index entry of its copy that stays.
 type Base = ((ChunkId, u32), usize);
 
@@ -108,7 +112,7 @@ impl<'a> Judge<'a> {
             return Ok(());
         }
         let Some(taken) = self.as_delta(kind, id, &bases)? else { return Ok(()) };
-        if 2 * taken < stored {
+        if 2 * (taken + ALONE) < stored {
             bases.iter().for_each(|(_, row)| _ = self.used.set(*row));
             let bases = bases.into_iter().map(|(base, _)| base).collect();
             self.found.bases.insert(copy.row, bases);
