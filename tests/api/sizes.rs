@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use snap_backup::codec::chunk::compress::Codec;
 use snap_backup::codec::crypto::hash::ChunkType;
@@ -13,6 +13,8 @@ use snap_backup::codec::pack::padding::padded_len;
 use snap_backup::codec::pack::{BlockRow, Table};
 use snap_backup::model::id::PackId;
 use snap_backup::ops::backup;
+use snap_backup::ops::backup::Backup;
+use snap_backup::progress::Event;
 use snap_backup::repo::pack::packs;
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{Listed, ObjectKind, Storage};
@@ -201,7 +203,20 @@ fn an_isolated_directory_must_be_one_that_is_saved() {
         sizes.library.try_backup("src", options).unwrap_err().to_string()
     };
     assert!(why(sizes.library.path("other")).ends_with("none of the sources holds it"));
-    assert!(why(sizes.library.path("src/gone")).contains("No such file"));
+    // One that is gone is no reason to save nothing.
+    let warned = Mutex::new(Vec::new());
+    let observer = |event: Event<'_>| {
+        if let Event::Warning(text) = event {
+            warned.lock().unwrap().push(text.to_owned());
+        }
+    };
+    let options = backup::Options { sources: vec![sizes.library.path("src")], ..sizes.isolating("src/gone") };
+    let begun = Backup::begin(options, None, &Arc::default()).unwrap();
+    assert!(begun.run(&sizes.library.open(), &observer).unwrap().snapshot.is_some());
+    assert!(
+        warned.lock().unwrap()[0]
+            .ends_with("No such file or directory (os error 2): no file is kept apart there")
+    );
 }
 
 /// Guesses of a secret, in a file of somebody else: without separate blocks the right one makes the

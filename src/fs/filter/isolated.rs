@@ -9,20 +9,23 @@ use crate::error::{Error, Result};
 #[derive(Debug, Default)]
 pub(crate) struct Isolated {
     dirs: Vec<PathBuf>,
+    /// Those that cannot be found, and why. That is no error: a backup that fails since a directory is gone
+    /// would save nothing at all.
+    pub(crate) missing: Vec<String>,
 }
 
 impl Isolated {
-    /// Takes existing directories, each below or above one of the sources.
+    /// Takes directories, each below or above one of the sources.
     ///
     /// # Errors
-    /// One of them cannot be found, or has nothing to do with the sources.
+    /// One of them has nothing to do with the sources.
     pub(crate) fn new(dirs: &[PathBuf], sources: &[PathBuf]) -> Result<Self> {
         let sources: Vec<PathBuf> = sources.iter().flat_map(|source| forms(source)).collect();
         let mut all = Self::default();
         for dir in dirs {
             let named = || format!("--isolate {}", dir.display());
             if let Err(err) = dir.metadata() {
-                return Err(Error::Usage(format!("{}: {err}", named())));
+                all.missing.push(format!("{}: {err}: no file is kept apart there", named()));
             }
             let forms = forms(dir);
             let meets = |dir: &PathBuf| {

@@ -416,6 +416,9 @@ impl Backup {
             // The session comes late, or never.
             repo.may_add()?;
         }
+        for why in &self.isolated.missing {
+            observer.notice(Event::Warning(why));
+        }
         let host = self.options.host.clone().unwrap_or_else(host::host_name);
         let sources: Vec<ByteBuf> =
             self.plan.sources.iter().map(|path| ByteBuf::from(path.clone())).collect();
