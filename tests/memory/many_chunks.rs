@@ -33,10 +33,10 @@ const FEW: u64 = 300_000;
 const MANY: u64 = 1_200_000;
 /// A twentieth of the real ones, as the repository is a small part of a large one.
 const SMALL: IndexLimits = IndexLimits { rows: 20_000, tables: 1 << 20, bloom_after_lookups: 100 };
-/// KiB that a step may take more where there are four times as many chunks: eight bytes for each, of which
-/// one and a half are the sieve's and one the first prefixes' and the marks'. Rows and tables in memory are
-/// over fifty.
-const MOST: u64 = (MANY - FEW) * 8 / 1024;
+/// KiB that a step may take more where there are four times as many chunks: ten bytes for each, of which one
+/// and a half are the Bloom filter's and one the first prefixes' and the marks'. The others are buffers that
+/// threads of one run hold longer. Rows and tables in memory are over fifty.
+const MOST: u64 = (MANY - FEW) * 10 / 1024;
 
 fn load(repo: &Repository) -> Index {
     Index::load(repo, RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap()).unwrap()
