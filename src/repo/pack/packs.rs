@@ -51,10 +51,10 @@ pub fn write(
     write_padded(storage, suite, (kind, session), (blocks, Padding::None), share)
 }
 
-/// Like [`write`], with padding.
+/// Like [`write()`], with padding.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_padded(
     storage: &dyn Storage,
     suite: &CipherSuite,
