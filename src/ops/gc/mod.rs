@@ -2,8 +2,8 @@
 //! are in docs/collecting.md.
 //!
 //! `collect` drives one run; `mark` finds what is needed, `choose_copy` which copy of it stays, `plan`
-//! decides what happens to each pack, `reencode` which deltas are stored whole, `deltas` what becomes a delta. `repack` moves what stays,
-//! `sweep` deletes. `undelete_window` decides which forgotten snapshots are purged, `dry_run` reports what a
+//! decides what happens to each pack, `reencode` which deltas are stored whole, `deltas` what becomes a
+//! delta. `repack` moves what stays, `sweep` deletes. `undelete_window` decides which forgotten snapshots are purged, `dry_run` reports what a
 //! run would do. `parity` maintains the parity files at the end, `fences` removes old fences. `missing`
 //! refuses to collect what lost snapshots may need.
 
