@@ -1,11 +1,11 @@
 //! gzip (RFC 1952): writes whole members, reads streams of members. The only user of libdeflate and flate2.
 
 use std::io::{BufRead, Read};
-use std::sync::{Mutex, PoisonError};
 use std::{fmt, io};
 
 use flate2::bufread::GzDecoder;
 use libdeflater::{CompressionLvl, Compressor};
+use parking_lot::Mutex;
 
 use crate::model::decode_error::DecodeError;
 
@@ -33,7 +33,7 @@ impl GzipCompressor {
         // The library panics without memory, so the memory is allocated and freed first. Only one thread at a
         // time does this, so that none takes the memory that another has just probed.
         static TURN: Mutex<()> = Mutex::new(());
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = TURN.lock();
         let mut room = Vec::<u8>::new();
         room.try_reserve_exact(LARGEST).map_err(|_| DecodeError::because("no memory for a compressor"))?;
         drop(room);

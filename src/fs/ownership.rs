@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rustix::fs::{FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
@@ -261,7 +262,7 @@ impl Owners {
         ask: impl FnOnce(&str) -> Option<u32>,
     ) -> Option<u32> {
         let name = name.filter(|_| !self.numeric)?;
-        let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = cache.lock();
         if let Some(number) = cache.get(name) {
             return *number;
         }

@@ -3,7 +3,9 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};
@@ -25,7 +27,7 @@ pub(crate) struct Diverged(Arc<Mutex<Vec<String>>>);
 
 impl Diverged {
     fn add(&self, what: String) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let is_new = !all.contains(&what);
         if is_new {
             all.push(what);
@@ -34,7 +36,7 @@ impl Diverged {
     }
 
     fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
 

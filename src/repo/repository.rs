@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::codec::chunk::chunker::Chunker;
@@ -52,7 +53,7 @@ pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Warnings {
     pub(crate) fn add(&self, text: String) {
-        let mut warnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = self.0.lock();
         if !warnings.contains(&text) {
             warnings.push(text);
         }
@@ -606,7 +607,7 @@ impl Repository {
 
     /// Takes the notes since the last call.
     pub fn notes(&self) -> Vec<String> {
-        std::mem::take(&mut *self.notes.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.notes.0.lock())
     }
 
     /// Returns the shared list of warnings, for holders that outlive a borrow of this.
@@ -616,8 +617,7 @@ impl Repository {
 
     /// Takes the warnings.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings =
-            std::mem::take(&mut *self.warnings.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut warnings = std::mem::take(&mut *self.warnings.0.lock());
         warnings.extend(self.storage.cautions());
         warnings
     }

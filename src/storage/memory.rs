@@ -1,7 +1,9 @@
 //! A repository in memory: for tests, which may also damage objects.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
@@ -57,7 +59,7 @@ impl MemoryStorage {
     }
 
     fn lock(&self) -> MutexGuard<'_, Objects> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+        self.objects.lock()
     }
 
     /// Inserts an object unless the name is taken.

@@ -6,7 +6,9 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::storage::{Capacity, CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
@@ -37,7 +39,7 @@ impl Mirrored {
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<Error>> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failed.lock()
     }
 }
 

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::Result;
 use crate::model::id::{ChunkId, KeyId, PackId, SnapshotId};
@@ -101,7 +103,7 @@ impl OwnObjects {
     }
 
     fn met(&self) -> MutexGuard<'_, BTreeSet<(ObjectKind, String)>> {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+        self.met.lock()
     }
 }
 

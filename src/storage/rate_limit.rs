@@ -1,7 +1,8 @@
 //! Rate limits: one token bucket per direction, shared by all threads of a storage.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Maximum bytes between two waits, if there is a limit.
 pub(crate) const PIECE: usize = 16 << 10;
@@ -79,7 +80,7 @@ fn pass(limit: Option<&TokenBucket>, bytes: usize) {
 impl TokenBucket {
     /// Returns how long a caller that takes so many bytes at `now` has to wait.
     fn take(&self, now: Instant, bytes: usize) -> Duration {
-        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut passed = self.passed.lock();
         let idle = now.checked_sub(BURST).unwrap_or(now);
         let takes = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
         *passed = (*passed).max(idle) + takes;

@@ -1,7 +1,9 @@
 //! An LRU cache of decoded objects, bounded by their estimated sizes and shared by threads.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::model::id::ChunkId;
 
@@ -68,7 +70,7 @@ impl<T> LruCache<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Runs one function over many items in parallel, to hide the latency of remote storage.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::util::threads;
@@ -20,7 +21,7 @@ pub(crate) fn map<T: Sync, R: Send>(
             items.get(at).zip(slots.get(at))
         } {
             let result = work(item);
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+            *slot.lock() = Some(result);
         }
     };
     let threads = threads::at_most(threads);
@@ -33,6 +34,6 @@ pub(crate) fn map<T: Sync, R: Send>(
         }
         some();
     });
-    let results = slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let results = slots.into_iter().map(|slot| slot.into_inner());
     results.map(|result| result.unwrap_or(Err(Error::Stopped))).collect()
 }

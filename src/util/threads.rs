@@ -1,9 +1,10 @@
 //! Starting threads. If the system refuses one, that is an error: a plain `spawn` would panic, and a thread
 //! waiting for the missing one would wait forever.
 
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
+
+use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
 

@@ -1,7 +1,9 @@
 //! The ciphers of an open repository: which key seals, opens, signs and verifies what.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::codec::crypto::cipher::Cipher;
 use crate::codec::crypto::hash::{ChunkType, Key, SubKeys};
@@ -211,7 +213,7 @@ impl CipherSuite {
                 of.epoch
             ))
         })?;
-        let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = || self.opened.lock();
         if let Some(ciphers) = opened().get(envelope) {
             return Ok(take(ciphers));
         }

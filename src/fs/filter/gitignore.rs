@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use parking_lot::Mutex;
 
 /// Number of directories whose `.gitignore` is cached before the cache is cleared.
 const REMEMBERED: usize = 8192;
@@ -46,11 +47,11 @@ impl GitRules {
     }
 
     fn of(&self, dir: &Path) -> Arc<GitDir> {
-        if let Some(known) = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(dir) {
+        if let Some(known) = self.seen.lock().get(dir) {
             return Arc::clone(known);
         }
         let fresh = Arc::new(GitDir::read(dir));
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         if seen.len() >= REMEMBERED {
             seen.clear();
         }

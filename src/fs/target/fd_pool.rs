@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Resource;
 
@@ -69,7 +70,7 @@ impl Held {
 
     /// Returns the file, reopened if necessary.
     pub(super) fn file(self: &Arc<Self>) -> Result<Arc<File>> {
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slot.lock();
         if let Some(file) = &*slot {
             self.used.store(true, Ordering::Relaxed);
             return Ok(Arc::clone(file));
@@ -103,7 +104,7 @@ impl Pool {
     /// Adds a file, and closes the least recently used ones if there are too many. The caller may hold the
     /// slot of the new file, so other slots are only tried, never waited for.
     fn admit(&self, held: &Arc<Held>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let mut tries = 2 * open.len();
         while open.len() >= self.most && tries > 0 {
             tries -= 1;
@@ -119,7 +120,7 @@ impl Pool {
 
 /// Closes a file, unless it was used since the last attempt or is in use now.
 pub(super) fn close(held: &Held) -> bool {
-    let Ok(mut slot) = held.slot.try_lock() else { return false };
+    let Some(mut slot) = held.slot.try_lock() else { return false };
     if held.used.swap(false, Ordering::Relaxed) {
         return false;
     }

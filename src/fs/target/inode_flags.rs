@@ -2,7 +2,6 @@
 //! Therefore these flags are set when all else is done, and cleared where they are in the way.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::PoisonError;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -28,7 +27,7 @@ impl Target {
     /// `problem`.
     pub fn lock(&self, problem: &mut dyn FnMut(&[u8], &Error)) {
         let shared = &self.shared;
-        let all = std::mem::take(&mut *shared.locks.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = std::mem::take(&mut *shared.locks.lock());
         for (path, wanted) in all {
             if let Err(err) = self.lock_one(&path, wanted) {
                 problem(&path, &err);
@@ -64,7 +63,7 @@ impl Shared {
             self.owners.set_attrs(fd.as_fd(), wanted, !attrs::LOCKS)?;
         }
         if wanted & attrs::LOCKS != 0 {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut locks = self.locks.lock();
             locks.push((path.to_vec(), wanted));
         }
         Ok(())
@@ -80,7 +79,7 @@ impl Shared {
     /// Records what the target cannot store, to be reported as problems of the path.
     pub(super) fn note(&self, path: &[u8], notes: Vec<String>) {
         if !notes.is_empty() {
-            let mut all = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = self.notes.lock();
             all.extend(notes.into_iter().map(|why| (path.to_vec(), why)));
         }
     }

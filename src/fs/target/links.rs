@@ -7,7 +7,6 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::PoisonError;
 
 use crate::error::{Error, Result};
 use crate::fs::target::Target;
@@ -53,7 +52,7 @@ impl Target {
 
     /// Makes the path mean the directory that `lead` found.
     pub fn follow(&self, path: &[u8], real: Vec<u8>) {
-        let mut followed = self.shared.followed.write().unwrap_or_else(PoisonError::into_inner);
+        let mut followed = self.shared.followed.write();
         followed.push((path.to_vec(), real));
     }
 }
@@ -68,12 +67,12 @@ fn is_nowhere(kind: ErrorKind) -> bool {
 impl Shared {
     /// Returns whether the path is a link that is followed.
     pub(super) fn is_followed(&self, path: &[u8]) -> bool {
-        self.followed.read().unwrap_or_else(PoisonError::into_inner).iter().any(|(link, _)| link == path)
+        self.followed.read().iter().any(|(link, _)| link == path)
     }
 
     /// Replaces followed links in the path by their real paths.
     pub(super) fn real<'p>(&self, path: &'p [u8]) -> Cow<'p, [u8]> {
-        let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
+        let followed = self.followed.read();
         let below =
             |link: &[u8]| path.strip_prefix(link).filter(|rest| rest.is_empty() || rest.starts_with(b"/"));
         let through = followed.iter().filter_map(|(link, real)| Some((link.len(), real, below(link)?)));

@@ -21,7 +21,7 @@ mod swap;
 mod temp;
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::fs::ownership::SkippedMetadata;
@@ -85,7 +85,7 @@ impl Target {
 
     /// Returns and clears the attributes that the target could not store: (path, reason).
     pub fn take_notes(&self) -> Vec<(Vec<u8>, String)> {
-        std::mem::take(&mut *self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.shared.notes.lock())
     }
 
     /// Counts another hard link of a device node, which this user may not create either.

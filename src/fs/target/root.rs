@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use parking_lot::{Mutex, RwLock};
 use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -122,7 +123,7 @@ impl Shared {
             return Ok(Arc::clone(&self.top));
         }
         {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut open = self.open.lock();
             if let Some(index) = open.iter().rposition(|(known, _)| known == path) {
                 let hit = open.remove(index);
                 let dir = Arc::clone(&hit.1);
@@ -140,7 +141,7 @@ impl Shared {
         if let Some(found) = self.guard.find(dir.id) {
             return Err(spared(&self.show(path), found));
         }
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if open.len() >= self.kept_open {
             open.remove(0);
         }
@@ -180,7 +181,7 @@ impl Shared {
 
     /// Drops open directories at and below the path.
     pub(super) fn forget(&self, path: &[u8]) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         open.retain(|(known, _)| {
             known.strip_prefix(path).is_none_or(|rest| !rest.is_empty() && !rest.starts_with(b"/"))
         });

@@ -4,7 +4,7 @@
 //! one. What a killed run left behind is found by its name and removed, unless another run is writing to
 //! the same target.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
@@ -101,7 +101,7 @@ impl Temp {
             match rustix::fs::renameat_with(fd, self.name.as_str(), fd, name, RenameFlags::NOREPLACE) {
                 // The file system lacks RENAME_NOREPLACE. No other thread of this run may interfere.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                    let _alone = self.shared.naming.lock().unwrap_or_else(PoisonError::into_inner);
+                    let _alone = self.shared.naming.lock();
                     match self.dir.stat(name) {
                         Err(Errno::NOENT) => rustix::fs::renameat(fd, self.name.as_str(), fd, name),
                         other => other.and(Err(Errno::EXIST)),

@@ -1,7 +1,7 @@
 //! The end of a run: commits a manifest under a valid session, unless nothing changed.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use serde_bytes::ByteBuf;
 
@@ -31,7 +31,7 @@ pub(super) fn publish(
     sources: &[ByteBuf],
 ) -> Result<Summary> {
     let Assembled { root, session, mut counts, more, deltas, read, tally } = assembled;
-    let problems = std::mem::take(&mut *run.problems.lock().unwrap_or_else(PoisonError::into_inner));
+    let problems = std::mem::take(&mut *run.problems.lock());
     counts.errors = problems.len() as u64;
     counts.bytes_stored = run.stored.load(Ordering::Relaxed);
     let basis = run.basis;

@@ -21,11 +21,12 @@ pub mod states;
 mod unchanged_dirs;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::bounded;
+use parking_lot::Mutex;
 use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Result};
@@ -251,7 +252,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn problem(&self, path: &[u8], why: &str) {
         self.observer.notice(Event::Problem { path, why });
-        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut problems = self.problems.lock();
         problems.push((path.to_vec(), why.to_owned()));
     }
 

@@ -13,8 +13,10 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::codec::crypto::cipher;
 use crate::codec::crypto::hash::ChunkHasher;
@@ -113,12 +115,12 @@ impl Findings {
 
     /// Returns the reason of the alarm, if bit rot was found.
     pub(super) fn reason(&self) -> Option<Reason> {
-        let (files, first) = self.rot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (files, first) = self.rot.lock().clone();
         (files > 0).then_some(Reason::Rot { files, first })
     }
 
     fn add(&self, path: &[u8]) {
-        let mut rot = self.rot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rot = self.rot.lock();
         rot.0 += 1;
         if rot.1.len() < NAMED {
             rot.1.push(path.to_vec());

@@ -5,7 +5,9 @@ mod sorted;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 pub use self::sorted::Order;
 use crate::error::Result;
@@ -257,13 +259,13 @@ impl Browser {
 
     /// Runs `work` with a reader, an idle one if there is one.
     fn with<T>(&self, work: impl FnOnce(&mut ChunkReader) -> Result<T>) -> Result<T> {
-        let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = self.readers.lock().pop();
         let mut reader = match kept {
             Some(reader) => reader,
             None => ChunkReader::following(&self.reading)?,
         };
         let done = work(&mut reader);
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readers = self.readers.lock();
         if readers.len() < KEPT {
             readers.push(reader);
         }

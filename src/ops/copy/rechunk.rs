@@ -6,8 +6,10 @@
 //! cuts, stores and builds the trees. Steps between the bytes of files travel in the same order beside them.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::codec::tree::dir::DirBuilder;
 use crate::error::{Error, Result};
@@ -58,7 +60,7 @@ enum Step {
 type Steps = Mutex<VecDeque<Step>>;
 
 fn lock(steps: &Steps) -> MutexGuard<'_, VecDeque<Step>> {
-    steps.lock().unwrap_or_else(PoisonError::into_inner)
+    steps.lock()
 }
 
 pub(super) struct Work<'a> {

@@ -1,7 +1,9 @@
 //! Open files with their read-ahead state, and open directories with the entries they had when opened.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::model::entry::Content;
 use crate::model::id::SnapshotId;
@@ -69,6 +71,6 @@ impl Handles {
     }
 
     fn state(&self) -> MutexGuard<'_, (u64, HashMap<u64, Arc<Open>>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

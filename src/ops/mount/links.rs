@@ -1,7 +1,9 @@
 //! Link counts of hard-linked files. They are counted per snapshot, when first asked for.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::codec::tree::dir::{LinkGroup, link_group};
 use crate::model::entry::Kind;
@@ -40,7 +42,7 @@ impl Links {
         if files.into_iter().fold(0, u64::saturating_add) > MOST {
             return SEVERAL;
         }
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         let known = kept.iter().find(|(known, _)| known == id).map(|(_, names)| Arc::clone(names));
         let names = known.unwrap_or_else(|| {
             let names = Arc::new(count(reader, manifest));

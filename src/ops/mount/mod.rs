@@ -16,8 +16,8 @@ mod snapshot_list;
 mod virtual_dirs;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::codec::tree::dir::link_group;
@@ -39,6 +39,7 @@ pub use read::{List, Listed};
 use handles::Handles;
 use inodes::{Dir, Inodes, Known, Numbers};
 use links::Links;
+use parking_lot::{Mutex, MutexGuard};
 use snapshot_list::{SnapshotList, SnapshotWatcher};
 use virtual_dirs::{Child, Virtual};
 
@@ -248,11 +249,11 @@ impl Mount {
     }
 
     fn watch(&self) -> MutexGuard<'_, SnapshotWatcher> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+        self.watch.lock()
     }
 
     fn known(&self) -> MutexGuard<'_, Inodes> {
-        self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inodes.lock()
     }
 
     /// Returns a directory: of a snapshot, or else a virtual one.
@@ -353,7 +354,7 @@ impl Mount {
 
     fn tell(&self, path: &[u8], err: &Error) {
         let why = err.chain();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         if told.len() > TOLD || !told.insert((path.to_vec(), why.clone())) {
             return;
         }

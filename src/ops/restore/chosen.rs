@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::error::Result;
@@ -49,7 +48,7 @@ impl Job<'_> {
     pub(super) fn matched(&self, path: &[u8]) {
         // Nearly always all have matched, and the lock is not taken.
         if !self.all_matched.load(Ordering::Relaxed) {
-            let mut unmatched = self.unmatched.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut unmatched = self.unmatched.lock();
             unmatched.retain(|include| !include.alone.takes(path, false));
             self.all_matched.store(unmatched.is_empty(), Ordering::Relaxed);
         }
@@ -57,7 +56,7 @@ impl Job<'_> {
 
     /// Reports includes that matched nothing that was restored, and excludes that leave nothing to restore.
     pub(super) fn tell_unmatched(&self, reader: &mut ChunkReader, root: ChunkId, taken: u64) -> Result<()> {
-        let unmatched = std::mem::take(&mut *self.unmatched.lock().unwrap_or_else(PoisonError::into_inner));
+        let unmatched = std::mem::take(&mut *self.unmatched.lock());
         let told = !unmatched.is_empty();
         for Include { pattern, .. } in unmatched {
             let mut why = "nothing that is restored matches this --include".to_owned();

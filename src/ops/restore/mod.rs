@@ -26,8 +26,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
@@ -51,6 +51,7 @@ pub use overwrite::Overwrite;
 
 use chosen::Include;
 use overwrite::Action;
+use parking_lot::{Mutex, MutexGuard};
 use walk::Walk;
 
 /// What to restore, where to, and how.
@@ -193,12 +194,12 @@ impl Job<'_> {
     /// Records a problem that is not damage to the repository.
     fn note(&self, path: &[u8], why: String) {
         self.observer.notice(Event::Problem { path, why: &why });
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push((path.to_vec(), why));
+        self.problems.lock().push((path.to_vec(), why));
     }
 
     /// Returns metadata with the xattr values that are stored in chunks. Held only as long as needed.
     fn whole<'m>(&self, meta: &'m Meta) -> Result<Cow<'m, Meta>> {
-        dir_reader::load_xattrs(&mut self.values.lock().unwrap_or_else(PoisonError::into_inner), meta)
+        dir_reader::load_xattrs(&mut self.values.lock(), meta)
     }
 
     /// Runs one step on the target and records a failure as a problem of that path.
@@ -227,7 +228,7 @@ impl Job<'_> {
     }
 
     fn full(&self) -> MutexGuard<'_, Option<Error>> {
-        self.full.lock().unwrap_or_else(PoisonError::into_inner)
+        self.full.lock()
     }
 
     /// Counts the action and reports it to the observer.
@@ -251,12 +252,12 @@ impl Job<'_> {
     /// Records that the object at this path is not the snapshot's, so that no hard link is made to it.
     fn lose(&self, path: &[u8], link: u128, is_problem: bool) {
         if link != 0 {
-            self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_vec(), is_problem);
+            self.lost.lock().insert(path.to_vec(), is_problem);
         }
     }
 
     fn is_lost(&self, path: &[u8]) -> Option<bool> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied()
+        self.lost.lock().get(path).copied()
     }
 }
 
@@ -408,7 +409,7 @@ impl Job<'_> {
             unmatched: self.selection.unmatched_excludes(),
             left_out: self.target.as_ref().map_or(0, |target| target.left_out().total()),
             copied_links: number(&self.tally.copied_links),
-            problems: self.problems.into_inner().unwrap_or_else(PoisonError::into_inner),
+            problems: self.problems.into_inner(),
             damage: self.damage.into_inner(),
         })
     }
@@ -454,7 +455,7 @@ impl Job<'_> {
         top: (ChunkId, bool),
         taken: u64,
     ) -> Result<()> {
-        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let problems = self.problems.lock().len();
         if problems > 0 {
             self.observer.notice(Event::Warning("not everything could be restored, so nothing was deleted"));
             return Ok(());

@@ -3,8 +3,8 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
@@ -72,7 +72,7 @@ impl Job<'_> {
         buffer: &mut Vec<u8>,
     ) -> Result<()> {
         let file = &*segment.file;
-        if matches!(*file.state.lock().unwrap_or_else(PoisonError::into_inner), State::Failed) {
+        if matches!(*file.state.lock(), State::Failed) {
             return Ok(());
         }
         let plan = match file.plan.get() {

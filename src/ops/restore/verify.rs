@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ impl Job<'_> {
         if matches!(file.plan.get(), Some(Plan::Keep) | None) {
             return Ok(None);
         }
-        let open = match &*file.state.lock().unwrap_or_else(PoisonError::into_inner) {
+        let open = match &*file.state.lock() {
             State::Failed => return Ok(None),
             State::Open(open) => Some(Arc::clone(open)),
             State::Waiting | State::Done => None,

@@ -2,8 +2,10 @@
 //! files of its batch are written, and sets the attributes of directories to which nothing more is written.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Mutex, OnceLock};
+
+use parking_lot::Mutex;
 
 use crate::codec::tree::dir::{LinkGroup, link_group};
 use crate::error::Result;

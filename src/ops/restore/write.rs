@@ -1,8 +1,8 @@
 //! Fills the files of a batch: workers take one block after another. A file is renamed when its last part is
 //! written.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
@@ -94,7 +94,7 @@ impl Job<'_> {
 
     /// Returns the file to write to, opening it if necessary; `None` if it has failed or is finished.
     pub(super) fn open(&self, file: &FilePlan) -> Result<Option<Arc<NewFile>>> {
-        let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = file.state.lock();
         if let State::Waiting = *state {
             let (target, size) = (self.target()?, file.size);
             let new = match file.plan.get() {
@@ -116,7 +116,7 @@ impl Job<'_> {
     }
 
     pub(super) fn fail(&self, file: &FilePlan, err: &Error) {
-        let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = file.state.lock();
         if !matches!(*state, State::Failed) {
             *state = State::Failed;
             drop(state);
@@ -141,7 +141,7 @@ impl Job<'_> {
 
     fn finished(&self, file: &FilePlan) -> Result<Option<Action>> {
         let was = {
-            let mut state = file.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = file.state.lock();
             match &*state {
                 State::Failed | State::Done => return Ok(None),
                 State::Waiting | State::Open(_) => std::mem::replace(&mut *state, State::Done),

@@ -14,8 +14,10 @@
 mod small;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::codec::crypto::hash;
 use crate::error::{Error, Result, together};
@@ -219,7 +221,7 @@ impl Run<'_> {
                     return Err(Error::Stopped);
                 }
                 let copied = this.pack(to, id, *len, there.contains(id));
-                let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut report = report.lock();
                 match copied {
                     Ok(healed) => {
                         report.packs += 1;
@@ -242,7 +244,7 @@ impl Run<'_> {
             let workers = threads::pool(scope, "copy", AT_ONCE, || work)?.into_iter();
             together(workers.map(|worker| worker.join().unwrap_or(Err(Error::Stopped))))
         });
-        self.report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.report = report.into_inner();
         done
     }
 

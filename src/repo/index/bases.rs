@@ -2,8 +2,6 @@
 //! A base must lie in a block that is not a delta, so a read follows at most one level and cycles are
 //! impossible.
 
-use std::sync::PoisonError;
-
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::pack::BlockRow;
 use crate::codec::pack::base::{BaseNamer, BaseRef};
@@ -94,7 +92,7 @@ impl Index {
     /// # Errors
     /// As [`Self::find`].
     pub fn bases_stand(&self, at: BlockAt) -> Result<bool> {
-        if let Some(stand) = self.standing.lock().unwrap_or_else(PoisonError::into_inner).get(&at) {
+        if let Some(stand) = self.standing.lock().get(&at) {
             return Ok(*stand);
         }
         let kept = self.catalog.table(at.pack)?;
@@ -102,7 +100,7 @@ impl Index {
         for base in self.bases(at)? {
             stand = stand && self.find_base(kind, &base)?.is_some();
         }
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner).insert(at, stand);
+        self.standing.lock().insert(at, stand);
         Ok(stand)
     }
 }

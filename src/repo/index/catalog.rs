@@ -1,7 +1,9 @@
 //! The index catalog: finds chunks in cached tables, in sorted runs of the local index cache, and in the
 //! packs' own tables. Entries are only hints. A chunk is where its pack's table lists its full id.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::ChunkType;
@@ -116,8 +118,8 @@ impl Catalog {
         self.source.as_ref().and_then(|source| source.index_cache.as_ref())
     }
 
-    fn tables(&self) -> std::sync::MutexGuard<'_, TableCache> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tables(&self) -> MutexGuard<'_, TableCache> {
+        self.tables.lock()
     }
 
     /// Assigns `first` to each pack, once all packs are known.

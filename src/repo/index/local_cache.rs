@@ -15,8 +15,10 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::pack::Table;
@@ -179,7 +181,7 @@ impl LocalIndexCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Database> {
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+        self.database.lock()
     }
 
     /// Starts the thread that closes the idle database, unless it is running.
@@ -193,7 +195,7 @@ impl LocalIndexCache {
             loop {
                 std::thread::sleep(IDLE);
                 let Some(kept) = kept.upgrade() else { return };
-                let mut database = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut database = kept.lock();
                 // Close only if no other handle exists: reopened meanwhile, the database would seem to be in
                 // use by another process.
                 let is_free = database.open.as_ref().is_none_or(|open| Arc::strong_count(open) == 1);
@@ -213,7 +215,7 @@ impl LocalIndexCache {
     /// Keeps other processes, and other threads of this one, from changing the list of runs.
     /// Returns `None` if another process has the database open.
     pub(crate) fn turn(&self) -> Option<Turn<'_>> {
-        let building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        let building = self.building.lock();
         Some(Turn { _open: self.database()?, _building: building })
     }
 

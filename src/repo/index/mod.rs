@@ -19,8 +19,10 @@ pub mod table_cache;
 pub(crate) mod table_loader;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+
+use parking_lot::Mutex;
 
 use crate::codec::chunk::block::BlockSeal;
 use crate::codec::chunk::compress::Codec;

@@ -1,7 +1,9 @@
 //! Rebuilds damaged packs from parity while they are read: each pack once, with one warning.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::pack::Table;
@@ -45,7 +47,7 @@ impl PackHealer {
             return Err(met);
         }
         // One at a time: each rebuild takes as much memory as the pack has bytes.
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         if let Some((_, mended)) = known.mended.iter().find(|(id, _)| id == pack) {
             return Ok(Arc::clone(mended));
         }

@@ -2,10 +2,11 @@
 //! once for all threads that wait for it, and each of its chunks is verified against its id once.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::error;
@@ -150,7 +151,7 @@ impl BlockCache {
         state.slots.retain(|_, slot| matches!(slot, Slot::Waiting));
         state.order.clear();
         state.held = 0;
-        self.room.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.room.readers.lock().clear();
         self.room.repo.base_blocks().clear();
     }
 }
@@ -166,7 +167,7 @@ impl Drop for BlockCache {
 
 impl Block {
     fn sound(&self) -> MutexGuard<'_, HashMap<u32, ChunkId>> {
-        self.sound.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sound.lock()
     }
 }
 
@@ -188,7 +189,7 @@ impl Drop for FetchGuard<'_> {
 
 impl Room {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn has(&self, index: &Index, at: BlockAt) -> bool {
@@ -211,7 +212,7 @@ impl Room {
                     return Ok(block);
                 }
                 if state.slots.contains_key(&key) {
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    self.changed.wait(&mut state);
                 } else {
                     break;
                 }
@@ -226,14 +227,14 @@ impl Room {
     }
 
     fn read(&self, index: &Index, at: BlockAt) -> Result<Vec<u8>> {
-        let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = self.readers.lock().pop();
         let mut reader = match kept {
             Some(reader) => reader,
             None => BlockReader::new(&self.repo)?,
         };
         let mut plain = Vec::new();
         let read = reader.read(index, at, &mut plain);
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        self.readers.lock().push(reader);
         read.map(|()| plain)
     }
 }

@@ -2,7 +2,9 @@
 //! caches of decoded directory and list pieces, and ranges of files with read-ahead.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirPiece;
@@ -225,7 +227,7 @@ impl PartListSource for &RandomReader {
 impl ReadAhead {
     /// Records a read and returns the range to request read-ahead for.
     fn after(&self, range: &Range<u64>, size: u64) -> Range<u64> {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.0.lock();
         if range.start.abs_diff(place.next) > NEAR {
             *place = Place { next: range.start, run: 0, asked: range.end };
         }

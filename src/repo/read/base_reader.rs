@@ -2,7 +2,9 @@
 //! repository. Bases of neighbours in a tree lie in few blocks, and two readers often need the same ones.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::pack::BlockRow;
@@ -34,7 +36,7 @@ pub(crate) struct BaseBlocks(Mutex<Kept>);
 
 impl BaseBlocks {
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Returns a buffer for a block of this length, which is not much too large for it.

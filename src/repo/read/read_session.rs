@@ -3,8 +3,10 @@
 //! threads.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::Result;
 use crate::model::id::SnapshotId;
@@ -214,7 +216,7 @@ impl ReadSession {
     }
 
     fn open_session(&self) -> MutexGuard<'_, Option<Session>> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+        self.session.lock()
     }
 
     fn load(&self, now: &mut Current) -> Result<Arc<Index>> {
@@ -225,7 +227,7 @@ impl ReadSession {
     }
 
     fn now(&self) -> MutexGuard<'_, Current> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+        self.now.lock()
     }
 
     /// Returns the repository that is read.

@@ -6,9 +6,10 @@
 //! is needed again.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
@@ -240,7 +241,7 @@ impl Feed<'_> {
 
 impl BlockQueue {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Requests a block if there is room. Returns `true` if so; then one use of it is counted.
@@ -252,7 +253,7 @@ impl BlockQueue {
     fn reserve(&self, at: BlockAt, plain: u64, jobs: &Sender<BlockAt>) -> Result<()> {
         let mut state = self.lock();
         while !state.reserve(at, plain, jobs)? {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
         Ok(())
     }
@@ -266,7 +267,7 @@ impl BlockQueue {
                 Some(Block::Waiting) if !state.over => {}
                 _ => return None,
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
     }
 

@@ -1,10 +1,12 @@
 //! Sessions: how writers, readers and gc runs see each other (rules W1 and W2 of docs/collecting.md).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::crypto::{cipher, sealed_object};
@@ -317,11 +319,11 @@ impl Drop for Session {
 
 impl HeartbeatState {
     fn said(&self) -> MutexGuard<'_, Heartbeat> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+        self.said.lock()
     }
 
     fn reads(&self) -> MutexGuard<'_, Option<Vec<SnapshotId>>> {
-        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reads.lock()
     }
 
     /// R1: writes a heartbeat. A reader checks the gc runs first, and acknowledges those that leave all it
@@ -380,11 +382,9 @@ impl HeartbeatThread {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let signal = Arc::clone(&stop);
         let thread = threads::detached("heartbeat", move || {
-            let mut stopped = signal.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stopped = signal.0.lock();
             while !*stopped {
-                let wait = signal.1.wait_timeout(stopped, every).unwrap_or_else(PoisonError::into_inner);
-                stopped = wait.0;
-                if wait.1.timed_out() && !*stopped {
+                if signal.1.wait_for(&mut stopped, every).timed_out() && !*stopped {
                     // The worst result of a missed heartbeat is a fence and a re-check.
                     let _ = heartbeat.turn();
                 }
@@ -394,7 +394,7 @@ impl HeartbeatThread {
     }
 
     fn stop(self) {
-        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.stop.0.lock() = true;
         self.stop.1.notify_all();
         let _ = self.thread.join();
     }

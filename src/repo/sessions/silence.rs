@@ -2,9 +2,9 @@
 //! A gc run may also have removed the fence since.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Tracks when a session last wrote a heartbeat.
@@ -46,7 +46,7 @@ impl Silence {
 
     /// Records that a heartbeat was written.
     pub(crate) fn end(&self) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let now = Moment::now();
         self.judge(now, *last);
         *last = now;
@@ -54,7 +54,7 @@ impl Silence {
 
     /// Returns whether any silence was too long, including the current one.
     pub(crate) fn was_too_long(&self) -> bool {
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *self.last.lock();
         self.judge(Moment::now(), last);
         self.exceeded.load(Ordering::Relaxed)
     }
@@ -82,7 +82,7 @@ mod tests {
     fn a_heartbeat_after_too_long_a_silence_brings_nothing_back() {
         let silence = Silence::new(Duration::from_secs(3600));
         assert!(!silence.was_too_long());
-        silence.last.lock().unwrap_or_else(PoisonError::into_inner).since_boot -= 3600;
+        silence.last.lock().since_boot -= 3600;
         silence.end();
         assert!(silence.was_too_long());
     }

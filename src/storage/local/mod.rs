@@ -13,7 +13,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
@@ -26,6 +26,7 @@ use files::{
     TEMP, Temp, make_folders, metadata_of, parent, probe_exclusiveness, read_folder, rename_free,
     sync_folder, sync_open_folder,
 };
+use parking_lot::Mutex;
 use quirks::{Modes, Quirks};
 
 /// Age after which a temporary file is considered abandoned: writing a pack takes seconds. A process that was
@@ -104,7 +105,7 @@ impl LocalStorage {
     /// Creates a folder of the repository durably. The mutex is held across the sync, so that no thread
     /// relies on a folder whose entry another thread has created but not synced yet.
     fn ensure_folder(&self, folder: &Path) -> Result<()> {
-        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut durable = self.durable.lock();
         if durable.contains(folder) {
             return Ok(());
         }

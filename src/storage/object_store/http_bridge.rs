@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::io::Read;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
@@ -16,6 +16,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
     HttpResponseBody, HttpService,
 };
+use parking_lot::Mutex;
 
 use crate::storage::http::{Answer, CONTENT_RANGE, Http, Lost, StatusCode};
 
@@ -148,7 +149,7 @@ impl Body for Received {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let source = self.get_mut().0.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let source = self.get_mut().0.get_mut();
         let mut chunk = vec![0; CHUNK];
         let read = loop {
             match source.read(&mut chunk) {

@@ -12,7 +12,7 @@ pub mod url;
 
 use std::io::Read;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::{fmt, io};
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use futures_util::StreamExt;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{GetOptions, MultipartId, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use parking_lot::Mutex;
 
 use crate::error;
 use crate::error::{Error, Result};

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use snap_backup::model::entry::{Content, Entry, Kind};
 use snap_backup::model::id::{ChunkId, SnapshotId};
 use snap_backup::ops::browse::Browser;
@@ -247,12 +248,10 @@ impl Worker<'_> {
             overwrite: restore::Overwrite::Never,
             ..restore::Options::default()
         };
-        let problem = std::sync::Mutex::new(None);
+        let problem = Mutex::new(None);
         let observer = |event: Event<'_>| {
-            if let Event::Problem { path, why } = event
-                && let Ok(mut first) = problem.lock()
-            {
-                first.get_or_insert_with(|| format!("{}: {why}", output::path(path)));
+            if let Event::Problem { path, why } = event {
+                problem.lock().get_or_insert_with(|| format!("{}: {why}", output::path(path)));
             }
         };
         let summary = restore::run(self.repo, &options, &observer, self.cancel)?;
@@ -266,7 +265,7 @@ impl Worker<'_> {
             text += &format!("; {} there already and left alone", output::count(summary.kept, "was", "were"));
         }
         if !summary.problems.is_empty() {
-            let first = problem.into_inner().ok().flatten().unwrap_or_default();
+            let first = problem.into_inner().unwrap_or_default();
             text += &format!("; {} NOT restored: {first}", summary.problems.len());
         }
         Ok(Answer::Restored(text))

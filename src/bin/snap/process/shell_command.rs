@@ -7,9 +7,10 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal};
 use snap_backup::util::{programs, threads};
 
@@ -130,7 +131,7 @@ pub(crate) fn run_heard(
             signal(&child, Signal::KILL);
         }
     }
-    let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+    let heard = heard.lock();
     let text = String::from_utf8_lossy(&heard);
     let last = text.lines().rev().find(|line| !line.trim().is_empty());
     (result, last.unwrap_or_default().trim().to_owned())
@@ -143,7 +144,7 @@ fn pass_on(mut output: io::PipeReader, kept: &Mutex<Vec<u8>>) {
         let read = buffer.get(..count).unwrap_or_default();
         // If standard error is closed, the command goes on all the same.
         let _ = io::stderr().write_all(read);
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = kept.lock();
         kept.extend_from_slice(read);
         let surplus = kept.len().saturating_sub(KEPT);
         kept.drain(..surplus);

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use dav_server::DavHandler;
 use hyper::StatusCode;
+use parking_lot::Mutex;
 use snap_backup::codec::crypto::hash;
 use snap_backup::model::entry::Kind;
 use snap_backup::model::id::{ChunkId, SnapshotId};
@@ -48,7 +49,7 @@ impl DirStates {
 
     /// Returns the directory's tree, if it is known already.
     pub(super) fn known(&self, snapshot: &Snapshot, path: &[u8]) -> Option<Option<ChunkId>> {
-        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let states = self.0.lock();
         states.get(&Self::key(snapshot, path)).copied()
     }
 
@@ -66,7 +67,7 @@ impl DirStates {
             Kind::Dir { tree } => Some(tree),
             _ => None,
         });
-        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = self.0.lock();
         if states.len() >= STATES {
             states.clear();
         }

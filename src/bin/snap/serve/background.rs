@@ -1,9 +1,10 @@
 //! Work that reads whole snapshots, done in the background while pages show how far it is. Results are kept.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::{du, stats};
 use snap_backup::progress::{Event, Observer};
@@ -153,7 +154,7 @@ impl Background {
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<Arc<Work>>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 }
 

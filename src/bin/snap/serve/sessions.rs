@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::browse::Browser;
@@ -103,7 +105,7 @@ impl SessionPool {
     /// Removes and returns a session that has been unused for a while, to be dropped where that may block.
     /// Running requests keep it alive until then. Never blocks.
     pub(super) fn idle(&self) -> Option<Arc<SharedSession>> {
-        let mut open = self.open.try_lock().ok()?;
+        let mut open = self.open.try_lock()?;
         open.used.take_if(|at| at.elapsed() > IDLE).and_then(|_| open.visit.take())
     }
 
@@ -121,7 +123,7 @@ impl SessionPool {
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::model::entry::{Content, Entry, Kind, Meta, Time, Xattr};
 use crate::ops::backup::states::supplement::{Check, Supplement};
@@ -113,7 +115,7 @@ struct Table {
 
 impl LinkedFiles {
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(in crate::ops::backup) fn get(&self, version: &Version) -> Option<StoredFile> {

@@ -1,7 +1,8 @@
 //! Verifies header bundles against the tables of the packs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::codec::crypto::hash::sha256;
 use crate::codec::pack::Table;
@@ -51,7 +52,7 @@ impl BundleVerifier {
     }
 
     fn found(&self, segment: &str, why: String) {
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wrong = self.wrong.lock();
         wrong.entry(segment.to_owned()).or_insert(why);
     }
 
@@ -74,7 +75,7 @@ impl BundleVerifier {
 
     /// Returns the wrong header bundles and what is wrong with each.
     pub fn wrong(self) -> BTreeMap<String, String> {
-        self.wrong.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.wrong.into_inner()
     }
 }
 

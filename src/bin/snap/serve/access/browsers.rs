@@ -1,9 +1,9 @@
 //! Signed-in browsers. Each has its own cookie, which expires.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use snap_backup::Result;
 use zeroize::Zeroizing;
 
@@ -110,7 +110,7 @@ impl Browsers {
     }
 
     fn sessions(&self) -> MutexGuard<'_, Vec<Session>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock()
     }
 }
 

@@ -14,12 +14,12 @@ mod credentials;
 pub(crate) mod password;
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use hyper::header::HOST;
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Uri};
+use parking_lot::Mutex;
 use snap_backup::codec::crypto::cipher;
 use snap_backup::util::host;
 use snap_backup::{Error, Result};
@@ -152,14 +152,14 @@ impl Access {
 
     /// Returns whether this is the permanent token, or the one in the printed URL if it is still unused.
     fn is_token(&self, given: &[u8]) -> bool {
-        let once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        let once = self.once.lock();
         self.token.is(given) | once.as_ref().is_some_and(|once| once.is(given))
     }
 
     /// Signs in a browser with the token in the printed URL and invalidates the token. Returns the cookie to
     /// set.
     pub(super) fn sign_in_once(&self, given: &[u8], now: Instant) -> Option<String> {
-        let mut once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut once = self.once.lock();
         once.take_if(|once| once.is(given))?;
         self.cookie_for(now)
     }

@@ -6,11 +6,11 @@ use std::fs::{DirBuilder, File};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use parking_lot::Mutex;
 use snap_backup::codec::crypto::cipher;
 use snap_backup::codec::crypto::kdf::{self, KdfParams};
 use snap_backup::util::new_file;
@@ -197,7 +197,7 @@ impl Passwords {
     }
 
     fn tries<T>(&self, work: impl FnOnce(&mut Tries) -> T) -> T {
-        work(&mut self.tries.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.tries.lock())
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use snap_backup::model::entry::Time;
 use snap_backup::progress::{Event, Observer};
@@ -75,7 +77,7 @@ impl Jobs {
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<Arc<Job>>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 }
 
@@ -108,7 +110,7 @@ impl Job {
     }
 
     pub(in crate::serve) fn warnings(&self) -> Vec<String> {
-        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.warnings.lock().clone()
     }
 
     pub(in crate::serve) fn end(&self) -> Option<&End> {
@@ -122,7 +124,7 @@ impl Job {
     }
 
     fn warn(&self, text: String) {
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = self.warnings.lock();
         if warnings.len() < WARNINGS {
             warnings.push(text);
         }

@@ -1,8 +1,8 @@
 //! Atomic counters that events update, and the share of the work that they represent.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use serde_json::json;
 
 /// Progress so far.
@@ -83,7 +83,7 @@ impl Counters {
 
     /// Begins a stage: resets all counters.
     pub(super) fn begin(&self, name: &'static str, unit: &'static str) {
-        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stage = self.stage.lock();
         *stage = Stage { name, unit, number: stage.number + 1 };
         let numbers =
             [&self.files, &self.bytes, &self.guessed_bytes, &self.input, &self.expected_input, &self.part];
@@ -94,7 +94,7 @@ impl Counters {
     }
 
     pub(super) fn stage(&self) -> Stage {
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.stage.lock()
     }
 
     /// Returns the expected total of bytes, and whether it is that of the previous run. While a scan is
@@ -138,7 +138,8 @@ pub(super) fn status_object(verb: &str, counters: &Counters, seconds: f64) -> se
         files_name: get(&counters.files),
         bytes_name: get(&counters.bytes),
     });
-    if let (Some(map), Ok(current)) = (value.as_object_mut(), counters.current.lock()) {
+    if let Some(map) = value.as_object_mut() {
+        let current = counters.current.lock();
         if let Some(share) = share.filter(|share| *share > 0.0) {
             map.insert("seconds_remaining".to_owned(), ((seconds / share - seconds).ceil() as u64).into());
         }

@@ -30,7 +30,7 @@ impl Drawing {
         }
         let (share, bytes) = (counters.share(), get(&counters.bytes));
         let at = seconds - self.began;
-        let path = counters.current.lock().map(|path| path.clone()).unwrap_or_default();
+        let path = counters.current.lock().clone();
         let (all, is_guess) = counters.all_bytes();
         let view = View {
             verb: self.verb,
@@ -55,11 +55,12 @@ mod tests {
     use std::io::Write;
     use std::num::NonZeroU16;
     use std::path::Path;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
     use std::{fs, io};
 
     use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+    use parking_lot::Mutex;
 
     use super::{Counters, Drawing};
     use crate::terminal::progress::screen;
@@ -72,7 +73,7 @@ mod tests {
 
     impl Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -113,7 +114,7 @@ mod tests {
         }
 
         fn take(&mut self, when: &str) -> &mut Self {
-            let bytes = std::mem::take(&mut *self.written.0.lock().unwrap());
+            let bytes = std::mem::take(&mut *self.written.0.lock());
             self.screen.process(&bytes);
             let columns = self.screen.screen().size().1.get();
             let rows: Vec<String> =
@@ -162,8 +163,7 @@ mod tests {
         for second in 1..150 {
             counters.add(u64::from(second % 3 == 0) * 100, 20 * MIB);
             done += 20;
-            *counters.current.lock().unwrap() =
-                format!("home/me/pictures/2026/november/{done:04}.jpeg").into_bytes();
+            *counters.current.lock() = format!("home/me/pictures/2026/november/{done:04}.jpeg").into_bytes();
             if second == 3 {
                 counters.expect(15_000, 3072 * MIB, true);
             }

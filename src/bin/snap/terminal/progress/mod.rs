@@ -173,7 +173,7 @@ impl Observer for Progress {
             Event::Working { path } => {
                 // Never blocks: if the lock is taken, another path is being set, which is as good.
                 if self.ticker.is_some()
-                    && let Ok(mut current) = self.counters.current.try_lock()
+                    && let Some(mut current) = self.counters.current.try_lock()
                 {
                     current.clear();
                     current.extend_from_slice(path);

@@ -6,10 +6,10 @@
 use std::fmt::Debug;
 use std::io;
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
 
 use console::{Term, truncate_str};
 use indicatif::{ProgressDrawTarget, TermLike};
+use parking_lot::Mutex;
 
 use crate::terminal::text;
 
@@ -51,7 +51,7 @@ impl<W, F> Debug for Screen<W, F> {
 
 impl<W: Write, F> Screen<W, F> {
     fn put(&self, text: &str) -> io::Result<()> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes())
+        self.out.lock().write_all(text.as_bytes())
     }
 }
 
@@ -94,6 +94,6 @@ impl<W: Write + Send, F: Fn() -> usize + Send + Sync> TermLike for Screen<W, F> 
 
     fn flush(&self) -> io::Result<()> {
         self.put("\r")?;
-        self.out.lock().unwrap_or_else(PoisonError::into_inner).flush()
+        self.out.lock().flush()
     }
 }

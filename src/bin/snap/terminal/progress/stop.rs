@@ -3,10 +3,11 @@
 
 use std::io;
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::ProgressBar;
+use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use snap_backup::{Error, Result};
@@ -31,13 +32,13 @@ static IS_HIDDEN: AtomicBool = AtomicBool::new(false);
 
 /// Registers a verb that displays its progress.
 pub(super) fn show(verb: &'static str, bar: Option<&ProgressBar>, is_quiet: bool) {
-    let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shown = SHOWN.lock();
     *shown = Shown { verb, bar: bar.cloned(), is_quiet };
 }
 
 /// Removes its progress line.
 pub(super) fn end() {
-    SHOWN.lock().unwrap_or_else(PoisonError::into_inner).bar = None;
+    SHOWN.lock().bar = None;
 }
 
 /// Returns whether drawing is disabled.
@@ -47,7 +48,7 @@ pub(super) fn is_hidden() -> bool {
 
 /// Draws unless that is disabled. Code that removes the line waits until drawing ends.
 pub(super) fn draw(work: impl FnOnce()) {
-    let _shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _shown = SHOWN.lock();
     if !is_hidden() {
         work();
     }
@@ -55,7 +56,7 @@ pub(super) fn draw(work: impl FnOnce()) {
 
 /// Removes the line for good, because something else uses the screen now.
 pub(crate) fn hide() {
-    let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shown = SHOWN.lock();
     // Set under the lock, so that no other thread draws again.
     IS_HIDDEN.store(true, Ordering::Relaxed);
     if let Some(bar) = shown.bar.take() {
@@ -68,7 +69,7 @@ pub(crate) fn hide() {
 /// per process, so that work that follows the stopped one does not begin.
 pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     static STOP: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
-    let mut known = STOP.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = STOP.lock();
     if let Some(stop) = &*known {
         return Ok(Arc::clone(stop));
     }
@@ -106,7 +107,7 @@ fn answer(watched: &[i32]) {
     let wait = move || {
         if signals.forever().next().is_some() {
             let (doing, is_quiet) = {
-                let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+                let shown = SHOWN.lock();
                 (doing(shown.verb), shown.is_quiet)
             };
             hide();
@@ -135,7 +136,7 @@ fn doing(verb: &str) -> &'static str {
 
 /// Returns what to run next after a verb was interrupted.
 pub(crate) fn how_to_go_on() -> Option<&'static str> {
-    match SHOWN.lock().unwrap_or_else(PoisonError::into_inner).verb {
+    match SHOWN.lock().verb {
         "backup" => Some("nothing was saved yet: run the same command again"),
         "stream" => {
             Some("nothing was saved, since half of a stream looks like the whole: run the same command again")

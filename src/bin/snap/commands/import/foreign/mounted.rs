@@ -7,10 +7,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::backup::states::Check;
@@ -99,7 +100,7 @@ impl<'a> Mounted<'a> {
 
     /// Returns why the program ended, if it has.
     fn ended(&self) -> io::Result<Option<io::Error>> {
-        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut server = self.server.lock();
         let Some(status) = server.try_wait()? else { return Ok(None) };
         let mut said = Vec::new();
         if let Some(mut stderr) = server.stderr.take() {
@@ -113,7 +114,7 @@ impl<'a> Mounted<'a> {
         let (server, dir, shown) =
             (Arc::clone(&self.server), self.dir.path().to_owned(), self.program.shown());
         Check::new(move || {
-            let has_ended = server.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
+            let has_ended = server.lock().try_wait();
             let source = match (has_ended, std::fs::read_dir(&dir)) {
                 (Ok(None), Ok(_)) => return Ok(()),
                 (Err(err), _) | (Ok(None), Err(err)) => err,
@@ -134,7 +135,7 @@ impl Drop for Mounted<'_> {
             drop(guard.stdin.take());
             let _ = guard.wait();
         }
-        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut server = self.server.lock();
         let begun = Instant::now();
         while begun.elapsed() < TIMEOUT {
             match server.try_wait() {
