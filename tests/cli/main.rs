@@ -18,6 +18,7 @@ mod room;
 mod rot;
 mod screens;
 mod serve;
+mod snapshots;
 mod sources;
 mod status;
 #[path = "../support/mod.rs"]

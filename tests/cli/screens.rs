@@ -1,12 +1,12 @@
-//! What people see, on a pseudo-terminal and in a pipe, as files: `SNAP_BLESS=1` writes them anew. Ids,
-//! times, durations, sizes that depend on the machine and the sandbox's own directory are made alike.
+//! What people see, on a pseudo-terminal and in a pipe, as snapshots: `INSTA_UPDATE=always` writes them anew.
+//! Ids, times, durations, sizes that depend on the machine and the sandbox's own directory are made alike.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
+use crate::snapshots::assert_unchanged;
 use crate::support::terminal::Terminal;
 use crate::support::{PASSWORD, Sandbox};
 
@@ -75,15 +75,7 @@ fn alike(text: &str) -> String {
 }
 
 fn golden(name: &str, text: &str) {
-    let file: PathBuf =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/screens").join(format!("{name}.txt"));
-    let text = alike(text);
-    if std::env::var_os("SNAP_BLESS").is_some() {
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(&file, &text).unwrap();
-    }
-    let wanted = fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(text, wanted, "{}: SNAP_BLESS=1 writes it anew", file.display());
+    assert_unchanged("screens", name, &alike(text));
 }
 
 #[test]
@@ -119,6 +111,21 @@ fn a_backup_and_a_restore_say_what_came_of_them() {
         golden(&format!("backup-{of}"), &backup);
         let out = format!("out/{of}");
         golden(&format!("restore-{of}"), &screen(&sandbox, size, &[], &["restore", "latest", "-t", &out]));
+    }
+}
+
+/// All verbs and flags are compared by `docs/cli.md`; this is how a terminal shows them.
+#[test]
+fn help_fits_the_window() {
+    let sandbox = sandbox();
+    for (name, args) in [
+        ("help", &["--help"][..]),
+        ("help-backup", &["backup", "-h"]),
+        ("help-backup-long", &["backup", "--help"]),
+        ("help-restore", &["restore", "-h"]),
+        ("help-key", &["key", "--help"]),
+    ] {
+        assert_unchanged("help", name, &screen(&sandbox, (80, 300), &[], args));
     }
 }
 

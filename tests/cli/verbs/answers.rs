@@ -1,10 +1,12 @@
 //! Answers.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 use super::snapshots;
+use crate::snapshots::assert_unchanged;
 use crate::support::{Random, Sandbox, assert_same, files_below};
 
 #[test]
@@ -136,6 +138,24 @@ fn nulls(value: &serde_json::Value, at: &str) -> Vec<String> {
     }
 }
 
+/// Adds the type of each value below `at`.
+fn shape(value: &serde_json::Value, at: &str, shapes: &mut BTreeMap<String, &'static str>) {
+    let kind = match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "bool",
+        serde_json::Value::Number(number) if number.is_f64() => "float",
+        serde_json::Value::Number(_) => "integer",
+        serde_json::Value::String(_) => "string",
+        serde_json::Value::Array(list) => {
+            return list.iter().for_each(|item| shape(item, &format!("{at}[]"), shapes));
+        }
+        serde_json::Value::Object(map) => {
+            return map.iter().for_each(|(key, value)| shape(value, &format!("{at} .{key}"), shapes));
+        }
+    };
+    shapes.insert(at.to_owned(), kind);
+}
+
 /// Wrappers read either one value or a line at a time, and must know which; and what a line is from its first
 /// key.
 #[test]
@@ -144,6 +164,7 @@ fn json_is_one_object_a_line_but_for_four_verbs() {
     sandbox.backup(&[]);
     sandbox.write(&[("a", "changed")]);
     sandbox.backup(&[]);
+    let mut shapes = BTreeMap::new();
     for verb in ["snapshots", "forget --keep-last 1 -n", "key list", "undelete"] {
         let args: Vec<&str> = verb.split(' ').chain(["--json"]).collect();
         let text = sandbox.ok(&args).text();
@@ -151,6 +172,7 @@ fn json_is_one_object_a_line_but_for_four_verbs() {
             serde_json::from_str(&text).unwrap_or_else(|err| panic!("{verb}: {err}: {text}"));
         assert!(value.is_array() && text.trim_end().lines().count() == 1, "{verb}: {text}");
         assert!(nulls(&value, verb).is_empty(), "{:?}", nulls(&value, verb));
+        shape(&value, verb, &mut shapes);
     }
     for verb in [
         "ls latest",
@@ -197,7 +219,11 @@ fn json_is_one_object_a_line_but_for_four_verbs() {
             let first = value.as_object().and_then(|map| map.keys().next());
             assert!(first.is_none_or(|key| key == "message_type"), "{verb}: {line}");
             assert!(nulls(&value, verb).is_empty(), "{:?}", nulls(&value, verb));
+            shape(&value, &format!("{verb} {}", value["message_type"].as_str().unwrap_or("-")), &mut shapes);
         }
         assert!(!text.is_empty(), "{verb}");
     }
+    // Scripts depend on each key and its type.
+    let shapes = shapes.iter().map(|(at, kind)| format!("{at}: {kind}\n")).collect::<String>();
+    assert_unchanged("json", "shapes", &shapes);
 }

@@ -52,12 +52,12 @@ impl Drawing {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::io::Write;
     use std::num::NonZeroU16;
     use std::path::Path;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::{fs, io};
 
     use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
     use parking_lot::Mutex;
@@ -171,14 +171,13 @@ mod tests {
         }
     }
 
+    /// Compares with `tests/golden/screens/NAME.snap`; `INSTA_UPDATE=always` writes it anew.
     fn golden(name: &str, text: &str) {
-        let file =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/screens").join(format!("{name}.txt"));
-        if std::env::var_os("SNAP_BLESS").is_some() {
-            fs::write(&file, text).unwrap();
-        }
-        let wanted = fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(text, wanted, "{}: SNAP_BLESS=1 writes it anew", file.display());
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/screens"));
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| insta::assert_snapshot!(name, text));
     }
 
     #[test]
