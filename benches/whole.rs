@@ -4,10 +4,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use snap_backup::Control;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::{backup, check, restore};
 use snap_backup::repo::repository::{InitOptions, Repository};
@@ -23,14 +23,15 @@ fn repository(at: &Path) -> Repository {
 
 fn back_up(repo: &Repository, source: &Path) -> backup::Summary {
     let options = backup::Options { sources: vec![source.to_path_buf()], ..backup::Options::default() };
-    let summary = Backup::begin(options, None, &Arc::default()).unwrap().run(repo, &()).unwrap();
+    let summary =
+        Backup::begin(options, None, &Control::default()).unwrap().run(repo, &Control::default()).unwrap();
     assert!(summary.problems.is_empty());
     summary
 }
 
 fn restore(repo: &Repository, target: PathBuf) {
     let options = restore::Options { selector: "latest".to_owned(), target, ..restore::Options::default() };
-    let summary = restore::run(repo, &options, &(), &AtomicBool::new(false)).unwrap();
+    let summary = restore::run(repo, &options, &Control::default()).unwrap();
     assert!(summary.problems.is_empty() && summary.files == sample::FILES);
 }
 
@@ -58,9 +59,7 @@ fn whole(c: &mut Criterion) {
     });
     group.bench_function("check of all data", |b| {
         let options = check::Options { read_data: true, ..check::Options::default() };
-        b.iter(|| {
-            assert!(check::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap().errors.is_empty())
-        })
+        b.iter(|| assert!(check::run(&repo, &options, &Control::default()).unwrap().errors.is_empty()))
     });
     group.bench_function("restore", |b| {
         b.iter_batched(

@@ -5,13 +5,12 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use snap_backup::Result;
 use snap_backup::ops::backup::{self, Backup};
 use snap_backup::ops::restore;
 use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::storage::local::LocalStorage;
+use snap_backup::{Control, Result};
 
 fn main() -> Result<()> {
     let dir = tempfile::tempdir()
@@ -39,8 +38,7 @@ fn create(dir: &Path, password: &str) -> Result<Repository> {
 
 fn back_up(repo: &Repository, source: &Path) -> Result<()> {
     let options = backup::Options { sources: vec![source.to_owned()], ..backup::Options::default() };
-    let stop = Arc::new(AtomicBool::new(false));
-    let summary = Backup::begin(options, None, &stop)?.run(repo, &())?;
+    let summary = Backup::begin(options, None, &Control::default())?.run(repo, &Control::default())?;
     for (path, why) in &summary.problems {
         eprintln!("not saved: {}: {why}", String::from_utf8_lossy(path));
     }
@@ -54,7 +52,7 @@ fn restore_to(repo: &Repository, target: &Path) -> Result<u64> {
         target: target.to_owned(),
         ..restore::Options::default()
     };
-    let summary = restore::run(repo, &options, &(), &AtomicBool::new(false))?;
+    let summary = restore::run(repo, &options, &Control::default())?;
     Ok(summary.files_written)
 }
 

@@ -6,13 +6,13 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use snap_backup::ops::backup::{self, Backup};
 use snap_backup::progress::Event;
 use snap_backup::repo::repository::{InitOptions, Repository};
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 fn main() -> Result<()> {
     let dir = tempfile::tempdir().map_err(Error::io("create a directory below", std::env::temp_dir()))?;
@@ -30,9 +30,8 @@ fn main() -> Result<()> {
         _ => {}
     };
     // Another thread or a signal handler may set this: the run then ends soon, with a partial snapshot.
-    let stop = Arc::new(AtomicBool::new(false));
     let options = backup::Options { sources: vec![dir.path().to_owned()], ..backup::Options::default() };
-    let summary = Backup::begin(options, None, &stop)?.run(&repo, &observer)?;
+    let summary = Backup::begin(options, None, &Control::default())?.run(&repo, &Control::new(&observer))?;
     println!("{} of {} files", files.load(Ordering::Relaxed), summary.counts.files());
     Ok(())
 }

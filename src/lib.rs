@@ -7,8 +7,8 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use std::sync::atomic::AtomicBool;
 //!
+//! use snap_backup::Control;
 //! use snap_backup::ops::backup::{self, Backup};
 //! use snap_backup::ops::restore;
 //! use snap_backup::repo::repository::{InitOptions, Repository};
@@ -20,10 +20,10 @@
 //! # std::fs::write(dir.path().join("notes/today.txt"), "buy milk").unwrap();
 //! let storage = Arc::new(MemoryStorage::default());
 //! let repo = Repository::init(storage, &InitOptions::default())?;
-//! let stop = Arc::new(AtomicBool::new(false));
+//! let control = Control::default();
 //!
 //! let options = backup::Options { sources: vec![dir.path().join("notes")], ..Default::default() };
-//! let saved = Backup::begin(options, None, &stop)?.run(&repo, &())?;
+//! let saved = Backup::begin(options, None, &control)?.run(&repo, &control)?;
 //! assert_eq!(saved.counts.files_new, 1);
 //!
 //! let options = restore::Options {
@@ -31,7 +31,7 @@
 //!     target: dir.path().join("restored"),
 //!     ..Default::default()
 //! };
-//! let restored = restore::run(&repo, &options, &(), &stop)?;
+//! let restored = restore::run(&repo, &options, &control)?;
 //! assert_eq!(restored.files_written, 1);
 //! # Ok(()) }
 //! ```
@@ -58,3 +58,4 @@ pub mod storage;
 pub mod util;
 
 pub use error::{Error, Result};
+pub use progress::{Control, Event, Observer};

@@ -1,5 +1,97 @@
-//! Events that a caller can observe during an operation. They only drive a display; exact numbers are in
-//! the summaries that operations return.
+//! How a caller follows an operation, and stops it. Events only drive a display; exact numbers are in the
+//! reports that operations return.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, Result};
+
+/// Who receives the events of an operation, and how it is cancelled.
+///
+/// By default nobody receives them, and nothing cancels it. Cheap to clone. One control can serve several
+/// operations at once.
+///
+/// Most observers live on the stack of their caller, so an observer is borrowed. What outlives its caller, as
+/// a mount does, takes a `Control<'static>`, which [`Self::shared`] makes of an observer that it owns.
+///
+/// ```
+/// use snap_backup::{Control, Event};
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicBool, Ordering};
+///
+/// let cancel = Arc::new(AtomicBool::new(false));
+/// let observer = |event: Event<'_>| println!("{event:?}");
+/// let control = Control::new(&observer).with_cancel(&cancel);
+/// cancel.store(true, Ordering::Relaxed); // In another thread, or in a handler of signals.
+/// assert!(control.check().is_err());
+/// ```
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct Control<'a> {
+    receiver: Receiver<'a>,
+    cancel: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Default)]
+enum Receiver<'a> {
+    #[default]
+    Nobody,
+    Borrowed(&'a dyn Observer),
+    Shared(Arc<dyn Observer + Send>),
+}
+
+impl<'a> Control<'a> {
+    /// Sends events to `observer`. Nothing cancels the operation.
+    pub fn new(observer: &'a dyn Observer) -> Self {
+        Self { receiver: Receiver::Borrowed(observer), cancel: Arc::default() }
+    }
+
+    /// Like [`Self::new`], but owns its observer.
+    pub fn shared(observer: impl Observer + Send + 'static) -> Self {
+        Self { receiver: Receiver::Shared(Arc::new(observer)), cancel: Arc::default() }
+    }
+
+    /// When the flag becomes true, the operation ends soon: with [`Error::Interrupted`], or with a report of
+    /// what is done, where a part of the work is of use. A handler of signals may set it.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: &Arc<AtomicBool>) -> Self {
+        self.cancel = Arc::clone(cancel);
+        self
+    }
+
+    /// Returns the receiver of events.
+    pub fn observer(&self) -> &dyn Observer {
+        match &self.receiver {
+            Receiver::Nobody => &(),
+            Receiver::Borrowed(observer) => *observer,
+            Receiver::Shared(observer) => &**observer,
+        }
+    }
+
+    /// Returns the flag that cancels the operation.
+    pub fn cancel(&self) -> &Arc<AtomicBool> {
+        &self.cancel
+    }
+
+    /// Returns whether the operation is cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
+    /// Ends an operation that is cancelled.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+impl std::fmt::Debug for Control<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("is_cancelled", &self.is_cancelled()).finish_non_exhaustive()
+    }
+}
 
 /// Something that happened during an operation.
 #[derive(Debug)]

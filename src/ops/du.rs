@@ -11,7 +11,7 @@ use crate::codec::tree::dir::{LinkGroup, link_group};
 use crate::error::{Error, Result};
 use crate::model::entry::{Content, Entry, Part};
 use crate::model::id::ChunkId;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::index::{BlockAt, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
@@ -95,12 +95,8 @@ struct SnapshotRoles {
 /// # Errors
 /// When a selector names nothing, no snapshot holds the path, a tree is damaged, the storage fails, or the
 /// run was interrupted.
-pub fn run(
-    repo: &Repository,
-    options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Report> {
+pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     let (choice, start) = start(repo, options)?;
     let since = match &options.since {
         Some(selector) => Some(snapshots::resolve(repo, selector)?.0.id),

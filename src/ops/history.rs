@@ -1,12 +1,11 @@
 //! `history`: lists every distinct version of one path in many snapshots, and which of them have it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Result};
 use crate::model::entry::Entry;
 use crate::model::entry_diff;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotQuery;
@@ -44,12 +43,8 @@ pub struct Report {
 /// # Errors
 /// When a selector names nothing, no snapshot holds the path, the storage fails, or the run was interrupted.
 /// Damage is listed in the report.
-pub fn run(
-    repo: &Repository,
-    options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Report> {
+pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     let path = snapshot_set::stored_path(&options.path)?;
     let mut past = SnapshotSet::of(repo, observer, &options.choice)?;
     let (trees, mut bounds) = (past.roots(), past.bounds(stop));

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
+use snap_backup::Control;
 use snap_backup::model::entry::{Content, Entry, Kind};
 use snap_backup::ops::browse::{Browser, DirSize, DirSizes, Order, SizeLimits};
 use snap_backup::ops::{backup, forget, gc, ls};
@@ -50,7 +51,7 @@ fn pages_of_a_large_directory_are_all_of_it_and_a_name_is_found_by_few_pieces() 
     }
     library.backup("src", backup::Options::default());
     let repo = library.open();
-    let browser = Browser::open(&repo, &()).unwrap();
+    let browser = Browser::open(&repo, &Control::default()).unwrap();
     let snapshot = browser.snapshots()[0].clone();
     let Kind::Dir { tree } = browser.entry(&snapshot, b"src/many").unwrap().unwrap().kind else { panic!() };
 
@@ -103,10 +104,9 @@ fn pages_by_size_and_by_time_are_all_of_a_directory_in_that_order() {
     }
     library.backup("src", backup::Options::default());
     let repo = library.open();
-    let browser = Browser::open(&repo, &()).unwrap();
+    let browser = Browser::open(&repo, &Control::default()).unwrap();
     let snapshot = browser.snapshots()[0].clone();
     let Kind::Dir { tree } = browser.entry(&snapshot, b"src/many").unwrap().unwrap().kind else { panic!() };
-    let never = AtomicBool::new(false);
     for order in [Order::Size, Order::Time] {
         let mut whole = browser.page(tree, b"", 100).unwrap().entries;
         match order {
@@ -117,7 +117,7 @@ fn pages_by_size_and_by_time_are_all_of_a_directory_in_that_order() {
         }
         let (mut paged, mut from) = (Vec::new(), Vec::new());
         loop {
-            let page = browser.sorted_page(tree, (order, &from), 7, &never).unwrap().unwrap();
+            let page = browser.sorted_page(tree, (order, &from), 7, &Control::default()).unwrap().unwrap();
             assert!(page.entries.len() == 7 || page.next.is_none());
             paged.extend(names(&page.entries));
             assert!(paged.len() <= whole.len(), "{order:?}: pages without end");
@@ -126,8 +126,8 @@ fn pages_by_size_and_by_time_are_all_of_a_directory_in_that_order() {
         }
         assert_eq!(paged, names(&whole), "{order:?}");
     }
-    assert!(browser.sorted_page(tree, (Order::Size, b"none"), 7, &never).unwrap().is_none());
-    let stopped = AtomicBool::new(true);
+    assert!(browser.sorted_page(tree, (Order::Size, b"none"), 7, &Control::default()).unwrap().is_none());
+    let stopped = Control::default().with_cancel(&Arc::new(AtomicBool::new(true)));
     assert!(browser.sorted_page(tree, (Order::Time, b""), 7, &stopped).is_err());
 }
 
@@ -143,7 +143,7 @@ fn any_range_of_a_file_is_its_bytes() {
     }
     file.set_len(700 * 16_384 + 5).unwrap();
     library.backup("src", backup::Options::default());
-    let browser = Browser::open(&library.open(), &()).unwrap();
+    let browser = Browser::open(&library.open(), &Control::default()).unwrap();
     let snapshot = &browser.snapshots()[0];
     let mut random = Random::new(9);
     for name in ["holes", "whole", "empty"] {
@@ -180,7 +180,7 @@ fn a_path_may_be_any_bytes() {
     })
     .unwrap();
     assert_eq!(seen, [b"src/a\xff:b/in".to_vec()]);
-    let browser = Browser::open(&repo, &()).unwrap();
+    let browser = Browser::open(&repo, &Control::default()).unwrap();
     let snapshot = &browser.snapshots()[0];
     assert!(browser.entry(snapshot, b"src/a\xff:b/in").unwrap().is_some());
     assert!(browser.entry(snapshot, b"src/a\xff:b/in/x").unwrap().is_none());
@@ -198,10 +198,9 @@ fn a_file_that_is_read_on_and_on_follows_what_a_collection_moves() {
     library.backup("src", backup::Options::default());
     let [first, second] = library.snapshots()[..] else { panic!("two were made") };
     let repo = library.open();
-    let stop = AtomicBool::new(false);
     forget::run(&repo, &forget::Options { selectors: vec![first.hex()], ..Default::default() }).unwrap();
 
-    let browser = Browser::open(&repo, &()).unwrap();
+    let browser = Browser::open(&repo, &Control::default()).unwrap();
     let bytes = fs::read(library.path("src/kept")).unwrap();
     let read = |browser: &Browser, range: std::ops::Range<u64>| {
         let snapshot = browser.snapshot(&second).unwrap();
@@ -211,7 +210,7 @@ fn a_file_that_is_read_on_and_on_follows_what_a_collection_moves() {
     assert!(read(&browser, 0..100) == bytes[..100]);
     let options =
         gc::Options { empty_trash: true, max_unused: gc::MaxUnused::Share(0.0), ..gc::Options::default() };
-    let collect = || gc::run(&library.open(), &options, &(), &stop).unwrap();
+    let collect = || gc::run(&library.open(), &options, &Control::default()).unwrap();
     let first = collect();
     assert!(first.packs_moved > 0 && first.packs_deleted == 0, "the browser has not seen it yet: {first:?}");
     browser.beat().unwrap();
@@ -231,7 +230,7 @@ fn sizes_of_directories_are_counted_within_limits_and_never_twice() {
         }
     }
     library.backup("src", backup::Options::default());
-    let browser = Browser::open(&library.open(), &()).unwrap();
+    let browser = Browser::open(&library.open(), &Control::default()).unwrap();
     let snapshot = browser.snapshots()[0].clone();
     let Kind::Dir { tree } = browser.entry(&snapshot, b"src").unwrap().unwrap().kind else { panic!() };
     let sizes = DirSizes::default();
@@ -269,7 +268,7 @@ fn one_session_after_the_other_reads_each_manifest_once() {
     let mut before = ReadBefore::default();
     let mut open = || {
         storage.calls();
-        let browser = Browser::open_again(&repo, &(), &mut before).unwrap();
+        let browser = Browser::open_again(&repo, &Control::default(), &mut before).unwrap();
         let calls = storage.calls();
         let read = calls.iter().filter(|(act, area, _)| (*act, *area) == (Act::Read, ObjectKind::Snapshots));
         (browser.snapshots().len(), read.count())

@@ -22,7 +22,7 @@ use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::repo::write::delta_writer::Delta;
 use snap_backup::repo::{objects, snapshots};
 use snap_backup::storage::{ObjectKind, Storage};
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
@@ -72,7 +72,7 @@ impl Pair {
     }
 
     fn try_copy(&self, options: &Options) -> Result<Report> {
-        copy::run(&self.library.open(), &self.there(), options, &(), &AtomicBool::new(false))
+        copy::run(&self.library.open(), &self.there(), options, &Control::default())
     }
 
     fn copy(&self) -> Report {
@@ -85,7 +85,7 @@ impl Pair {
         let source = self.library.path("src");
         assert_eq!(self.library.differences(&self.there(), newest, "src", &source), [] as [String; 0]);
         let options = check::Options { read_data: true, ..check::Options::default() };
-        let report = check::run(&self.there(), &options, &(), &AtomicBool::new(false)).unwrap();
+        let report = check::run(&self.there(), &options, &Control::default()).unwrap();
         assert_eq!(report.errors, [] as [String; 0]);
     }
 
@@ -175,8 +175,10 @@ fn a_backup_to_the_other_repository_finds_what_was_copied_there() {
             host: Some("another".into()),
             ..backup::Options::default()
         };
-        let stop = Arc::new(AtomicBool::new(false));
-        let summary = backup::Backup::begin(options, None, &stop).unwrap().run(&pair.there(), &()).unwrap();
+        let summary = backup::Backup::begin(options, None, &Control::default())
+            .unwrap()
+            .run(&pair.there(), &Control::default())
+            .unwrap();
         assert_eq!(summary.counts.bytes_read, 3_700_000);
         assert!(summary.counts.bytes_added < 5000, "cut otherwise: {} bytes", summary.counts.bytes_added);
     }
@@ -233,14 +235,18 @@ fn a_copy_that_is_cut_short_goes_on_where_it_was() {
         for seed in 1..4 {
             pair.save(&[("a", seed, 200_000)]);
         }
-        let stop = AtomicBool::new(false);
+        let stop = Arc::new(AtomicBool::new(false));
         let after_the_first = |event: Event<'_>| {
             if matches!(event, Event::Done { files: 1, .. }) {
                 stop.store(true, Ordering::Relaxed);
             }
         };
-        let cut =
-            copy::run(&pair.library.open(), &pair.there(), &Options::default(), &after_the_first, &stop);
+        let cut = copy::run(
+            &pair.library.open(),
+            &pair.there(),
+            &Options::default(),
+            &Control::new(&after_the_first).with_cancel(&stop),
+        );
         assert!(matches!(cut, Err(Error::Interrupted)));
         assert_eq!(snapshots::list(&pair.there()).unwrap().len(), 1);
         let report = pair.copy();
@@ -270,8 +276,7 @@ fn what_comes_back_is_known_to_be_there() {
         let pair = Pair::new(other);
         pair.save(&[("a", 1, 1000)]);
         pair.copy();
-        let back =
-            copy::run(&pair.there(), &pair.library.open(), &Options::default(), &(), &AtomicBool::new(false));
+        let back = copy::run(&pair.there(), &pair.library.open(), &Options::default(), &Control::default());
         assert_eq!(back.unwrap().there, 1);
         assert_eq!(pair.library.snapshots().len(), 1);
     }
@@ -287,9 +292,9 @@ fn a_copy_from_which_something_was_taken_vouches_for_nothing() {
         exclude: vec!["take".into()],
         ..rewrite::Options::default()
     };
-    rewrite::run(&pair.there(), &without, &(), &AtomicBool::new(false)).unwrap();
+    rewrite::run(&pair.there(), &without, &Control::default()).unwrap();
     let all = gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
-    gc::run(&pair.there(), &all, &(), &AtomicBool::new(false)).unwrap();
+    gc::run(&pair.there(), &all, &Control::default()).unwrap();
     pair.save(&[("d/keep", 1, 100_000), ("d/take", 2, 100_000), ("new", 3, 10)]);
     assert_eq!(pair.copy().copied.len(), 1);
     pair.assert_there();

@@ -3,11 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use crate::support::library::Library;
 use crate::support::{Sandbox, chmod};
+use snap_backup::Control;
 use snap_backup::ops::{backup, diff};
 use snap_backup::progress::Event;
 use snap_backup::storage::memory::MemoryStorage;
@@ -180,8 +180,7 @@ fn directories_that_are_the_same_are_not_opened() {
         found.push((difference.path.to_vec(), difference.change));
         Ok(())
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    diff::run(&library.open(), &options, &mut each, &observer, &stop).unwrap();
+    diff::run(&library.open(), &options, &mut each, &Control::new(&observer)).unwrap();
     assert_eq!(found, [(b"7/below/file".to_vec(), diff::Change::Content)]);
     let below: Vec<_> = seen.into_inner().unwrap().into_iter().filter(|path| path.contains('/')).collect();
     assert_eq!(below, ["7/below", "7/below/file"]);

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any};
@@ -21,7 +20,7 @@ use snap_backup::repo::snapshots;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::storage::{ObjectKind, Storage};
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::support::files_below;
 use crate::support::hooked::{Act, Hooked};
@@ -85,7 +84,7 @@ impl Stage {
     }
 
     fn try_expire(&self, options: &Options) -> Result<Report> {
-        expire::run(&self.library.open(), options, &(), &AtomicBool::new(false))
+        expire::run(&self.library.open(), options, &Control::default())
     }
 
     fn expire(&self, options: &Options) -> Report {
@@ -123,7 +122,7 @@ impl Stage {
 
     fn gc(&self) {
         let options = gc::Options { empty_trash: true, ..gc::Options::default() };
-        gc::run(&self.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+        gc::run(&self.library.open(), &options, &Control::default()).unwrap();
     }
 }
 

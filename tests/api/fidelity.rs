@@ -15,6 +15,7 @@ use crate::support::library::Library;
 use crate::support::torture;
 use crate::support::torture::Unlocked;
 use rustix::fs::{Mode, OFlags};
+use snap_backup::Control;
 use snap_backup::model::entry::{Entry, Time};
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::SnapshotKind;
@@ -32,7 +33,10 @@ fn back_up(library: &Library, source: &Path) -> SnapshotId {
         ..backup::Options::default()
     };
     let stop = Arc::new(AtomicBool::new(false));
-    let made = backup::Backup::begin(options, None, &stop).unwrap().run(&library.open(), &()).unwrap();
+    let made = backup::Backup::begin(options, None, &Control::default())
+        .unwrap()
+        .run(&library.open(), &Control::default())
+        .unwrap();
     assert_eq!(made.problems, []);
     made.snapshot.or(made.newest).unwrap()
 }
@@ -45,7 +49,7 @@ fn round_trip(library: &Library, source: &Path, target: &Path) -> restore::Summa
         target: target.to_path_buf(),
         ..restore::Options::default()
     };
-    let summary = restore::run(&library.open(), &options, &(), &stop).unwrap();
+    let summary = restore::run(&library.open(), &options, &Control::default()).unwrap();
     assert_eq!(summary.problems, []);
     summary
 }
@@ -115,7 +119,7 @@ fn archive(library: &Library, source: &Path) -> PathBuf {
         ..export::Options::default()
     };
     let mut out = fs::File::create(&archive).unwrap();
-    export::run(&library.open(), &options, &mut out, &(), &AtomicBool::new(false)).unwrap();
+    export::run(&library.open(), &options, &mut out, &Control::default()).unwrap();
     archive
 }
 
@@ -202,7 +206,7 @@ fn a_collector_keeps_what_only_an_attribute_needs() {
     // Whatever is not needed goes.
     let collect = gc::Options { max_unused: gc::MaxUnused::Share(0.0), ..gc::Options::default() };
     for _ in 0..3 {
-        gc::run(&library.open(), &collect, &(), &stop).unwrap();
+        gc::run(&library.open(), &collect, &Control::default()).unwrap();
     }
     assert_eq!(library.errors(), Vec::<String>::new());
     let target = library.path("back");
@@ -211,7 +215,7 @@ fn a_collector_keeps_what_only_an_attribute_needs() {
         target: target.clone(),
         ..restore::Options::default()
     };
-    let summary = restore::run(&library.open(), &options, &(), &stop).unwrap();
+    let summary = restore::run(&library.open(), &options, &Control::default()).unwrap();
     assert_eq!((summary.problems.len(), summary.left_out), (0, 0));
     let mut buffer = vec![0; 4096];
     let len = rustix::fs::lgetxattr(target.join("src/file"), "user.large", &mut buffer[..]).unwrap();

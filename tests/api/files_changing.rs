@@ -9,12 +9,13 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::support::library::Library;
 use crate::support::torture::set_times;
 use crate::support::{Random, Sandbox};
+use snap_backup::Control;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::{backup, restore};
 use snap_backup::progress::{Event, Observer};
@@ -54,8 +55,10 @@ impl Story {
             store_as: Some(b"src".to_vec()),
             ..backup::Options::default()
         };
-        let stop = Arc::new(AtomicBool::new(false));
-        Backup::begin(options, None, &stop).unwrap().run(&self.library.open(), &observer).unwrap()
+        Backup::begin(options, None, &Control::default())
+            .unwrap()
+            .run(&self.library.open(), &Control::new(&observer))
+            .unwrap()
     }
 
     /// The long file as the newest snapshot has it.
@@ -71,8 +74,7 @@ impl Story {
             target: target.path().to_path_buf(),
             ..restore::Options::default()
         };
-        let summary =
-            restore::run(&self.library.open(), &options, observer, &AtomicBool::new(false)).unwrap();
+        let summary = restore::run(&self.library.open(), &options, &Control::new(observer)).unwrap();
         assert_eq!(summary.problems, []);
         let path = target.path().join("src/long");
         assert_eq!(fs::read(target.path().join("src/z")).unwrap(), b"behind it");
@@ -180,9 +182,11 @@ fn what_is_gone_before_it_is_opened_is_counted() {
         store_as: Some(b"src".to_vec()),
         ..backup::Options::default()
     };
-    let stop = Arc::new(AtomicBool::new(false));
     let repo = story.library.open();
-    let summary = Backup::begin(options, None, &stop).unwrap().run(&repo, &observer).unwrap();
+    let summary = Backup::begin(options, None, &Control::default())
+        .unwrap()
+        .run(&repo, &Control::new(&observer))
+        .unwrap();
     assert_eq!((summary.problems.len(), summary.vanished, summary.counts.files_new), (0, 1, 2));
     assert_eq!(story.library.errors(), Vec::<String>::new());
 }

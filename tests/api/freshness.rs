@@ -1,9 +1,9 @@
 //! Whether a repository is as new as somebody knows it.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use snap_backup::Control;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::{backup, check, forget, receipt, sync};
 use snap_backup::repo::repository::{OpenOptions, Repository};
@@ -136,8 +136,7 @@ fn check_names_a_snapshot_that_is_missing_from_the_middle_and_none_that_was_forg
     let place = Place::new();
     let made = [&b"one"[..], b"two", b"three"].map(|content| place.backup(content));
     let warnings = || {
-        let stop = AtomicBool::new(false);
-        let report = check::run(&place.open(None), &check::Options::default(), &(), &stop).unwrap();
+        let report = check::run(&place.open(None), &check::Options::default(), &Control::default()).unwrap();
         assert_eq!(report.errors, Vec::<String>::new());
         report.warnings
     };
@@ -158,10 +157,9 @@ fn a_synchronized_copy_says_who_forgot_what_it_lacks() {
     forget(&place.open(None), &made[0]);
     let copy = Arc::new(MemoryStorage::default());
     let to: Arc<dyn Storage> = copy.clone();
-    let stop = AtomicBool::new(false);
-    sync::run(&place.open(None), &to, &sync::Options::default(), &(), &stop).unwrap();
+    sync::run(&place.open(None), &to, &sync::Options::default(), &Control::default()).unwrap();
     let repo = Repository::open(copy, &OpenOptions::default()).unwrap();
-    let report = check::run(&repo, &check::Options::default(), &(), &stop).unwrap();
+    let report = check::run(&repo, &check::Options::default(), &Control::default()).unwrap();
     assert_eq!((report.errors, report.warnings), (Vec::new(), Vec::new()));
     assert_eq!(
         receipt::differences(&repo, &receipt::of(&place.open(None), &made[1]).unwrap()).unwrap(),

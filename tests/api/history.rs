@@ -22,7 +22,7 @@ use snap_backup::repo::walk::multi_walk::{EntryVersion, Tree, Visitor};
 use snap_backup::repo::walk::snapshot_set::SnapshotSet;
 use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::util::bitset::BitSet;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
@@ -57,7 +57,7 @@ impl Stage {
             Ok(())
         };
         let repo = self.library.open();
-        let summary = find::run(&repo, options, &mut each, &(), &AtomicBool::new(false)).unwrap();
+        let summary = find::run(&repo, options, &mut each, &Control::default()).unwrap();
         assert_eq!(summary.problems, []);
         assert_eq!(summary.matches, all.len() as u64);
         all
@@ -69,7 +69,7 @@ impl Stage {
 
     fn history(&self, path: &str) -> Result<history::Report> {
         let options = history::Options { path: path.into(), ..history::Options::default() };
-        history::run(&self.library.open(), &options, &(), &AtomicBool::new(false))
+        history::run(&self.library.open(), &options, &Control::default())
     }
 
     /// Blocks of trees that are read while `work` runs.
@@ -206,7 +206,7 @@ fn a_file_is_found_by_a_chunk_and_a_directory_by_its_tree() {
     assert_eq!(chunk(ids["part"].hex()), found(&[("src/long", &[0])]));
     for bad in ["", "abc", "xyzw", &"a".repeat(65)] {
         let options = find::Options { chunk: Some(bad.into()), ..find::Options::default() };
-        let failed = find::run(&repo, &options, &mut |_| Ok(()), &(), &AtomicBool::new(false));
+        let failed = find::run(&repo, &options, &mut |_| Ok(()), &Control::default());
         assert!(matches!(failed, Err(Error::Usage(_))), "{bad}");
     }
 }
@@ -261,7 +261,7 @@ fn what_is_damaged_in_one_snapshot_is_told_and_the_others_are_searched() {
         Ok(())
     };
     let repo = stage.library.open();
-    let summary = find::run(&repo, &options, &mut each, &(), &AtomicBool::new(false)).unwrap();
+    let summary = find::run(&repo, &options, &mut each, &Control::default()).unwrap();
     assert_eq!(summary.problems.len(), 1, "{:?}", summary.problems);
     assert_eq!(all, found(&[("src/d/f", &[0]), ("src/e/f", &[0])]));
     assert_eq!(stage.history("src/e/f").unwrap().problems.len(), 1);
@@ -301,7 +301,7 @@ fn each_block_of_trees_is_read_once_however_many_snapshots_share_it() {
 }
 
 fn du(stage: &Stage, options: &du::Options) -> BTreeMap<String, du::DirTotals> {
-    let report = du::run(&stage.library.open(), options, &(), &AtomicBool::new(false)).unwrap();
+    let report = du::run(&stage.library.open(), options, &Control::default()).unwrap();
     assert_eq!(report.missing, 0);
     let line = |line: du::Line| (String::from_utf8(line.path).unwrap(), line.sums);
     report.lines.into_iter().map(line).collect()
@@ -342,7 +342,7 @@ fn du_says_which_directory_fills_the_repository() {
     assert_eq!(flat.keys().collect::<Vec<_>>(), ["", "src"]);
     assert_eq!((flat[""], flat["src"]), (all[""], all["src"]));
     // All that is stored is somebody's.
-    let packs = stats::run(&stage.library.open(), &stats::Options::default(), &AtomicBool::new(false));
+    let packs = stats::run(&stage.library.open(), &stats::Options::default(), &Control::default());
     assert_eq!(all[""].stored, packs.unwrap().packs.needed);
 }
 
@@ -375,9 +375,8 @@ fn du_of_a_part_counts_growth_and_what_is_unique_by_whole_snapshots() {
     let below = b"src/old".to_vec();
     let both = du(&stage, &du::Options { below, ..du::Options::default() });
     assert_eq!((both["src/old"].size, both["src/old"].size_before), (0, 100_000));
-    let failed = |options: du::Options| {
-        du::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap_err()
-    };
+    let failed =
+        |options: du::Options| du::run(&stage.library.open(), &options, &Control::default()).unwrap_err();
     let none = failed(du::Options { choice: choice("latest:none"), ..du::Options::default() });
     assert!(matches!(none, Error::NotFound { .. }));
     let selectors = owned(&["latest:src/d", "latest~1:src/old"]);

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::support::Random;
 use crate::support::library::Library;
 use crate::support::scale;
 use crate::support::scale::{CHUNK, Shape};
+use snap_backup::Control;
 use snap_backup::codec::crypto::hash::{ChunkType, Key, SubKeys};
 use snap_backup::codec::crypto::key_slot;
 use snap_backup::model::config::Config;
@@ -340,8 +340,8 @@ fn a_run_that_outgrows_memory_stores_each_chunk_once_and_restores() {
     }
     let repo = store.open(IndexLimits { rows: 300, ..SMALL });
     let options = backup::Options { sources: vec![source], ..backup::Options::default() };
-    let stop = Arc::new(AtomicBool::new(false));
-    let summary = Backup::begin(options, None, &stop).unwrap().run(&repo, &()).unwrap();
+    let summary =
+        Backup::begin(options, None, &Control::default()).unwrap().run(&repo, &Control::default()).unwrap();
     assert_eq!((summary.counts.files_new, summary.problems.len()), (1800, 0));
     let index = load(&repo);
     let mut ids = BTreeSet::new();
@@ -357,7 +357,7 @@ fn a_run_that_outgrows_memory_stores_each_chunk_once_and_restores() {
     assert_eq!(count, ids.len(), "a chunk was stored twice");
     drop(index);
     let options = check::Options { read_data: true, ..check::Options::default() };
-    assert_eq!(check::run(&repo, &options, &(), &stop).unwrap().errors, Vec::<String>::new());
+    assert_eq!(check::run(&repo, &options, &Control::default()).unwrap().errors, Vec::<String>::new());
     drop(repo);
     assert!(!store.files("rows").is_empty(), "nothing left memory");
 }
@@ -375,10 +375,9 @@ fn forget_and_collect(store: &Store, repo: &Repository) -> (u64, u64, u64) {
     forget::run(repo, &options).unwrap();
     let options =
         gc::Options { empty_trash: true, max_unused: gc::MaxUnused::Bytes(0), ..gc::Options::default() };
-    let stop = AtomicBool::new(false);
-    let report = gc::run(repo, &options, &(), &stop).unwrap();
+    let report = gc::run(repo, &options, &Control::default()).unwrap();
     let options = check::Options { read_data: true, ..check::Options::default() };
-    let checked = check::run(repo, &options, &(), &stop).unwrap();
+    let checked = check::run(repo, &options, &Control::default()).unwrap();
     assert_eq!(checked.errors, Vec::<String>::new());
     assert_eq!(checked.snapshots, 1);
     let index = load(repo);

@@ -2,12 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use rustix::fs::inotify;
-use snap_backup::Result;
 use snap_backup::model::manifest::{Counts, SnapshotKind};
 use snap_backup::ops::backup::{Backup, Options};
 use snap_backup::repo::index::Index;
@@ -16,6 +15,7 @@ use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::repo::snapshots;
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
+use snap_backup::{Control, Result};
 
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
@@ -94,7 +94,6 @@ fn an_unchanged_run_writes_nothing_reads_no_file_and_asks_little() {
     let storage = Arc::new(Counting::default());
     let cache = Some(home.path().join("cache"));
     let options = Options { sources: vec![source], ..Options::default() };
-    let stop = Arc::new(AtomicBool::new(false));
     let init = InitOptions {
         password: Some("p".to_owned().into()),
         kdf: CHEAP_KDF,
@@ -102,14 +101,20 @@ fn an_unchanged_run_writes_nothing_reads_no_file_and_asks_little() {
         ..InitOptions::default()
     };
     let first = Repository::init(storage.clone(), &init).unwrap();
-    let made = Backup::begin(options.clone(), None, &stop).unwrap().run(&first, &()).unwrap();
+    let made = Backup::begin(options.clone(), None, &Control::default())
+        .unwrap()
+        .run(&first, &Control::default())
+        .unwrap();
     assert_eq!((made.counts.files_new, made.problems.len()), (400, 0));
     drop(first);
 
     storage.take();
     let access = OpenOptions { password: Some("p".to_owned().into()), cache, ..OpenOptions::default() };
     let repo = Repository::open(storage.clone(), &access).unwrap();
-    let again = Backup::begin(options.clone(), None, &stop).unwrap().run(&repo, &()).unwrap();
+    let again = Backup::begin(options.clone(), None, &Control::default())
+        .unwrap()
+        .run(&repo, &Control::default())
+        .unwrap();
     let (reads, tree_reads, writes) = storage.take();
     assert_eq!((again.counts.files_unchanged, again.counts.bytes_read), (400, 0));
     assert!(again.snapshot.is_none() && again.newest == made.snapshot);
@@ -141,10 +146,14 @@ fn an_unchanged_run_opens_no_file_of_the_source() {
     };
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
     let repo = Repository::init(storage, &InitOptions::default()).unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
     // The files' ctime is of now: without it, only their mtime says how old they are.
     let options = Options { sources: vec![source], ignore_ctime: true, ..Options::default() };
-    let run = || Backup::begin(options.clone(), None, &stop).unwrap().run(&repo, &()).unwrap();
+    let run = || {
+        Backup::begin(options.clone(), None, &Control::default())
+            .unwrap()
+            .run(&repo, &Control::default())
+            .unwrap()
+    };
     run();
     assert_eq!(opened(), 3, "the watch sees each file opened once");
     let again = run();
@@ -216,7 +225,10 @@ fn an_incremental_has_the_tree_of_a_full_to_the_byte() {
     let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
     let run = |kind| {
         let options = Options { sources: vec![source.clone()], kind, ..Options::default() };
-        let made = Backup::begin(options, None, &Arc::default()).unwrap().run(&repo, &()).unwrap();
+        let made = Backup::begin(options, None, &Control::default())
+            .unwrap()
+            .run(&repo, &Control::default())
+            .unwrap();
         let made_of = snapshots::load(&repo, &made.snapshot.unwrap().hex()).unwrap().unwrap();
         (made_of.manifest.root, made.counts)
     };
@@ -251,7 +263,10 @@ fn the_little_that_a_run_with_a_parent_adds_is_packed_harder() {
         fs::create_dir_all(&source).unwrap();
         fs::write(source.join("text"), text()).unwrap();
         let options = Options { sources: vec![source.clone()], level, ..Options::default() };
-        let made = Backup::begin(options, None, &Arc::default()).unwrap().run(&repo, &()).unwrap();
+        let made = Backup::begin(options, None, &Control::default())
+            .unwrap()
+            .run(&repo, &Control::default())
+            .unwrap();
         made.counts.bytes_stored as f64
     };
     let (first, second, as_asked) = (stored(None), stored(None), stored(Some(3)));

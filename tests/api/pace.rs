@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use snap_backup::Error;
 use snap_backup::ops::backup;
 use snap_backup::ops::backup::{Backup, Options, Summary, TimeLimit};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::{Control, Error};
 
 use crate::support::Random;
 use crate::support::library::Library;
@@ -37,8 +37,10 @@ fn until(library: &Library, bytes: u64) -> Summary {
         time_limit: Some(TimeLimit::when(move || up.load(Ordering::Relaxed))),
         ..Options::default()
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    Backup::begin(options, None, &stop).unwrap().run(&library.open(), &clock).unwrap()
+    Backup::begin(options, None, &Control::default())
+        .unwrap()
+        .run(&library.open(), &Control::new(&clock))
+        .unwrap()
 }
 
 #[test]
@@ -71,8 +73,8 @@ fn of_a_stream_there_is_all_or_nothing() {
         time_limit: Some(TimeLimit::when(|| true)),
         ..Options::default()
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let ended = Backup::begin(options, None, &stop).unwrap().run(&library.open(), &());
+    let ended =
+        Backup::begin(options, None, &Control::default()).unwrap().run(&library.open(), &Control::default());
     assert!(matches!(ended, Err(Error::TimeUp)), "{ended:?}");
     assert_eq!(library.snapshots(), []);
 }

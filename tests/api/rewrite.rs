@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use proptest::collection::vec;
 use proptest::prelude::ProptestConfig;
@@ -18,7 +17,7 @@ use snap_backup::ops::{backup, forget, gc, ls, rewrite};
 use snap_backup::repo::snapshots;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::storage::{ObjectKind, Storage};
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
@@ -41,7 +40,7 @@ impl Stage {
     }
 
     fn try_rewrite(&self, options: &rewrite::Options) -> Result<Report> {
-        rewrite::run(&self.library.open(), options, &(), &AtomicBool::new(false))
+        rewrite::run(&self.library.open(), options, &Control::default())
     }
 
     fn rewrite(&self, options: &rewrite::Options) -> Report {
@@ -70,7 +69,7 @@ impl Stage {
     fn gc(&self) {
         let options =
             gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
-        gc::run(&self.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+        gc::run(&self.library.open(), &options, &Control::default()).unwrap();
     }
 
     fn trash(&self) -> usize {

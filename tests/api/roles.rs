@@ -1,8 +1,8 @@
 //! Keys of role read: they open everything and write nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use snap_backup::Control;
 use snap_backup::error::{Error, Result};
 use snap_backup::model::config::Role;
 use snap_backup::model::id::SnapshotId;
@@ -68,16 +68,12 @@ impl Roles {
     }
 }
 
-fn stop() -> Arc<AtomicBool> {
-    Arc::default()
-}
-
 /// Every verb that writes, each as it is called.
 fn writers(repo: &Repository, roles: &Roles) -> Vec<(&'static str, Result<()>)> {
     let sources = vec![roles.library.path("src")];
     let backup = |dry_run| {
         let options = backup::Options { sources: sources.clone(), dry_run, ..backup::Options::default() };
-        backup::Backup::begin(options, None, &stop())?.run(repo, &()).map(drop)
+        backup::Backup::begin(options, None, &Control::default())?.run(repo, &Control::default()).map(drop)
     };
     let forget =
         forget::Options { selectors: vec!["latest".into()], force: true, ..forget::Options::default() };
@@ -90,9 +86,9 @@ fn writers(repo: &Repository, roles: &Roles) -> Vec<(&'static str, Result<()>)> 
         ("backup", backup(false)),
         ("forget", forget::run(repo, &forget).map(drop)),
         ("undelete", forget::undelete(repo, &[roles.snapshot.hex()]).map(drop)),
-        ("rewrite", rewrite::run(repo, &rewrite, &(), &stop()).map(drop)),
-        ("gc", gc::run(repo, &gc::Options::default(), &(), &stop()).map(drop)),
-        ("sync", sync::run(repo, &elsewhere, &sync::Options::default(), &(), &stop()).map(drop)),
+        ("rewrite", rewrite::run(repo, &rewrite, &Control::default()).map(drop)),
+        ("gc", gc::run(repo, &gc::Options::default(), &Control::default()).map(drop)),
+        ("sync", sync::run(repo, &elsewhere, &sync::Options::default(), &Control::default()).map(drop)),
         ("key add", key::add(repo, &password("more"), costs, "").map(drop)),
         ("key passwd", key::change(repo, &password("more"), costs).map(drop)),
         ("key rotate", key::rotate(repo, &password("read"), costs).map(drop)),
@@ -114,7 +110,7 @@ fn a_read_key_opens_everything_and_is_refused_wherever_something_is_written() {
         }
     }
     let options = check::Options { read_data: true, ..check::Options::default() };
-    let report = check::run(&repo, &options, &(), &stop()).unwrap();
+    let report = check::run(&repo, &options, &Control::default()).unwrap();
     assert!(report.errors.is_empty(), "{:?}", report.errors);
     let target = tempfile::tempdir().unwrap();
     let options = restore::Options {
@@ -122,7 +118,7 @@ fn a_read_key_opens_everything_and_is_refused_wherever_something_is_written() {
         target: target.path().to_path_buf(),
         ..restore::Options::default()
     };
-    assert!(restore::run(&repo, &options, &(), &stop()).unwrap().problems.is_empty());
+    assert!(restore::run(&repo, &options, &Control::default()).unwrap().problems.is_empty());
     assert_eq!(std::fs::read(target.path().join("src/a")).unwrap(), b"content");
     let found: Vec<_> = key::list(&repo).unwrap().into_iter().map(|slot| (slot.role, slot.label)).collect();
     assert!(found.contains(&(Some(Role::Read), "auditor".to_owned())), "{found:?}");
@@ -138,7 +134,7 @@ fn a_read_key_opens_what_is_written_after_a_rotation_until_it_is_removed() {
     let repo = roles.open("read");
     assert_eq!((repo.role(), repo.config().epoch), (Role::Read, 1));
     let options = check::Options { read_data: true, ..check::Options::default() };
-    assert!(check::run(&repo, &options, &(), &stop()).unwrap().errors.is_empty());
+    assert!(check::run(&repo, &options, &Control::default()).unwrap().errors.is_empty());
     let slot = repo.slot().unwrap();
     key::remove(&roles.open("full"), &slot.hex()).unwrap();
     let access = OpenOptions { password: Some(password("read")), ..OpenOptions::default() };

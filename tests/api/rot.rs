@@ -2,9 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use snap_backup::Control;
 use snap_backup::ops::backup::{Backup, Options, Reread, Summary};
 use snap_backup::repo::snapshots;
 
@@ -35,7 +34,7 @@ fn dry_run(sandbox: &Sandbox, reread: Reread) -> Summary {
         dry_run: true,
         ..Options::default()
     };
-    Backup::begin(options, None, &Arc::new(AtomicBool::new(false))).unwrap().run(&repo, &()).unwrap()
+    Backup::begin(options, None, &Control::default()).unwrap().run(&repo, &Control::default()).unwrap()
 }
 
 /// 1 % of 300 files in each run: in a hundred runs each is read once, and the one that rotted is met.

@@ -1,9 +1,9 @@
 //! Epochs of the key: what a rotation shuts out, and what it leaves open.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use serde_bytes::ByteBuf;
+use snap_backup::Control;
 use snap_backup::codec::crypto::key_slot;
 use snap_backup::codec::crypto::keyring::Keyring;
 use snap_backup::error::{Error, Result};
@@ -66,7 +66,7 @@ impl Two {
 
     fn check(&self) -> check::Report {
         let options = check::Options { read_data: true, ..check::Options::default() };
-        check::run(&self.library.open(), &options, &(), &AtomicBool::new(false)).unwrap()
+        check::run(&self.library.open(), &options, &Control::default()).unwrap()
     }
 
     fn newest_config(&self) -> (u32, Vec<u8>) {
@@ -151,7 +151,7 @@ fn a_collection_seals_again_what_older_epochs_sealed() {
     let collect = |max_repack: Option<u64>| {
         let options =
             Options { reseal: true, max_repack, max_unused: MaxUnused::Unlimited, ..Options::default() };
-        gc::run(&two.library.open(), &options, &(), &AtomicBool::new(false)).unwrap()
+        gc::run(&two.library.open(), &options, &Control::default()).unwrap()
     };
     collect(Some(1));
     assert_eq!(open_packs(&stolen), (2, 2), "the budget is kept");

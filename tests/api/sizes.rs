@@ -7,6 +7,7 @@ use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use snap_backup::Control;
 use snap_backup::codec::chunk::compress::Codec;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::pack::padding::padded_len;
@@ -211,8 +212,8 @@ fn an_isolated_directory_must_be_one_that_is_saved() {
         }
     };
     let options = backup::Options { sources: vec![sizes.library.path("src")], ..sizes.isolating("src/gone") };
-    let begun = Backup::begin(options, None, &Arc::default()).unwrap();
-    assert!(begun.run(&sizes.library.open(), &observer).unwrap().snapshot.is_some());
+    let begun = Backup::begin(options, None, &Control::default()).unwrap();
+    assert!(begun.run(&sizes.library.open(), &Control::new(&observer)).unwrap().snapshot.is_some());
     assert!(
         warned.lock().unwrap()[0]
             .ends_with("No such file or directory (os error 2): no file is kept apart there")

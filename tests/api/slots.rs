@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::support::CHEAP_KDF;
+use snap_backup::Control;
 use snap_backup::error::{Error, Result};
 use snap_backup::ops::check::scrub;
 use snap_backup::ops::{check, key};
@@ -73,7 +74,6 @@ fn copy(storage: &MemoryStorage) -> Arc<MemoryStorage> {
 
 /// What everything that looks at key slots says of them.
 fn look(storage: &Arc<Hooked>, access: &OpenOptions, how: &str, before: impl Fn()) -> Result<Vec<String>> {
-    let stop = AtomicBool::new(false);
     match how {
         "open" => {
             before();
@@ -81,14 +81,15 @@ fn look(storage: &Arc<Hooked>, access: &OpenOptions, how: &str, before: impl Fn(
         }
         "scrub" => {
             before();
-            let report = scrub::run(storage.as_ref(), None, None, &scrub::Options::default(), &(), &stop);
+            let report =
+                scrub::run(storage.as_ref(), None, None, &scrub::Options::default(), &Control::default());
             report.map(|report| report.errors)
         }
         _ => {
             let repo = Repository::open(storage.clone(), access)?;
             before();
             if how == "check" {
-                let report = check::run(&repo, &check::Options::default(), &(), &stop);
+                let report = check::run(&repo, &check::Options::default(), &Control::default());
                 return report.map(|report| report.errors);
             }
             key::list(&repo)?;

@@ -13,7 +13,7 @@ use snap_backup::ops::backup::states::{Each, Options, State, StateSource, Summar
 use snap_backup::progress::Event;
 use snap_backup::repo::snapshots;
 use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::support::compare_trees;
 use crate::support::library::Library;
@@ -37,7 +37,7 @@ fn state(library: &Library, name: &str, day: i64) -> State {
 fn import(library: &Library, states: Vec<State>, each: &mut dyn Each) -> Result<Summary> {
     let repo = library.open();
     let planned = states::plan(&repo, states)?;
-    states::run(&repo, &planned, &Options::default(), &(), &Arc::new(AtomicBool::new(false)), each)
+    states::run(&repo, &planned, &Options::default(), &Control::default(), each)
 }
 
 /// Changes a file in place once the first state is saved.
@@ -151,7 +151,13 @@ fn a_stopped_run_commits_no_half_of_a_state() {
             stop.store(true, Ordering::Relaxed);
         }
     };
-    let result = states::run(&repo, &planned, &Options::default(), &watch, &stop, &mut Second(&second));
+    let result = states::run(
+        &repo,
+        &planned,
+        &Options::default(),
+        &Control::new(&watch).with_cancel(&stop),
+        &mut Second(&second),
+    );
     assert!(matches!(result, Err(Error::Interrupted)), "{result:?}");
     let listed = snapshots::list(&library.open()).unwrap();
     assert_eq!(listed.iter().map(|one| one.manifest.partial).collect::<Vec<_>>(), [false]);

@@ -3,12 +3,10 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any};
 use proptest::{prop_assert, prop_assert_eq, proptest};
-use snap_backup::Error;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::stats::Report;
@@ -19,6 +17,7 @@ use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::repo::walk::ref_graph::ChunkTotals;
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
+use snap_backup::{Control, Error};
 
 use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
@@ -65,7 +64,7 @@ impl Stage {
     fn collect(&self) {
         let options =
             gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
-        gc::run(&self.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+        gc::run(&self.library.open(), &options, &Control::default()).unwrap();
     }
 
     /// Bytes of packs after a collection, done to a copy.
@@ -79,7 +78,7 @@ impl Stage {
         let options =
             gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
         let repo = Repository::open(copy.clone(), &OpenOptions::default()).unwrap();
-        gc::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap();
+        gc::run(&repo, &options, &Control::default()).unwrap();
         copy.list(ObjectKind::Packs).unwrap().iter().map(|found| found.len).sum()
     }
 
@@ -89,7 +88,7 @@ impl Stage {
             choice: SnapshotQuery { selectors, ..SnapshotQuery::default() },
             ..stats::Options::default()
         };
-        stats::run(&self.library.open(), &options, &AtomicBool::new(false)).unwrap()
+        stats::run(&self.library.open(), &options, &Control::default()).unwrap()
     }
 
     fn bytes(&self) -> u64 {
@@ -134,7 +133,7 @@ fn what_a_set_costs_is_what_only_its_snapshots_need() {
         _ => {}
     };
     let repo = stage.library.open();
-    let report = stats::run_observed(&repo, &options, &observer, &AtomicBool::new(false)).unwrap();
+    let report = stats::run(&repo, &options, &Control::new(&observer)).unwrap();
     assert_eq!(*seen.lock().unwrap(), [3, 1, 1, 1], "the progress is in snapshots");
     let plain = |amount: &ChunkTotals| amount.plain / 50_000;
     let sets =
@@ -200,7 +199,7 @@ fn a_missing_file_chunk_is_counted_and_a_missing_tree_is_named() {
     for found in packs {
         stage.storage.inner.remove(ObjectKind::Packs, &found.name).unwrap();
     }
-    let failed = stats::run(&stage.library.open(), &stats::Options::default(), &AtomicBool::new(false));
+    let failed = stats::run(&stage.library.open(), &stats::Options::default(), &Control::default());
     let Err(Error::Missing { what }) = failed else { panic!("{failed:?}") };
     assert!(what.contains(&id.short()), "{what}");
 }
@@ -241,8 +240,7 @@ proptest! {
         let going: Vec<SnapshotId> =
             ids.iter().zip(&marks).filter(|(_, [going, early])| *going && !early).map(|(id, _)| *id).collect();
         early.iter().for_each(|id| stage.forget(*id));
-        let stop = AtomicBool::new(false);
-        let said = stats::freed(&stage.library.open(), &going, &stop).unwrap();
+        let said = stats::freed(&stage.library.open(), &going, &Control::default()).unwrap();
         // What a collection would free without them, on a copy.
         let without = stage.bytes_if_collected();
         going.iter().for_each(|id| stage.forget(*id));
@@ -270,10 +268,9 @@ proptest! {
         prop_assert_eq!(packs.needed, before.needed.stored);
 
         let ids: Vec<SnapshotId> = before.lines.iter().map(|line| line.snapshot.id).collect();
-        let stop = AtomicBool::new(false);
-        prop_assert_eq!(stats::freed(&stage.library.open(), &ids, &stop).unwrap().only, before.needed);
+        prop_assert_eq!(stats::freed(&stage.library.open(), &ids, &Control::default()).unwrap().only, before.needed);
         let gone = goes.get(&before.lines);
-        let alone = stats::freed(&stage.library.open(), &[gone.snapshot.id], &stop).unwrap().only;
+        let alone = stats::freed(&stage.library.open(), &[gone.snapshot.id], &Control::default()).unwrap().only;
         prop_assert_eq!(alone, gone.unique);
         stage.forget(gone.snapshot.id);
         let after = stage.stats(&[]);

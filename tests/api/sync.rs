@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use snap_backup::Result;
 use snap_backup::codec::crypto::{cipher, sealed_object};
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::{PackId, SnapshotId};
@@ -18,6 +16,7 @@ use snap_backup::ops::{backup, forget, sync};
 use snap_backup::repo::objects;
 use snap_backup::storage::mirror::Mirrored;
 use snap_backup::storage::{ObjectKind, Storage};
+use snap_backup::{Control, Result};
 
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
@@ -48,7 +47,7 @@ impl Pair {
 
     fn try_sync(&self) -> Result<Report> {
         let to: Arc<dyn Storage> = self.to.clone();
-        sync::run(&self.library.open(), &to, &Options::default(), &(), &AtomicBool::new(false))
+        sync::run(&self.library.open(), &to, &Options::default(), &Control::default())
     }
 
     fn sync(&self) -> Report {
@@ -160,7 +159,7 @@ fn what_is_damaged_here_takes_the_place_of_nothing_there_and_is_told() {
         bytes[50] ^= 0xff;
         pair.from.inner.put(area, &name, bytes);
         let to: Arc<dyn Storage> = pair.to.clone();
-        let report = sync::run(&repo, &to, &Options::default(), &(), &AtomicBool::new(false)).unwrap();
+        let report = sync::run(&repo, &to, &Options::default(), &Control::default()).unwrap();
         assert_eq!(pair.to.inner.get(area, &name), Some(whole), "{area:?}");
         // Of keys and configurations the whole one there is all that is asked for.
         assert_eq!(report.is_whole(), area != ObjectKind::Snapshots, "{area:?}");
@@ -186,7 +185,7 @@ fn a_snapshot_that_another_run_forgot_there_is_no_damage() {
         storage.remove(ObjectKind::Snapshots, name).unwrap();
     });
     let (to, options): (Arc<dyn Storage>, _) = (pair.to.clone(), Options { delete: true, dry_run: false });
-    let report = sync::run(&pair.library.open(), &to, &options, &(), &AtomicBool::new(false)).unwrap();
+    let report = sync::run(&pair.library.open(), &to, &options, &Control::default()).unwrap();
     assert!(pair.to.is_spent() && report.forgotten == 0);
 }
 
@@ -200,7 +199,7 @@ fn what_has_gone_here_goes_there_in_one_pass() {
     forget::run(&pair.library.open(), &forget::Options { selectors, ..forget::Options::default() }).unwrap();
     pair.to.calls();
     let (to, options): (Arc<dyn Storage>, _) = (pair.to.clone(), Options { delete: true, dry_run: false });
-    let report = sync::run(&pair.library.open(), &to, &options, &(), &AtomicBool::new(false)).unwrap();
+    let report = sync::run(&pair.library.open(), &to, &options, &Control::default()).unwrap();
     assert_eq!(report.forgotten, 11);
     let calls = pair.to.calls();
     let count =
@@ -342,8 +341,10 @@ fn a_mirrored_store_writes_each_pack_to_both_and_reads_none_for_the_second() {
     let repo = pair.library.open().elsewhere(both.clone()).unwrap();
     pair.library.write("src", &[("b", &Random::new(2).bytes(500_000))]);
     let options = backup::Options { sources: vec![pair.library.path("src")], ..backup::Options::default() };
-    let stop = Arc::new(AtomicBool::new(false));
-    backup::Backup::begin(options, None, &stop).unwrap().run(&repo, &()).unwrap();
+    backup::Backup::begin(options, None, &Control::default())
+        .unwrap()
+        .run(&repo, &Control::default())
+        .unwrap();
     assert!(both.failed().is_none());
     pair.from.calls();
     let report = pair.sync();
@@ -508,7 +509,7 @@ fn nothing_is_written_by_a_dry_run() {
             pair.save("b", 2);
         }
         pair.to.calls();
-        let report = sync::run(&pair.library.open(), &to, &options, &(), &AtomicBool::new(false)).unwrap();
+        let report = sync::run(&pair.library.open(), &to, &options, &Control::default()).unwrap();
         assert!(report.packs > 0 && report.snapshots == 1);
         assert!(pair.to.calls().iter().all(|(act, ..)| matches!(act, Act::List | Act::Read)));
     }

@@ -1,13 +1,12 @@
 //! What a bar needs: each stage says how much there is to do, and all of it is done at the end.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use snap_backup::Result;
 use snap_backup::ops::{backup, repair, rewrite};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
+use snap_backup::{Control, Result};
 
 use crate::support::Random;
 use crate::support::library::Library;
@@ -71,9 +70,8 @@ fn a_repair_of_snapshots_counts_those_that_it_follows_and_those_that_it_writes()
             storage.remove(ObjectKind::Packs, &pack.name).unwrap();
         }
     }
-    let stop = AtomicBool::new(false);
     let options = repair::snapshots::Options::default();
-    let told = stages(|observer| repair::snapshots::run(&library.open(), &options, observer, &stop));
+    let told = stages(|observer| repair::snapshots::run(&library.open(), &options, &Control::new(observer)));
     let both = 3 + 5 + 2 * (10_000 + 5);
     let followed = stage("following snapshots", "snapshots", (2, 2), (both, both));
     assert_eq!(told, [followed, stage("writing what is left", "snapshots", (2, 2), (both, both))]);
@@ -82,9 +80,8 @@ fn a_repair_of_snapshots_counts_those_that_it_follows_and_those_that_it_writes()
 #[test]
 fn a_rewrite_counts_the_paths_that_it_looks_through_and_the_snapshots_that_it_writes() {
     let (library, _) = library();
-    let stop = AtomicBool::new(false);
     let options = rewrite::Options { exclude: vec!["c".into()], ..rewrite::Options::default() };
-    let told = stages(|observer| rewrite::run(&library.open(), &options, observer, &stop));
+    let told = stages(|observer| rewrite::run(&library.open(), &options, &Control::new(observer)));
     let bytes = 5 + 10_000 + 5;
     let through = stage("looking through paths", "files", (0, 3), (bytes, bytes));
     assert_eq!(told, [through, stage("writing snapshots", "snapshots", (2, 2), (0, 0))]);

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use crate::support::Random;
 use crate::support::library::Library;
 use crate::support::torture::set_times;
+use snap_backup::Control;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::backup::{Backup, Summary};
@@ -86,8 +87,10 @@ fn a_file_that_is_marked_is_read_again_whatever_its_times_say() {
             }
         };
         let options = backup::Options { sources: vec![library.path("src")], ..options() };
-        let stop = Arc::new(AtomicBool::new(false));
-        Backup::begin(options, None, &stop).unwrap().run(&library.open(), &observer).unwrap()
+        Backup::begin(options, None, &Control::default())
+            .unwrap()
+            .run(&library.open(), &Control::new(&observer))
+            .unwrap()
     };
     // Its ctime alone tells.
     assert_eq!(run(&|path| set_times(path, OLD, 0)).changing, 1);
@@ -109,8 +112,10 @@ fn a_file_that_gives_fewer_bytes_than_it_has_is_marked() {
     }
     let (library, _) = library();
     let options = backup::Options { sources: vec![file.to_path_buf()], ..options() };
-    let stop = Arc::new(AtomicBool::new(false));
-    let made = Backup::begin(options, None, &stop).unwrap().run(&library.open(), &()).unwrap();
+    let made = Backup::begin(options, None, &Control::default())
+        .unwrap()
+        .run(&library.open(), &Control::default())
+        .unwrap();
     assert_eq!((made.changing, made.problems.len()), (1, 0));
 }
 
@@ -146,7 +151,9 @@ fn what_an_interrupted_walk_did_not_come_to_is_not_gone() {
     };
     let store_as = Some(b"src".to_vec());
     let options = backup::Options { sources: vec![library.path("src")], store_as, ..options() };
-    let made = Backup::begin(options, None, &stop).unwrap().run(&library.open(), &observer);
+    let made = Backup::begin(options, None, &Control::default().with_cancel(&stop))
+        .unwrap()
+        .run(&library.open(), &Control::new(&observer).with_cancel(&stop));
     let made = made.unwrap_or_else(|err| panic!("{}", err.chain()));
     assert!(made.partial);
     assert_eq!((made.counts.files_removed, made.vanished), (0, 0));
@@ -173,17 +180,16 @@ fn what_a_repair_could_not_save_is_read_again() {
     let middle = pack.len() / 2;
     pack[middle] ^= 1;
     storage.put(ObjectKind::Packs, &largest, pack);
-    let never = AtomicBool::new(false);
     let ids = vec![largest.clone()];
     let packs = repair::packs::Options { ids, ..repair::packs::Options::default() };
-    assert!(repair::packs::run(&library.open(), &packs, &(), &never).unwrap().has_lost());
+    assert!(repair::packs::run(&library.open(), &packs, &Control::default()).unwrap().has_lost());
     assert_eq!(
         storage.list(ObjectKind::Damage).unwrap().iter().map(|found| found.name.as_str()).collect::<Vec<_>>(),
         [largest.as_str()],
         "something is lost, and nothing says so any more"
     );
     let repaired =
-        repair::snapshots::run(&library.open(), &repair::snapshots::Options::default(), &(), &never);
+        repair::snapshots::run(&library.open(), &repair::snapshots::Options::default(), &Control::default());
     assert_eq!(repaired.unwrap().items.len(), 1);
     // Nobody looks at damage any more, and the parent is believed.
     storage

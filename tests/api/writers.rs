@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_bytes::ByteBuf;
+use snap_backup::Control;
 use snap_backup::codec::chunk::block::{BlockOpener, BlockSealer};
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::crypto::session_keys::WritingSession;
@@ -83,7 +84,10 @@ impl Fleet {
             ignore_ctime: true,
             ..backup::Options::default()
         };
-        let summary = backup::Backup::begin(options, None, &stop()).unwrap().run(repo, &()).unwrap();
+        let summary = backup::Backup::begin(options, None, &Control::default())
+            .unwrap()
+            .run(repo, &Control::default())
+            .unwrap();
         assert_eq!(summary.problems, []);
         summary
     }
@@ -99,14 +103,14 @@ impl Fleet {
             target: target.path().to_path_buf(),
             ..restore::Options::default()
         };
-        let restored = restore::run(&self.open(who), &options, &(), &stop()).unwrap();
+        let restored = restore::run(&self.open(who), &options, &Control::default()).unwrap();
         assert_eq!(restored.problems, []);
         assert_eq!(compare_trees(&self.path("src"), &target.path().join("src")), Vec::<String>::new());
     }
 
     fn errors(&self) -> Vec<String> {
         let options = check::Options { read_data: true, ..check::Options::default() };
-        check::run(&self.open("full"), &options, &(), &stop()).unwrap().errors
+        check::run(&self.open("full"), &options, &Control::default()).unwrap().errors
     }
 
     fn names(&self, area: ObjectKind) -> Vec<String> {
@@ -121,10 +125,6 @@ impl Fleet {
         let what = (ChunkType::Data, session);
         packs::write(&*self.storage, repo.suite(), what, vec![block], 0).unwrap().1.unwrap();
     }
-}
-
-fn stop() -> Arc<AtomicBool> {
-    Arc::default()
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn write_keys_reuse_what_full_keys_stored_and_nobody_reuses_what_a_write_key_sto
     fleet.write("src", "three", b"only of a");
     fleet.backup("a");
     let options = gc::Options { reseal: true, ..gc::Options::default() };
-    gc::run(&fleet.open("full"), &options, &(), &stop()).unwrap();
+    gc::run(&fleet.open("full"), &options, &Control::default()).unwrap();
     let again = fleet.backup("b");
     assert_eq!(again.counts.bytes_added, 0);
     fleet.assert_restores("full", again.snapshot);
@@ -245,11 +245,11 @@ fn every_verb_but_backup_refuses_a_write_key() {
     let restore = restore::Options { target: fleet.path("out"), ..restore::Options::default() };
     let new = || "new".to_owned().into();
     let all: Vec<(&str, Result<()>)> = vec![
-        ("restore", restore::run(&repo, &restore, &(), &stop()).map(drop)),
-        ("check", check::run(&repo, &check, &(), &stop()).map(drop)),
+        ("restore", restore::run(&repo, &restore, &Control::default()).map(drop)),
+        ("check", check::run(&repo, &check, &Control::default()).map(drop)),
         ("forget", forget::run(&repo, &forget).map(drop)),
         ("undelete", forget::undelete(&repo, &["00".into()]).map(drop)),
-        ("gc", gc::run(&repo, &gc::Options::default(), &(), &stop()).map(drop)),
+        ("gc", gc::run(&repo, &gc::Options::default(), &Control::default()).map(drop)),
         ("key add", key::add(&repo, &new(), costs, "").map(drop)),
         ("key passwd", key::change(&repo, &new(), costs).map(drop)),
         ("key rotate", key::rotate(&repo, &"a".to_owned().into(), costs).map(drop)),
@@ -286,7 +286,7 @@ fn chunks_under_false_ids_harm_nobody_but_their_writer() {
         fleet.assert_restores("read", saved.snapshot);
     }
     let options = gc::Options { reseal: true, ..gc::Options::default() };
-    gc::run(&fleet.open("full"), &options, &(), &stop()).unwrap();
+    gc::run(&fleet.open("full"), &options, &Control::default()).unwrap();
     for snapshot in snapshots::list(&fleet.open("full")).unwrap() {
         fleet.assert_restores("full", Some(snapshot.id));
     }
@@ -313,9 +313,9 @@ fn a_record_of_a_collection_that_a_write_key_forges_condemns_nothing() {
     let full = fleet.open("full");
     let looked = RepoState::look(&*fleet.storage, full.suite(), |_| Ok(()));
     assert!(looked.unwrap_err().chain().contains("signature"));
-    assert!(gc::run(&full, &gc::Options::default(), &(), &stop()).is_err());
+    assert!(gc::run(&full, &gc::Options::default(), &Control::default()).is_err());
     repair::collections::run(&full, false).unwrap();
-    gc::run(&full, &gc::Options::default(), &(), &stop()).unwrap();
+    gc::run(&full, &gc::Options::default(), &Control::default()).unwrap();
     // Nor does it end one, or take the place of one with a higher number.
     for name in ["00000000000000ff.done", "0000000000000200"] {
         fleet.storage.put(ObjectKind::Gc, name, b"SNAPGD\x01\0\x01\0\0\0 what no full key made".to_vec());
@@ -370,7 +370,8 @@ fn a_removed_write_key_is_shut_out_and_what_it_wrote_still_opens() {
     let by_b = fleet.backup("b").snapshot;
     fleet.assert_restores("read", by_b);
     let options = backup::Options { sources: vec![fleet.path("src")], ..backup::Options::default() };
-    let late = backup::Backup::begin(options, None, &stop()).unwrap().run(&before, &());
+    let late =
+        backup::Backup::begin(options, None, &Control::default()).unwrap().run(&before, &Control::default());
     assert!(late.is_err(), "{late:?}");
     assert_eq!(fleet.errors(), Vec::<String>::new());
 }
@@ -414,8 +415,12 @@ fn a_hostile_tree_is_damage_of_its_own_snapshot_only() {
     let selectors = vec![id.hex()];
     let forget = forget::Options { selectors, allow_remove_all: true, ..forget::Options::default() };
     forget::run(&fleet.open("full"), &forget).unwrap();
-    gc::run(&fleet.open("full"), &gc::Options { empty_trash: true, ..gc::Options::default() }, &(), &stop())
-        .unwrap();
+    gc::run(
+        &fleet.open("full"),
+        &gc::Options { empty_trash: true, ..gc::Options::default() },
+        &Control::default(),
+    )
+    .unwrap();
     fleet.assert_restores("full", saved);
     assert_eq!(fleet.errors(), Vec::<String>::new());
 }

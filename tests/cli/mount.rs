@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Random, Sandbox, torture};
 use rustix::fs::IFlags;
 use rustix::process::{Pid, Signal};
+use snap_backup::Control;
 use snap_backup::ops::mount::{FsError, Mount, Options, TOP};
 use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::storage::local::LocalStorage;
@@ -395,7 +396,7 @@ fn the_kernel_may_forget_what_is_too_much() {
         ..OpenOptions::default()
     };
     let repo = Repository::open(Arc::new(LocalStorage::new(sandbox.path("repo"))), &access).unwrap();
-    let mount = Mount::open(&repo, Options::default(), Box::new(())).unwrap();
+    let mount = Mount::open(&repo, Options::default(), &Control::default()).unwrap();
     let find = |path: &str| {
         let parts = path
             .split('/')

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::support::library::Library;
+use snap_backup::Control;
 use snap_backup::codec::chunk::block::BlockSealer;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::model::id::{ChunkId, PackId, SnapshotId};
@@ -98,7 +98,7 @@ fn a_collection_leaves_a_dead_chunk_behind_that_is_not_what_it_says() {
     storage.remove(ObjectKind::Packs, &before.packs()[at as usize].id.hex()).unwrap();
     let crafted = write(&repo, &plain, chunks);
     drop(repo);
-    let report = gc::run(&library.open(), &gc::Options::default(), &(), &AtomicBool::new(false)).unwrap();
+    let report = gc::run(&library.open(), &gc::Options::default(), &Control::default()).unwrap();
     let after = index(&library.open());
     assert!(report.packs_moved >= 32 && after.packs().iter().all(|pack| pack.id != crafted), "{report:?}");
     assert!(after.find_any(ChunkType::Data, &poison).unwrap().is_none(), "the wrong bytes were moved");

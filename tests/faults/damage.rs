@@ -5,10 +5,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::support::{CHEAP_KDF, Random, Sandbox, chmod, files_below, finish};
+use snap_backup::Control;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::tree::dir::DirPiece;
 use snap_backup::model::entry::Kind;
@@ -336,7 +336,10 @@ fn a_parent_that_can_be_read_in_part_is_not_taken_over_whole() {
     Repository::init(Arc::new(LocalStorage::new(home.path().join("repo"))), &init).unwrap();
     let backup = || {
         let options = backup::Options { sources: vec![source.clone()], ..backup::Options::default() };
-        Backup::begin(options, None, &Arc::default()).unwrap().run(&open("p"), &()).unwrap()
+        Backup::begin(options, None, &Control::default())
+            .unwrap()
+            .run(&open("p"), &Control::default())
+            .unwrap()
     };
     let root = |made: &backup::Summary| {
         let repo = open("p");
@@ -378,7 +381,7 @@ fn a_parent_that_can_be_read_in_part_is_not_taken_over_whole() {
         target: out.clone(),
         ..restore::Options::default()
     };
-    let restored = restore::run(&open("p"), &options, &(), &AtomicBool::new(false)).unwrap();
+    let restored = restore::run(&open("p"), &options, &Control::default()).unwrap();
     assert_eq!((restored.files, restored.problems.len()), (first_piece, 0));
 }
 

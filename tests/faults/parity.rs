@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::{fs, io};
 
@@ -17,7 +16,7 @@ use snap_backup::repo::pack::parity;
 use snap_backup::repo::pack::parity::HealedPack;
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
@@ -309,14 +308,16 @@ fn a_sidecar_that_cannot_be_written_is_said_and_costs_no_backup() {
         store_as: Some(b"src".to_vec()),
         ..backup::Options::default()
     };
-    let never = Arc::new(AtomicBool::new(false));
-    let summary = backup::Backup::begin(options, None, &never).unwrap().run(&repo, &()).unwrap();
+    let summary = backup::Backup::begin(options, None, &Control::default())
+        .unwrap()
+        .run(&repo, &Control::default())
+        .unwrap();
     library.assert_restores(summary.snapshot, "src");
     let warnings = repo.warnings();
     assert!(warnings.iter().any(|text| text.contains("snap repair parity")), "{warnings:?}");
     *sick.refuses.lock().unwrap() = false;
     // The next collection sees to it.
-    gc::run(&library.open(), &gc::Options::default(), &(), &never).unwrap();
+    gc::run(&library.open(), &gc::Options::default(), &Control::default()).unwrap();
     assert_eq!(names(&storage, ObjectKind::Parity), names(&storage, ObjectKind::Packs));
 }
 
@@ -360,7 +361,7 @@ fn a_sidecar_that_is_written_while_a_collection_looks_is_nobodys_garbage() {
         storage.put(ObjectKind::Packs, &late, bytes);
         storage.put(ObjectKind::Parity, &late, sidecar);
     });
-    let _ = gc::run(&library.open(), &gc::Options::default(), &(), &AtomicBool::new(false));
+    let _ = gc::run(&library.open(), &gc::Options::default(), &Control::default());
     let _ = hooked.list(ObjectKind::Parity);
     assert!(hooked.is_spent());
     let removed =

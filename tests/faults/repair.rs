@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use crate::support::cut::Cut;
 use crate::support::library::Library;
 use crate::support::{Random, Sandbox, chmod};
+use snap_backup::Control;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::records::SessionKind;
 use snap_backup::ops::repair::{collections, packs, snapshots};
@@ -382,8 +383,8 @@ fn a_repair_that_is_cut_short_anywhere_loses_nothing_and_is_finished_by_the_next
         let never = AtomicBool::new(false);
         let repo = open(Cut::after(&world, changes));
         let options = packs::Options { ids: vec![victim.clone()], dry_run: false };
-        let first = packs::run(&repo, &options, &(), &never)
-            .and_then(|_| snapshots::run(&repo, &snapshots::Options::default(), &(), &never));
+        let first = packs::run(&repo, &options, &Control::default())
+            .and_then(|_| snapshots::run(&repo, &snapshots::Options::default(), &Control::default()));
         finished = first.is_ok();
         drop(repo);
         let kept =
@@ -391,11 +392,11 @@ fn a_repair_that_is_cut_short_anywhere_loses_nothing_and_is_finished_by_the_next
         assert!(kept.as_ref() == Some(&damaged), "after {changes} changes the original is gone");
         let repo = open(Arc::clone(&world) as Arc<dyn Storage>);
         if names(&world, ObjectKind::Packs).contains(&victim) {
-            packs::run(&repo, &options, &(), &never).unwrap();
+            packs::run(&repo, &options, &Control::default()).unwrap();
         }
-        snapshots::run(&repo, &snapshots::Options::default(), &(), &never).unwrap();
+        snapshots::run(&repo, &snapshots::Options::default(), &Control::default()).unwrap();
         assert_eq!(names(&world, ObjectKind::Snapshots).len(), 1, "after {changes} changes");
-        let report = check::run(&repo, &check::Options::default(), &(), &never).unwrap();
+        let report = check::run(&repo, &check::Options::default(), &Control::default()).unwrap();
         assert_eq!(report.errors, Vec::<String>::new(), "after {changes} changes");
         if finished {
             break;
@@ -439,10 +440,10 @@ fn what_a_collection_at_work_keeps_in_a_damaged_pack_is_saved_from_it() {
     // The chunks are stored again first, so that all of them have a good copy elsewhere.
     let never = AtomicBool::new(false);
     let checked = check::Options { read_data: true, ..check::Options::default() };
-    assert!(!check::run(&repo, &checked, &(), &never).unwrap().errors.is_empty());
+    assert!(!check::run(&repo, &checked, &Control::default()).unwrap().errors.is_empty());
     library.backup("src", backup::Options { kind: SnapshotKind::Full, ..backup::Options::default() });
     let before: BTreeSet<String> = names(&storage, ObjectKind::Packs).into_iter().collect();
-    let report = packs::run(&library.open(), &options, &(), &never).unwrap();
+    let report = packs::run(&library.open(), &options, &Control::default()).unwrap();
     assert_eq!(report.packs.len(), 1);
     // The collection now deletes all that the repair did not write.
     for name in before {
@@ -451,7 +452,7 @@ fn what_a_collection_at_work_keeps_in_a_damaged_pack_is_saved_from_it() {
             storage.remove(ObjectKind::Packs, &name).unwrap();
         }
     }
-    let report = check::run(&library.open(), &check::Options::default(), &(), &never).unwrap();
+    let report = check::run(&library.open(), &check::Options::default(), &Control::default()).unwrap();
     let lost =
         (0..16).filter(|file| report.errors.iter().any(|error| error.contains(&format!("src/f{file}"))));
     let lost = lost.count();

@@ -1,10 +1,9 @@
 //! `repair snapshots` beside whoever moves packs: what seems lost may only have gone elsewhere.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::atomic::AtomicBool;
-
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
+use snap_backup::Control;
 use snap_backup::ops::repair::snapshots;
 use snap_backup::storage::{ObjectKind, Storage};
 
@@ -26,7 +25,7 @@ fn a_snapshot_is_not_replaced_while_packs_are_moved_by_others() {
     inner.remove(ObjectKind::Packs, &packs[0]).unwrap();
     let repair = || {
         let options = snapshots::Options::default();
-        snapshots::run(&stage.library.open(), &options, &(), &AtomicBool::new(false))
+        snapshots::run(&stage.library.open(), &options, &Control::default())
     };
     // As what is left of it is written, a collection has moved what the other one needs, too.
     let other = packs[1].clone();

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::{fmt, io};
 
@@ -14,7 +13,7 @@ use snap_backup::ops::{check, key};
 use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::support::world::{World, copy_of};
 
@@ -160,7 +159,7 @@ fn run(world: &World, storage: Arc<dyn Storage>, op: Op) -> Result<Vec<String>> 
         Op::Check => {
             let repo = Repository::open(storage, &OpenOptions::default())?;
             let options = check::Options { read_data: true, ..check::Options::default() };
-            let report = check::run(&repo, &options, &(), &AtomicBool::new(false))?;
+            let report = check::run(&repo, &options, &Control::default())?;
             if let Some(first) = report.errors.first() {
                 return Err(Error::Refused(format!("it said what it could not check: {first}")));
             }
@@ -342,7 +341,7 @@ fn half_an_object_is_found_and_takes_nothing_with_it() {
             }
             let repo = Repository::open(storage.clone(), &OpenOptions::default()).unwrap();
             let options = check::Options { read_data: true, ..check::Options::default() };
-            match check::run(&repo, &options, &(), &AtomicBool::new(false)) {
+            match check::run(&repo, &options, &Control::default()) {
                 Ok(report) => {
                     let named = report.errors.iter().all(|error| error.contains(&name[..8]));
                     assert!(named, "{story}: {:#?}", report.errors);

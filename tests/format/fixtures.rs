@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use snap_backup::Control;
 use snap_backup::ops::{cat, check};
 use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::repo::snapshots;
@@ -61,7 +61,7 @@ fn gives_back_its_files(place: &Path, password: Option<&str>) {
     let repo = Repository::open(storage, &OpenOptions { password, cache: None, ..OpenOptions::default() });
     let repo = repo.unwrap();
     let options = check::Options { read_data: true, ..check::Options::default() };
-    let report = check::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap();
+    let report = check::run(&repo, &options, &Control::default()).unwrap();
     assert!(report.errors.is_empty(), "{place:?}: {:?}", report.errors);
     let all = snapshots::list(&repo).unwrap();
     assert_eq!(all.len(), 1);

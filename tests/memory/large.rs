@@ -6,9 +6,9 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::{fs, io};
 
+use snap_backup::Control;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::{backup, export, restore};
 use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
@@ -31,7 +31,6 @@ fn step() {
     let storage = Arc::new(LocalStorage::new(home.join("repo")));
     let access = OpenOptions { password: None, cache: Some(home.join("cache")), ..OpenOptions::default() };
     let repo = Repository::open(storage, &access).unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
     let selector = "latest".to_owned();
     match step.as_str() {
         "backup" => {
@@ -40,7 +39,10 @@ fn step() {
                 store_as: Some(b"src".to_vec()),
                 ..backup::Options::default()
             };
-            let made = Backup::begin(options, None, &stop).unwrap().run(&repo, &()).unwrap();
+            let made = Backup::begin(options, None, &Control::default())
+                .unwrap()
+                .run(&repo, &Control::default())
+                .unwrap();
             assert_eq!((made.problems.len(), made.changing, made.vanished), (0, 0, 0));
         }
         "restore" | "restore --delete" => {
@@ -51,13 +53,13 @@ fn step() {
                 delete,
                 ..restore::Options::default()
             };
-            let done = restore::run(&repo, &options, &(), &stop).unwrap();
+            let done = restore::run(&repo, &options, &Control::default()).unwrap();
             assert_eq!((done.problems.len(), done.left_out), (0, 0));
         }
         _ => {
             let options = export::Options { selector: selector.into_bytes(), ..export::Options::default() };
             let options = export::Options { format: export::Format::Tar, ..options };
-            export::run(&repo, &options, &mut io::sink(), &(), &stop).unwrap();
+            export::run(&repo, &options, &mut io::sink(), &Control::default()).unwrap();
         }
     }
     println!("peak {}", scale::peak_of(std::process::id()).unwrap());

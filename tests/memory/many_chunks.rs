@@ -5,11 +5,10 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use crate::support::scale;
 use crate::support::scale::Shape;
-use snap_backup::Result;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::tree::dir::DirBuilder;
 use snap_backup::codec::tree::part_list::ListBuilder;
@@ -27,6 +26,7 @@ use snap_backup::repo::walk::dir_reader::DirReader;
 use snap_backup::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use snap_backup::storage::local::LocalStorage;
 use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::{Control, Result};
 
 /// Enough trees to fill what is kept of them.
 const FEW: u64 = 300_000;
@@ -52,7 +52,6 @@ fn step() {
         OpenOptions { password: None, cache: Some(Path::new(&dir).join("cache")), ..OpenOptions::default() };
     let storage = Arc::new(LocalStorage::new(Path::new(&dir).join("repo")));
     let mut repo = Repository::open(storage, &access).unwrap();
-    let stop = AtomicBool::new(false);
     let all = IndexLimits { rows: usize::MAX, tables: usize::MAX, ..SMALL };
     repo.set_limits(if step == "all in memory" { all } else { SMALL });
     match step.as_str() {
@@ -66,13 +65,13 @@ fn step() {
             assert!(entries > FEW / 10);
         }
         "check" => {
-            let report = check::run(&repo, &check::Options::default(), &(), &stop).unwrap();
+            let report = check::run(&repo, &check::Options::default(), &Control::default()).unwrap();
             assert_eq!((report.errors.len(), report.chunks >= FEW), (0, true));
         }
         "gc" => {
             // The packs are small as their chunks are: they are not to be merged here.
             let options = gc::Options { max_repack: Some(0), ..gc::Options::default() };
-            let report = gc::run(&repo, &options, &(), &stop).unwrap();
+            let report = gc::run(&repo, &options, &Control::default()).unwrap();
             assert_eq!((report.packs_deleted, report.lost), (0, 0));
         }
         _ => {

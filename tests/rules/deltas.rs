@@ -3,8 +3,8 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use snap_backup::Control;
 use snap_backup::codec::chunk::compress::Codec;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::pack::Table;
@@ -273,7 +273,7 @@ fn forgetting_any_of_a_series_leaves_the_others_whole_and_takes_no_more_than_was
         let (goes, stays): (Vec<_>, Vec<_>) =
             made.iter().copied().zip(0..).partition(|(_, number)| forgotten >> number & 1 == 1);
         let ids: Vec<SnapshotId> = goes.iter().map(|(id, _)| *id).collect();
-        let said = stats::freed(&stage.library.open(), &ids, &AtomicBool::new(false)).unwrap().bytes;
+        let said = stats::freed(&stage.library.open(), &ids, &Control::default()).unwrap().bytes;
         let before = stage.bytes();
         ids.iter().for_each(|id| stage.forget(*id));
         stage.gc();
@@ -301,7 +301,7 @@ fn repairing_packs_keeps_deltas_and_their_bases_readable() {
         stage.storage.inner.put(ObjectKind::Packs, &id.hex(), bytes);
     }
     let options = repair::packs::Options { ids: packs.iter().map(PackId::hex).collect(), dry_run: false };
-    let report = repair::packs::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    let report = repair::packs::run(&stage.library.open(), &options, &Control::default()).unwrap();
     assert!(!report.has_lost() && report.packs.len() == packs.len(), "{report:?}");
     let numbered: Vec<(SnapshotId, usize)> = made.into_iter().zip(0..).collect();
     assert_versions(&stage, &numbered);
@@ -323,7 +323,7 @@ fn packs_with_deltas_of_a_dead_part_are_packed_again_as_deltas() {
     stage.forget(both);
     let options =
         gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
-    gc::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    gc::run(&stage.library.open(), &options, &Control::default()).unwrap();
     assert!(stage.bytes() < 500_000, "{} bytes: what was a delta became whole", stage.bytes());
     stage.library.write("src", &[("second", &version(5, 1))]);
     assert_versions(&stage, &[(last, 2)]);
@@ -387,7 +387,7 @@ fn a_directory_that_a_path_is_taken_from_is_stored_as_what_is_different() {
     stage.backup("src");
     let before = stage.bytes();
     let options = rewrite::Options { exclude: vec!["/**/f100".into()], ..rewrite::Options::default() };
-    let report = rewrite::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    let report = rewrite::run(&stage.library.open(), &options, &Control::default()).unwrap();
     assert_eq!(report.rewritten.len(), 1);
     assert!(deltas(&stage, ChunkType::Tree) > 0);
     assert!(stage.bytes() - before < 3000, "{} bytes for one name less of 200", stage.bytes() - before);

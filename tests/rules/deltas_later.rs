@@ -1,9 +1,9 @@
 //! `gc --delta`: what was stored without deltas is stored as deltas later, by the rules of any other move.
 
 use std::fs;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use snap_backup::Control;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::{backup, gc};
@@ -23,7 +23,7 @@ fn options(max_repack: Option<u64>) -> gc::Options {
 }
 
 fn collect(stage: &Stage, options: &gc::Options) -> gc::Report {
-    let report = gc::run(&stage.library.open(), options, &(), &AtomicBool::new(false));
+    let report = gc::run(&stage.library.open(), options, &Control::default());
     report.unwrap_or_else(|err| panic!("{}", err.chain()))
 }
 
@@ -103,7 +103,7 @@ fn a_run_that_is_cut_short_anywhere_loses_nothing_and_the_next_one_goes_on() {
         let gap = Arc::new(Gap { inner: storage.clone(), state: Mutex::new((0, None)), at, cut: true });
         let run = |storage: Arc<dyn Storage>| {
             let repo = Repository::open(storage, &OpenOptions::default())?;
-            gc::run(&repo, &options(None), &(), &AtomicBool::new(false))
+            gc::run(&repo, &options(None), &Control::default())
         };
         let done = run(gap);
         put_back(&stage, &storage);
@@ -196,6 +196,6 @@ fn a_repository_without_deltas_refuses() {
     let stage = Stage::without_deltas();
     stage.write("src", &[1]);
     stage.backup("src");
-    let refused = gc::run(&stage.library.open(), &options(None), &(), &AtomicBool::new(false)).unwrap_err();
+    let refused = gc::run(&stage.library.open(), &options(None), &Control::default()).unwrap_err();
     assert!(refused.chain().contains("snap config set delta on"), "{}", refused.chain());
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use snap_backup::Control;
 use snap_backup::codec::chunk::compress::Codec;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::pack::BlockRow;
@@ -176,7 +176,7 @@ fn the_bases_of_a_delta_in_a_damaged_pack_stay_until_that_is_repaired() {
     }
     stage.forget(made[0]);
     stage.gc();
-    let report = repair::packs::run(&repo, &repair::packs::Options::default(), &(), &AtomicBool::new(false));
+    let report = repair::packs::run(&repo, &repair::packs::Options::default(), &Control::default());
     assert!(!report.unwrap().has_lost());
     assert_versions(&stage, &[(made[1], 1)]);
 }
@@ -194,7 +194,7 @@ fn repair_keeps_deltas_whose_bases_are_lost_and_the_next_backup_of_those_heals_t
         damaged.push(id);
     }
     let options = repair::packs::Options { ids: damaged.iter().map(PackId::hex).collect(), dry_run: false };
-    let report = repair::packs::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    let report = repair::packs::run(&stage.library.open(), &options, &Control::default()).unwrap();
     let waiting = |fate: &Fate| matches!(fate, Fate::Salvaged { lost: 0, waiting, .. } if *waiting > 0);
     assert!(report.has_lost() && report.packs.iter().any(|(_, fate)| waiting(fate)), "{report:?}");
     assert!(deltas(&stage, ChunkType::Data) > 0);

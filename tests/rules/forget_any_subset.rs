@@ -3,12 +3,12 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any};
 use proptest::proptest;
 
+use snap_backup::Control;
 use snap_backup::codec::chunk::compress::NO_COMPRESSION;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::gc::MaxUnused;
@@ -97,7 +97,7 @@ fn forget_and_compare(stories: &[Vec<(u8, u8, u8)>], forgotten: &[bool], delta: 
     forget::run(&place.library.open(), &options).unwrap();
     let options =
         gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
-    gc::run(&place.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    gc::run(&place.library.open(), &options, &Control::default()).unwrap();
 
     let fresh = Place::like(&place);
     for (id, copy, _) in made.iter().filter(|one| !one.2) {

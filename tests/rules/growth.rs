@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::atomic::AtomicBool;
 
+use snap_backup::Control;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::forget::PolicyOptions;
 use snap_backup::ops::forget::policy::{Count, Rule};
@@ -147,7 +147,7 @@ fn small_packs_are_merged_as_far_as_the_budget_goes() {
     assert!(before >= 200, "{before} packs: one of data and one of trees for each run");
     let collect = |max_repack| {
         let options = gc::Options { max_repack, ..gc::Options::default() };
-        gc::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap()
+        gc::run(&stage.library.open(), &options, &Control::default()).unwrap()
     };
     // Enough for the smallest of data and of trees, not for all.
     let report = collect(Some(stage.bytes() / 2));

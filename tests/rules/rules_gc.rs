@@ -1,9 +1,9 @@
 //! Collecting beside writers: rules C1 to C5 of docs/collecting.md, each broken moment staged.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use snap_backup::Control;
 use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::{PackId, SnapshotId};
@@ -54,11 +54,11 @@ fn a_forgotten_snapshot_comes_back_until_it_is_purged() {
     let id = stage.backup("src");
     stage.forget(id);
     let options = gc::Options { max_unused: MaxUnused::Bytes(0), ..gc::Options::default() };
-    gc::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    gc::run(&stage.library.open(), &options, &Control::default()).unwrap();
     assert_eq!(forget::undelete(&stage.library.open(), &[id.hex()]).unwrap(), [id]);
     let collect = |empty_trash| {
         let options = gc::Options { empty_trash, ..gc::Options::default() };
-        gc::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap()
+        gc::run(&stage.library.open(), &options, &Control::default()).unwrap()
     };
     assert_eq!(collect(false).in_trash, 0);
     stage.library.assert_restores(Some(id), "src");
@@ -78,7 +78,7 @@ fn the_undelete_window_is_kept_by_the_stores_clock() {
     stage.write("src", &[1]);
     let id = stage.backup("src");
     stage.forget(id);
-    let collect = || gc::run(&stage.library.open(), &gc::Options::default(), &(), &AtomicBool::new(false));
+    let collect = || gc::run(&stage.library.open(), &gc::Options::default(), &Control::default());
     assert_eq!(collect().unwrap().purged, 0);
     let now = Time::now();
     let day = Time { sec: now.sec - 24 * 3600 - 1, ..now };
@@ -158,7 +158,7 @@ fn a_snapshot_forgotten_between_two_listings_is_still_a_root() {
         let other = Arc::downgrade(&stage);
         stage.storage.before(Act::List, listing, move |_, _| other.upgrade().unwrap().forget(id));
         let options = gc::Options { max_unused: MaxUnused::Bytes(0), ..gc::Options::default() };
-        gc::run(&stage.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+        gc::run(&stage.library.open(), &options, &Control::default()).unwrap();
         stage.write("src", &[1, 2]);
         assert_eq!(forget::undelete(&stage.library.open(), &[id.hex()]).unwrap(), [id]);
         assert_eq!(stage.library.errors(), Vec::<String>::new(), "{listing:?}");

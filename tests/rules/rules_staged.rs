@@ -2,9 +2,9 @@
 //! shown by what it alone prevents.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use snap_backup::Control;
 use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
@@ -426,7 +426,7 @@ fn lose_packs_of_data(stage: &Stage) {
 
 fn repair(stage: &Stage) -> Vec<snapshots::Fate> {
     let options = snapshots::Options::default();
-    let report = snapshots::run(&stage.library.open(), &options, &(), &AtomicBool::new(false));
+    let report = snapshots::run(&stage.library.open(), &options, &Control::default());
     report.unwrap().items.into_iter().map(|item| item.fate).collect()
 }
 
@@ -441,7 +441,7 @@ fn packs_that_are_swept_while_the_index_is_rebuilt_are_not_damaged() {
         stage.storage.before(Act::Read, ObjectKind::Packs, move |storage, _| {
             storage.remove(ObjectKind::Packs, &name).unwrap();
         });
-        let report = index::run(&stage.library.open(), dry_run, &(), &AtomicBool::new(false)).unwrap();
+        let report = index::run(&stage.library.open(), dry_run, &Control::default()).unwrap();
         assert_eq!(report.unreadable, Vec::<String>::new(), "dry run: {dry_run}");
         assert!(stage.storage.is_spent());
     }
@@ -456,6 +456,6 @@ fn packs_that_stand_and_cannot_be_read_are_damaged() {
     let name = stage.names(ObjectKind::Packs).remove(0);
     let len = stage.storage.inner.get(ObjectKind::Packs, &name).unwrap().len();
     stage.storage.inner.put(ObjectKind::Packs, &name, vec![0; len]);
-    let report = index::run(&stage.library.open(), false, &(), &AtomicBool::new(false)).unwrap();
+    let report = index::run(&stage.library.open(), false, &Control::default()).unwrap();
     assert_eq!(report.unreadable.len(), 1);
 }

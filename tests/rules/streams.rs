@@ -14,7 +14,7 @@ use snap_backup::ops::backup::{Backup, Options, Stdin, Summary};
 use snap_backup::ops::restore;
 use snap_backup::repo::objects;
 use snap_backup::storage::{ObjectKind, Storage};
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
@@ -41,14 +41,15 @@ impl Stage {
         let command = ["sh", "-c", &script].map(Into::into).to_vec();
         let stdin = Some(Stdin { name: b"out".to_vec(), command: Some(command) });
         let options = Options { stdin, ..Options::default() };
-        Backup::begin(options, None, &self.stop)?.run(&self.library.open(), &())
+        Backup::begin(options, None, &Control::default().with_cancel(&self.stop))?
+            .run(&self.library.open(), &Control::default().with_cancel(&self.stop))
     }
 
     fn restored(&self, id: SnapshotId) -> Vec<u8> {
         let target = self.library.path("restored");
         let options =
             restore::Options { selector: id.hex(), target: target.clone(), ..restore::Options::default() };
-        let summary = restore::run(&self.library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+        let summary = restore::run(&self.library.open(), &options, &Control::default()).unwrap();
         assert_eq!(summary.problems, []);
         fs::read(target.join("out")).unwrap()
     }

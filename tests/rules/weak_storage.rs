@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use snap_backup::Control;
 use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::{PackId, SnapshotId};
@@ -206,7 +207,7 @@ fn a_snapshot_of_tomorrow_hides_no_change_and_stops_nobody() {
     assert!(standing.contains(&future) && standing.len() == 3, "{standing:?}");
     let repo = library.open();
     let options = snap_backup::ops::gc::Options { empty_trash: true, ..Default::default() };
-    snap_backup::ops::gc::run(&repo, &options, &(), &std::sync::atomic::AtomicBool::new(false)).unwrap();
+    snap_backup::ops::gc::run(&repo, &options, &Control::default()).unwrap();
     assert_eq!(library.errors(), Vec::<String>::new());
 }
 

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use snap_backup::Error;
 use snap_backup::storage::local::LocalStorage;
 use snap_backup::storage::memory::MemoryStorage;
 #[cfg(feature = "cloud")]
@@ -22,6 +21,7 @@ use snap_backup::storage::sftp::SftpStorage;
 use snap_backup::storage::sftp::url::SftpUrl as SftpPlace;
 use snap_backup::storage::tls::Tls;
 use snap_backup::storage::{CreateOutcome, ObjectKind, Storage};
+use snap_backup::{Control, Error};
 
 const LIMIT: u64 = 1 << 30;
 
@@ -457,6 +457,6 @@ fn a_collection_clears_up_after_writers_that_were_killed() {
     let file = fs::File::create(&left).unwrap();
     file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600)).unwrap();
     let options = snap_backup::ops::gc::Options::default();
-    snap_backup::ops::gc::run(&repo, &options, &(), &std::sync::atomic::AtomicBool::new(false)).unwrap();
+    snap_backup::ops::gc::run(&repo, &options, &Control::default()).unwrap();
     assert!(!left.exists());
 }

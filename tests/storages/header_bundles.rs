@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use snap_backup::Control;
 use snap_backup::codec::chunk::block::SealedBlock;
 use snap_backup::codec::chunk::compress::Codec;
 use snap_backup::codec::crypto::hash::{ChunkType, Key, SubKeys, sha256};
@@ -180,7 +181,7 @@ fn a_damaged_segment_is_named_changes_no_answer_and_is_written_anew() {
     for dry_run in [true, false] {
         assert_eq!(stage.names(ObjectKind::Index), [name.as_str()]);
         let repo = Machine::new(&stage).repo;
-        let report = index::run(&repo, dry_run, &(), &AtomicBool::new(false)).unwrap();
+        let report = index::run(&repo, dry_run, &Control::default()).unwrap();
         assert_eq!((report.segments.len(), report.unreadable.len()), (1, 0));
     }
     stage.gc();
@@ -281,8 +282,7 @@ fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
     stage.storage.inner.create(ObjectKind::Index, &name, &[&head, &front]).unwrap();
     let found = stage.library.errors();
     assert!(found.len() == 1 && found[0].contains("says something else of pack"), "{found:?}");
-    let stop = AtomicBool::new(false);
-    let told = |dry_run| index::run(&stage.library.open(), dry_run, &(), &stop).unwrap().segments;
+    let told = |dry_run| index::run(&stage.library.open(), dry_run, &Control::default()).unwrap().segments;
     let is_it = |told: &[WrongSegment], removed| {
         told.len() == 1 && told[0].why.contains(&name) && told[0].removed == removed
     };
@@ -306,8 +306,10 @@ fn where_no_segment_may_be_written_a_backup_is_made_all_the_same() {
     let repo = stage.library.open();
     let sources = vec![stage.library.path("src")];
     let options = backup::Options { sources, ..backup::Options::default() };
-    let stop = Arc::new(AtomicBool::new(false));
-    let made = backup::Backup::begin(options, None, &stop).unwrap().run(&repo, &()).unwrap();
+    let made = backup::Backup::begin(options, None, &Control::default())
+        .unwrap()
+        .run(&repo, &Control::default())
+        .unwrap();
     assert!(made.snapshot.is_some() && made.problems.is_empty());
     let said = repo.warnings();
     assert!(said.len() == 1 && said[0].contains("nothing is lost"), "{said:?}");
@@ -326,7 +328,7 @@ fn a_second_copy_far_away_gets_segments_of_its_own() {
     let to: Arc<dyn Storage> = there.clone();
     let bring = || {
         let options = sync::Options::default();
-        sync::run(&stage.library.open(), &to, &options, &(), &AtomicBool::new(false)).unwrap()
+        sync::run(&stage.library.open(), &to, &options, &Control::default()).unwrap()
     };
     bring();
     assert_eq!(there.inner.list(ObjectKind::Index).unwrap().len(), 1);

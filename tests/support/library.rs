@@ -4,15 +4,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use snap_backup::Result;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::{backup, check, restore};
 use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::repo::snapshots;
 use snap_backup::storage::Storage;
+use snap_backup::{Control, Result};
 
 use super::watchdog::Watchdog;
 use super::{CHEAP_KDF, compare_trees};
@@ -66,8 +65,7 @@ impl Library {
     pub fn try_backup(&self, source: &str, options: backup::Options) -> Result<backup::Summary> {
         let store_as = Some(source.as_bytes().to_vec());
         let options = backup::Options { sources: vec![self.path(source)], store_as, ..options };
-        let stop = Arc::new(AtomicBool::new(false));
-        Backup::begin(options, None, &stop)?.run(&self.open(), &())
+        Backup::begin(options, None, &Control::default())?.run(&self.open(), &Control::default())
     }
 
     /// Backs up; must succeed without a problem.
@@ -96,7 +94,7 @@ impl Library {
             target: target.path().to_path_buf(),
             ..restore::Options::default()
         };
-        match restore::run(repo, &options, &(), &AtomicBool::new(false)) {
+        match restore::run(repo, &options, &Control::default()) {
             Err(err) => vec![err.chain()],
             Ok(summary) if !summary.problems.is_empty() => {
                 let told = summary.problems.iter();
@@ -116,7 +114,7 @@ impl Library {
     /// What `check --read-data` complains of.
     pub fn errors(&self) -> Vec<String> {
         let options = check::Options { read_data: true, ..check::Options::default() };
-        check::run(&self.open(), &options, &(), &AtomicBool::new(false)).unwrap().errors
+        check::run(&self.open(), &options, &Control::default()).unwrap().errors
     }
 
     /// Writes files below a source.

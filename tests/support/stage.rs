@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use snap_backup::Control;
 use snap_backup::codec::crypto::sealed_object;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
@@ -62,14 +62,14 @@ impl Stage {
     pub fn gc(&self) -> Report {
         let options =
             gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
-        let report = gc::run(&self.library.open(), &options, &(), &AtomicBool::new(false));
+        let report = gc::run(&self.library.open(), &options, &Control::default());
         report.unwrap_or_else(|err| panic!("{}", err.chain()))
     }
 
     /// Collects, but purges nothing.
     pub fn gc_without_purge(&self) -> Report {
         let options = gc::Options { max_unused: MaxUnused::Bytes(0), ..gc::Options::default() };
-        let report = gc::run(&self.library.open(), &options, &(), &AtomicBool::new(false));
+        let report = gc::run(&self.library.open(), &options, &Control::default());
         report.unwrap_or_else(|err| panic!("{}", err.chain()))
     }
 

@@ -4,15 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use snap_backup::Result;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{backup, check, gc, restore};
 use snap_backup::repo::repository::{OpenOptions, Repository};
 use snap_backup::repo::snapshots;
 use snap_backup::storage::local::LocalStorage;
+use snap_backup::{Control, Result};
 
 use super::compare_trees;
 
@@ -53,7 +52,7 @@ impl Promises {
         };
         let mut broken = self.look(&repo, private_dir).unwrap_or_else(|err| vec![err.chain()]);
         let options = check::Options { read_data: true, ..check::Options::default() };
-        match check::run(&repo, &options, &(), &AtomicBool::new(false)) {
+        match check::run(&repo, &options, &Control::default()) {
             Ok(report) => broken.extend(report.errors.iter().map(|error| format!("check: {error}"))),
             Err(err) => broken.push(format!("check: {}", err.chain())),
         }
@@ -77,7 +76,7 @@ impl Promises {
                 target: target.path().to_path_buf(),
                 ..restore::Options::default()
             };
-            let restored = restore::run(repo, &options, &(), &AtomicBool::new(false))?;
+            let restored = restore::run(repo, &options, &Control::default())?;
             let told = restored.problems.iter();
             broken.extend(told.map(|(path, why)| format!("{id}: {}: {why}", String::from_utf8_lossy(path))));
             let differences = compare_trees(original, &target.path().join(&self.name));
@@ -94,13 +93,13 @@ impl Promises {
             allow_empty: true,
             ..backup::Options::default()
         };
-        let stop = Arc::new(AtomicBool::new(false));
-        let made = Backup::begin(options, None, &stop)?.run(&open(repo)?, &())?;
+        let made =
+            Backup::begin(options, None, &Control::default())?.run(&open(repo)?, &Control::default())?;
         let mut broken: Vec<String> =
             made.problems.iter().map(|(_, why)| format!("next backup: {why}")).collect();
         let options =
             gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
-        let report = gc::run(&open(repo)?, &options, &(), &stop)?;
+        let report = gc::run(&open(repo)?, &options, &Control::default())?;
         broken.extend(report.waiting_for.iter().map(|who| format!("gc waits for {who}")));
         broken.extend(
             self.broken_now(repo, private_dir).iter().map(|what| format!("after a backup and gc: {what}")),

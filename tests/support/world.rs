@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
-use snap_backup::Result;
 use snap_backup::codec::crypto::sealed_object;
 use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::model::entry::Time;
@@ -22,6 +20,7 @@ use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::repo::{objects, snapshots};
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
+use snap_backup::{Control, Result};
 
 use super::{Random, compare_trees};
 
@@ -145,7 +144,7 @@ impl World {
     /// Nothing may be lost by it.
     pub fn repair(&self, storage: Arc<dyn Storage>) -> Result<()> {
         let repo = Repository::open(storage, &OpenOptions::default())?;
-        let report = packs::run(&repo, &packs::Options::default(), &(), &AtomicBool::new(false))?;
+        let report = packs::run(&repo, &packs::Options::default(), &Control::default())?;
         assert!(!report.has_lost(), "{report:?}");
         Ok(())
     }
@@ -172,14 +171,14 @@ impl World {
             allow_empty: true,
             ..backup::Options::default()
         };
-        let begun = Backup::begin(options, None, &Arc::new(AtomicBool::new(false)))?;
-        Ok(begun.run(&Repository::open(storage, &OpenOptions::default())?, &())?.snapshot)
+        let begun = Backup::begin(options, None, &Control::default())?;
+        Ok(begun.run(&Repository::open(storage, &OpenOptions::default())?, &Control::default())?.snapshot)
     }
 
     pub fn gc(&self, storage: Arc<dyn Storage>) -> Result<gc::Report> {
         let options =
             gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
-        gc::run(&Repository::open(storage, &OpenOptions::default())?, &options, &(), &AtomicBool::new(false))
+        gc::run(&Repository::open(storage, &OpenOptions::default())?, &options, &Control::default())
     }
 
     /// How the restored snapshot differs from a source.
@@ -191,7 +190,7 @@ impl World {
             ..restore::Options::default()
         };
         let repo = Repository::open(storage, &OpenOptions::default())?;
-        let summary = restore::run(&repo, &options, &(), &AtomicBool::new(false))?;
+        let summary = restore::run(&repo, &options, &Control::default())?;
         if summary.problems.is_empty() {
             return Ok(compare_trees(&self.original(id, source), &target.path().join(source)));
         }
@@ -230,7 +229,7 @@ impl World {
         let options = export::Options { selector, format, ..export::Options::default() };
         let mut out = Vec::new();
         let repo = Repository::open(storage, &OpenOptions::default())?;
-        export::run(&repo, &options, &mut out, &(), &AtomicBool::new(false)).map(|_| out)
+        export::run(&repo, &options, &mut out, &Control::default()).map(|_| out)
     }
 
     /// Each path that differs, behind its letter.
@@ -243,7 +242,7 @@ impl World {
             Ok(())
         };
         let repo = Repository::open(storage, &OpenOptions::default())?;
-        diff::run(&repo, &options, &mut each, &(), &Arc::new(AtomicBool::new(false)))?;
+        diff::run(&repo, &options, &mut each, &Control::default())?;
         Ok(lines)
     }
 
@@ -251,23 +250,23 @@ impl World {
     pub fn check(&self, storage: Arc<dyn Storage>) -> Result<Vec<String>> {
         let options = check::Options { read_data: true, ..check::Options::default() };
         let repo = Repository::open(storage, &OpenOptions::default())?;
-        Ok(check::run(&repo, &options, &(), &AtomicBool::new(false))?.errors)
+        Ok(check::run(&repo, &options, &Control::default())?.errors)
     }
 
     pub fn stats(&self, storage: Arc<dyn Storage>) -> Result<stats::Report> {
         let repo = Repository::open(storage, &OpenOptions::default())?;
-        stats::run(&repo, &stats::Options::default(), &AtomicBool::new(false))
+        stats::run(&repo, &stats::Options::default(), &Control::default())
     }
 
     pub fn repair_index(&self, storage: Arc<dyn Storage>) -> Result<repair::index::Report> {
         let repo = Repository::open(storage, &OpenOptions::default())?;
-        repair::index::run(&repo, false, &(), &AtomicBool::new(false))
+        repair::index::run(&repo, false, &Control::default())
     }
 
     pub fn repair_snapshots(&self, storage: Arc<dyn Storage>) -> Result<repair::snapshots::Report> {
         let repo = Repository::open(storage, &OpenOptions::default())?;
         let options = repair::snapshots::Options::default();
-        repair::snapshots::run(&repo, &options, &(), &AtomicBool::new(false))
+        repair::snapshots::run(&repo, &options, &Control::default())
     }
 
     pub fn forget(&self, storage: Arc<dyn Storage>, name: &str) -> Result<()> {
@@ -303,7 +302,7 @@ impl World {
             }
         }
         let options = check::Options { read_data: true, ..check::Options::default() };
-        let report = check::run(&repo, &options, &(), &AtomicBool::new(false)).unwrap();
+        let report = check::run(&repo, &options, &Control::default()).unwrap();
         wrong.extend(report.errors);
         wrong
     }

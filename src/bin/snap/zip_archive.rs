@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::io::{BufReader, BufWriter, Read, Write};
-use std::sync::atomic::AtomicBool;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -20,7 +19,7 @@ use snap_backup::ops::{cat, export};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
 use snap_backup::util::threads;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 /// Bytes that are copied at once.
 const PIECE: usize = 256 << 10;
@@ -47,12 +46,7 @@ pub(crate) fn selector(snapshot: &SnapshotId, path: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// What was asked for is not there or cannot be read, or `out` fails.
-pub(crate) fn write(
-    dir: Dir<'_>,
-    out: &mut (dyn Write + Send),
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<()> {
+pub(crate) fn write(dir: Dir<'_>, out: &mut (dyn Write + Send), control: &Control<'_>) -> Result<()> {
     let options = export::Options {
         selector: selector(dir.snapshot, dir.path),
         format: export::Format::Tar,
@@ -63,10 +57,10 @@ pub(crate) fn write(
     let (from, mut to) = io::pipe().map_err(Error::io("make", "a pipe"))?;
     std::thread::scope(|scope| {
         let made = threads::start(scope, "tar", move || {
-            export::run(dir.repo, &options, &mut to, observer, stop).map(drop)
+            export::run(dir.repo, &options, &mut to, control).map(drop)
         })?;
         // The reading end is closed when this returns, which ends the other thread.
-        let written = members(dir, from, out, observer);
+        let written = members(dir, from, out, control.observer());
         match (made.join().unwrap_or(Err(Error::Stopped)), written) {
             // The archive ended early since it could not be made, or making it ended since it could not be
             // written.

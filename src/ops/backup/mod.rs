@@ -43,7 +43,7 @@ use crate::model::manifest_ext::MoreCounts;
 use crate::model::tripwire::{Limits, Reason};
 use crate::ops::backup::parent::ParentChoice;
 use crate::ops::backup::states::{Recorded, Supplement};
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
@@ -219,7 +219,10 @@ struct Run<'a> {
     begun: &'a Backup,
     isolated: &'a Isolated,
     observer: &'a dyn Observer,
+    /// Of [`Backup::begin`]: it also ends the walk.
     stop: &'a AtomicBool,
+    /// Of [`Backup::run`].
+    cancel: &'a AtomicBool,
     basis: &'a ParentChoice,
     /// The index as of the start of the run.
     index: Arc<Index>,
@@ -310,7 +313,7 @@ impl Run<'_> {
 
     /// Returns whether it has ended early, without looking at the clock once more.
     fn ended_early(&self) -> bool {
-        [self.stop, &self.full, &self.time_up].iter().any(|flag| flag.load(Ordering::Relaxed))
+        [self.stop, self.cancel, &self.full, &self.time_up].iter().any(|flag| flag.load(Ordering::Relaxed))
     }
 
     /// Returns why it ended early, if nothing of it can be kept.
@@ -325,7 +328,8 @@ impl Run<'_> {
 
     /// A signal goes before the clock.
     fn ran_out_of_time(&self) -> bool {
-        self.time_up.load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed)
+        let is_stopped = [self.stop, self.cancel].iter().any(|flag| flag.load(Ordering::Relaxed));
+        self.time_up.load(Ordering::Relaxed) && !is_stopped
     }
 }
 
@@ -369,17 +373,25 @@ impl std::fmt::Debug for Backup {
 
 impl Backup {
     /// Begins to walk the sources while the repository is not open yet. `own` is the repository's directory,
-    /// which is excluded. When `stop` becomes true, the run ends early.
+    /// which is excluded. Of `control`, only the cancellation is used: it also ends [`Self::run`].
     ///
     /// # Errors
     /// When the options contradict one another, or no source exists.
-    pub fn begin(options: Options, own: Option<PathBuf>, stop: &Arc<AtomicBool>) -> Result<Self> {
+    pub fn begin(options: Options, own: Option<PathBuf>, control: &Control<'_>) -> Result<Self> {
         let clock = Instant::now();
         let plan = plan_of(&options)?;
         let filter = Arc::new(filter_of(&options)?);
         let isolated = Isolated::new(&options.isolate, &options.sources)?;
-        let mut begun =
-            Self { options, plan, own, isolated, stop: Arc::clone(stop), filter, survey: None, clock };
+        let mut begun = Self {
+            options,
+            plan,
+            own,
+            isolated,
+            stop: Arc::clone(control.cancel()),
+            filter,
+            survey: None,
+            clock,
+        };
         if begun.options.stdin.is_none() {
             begun.survey = Some(begun.survey()?);
         }
@@ -407,12 +419,13 @@ impl Backup {
         self.own.iter().chain(&self.options.leave_out).cloned().chain(below).collect()
     }
 
-    /// Runs the backup.
+    /// Runs the backup. It also ends early if the control of [`Self::begin`] is cancelled.
     ///
     /// # Errors
     /// When nothing could be read, the repository fails, or the run was interrupted before anything was
     /// stored. Entries that cannot be read are listed in the summary.
-    pub fn run(mut self, repo: &Repository, observer: &dyn Observer) -> Result<Summary> {
+    pub fn run(mut self, repo: &Repository, control: &Control<'_>) -> Result<Summary> {
+        let observer = control.observer();
         if !self.options.dry_run {
             // The session comes late, or never.
             repo.may_add()?;
@@ -468,6 +481,7 @@ impl Backup {
                 isolated: &self.isolated,
                 observer,
                 stop: &self.stop,
+                cancel: control.cancel(),
                 basis: &basis,
                 index,
                 deltas,

@@ -13,7 +13,7 @@ pub use self::sorted::Order;
 use crate::error::Result;
 use crate::model::entry::{Content, Entry, Kind, MAX_NESTING, Meta};
 use crate::model::id::{ChunkId, SnapshotId};
-use crate::progress::Observer;
+use crate::progress::Control;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
@@ -104,7 +104,8 @@ impl Browser {
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub fn open(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
+    pub fn open(repo: &Repository, control: &Control<'_>) -> Result<Self> {
+        let observer = control.observer();
         // R1: the session exists before the listing.
         let reading = Arc::new(ReadSession::open(repo, observer)?);
         Self::over(reading, snapshots::list(repo)?)
@@ -115,7 +116,8 @@ impl Browser {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_again(repo: &Repository, observer: &dyn Observer, before: &mut ReadBefore) -> Result<Self> {
+    pub fn open_again(repo: &Repository, control: &Control<'_>, before: &mut ReadBefore) -> Result<Self> {
+        let observer = control.observer();
         // R1, as above.
         let reading = Arc::new(ReadSession::open(repo, observer)?);
         Self::over(reading, snapshots::list_again(repo, before)?)

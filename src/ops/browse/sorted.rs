@@ -3,12 +3,13 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::{Browser, Page};
 use crate::error::{Error, Result};
 use crate::model::entry::Entry;
 use crate::model::id::ChunkId;
+use crate::progress::Control;
 use crate::repo::walk::dir_reader;
 use crate::repo::walk::dir_reader::DirReader;
 
@@ -78,8 +79,9 @@ impl Browser {
         tree: ChunkId,
         (order, from): (Order, &[u8]),
         most: usize,
-        stop: &AtomicBool,
+        control: &Control<'_>,
     ) -> Result<Option<Page>> {
+        let stop = control.cancel();
         self.with(|reader| {
             let mut first = None;
             if !from.is_empty() {

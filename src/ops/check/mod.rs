@@ -18,7 +18,7 @@ use crate::codec::crypto::cipher;
 use crate::error::{Error, Result};
 use crate::model::id::{PackId, SnapshotId};
 use crate::model::records::Damaged;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::pack::header_bundles;
 use crate::repo::pack::header_bundles::BundleVerifier;
@@ -137,12 +137,8 @@ struct Mark {
 ///
 /// # Errors
 /// When the storage fails or the run was interrupted. Faults of the repository are in the report.
-pub fn run(
-    repo: &Repository,
-    options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Report> {
+pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     let session = ReadSession::open(repo, repo)?;
     let mut checker = Checker {
         repo,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::codec::crypto::cipher;
@@ -15,7 +15,7 @@ use crate::model::entry::Time;
 use crate::model::id::PackId;
 use crate::model::records::Damaged;
 use crate::ops::check::parity;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event};
 use crate::repo::cache::Cache;
 use crate::repo::keys;
 use crate::repo::pack::{packs, parity as sidecars};
@@ -75,9 +75,9 @@ pub fn run(
     cache: Option<&Path>,
     repo: Option<&Repository>,
     options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
+    control: &Control<'_>,
 ) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     let cache = Cache::new(cache, None, &storage.location(), &Repository::id_at(storage)?);
     let mut report = Report::default();
     report.errors.extend(keys::all(storage)?.into_iter().filter_map(|(_, slot)| Some(slot.err()?.chain())));

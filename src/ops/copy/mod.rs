@@ -19,7 +19,7 @@ use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::model::records::SessionKind;
 use crate::ops::copy::move_blocks::Alike;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
@@ -83,13 +83,8 @@ pub fn are_alike(from: &Repository, to: &Repository) -> bool {
 /// # Errors
 /// When a selector names nothing, both are the same repository, a storage fails, or the run was interrupted.
 /// Snapshots copied before stay.
-pub fn run(
-    from: &Repository,
-    to: &Repository,
-    options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Report> {
+pub fn run(from: &Repository, to: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     if from.config().repo == to.config().repo {
         let why = "both are the same repository, or one is a copy of the other object by object: `snap sync` copies those";
         return Err(Error::Refused(why.into()));

@@ -15,7 +15,7 @@ use crate::model::entry::{Entry, Kind};
 use crate::model::entry_diff;
 use crate::model::id::SnapshotId;
 use crate::ops::diff::live::LiveTree;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
@@ -170,9 +170,9 @@ pub fn run(
     repo: &Repository,
     options: &Options,
     each: &mut dyn FnMut(&Difference<'_>) -> Result<()>,
-    observer: &dyn Observer,
-    stop: &Arc<AtomicBool>,
+    control: &Control<'_>,
 ) -> Result<Summary> {
+    let (observer, stop) = (control.observer(), control.cancel());
     let session = Arc::new(ReadSession::open(repo, observer)?);
     let (before, path) = session.resolve(Query::among(&options.before, &options.among))?;
     let second = second(&session, &options.after, &options.among)?;

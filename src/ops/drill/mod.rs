@@ -11,11 +11,10 @@ mod compare;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::error::Result;
 use crate::model::entry::Entry;
-use crate::progress::Observer;
+use crate::progress::Control;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
@@ -97,7 +96,8 @@ impl Drill {
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub fn begin(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
+    pub fn begin(repo: &Repository, control: &Control<'_>) -> Result<Self> {
+        let observer = control.observer();
         Ok(Self { reading: Arc::new(ReadSession::open(repo, observer)?) })
     }
 
@@ -106,7 +106,8 @@ impl Drill {
     /// # Errors
     /// When a selector names nothing, there is no snapshot, the storage fails or `stop` was set. Damage is
     /// reported in the result.
-    pub fn choose(&self, options: &Options, stop: &AtomicBool) -> Result<Chosen> {
+    pub fn choose(&self, options: &Options, control: &Control<'_>) -> Result<Chosen> {
+        let stop = control.cancel();
         choose::choose(&self.reading, options, stop)
     }
 
@@ -114,7 +115,13 @@ impl Drill {
     ///
     /// # Errors
     /// When the repository cannot be read or `stop` was set. Wrong files are reported in the result.
-    pub fn compare(&self, sample: &Sample, target: &std::path::Path, stop: &AtomicBool) -> Result<Compared> {
+    pub fn compare(
+        &self,
+        sample: &Sample,
+        target: &std::path::Path,
+        control: &Control<'_>,
+    ) -> Result<Compared> {
+        let stop = control.cancel();
         compare::compare(&self.reading, sample, target, stop)
     }
 

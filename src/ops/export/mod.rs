@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Entry, Kind};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::ops::export::walk::Walk;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential;
@@ -108,9 +108,9 @@ pub fn run(
     repo: &Repository,
     options: &Options,
     out: &mut (dyn Write + Send),
-    observer: &dyn Observer,
-    stop: &AtomicBool,
+    control: &Control<'_>,
 ) -> Result<Summary> {
+    let (observer, stop) = (control.observer(), control.cancel());
     let clock = Instant::now();
     let (lowest, default, highest) = options.format.levels();
     let level = options.level.unwrap_or(default);

@@ -5,14 +5,13 @@ mod content;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Result};
 use crate::fs::filter::PathSearch;
 use crate::model::entry::{Entry, Kind, Time, flags};
 use crate::model::entry_diff;
 use crate::ops::find::content::ContentQuery;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotQuery;
@@ -117,9 +116,9 @@ pub fn run(
     repo: &Repository,
     options: &Options,
     each: &mut dyn FnMut(&Match<'_>) -> Result<()>,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
+    control: &Control<'_>,
 ) -> Result<Summary> {
+    let (observer, stop) = (control.observer(), control.cancel());
     let names = if options.regex {
         PathSearch::regexes(&options.patterns, options.ignore_case)?
     } else {

@@ -22,14 +22,12 @@ mod repack;
 mod sweep;
 mod undelete_window;
 
-use std::sync::atomic::AtomicBool;
-
 use crate::error::{Error, Result};
 use crate::ops::gc::collect::Collector;
 pub use crate::ops::gc::deltas::Similar;
 pub use crate::ops::gc::missing::{Missing, missing};
 use crate::ops::gc::sweep::Deleted;
-use crate::progress::Observer;
+use crate::progress::Control;
 use crate::repo::repository::Repository;
 
 /// How much unneeded data may stay in the repository.
@@ -134,12 +132,8 @@ impl Report {
 /// # Errors
 /// When the storage fails, a manifest or a tree cannot be read, or the run was interrupted. Data that a
 /// snapshot needs is never deleted, even then.
-pub fn run(
-    repo: &Repository,
-    options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Report> {
+pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     repo.refuse_diverged()?;
     missing::refuse_lost(repo)?;
     if options.delta && !repo.config().has_deltas() {

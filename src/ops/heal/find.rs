@@ -16,12 +16,12 @@ use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::{compare_file, dir_reader, files};
 
 /// Finds the files of all open alarms among these snapshots, which are all there are, oldest first.
-pub(super) fn all(healing: &mut Healing<'_>, snapshots: &[Snapshot]) -> Result<Vec<CorruptFile>> {
+pub(super) fn all(healing: &mut Healing, snapshots: &[Snapshot]) -> Result<Vec<CorruptFile>> {
     let alarming = |one: &&Snapshot| one.manifest.is_alarming() && one.manifest.rot().is_some();
     let mut all: Vec<CorruptFile> = Vec::new();
     for snapshot in snapshots.iter().rev().filter(alarming) {
         let mut marked: Vec<(Vec<u8>, Entry)> = Vec::new();
-        files::each(&mut healing.reader, snapshot, healing.stop, &mut |path, entry| {
+        files::each(&mut healing.reader, snapshot, &healing.cancel, &mut |path, entry| {
             if entry.meta.corrupt_since == Some(snapshot.manifest.started) {
                 marked.push((path.to_vec(), entry.clone()));
             }
@@ -43,7 +43,7 @@ pub(super) fn all(healing: &mut Healing<'_>, snapshots: &[Snapshot]) -> Result<V
 
 /// Returns the newest older version that has the size and the mtime of the bad one, and other bytes.
 fn good(
-    healing: &mut Healing<'_>,
+    healing: &mut Healing,
     snapshots: &[Snapshot],
     found_by: &Snapshot,
     path: &[u8],
@@ -83,7 +83,7 @@ fn is_bad(snapshots: &[Snapshot], of: &Snapshot, entry: &Entry) -> bool {
 
 /// Returns where the file lies, and what it is now.
 fn look(
-    healing: &mut Healing<'_>,
+    healing: &mut Healing,
     manifest: &Manifest,
     path: &[u8],
     bad: &Entry,
@@ -107,7 +107,7 @@ fn look(
     first.map_or((None, FileState::Missing), |(place, state)| (Some(place), state))
 }
 
-fn state(healing: &mut Healing<'_>, place: &LivePath, bad: &Entry, good: Option<&Entry>) -> FileState {
+fn state(healing: &mut Healing, place: &LivePath, bad: &Entry, good: Option<&Entry>) -> FileState {
     let Ok(target) = Target::open(&place.root, TargetOptions::default()) else { return FileState::Missing };
     let existing = match target.existing(&place.below) {
         Ok(Some(existing)) => existing,
@@ -131,14 +131,10 @@ fn state(healing: &mut Healing<'_>, place: &LivePath, bad: &Entry, good: Option<
 }
 
 /// Returns whether a file has the bytes of an entry, read from the disk.
-pub(super) fn holds(
-    healing: &mut Healing<'_>,
-    (file, path): (&mut File, &Path),
-    entry: &Entry,
-) -> Result<bool> {
+pub(super) fn holds(healing: &mut Healing, (file, path): (&mut File, &Path), entry: &Entry) -> Result<bool> {
     let Kind::File { size, content } = &entry.kind else { return Ok(false) };
     target::forget_cached(file);
     compare_file::holds(healing.repo.hasher(), &mut healing.reader, (file, path), *size, content, &|| {
-        healing.stop.load(Ordering::Relaxed)
+        healing.cancel.load(Ordering::Relaxed)
     })
 }

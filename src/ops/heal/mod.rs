@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::fs::protected_dirs::Protected;
 use crate::fs::sources::LivePath;
 use crate::model::entry::Entry;
-use crate::progress::Observer;
+use crate::progress::Control;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
@@ -65,30 +65,26 @@ pub struct Options {
 
 /// A running search for corrupt files. While it exists, gc does not delete what it reads.
 #[derive(Debug)]
-pub struct Healing<'a> {
+pub struct Healing {
     repo: Repository,
     reading: Arc<ReadSession>,
     reader: ChunkReader,
-    stop: &'a AtomicBool,
+    cancel: Arc<AtomicBool>,
 }
 
-impl<'a> Healing<'a> {
+impl Healing {
     /// Begins the search, and lists all files of open alarms: those of the newest alarm first.
     ///
     /// # Errors
-    /// When the repository cannot be read, a snapshot with an alarm is damaged, or `stop` was set.
-    pub fn begin(
-        repo: &Repository,
-        observer: &dyn Observer,
-        stop: &'a AtomicBool,
-    ) -> Result<(Self, Vec<CorruptFile>)> {
+    /// When the repository cannot be read, a snapshot with an alarm is damaged, or the search was cancelled.
+    pub fn begin(repo: &Repository, control: &Control<'_>) -> Result<(Self, Vec<CorruptFile>)> {
         // R1: the session exists before the listing.
-        let reading = Arc::new(ReadSession::open(repo, observer)?);
+        let reading = Arc::new(ReadSession::open(repo, control.observer())?);
         let all = reading.snapshots()?;
         let ids: Vec<_> = all.iter().map(|snapshot| snapshot.id).collect();
         reading.begin(&ids)?;
         let reader = reading.chunks()?;
-        let mut healing = Self { repo: repo.clone(), reading, reader, stop };
+        let mut healing = Self { repo: repo.clone(), reading, reader, cancel: Arc::clone(control.cancel()) };
         let found = find::all(&mut healing, &all)?;
         Ok((healing, found))
     }

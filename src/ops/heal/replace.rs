@@ -36,7 +36,7 @@ pub struct Healed {
     pub notes: Vec<String>,
 }
 
-pub(super) fn replace(healing: &mut Healing<'_>, found: &CorruptFile, options: &Options) -> Result<Healed> {
+pub(super) fn replace(healing: &mut Healing, found: &CorruptFile, options: &Options) -> Result<Healed> {
     let shown = String::from_utf8_lossy(&found.path).into_owned();
     let Some((_, good)) = &found.good else {
         return Err(Error::Refused(format!("{shown}: no older snapshot has it with the bytes from before")));
@@ -74,7 +74,7 @@ pub(super) fn replace(healing: &mut Healing<'_>, found: &CorruptFile, options: &
 
 /// Refuses a file that is not the one that the backup found, so that nobody's work is replaced.
 fn expect_bad(
-    healing: &mut Healing<'_>,
+    healing: &mut Healing,
     target: &Target,
     place: &LivePath,
     found: &CorruptFile,
@@ -110,7 +110,7 @@ fn expect_bad(
     Ok(existing)
 }
 
-fn metadata_differs(healing: &Healing<'_>, file: &File, bad: &Entry) -> std::io::Result<Vec<&'static str>> {
+fn metadata_differs(healing: &Healing, file: &File, bad: &Entry) -> std::io::Result<Vec<&'static str>> {
     let mut meta = MetadataReader::default().meta(&stat::look_open(file)?);
     let values = xattr::of_open(file.as_fd()).values;
     meta.xattrs = stored_xattrs::lay_out(healing.repo.hasher(), values).0;
@@ -118,7 +118,7 @@ fn metadata_differs(healing: &Healing<'_>, file: &File, bad: &Entry) -> std::io:
 }
 
 /// Writes the content. What is a hole in the snapshot is one in the file.
-fn fill(healing: &mut Healing<'_>, new: &NewFile, size: u64, content: &Content) -> Result<()> {
+fn fill(healing: &mut Healing, new: &NewFile, size: u64, content: &Content) -> Result<()> {
     let mut parts: Vec<(u64, Part)> = Vec::new();
     let mut at = 0;
     file_parts::each_part(&mut healing.reader, size, content, &mut |part| {
@@ -127,7 +127,7 @@ fn fill(healing: &mut Healing<'_>, new: &NewFile, size: u64, content: &Content) 
         Ok(())
     })?;
     for (at, part) in parts {
-        if healing.stop.load(Ordering::Relaxed) {
+        if healing.cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
         let Part::Chunk { id, len } = part else { continue };

@@ -12,8 +12,6 @@ mod take;
 mod tree;
 
 use std::io::Read;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_bytes::ByteBuf;
@@ -25,7 +23,7 @@ use crate::model::manifest::{Counts, SnapshotKind};
 use crate::ops::import::members::Place;
 use crate::ops::import::take::{ImportJob, ImportedArchive, Record};
 use crate::ops::import::tree::{Names, Tree};
-use crate::progress::Observer;
+use crate::progress::Control;
 use crate::repo::repository::Repository;
 use crate::util::host;
 
@@ -83,9 +81,9 @@ pub fn run(
     repo: &Repository,
     options: &Options,
     archive: Box<dyn Read + Send>,
-    observer: &dyn Observer,
-    stop: &Arc<AtomicBool>,
+    control: &Control<'_>,
 ) -> Result<Summary> {
+    let (observer, stop) = (control.observer(), control.cancel());
     if !options.dry_run {
         repo.may_write()?;
     }

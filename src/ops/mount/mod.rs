@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::fs::ownership::Owners;
 use crate::model::entry::{Entry, Time};
 use crate::model::manifest::Manifest;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event};
 use crate::repo::random::dir_lookup;
 use crate::repo::random::random_reader::RandomReader;
 use crate::repo::read::read_session::ReadSession;
@@ -86,7 +86,7 @@ pub type FsResult<T> = std::result::Result<T, FsError>;
 /// Snapshots as a file system. All methods may be called from any thread.
 pub struct Mount {
     repo: Repository,
-    observer: Box<dyn Observer + Send>,
+    control: Control<'static>,
     numbers: Numbers,
     owners: Owners,
     others: bool,
@@ -104,16 +104,16 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Opens a session and lists the snapshots.
+    /// Opens a session and lists the snapshots. Its observer is told of problems for as long as the mount lives.
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub fn open(repo: &Repository, options: Options, observer: Box<dyn Observer + Send>) -> Result<Self> {
-        let reading = Arc::new(ReadSession::open_to_stay(repo, &*observer)?);
+    pub fn open(repo: &Repository, options: Options, control: &Control<'static>) -> Result<Self> {
+        let reading = Arc::new(ReadSession::open_to_stay(repo, control.observer())?);
         let kept_open = Duration::from_secs(repo.config().stale_after);
         let mount = Self {
             repo: repo.clone(),
-            observer,
+            control: control.clone(),
             numbers: Numbers::new(repo.hasher()),
             owners: Owners::new(options.numeric_ids, true),
             others: options.others,
@@ -143,7 +143,7 @@ impl Mount {
             self.reader.rest();
         }
         for warning in self.repo.warnings() {
-            self.observer.notice(Event::Warning(&warning));
+            self.control.observer().notice(Event::Warning(&warning));
         }
     }
 
@@ -241,7 +241,7 @@ impl Mount {
     }
 
     fn look(&self, now: bool) -> Result<Arc<SnapshotList>> {
-        self.watch().look(&self.repo, &self.reading, &*self.observer, now)
+        self.watch().look(&self.repo, &self.reading, self.control.observer(), now)
     }
 
     fn shown(&self) -> FsResult<Arc<SnapshotList>> {
@@ -359,11 +359,11 @@ impl Mount {
             return;
         }
         if told.len() > TOLD {
-            self.observer.notice(Event::Warning("there are more problems than are told of"));
+            self.control.observer().notice(Event::Warning("there are more problems than are told of"));
             return;
         }
         drop(told);
-        self.observer.notice(Event::Problem { path, why: &why });
+        self.control.observer().notice(Event::Problem { path, why: &why });
     }
 }
 

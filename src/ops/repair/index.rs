@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::model::id::PackId;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::pack::header_bundles::BundleVerifier;
 use crate::repo::pack::{header_bundles, packs};
@@ -41,7 +41,8 @@ pub struct WrongSegment {
 ///
 /// # Errors
 /// When the storage fails, another process uses the index cache, or the run was interrupted.
-pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
+pub fn run(repo: &Repository, dry_run: bool, control: &Control<'_>) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     let session = ReadSession::open(repo, observer)?;
     let repo_state = session.look()?;
     let report =

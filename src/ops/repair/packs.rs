@@ -16,7 +16,7 @@ use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 use crate::model::records::{AuditAct, Damaged, SessionKind};
 use crate::ops::repair::salvage::{Salvage, Salvager};
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::audit;
 use crate::repo::index::Index;
 use crate::repo::pack::{packs, parity};
@@ -93,12 +93,8 @@ impl Report {
 /// # Errors
 /// When the storage fails, a prefix matches no pack, or the run was interrupted. The originals then stay in
 /// place.
-pub fn run(
-    repo: &Repository,
-    options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Report> {
+pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     if options.dry_run {
         let reading = ReadSession::open(repo, observer)?;
         let repo_state = reading.look()?;

@@ -7,7 +7,7 @@ use crate::codec::pack::parity::Layout;
 use crate::error::{Error, Result};
 use crate::model::id::PackId;
 use crate::model::records::{Damaged, SessionKind};
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::pack::parity;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
@@ -39,7 +39,8 @@ pub struct Report {
 ///
 /// # Errors
 /// When the storage fails or the run was interrupted. Files written until then are valid.
-pub fn run(repo: &Repository, dry_run: bool, observer: &dyn Observer, stop: &AtomicBool) -> Result<Report> {
+pub fn run(repo: &Repository, dry_run: bool, control: &Control<'_>) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     // A writer session: the packs that it reads are not deleted meanwhile.
     if !dry_run {
         repo.may_write()?;

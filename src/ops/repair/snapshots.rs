@@ -13,7 +13,7 @@ use crate::model::manifest::Manifest;
 use crate::model::records::{AuditAct, SessionKind};
 pub use crate::ops::repair::rewrite::LostEntries;
 use crate::ops::repair::rewrite::Rewriter;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::audit::Noted;
 use crate::repo::index::Index;
 use crate::repo::read::read_session::ReadSession;
@@ -79,12 +79,8 @@ type Candidate = (Snapshot, bool);
 ///
 /// # Errors
 /// When the storage fails, a prefix matches no snapshot, or the run was interrupted.
-pub fn run(
-    repo: &Repository,
-    options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Report> {
+pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     if !options.dry_run {
         repo.may_write()?;
     }

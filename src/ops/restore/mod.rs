@@ -37,7 +37,7 @@ use crate::fs::target::{Target, TargetOptions};
 use crate::fs::xattr_choice::XattrChoice;
 use crate::model::entry::{Entry, Kind, Meta, flags};
 use crate::model::id::{ChunkId, SnapshotId};
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
@@ -266,12 +266,8 @@ impl Job<'_> {
 /// # Errors
 /// When the selector names nothing, the target cannot be opened or is full, or the run was interrupted.
 /// Failures of single entries are listed in the summary.
-pub fn run(
-    repo: &Repository,
-    options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Summary> {
+pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Summary> {
+    let (observer, stop) = (control.observer(), control.cancel());
     let clock = Instant::now();
     let selection = match &options.only {
         Some(paths) => RestoreFilter::only(paths.clone())?,

@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::sync::atomic::AtomicBool;
 
 use crate::error::Result;
 use crate::fs::filter::PathRules;
@@ -14,7 +13,7 @@ pub use crate::ops::rewrite::expiring::{Hold, Options, Rule};
 use crate::ops::rewrite::replace::{Replacing, earlier_rewrites};
 use crate::ops::rewrite::taken::Taken;
 use crate::ops::rewrite::{Change, Rewritten, trees};
-use crate::progress::Observer;
+use crate::progress::Control;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::clock;
 use crate::repo::sessions::session::Session;
@@ -53,12 +52,8 @@ pub fn check_patterns(patterns: &[OsString]) -> Result<()> {
 /// # Errors
 /// When a selector names nothing, a pattern is invalid, a tree is damaged, something that a snapshot needs is
 /// being garbage-collected, the storage fails, or the run was interrupted.
-pub fn run(
-    repo: &Repository,
-    options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Report> {
+pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     let patterns: Vec<&OsString> = options.rules.iter().map(|rule| &rule.pattern).collect();
     PathRules::new(&patterns)?;
     let options = &by_storage_clock(repo, options)?;

@@ -10,7 +10,6 @@ pub mod taken;
 mod trees;
 
 use std::ffi::OsString;
-use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Result};
 use crate::fs::filter::RestoreFilter;
@@ -22,7 +21,7 @@ use crate::ops::rewrite::removal::Excluded;
 use crate::ops::rewrite::replace::{Replacing, earlier_rewrites};
 use crate::ops::rewrite::taken::RemovedTotals;
 use crate::ops::rewrite::trees::RewrittenTrees;
-use crate::progress::Observer;
+use crate::progress::Control;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotQuery;
@@ -93,12 +92,8 @@ pub struct Report {
 /// When a selector names nothing, a pattern is invalid, paths are to be removed from a pinned snapshot
 /// without force, a tree is damaged, something that a snapshot needs is being garbage-collected, the storage
 /// fails, or the run was interrupted.
-pub fn run(
-    repo: &Repository,
-    options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Report> {
+pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     if !options.dry_run {
         repo.may_write()?;
     }

@@ -1,12 +1,12 @@
 //! What one snapshot holds that another one does not: chunks, each counted once.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
 use crate::model::id::SnapshotId;
 use crate::ops::stats::{of, owner};
+use crate::progress::Control;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
@@ -41,8 +41,9 @@ pub fn between(
     repo: &Repository,
     before: &SnapshotId,
     after: &SnapshotId,
-    stop: &AtomicBool,
+    control: &Control<'_>,
 ) -> Result<Between> {
+    let stop = control.cancel();
     let session = Arc::new(ReadSession::open(repo, repo)?);
     let (first, _) = session.resolve(&before.hex())?;
     let (second, _) = session.resolve(&after.hex())?;

@@ -9,6 +9,7 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::ops::stats::{LoadedRepository, owner};
+use crate::progress::Control;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
@@ -36,8 +37,9 @@ impl<'a> Foresight<'a> {
     ///
     /// # Errors
     /// When a tree cannot be read, the storage fails or the run was interrupted.
-    pub fn look(repo: &'a Repository, stop: &'a AtomicBool) -> Result<Self> {
-        Ok(Self { repo, seen: LoadedRepository::look(repo, &(), stop)?, stop })
+    pub fn look(repo: &'a Repository, control: &'a Control<'_>) -> Result<Self> {
+        let stop = control.cancel();
+        Ok(Self { repo, seen: LoadedRepository::look(repo, control.observer(), stop)?, stop })
     }
 
     /// Returns what forgetting these snapshots together frees.
@@ -105,8 +107,8 @@ impl<'a> Foresight<'a> {
 ///
 /// # Errors
 /// When a tree or a block cannot be read, the storage fails or the run was interrupted.
-pub fn freed(repo: &Repository, ids: &[SnapshotId], stop: &AtomicBool) -> Result<Freed> {
-    let seen = Foresight::look(repo, stop)?;
+pub fn freed(repo: &Repository, ids: &[SnapshotId], control: &Control<'_>) -> Result<Freed> {
+    let seen = Foresight::look(repo, control)?;
     let freed = seen.freed(ids)?;
     seen.close()?;
     Ok(freed)

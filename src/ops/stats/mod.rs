@@ -14,7 +14,7 @@ use crate::model::id::SnapshotId;
 pub use crate::ops::stats::between::{Between, Chunks, between};
 pub use crate::ops::stats::freed::{Foresight, Freed, freed};
 pub use crate::ops::stats::sets::SetLine;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::pack::parity;
 use crate::repo::read::read_session::ReadSession;
@@ -90,24 +90,12 @@ pub struct Report {
     plain: u64,
 }
 
-/// Measures the chosen snapshots and the repository.
+/// Measures the chosen snapshots and the repository. The observer sees how many snapshots have been read.
 ///
 /// # Errors
 /// When a selector names nothing, a tree cannot be read, the storage fails or the run was interrupted.
-pub fn run(repo: &Repository, options: &Options, stop: &AtomicBool) -> Result<Report> {
-    run_observed(repo, options, &(), stop)
-}
-
-/// As [`run`]; the observer sees how many snapshots have been read.
-///
-/// # Errors
-/// As [`run`].
-pub fn run_observed(
-    repo: &Repository,
-    options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Report> {
+pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     let mut seen = LoadedRepository::look(repo, observer, stop)?;
     let chosen = options.choice.places(repo, &seen.all)?;
     let forgotten = forgotten(repo, &seen.all, &mut seen.graph)?;

@@ -24,7 +24,7 @@ use crate::error::{Error, Result, together};
 use crate::model::config::Config;
 use crate::model::id::{PackId, SnapshotId};
 use crate::model::records::{AuditAct, SessionKind};
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event, Observer};
 use crate::repo::pack::header_bundles::Maintenance;
 use crate::repo::pack::{header_bundles, packs};
 use crate::repo::read::read_session::ReadSession;
@@ -92,9 +92,9 @@ pub fn run(
     from: &Repository,
     to: &Arc<dyn Storage>,
     options: &Options,
-    observer: &dyn Observer,
-    stop: &AtomicBool,
+    control: &Control<'_>,
 ) -> Result<Report> {
+    let (observer, stop) = (control.observer(), control.cancel());
     if !options.dry_run {
         // The copy is opened with the same key.
         from.may_write()?;

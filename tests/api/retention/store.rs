@@ -3,12 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any};
 use proptest::{prop_assert, proptest};
-use snap_backup::Error;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::forget::PolicyOptions;
@@ -17,6 +15,7 @@ use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{backup, forget, gc};
 use snap_backup::storage::ObjectKind;
 use snap_backup::storage::memory::MemoryStorage;
+use snap_backup::{Control, Error};
 
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
@@ -36,7 +35,7 @@ fn keep_last(library: &Library, number: u64, dry_run: bool) -> Vec<SnapshotId> {
 
 fn collect(library: &Library, max_unused: MaxUnused) {
     let options = gc::Options { max_unused, empty_trash: true, ..gc::Options::default() };
-    gc::run(&library.open(), &options, &(), &AtomicBool::new(false)).unwrap();
+    gc::run(&library.open(), &options, &Control::default()).unwrap();
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use snap_backup::Control;
 use snap_backup::codec::tar::write::Stored;
 use snap_backup::codec::tar::{Node, write};
 use snap_backup::ops::import;
@@ -88,8 +88,7 @@ fn a_large_archive_takes_bounded_memory() {
 fn within(memory: u64, archive: Vec<u8>) -> Result<import::Summary, String> {
     let library = Library::on(Arc::new(MemoryStorage::default()), None);
     let options = import::Options { memory: Some(memory), ..import::Options::default() };
-    let stop = Arc::new(AtomicBool::new(false));
-    let done = import::run(&library.open(), &options, Box::new(Cursor::new(archive)), &(), &stop);
+    let done = import::run(&library.open(), &options, Box::new(Cursor::new(archive)), &Control::default());
     assert_eq!(library.snapshots().len(), usize::from(done.is_ok()));
     done.map_err(|err| err.chain())
 }

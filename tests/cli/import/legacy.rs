@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use snap_backup::Control;
 use snap_backup::ops::import;
 use snap_backup::ops::import::LegacyOptions;
 use snap_backup::storage::{ObjectKind, Storage};
@@ -354,12 +354,11 @@ fn what_is_built_on_and_collected_meanwhile_is_not_built_on() {
         });
     }
     let options = LegacyOptions { dir: sandbox.path("old"), ..LegacyOptions::default() };
-    let stop = Arc::new(AtomicBool::new(false));
-    let why = import::run_legacy(&repo, &options, &(), &stop).unwrap_err().chain();
+    let why = import::run_legacy(&repo, &options, &Control::default()).unwrap_err().chain();
     assert!(why.contains("was removed meanwhile"), "{why}");
     assert_eq!(library.snapshots(), []);
     // Run again it is whole.
-    let done = import::run_legacy(&library.open(), &options, &(), &stop).unwrap();
+    let done = import::run_legacy(&library.open(), &options, &Control::default()).unwrap();
     assert_eq!((done.imported, done.problems), (5, Vec::new()));
     assert_eq!(library.errors(), Vec::<String>::new());
 }

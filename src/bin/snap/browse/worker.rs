@@ -17,7 +17,7 @@ use snap_backup::progress::Event;
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::list::List;
 use super::screen::{Diff, Dir, Found, Line, Text, Versions};
@@ -97,6 +97,10 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
+    fn control(&self) -> Control<'static> {
+        Control::default().with_cancel(self.cancel)
+    }
+
     fn run(&mut self, task: Task) -> Result<Answer> {
         match task {
             // Lists anew, because a backup may have finished in the meantime.
@@ -129,7 +133,7 @@ impl Worker<'_> {
     fn browser(&mut self) -> Result<&Browser> {
         let browser = match self.browser.take() {
             Some(browser) => browser,
-            None => Browser::open(self.repo, &())?,
+            None => Browser::open(self.repo, &Control::default())?,
         };
         Ok(self.browser.insert(browser))
     }
@@ -176,7 +180,7 @@ impl Worker<'_> {
 
     fn versions(&self, path: Vec<u8>) -> Result<Answer> {
         let options = history::Options { choice: everything(), path };
-        let report = history::run(self.repo, &options, &(), self.cancel)?;
+        let report = history::run(self.repo, &options, &self.control())?;
         let list = report.versions.iter().rev().filter_map(|version| {
             let snapshot = version.among.last().and_then(|at| report.snapshots.get(at))?.clone();
             let (path, entry) = (report.path.clone(), version.entry.clone());
@@ -211,7 +215,7 @@ impl Worker<'_> {
             }
             Ok(())
         };
-        find::run(self.repo, &options, &mut each, &(), self.cancel)?;
+        find::run(self.repo, &options, &mut each, &self.control())?;
         let place = snapshot.map_or_else(|| "all snapshots".to_owned(), |id| id.short().to_string());
         let mut title = format!("{} in {place}", output::printable(pattern));
         if left_out > 0 {
@@ -235,7 +239,7 @@ impl Worker<'_> {
             }
             Ok(())
         };
-        diff::run(self.repo, &options, &mut each, &(), self.cancel)?;
+        diff::run(self.repo, &options, &mut each, &self.control())?;
         Ok(Answer::Diff(Diff { before, after, list: List::new(list), is_cut }))
     }
 
@@ -254,7 +258,7 @@ impl Worker<'_> {
                 problem.lock().get_or_insert_with(|| format!("{}: {why}", output::path(path)));
             }
         };
-        let summary = restore::run(self.repo, &options, &observer, self.cancel)?;
+        let summary = restore::run(self.repo, &options, &Control::new(&observer).with_cancel(self.cancel))?;
         let mut text = format!(
             "restored {} and {} to {}",
             output::count(summary.created, "file", "files"),

@@ -9,7 +9,7 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -95,7 +95,7 @@ fn settle(context: &Context, repo: &Repository, named: &[String], state: State) 
     let choice = SnapshotQuery { selectors: chosen, ..SnapshotQuery::default() };
     let change = Change { alarm: Some(state), ..Change::default() };
     let options = rewrite::Options { choice, change, ..rewrite::Options::default() };
-    let report = rewrite::run(repo, &options, &(), &*stop_on_signals()?)?;
+    let report = rewrite::run(repo, &options, &Control::default().with_cancel(&stop_on_signals()?))?;
     let lost = report.rewritten.iter().filter(|one| one.new.is_none()).count();
     for one in &report.rewritten {
         let new = one.new.map(|id| id.hex());

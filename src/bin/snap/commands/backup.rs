@@ -23,7 +23,7 @@ use snap_backup::repo::write::delta_writer::Delta;
 use snap_backup::run_log::{Numbers, Record, RunLog, set_id};
 use snap_backup::storage::Storage;
 use snap_backup::util::new_file;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::mirror::Mirrors;
 use super::{backup_summary, gate, init, sets};
@@ -176,7 +176,7 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
     let (repo, mirrors) = mirrors(context, args, repo)?;
     context.watch(&repo, |repo| {
         let progress = Progress::start(&context.global, "backup", true).of_a_stream(options.stdin.is_some());
-        let result = begun.run(repo, &progress);
+        let result = begun.run(repo, &Control::new(&progress).with_cancel(&stop_on_signals()?));
         drop(progress);
         let mut summary = result?;
         context.tell_unmatched(&summary.unmatched);
@@ -242,7 +242,11 @@ fn tell_alarm(context: &Context, summary: &Summary, dry_run: bool) {
 fn open(context: &Context, args: &Backup, options: &Options) -> Result<(Repository, backup::Backup)> {
     let storage = context.storage()?;
     let begin = |storage: &dyn Storage| {
-        backup::Backup::begin(options.clone(), Some(storage.location().into()), &stop_on_signals()?)
+        backup::Backup::begin(
+            options.clone(),
+            Some(storage.location().into()),
+            &Control::default().with_cancel(&stop_on_signals()?),
+        )
     };
     let entry = context.entry();
     let makes = args.init || context.legacy_alone().is_some() || entry.is_some_and(|entry| entry.init);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use snap_backup::Result;
 use snap_backup::ops::check;
 use snap_backup::ops::check::scrub::Budget;
 use snap_backup::ops::check::{Options, Report, Subject, Subset};
+use snap_backup::{Control, Result};
 
 use super::{scrub, sets};
 use crate::args::values;
@@ -71,7 +71,7 @@ fn one(context: &Context, args: &Check) -> Result<Outcome> {
     let report = context.with(|repo| {
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "check", false);
-        let result = check::run(repo, &options, &progress, &stop);
+        let result = check::run(repo, &options, &Control::new(&progress).with_cancel(&stop));
         drop(progress);
         result
     })?;

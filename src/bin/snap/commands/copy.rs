@@ -7,7 +7,7 @@ use snap_backup::ops::copy::{Copied, Options, Report};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::write::delta_writer::Delta;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::init;
 use super::select::Among;
@@ -69,7 +69,7 @@ fn copy(context: &Context, args: &Copy, selection: SnapshotFilter) -> Result<Out
         other.watch(&to, |to| {
             let stop = stop_on_signals()?;
             let progress = Progress::start(&context.global, "copy", true);
-            let result = copy::run(from, to, &options, &progress, &stop);
+            let result = copy::run(from, to, &options, &Control::new(&progress).with_cancel(&stop));
             drop(progress);
             let report = result?;
             context.recorder.note(|record| {

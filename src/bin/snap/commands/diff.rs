@@ -8,10 +8,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use snap_backup::Result;
 use snap_backup::ops::diff;
 use snap_backup::ops::diff::{Change, Difference, Options, Summary, Totals};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
+use snap_backup::{Control, Result};
 
 use super::select::Among;
 use crate::context::Context;
@@ -65,8 +65,7 @@ fn diff(context: &Context, args: &Diff, among: SnapshotFilter) -> Result<Outcome
                     let written = line(out, difference, context.global.verbose > 0);
                     written.and_then(|()| out.write_all(end)).map_err(failed)
                 },
-                &progress,
-                &stop,
+                &Control::new(&progress).with_cancel(&stop),
             );
             drop(progress);
             let summary = summary?;

@@ -16,7 +16,7 @@ use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::run_log::RunLog;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::sets;
 use crate::args::keep::Filters;
@@ -239,22 +239,24 @@ fn practise(
         None => Arc::default(),
     };
     let progress = Progress::start(&context.global, "drill", true);
-    let drill = Drill::begin(repo, &progress)?;
+    let control = Control::new(&progress).with_cancel(&stop);
+    let drill = Drill::begin(repo, &control)?;
     let mut report = Report { cursor: options.cursor, ..Report::default() };
     let parent = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     context.guard().check(&parent)?;
     let scratch = PrivateDir::new(&parent)?;
-    let result = drill.choose(options, &stop).and_then(|chosen| {
+    let result = drill.choose(options, &control).and_then(|chosen| {
         choose_told(context, &mut report, &chosen);
         let files = chosen.samples.iter().map(|sample| sample.files.len() as u64).sum();
         progress.notice(Event::Expect { files, bytes: chosen.samples.iter().map(Sample::bytes).sum() });
         for (number, sample) in chosen.samples.iter().enumerate() {
             let target = scratch.path().join(number.to_string());
-            one(context, repo, &drill, (sample, trial), (target, &progress, &stop), &mut report)?;
+            one(context, repo, &drill, (sample, trial), (target, &control), &mut report)?;
         }
         report.cursor = chosen.cursor;
         Ok(())
     });
+    drop(control);
     drop(progress);
     let (removed, ended) = (scratch.remove(), drill.end());
     match result {
@@ -292,7 +294,7 @@ fn one(
     repo: &Repository,
     drill: &Drill,
     (sample, trial): (&Sample, Option<&Trial>),
-    (target, progress, stop): (PathBuf, &Progress, &AtomicBool),
+    (target, control): (PathBuf, &Control<'_>),
     report: &mut Report,
 ) -> Result<()> {
     std::fs::create_dir(&target).map_err(Error::io("make the directory", &target))?;
@@ -306,7 +308,7 @@ fn one(
         ..restore::Options::default()
     };
     let short = sample.snapshot.id.short();
-    let restored = restore::run(repo, &options, progress, stop)?;
+    let restored = restore::run(repo, &options, control)?;
     for pattern in &restored.unmatched {
         wrong(context, report, &format!("{short}: nothing matches '{pattern}'"), false);
     }
@@ -319,7 +321,7 @@ fn one(
         }
         _ => Sample { snapshot: sample.snapshot.clone(), files: sample.files.clone() },
     };
-    let compared = drill.compare(sample, &target, stop)?;
+    let compared = drill.compare(sample, &target, control)?;
     report.snapshots += 1;
     report.compared.files += compared.files;
     report.compared.bytes += compared.bytes;
@@ -334,7 +336,9 @@ fn one(
             wrong(context, report, &format!("{short}:{}: {why}", output::path(path)), damage);
         }
     }
-    trial.map_or(Ok(()), |trial| try_out(context, &sample.snapshot, trial, (&target, stop), report))
+    trial.map_or(Ok(()), |trial| {
+        try_out(context, &sample.snapshot, trial, (&target, control.cancel()), report)
+    })
 }
 
 /// Runs the command in what was restored.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use snap_backup::ops::du;
 use snap_backup::ops::du::{Line, Options, Report};
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::select::Among;
 use super::selector::text_and_path;
@@ -95,7 +95,7 @@ fn du(context: &Context, args: &Du, selection: SnapshotFilter) -> Result<Outcome
         }
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "du", false);
-        let report = du::run(repo, &options, &progress, &stop);
+        let report = du::run(repo, &options, &Control::new(&progress).with_cancel(&stop));
         drop(progress);
         let report = report?;
         if report.missing > 0 {

@@ -1,7 +1,6 @@
 //! Rules per path: `snap rewrite --expire` and `--keep-deleted`, and what `snap cleanup` does of them.
 
 use serde_json::{Map, Value, json};
-use snap_backup::Result;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::forget;
 use snap_backup::ops::forget::groups::Group;
@@ -12,6 +11,7 @@ use snap_backup::ops::rewrite::taken::{Reason, Row};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
+use snap_backup::{Control, Result};
 
 use super::rewritten;
 use crate::args::path_rules;
@@ -54,7 +54,7 @@ pub(crate) fn apply(context: &Context, repo: &Repository, asked: &Asked<'_>) -> 
     };
     let stop = stop_on_signals()?;
     let progress = Progress::start(&context.global, "expire", false);
-    let report = expire::run(repo, &options, &progress, &stop);
+    let report = expire::run(repo, &options, &Control::new(&progress).with_cancel(&stop));
     drop(progress);
     let report = report?;
     context.tell_unmatched(&report.unmatched);

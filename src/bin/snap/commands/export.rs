@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
@@ -16,7 +17,7 @@ use snap_backup::ops::export;
 use snap_backup::ops::export::{Format, Options, Summary};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::select;
 use super::select::Among;
@@ -117,10 +118,10 @@ fn write(
     repo: &Repository,
     options: &Options,
     out: &mut (dyn Write + Send),
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
 ) -> Result<Summary> {
     let progress = Progress::start(&context.global, "export", true);
-    export::run(repo, options, out, &progress, stop)
+    export::run(repo, options, out, &Control::new(&progress).with_cancel(stop))
 }
 
 /// Returns the format that was given; otherwise that of the file's name; otherwise gzip.

@@ -13,7 +13,7 @@ use snap_backup::ops::find::{Match, Options, Type};
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::util::bitset::BitSet;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::ls;
 use super::select::Among;
@@ -133,8 +133,7 @@ fn find(context: &Context, args: &Find, selection: SnapshotFilter) -> Result<Out
                     }
                     line(out, found, args.long).map_err(failed)
                 },
-                &progress,
-                &stop,
+                &Control::new(&progress).with_cancel(&stop),
             );
             drop(progress);
             let summary = summary?;

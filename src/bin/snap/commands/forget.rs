@@ -8,7 +8,7 @@ use snap_backup::ops::forget::{Forgotten, Options, PolicyOptions};
 use snap_backup::ops::{forget, gc as collect, stats};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::{gc, select, sets};
 use crate::args::keep;
@@ -150,7 +150,7 @@ pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]
     if going.is_empty() {
         return Ok(());
     }
-    let freed = match stats::freed(repo, going, &*stop_on_signals()?) {
+    let freed = match stats::freed(repo, going, &Control::default().with_cancel(&stop_on_signals()?)) {
         // What goes is known all the same.
         Err(err) if err.is_damage() => {
             let text = format!("what comes back is not known: {}", err.chain());

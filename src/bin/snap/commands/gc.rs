@@ -2,10 +2,10 @@
 
 use clap::Args;
 use serde_json::json;
-use snap_backup::Result;
 use snap_backup::ops::gc;
 use snap_backup::ops::gc::{MaxUnused, Options, Report, Similar};
 use snap_backup::repo::repository::Repository;
+use snap_backup::{Control, Result};
 
 use crate::args::values;
 use crate::context::Context;
@@ -69,7 +69,7 @@ pub(crate) fn record_numbers(context: &Context, report: &Report) {
 pub(crate) fn collect(context: &Context, repo: &Repository, options: &Options) -> Result<Outcome> {
     let stop = stop_on_signals()?;
     let progress = Progress::start(&context.global, "gc", false);
-    let result = gc::run(repo, options, &progress, &stop);
+    let result = gc::run(repo, options, &Control::new(&progress).with_cancel(&stop));
     drop(progress);
     let report = result?;
     record_numbers(context, &report);

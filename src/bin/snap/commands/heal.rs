@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 use snap_backup::fs::sources;
 use snap_backup::ops::heal::{CorruptFile, FileState, Healed, Healing, Options};
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -35,7 +35,7 @@ pub(crate) struct Heal {
 pub(crate) fn run(context: &Context, args: &Heal) -> Result<Outcome> {
     context.with(|repo| {
         let stop = stop_on_signals()?;
-        let (mut healing, found) = Healing::begin(repo, repo, &stop)?;
+        let (mut healing, found) = Healing::begin(repo, &Control::new(repo).with_cancel(&stop))?;
         let result = if args.paths.is_empty() {
             list(context, &found)
         } else {
@@ -108,12 +108,7 @@ fn json_of(one: &CorruptFile) -> Map<String, Value> {
 }
 
 /// A failure of one file does not keep others from being healed.
-fn heal_all(
-    context: &Context,
-    healing: &mut Healing<'_>,
-    args: &Heal,
-    found: &[CorruptFile],
-) -> Result<Outcome> {
+fn heal_all(context: &Context, healing: &mut Healing, args: &Heal, found: &[CorruptFile]) -> Result<Outcome> {
     let chosen = args.paths.iter().map(|path| chosen(path, found)).collect::<Result<Vec<_>>>()?;
     let mut failed = Vec::new();
     for one in chosen {
@@ -158,7 +153,7 @@ fn real(path: &Path) -> Option<PathBuf> {
     Some(parent.join(path.file_name()?))
 }
 
-fn heal(context: &Context, healing: &mut Healing<'_>, args: &Heal, one: &CorruptFile) -> Result<()> {
+fn heal(context: &Context, healing: &mut Healing, args: &Heal, one: &CorruptFile) -> Result<()> {
     let suffix =
         Timestamp::now().to_zoned_datetime(TimeZone::UTC).strftime(".corrupt-%Y%m%dT%H%M%SZ").to_string();
     let good = one.good.as_ref().map(|(good, _)| good.id.short()).unwrap_or_default();

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
@@ -15,7 +16,7 @@ use snap_backup::ops::{history, restore};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::walk::multi_walk::EntryVersion;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::select::Among;
 use super::{find, ls};
@@ -56,7 +57,7 @@ fn versions(context: &Context, args: &History, selection: SnapshotFilter) -> Res
     context.with(|repo| {
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "history", false);
-        let report = history::run(repo, &options, &progress, &stop);
+        let report = history::run(repo, &options, &Control::new(&progress).with_cancel(&stop));
         drop(progress);
         let report = report?;
         if let Some(name) = &args.restore_as {
@@ -143,7 +144,7 @@ fn restore_as(
     report: &Report,
     version: &EntryVersion,
     name: &Path,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
     let snapshot = version.among.last().and_then(|at| report.snapshots.get(at)).ok_or(Error::Stopped)?;
     let path = String::from_utf8(report.path.clone()).map_err(|_| {
@@ -188,7 +189,7 @@ fn restore_into(
     repo: &Repository,
     selector: &str,
     target: &Path,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
 ) -> Result<restore::Summary> {
     let options = restore::Options {
         selector: selector.to_owned(),
@@ -197,7 +198,7 @@ fn restore_into(
         ..restore::Options::default()
     };
     let progress = Progress::start(&context.global, "restore", true);
-    restore::run(repo, &options, &progress, stop)
+    restore::run(repo, &options, &Control::new(&progress).with_cancel(stop))
 }
 
 /// Moves the restored entry to its name. A directory's contents were restored to `beside` itself.

@@ -3,10 +3,10 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use snap_backup::Result;
 use snap_backup::ops::repair::packs::Fate as PackFate;
 use snap_backup::ops::repair::snapshots::{Fate, Item};
 use snap_backup::ops::repair::{collections, index, packs, parity, snapshots};
+use snap_backup::{Control, Result};
 
 use super::known;
 use crate::context::Context;
@@ -55,21 +55,25 @@ pub(crate) fn run(context: &Context, args: Repair) -> Result<Outcome> {
     let progress = || Progress::start(&context.global, "repair", false);
     match args {
         Repair::Index(DryRun { dry_run }) => {
-            let report = context.with(|repo| index::run(repo, dry_run, &progress(), &stop))?;
+            let report = context
+                .with(|repo| index::run(repo, dry_run, &Control::new(&progress()).with_cancel(&stop)))?;
             tell_index(context, &report, dry_run)
         }
         Repair::Packs(Named { ids, dry_run }) => {
             let options = packs::Options { ids, dry_run };
-            let report = context.with(|repo| packs::run(repo, &options, &progress(), &stop))?;
+            let report = context
+                .with(|repo| packs::run(repo, &options, &Control::new(&progress()).with_cancel(&stop)))?;
             tell_packs(context, &report, dry_run)
         }
         Repair::Snapshots(Named { ids, dry_run }) => {
             let options = snapshots::Options { ids, dry_run };
-            let report = context.with(|repo| snapshots::run(repo, &options, &progress(), &stop))?;
+            let report = context
+                .with(|repo| snapshots::run(repo, &options, &Control::new(&progress()).with_cancel(&stop)))?;
             tell_snapshots(context, &report, dry_run)
         }
         Repair::Parity(DryRun { dry_run }) => {
-            let report = context.with(|repo| parity::run(repo, dry_run, &progress(), &stop))?;
+            let report = context
+                .with(|repo| parity::run(repo, dry_run, &Control::new(&progress()).with_cancel(&stop)))?;
             tell_parity(context, &report, dry_run)
         }
         Repair::Gc(DryRun { dry_run }) => {

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use snap_backup::Result;
 use snap_backup::fs::xattr_choice::XattrChoice;
 use snap_backup::ops::restore;
 use snap_backup::ops::restore::{Options, Summary};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
+use snap_backup::{Control, Result};
 
 use super::select::Among;
 use super::selector::text_and_path;
@@ -119,7 +119,7 @@ fn restore(context: &Context, selector: &OsStr, mut options: Options) -> Result<
         (options.selector, options.below) = text_and_path(repo, selector, &options.among)?;
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "restore", true).listing(options.dry_run);
-        let result = restore::run(repo, &options, &progress, &stop);
+        let result = restore::run(repo, &options, &Control::new(&progress).with_cancel(&stop));
         drop(progress);
         let summary = result?;
         context.tell_unmatched(&summary.unmatched);

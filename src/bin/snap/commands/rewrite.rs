@@ -15,7 +15,7 @@ use snap_backup::ops::rewrite::{Change, Options, Report};
 use snap_backup::ops::{forget, rewrite};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::expire::Asked;
 use super::select::Among;
@@ -204,7 +204,7 @@ fn apply(context: &Context, options: &Options) -> Result<Outcome> {
     context.with(|repo| {
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "rewrite", false);
-        let report = rewrite::run(repo, options, &progress, &stop);
+        let report = rewrite::run(repo, options, &Control::new(&progress).with_cancel(&stop));
         drop(progress);
         let report = report?;
         context.tell_unmatched(&report.unmatched);

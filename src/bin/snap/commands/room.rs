@@ -12,7 +12,7 @@ use snap_backup::ops::room::Point;
 use snap_backup::ops::stats::{Options, Packs, Report};
 use snap_backup::ops::{forget, room, stats};
 use snap_backup::repo::repository::Repository;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::forget::going;
 use crate::args::values::Line;
@@ -56,13 +56,14 @@ pub(crate) struct Fitted {
 /// Forgets as many snapshots as necessary.
 pub(crate) fn fit(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Result<Fitted> {
     let stop = stop_on_signals()?;
-    let seen = stats::run(repo, &Options::default(), &stop)?;
+    let control = Control::default().with_cancel(&stop);
+    let seen = stats::run(repo, &Options::default(), &control)?;
     let limit = limit(repo, asked.line, &seen)?;
     // In a dry run the snapshots that the rules forget still exist.
     let gone = if asked.dry_run && asked.ruled { going(asked.groups) } else { Vec::new() };
     let order = room::order(&points(asked, &seen));
     let needed = needed(&seen.packs);
-    let foresight = stats::Foresight::look(repo, &stop)?;
+    let foresight = stats::Foresight::look(repo, &control)?;
     let after = |few: Range<usize>| -> Result<u64> {
         let few = order.get(few).unwrap_or_default();
         let going: Vec<SnapshotId> = gone.iter().chain(few).copied().collect();

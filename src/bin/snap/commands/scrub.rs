@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use snap_backup::Result;
 use snap_backup::ops::check::scrub;
 use snap_backup::ops::check::scrub::{Budget, Options, Report};
 use snap_backup::repo::repository::Repository;
+use snap_backup::{Control, Result};
 
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -25,7 +25,13 @@ pub(crate) fn run(context: &Context, max_age: Option<Duration>, budget: Option<B
     let stop = stop_on_signals()?;
     let cache = context.global.cache();
     let progress = Progress::start(&context.global, "scrub", false);
-    let result = scrub::run(&*storage, cache.as_deref(), repo.as_ref(), &options, &progress, &stop);
+    let result = scrub::run(
+        &*storage,
+        cache.as_deref(),
+        repo.as_ref(),
+        &options,
+        &Control::new(&progress).with_cancel(&stop),
+    );
     drop(progress);
     let report = result?;
     context.recorder.note(|record| {

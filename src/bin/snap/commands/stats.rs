@@ -4,11 +4,11 @@ use std::io::IsTerminal;
 
 use clap::Args;
 use serde_json::{Value, json};
-use snap_backup::Result;
 use snap_backup::ops::stats;
 use snap_backup::ops::stats::{Freed, Line, Options, Report};
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::walk::ref_graph::ChunkTotals;
+use snap_backup::{Control, Result};
 
 use super::select::Among;
 use crate::context::Context;
@@ -36,7 +36,7 @@ fn stats(context: &Context, args: &Stats, selection: SnapshotFilter) -> Result<O
     let choice = SnapshotQuery { selectors: args.snapshots.clone(), selection };
     let options = Options { choice, sets: false };
     context.with(|repo| {
-        let report = stats::run(repo, &options, &*stop_on_signals()?)?;
+        let report = stats::run(repo, &options, &Control::default().with_cancel(&stop_on_signals()?))?;
         if report.missing > 0 {
             let text = format!(
                 "{} that snapshots need are missing: run `snap check --read-data`",
@@ -48,7 +48,7 @@ fn stats(context: &Context, args: &Stats, selection: SnapshotFilter) -> Result<O
             None
         } else {
             let ids: Vec<_> = report.lines.iter().map(|line| line.snapshot.id).collect();
-            Some(stats::freed(repo, &ids, &*stop_on_signals()?)?)
+            Some(stats::freed(repo, &ids, &Control::default().with_cancel(&stop_on_signals()?))?)
         };
         if context.global.json {
             output::tell(&json(&report, freed.as_ref()).to_string())?;

@@ -12,7 +12,7 @@ use snap_backup::ops::sync::{Options, Report};
 use snap_backup::ops::{gc, sync};
 use snap_backup::repo::repository::Repository;
 use snap_backup::storage::Storage;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -85,7 +85,7 @@ pub(crate) fn bring(
 ) -> Result<Report> {
     let stop = stop_on_signals()?;
     let progress = Progress::start(&context.global, "sync", true);
-    let result = sync::run(from, to, options, &progress, &stop);
+    let result = sync::run(from, to, options, &Control::new(&progress).with_cancel(&stop));
     drop(progress);
     let report = result?;
     context.recorder.note(|record| {
@@ -113,7 +113,7 @@ fn collect(context: &Context, from: &Repository, to: &Arc<dyn Storage>) -> Resul
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "gc", false);
         let options = gc::Options { max_unused: MaxUnused::Unlimited, ..gc::Options::default() };
-        let report = gc::run(to, &options, &progress, &stop)?;
+        let report = gc::run(to, &options, &Control::new(&progress).with_cancel(&stop))?;
         Ok(report.bytes_deleted)
     })
 }

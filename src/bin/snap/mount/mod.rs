@@ -18,7 +18,7 @@ use signal_hook::iterator::Signals;
 use snap_backup::ops::mount::{Mount, Options};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 pub(crate) use background::{is_child, log, password, ready, start};
 pub(crate) use mount_point::{check, how_to_unmount};
@@ -52,7 +52,7 @@ pub(crate) fn serve(
 ) -> Result<()> {
     let (events, happened) = channel();
     watch_signals(&events)?;
-    let mount = Arc::new(Mount::open(repo, options, Box::new(log_of(target)))?);
+    let mount = Arc::new(Mount::open(repo, options, &Control::shared(log_of(target)))?);
     let kernel = fuse::Kernel { mount: Arc::clone(&mount), permissions: allow_other };
     let session = match Session::new(kernel, target, &config(repo, allow_other)) {
         Ok(session) => session,

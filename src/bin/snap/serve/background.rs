@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::{du, stats};
-use snap_backup::progress::{Event, Observer};
+use snap_backup::progress::{Control, Event, Observer};
 use snap_backup::repo::repository::Repository;
 use snap_backup::{Error, Result};
 use tokio::task::spawn_blocking;
@@ -87,7 +87,7 @@ impl Background {
         &self,
         (key, basis, again): (&str, u64, bool),
         repo: &Arc<Repository>,
-        work: impl FnOnce(&Repository, &dyn Observer, &AtomicBool) -> Result<Found> + Send + 'static,
+        work: impl FnOnce(&Repository, &Control<'_>) -> Result<Found> + Send + 'static,
     ) -> Option<Arc<Work>> {
         let found = self.find_or_start((key, basis, again), repo, work)?;
         let begun = Instant::now();
@@ -101,7 +101,7 @@ impl Background {
         &self,
         (key, basis, again): (&str, u64, bool),
         repo: &Arc<Repository>,
-        work: impl FnOnce(&Repository, &dyn Observer, &AtomicBool) -> Result<Found> + Send + 'static,
+        work: impl FnOnce(&Repository, &Control<'_>) -> Result<Found> + Send + 'static,
     ) -> Option<Arc<Work>> {
         let mut all = self.list();
         let known = all.iter().position(|one| one.key == key);
@@ -136,11 +136,11 @@ impl Background {
         &self,
         begun: &Arc<Work>,
         repo: &Arc<Repository>,
-        work: impl FnOnce(&Repository, &dyn Observer, &AtomicBool) -> Result<Found> + Send + 'static,
+        work: impl FnOnce(&Repository, &Control<'_>) -> Result<Found> + Send + 'static,
     ) {
         let (ending, repo, stop) = (Ending(Arc::clone(begun)), Arc::clone(repo), Arc::clone(&self.stop));
         spawn_blocking(move || {
-            let found = work(&repo, &*ending.0, &stop);
+            let found = work(&repo, &Control::new(&*ending.0).with_cancel(&stop));
             // Before anybody may see the end: the server lets go of the repository when it is idle.
             drop(repo);
             // It is set once.
@@ -183,9 +183,9 @@ mod tests {
         let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default());
         let (repo, background) = (Arc::new(repo.unwrap()), Background::default());
         let (go, gate) = channel::<()>();
-        let slow = background.ask(("slow", 1, false), &repo, move |_, observer, _| {
-            observer.notice(Event::Expect { files: 3, bytes: 0 });
-            observer.notice(Event::Done { files: 1, bytes: 0 });
+        let slow = background.ask(("slow", 1, false), &repo, move |_, control| {
+            control.observer().notice(Event::Expect { files: 3, bytes: 0 });
+            control.observer().notice(Event::Done { files: 1, bytes: 0 });
             gate.recv().map_err(|_| Error::Stopped)?;
             Ok(nothing())
         });
@@ -193,16 +193,16 @@ mod tests {
         assert!(slow.end().is_none() && !background.is_done("slow"));
         assert_eq!(slow.progress(), (1, 3));
         // It is asked for again, and other work is asked for: neither starts anything.
-        let same = background.ask(("slow", 2, true), &repo, |_, _, _| unreachable!()).unwrap();
+        let same = background.ask(("slow", 2, true), &repo, |_, _| unreachable!()).unwrap();
         assert!(Arc::ptr_eq(&slow, &same));
-        assert!(background.ask(("other", 1, false), &repo, |_, _, _| unreachable!()).is_none());
+        assert!(background.ask(("other", 1, false), &repo, |_, _| unreachable!()).is_none());
         go.send(()).unwrap();
         while slow.end().is_none() {
             std::thread::sleep(TICK);
         }
-        let kept = background.ask(("slow", 2, false), &repo, |_, _, _| unreachable!()).unwrap();
+        let kept = background.ask(("slow", 2, false), &repo, |_, _| unreachable!()).unwrap();
         assert!(Arc::ptr_eq(&slow, &kept) && kept.basis == 1);
-        let again = background.ask(("slow", 2, true), &repo, |_, _, _| Err(Error::Interrupted)).unwrap();
+        let again = background.ask(("slow", 2, true), &repo, |_, _| Err(Error::Interrupted)).unwrap();
         assert!(!Arc::ptr_eq(&slow, &again) && again.basis == 2);
         while again.end().is_none() {
             std::thread::sleep(TICK);
@@ -216,7 +216,7 @@ mod tests {
         let _inside = runtime.enter();
         let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default());
         let (repo, background) = (Arc::new(repo.unwrap()), Background::default());
-        let work = background.ask(("x", 1, false), &repo, |_, _, _| panic!("on purpose")).unwrap();
+        let work = background.ask(("x", 1, false), &repo, |_, _| panic!("on purpose")).unwrap();
         while work.end().is_none() {
             std::thread::sleep(TICK);
         }

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use hyper::header::HeaderValue;
 use hyper::{Method, Response, StatusCode, header};
 use snap_backup::model::entry::Kind;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::export;
-use snap_backup::progress::{Event, Observer};
-use snap_backup::{Error, Result};
+use snap_backup::progress::Event;
+use snap_backup::{Control, Error, Result};
 use tokio::task::spawn_blocking;
 
 use crate::serve::app_state::{AppState, in_turn, selector, snapshot};
@@ -110,12 +109,12 @@ pub(super) async fn expect(
 
 /// Writes an archive. A client that disconnects ends it, because writes fail then.
 fn write(site: &AppState, visit: &SharedSession, part: Part, form: Form, mut pipe: Pipe) {
-    let (observer, never) = (&site.session_pool, AtomicBool::new(false));
+    let control = Control::new(&site.session_pool);
     let done = match form {
         Form::TarGz => {
             let selector = selector(&part.id, &part.path);
             let options = export::Options { selector, names: part.names, ..export::Options::default() };
-            export::run(visit.repo(), &options, &mut pipe, observer, &never).map(drop)
+            export::run(visit.repo(), &options, &mut pipe, &control).map(drop)
         }
         Form::Zip => {
             let Part { id, path, names } = &part;
@@ -126,7 +125,7 @@ fn write(site: &AppState, visit: &SharedSession, part: Part, form: Form, mut pip
                 prefix: b"",
                 names: names.as_ref(),
             };
-            zip_archive::write(dir, &mut pipe, observer, &never)
+            zip_archive::write(dir, &mut pipe, &control)
         }
     };
     let is_whole = done.is_ok();
@@ -134,7 +133,7 @@ fn write(site: &AppState, visit: &SharedSession, part: Part, form: Form, mut pip
     if let Err(error) = done
         && !error.is_broken_pipe()
     {
-        observer.notice(Event::Warning(&format!("a download broke off: {}", error.chain())));
+        control.observer().notice(Event::Warning(&format!("a download broke off: {}", error.chain())));
     }
     pipe.end(is_whole);
 }

@@ -16,7 +16,7 @@ use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::{ReadBefore, Snapshot};
 use snap_backup::storage::ObjectKind;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::terminal::output;
 
@@ -80,7 +80,7 @@ impl SessionPool {
         }
         self.expect_repository()?;
         let repo = open.lent.upgrade().unwrap_or_else(|| Arc::new(self.repo.with_closed_index_cache()));
-        let browser = Browser::open_again(&repo, self, &mut open.read)?;
+        let browser = Browser::open_again(&repo, &Control::new(self), &mut open.read)?;
         let name = |snapshot: &Snapshot| (name_of(snapshot), snapshot.id);
         let names = browser.snapshots().iter().map(name).collect();
         open.lent = Arc::downgrade(&repo);

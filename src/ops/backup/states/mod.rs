@@ -20,7 +20,6 @@ mod supplement;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde_bytes::ByteBuf;
@@ -33,7 +32,7 @@ use crate::model::id::SnapshotId;
 use crate::model::manifest::{Counts, Manifest};
 use crate::ops::backup;
 use crate::ops::backup::Backup;
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::write::delta_writer::Delta;
@@ -225,10 +224,10 @@ pub fn run(
     repo: &Repository,
     planned: &[Planned],
     options: &Options,
-    observer: &dyn Observer,
-    stop: &Arc<AtomicBool>,
+    control: &Control<'_>,
     each: &mut dyn Each,
 ) -> Result<Summary> {
+    let observer = control.observer();
     let clock = Instant::now();
     let linked = Arc::<LinkedFiles>::default();
     let mut summary = Summary::default();
@@ -238,18 +237,16 @@ pub fn run(
             summary.there += 1;
             continue;
         }
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
-        }
+        control.check()?;
         each.before(state)?;
         let supplement = each.supplement(state)?.map(Arc::new);
         observer.notice(Event::Stage { name: "", unit: "files" });
         let made = Backup::begin(
             backup_options(state, options, &linked, supplement),
             Some(repo.location().into()),
-            stop,
+            control,
         )
-        .and_then(|begun| begun.run(repo, observer));
+        .and_then(|begun| begun.run(repo, control));
         linked.end_state();
         match made {
             Ok(made) => {

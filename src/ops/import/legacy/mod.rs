@@ -10,8 +10,6 @@ pub(crate) mod resume;
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use serde_bytes::ByteBuf;
 
@@ -25,7 +23,7 @@ use crate::ops::import::legacy::names::Source;
 use crate::ops::import::members::Place;
 use crate::ops::import::take::{ImportJob, Record};
 use crate::ops::import::tree::{Names, Tree};
-use crate::progress::{Event, Observer};
+use crate::progress::{Control, Event};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
@@ -110,12 +108,8 @@ const GAP: &str = "gap";
 /// # Errors
 /// When there is no readable `metadata.json`, the repository fails or the run was interrupted. Missing or
 /// damaged archives are listed in the summary.
-pub fn run(
-    repo: &Repository,
-    options: &LegacyOptions,
-    observer: &dyn Observer,
-    stop: &Arc<AtomicBool>,
-) -> Result<LegacySummary> {
+pub fn run(repo: &Repository, options: &LegacyOptions, control: &Control<'_>) -> Result<LegacySummary> {
+    let (observer, stop) = (control.observer(), control.cancel());
     if !options.dry_run {
         repo.may_write()?;
     }

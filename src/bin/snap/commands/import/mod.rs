@@ -23,7 +23,7 @@ use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::storage::Storage;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::args::values;
 use crate::commands::init;
@@ -217,7 +217,7 @@ fn one(
     {
         progress.notice(Event::ExpectInput { bytes: meta.len() });
     }
-    let result = import::run(repo, &options, input, &progress, stop);
+    let result = import::run(repo, &options, input, &Control::new(&progress).with_cancel(stop));
     drop(progress);
     let summary = result?;
     if context.global.json {
@@ -253,7 +253,7 @@ fn legacy(
         dry_run: args.dry_run,
     };
     let progress = Progress::start(&context.global, "import", true);
-    let result = import::run_legacy(repo, &options, &progress, stop);
+    let result = import::run_legacy(repo, &options, &Control::new(&progress).with_cancel(stop));
     drop(progress);
     let summary = result?;
     if context.global.json {

@@ -15,7 +15,7 @@ use snap_backup::ops::backup::states;
 use snap_backup::ops::backup::states::{Comparison, Each, Options, Planned, State, StateSource, Summary};
 use snap_backup::repo::repository::Repository;
 use snap_backup::util::host;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::NewRepository;
 use crate::args::filter::FilterArgs;
@@ -140,8 +140,13 @@ fn import(
     }
     let options = options(context, args, found);
     let progress = Progress::start(&context.global, "import", true);
-    let result =
-        states::run(repo, &planned, &options, &progress, &stop, &mut Report { context, progress: &progress });
+    let result = states::run(
+        repo,
+        &planned,
+        &options,
+        &Control::new(&progress).with_cancel(&stop),
+        &mut Report { context, progress: &progress },
+    );
     drop(progress);
     let summary = result?;
     context.tell_unmatched(&summary.unmatched);

@@ -14,7 +14,7 @@ use snap_backup::ops::backup;
 use snap_backup::ops::backup::{Options, Stdin, Summary};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::commands::backup::record_of;
 use crate::context::Context;
@@ -46,8 +46,12 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Backup, level: Opt
         let stop = stop_on_signals()?;
         let watch = Watch::start(&context.global, "backup", true);
         let begin = Time::now();
-        let begun = backup::Backup::begin(options.clone(), Some(repo.location().into()), &stop)?;
-        let result = begun.run(repo, &watch);
+        let begun = backup::Backup::begin(
+            options.clone(),
+            Some(repo.location().into()),
+            &Control::default().with_cancel(&stop),
+        )?;
+        let result = begun.run(repo, &Control::new(&watch).with_cancel(&stop));
         drop(watch);
         let summary = result?;
         context.recorder.note(|record| record_of(&summary, record));

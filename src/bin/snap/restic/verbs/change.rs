@@ -11,7 +11,7 @@ use snap_backup::ops::{check, copy, forget, rewrite};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::write::delta_writer::Delta;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::ls::described;
 use crate::context::Context;
@@ -84,7 +84,7 @@ fn replace(
         dry_run,
     };
     let watch = Watch::start(&context.global, "rewrite", false);
-    rewrite::run(repo, &options, &watch, &*stop_on_signals()?)
+    rewrite::run(repo, &options, &Control::new(&watch).with_cancel(&stop_on_signals()?))
 }
 
 pub(in crate::restic) fn rewrite(context: &Context, args: &flags::Rewrite) -> Result<End> {
@@ -153,7 +153,8 @@ pub(in crate::restic) fn copy(context: &Context, args: &flags::Copy, level: Opti
                 dry_run: false,
             };
             let watch = Watch::start(&context.global, "copy", false);
-            let result = copy::run(from, to, &options, &watch, &*stop_on_signals()?);
+            let result =
+                copy::run(from, to, &options, &Control::new(&watch).with_cancel(&stop_on_signals()?));
             drop(watch);
             let report = result?;
             for one in &report.copied {
@@ -195,7 +196,7 @@ pub(in crate::restic) fn check(context: &Context, args: &flags::Check) -> Result
             say(context, "load indexes\ncheck all packs\ncheck snapshots, trees and blobs")?;
         }
         let watch = Watch::start(&context.global, "check", false);
-        check::run(repo, &options, &watch, &*stop_on_signals()?)
+        check::run(repo, &options, &Control::new(&watch).with_cancel(&stop_on_signals()?))
     })?;
     context.recorder.note(|record| {
         record.numbers.bytes_read = Some(report.bytes_read);
@@ -238,7 +239,7 @@ pub(in crate::restic) fn repair(context: &Context, args: &flags::Repair) -> Resu
         match args {
             flags::Repair::Index { .. } => {
                 say(context, "loading indexes...\nrebuilding index")?;
-                index::run(repo, false, &watch, &stop)?;
+                index::run(repo, false, &Control::new(&watch).with_cancel(&stop))?;
                 say(context, "done")
             }
             flags::Repair::Packs(words) if words.words.is_empty() => {
@@ -246,7 +247,7 @@ pub(in crate::restic) fn repair(context: &Context, args: &flags::Repair) -> Resu
             }
             flags::Repair::Packs(words) => {
                 let options = packs::Options { ids: words.words.clone(), dry_run: false };
-                packs::run(repo, &options, &watch, &stop)?;
+                packs::run(repo, &options, &Control::new(&watch).with_cancel(&stop))?;
                 say(context, "done")
             }
             flags::Repair::Snapshots(args) => {
@@ -257,7 +258,7 @@ pub(in crate::restic) fn repair(context: &Context, args: &flags::Repair) -> Resu
                     return say(context, &modified(0));
                 }
                 let options = snapshots::Options { ids, dry_run: args.dry_run };
-                let report = snapshots::run(repo, &options, &watch, &stop)?;
+                let report = snapshots::run(repo, &options, &Control::new(&watch).with_cancel(&stop))?;
                 let is_replaced =
                     |one: &&snapshots::Item| matches!(one.fate, Fate::Replaced(_) | Fate::Empty);
                 say(context, &modified(report.items.iter().filter(is_replaced).count()))

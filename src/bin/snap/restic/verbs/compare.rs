@@ -11,7 +11,7 @@ use snap_backup::ops::stats::Chunks;
 use snap_backup::ops::{diff, find, stats};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::context::Context;
 use crate::restic::codes::{End, refused};
@@ -60,11 +60,10 @@ pub(in crate::restic) fn diff(context: &Context, args: &flags::Diff) -> Result<E
                     };
                     writeln!(out, "{line}").map_err(failed)
                 },
-                &watch,
-                &stop,
+                &Control::new(&watch).with_cancel(&stop),
             )?;
             drop(watch);
-            let chunks = stats::between(repo, &before.id, &after.id, &stop)?;
+            let chunks = stats::between(repo, &before.id, &after.id, &Control::default().with_cancel(&stop))?;
             let told = if json {
                 statistics(&before, &after, &summary, &chunks).to_string()
             } else {
@@ -171,7 +170,7 @@ fn restore_size(chosen: &[Snapshot]) -> Vec<Row> {
 
 fn raw(repo: &Repository, chosen: &[Snapshot]) -> Result<Vec<Row>> {
     let options = stats::Options { choice: choose::exactly(chosen), ..stats::Options::default() };
-    let needed = stats::run(repo, &options, &*stop_on_signals()?)?.needed;
+    let needed = stats::run(repo, &options, &Control::default().with_cancel(&stop_on_signals()?))?.needed;
     let ratio = if needed.stored == 0 { 1.0 } else { needed.plain as f64 / needed.stored as f64 };
     let saved =
         if needed.plain == 0 { 0.0 } else { (1.0 - needed.stored as f64 / needed.plain as f64) * 100.0 };
@@ -207,6 +206,6 @@ fn by_contents(context: &Context, repo: &Repository, chosen: &[Snapshot]) -> Res
         }
         Ok(())
     };
-    find::run(repo, &options, &mut each, &watch, &*stop_on_signals()?)?;
+    find::run(repo, &options, &mut each, &Control::new(&watch).with_cancel(&stop_on_signals()?))?;
     Ok(vec![bytes("Total Size", "total_size", size), count("Total File Count", "total_file_count", files)])
 }

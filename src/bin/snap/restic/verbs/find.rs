@@ -7,7 +7,7 @@ use snap_backup::model::entry::Entry;
 use snap_backup::ops::find;
 use snap_backup::ops::find::Options;
 use snap_backup::repo::snapshots::Snapshot;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use crate::args::times;
 use crate::context::Context;
@@ -63,8 +63,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Find) -> Result<En
                 }
                 Ok(())
             },
-            &watch,
-            &*stop_on_signals()?,
+            &Control::new(&watch).with_cancel(&stop_on_signals()?),
         )?;
         Ok(all.into_values().collect())
     })?;

@@ -10,7 +10,7 @@ use snap_backup::repo::read::read_session::ReadSession;
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::repo::snapshots::Snapshot;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::snapshots::{key_of, table};
 use crate::args::keep;
@@ -242,7 +242,7 @@ fn collect(
         output::tell(&stages(snapshots::list(repo)?.len()))?;
     }
     let watch = Watch::start(&context.global, "gc", false);
-    let result = gc::run(repo, &options, &watch, &*stop_on_signals()?);
+    let result = gc::run(repo, &options, &Control::new(&watch).with_cancel(&stop_on_signals()?));
     drop(watch);
     let report = result?;
     record_numbers(context, &report);

@@ -17,7 +17,7 @@ use snap_backup::ops::restore::{Options, Overwrite, Summary};
 use snap_backup::ops::{cat, export, ls, restore};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::ls::described;
 use crate::context::Context;
@@ -46,7 +46,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Restore) -> Result
         let options = options(context, args, target, &snapshot, below)?;
         let stop = stop_on_signals()?;
         let watch = Watch::start(&context.global, "restore", true);
-        let result = restore::run(repo, &options, &watch, &stop);
+        let result = restore::run(repo, &options, &Control::new(&watch).with_cancel(&stop));
         drop(watch);
         let summary = result?;
         if context.global.json {
@@ -237,9 +237,9 @@ fn write(
     let options = export::Options { selector, format: Format::Tar, prefix, ..export::Options::default() };
     let watch = Watch::start(&context.global, "export", false);
     if form == Form::Zip {
-        return zip_archive::write(dir, out, &watch, &*stop_on_signals()?);
+        return zip_archive::write(dir, out, &Control::new(&watch).with_cancel(&stop_on_signals()?));
     }
-    export::run(repo, &options, out, &watch, &*stop_on_signals()?).map(drop)
+    export::run(repo, &options, out, &Control::new(&watch).with_cancel(&stop_on_signals()?)).map(drop)
 }
 
 fn is_dir(repo: &Repository, snapshot: &Snapshot, path: &[u8]) -> Result<bool> {

@@ -20,7 +20,7 @@ pub(in crate::serve) struct Jobs {
     all: Mutex<Vec<Arc<Job>>>,
     next: AtomicU64,
     /// Set when the server stops: jobs end early.
-    pub(in crate::serve) stop: AtomicBool,
+    pub(in crate::serve) stop: Arc<AtomicBool>,
 }
 
 /// One job.

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use snap_backup::Error;
 use snap_backup::ops::restore;
 use snap_backup::ops::restore::{Options, Summary};
+use snap_backup::{Control, Error};
 use tokio::task::spawn_blocking;
 
 use crate::serve::app_state::AppState;
@@ -51,7 +51,7 @@ pub(super) fn start(
     let (site, id) = (Arc::clone(site), job.id);
     spawn_blocking(move || {
         let options = options(&site, &part, &target);
-        let done = restore::run(visit.repo(), &options, &*job, &site.jobs.stop);
+        let done = restore::run(visit.repo(), &options, &Control::new(&*job).with_cancel(&site.jobs.stop));
         match done {
             Ok(summary) => job.ended(summary.problems.is_empty(), report(&summary, &target)),
             Err(error) => job.ended(false, vec![HttpError::from(error).why]),

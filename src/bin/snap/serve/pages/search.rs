@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicBool;
 
 use hyper::StatusCode;
 use maud::{Markup, html};
-use snap_backup::Error;
 use snap_backup::model::entry::{Entry, Time};
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::find::{Match, Options, Type};
 use snap_backup::ops::{find, history};
+use snap_backup::{Control, Error};
 
 use super::{frame, is_below, name, problems, size_of, time};
 use crate::args::{times, values};
@@ -126,8 +126,7 @@ fn answer(
         visit.repo(),
         options,
         &mut |one| if below.is_empty() || is_below(one.path, below) { add(&mut found, one) } else { Ok(()) },
-        &site.session_pool,
-        stop,
+        &Control::new(&site.session_pool).with_cancel(stop),
     );
     let (summary, all) = match searched {
         Ok(summary) => (Some(summary), true),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use maud::{Markup, html};
+use snap_backup::Control;
 use snap_backup::ops::history;
 use snap_backup::ops::history::{Options, Report};
 use snap_backup::repo::snapshots::Snapshot;
@@ -31,7 +32,7 @@ pub(crate) fn page(
     stop: &Arc<AtomicBool>,
 ) -> Result<Markup, HttpError> {
     let options = Options { choice: SnapshotQuery::default(), path: asked.stored(1) };
-    let report = history::run(visit.repo(), &options, &site.session_pool, stop)?;
+    let report = history::run(visit.repo(), &options, &Control::new(&site.session_pool).with_cancel(stop))?;
     let all_files = report.versions.iter().all(|version| version.entry.is_file());
     let all_dirs = report.versions.iter().all(|version| version.entry.is_dir());
     let action =

@@ -29,7 +29,7 @@ use snap_backup::ops::backup::states;
 use snap_backup::ops::backup::states::{Check, Comparison, Each, Planned, State, StateSource, Supplement};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use self::mounted::{MountDir, Mounted};
 use self::program::Program;
@@ -273,7 +273,13 @@ impl Job<'_> {
             total,
             clock: Instant::now(),
         };
-        let result = states::run(self.repo, &planned, &options, &progress, self.stop, &mut each);
+        let result = states::run(
+            self.repo,
+            &planned,
+            &options,
+            &Control::new(&progress).with_cancel(self.stop),
+            &mut each,
+        );
         drop(progress);
         let summary = result.map_err(|err| self.interrupted(err))?;
         done.take(&summary);

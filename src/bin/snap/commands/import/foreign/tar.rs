@@ -11,7 +11,7 @@ use snap_backup::ops::import;
 use snap_backup::ops::import::{Options, Summary};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::snapshots;
-use snap_backup::{Error, Result};
+use snap_backup::{Control, Error, Result};
 
 use super::program::Program;
 use super::report::{Done, Made};
@@ -93,7 +93,8 @@ fn import(
     };
     progress.notice(Event::Stage { name: "", unit: "files" });
     let archive = Archive::start(job.other.program(), job.other.dump(found))?;
-    import::run(job.repo, &options, Box::new(archive), progress, job.stop).map_err(|err| job.interrupted(err))
+    import::run(job.repo, &options, Box::new(archive), &Control::new(progress).with_cancel(job.stop))
+        .map_err(|err| job.interrupted(err))
 }
 
 /// What a program writes. Its end is an error unless the program succeeded.

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use snap_backup::Result;
 use snap_backup::model::entry::Kind;
 use snap_backup::ops::backup::states;
 use snap_backup::ops::backup::states::Planned;
 use snap_backup::ops::diff;
 use snap_backup::ops::diff::{Change, Difference};
 use snap_backup::progress::{Event, Observer};
+use snap_backup::{Control, Result};
 
 use super::Job;
 use super::report::Done;
@@ -37,7 +37,8 @@ pub(super) fn by_mount(job: &Job<'_>, dir: &Path, planned: &[Planned], done: &mu
             }
             Ok(())
         };
-        let compared = diff::run(job.repo, &options, &mut each, &progress, job.stop)?;
+        let compared =
+            diff::run(job.repo, &options, &mut each, &Control::new(&progress).with_cancel(job.stop))?;
         for (path, why) in &compared.problems {
             progress.notice(Event::Problem { path, why });
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use maud::{Markup, html};
+use snap_backup::Control;
 use snap_backup::model::entry::{Entry, Kind, flags};
 use snap_backup::model::id::ChunkId;
 use snap_backup::ops::browse::{DirSize, Order, Page, SizeLimits};
@@ -54,7 +55,9 @@ pub(super) fn list(place: &Place<'_>, tree: ChunkId) -> Result<Markup, HttpError
         Some(order) => {
             let gone =
                 || HttpError::not_found("the directory has no entry of the name that the page begins with");
-            browser.sorted_page(tree, (order, from), ROWS, place.stop)?.ok_or_else(gone)?
+            browser
+                .sorted_page(tree, (order, from), ROWS, &Control::default().with_cancel(place.stop))?
+                .ok_or_else(gone)?
         }
     };
     Ok(in_parts(place, &page))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use maud::{Markup, html};
+use snap_backup::Control;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::diff;
 use snap_backup::ops::diff::{Change, Difference, Options, Summary};
@@ -100,7 +101,8 @@ fn compared(
         }
         Ok(())
     };
-    let summary = diff::run(visit.repo(), &options, &mut take, &site.session_pool, stop)?;
+    let summary =
+        diff::run(visit.repo(), &options, &mut take, &Control::new(&site.session_pool).with_cancel(stop))?;
     Ok((summary, tree))
 }
 

@@ -34,9 +34,9 @@ pub(crate) fn page(
     }
     let basis = visit.basis();
     let wanted = ("stats", basis, asked.value("again").is_some());
-    let work = site.background.ask(wanted, visit.shared_repo(), |repo, observer, stop| {
+    let work = site.background.ask(wanted, visit.shared_repo(), |repo, control| {
         let options = Options { sets: true, ..Options::default() };
-        stats::run_observed(repo, &options, observer, stop).map(|report| Found::Stats(Box::new(report)))
+        stats::run(repo, &options, control).map(|report| Found::Stats(Box::new(report)))
     });
     let content = match work.as_deref().and_then(|work| Some((work, work.end()?))) {
         Some((work, Ok(Found::Stats(report)))) => html! {

@@ -39,10 +39,10 @@ pub(crate) fn page(
     // What a snapshot holds never changes.
     let wanted = (key.as_str(), 0, asked.value("again").is_some());
     let below = path.clone();
-    let work = site.background.ask(wanted, visit.shared_repo(), move |repo, observer, stop| {
+    let work = site.background.ask(wanted, visit.shared_repo(), move |repo, control| {
         let choice = SnapshotQuery { selectors: vec![id.hex()], ..SnapshotQuery::default() };
         let options = Options { choice, below, depth: 1, ..Options::default() };
-        du::run(repo, &options, observer, stop).map(|report| Found::Usage(Box::new(report)))
+        du::run(repo, &options, control).map(|report| Found::Usage(Box::new(report)))
     });
     let found = match work.as_deref().and_then(|work| work.end()) {
         Some(Ok(Found::Usage(report))) => whole(&id, &path, report),
