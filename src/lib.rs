@@ -57,5 +57,5 @@ pub mod run_log;
 pub mod storage;
 pub mod util;
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use progress::{Control, Event, Observer};

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use snap_backup::{Error, Result};
+use snap_backup::{Error, ErrorKind, Result};
 
 use crate::terminal::text::Paint;
 use crate::terminal::{output, progress};
@@ -31,6 +31,9 @@ pub(crate) enum Outcome {
     /// The time of a backup was up: what there was is saved.
     TimeUp,
 }
+
+/// Stored bytes are wrong or missing, or not those that this machine knew.
+const DAMAGE: u8 = 20;
 
 /// The command of a drill failed.
 pub(crate) const DRILL: u8 = 25;
@@ -67,7 +70,7 @@ impl Outcome {
         match self {
             Self::Done => 0,
             Self::Problems => 3,
-            Self::Damage => 20,
+            Self::Damage => DAMAGE,
             Self::Interrupted => INTERRUPTED,
             Self::Failed(code) => code,
             Self::Overdue => 23,
@@ -106,7 +109,7 @@ pub(crate) fn tell(error: &Error, set: Option<&str>, json: bool) -> u8 {
         );
     } else {
         output::complain(&format!("snap: {}", Paint::Red.on_stderr(&message)));
-        let interrupted = || progress::how_to_go_on().filter(|_| matches!(error, Error::Interrupted));
+        let interrupted = || progress::how_to_go_on().filter(|_| error.kind() == ErrorKind::Interrupted);
         if let Some(hint) = error.advice().or_else(|| interrupted().map(str::to_owned)) {
             output::hint(&hint);
         }
@@ -131,19 +134,15 @@ pub(crate) fn exit_code(result: &Result<Outcome>) -> u8 {
 }
 
 fn code(error: &Error) -> u8 {
-    match error {
-        Error::Usage(_) => 2,
-        Error::NoRepository { .. } | Error::NoOtherRepository { .. } => 10,
-        Error::WrongPassword { .. }
-        | Error::KeyRemoved { .. }
-        | Error::NoPassword { .. }
-        | Error::PasswordSource { .. } => 12,
-        Error::Retention(_) => 22,
-        Error::Diverged { .. } => 20,
-        error if error.is_full() => 21,
-        Error::Interrupted => INTERRUPTED,
-        Error::TimeUp => TIME_UP,
-        error if error.is_damage() => 20,
+    match error.kind() {
+        ErrorKind::Usage => 2,
+        ErrorKind::NoRepository => 10,
+        ErrorKind::WrongPassword | ErrorKind::NoPassword => 12,
+        ErrorKind::Damaged | ErrorKind::Diverged => DAMAGE,
+        ErrorKind::NoSpace => 21,
+        ErrorKind::Protected => 22,
+        ErrorKind::TimeUp => TIME_UP,
+        ErrorKind::Interrupted => INTERRUPTED,
         _ => 1,
     }
 }

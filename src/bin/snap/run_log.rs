@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 
 use snap_backup::model::entry::Time;
 use snap_backup::run_log::{Ending, Record, RunLog};
-use snap_backup::{Error, Result};
+use snap_backup::{Error, ErrorKind, Result};
 
 use crate::args::global::Global;
 use crate::exit;
@@ -101,10 +101,14 @@ fn ending(result: &Result<Outcome>) -> Ending {
         Ok(Outcome::Damage) => Ending::Damage,
         Ok(Outcome::Failed(_)) => Ending::Failed,
         Ok(Outcome::Skipped) => Ending::Skipped,
-        Ok(Outcome::TimeUp) | Err(Error::TimeUp) => Ending::TimeUp,
-        Ok(Outcome::Interrupted) | Err(Error::Interrupted) => Ending::Interrupted,
-        Err(error) if error.is_broken_pipe() => Ending::Done,
-        Err(error) if error.is_damage() => Ending::Damage,
-        Err(_) => Ending::Failed,
+        Ok(Outcome::TimeUp) => Ending::TimeUp,
+        Ok(Outcome::Interrupted) => Ending::Interrupted,
+        Err(error) => match error.kind() {
+            ErrorKind::TimeUp => Ending::TimeUp,
+            ErrorKind::Interrupted => Ending::Interrupted,
+            ErrorKind::OutputClosed => Ending::Done,
+            ErrorKind::Damaged => Ending::Damage,
+            _ => Ending::Failed,
+        },
     }
 }

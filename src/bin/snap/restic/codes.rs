@@ -1,7 +1,7 @@
 //! How a run ends at this door: restic's exit codes, and its words for what went wrong.
 
 use serde_json::json;
-use snap_backup::{Error, Result};
+use snap_backup::{Error, ErrorKind, Result};
 
 use crate::process::called;
 use crate::terminal::output;
@@ -27,7 +27,7 @@ pub(super) fn finish(result: Result<End>, json: bool) -> u8 {
         Ok(End::Done) => return 0,
         Ok(End::Code(code, message)) => (code, message),
         Err(error) if error.is_broken_pipe() => return 0,
-        Err(error) => told(&error),
+        Err(error) => (code(&error), told(&error)),
     };
     if json {
         let value = json!({"message_type": "exit_error", "code": code, "message": message});
@@ -45,34 +45,36 @@ pub(super) fn refused(what: &str, why: &str) -> Error {
 
 /// The code of an error.
 pub(super) fn code(error: &Error) -> u8 {
-    told(error).0
+    match error.kind() {
+        ErrorKind::NoRepository => NO_REPOSITORY,
+        ErrorKind::WrongPassword => WRONG_PASSWORD,
+        ErrorKind::Interrupted => INTERRUPTED,
+        _ => 1,
+    }
 }
 
-fn told(error: &Error) -> (u8, String) {
+fn told(error: &Error) -> String {
     match error {
-        Error::NoRepository { location } | Error::NoOtherRepository { location } => (
-            NO_REPOSITORY,
-            format!(
-                "Fatal: repository does not exist: unable to open config file: stat {location}/config: no such \
-                 file or directory\nIs there a repository at the following location?\n{location}"
-            ),
+        Error::NoRepository { location } | Error::NoOtherRepository { location } => format!(
+            "Fatal: repository does not exist: unable to open config file: stat {location}/config: no such \
+             file or directory\nIs there a repository at the following location?\n{location}"
         ),
         Error::WrongPassword { .. } | Error::KeyRemoved { .. } => {
-            (WRONG_PASSWORD, "Fatal: wrong password or no key found".to_owned())
+            "Fatal: wrong password or no key found".to_owned()
         }
-        Error::NoPassword { .. } => (1, NO_PASSWORD.to_owned()),
+        Error::NoPassword { .. } => NO_PASSWORD.to_owned(),
         Error::RepositoryExists { location } => {
-            (1, format!("Fatal: create repository at {location} failed: config file already exists"))
+            format!("Fatal: create repository at {location} failed: config file already exists")
         }
         Error::CannotInit { location, why } => {
-            (1, format!("Fatal: create repository at {location} failed: {why}"))
+            format!("Fatal: create repository at {location} failed: {why}")
         }
         Error::NoSnapshot { selector, .. } if selector.starts_with("latest") => {
-            (1, "no snapshot found".to_owned())
+            "no snapshot found".to_owned()
         }
-        Error::NoSnapshot { selector, .. } => (1, no_match(selector)),
-        Error::Interrupted => (INTERRUPTED, "interrupted".to_owned()),
-        error => (1, format!("Fatal: {}", called::message(&error.chain()))),
+        Error::NoSnapshot { selector, .. } => no_match(selector),
+        Error::Interrupted => "interrupted".to_owned(),
+        error => format!("Fatal: {}", called::message(&error.chain())),
     }
 }
 

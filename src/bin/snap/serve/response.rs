@@ -13,7 +13,7 @@ use hyper::body::Frame;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Response, StatusCode, header};
 use maud::Markup;
-use snap_backup::Error;
+use snap_backup::{Error, ErrorKind};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::serve::request::encoded;
@@ -66,15 +66,15 @@ impl HttpError {
 /// Maps an error to a status: it depends on whether client or server caused it.
 impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
-        let status = match &error {
-            Error::NoSnapshot { .. } | Error::NotFound { .. } => StatusCode::NOT_FOUND,
-            Error::Usage(_) => StatusCode::BAD_REQUEST,
-            Error::Refused(_) => StatusCode::CONFLICT,
-            Error::NoRepository { location } => {
-                let why = format!("the repository is not at {location} now: is its disk connected?");
-                return Self::new(StatusCode::SERVICE_UNAVAILABLE, why);
-            }
-            Error::Interrupted | Error::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+        if let Error::NoRepository { location } = &error {
+            let why = format!("the repository is not at {location} now: is its disk connected?");
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, why);
+        }
+        let status = match error.kind() {
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Usage => StatusCode::BAD_REQUEST,
+            ErrorKind::Refused => StatusCode::CONFLICT,
+            ErrorKind::Interrupted | ErrorKind::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let hint = error.hint().map(|hint| format!(": {hint}")).unwrap_or_default();

@@ -18,7 +18,7 @@ use dav_server::{DavConfig, DavMethodSet};
 use futures_util::stream;
 use snap_backup::model::entry::{Content, Entry, Kind, Time};
 use snap_backup::model::id::ChunkId;
-use snap_backup::{Error, Result};
+use snap_backup::{Error, ErrorKind, Result};
 
 use crate::serve::app_state::AppState;
 use crate::serve::sessions::{SharedSession, name_of};
@@ -67,8 +67,8 @@ fn find(visit: &SharedSession, path: &[u8]) -> Result<Option<Thing>> {
 }
 
 fn failed(error: Error) -> FsError {
-    match error {
-        Error::NoSnapshot { .. } | Error::NotFound { .. } => FsError::NotFound,
+    match error.kind() {
+        ErrorKind::NotFound => FsError::NotFound,
         _ => FsError::GeneralFailure,
     }
 }

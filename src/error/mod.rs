@@ -1,11 +1,15 @@
 //! Errors of the library, with messages that tell a user what to do next.
 
+mod kind;
+
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 
 use crate::model::decode_error::DecodeError;
 use crate::model::id::SnapshotId;
+
+pub use crate::error::kind::ErrorKind;
 
 /// `Result` with this crate's error type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -266,49 +270,6 @@ impl Error {
             cause = inner.source();
         }
         text
-    }
-
-    /// Returns whether the object does not exist.
-    pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Missing { .. })
-    }
-
-    /// Returns whether permission was denied.
-    pub fn is_forbidden(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
-    }
-
-    /// Returns whether stored bytes are wrong or missing, as opposed to a failure of this machine.
-    pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::Damaged { .. })
-    }
-
-    /// Returns whether a newer program wrote it: it is neither damaged nor missing, and nothing may repair,
-    /// move or delete it.
-    pub fn is_newer(&self) -> bool {
-        matches!(self, Self::NewerFormat { .. } | Self::NeedsNewer { .. })
-    }
-
-    /// Returns whether the reader of an output has closed it. In a pipe this is no failure.
-    pub fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
-    }
-
-    /// Returns whether the program broke one of its own invariants.
-    pub fn is_bug(&self) -> bool {
-        matches!(self, Self::Bug { .. })
-    }
-
-    /// Returns whether the disk or quota is full.
-    pub fn is_full(&self) -> bool {
-        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
-        matches!(self, Self::Quota { .. })
-            || matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
-    }
-
-    /// Returns whether this machine had too little memory.
-    pub fn is_out_of_memory(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::OutOfMemory)
     }
 
     /// Returns a copy of the error if [`Self::is_full`]: one of many threads meets it, and the whole run ends
