@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::error::Error;
+use crate::error::{Error, UNTRUSTED};
 
 /// What sort of failure an [`Error`] is, and so what a caller does with it. Messages may change between
 /// versions, and variants of [`Error`] may be added; a kind keeps its meaning.
@@ -116,6 +116,11 @@ impl Error {
     /// Returns whether the disk or quota is full.
     pub fn is_full(&self) -> bool {
         self.kind() == ErrorKind::NoSpace
+    }
+
+    /// Returns whether no trusted authority signed the certificate of a server.
+    pub fn is_untrusted(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.to_string().contains(UNTRUSTED))
     }
 
     /// Returns whether this machine had too little memory.

@@ -1,4 +1,4 @@
-//! Errors of the library, with messages that tell a user what to do next.
+//! Errors of the library. Messages name operations and options of the library: `` `Repository::check` ``.
 
 mod kind;
 
@@ -50,7 +50,7 @@ pub enum Error {
     },
     /// A repository cannot be created, since there is one already.
     #[error(
-        "cannot make a repository at {location}: there is one already; `snap snapshots` lists what it holds"
+        "cannot make a repository at {location}: there is one already; `Repository::snapshots` lists what it holds"
     )]
     RepositoryExists {
         /// Where it was to be created.
@@ -292,7 +292,7 @@ impl Error {
         Self::NotFound {
             what: format!("snapshot {snapshot} has no '{path}'"),
             help: format!(
-                "`snap ls {snapshot}` lists what it has, `snap find '{name}'` looks in all snapshots; paths are as they were saved: \
+                "`Repository::list_dir({snapshot})` lists what it has, `Repository::find('{name}')` looks in all snapshots; paths are as they were saved: \
                  a source that was given as src/a is src/a, not home/me/src/a"
             ),
         }
@@ -300,113 +300,12 @@ impl Error {
 
     /// Returns the error for filters that select no snapshot.
     pub fn none_selected(why: String) -> Self {
-        Self::NotFound { what: why, help: "`snap snapshots` lists all".to_owned() }
-    }
-
-    /// Returns the next command to run, if one helps. Like [`Self::hint`], but may contain names from this
-    /// error.
-    pub fn advice(&self) -> Option<String> {
-        match self {
-            Self::NotFound { help, .. } => Some(help.clone()),
-            Self::Io { what, .. } if self.is_forbidden() => credentials(what).map(str::to_owned),
-            _ => self.hint().map(str::to_owned),
-        }
-    }
-
-    /// Returns the next command to run, if one helps.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::NoRepository { .. } => {
-                Some("make one with `snap init`, or name another with -r or SNAP_REPO")
-            }
-            Self::NoOtherRepository { .. } => {
-                Some("run the same command with --init to make one, or name another with --to")
-            }
-            Self::WrongPassword { untried: 1.., .. } => Some(
-                "`--key ID` tries one slot, whatever it costs (the names of the files in `keys` are their ids); \
-                 slots that nobody of yours made can be removed",
-            ),
-            Self::WrongPassword { .. } => Some(
-                "any password of the repository opens it: check SNAP_PASSWORD, --password-file or --password-command; a \
-                 key file (--key-file) must be the one that the password was made with, or none",
-            ),
-            Self::KeyRemoved { .. } => {
-                Some("another password of the repository opens it; with that one, `snap key add` adds one")
-            }
-            Self::NoPassword { .. } => {
-                Some("give one with --password-file, --password-command or SNAP_PASSWORD")
-            }
-            Self::PasswordSource { .. } => Some(
-                "a flag (--password-file, --password-command) goes before SNAP_PASSWORD, SNAP_PASSWORD_FILE, \
-                 SNAP_PASSWORD_COMMAND and the configuration",
-            ),
-            Self::NewerFormat { .. } | Self::NeedsNewer { .. } => Some("use a newer snap"),
-            Self::Missing { what } | Self::Damaged { what, .. } if opens_repository(what) => Some(
-                "without it nobody can open the repository: put the file back from a copy of the repository \
-                 (docs/repair.md)",
-            ),
-            Self::Missing { .. } | Self::Damaged { .. } => Some(
-                "`snap check --read-data` says what is affected; the next backup stores again what the source still has; \
-                 `snap repair` saves the rest (docs/repair.md)",
-            ),
-            Self::NoSnapshot { .. } => {
-                Some("`snap snapshots` lists them, `snap help selectors` says how one is named")
-            }
-            Self::Diverged { .. } => Some(
-                "somebody may have swapped it, brought an older copy back, or its disk is not there; if it is right as \
-                 it is, `snap repair known` accepts it (docs/repair.md)",
-            ),
-            Self::Bug { .. } => {
-                Some("the run was stopped; nothing that stood before was changed: please report this line")
-            }
-            Self::NoThread { .. } => Some(
-                "more threads or memory than this process may have: raise `ulimit -u` and `ulimit -v`, or the limits of its \
-                 unit or container (TasksMax, memory)",
-            ),
-            Self::Io { .. } if self.is_out_of_memory() => {
-                Some("deriving a key from a password takes 64 MiB: raise the limit of memory")
-            }
-            Self::Io { source, .. } if source.to_string().contains(UNTRUSTED) => Some(
-                "if it is a server of yours, trust the authority that signed its certificate: --cacert FILE, or install it in \
-                 the system",
-            ),
-            Self::Quota { .. } => {
-                Some("make room by what is kept (`keep-below`, --keep-*), or set a larger quota")
-            }
-            Self::Io { .. } if self.is_full() => {
-                Some("free some space and run the same command again; nothing committed was lost")
-            }
-            _ => None,
-        }
+        Self::NotFound { what: why, help: "`Repository::snapshots` lists all".to_owned() }
     }
 }
 
 /// What messages say of a server whose certificate no trusted authority signed.
 pub(crate) const UNTRUSTED: &str = "its certificate is not trusted";
-
-/// Returns whether a repository cannot be opened at all without the object of this name.
-fn opens_repository(what: &str) -> bool {
-    ["config/", "keys/", "a key slot"].iter().any(|start| what.starts_with(start))
-}
-
-/// Returns which environment variables hold the credentials for a server that denied access.
-pub(crate) fn credentials(what: &str) -> Option<&'static str> {
-    match what.split_once("://")?.0 {
-        "s3" => Some(
-            "the keys are read from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN for temporary ones), the \
-             region from AWS_REGION: set those of the bucket (docs/remote.md)",
-        ),
-        "gs" => Some(
-            "the credentials are read from the file that GOOGLE_APPLICATION_CREDENTIALS names: set one that may use the \
-             bucket (docs/remote.md)",
-        ),
-        "az" => Some(
-            "the account is read from AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY: set those of the container \
-             (docs/remote.md)",
-        ),
-        _ => None,
-    }
-}
 
 /// Removes the " (os error N)" that the standard library appends to system errors.
 fn without_number(said: &str) -> &str {

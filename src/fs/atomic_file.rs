@@ -98,7 +98,7 @@ impl AtomicFile {
 }
 
 fn taken(path: &Path) -> Error {
-    Error::Usage(format!("{} is there already: give --force to replace it", path.display()))
+    Error::Usage(format!("{} is there already: give `AtomicFile::replace` to replace it", path.display()))
 }
 
 impl Write for AtomicFile {

@@ -2,7 +2,6 @@
 
 pub mod ancestors;
 pub mod atomic_file;
-pub mod dated;
 pub mod filter;
 pub mod long_path;
 mod metadata;

@@ -54,7 +54,7 @@ pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<SourceTree> {
         return Err(Error::Usage("nothing to back up: name at least one path".into()));
     }
     if store_as.is_some() && paths.len() > 1 {
-        return Err(Error::Usage("--as takes exactly one path".into()));
+        return Err(Error::Usage("`BackupOptions::store_as` takes exactly one path".into()));
     }
     let mut root = SourceNode::Passage { path: PathBuf::from("/"), below: BTreeMap::new() };
     let (mut sources, mut nested) = (Vec::new(), BTreeSet::new());

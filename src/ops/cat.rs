@@ -23,7 +23,7 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
     let (snapshot, path) = session.resolve(query)?;
     let path = path.ok_or_else(|| {
         Error::Usage(format!(
-            "no file of snapshot {} is named: `snap cat SNAPSHOT:PATH` prints one",
+            "no file of snapshot {} is named: `Repository::cat(SNAPSHOT:PATH)` prints one",
             snapshot.id.short()
         ))
     })?;
@@ -38,7 +38,7 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
             Some(_) => {
                 let path = String::from_utf8_lossy(&path);
                 Error::Usage(format!(
-                    "{path} is no file: `snap ls` lists directories, `snap restore` brings back anything"
+                    "{path} is no file: `Repository::list_dir` lists directories, `Repository::restore` brings back anything"
                 ))
             }
             None => Error::no_path(&snapshot.id, &path),

@@ -179,7 +179,7 @@ fn count(
             let path = String::from_utf8_lossy(start);
             return Err(Error::NotFound {
                 what: format!("none of the chosen snapshots has '{path}'"),
-                help: "`snap ls SNAPSHOT` lists what one has, `snap find NAME` looks in all".to_owned(),
+                help: "`Repository::list_dir(SNAPSHOT)` lists what one has, `Repository::find(NAME)` looks in all".to_owned(),
             });
         }
     }

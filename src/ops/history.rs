@@ -61,7 +61,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
         let name = path.rsplit('/').next().unwrap_or_default();
         return Err(Error::NotFound {
             what: format!("no snapshot that was looked through has '{path}'"),
-            help: format!("`snap find '{name}'` says under which paths there is such a name"),
+            help: format!("`Repository::find('{name}')` says under which paths there is such a name"),
         });
     }
     let versions = group(found);

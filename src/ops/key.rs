@@ -61,7 +61,7 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
                 role: Role::from_byte(entry.role),
             }),
             Err(err) => repo.warn(format!(
-                "{}: its password opens nothing; `snap key remove {name}` removes it from the list",
+                "{}: its password opens nothing; `Repository::remove_key({name})` removes it from the list",
                 err.chain()
             )),
         }
@@ -153,7 +153,7 @@ pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
         [only] if !prefix.is_empty() => *only,
         [] => {
             return Err(Error::Usage(format!(
-                "no key slot's id begins with '{prefix}': see `snap key list`"
+                "no key slot's id begins with '{prefix}': see `Repository::keys`"
             )));
         }
         several => {

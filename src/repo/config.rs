@@ -64,7 +64,7 @@ pub(crate) fn change(
         config.generation = numbers(storage)?.last().map_or(1, |last| last.saturating_add(1));
         if config.generation > LAST_GENERATION {
             let why = "no number is left for a configuration: somebody put the highest one into config/";
-            return Err(Error::Refused(format!("{why}; run `snap repair gc`")));
+            return Err(Error::Refused(format!("{why}; run `Repository::repair_gc_records`")));
         }
         let bytes = key_slot::close_config(&config, &seed).map_err(Error::making("the configuration"))?;
         if storage.create(ObjectKind::Config, &config.generation.to_string(), &[&bytes])?
@@ -203,7 +203,7 @@ pub(crate) fn unfit(generation: u32) -> Error {
 }
 
 fn older(err: &Error) -> String {
-    format!("{}; an older generation is used, run `snap check`", err.chain())
+    format!("{}; an older generation is used, run `Repository::check`", err.chain())
 }
 
 fn planted(config: &Config) -> String {
@@ -212,7 +212,7 @@ fn planted(config: &Config) -> String {
     let path = ObjectKind::Config.path(&config.generation.to_string());
     format!(
         "{path} is {is} and does not belong to this {kind} repository: somebody put it there; it is not used, and \
-         `snap repair gc` removes it"
+         `Repository::repair_gc_records` removes it"
     )
 }
 
@@ -288,7 +288,7 @@ impl Candidates {
                     let generation = config.generation;
                     self.trouble.push(format!(
                         "config/{generation} is damaged: it says that it has format {found}, and the rest is whole; run \
-                         `snap check`"
+                         `Repository::check`"
                     ));
                     return Ok((bytes, config));
                 }

@@ -101,7 +101,7 @@ impl Repository {
 
     fn diverges(&self, what: String) {
         if self.diverged_kept().add(what.clone()) {
-            let hint = "`snap check` looks into it; if it is meant, `snap repair known` accepts it";
+            let hint = "`Repository::check` looks into it; if it is meant, `Repository::accept` accepts it";
             self.warn(format!("{}: {what}: {hint}", self.location()));
         }
     }
@@ -280,7 +280,7 @@ pub fn refuse_emptied(storage: &dyn Storage, state: Option<&Path>) -> Result<()>
     let id: String = id.chars().take(8).collect();
     let what = format!(
         "repository {id} was there when this machine last looked, and there is none now; look whether its disk is \
-         there, or make a new one with `snap init`"
+         there, or make a new one with `Repository::init`"
     );
     Err(Error::Diverged { location, what })
 }

@@ -111,7 +111,7 @@ pub fn all(storage: &dyn Storage) -> Result<Vec<(String, ReadSlot)>> {
 pub fn not_listed(name: &str) -> String {
     format!(
         "the key slot {name} is not in the list of valid ones, and opens nothing: it was removed and put back, or \
-         somebody made it who has no key; `snap key remove {name}` removes it"
+         somebody made it who has no key; `Repository::remove_key({name})` removes it"
     )
 }
 

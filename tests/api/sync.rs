@@ -312,7 +312,7 @@ fn a_pack_that_a_collection_there_is_about_to_take_is_not_relied_on() {
         .unwrap();
     pair.save("b", 2);
     let err = pair.try_sync().unwrap_err();
-    assert!(err.to_string().contains("run `snap gc` there first"), "{}", err.chain());
+    assert!(err.to_string().contains("run `Repository::gc` there first"), "{}", err.chain());
     assert_eq!(Pair::names(&pair.to, ObjectKind::Snapshots).len(), 1);
 }
 

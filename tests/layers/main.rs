@@ -4,6 +4,7 @@
 mod circles;
 mod documents;
 mod folders;
+mod messages;
 mod recipes;
 
 use std::collections::HashSet;

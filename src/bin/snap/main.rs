@@ -1,6 +1,7 @@
 //! The program `snap`: parses the command line, runs the verb, and converts the result to an exit code. The
 //! rest is in the library.
 
+mod advice;
 mod args;
 #[cfg(feature = "browse")]
 mod browse;

@@ -10,7 +10,7 @@ use snap_backup::{Error, ErrorKind, Result};
 use crate::args::global::Global;
 use crate::exit;
 use crate::exit::Outcome;
-use crate::terminal::output;
+use crate::terminal::{output, wording};
 
 /// The recorder of one process.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ impl Recorder {
     pub(crate) fn note(&self, fill: impl FnOnce(&mut Record)) {
         if let Some(record) = self.record.borrow_mut().as_mut() {
             fill(record);
+            // What was wrong may be a message of the library.
+            record.error = record.error.take().map(|error| wording::of_program(&error).into_owned());
         }
     }
 
@@ -73,7 +75,7 @@ impl Recorder {
         record.exit = Some(exit::exit_code(result));
         record.ending = Some(ending(result));
         if let Err(error) = result {
-            record.set_error(&error.chain());
+            record.set_error(&wording::chain(error));
         }
         self.write(&record);
     }

@@ -23,7 +23,7 @@ impl Isolated {
         let sources: Vec<PathBuf> = sources.iter().flat_map(|source| forms(source)).collect();
         let mut all = Self::default();
         for dir in dirs {
-            let named = || format!("--isolate {}", dir.display());
+            let named = || format!("`BackupOptions::isolate` {}", dir.display());
             if let Err(err) = dir.metadata() {
                 all.missing.push(format!("{}: {err}: no file is kept apart there", named()));
             }

@@ -173,7 +173,7 @@ impl Filter {
     /// Returns another reason why a source would be excluded, had it not been named.
     pub fn rule_against(&self, source: &Path, is_dir: bool, size: u64) -> Option<&'static str> {
         if self.is_too_large(is_dir, size) {
-            return Some("it is larger than --exclude-larger-than allows");
+            return Some("it is larger than `FilterOptions::larger_than` allows");
         }
         if is_dir && self.excludes_contents(source) {
             return Some("it holds a file that marks it as not to be saved");

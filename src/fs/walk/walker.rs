@@ -431,7 +431,7 @@ impl Walker {
         if is_meant {
             return self.send(WalkEvent::Warning(format!("{}: {why}", String::from_utf8_lossy(&path))));
         }
-        self.problem(&path, format!("{why} (--allow-empty takes that for meant)"))
+        self.problem(&path, format!("{why} (`BackupOptions::allow_empty` takes that for meant)"))
     }
 
     fn refuse_own(&mut self, stored: &[u8]) -> Result<(), ReceiverGone> {

@@ -485,7 +485,7 @@ fn nothing_came(stdin: Option<&Stdin>) -> String {
         Some(program) => format!("{} printed nothing", program.display()),
         None => "standard input was empty".to_owned(),
     };
-    format!("{who}: no snapshot was saved (--allow-empty saves it all the same)")
+    format!("{who}: no snapshot was saved (`BackupOptions::allow_empty` saves it all the same)")
 }
 
 /// Returns whether two entries would be restored identically.

@@ -33,7 +33,7 @@ use crate::storage::names;
 const MOST: usize = 1000;
 
 /// What to do about a difference that is meant.
-const ACCEPT: &str = "if that is right, `snap repair known` accepts it";
+const ACCEPT: &str = "if that is right, `Repository::accept` accepts it";
 
 /// Which packs to read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -272,7 +272,7 @@ impl Checker<'_> {
     }
 
     fn wrong_segment(&mut self, why: &str) {
-        self.error(Subject::Segment, format!("{why}: `snap repair index` removes it"));
+        self.error(Subject::Segment, format!("{why}: `Repository::repair_index` removes it"));
     }
 
     fn moved(&mut self, id: &PackId) {
@@ -291,7 +291,9 @@ impl Checker<'_> {
             }
             if whole.contains(&pack) {
                 let text = format!("pack {} was found damaged once and is whole now", pack.short());
-                self.report.warnings.push(format!("{text}: `snap repair packs` ends the record of it"));
+                self.report
+                    .warnings
+                    .push(format!("{text}: `Repository::repair_packs` ends the record of it"));
                 continue;
             }
             self.count_bad(pack);

@@ -26,7 +26,7 @@ impl Checker<'_> {
         let lacking = repo_state.packs.iter().filter(lacks).count();
         if lacking > 0 {
             self.report.warnings.push(format!(
-                "parity is missing for {lacking} of {} packs: the next `snap gc` writes some of it, `snap repair parity` all",
+                "parity is missing for {lacking} of {} packs: the next `Repository::gc` writes some of it, `Repository::repair_parity` all",
                 repo_state.packs.len()
             ));
         }
@@ -65,9 +65,10 @@ pub(super) fn wrong(verified: Result<()>) -> Result<Option<String>> {
         Ok(()) => Ok(None),
         // Its pack was deleted by gc.
         Err(err) if err.is_missing() => Ok(None),
-        Err(err) if err.is_damage() => {
-            Ok(Some(format!("{}: no file is touched; `snap repair parity` writes it anew", err.chain())))
-        }
+        Err(err) if err.is_damage() => Ok(Some(format!(
+            "{}: no file is touched; `Repository::repair_parity` writes it anew",
+            err.chain()
+        ))),
         Err(err) => Err(err),
     }
 }

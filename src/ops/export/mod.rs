@@ -181,7 +181,9 @@ fn earlier(
     if let Some(since) = &options.since {
         let (since, path) = session.resolve(Query::among(since, &options.among))?;
         let whole = path.is_none().then_some(since);
-        return whole.map(Some).ok_or_else(|| Error::Usage("--since takes a whole snapshot".into()));
+        return whole
+            .map(Some)
+            .ok_or_else(|| Error::Usage("`ExportOptions::since` takes a whole snapshot".into()));
     }
     if !options.delta {
         return Ok(None);
@@ -195,7 +197,10 @@ fn earlier(
     };
     let gone = || Error::NoSnapshot {
         selector: parent.short(),
-        why: format!("the parent of {} is gone: name another with --since", snapshot.id.short()),
+        why: format!(
+            "the parent of {} is gone: name another with `ExportOptions::since`",
+            snapshot.id.short()
+        ),
     };
     match snapshots::load(session.repo(), &parent.hex()) {
         Ok(found) => found.map(Some).ok_or_else(gone),

@@ -116,7 +116,7 @@ fn refuse_pinned(chosen: &[Forgotten]) -> Result<()> {
     let is_pinned = |one: &&Forgotten| one.manifest.as_ref().is_some_and(Manifest::is_pinned);
     let Some(pinned) = chosen.iter().find(is_pinned) else { return Ok(()) };
     Err(Error::Retention(format!(
-        "snapshot {} is pinned: name it with --force to forget it, or `snap unpin` it",
+        "snapshot {} is pinned: name it with `ForgetOptions::force` to forget it, or `Change::pinned(false)` it",
         pinned.id.short()
     )))
 }
@@ -128,8 +128,8 @@ fn refuse_held(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
     for one in all.iter().filter(|one| goes.contains(&one.id)) {
         if let Some(alarm) = holds::alarm_above(one, &alarms) {
             return Err(Error::Retention(format!(
-                "snapshot {} is held by the alarm of snapshot {}: name it with --force to forget it, or settle the alarm \
-                 with `snap alarm accept` or `snap alarm clear`",
+                "snapshot {} is held by the alarm of snapshot {}: name it with `ForgetOptions::force` to forget it, or settle the alarm \
+                 with `State::Accepted` or `State::Cleared`",
                 one.id.short(),
                 alarm.short()
             )));
@@ -157,7 +157,7 @@ fn guard(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
     };
     let Some(last) = complete().find(last) else { return Ok(()) };
     Err(Error::Retention(format!(
-        "snapshot {} is the newest of its sources: name it with --allow-remove-all to forget it",
+        "snapshot {} is the newest of its sources: name it with `ForgetOptions::allow_remove_all` to forget it",
         last.id.short()
     )))
 }
@@ -214,7 +214,7 @@ pub fn undelete(repo: &Repository, prefixes: &[String]) -> Result<Vec<SnapshotId
 fn pick(repo: &Repository, prefix: &str) -> Result<TrashEntry> {
     let none = |why: &str| Error::NotFound {
         what: format!("nothing was brought back for '{prefix}': {why}"),
-        help: "`snap undelete` lists what can be brought back".to_owned(),
+        help: "`Repository::trashed` lists what can be brought back".to_owned(),
     };
     let lower = prefix.to_ascii_lowercase();
     let trashed = trashed(repo)?;

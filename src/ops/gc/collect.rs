@@ -121,7 +121,7 @@ impl<'a> Collector<'a> {
             attempts += 1;
             if attempts >= ATTEMPTS {
                 return Err(collector.missed.unwrap_or_else(|| {
-                    let why = "other collections came in between again and again: run `snap gc` later";
+                    let why = "other collections came in between again and again: run `Repository::gc` later";
                     Error::Refused(why.into())
                 }));
             }

@@ -137,7 +137,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     repo.refuse_diverged()?;
     missing::refuse_lost(repo)?;
     if options.delta && !repo.config().has_deltas() {
-        let why = "this repository has no deltas: `snap config set delta on` allows them";
+        let why = "this repository has no deltas: `Repository::allow_deltas` allows them";
         return Err(Error::Refused(why.into()));
     }
     match Collector::run(repo, options, observer, stop, false) {

@@ -75,7 +75,7 @@ pub(super) fn maintain(
             }
             Err(err) if err.is_missing() => {}
             Err(err) if err.is_damage() => {
-                repo.warn(format!("{}: it gets no parity; run `snap repair packs`", err.chain()));
+                repo.warn(format!("{}: it gets no parity; run `Repository::repair_packs`", err.chain()));
                 damage::note(repo, own, Damaged::Pack(*id), err.chain())?;
             }
             // The packs are intact: only their parity is still missing.

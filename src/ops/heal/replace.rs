@@ -42,7 +42,7 @@ pub(super) fn replace(healing: &mut Healing, found: &CorruptFile, options: &Opti
         return Err(Error::Refused(format!("{shown}: no older snapshot has it with the bytes from before")));
     };
     let Some(place) = &found.place else {
-        let why = "it is not known where it lies: `snap restore` writes it to any directory";
+        let why = "it is not known where it lies: `Repository::restore` writes it to any directory";
         return Err(Error::Refused(format!("{shown}: {why}")));
     };
     let Kind::File { size, content } = &good.kind else {
@@ -92,18 +92,18 @@ fn expect_bad(
     if !find::holds(healing, (&mut file, &path), &found.bad)? {
         file.rewind().map_err(Error::io("read", &path))?;
         return if find::holds(healing, (&mut file, &path), good)? {
-            refused("it has its good bytes already: `snap alarm clear` settles the alarm")
+            refused("it has its good bytes already: `State::Cleared` settles the alarm")
         } else {
             refused(
                 "it has changed since the backup that found it corrupt: it is left as it is \
-             (`snap history` restores an older version under another name)",
+             (`Repository::history` restores an older version under another name)",
             )
         };
     }
     let differs = metadata_differs(healing, &file, &found.bad).map_err(Error::io("look at", &path))?;
     if !differs.is_empty() {
         return refused(&format!(
-            "it has changed since the backup that found it corrupt ({}): run `snap backup` first, then heal it",
+            "it has changed since the backup that found it corrupt ({}): run `Repository::backup` first, then heal it",
             differs.join(", ")
         ));
     }

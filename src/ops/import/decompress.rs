@@ -72,7 +72,7 @@ fn decompress(input: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     let whole = BufReader::with_capacity(PIECE, Cursor::new(head.clone()).chain(input));
     let unknown = |name: &'static str| {
         Err(bad(format!(
-            "it is compressed with {name}, which snap does not read: pipe it through `{name} -dc` to `snap import -`"
+            "it is compressed with {name}, which snap does not read: pipe it through `{name} -dc` to `Repository::import`"
         )))
     };
     Ok(match head.as_slice() {

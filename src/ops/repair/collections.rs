@@ -61,7 +61,7 @@ fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
     if !sweepers.is_empty() {
         let whom: Vec<String> = sweepers.iter().map(Peer::describe).collect();
         return Err(Error::Refused(format!(
-            "{} may be deleting what the unreadable collection condemned: run `snap repair gc` again when that has ended",
+            "{} may be deleting what the unreadable collection condemned: run `Repository::repair_gc_records` again when that has ended",
             whom.join(", ")
         )));
     }

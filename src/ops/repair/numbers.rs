@@ -112,7 +112,7 @@ fn nobody_else(repo: &Repository, session: &Session) -> Result<()> {
     }
     let whom: Vec<String> = alive.into_iter().map(Peer::describe).collect();
     Err(Error::Refused(format!(
-        "{} may have seen a number that no collection has reached: run `snap repair gc` again when that has ended",
+        "{} may have seen a number that no collection has reached: run `Repository::repair_gc_records` again when that has ended",
         whom.join(", ")
     )))
 }

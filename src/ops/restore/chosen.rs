@@ -59,7 +59,7 @@ impl Job<'_> {
         let unmatched = std::mem::take(&mut *self.unmatched.lock());
         let told = !unmatched.is_empty();
         for Include { pattern, .. } in unmatched {
-            let mut why = "nothing that is restored matches this --include".to_owned();
+            let mut why = "nothing that is restored matches this `RestoreOptions::include`".to_owned();
             let pattern = pattern.as_bytes();
             let name = pattern.strip_prefix(b"/").unwrap_or(pattern);
             let name = name.strip_suffix(b"/").unwrap_or(name);
@@ -77,7 +77,7 @@ impl Job<'_> {
             }
         }
         if taken == 0 && !told && !self.options.exclude.is_empty() {
-            self.note(b"--exclude", "it leaves nothing to restore".to_owned());
+            self.note(b"`RestoreOptions::exclude`", "it leaves nothing to restore".to_owned());
         }
         Ok(())
     }

@@ -136,7 +136,9 @@ impl Job<'_> {
         let empty = self.target()?.names(path)?.is_none_or(|names| names.is_empty());
         empty.then_some(()).ok_or_else(|| {
             let path = String::from_utf8_lossy(path);
-            Error::Refused(format!("{path} is a directory with something in it (--delete would remove it)"))
+            Error::Refused(format!(
+                "{path} is a directory with something in it (`RestoreOptions::delete` would remove it)"
+            ))
         })
     }
 }

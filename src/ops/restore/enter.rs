@@ -288,7 +288,7 @@ impl Walk<'_, '_> {
             || found.is_some_and(|found| !folded.inodes.insert(found.id()));
         if twice {
             let why = "the target does not tell its name from another one in this directory, which was restored: \
-                       restore it to another target, or alone with --include";
+                       restore it to another target, or alone with `RestoreOptions::include`";
             self.job.problem(path, &Error::Refused(why.into()));
         }
         twice

@@ -498,8 +498,7 @@ pub fn protected(repo: &Repository, others: &[Protected]) -> Vec<Protected> {
 fn refuse_to_empty_the_machine(options: &Options) -> Result<()> {
     let is_root = std::fs::canonicalize(&options.target).is_ok_and(|target| target.parent().is_none());
     if options.delete && is_root && options.include.is_empty() {
-        let why =
-            "--delete with / as the target needs --include: it would remove all that is not in the snapshot";
+        let why = "`RestoreOptions::delete` with / as the target needs `RestoreOptions::include`: it would remove all that is not in the snapshot";
         return Err(Error::Usage(why.into()));
     }
     Ok(())

@@ -122,7 +122,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
 fn refuse_pinned(snapshots: &[Snapshot]) -> Result<()> {
     let Some(pinned) = snapshots.iter().find(|one| one.manifest.is_pinned()) else { return Ok(()) };
     Err(Error::Retention(format!(
-        "snapshot {} is pinned: nothing is taken from it without --force",
+        "snapshot {} is pinned: nothing is taken from it without `RewriteOptions::force`",
         pinned.id.short()
     )))
 }

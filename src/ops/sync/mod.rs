@@ -190,7 +190,7 @@ impl Run<'_> {
             && packs.iter().any(|(id, _)| repo_state.condemned.contains(id))
         {
             return Err(Error::Refused(format!(
-                "a collection at {} has yet to delete packs that are needed again: run `snap gc` there first",
+                "a collection at {} has yet to delete packs that are needed again: run `Repository::gc` there first",
                 to.location()
             )));
         }

@@ -59,7 +59,7 @@ impl PackHealer {
                 let mended = Arc::new(mended);
                 known.keep(*pack, &mended);
                 warnings.add(format!(
-                    "{}: what is damaged was rebuilt from its parity for this run; `snap repair packs {}` saves it for good",
+                    "{}: what is damaged was rebuilt from its parity for this run; `Repository::repair_packs({})` saves it for good",
                     met.chain(),
                     pack.short()
                 ));

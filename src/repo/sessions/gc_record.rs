@@ -140,7 +140,7 @@ pub fn stands(storage: &dyn Storage, suite: &CipherSuite, gc_run: &GcRun) -> Res
 pub fn publish(storage: &dyn Storage, suite: &CipherSuite, number: u64, record: &GcRecord) -> Result<bool> {
     if number > LAST_GC_RUN {
         let why = "no number is left for a collection: somebody put the highest one into gc/";
-        return Err(Error::Refused(format!("{why}; run `snap repair gc`")));
+        return Err(Error::Refused(format!("{why}; run `Repository::repair_gc_records`")));
     }
     let created =
         objects::create(storage, suite, sealed_object::GC, ObjectKind::Gc, &name_of(number), record)?;

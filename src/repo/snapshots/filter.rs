@@ -69,7 +69,7 @@ impl SnapshotFilter {
             };
             return Some(format!("no snapshot has the source {paths}; sources are {}", known(sources)));
         }
-        Some("no snapshot fits all of --host, --tag and --path together".to_owned())
+        Some("no snapshot fits all of `SnapshotFilter::hosts`, `SnapshotFilter::tags` and `SnapshotFilter::paths` together".to_owned())
     }
 }
 

@@ -406,7 +406,7 @@ fn say_which(repo: &Repository, all: &[Snapshot], taken: &Snapshot) {
     let sources = taken.manifest.sources.iter().map(|source| String::from_utf8_lossy(source));
     let sources = sources.collect::<Vec<_>>().join(", ");
     repo.note(format!(
-        "latest is the newest of {} sets: snapshot {} of host {}, {sources}; --host, --path or --tag \
+        "latest is the newest of {} sets: snapshot {} of host {}, {sources}; `SnapshotFilter::hosts`, `SnapshotFilter::paths` or `SnapshotFilter::tags` \
          chooses among them",
         sets.len(),
         taken.id.short(),

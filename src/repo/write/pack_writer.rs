@@ -120,7 +120,7 @@ impl<'a> PackWriter<'a> {
         let parity = sidecar.unwrap_or_else(|err| {
             // The pack is durable and valid without parity; the next gc run writes it.
             repo.warn(format!(
-                "{}: what is saved is whole, but some of it has no parity; `snap repair parity` writes it",
+                "{}: what is saved is whole, but some of it has no parity; `Repository::repair_parity` writes it",
                 err.chain()
             ));
             0

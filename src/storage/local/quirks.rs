@@ -117,12 +117,12 @@ impl Quirks {
         }
         if self.unlocked.is_news() {
             news.push(format!(
-                "the file system of {root} cannot lock files: a process that died is waited for by `snap gc`"
+                "the file system of {root} cannot lock files: a process that died is waited for by `Repository::gc`"
             ));
         }
         if self.overwrites.is_news() {
             news.push(format!(
-                "the file system of {root} has neither exclusive renames nor hard links: `snap gc` deletes nothing there \
+                "the file system of {root} has neither exclusive renames nor hard links: `Repository::gc` deletes nothing there \
                  while anybody else is at work"
             ));
         }

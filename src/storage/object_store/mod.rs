@@ -22,7 +22,6 @@ use object_store::path::Path;
 use object_store::{GetOptions, MultipartId, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use parking_lot::Mutex;
 
-use crate::error;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::storage::http::{Http, Parts};
@@ -30,6 +29,7 @@ use crate::storage::object_store::failure::{Rejection, judge};
 use crate::storage::object_store::http_bridge::wait;
 use crate::storage::object_store::probe::StorageProbe;
 use crate::storage::object_store::url::ObjectStoreUrl;
+pub use crate::storage::object_store::url::credentials;
 use crate::storage::rate_limit::RateLimits;
 use crate::storage::retry::{Failure, Retrier, RetryPolicy};
 use crate::storage::tls::Tls;
@@ -97,7 +97,7 @@ impl CloudStorage {
                 object_store::Error::Generic { source, .. } => source.to_string(),
                 other => other.to_string(),
             };
-            let help = error::credentials(&place.to_string()).unwrap_or("its settings are in docs/remote.md");
+            let help = credentials(&place.to_string()).unwrap_or("its settings are in docs/remote.md");
             Error::Usage(format!("cannot reach {place}: {why}: {help}"))
         })?;
         Ok(Self { place, store, line, lacks: OnceLock::new(), tried: Mutex::default() })

@@ -184,6 +184,25 @@ impl fmt::Display for ObjectStoreUrl {
     }
 }
 
+/// Returns which environment variables hold the credentials for a server that denied access.
+pub fn credentials(what: &str) -> Option<&'static str> {
+    match what.split_once("://")?.0 {
+        "s3" => Some(
+            "the keys are read from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN for temporary ones), the \
+             region from AWS_REGION: set those of the bucket (docs/remote.md)",
+        ),
+        "gs" => Some(
+            "the credentials are read from the file that GOOGLE_APPLICATION_CREDENTIALS names: set one that may use the \
+             bucket (docs/remote.md)",
+        ),
+        "az" => Some(
+            "the account is read from AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY: set those of the container \
+             (docs/remote.md)",
+        ),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -88,7 +88,7 @@ impl RestStorage {
         let said = format!("the server answered {status} {words}");
         let (kind, said) = match status {
             401 => {
-                let which = "user and password are not taken (SNAP_REST_USERNAME, SNAP_REST_PASSWORD)";
+                let which = "user and password are not taken (`RestUrl::with_login`)";
                 (io::ErrorKind::PermissionDenied, format!("{}: {which}", said.trim_end()))
             }
             403 | 405 => (io::ErrorKind::PermissionDenied, said.trim_end().to_owned()),

@@ -21,7 +21,7 @@ use snap_backup::{Control, Error, Result};
 
 use super::list::List;
 use super::screen::{Diff, Dir, Found, Line, Text, Versions};
-use crate::terminal::output;
+use crate::terminal::{output, wording};
 
 /// How long an unused session stays open. A longer one would make garbage collections wait.
 const IDLE: Duration = Duration::from_secs(60);
@@ -80,7 +80,7 @@ pub(super) fn serve(
             Answer::Failed(if matches!(error, Error::Interrupted) {
                 "stopped".to_owned()
             } else {
-                error.chain()
+                wording::chain(&error)
             })
         });
         if answers.send(answer).is_err() {
@@ -255,7 +255,8 @@ impl Worker<'_> {
         let problem = Mutex::new(None);
         let observer = |event: Event<'_>| {
             if let Event::Problem { path, why } = event {
-                problem.lock().get_or_insert_with(|| format!("{}: {why}", output::path(path)));
+                let text = || format!("{}: {}", output::path(path), wording::of_program(why));
+                problem.lock().get_or_insert_with(text);
             }
         };
         let summary = restore::run(self.repo, &options, &Control::new(&observer).with_cancel(self.cancel))?;

@@ -15,8 +15,8 @@ use crate::notify::{End, Notification};
 use crate::process::shell_command;
 use crate::process::shell_command::Trouble;
 use crate::schedule::job_process::Order;
-use crate::terminal::output;
 use crate::terminal::progress::stop_on_signals;
+use crate::terminal::{output, wording};
 use crate::{exit, notify};
 
 /// Default timeout of a hook in seconds.
@@ -104,7 +104,7 @@ fn wants_hooks(notification: &Notification) -> bool {
 fn ending(context: &Context, notification: &Notification, result: &Result<Outcome>) -> End {
     let record = context.recorder.record();
     let error = match result {
-        Err(error) => Some(error.chain()),
+        Err(error) => Some(wording::chain(error)),
         Ok(_) => record.as_ref().and_then(|record| record.error.clone()),
     };
     End {

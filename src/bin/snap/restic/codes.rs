@@ -4,7 +4,7 @@ use serde_json::json;
 use snap_backup::{Error, ErrorKind, Result};
 
 use crate::process::called;
-use crate::terminal::output;
+use crate::terminal::{output, wording};
 
 /// How a verb ended that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ fn told(error: &Error) -> String {
         }
         Error::NoSnapshot { selector, .. } => no_match(selector),
         Error::Interrupted => "interrupted".to_owned(),
-        error => format!("Fatal: {}", called::message(&error.chain())),
+        error => format!("Fatal: {}", called::message(&wording::chain(error))),
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
+use snap_backup::Result;
 use snap_backup::model::entry::Time;
 use snap_backup::ops::{du, stats};
 use snap_backup::progress::{Control, Event, Observer};
 use snap_backup::repo::repository::Repository;
-use snap_backup::{Error, Result};
 use tokio::task::spawn_blocking;
+
+use crate::advice;
 
 /// Maximum number of results that are kept.
 const MOST: usize = 8;
@@ -144,7 +146,7 @@ impl Background {
             // Before anybody may see the end: the server lets go of the repository when it is idle.
             drop(repo);
             // It is set once.
-            let _ = ending.0.end.set(found.map_err(|error| why(&error)));
+            let _ = ending.0.end.set(found.map_err(|error| advice::told(&error)));
         });
     }
 
@@ -158,15 +160,11 @@ impl Background {
     }
 }
 
-fn why(error: &Error) -> String {
-    let hint = error.hint().map(|hint| format!(": {hint}")).unwrap_or_default();
-    format!("{}{hint}", error.chain())
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
 
+    use snap_backup::Error;
     use snap_backup::repo::repository::InitOptions;
     use snap_backup::storage::memory::MemoryStorage;
 

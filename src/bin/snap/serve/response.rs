@@ -16,6 +16,7 @@ use maud::Markup;
 use snap_backup::{Error, ErrorKind};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::advice;
 use crate::serve::request::encoded;
 use crate::terminal::output;
 
@@ -77,8 +78,7 @@ impl From<Error> for HttpError {
             ErrorKind::Interrupted | ErrorKind::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let hint = error.hint().map(|hint| format!(": {hint}")).unwrap_or_default();
-        Self::new(status, format!("{}{hint}", error.chain()))
+        Self::new(status, advice::told(&error))
     }
 }
 

@@ -7,3 +7,4 @@ pub(crate) mod pager;
 pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod wording;

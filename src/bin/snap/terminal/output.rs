@@ -24,7 +24,7 @@ use crate::terminal::pager::Paged;
 pub(crate) use crate::terminal::table::{padded, table};
 use crate::terminal::text::{Guarded, Paint};
 pub(crate) use crate::terminal::text::{name, printable};
-use crate::terminal::{json, text};
+use crate::terminal::{json, text, wording};
 
 /// Runs `write` on buffered standard output and flushes it, so that no error is lost at exit and nothing
 /// panics. On a terminal, control characters are escaped.
@@ -66,7 +66,7 @@ pub(crate) fn emit_raw(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Resu
 /// Prints text after work is done. A closed output is ignored, so that the exit code reports the work's
 /// result.
 pub(crate) fn tell(text: &str) -> Result<()> {
-    match emit(|out| writeln!(out, "{}", called::message(text)).map_err(failed)) {
+    match emit(|out| writeln!(out, "{}", called::message(&wording::of_program(text))).map_err(failed)) {
         Err(error) if error.is_broken_pipe() => Ok(()),
         result => result,
     }
@@ -93,7 +93,8 @@ pub(crate) fn failed(source: io::Error) -> Error {
 
 /// Prints one line to standard error. Errors are ignored, because there is nowhere else to report them.
 pub(crate) fn complain(line: &str) {
-    let line = &*called::message(line);
+    let line = wording::of_program(line);
+    let line = &*called::message(&line);
     let mut err = io::stderr().lock();
     let _ = if text::is_stderr() {
         writeln!(err, "{}", text::painted_lines(line))

@@ -83,7 +83,7 @@ impl<'a> BundleFetcher<'a> {
     }
 
     fn warn(&self, name: &str, err: &Error) {
-        let remedy = if err.is_damage() { "; `snap repair index` removes it" } else { "" };
+        let remedy = if err.is_damage() { "; `Repository::repair_index` removes it" } else { "" };
         self.repo.warn(format!("{}: header bundle {name} is ignored{remedy}", err.chain()));
     }
 }

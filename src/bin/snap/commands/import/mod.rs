@@ -1,6 +1,7 @@
 //! `snap import`: imports an archive, or the directory of the legacy backup script, as snapshots; its
 //! subcommands import what other programs keep.
 
+mod dated;
 pub(crate) mod foreign;
 pub(crate) mod trees;
 

@@ -10,6 +10,7 @@ use snap_backup::util::host;
 use snap_backup::{Error, Result};
 
 use crate::args::global::Global;
+use crate::terminal::wording;
 
 /// Bytes of a request that are read at most.
 const LONGEST: usize = 8 << 10;
@@ -61,7 +62,7 @@ fn answer(mut stream: TcpStream, names: &[String], global: &Global) -> io::Resul
         }
         (b"GET" | b"HEAD", b"/metrics") => match super::metrics_of(global) {
             Ok(text) => ("200 OK", text),
-            Err(error) => ("500 Internal Server Error", format!("{}\n", error.chain())),
+            Err(error) => ("500 Internal Server Error", format!("{}\n", wording::chain(&error))),
         },
         (b"GET" | b"HEAD", _) => ("404 Not Found", "the metrics are at /metrics\n".to_owned()),
         _ => ("405 Method Not Allowed", "only GET is answered\n".to_owned()),

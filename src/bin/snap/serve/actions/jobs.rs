@@ -9,6 +9,8 @@ use parking_lot::{Mutex, MutexGuard};
 use snap_backup::model::entry::Time;
 use snap_backup::progress::{Event, Observer};
 
+use crate::terminal::wording;
+
 /// Maximum number of jobs that are remembered.
 const MOST: usize = 50;
 /// Maximum number of warnings that a job keeps.
@@ -126,7 +128,7 @@ impl Job {
     fn warn(&self, text: String) {
         let mut warnings = self.warnings.lock();
         if warnings.len() < WARNINGS {
-            warnings.push(text);
+            warnings.push(wording::of_program(&text).into_owned());
         }
     }
 }

@@ -11,15 +11,15 @@ use std::path::{Component, Path, PathBuf};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::error::{Error, Result};
-use crate::fs::dated::date_in_name::NoTime;
-use crate::fs::dated::layout::{Candidate, Layout};
-use crate::fs::stat;
-use crate::model::entry::Time;
+use crate::commands::import::dated::date_in_name::NoTime;
+use crate::commands::import::dated::layout::{Candidate, Layout};
+use snap_backup::fs::stat;
+use snap_backup::model::entry::Time;
+use snap_backup::{Error, Result};
 
 /// Where the time of a state comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeFrom {
+pub(crate) enum TimeFrom {
     /// The date in the directory's name.
     Name,
     /// The directory's mtime.
@@ -30,50 +30,50 @@ pub enum TimeFrom {
 
 /// Which directories, and how their times are known.
 #[derive(Debug, Clone, Default)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// The directories.
-    pub dirs: Vec<PathBuf>,
+    pub(crate) dirs: Vec<PathBuf>,
     /// Each of `dirs` is the parent of states.
-    pub children: bool,
+    pub(crate) children: bool,
     /// Of each state, only this directory below it.
-    pub subdir: Option<PathBuf>,
+    pub(crate) subdir: Option<PathBuf>,
     /// The time of the only state.
-    pub time: Option<Time>,
+    pub(crate) time: Option<Time>,
     /// strptime pattern of the names.
-    pub pattern: Option<String>,
+    pub(crate) pattern: Option<String>,
     /// Where times come from; `None`: from names if they have dates, else from mtimes.
-    pub from: Option<TimeFrom>,
+    pub(crate) from: Option<TimeFrom>,
 }
 
 /// A directory that is a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatedDir {
+pub(crate) struct DatedDir {
     /// The directory, without symbolic links in its path.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// When it was so.
-    pub time: Time,
+    pub(crate) time: Time,
 }
 
 /// What was found.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// The states, oldest first.
-    pub states: Vec<DatedDir>,
+    pub(crate) states: Vec<DatedDir>,
     /// The directory that they are states of, if their layout says so.
-    pub source: Option<PathBuf>,
+    pub(crate) source: Option<PathBuf>,
     /// The ctimes in them are those of the source: they are snapshots of a file system.
-    pub keeps_ctimes: bool,
+    pub(crate) keeps_ctimes: bool,
     /// Where the times come from, if that was not asked for and is not obvious.
-    pub note: Option<&'static str>,
+    pub(crate) note: Option<&'static str>,
     /// States that lack the directory below them that was asked for.
-    pub without: Vec<PathBuf>,
+    pub(crate) without: Vec<PathBuf>,
 }
 
 /// Finds the states in directories and their times.
 ///
 /// # Errors
 /// Something is no directory, it is not clear which directories are states, or their times are not known.
-pub fn find(asked: &Asked) -> Result<Found> {
+pub(crate) fn find(asked: &Asked) -> Result<Found> {
     let subdir = asked.subdir.as_deref().map(check_subdir).transpose()?;
     let mut candidates = Vec::new();
     for dir in &asked.dirs {

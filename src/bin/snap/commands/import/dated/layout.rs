@@ -6,9 +6,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
-use crate::fs::stat;
-use crate::model::entry::Time;
+use snap_backup::fs::stat;
+use snap_backup::model::entry::Time;
+use snap_backup::{Error, Result};
 
 /// Type number of a Btrfs file system, and the inode number of the root of each of its subvolumes.
 const BTRFS: i128 = 0x9123_683E;

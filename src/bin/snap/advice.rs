@@ -1,0 +1,112 @@
+//! What helps against an error: the next command to run.
+
+use snap_backup::Error;
+
+use crate::terminal::wording;
+
+/// Returns the next command to run, if one helps.
+pub(crate) fn advice(error: &Error) -> Option<String> {
+    match error {
+        Error::NotFound { help, .. } => Some(wording::of_program(help).into_owned()),
+        #[cfg(feature = "cloud")]
+        Error::Io { what, .. } if error.is_forbidden() => {
+            snap_backup::storage::object_store::credentials(what).map(str::to_owned)
+        }
+        _ => hint(error).map(str::to_owned),
+    }
+}
+
+/// Returns the message and what helps, in one line.
+#[cfg(feature = "serve")]
+pub(crate) fn told(error: &Error) -> String {
+    let hint = hint(error).map(|hint| format!(": {hint}")).unwrap_or_default();
+    format!("{}{hint}", wording::chain(error))
+}
+
+fn hint(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::NoRepository { .. } => Some("make one with `snap init`, or name another with -r or SNAP_REPO"),
+        Error::NoOtherRepository { .. } => {
+            Some("run the same command with --init to make one, or name another with --to")
+        }
+        Error::WrongPassword { untried: 1.., .. } => Some(
+            "`--key ID` tries one slot, whatever it costs (the names of the files in `keys` are their ids); \
+             slots that nobody of yours made can be removed",
+        ),
+        Error::WrongPassword { .. } => Some(
+            "any password of the repository opens it: check SNAP_PASSWORD, --password-file or --password-command; a \
+             key file (--key-file) must be the one that the password was made with, or none",
+        ),
+        Error::KeyRemoved { .. } => {
+            Some("another password of the repository opens it; with that one, `snap key add` adds one")
+        }
+        Error::NoPassword { .. } => {
+            Some("give one with --password-file, --password-command or SNAP_PASSWORD")
+        }
+        Error::PasswordSource { .. } => Some(
+            "a flag (--password-file, --password-command) goes before SNAP_PASSWORD, SNAP_PASSWORD_FILE, \
+             SNAP_PASSWORD_COMMAND and the configuration",
+        ),
+        Error::NewerFormat { .. } | Error::NeedsNewer { .. } => Some("use a newer snap"),
+        Error::Missing { what } | Error::Damaged { what, .. } if opens_repository(what) => Some(
+            "without it nobody can open the repository: put the file back from a copy of the repository \
+             (docs/repair.md)",
+        ),
+        Error::Missing { .. } | Error::Damaged { .. } => Some(
+            "`snap check --read-data` says what is affected; the next backup stores again what the source still has; \
+             `snap repair` saves the rest (docs/repair.md)",
+        ),
+        Error::NoSnapshot { .. } => {
+            Some("`snap snapshots` lists them, `snap help selectors` says how one is named")
+        }
+        Error::Diverged { .. } => Some(
+            "somebody may have swapped it, brought an older copy back, or its disk is not there; if it is right as \
+             it is, `snap repair known` accepts it (docs/repair.md)",
+        ),
+        Error::Bug { .. } => {
+            Some("the run was stopped; nothing that stood before was changed: please report this line")
+        }
+        Error::NoThread { .. } => Some(
+            "more threads or memory than this process may have: raise `ulimit -u` and `ulimit -v`, or the limits of its \
+             unit or container (TasksMax, memory)",
+        ),
+        Error::Io { .. } if error.is_out_of_memory() => {
+            Some("deriving a key from a password takes 64 MiB: raise the limit of memory")
+        }
+        Error::Io { .. } if error.is_untrusted() => Some(
+            "if it is a server of yours, trust the authority that signed its certificate: --cacert FILE, or install it in \
+             the system",
+        ),
+        Error::Quota { .. } => {
+            Some("make room by what is kept (`keep-below`, --keep-*), or set a larger quota")
+        }
+        Error::Io { .. } if error.is_full() => {
+            Some("free some space and run the same command again; nothing committed was lost")
+        }
+        _ => None,
+    }
+}
+
+/// Returns whether a repository cannot be opened at all without the object of this name.
+fn opens_repository(what: &str) -> bool {
+    ["config/", "keys/", "a key slot"].iter().any(|start| what.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_is_to_be_reported() {
+        let bug = Error::Bug { what: "a rule" };
+        assert!(advice(&bug).is_some_and(|advice| advice.contains("report this line")));
+    }
+
+    #[test]
+    fn what_helps_is_said_in_words_of_the_command_line() {
+        let missing = Error::none_selected("no snapshot has the tag x".to_owned());
+        assert_eq!(advice(&missing).as_deref(), Some("`snap snapshots` lists all"));
+        let refused = Error::NoThread { source: std::io::Error::other("x") };
+        assert!(advice(&refused).is_some_and(|advice| advice.contains("ulimit -u")));
+    }
+}

@@ -1,0 +1,145 @@
+//! Messages of the library name its operations and options, as rustdoc does: `` `Repository::gc` ``. This says
+//! what a user types instead.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use regex::{Captures, Regex};
+use snap_backup::Error;
+
+/// What the library names, and the verb that does it. Arguments go behind it.
+const VERBS: &[(&str, &str)] = &[
+    ("Change::pinned(false)", "unpin"),
+    ("Repository::accept", "repair known"),
+    ("Repository::allow_deltas", "config set delta on"),
+    ("Repository::backup", "backup"),
+    ("Repository::cat", "cat"),
+    ("Repository::check", "check"),
+    ("Repository::find", "find"),
+    ("Repository::gc", "gc"),
+    ("Repository::history", "history"),
+    ("Repository::import", "import -"),
+    ("Repository::init", "init"),
+    ("Repository::keys", "key list"),
+    ("Repository::list_dir", "ls"),
+    ("Repository::remove_key", "key remove"),
+    ("Repository::repair_gc_records", "repair gc"),
+    ("Repository::repair_index", "repair index"),
+    ("Repository::repair_packs", "repair packs"),
+    ("Repository::repair_parity", "repair parity"),
+    ("Repository::restore", "restore"),
+    ("Repository::snapshots", "snapshots"),
+    ("Repository::sync_to", "sync"),
+    ("Repository::trashed", "undelete"),
+    ("State::Accepted", "alarm accept"),
+    ("State::Cleared", "alarm clear"),
+];
+
+/// What the library names, and the option or variable that sets it.
+const OPTIONS: &[(&str, &str)] = &[
+    ("AtomicFile::replace", "--force"),
+    ("BackupOptions::allow_empty", "--allow-empty"),
+    ("BackupOptions::isolate", "--isolate"),
+    ("BackupOptions::store_as", "--as"),
+    ("ExportOptions::since", "--since"),
+    ("FilterOptions::larger_than", "--exclude-larger-than"),
+    ("ForgetOptions::allow_remove_all", "--allow-remove-all"),
+    ("ForgetOptions::force", "--force"),
+    ("RestoreOptions::delete", "--delete"),
+    ("RestoreOptions::exclude", "--exclude"),
+    ("RestoreOptions::include", "--include"),
+    ("RestUrl::with_login", "SNAP_REST_USERNAME, SNAP_REST_PASSWORD"),
+    ("RewriteOptions::force", "--force"),
+    ("SnapshotFilter::hosts", "--host"),
+    ("SnapshotFilter::paths", "--path"),
+    ("SnapshotFilter::tags", "--tag"),
+];
+
+/// Returns a message of the library in words of the command line.
+pub(crate) fn of_program(text: &str) -> Cow<'_, str> {
+    static NAME: OnceLock<Option<Regex>> = OnceLock::new();
+    let pattern = || Regex::new(r"`([A-Z][A-Za-z]*::[A-Za-z_]+)(\(([^`]*)\))?`").ok();
+    match NAME.get_or_init(pattern) {
+        Some(name) if text.contains("::") => name.replace_all(text, typed),
+        _ => Cow::Borrowed(text),
+    }
+}
+
+/// Returns the message of an error with all its causes, in words of the command line.
+pub(crate) fn chain(error: &Error) -> String {
+    of_program(&error.chain()).into_owned()
+}
+
+fn typed(found: &Captures<'_>) -> String {
+    let part = |number: usize| found.get(number).map_or("", |part| part.as_str());
+    let of = |table: &[(&str, &'static str)], name: &str| {
+        table.iter().find(|(known, _)| *known == name).map(|(_, words)| *words)
+    };
+    let (whole, name) = ([part(1), part(2)].concat(), part(1));
+    match (of(VERBS, &whole), of(VERBS, name), of(OPTIONS, name)) {
+        (Some(verb), ..) => format!("`snap {verb}`"),
+        (None, Some(verb), _) => format!("`{}`", format!("snap {verb} {}", part(3)).trim_end()),
+        (None, None, Some(option)) => option.to_owned(),
+        // A name of the user's that looks alike.
+        (None, None, None) => part(0).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_message_of_the_library_names_what_a_user_types() {
+        let said = |text: &str| of_program(text).into_owned();
+        assert_eq!(said("run `Repository::repair_packs`"), "run `snap repair packs`");
+        assert_eq!(said("`Repository::find('a (1)')` looks"), "`snap find 'a (1)'` looks");
+        assert_eq!(said("or `Change::pinned(false)` it"), "or `snap unpin` it");
+        assert_eq!(said("give `AtomicFile::replace` to"), "give --force to");
+        for own in ["a::b", "`My::name` is missing", "`Repository::gc is missing"] {
+            assert_eq!(said(own), own);
+        }
+    }
+
+    fn sources(folder: &Path, found: &mut String) {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                if entry.file_name() != "bin" {
+                    sources(&entry.path(), found);
+                }
+            } else {
+                let text = fs::read_to_string(entry.path()).unwrap();
+                found.extend(text.lines().filter(|line| !line.trim_start().starts_with("//")));
+            }
+        }
+    }
+
+    #[test]
+    fn all_that_messages_of_the_library_name_has_words_and_nothing_else_has() {
+        let mut texts = String::new();
+        sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut texts);
+        let name = Regex::new(r"`([A-Z][A-Za-z]*::[A-Za-z_]+(\(false\))?)").unwrap();
+        let named: BTreeSet<&str> =
+            name.captures_iter(&texts).map(|found| found.get(1).unwrap().as_str()).collect();
+        let known: BTreeSet<&str> = VERBS.iter().chain(OPTIONS).map(|(name, _)| *name).collect();
+        assert_eq!(named, known);
+    }
+
+    #[test]
+    fn every_verb_and_option_is_one_of_the_command_line() {
+        let reference = include_str!("../../../../docs/cli.md");
+        let headings: Vec<&str> = reference.lines().map(|line| line.trim_start_matches(['#', ' '])).collect();
+        for (_, verb) in VERBS {
+            let verb = format!("snap {}", verb.trim_end_matches(" -").trim_end_matches(" delta on"));
+            assert!(headings.contains(&verb.as_str()), "{verb}");
+        }
+        for (_, option) in OPTIONS.iter().filter(|(_, option)| option.starts_with("--")) {
+            let is_there = [" ", "`", ","].iter().any(|end| reference.contains(&format!("{option}{end}")));
+            assert!(is_there, "{option}");
+        }
+    }
+}
