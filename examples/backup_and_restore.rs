@@ -6,11 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use snap_backup::ops::backup::{self, Backup};
-use snap_backup::ops::restore;
-use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
-use snap_backup::storage::local::LocalStorage;
-use snap_backup::{Control, Result};
+use snap_backup::{
+    BackupOptions, Control, InitOptions, LocalStorage, OpenOptions, Repository, RestoreOptions, Result,
+};
 
 fn main() -> Result<()> {
     let dir = tempfile::tempdir()
@@ -30,16 +28,13 @@ fn main() -> Result<()> {
 /// Creates an encrypted repository, then opens it as every later run does.
 fn create(dir: &Path, password: &str) -> Result<Repository> {
     let storage = Arc::new(LocalStorage::new(dir));
-    let password = Some(password.to_owned().into());
-    let options = InitOptions { password: password.clone(), ..InitOptions::default() };
-    Repository::init(storage.clone(), &options)?;
-    Repository::open(storage, &OpenOptions { password, ..OpenOptions::default() })
+    Repository::init(storage.clone(), &InitOptions::with_password(password))?;
+    Repository::open(storage, &OpenOptions::with_password(password))
 }
 
 fn back_up(repo: &Repository, source: &Path) -> Result<()> {
-    let options = backup::Options { sources: vec![source.to_owned()], ..backup::Options::default() };
-    let summary = Backup::begin(options, None, &Control::default())?.run(repo, &Control::default())?;
-    for (path, why) in &summary.problems {
+    let report = repo.backup(&BackupOptions::of([source]), &Control::default())?;
+    for (path, why) in &report.problems {
         eprintln!("not saved: {}: {why}", String::from_utf8_lossy(path));
     }
     Ok(())
@@ -47,13 +42,10 @@ fn back_up(repo: &Repository, source: &Path) -> Result<()> {
 
 /// Returns how many files were written.
 fn restore_to(repo: &Repository, target: &Path) -> Result<u64> {
-    let options = restore::Options {
-        selector: "latest".to_owned(),
-        target: target.to_owned(),
-        ..restore::Options::default()
-    };
-    let summary = restore::run(repo, &options, &Control::default())?;
-    Ok(summary.files_written)
+    // What is no default is set by name.
+    let options = RestoreOptions { verify: true, ..RestoreOptions::of("latest", target) };
+    let report = repo.restore(&options, &Control::default())?;
+    Ok(report.files_written)
 }
 
 #[test]

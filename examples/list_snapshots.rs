@@ -3,11 +3,9 @@
 
 use std::sync::Arc;
 
-use snap_backup::repo::repository::{OpenOptions, Repository};
-use snap_backup::repo::snapshots;
-use snap_backup::storage::Storage;
-use snap_backup::storage::local::LocalStorage;
-use snap_backup::{Error, Result};
+use snap_backup::{
+    Control, Error, LocalStorage, OpenOptions, Repository, Result, Snapshot, SnapshotFilter, Storage,
+};
 
 fn main() -> Result<()> {
     let Some(dir) = std::env::args_os().nth(1) else {
@@ -22,8 +20,8 @@ fn main() -> Result<()> {
 /// One line for each snapshot, oldest first.
 fn lines(storage: Arc<dyn Storage>) -> Result<Vec<String>> {
     let repo = Repository::open(storage, &OpenOptions::default())?;
-    let all = snapshots::list(&repo)?;
-    let line = |snapshot: &snapshots::Snapshot| {
+    let all = repo.snapshots(&SnapshotFilter::default(), &Control::default())?;
+    let line = |snapshot: &Snapshot| {
         let manifest = &snapshot.manifest;
         let sources = manifest.sources.iter().map(|path| String::from_utf8_lossy(path)).collect::<Vec<_>>();
         format!("{} {} {}", snapshot.id, manifest.host, sources.join(" "))
@@ -33,8 +31,7 @@ fn lines(storage: Arc<dyn Storage>) -> Result<Vec<String>> {
 
 #[test]
 fn an_empty_repository_has_no_lines() {
-    use snap_backup::repo::repository::InitOptions;
-    use snap_backup::storage::memory::MemoryStorage;
+    use snap_backup::{InitOptions, MemoryStorage};
 
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
     Repository::init(storage.clone(), &InitOptions::default()).unwrap();

@@ -1,18 +1,16 @@
 //! Observes a backup and stops it early: `cargo run --example progress`.
 //!
-//! An observer is a function. Events drive a display; exact numbers are in the summary that an operation
+//! An observer is a function. Events drive a display; exact numbers are in the report that an operation
 //! returns.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "an example")]
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use snap_backup::ops::backup::{self, Backup};
-use snap_backup::progress::Event;
-use snap_backup::repo::repository::{InitOptions, Repository};
-use snap_backup::storage::memory::MemoryStorage;
-use snap_backup::{Control, Error, Result};
+use snap_backup::{
+    BackupOptions, Control, Error, ErrorKind, Event, InitOptions, MemoryStorage, Repository, Result,
+};
 
 fn main() -> Result<()> {
     let dir = tempfile::tempdir().map_err(Error::io("create a directory below", std::env::temp_dir()))?;
@@ -29,10 +27,18 @@ fn main() -> Result<()> {
         Event::Warning(text) => eprintln!("{text}"),
         _ => {}
     };
-    // Another thread or a signal handler may set this: the run then ends soon, with a partial snapshot.
-    let options = backup::Options { sources: vec![dir.path().to_owned()], ..backup::Options::default() };
-    let summary = Backup::begin(options, None, &Control::default())?.run(&repo, &Control::new(&observer))?;
-    println!("{} of {} files", files.load(Ordering::Relaxed), summary.counts.files());
+    let cancel = Arc::new(AtomicBool::new(false));
+    let control = Control::new(&observer).with_cancel(&cancel);
+    let options = BackupOptions::of([dir.path()]);
+    let report = repo.backup(&options, &control)?;
+    println!("{} of {} files", files.load(Ordering::Relaxed), report.counts.files());
+
+    // Another thread or a signal handler may set this, also while a run is at work: it then ends soon.
+    cancel.store(true, Ordering::Relaxed);
+    match repo.backup(&options, &control) {
+        Err(error) if error.kind() == ErrorKind::Interrupted => println!("cancelled"),
+        other => drop(other?),
+    }
     Ok(())
 }
 

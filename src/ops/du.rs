@@ -70,6 +70,7 @@ pub struct Line {
 
 /// Stored and restored sizes by directory.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Report {
     /// Number of chosen snapshots.
     pub snapshots: usize,

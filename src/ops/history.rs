@@ -25,6 +25,7 @@ pub struct Options {
 
 /// The versions of a path.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// All snapshots that were searched, oldest first.
     pub snapshots: Vec<Snapshot>,

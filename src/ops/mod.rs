@@ -1,5 +1,6 @@
 //! Operations that users invoke, one file or folder per verb. An operation never imports another.
 
+pub mod api;
 pub mod backup;
 pub mod browse;
 pub mod cat;

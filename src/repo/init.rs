@@ -110,6 +110,13 @@ impl Default for InitOptions {
     }
 }
 
+impl InitOptions {
+    /// An encrypted repository, with the defaults for the rest.
+    pub fn with_password(password: impl Into<String>) -> Self {
+        Self { password: Some(Zeroizing::new(password.into())), ..Self::default() }
+    }
+}
+
 impl Repository {
     /// Creates a repository: the key slot first, the configuration last; with the latter it exists.
     ///

@@ -47,6 +47,13 @@ pub struct OpenOptions {
     pub accept: bool,
 }
 
+impl OpenOptions {
+    /// With this password; no cache, and nothing is known of repositories.
+    pub fn with_password(password: impl Into<String>) -> Self {
+        Self { password: Some(Zeroizing::new(password.into())), ..Self::default() }
+    }
+}
+
 /// Warnings for the user, each once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
@@ -157,7 +164,7 @@ impl Repository {
     /// # Errors
     /// When there is none, it is newer, the password is wrong, or it is not the one this machine knew here.
     pub fn open(storage: Arc<dyn Storage>, access: &OpenOptions) -> Result<Self> {
-        let found = Self::find(storage.as_ref())?;
+        let found = Self::discover(storage.as_ref())?;
         Self::open_found(storage, found, access)
     }
 
@@ -165,7 +172,7 @@ impl Repository {
     ///
     /// # Errors
     /// `NoRepository` when there is none.
-    pub fn find(storage: &dyn Storage) -> Result<Discovered> {
+    pub fn discover(storage: &dyn Storage) -> Result<Discovered> {
         candidates(storage).map(|candidates| Discovered { candidates, only_key: None })
     }
 
@@ -238,6 +245,7 @@ impl Repository {
     ///
     /// # Errors
     /// When there is none, or it is another repository.
+    #[doc(hidden)]
     pub fn elsewhere(&self, storage: Arc<dyn Storage>) -> Result<Self> {
         let location = storage.location();
         let mut found = candidates(storage.as_ref())?;
@@ -277,6 +285,7 @@ impl Repository {
     ///
     /// # Errors
     /// The error says what is wrong with it.
+    #[doc(hidden)]
     pub fn check_config(&self, name: &str) -> Result<()> {
         let number = name.parse().map_err(|_| objects::unknown_name(ObjectKind::Config, name))?;
         let (bytes, config) = read_config(self.storage(), number)?;
@@ -298,6 +307,7 @@ impl Repository {
     ///
     /// # Errors
     /// When the storage fails.
+    #[doc(hidden)]
     pub fn is_planted_config(&self, name: &str) -> Result<bool> {
         let number = name.parse().map_err(|_| objects::unknown_name(ObjectKind::Config, name))?;
         match read_config(self.storage(), number) {
@@ -311,6 +321,7 @@ impl Repository {
     ///
     /// # Errors
     /// `Damaged` says what is wrong with them.
+    #[doc(hidden)]
     pub fn is_its_config(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let damaged = || Error::damaged(ObjectKind::Config.path(name));
         objects::check_header(ObjectKind::Config, name, bytes)?;
@@ -373,6 +384,7 @@ impl Repository {
     ///
     /// # Errors
     /// When the storage fails, or the key was rotated since.
+    #[doc(hidden)]
     pub fn current_config(&self) -> Result<Config> {
         config::current(self.storage(), &self.keyring)
     }
@@ -404,6 +416,7 @@ impl Repository {
     }
 
     /// Returns what rebuilds damaged packs for readers.
+    #[doc(hidden)]
     pub fn healer(&self) -> &Arc<PackHealer> {
         &self.healer
     }
@@ -423,6 +436,7 @@ impl Repository {
     /// # Errors
     /// When the key is one that only reads, or the repository uses a feature that only programs knowing it
     /// may write with.
+    #[doc(hidden)]
     pub fn may_write(&self) -> Result<()> {
         let slot = self.slot.map(|slot| slot.short()).unwrap_or_default();
         match self.role() {
@@ -442,6 +456,7 @@ impl Repository {
     ///
     /// # Errors
     /// As [`Self::may_write`].
+    #[doc(hidden)]
     pub fn may_add(&self) -> Result<()> {
         if self.role() == Role::Write { self.knows_to_write() } else { self.may_write() }
     }
@@ -450,6 +465,7 @@ impl Repository {
     ///
     /// # Errors
     /// When it only writes.
+    #[doc(hidden)]
     pub fn may_read(&self) -> Result<()> {
         if self.role() != Role::Write {
             return Ok(());
@@ -462,6 +478,7 @@ impl Repository {
     }
 
     /// Returns the slot of the write key in use; `None` for other roles.
+    #[doc(hidden)]
     pub fn writer(&self) -> Option<KeyId> {
         self.slot.filter(|_| self.role() == Role::Write)
     }
@@ -482,6 +499,7 @@ impl Repository {
     }
 
     /// Returns the configuration: what is fixed at creation and what can be set.
+    #[doc(hidden)]
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -502,27 +520,32 @@ impl Repository {
     }
 
     /// Says by which command the repository is used, for audit records. It must hold no secrets.
+    #[doc(hidden)]
     #[must_use]
     pub fn used_by(self, command: &str) -> Self {
         Self { command: command.into(), ..self }
     }
 
     /// Returns the command given to [`Self::used_by`]; empty if there was none.
+    #[doc(hidden)]
     pub fn command(&self) -> &str {
         &self.command
     }
 
     /// Returns its ciphers.
+    #[doc(hidden)]
     pub fn suite(&self) -> &CipherSuite {
         &self.suite
     }
 
     /// Returns the keyed hash that names its chunks.
+    #[doc(hidden)]
     pub fn hasher(&self) -> &ChunkHasher {
         &self.hasher
     }
 
     /// Returns the chunker.
+    #[doc(hidden)]
     pub fn chunker(&self) -> &Chunker {
         &self.chunker
     }
@@ -538,6 +561,7 @@ impl Repository {
     }
 
     /// Returns what this machine knows of the location.
+    #[doc(hidden)]
     pub fn known(&self) -> &KnownPlace {
         &self.known
     }
@@ -548,11 +572,13 @@ impl Repository {
     }
 
     /// Returns this machine's cache for it.
+    #[doc(hidden)]
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
 
     /// Returns the local index cache, opened on first use.
+    #[doc(hidden)]
     pub fn index_cache(&self) -> Option<&Arc<LocalIndexCache>> {
         let open = || {
             let dir = self.cache.view_dir().unwrap_or_else(|why| {
@@ -569,6 +595,7 @@ impl Repository {
     /// Returns a handle of the same repository whose local index cache is closed until used. Only one process
     /// of a machine can have it open, so long-lived processes use one such handle per piece of work and drop
     /// it.
+    #[doc(hidden)]
     pub fn with_closed_index_cache(&self) -> Self {
         Self { index_cache: Arc::default(), ..self.clone() }
     }
@@ -577,6 +604,7 @@ impl Repository {
     ///
     /// # Errors
     /// When another process uses it, or it cannot be removed.
+    #[doc(hidden)]
     pub fn reset_index_cache(&self) -> Result<()> {
         if self.index_cache.get().is_some() {
             return Err(Error::Refused("this machine's index cache is in use".into()));
@@ -586,21 +614,25 @@ impl Repository {
     }
 
     /// Returns the memory limits of an index.
+    #[doc(hidden)]
     pub fn limits(&self) -> IndexLimits {
         self.limits
     }
 
     /// Sets the memory limits of an index.
+    #[doc(hidden)]
     pub fn set_limits(&mut self, limits: IndexLimits) {
         self.limits = limits;
     }
 
     /// Adds a warning for the user.
+    #[doc(hidden)]
     pub fn warn(&self, text: String) {
         self.warnings.add(text);
     }
 
     /// Adds a note: information that is harmless to miss.
+    #[doc(hidden)]
     pub fn note(&self, text: String) {
         self.notes.add(text);
     }
@@ -626,6 +658,7 @@ impl Repository {
     ///
     /// # Errors
     /// When the storage fails.
+    #[doc(hidden)]
     pub fn vanished(&self) -> Result<Vec<String>> {
         let mut seen = BTreeSet::new();
         for area in [ObjectKind::Config, ObjectKind::Keys, ObjectKind::Snapshots] {

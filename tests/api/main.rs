@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod browse;
+mod control;
 mod copy;
 mod diff;
 mod drill;

@@ -78,7 +78,7 @@ fn a_configuration_with_another_cipher_that_was_put_there_stops_nobody_and_is_to
         let (storage, access) = repository(password);
         let repo = Repository::open(storage.clone(), &access).unwrap();
         plant(&storage, &repo, 3);
-        let found = Repository::find(storage.as_ref()).unwrap();
+        let found = Repository::discover(storage.as_ref()).unwrap();
         assert_eq!(found.is_encrypted(), password.is_some());
         let mut repo = Repository::open(storage.clone(), &access).unwrap();
         assert_eq!((repo.config().generation, repo.config().is_encrypted()), (2, password.is_some()));

@@ -219,10 +219,10 @@ fn top_module(file: &Path) -> Option<String> {
     (name != "lib" && name != "bin").then_some(name)
 }
 
-/// `None` outside `ops`, and for the list of them.
+/// `None` outside `ops`, for the list of them, and for the methods of `Repository`, which call them.
 fn op_of(file: &Path) -> Option<String> {
     let name = first_part(file.strip_prefix("ops").ok()?);
-    (name != "mod").then_some(name)
+    (name != "mod" && name != "api").then_some(name)
 }
 
 fn first_part(file: &Path) -> String {

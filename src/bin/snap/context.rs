@@ -144,7 +144,7 @@ impl Context {
     /// Finds the repository without opening it.
     pub(crate) fn find(&self, storage: &dyn Storage) -> Result<Discovered> {
         let known = self.known(storage);
-        Ok(Repository::find(storage)?.known_by(&known).with_key(self.global.key()))
+        Ok(Repository::discover(storage)?.known_by(&known).with_key(self.global.key()))
     }
 
     /// Returns what this machine knows of the storage's location.

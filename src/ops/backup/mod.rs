@@ -123,6 +123,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Saves these files and directories, with the defaults for the rest.
+    pub fn of(sources: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        Self { sources: sources.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
     /// Returns host and absolute sources, which identify the set.
     ///
     /// # Errors
@@ -171,6 +176,7 @@ impl Default for Options {
 
 /// Result of a backup.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Summary {
     /// The new snapshot; `None` if nothing changed, and in a dry run.
     pub snapshot: Option<SnapshotId>,

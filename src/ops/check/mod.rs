@@ -87,6 +87,7 @@ pub enum Subject {
 
 /// Result of a check.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// Snapshots whose trees were walked.
     pub snapshots: u64,

@@ -48,6 +48,7 @@ pub struct Options {
 
 /// A snapshot that was copied.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Copied {
     /// The snapshot in the source.
     pub old: Snapshot,
@@ -61,6 +62,7 @@ pub struct Copied {
 
 /// Result of copying snapshots.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// Copied snapshots, oldest first.
     pub copied: Vec<Copied>,

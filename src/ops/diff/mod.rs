@@ -111,6 +111,7 @@ impl Totals {
 
 /// Result of a comparison.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Summary {
     /// The first snapshot.
     pub before: SnapshotId,

@@ -80,6 +80,7 @@ pub struct Counts {
 
 /// Result of an export.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Summary {
     /// The exported snapshot.
     pub snapshot: SnapshotId,

@@ -96,6 +96,7 @@ pub struct Match<'a> {
 
 /// Result of a search.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Summary {
     /// Number of snapshots.
     pub snapshots: u64,

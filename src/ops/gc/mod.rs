@@ -73,6 +73,7 @@ impl Default for Options {
 
 /// Result of a garbage collection.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// Bytes of all packs before the run.
     pub before: u64,

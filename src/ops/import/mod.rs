@@ -60,6 +60,7 @@ pub struct Options {
 
 /// Result of an import.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Summary {
     /// The new snapshot; `None` in a dry run.
     pub snapshot: Option<SnapshotId>,

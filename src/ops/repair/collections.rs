@@ -25,6 +25,7 @@ use crate::repo::sessions::session::Session;
 
 /// Result of repairing gc records.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// For each record or end that cannot be read, the reason.
     pub unreadable: Vec<String>,

@@ -15,6 +15,7 @@ use crate::repo::sessions::session::RepoState;
 
 /// Result of rebuilding the index cache.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// Packs listed.
     pub packs: u64,

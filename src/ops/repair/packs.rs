@@ -71,6 +71,7 @@ pub enum Fate {
 
 /// Result of repairing packs.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// Each pack that was examined, and what happened to it.
     pub packs: Vec<(PackId, Fate)>,

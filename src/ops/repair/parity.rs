@@ -16,6 +16,7 @@ use crate::storage::ObjectKind;
 
 /// What was done, or would be in a dry run.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// The configured share of parity in percent; 0: none.
     pub share: u8,

@@ -65,6 +65,7 @@ pub struct Item {
 
 /// Result of repairing snapshots.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// Snapshots examined.
     pub looked_at: u64,

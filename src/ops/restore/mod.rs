@@ -98,8 +98,16 @@ pub struct Options {
     pub verify: bool,
 }
 
+impl Options {
+    /// Restores what the selector names to `target`, with the defaults for the rest.
+    pub fn of(selector: impl Into<String>, target: impl Into<PathBuf>) -> Self {
+        Self { selector: selector.into(), target: target.into(), ..Self::default() }
+    }
+}
+
 /// What was restored, or would be in a dry run.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Summary {
     /// The snapshot that was restored.
     pub snapshot: SnapshotId,

@@ -65,6 +65,7 @@ pub struct Options {
 
 /// A snapshot that was changed.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Rewritten {
     /// The original snapshot.
     pub old: Snapshot,
@@ -77,6 +78,7 @@ pub struct Rewritten {
 
 /// Result of rewriting snapshots.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// Changed snapshots, oldest first.
     pub rewritten: Vec<Rewritten>,

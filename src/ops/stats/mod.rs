@@ -66,6 +66,7 @@ pub struct Packs {
 
 /// Sizes by snapshot, and totals.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// The chosen snapshots, oldest first.
     pub lines: Vec<Line>,

@@ -52,6 +52,7 @@ pub struct Options {
 
 /// Result of a sync.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// Whether the destination repository was created.
     pub made: bool,

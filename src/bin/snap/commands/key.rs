@@ -169,7 +169,7 @@ fn add_recovery(context: &Context, repo: &Repository, args: &NewKey) -> Result<(
 
 fn rotate(context: &Context, costs: KdfParams) -> Result<Outcome> {
     let storage = context.storage()?;
-    let found = Repository::find(&*storage)?.with_key(context.global.key());
+    let found = Repository::discover(&*storage)?.with_key(context.global.key());
     let mut access = context.access(&found, &storage.location())?;
     let repo = context.open_asking(storage, &found, &mut access)?;
     context.watch(&repo, |repo| {

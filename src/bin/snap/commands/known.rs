@@ -25,7 +25,7 @@ pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
         return tell(context, &what, dry_run);
     }
     let mut differences = divergence::of_place(&*storage, &known)?;
-    let found = Repository::find(&*storage)?;
+    let found = Repository::discover(&*storage)?;
     let access = OpenOptions { accept: !dry_run, ..context.access(&found, &storage.location())? };
     if dry_run && !differences.is_empty() {
         return tell(context, &differences, dry_run);

@@ -1,0 +1,352 @@
+//! The operations as methods of [`Repository`], with the names that their options and reports have outside.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::codec::crypto::kdf::KdfParams;
+use crate::error::Result;
+use crate::model::entry::Entry;
+use crate::model::id::{KeyId, SnapshotId};
+use crate::ops::repair::{collections, index, packs, parity, snapshots as broken};
+use crate::ops::{backup, check};
+use crate::ops::{
+    cat, copy, diff, du, export, find, forget, gc, history, import, key, ls, restore, rewrite, stats, sync,
+};
+use crate::progress::{Control, Event};
+use crate::repo::repository::Repository;
+use crate::repo::snapshots;
+use crate::repo::snapshots::filter::SnapshotFilter;
+use crate::repo::snapshots::{Query, Snapshot};
+use crate::storage::Storage;
+
+pub use crate::ops::backup::{Options as BackupOptions, Summary as BackupReport};
+pub use crate::ops::check::{Options as CheckOptions, Report as CheckReport};
+pub use crate::ops::copy::{Options as CopyOptions, Report as CopyReport};
+pub use crate::ops::diff::{Difference, Options as DiffOptions, Summary as DiffReport};
+pub use crate::ops::du::{Options as DuOptions, Report as DuReport};
+pub use crate::ops::export::{Format as ExportFormat, Options as ExportOptions, Summary as ExportReport};
+pub use crate::ops::find::{Match, Options as FindOptions, Summary as FindReport};
+pub use crate::ops::forget::{Forgotten, Options as ForgetOptions, PolicyOptions, groups::Group};
+pub use crate::ops::gc::{Options as GcOptions, Report as GcReport};
+pub use crate::ops::history::{Options as HistoryOptions, Report as HistoryReport};
+pub use crate::ops::import::{Options as ImportOptions, Summary as ImportReport};
+pub use crate::ops::key::Slot as KeySlot;
+pub use crate::ops::ls::Levels;
+pub use crate::ops::repair::collections::Report as RepairGcRecordsReport;
+pub use crate::ops::repair::index::Report as RepairIndexReport;
+pub use crate::ops::repair::packs::{Options as RepairPacksOptions, Report as RepairPacksReport};
+pub use crate::ops::repair::parity::Report as RepairParityReport;
+pub use crate::ops::repair::snapshots::{Options as RepairSnapshotsOptions, Report as RepairSnapshotsReport};
+pub use crate::ops::restore::{Options as RestoreOptions, Summary as RestoreReport};
+pub use crate::ops::rewrite::{Change, Options as RewriteOptions, Report as RewriteReport};
+pub use crate::ops::stats::{Options as StatsOptions, Report as StatsReport};
+pub use crate::ops::sync::{Options as SyncOptions, Report as SyncReport};
+pub use crate::repo::snapshots::trash::TrashEntry;
+
+/// # Operations
+///
+/// Each takes its options and a [`Control`], and returns a report. Warnings go to the observer of the control.
+/// An operation that is cancelled before it begins fails with [`ErrorKind::Interrupted`](crate::ErrorKind), and
+/// so does one that is cancelled later, unless its report says that a part of the work was kept. Further errors
+/// of all: [`ErrorKind::Io`](crate::ErrorKind) and its like of the storage, and
+/// [`ErrorKind::Damaged`](crate::ErrorKind).
+impl Repository {
+    /// Saves files and directories as a snapshot. Entries that cannot be read are listed in the report.
+    ///
+    /// # Errors
+    /// `BadInput` when nothing could be read, `Usage` when the options contradict one another.
+    pub fn backup(&self, options: &BackupOptions, control: &Control<'_>) -> Result<BackupReport> {
+        let own = self.storage().local_dir().map(ToOwned::to_owned);
+        self.observed(control, || backup::Backup::begin(options.clone(), own, control)?.run(self, control))
+    }
+
+    /// Writes a snapshot, or a part of one, to a directory. Entries that cannot be restored are listed in the
+    /// report.
+    ///
+    /// # Errors
+    /// `NotFound` when the selector names nothing, `Refused` when the target must not be written to.
+    pub fn restore(&self, options: &RestoreOptions, control: &Control<'_>) -> Result<RestoreReport> {
+        self.observed(control, || restore::run(self, options, control))
+    }
+
+    /// Returns the snapshots that a filter admits, oldest first.
+    ///
+    /// # Errors
+    /// Those of all operations.
+    pub fn snapshots(&self, filter: &SnapshotFilter, control: &Control<'_>) -> Result<Vec<Snapshot>> {
+        let mut all = self.observed(control, || snapshots::list(self))?;
+        all.retain(|snapshot| filter.admits(&snapshot.manifest));
+        Ok(all)
+    }
+
+    /// Calls `each` for the path and entry of all that a directory of a snapshot holds, in order of paths.
+    ///
+    /// # Errors
+    /// `NotFound` when the query names nothing; what `each` returns.
+    pub fn list_dir<'a>(
+        &self,
+        query: impl Into<Query<'a>>,
+        levels: Levels,
+        each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
+        control: &Control<'_>,
+    ) -> Result<Snapshot> {
+        self.observed(control, || ls::run(self, query, levels, each))
+    }
+
+    /// Writes the content of a file of a snapshot, which the query names by `SNAPSHOT:PATH`.
+    ///
+    /// # Errors
+    /// `NotFound` when the query names nothing, `Usage` when it names no file.
+    pub fn cat<'a>(
+        &self,
+        query: impl Into<Query<'a>>,
+        out: &mut dyn Write,
+        control: &Control<'_>,
+    ) -> Result<()> {
+        self.observed(control, || cat::run(self, query, out))
+    }
+
+    /// Searches snapshots for paths, and calls `each` for every match.
+    ///
+    /// # Errors
+    /// `Usage` when a pattern is invalid; what `each` returns.
+    pub fn find(
+        &self,
+        options: &FindOptions,
+        each: &mut dyn FnMut(&Match<'_>) -> Result<()>,
+        control: &Control<'_>,
+    ) -> Result<FindReport> {
+        self.observed(control, || find::run(self, options, each, control))
+    }
+
+    /// Compares two snapshots, or a snapshot with a directory, and calls `each` for every difference.
+    ///
+    /// # Errors
+    /// `NotFound` when a side is not there; what `each` returns.
+    pub fn diff(
+        &self,
+        options: &DiffOptions,
+        each: &mut dyn FnMut(&Difference<'_>) -> Result<()>,
+        control: &Control<'_>,
+    ) -> Result<DiffReport> {
+        self.observed(control, || diff::run(self, options, each, control))
+    }
+
+    /// Returns the versions of a path in all snapshots.
+    ///
+    /// # Errors
+    /// `NotFound` when no snapshot has it.
+    pub fn history(&self, options: &HistoryOptions, control: &Control<'_>) -> Result<HistoryReport> {
+        self.observed(control, || history::run(self, options, control))
+    }
+
+    /// Measures what the directories of snapshots take.
+    ///
+    /// # Errors
+    /// `NotFound` when the chosen snapshots do not have the path.
+    pub fn du(&self, options: &DuOptions, control: &Control<'_>) -> Result<DuReport> {
+        self.observed(control, || du::run(self, options, control))
+    }
+
+    /// Measures snapshots and the repository.
+    ///
+    /// # Errors
+    /// `NotFound` when a selector names nothing.
+    pub fn stats(&self, options: &StatsOptions, control: &Control<'_>) -> Result<StatsReport> {
+        self.observed(control, || stats::run(self, options, control))
+    }
+
+    /// Writes a snapshot, or a part of one, as an archive.
+    ///
+    /// # Errors
+    /// `NotFound` when the selector names nothing; a failure of `out`.
+    pub fn export(
+        &self,
+        options: &ExportOptions,
+        out: &mut (dyn Write + Send),
+        control: &Control<'_>,
+    ) -> Result<ExportReport> {
+        self.observed(control, || export::run(self, options, out, control))
+    }
+
+    /// Saves a tar archive, compressed or not, as a snapshot.
+    ///
+    /// # Errors
+    /// `BadInput` when the archive cannot be read. Nothing is saved of it then.
+    pub fn import(
+        &self,
+        options: &ImportOptions,
+        archive: Box<dyn Read + Send>,
+        control: &Control<'_>,
+    ) -> Result<ImportReport> {
+        self.observed(control, || import::run(self, options, archive, control))
+    }
+
+    /// Forgets snapshots by name. They can be brought back until [`Self::gc`] purges them.
+    ///
+    /// # Errors
+    /// `NotFound` when a selector names nothing, `Protected` when a snapshot is pinned, held by an alarm or the
+    /// newest of its sources. Nothing is forgotten then.
+    pub fn forget(&self, options: &ForgetOptions, control: &Control<'_>) -> Result<Vec<Forgotten>> {
+        self.observed(control, || forget::run(self, options))
+    }
+
+    /// Forgets the snapshots that no rule keeps. Returns for each why it stays or goes.
+    ///
+    /// # Errors
+    /// `Protected` when there is no rule that can keep anything.
+    pub fn forget_by_policy(&self, options: &PolicyOptions, control: &Control<'_>) -> Result<Vec<Group>> {
+        self.observed(control, || forget::by_policy(self, options))
+    }
+
+    /// Returns what [`Self::undelete`] can bring back.
+    ///
+    /// # Errors
+    /// Those of all operations.
+    pub fn trashed(&self, control: &Control<'_>) -> Result<Vec<(TrashEntry, Snapshot)>> {
+        self.observed(control, || forget::trashed(self))
+    }
+
+    /// Brings back forgotten snapshots, each named by a prefix of its id. Returns their present ids.
+    ///
+    /// # Errors
+    /// `NotFound` when a prefix names no snapshot or several, `Refused` when one is being purged.
+    pub fn undelete(&self, prefixes: &[String], control: &Control<'_>) -> Result<Vec<SnapshotId>> {
+        self.observed(control, || forget::undelete(self, prefixes))
+    }
+
+    /// Changes metadata of snapshots, or takes paths out of them.
+    ///
+    /// # Errors
+    /// `NotFound` when a selector names nothing, `Protected` when a snapshot is pinned.
+    pub fn rewrite(&self, options: &RewriteOptions, control: &Control<'_>) -> Result<RewriteReport> {
+        self.observed(control, || rewrite::run(self, options, control))
+    }
+
+    /// Copies snapshots to another repository, which may have another key and other chunks.
+    ///
+    /// # Errors
+    /// `Refused` when both are the same repository.
+    pub fn copy_to(&self, to: &Self, options: &CopyOptions, control: &Control<'_>) -> Result<CopyReport> {
+        to.observed(control, || self.observed(control, || copy::run(self, to, options, control)))
+    }
+
+    /// Makes a storage a copy of this repository, object by object.
+    ///
+    /// # Errors
+    /// `Refused` when the storage holds another repository.
+    pub fn sync_to(
+        &self,
+        to: &Arc<dyn Storage>,
+        options: &SyncOptions,
+        control: &Control<'_>,
+    ) -> Result<SyncReport> {
+        self.observed(control, || sync::run(self, to, options, control))
+    }
+
+    /// Deletes what no snapshot needs.
+    ///
+    /// # Errors
+    /// `Damaged` when it cannot be known what is needed. What is needed is never deleted, even then.
+    pub fn gc(&self, options: &GcOptions, control: &Control<'_>) -> Result<GcReport> {
+        self.observed(control, || gc::run(self, options, control))
+    }
+
+    /// Verifies that all that snapshots need is there, and, if asked for, that it is as it was written. Damage is
+    /// listed in the report.
+    ///
+    /// # Errors
+    /// Those of all operations.
+    pub fn check(&self, options: &CheckOptions, control: &Control<'_>) -> Result<CheckReport> {
+        self.observed(control, || check::run(self, options, control))
+    }
+
+    /// Rebuilds the index and header bundles from the tables of packs.
+    ///
+    /// # Errors
+    /// Those of all operations.
+    pub fn repair_index(&self, dry_run: bool, control: &Control<'_>) -> Result<RepairIndexReport> {
+        self.observed(control, || index::run(self, dry_run, control))
+    }
+
+    /// Saves what is whole in damaged packs, from parity where there is some.
+    ///
+    /// # Errors
+    /// `NotFound` when an id names no pack.
+    pub fn repair_packs(
+        &self,
+        options: &RepairPacksOptions,
+        control: &Control<'_>,
+    ) -> Result<RepairPacksReport> {
+        self.observed(control, || packs::run(self, options, control))
+    }
+
+    /// Replaces snapshots of which something is missing by snapshots of the rest.
+    ///
+    /// # Errors
+    /// `NotFound` when an id names no snapshot.
+    pub fn repair_snapshots(
+        &self,
+        options: &RepairSnapshotsOptions,
+        control: &Control<'_>,
+    ) -> Result<RepairSnapshotsReport> {
+        self.observed(control, || broken::run(self, options, control))
+    }
+
+    /// Writes parity that is missing or damaged.
+    ///
+    /// # Errors
+    /// Those of all operations.
+    pub fn repair_parity(&self, dry_run: bool, control: &Control<'_>) -> Result<RepairParityReport> {
+        self.observed(control, || parity::run(self, dry_run, control))
+    }
+
+    /// Removes records of garbage collections that cannot be read.
+    ///
+    /// # Errors
+    /// `Refused` while another process may need them.
+    pub fn repair_gc_records(&self, dry_run: bool, control: &Control<'_>) -> Result<RepairGcRecordsReport> {
+        self.observed(control, || collections::run(self, dry_run))
+    }
+
+    /// Lists the key slots: the passwords that open the repository.
+    ///
+    /// # Errors
+    /// Those of all operations.
+    pub fn keys(&self, control: &Control<'_>) -> Result<Vec<KeySlot>> {
+        self.observed(control, || key::list(self))
+    }
+
+    /// Adds a password. `costs` is what trying it takes.
+    ///
+    /// # Errors
+    /// `Usage` when the repository is not encrypted.
+    pub fn add_key(
+        &self,
+        password: &Zeroizing<String>,
+        costs: KdfParams,
+        label: &str,
+        control: &Control<'_>,
+    ) -> Result<KeyId> {
+        self.observed(control, || key::add(self, password, costs, label))
+    }
+
+    /// Removes a password, named by a prefix of its slot's id.
+    ///
+    /// # Errors
+    /// `Usage` when the prefix names no slot or several, or the only one.
+    pub fn remove_key(&self, prefix: &str, control: &Control<'_>) -> Result<KeyId> {
+        self.observed(control, || key::remove(self, prefix))
+    }
+
+    /// Does the work, then gives its warnings and notes to the observer.
+    fn observed<T>(&self, control: &Control<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        control.check()?;
+        let done = work();
+        self.warnings().iter().for_each(|text| control.observer().notice(Event::Warning(text)));
+        self.notes().iter().for_each(|text| control.observer().notice(Event::Note(text)));
+        done
+    }
+}
