@@ -94,7 +94,7 @@ pub use ops::forget::groups::GroupBy;
 pub use ops::forget::policy::Rule;
 pub use ops::gc::MaxUnused;
 pub use ops::restore::Overwrite;
-pub use progress::{Control, Event, Observer};
+pub use progress::{Action, Control, Event, Observer};
 pub use repo::init::{ChunkerProfile, InitOptions};
 pub use repo::repository::{Discovered, OpenOptions, Repository};
 pub use repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};

@@ -156,8 +156,8 @@ pub enum Event<'a> {
     },
     /// An entry was handled; `-v` prints it.
     Item {
-        /// `new`, `changed`, `corrupt`, `unchanged`, `removed`, `restored`, `skipped`.
-        action: &'static str,
+        /// What was done with it.
+        action: Action,
         /// Stored path of the entry.
         path: &'a [u8],
         /// Size in bytes.
@@ -174,6 +174,53 @@ pub enum Event<'a> {
     Warning(&'a str),
     /// Information for the user.
     Note(&'a str),
+}
+
+/// What was done with an entry, or would be in a dry run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// A backup saved it, and the parent does not have it.
+    New,
+    /// A backup saved it, and the parent has an older version.
+    Changed,
+    /// A backup found other bytes under the size and times of before: bit rot.
+    Corrupt,
+    /// The parent, or the target of a restore, has it as it is.
+    Unchanged,
+    /// The parent of a backup has it, and it is there no more.
+    Removed,
+    /// A restore made it.
+    Created,
+    /// A restore changed what was there.
+    Updated,
+    /// A restore left alone what was there.
+    Kept,
+    /// A restore deleted it, since the snapshot does not have it.
+    Deleted,
+    /// It is in the archive.
+    Exported,
+    /// It was taken from the archive.
+    Imported,
+}
+
+impl Action {
+    /// Returns the word for it, in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Changed => "changed",
+            Self::Corrupt => "corrupt",
+            Self::Unchanged => "unchanged",
+            Self::Removed => "removed",
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Kept => "kept",
+            Self::Deleted => "deleted",
+            Self::Exported => "exported",
+            Self::Imported => "imported",
+        }
+    }
 }
 
 /// Receives events. It has one method, so that a new kind of event needs no change in observers.

@@ -26,7 +26,7 @@ use crate::ops::backup::read::{Batch, Outcome, Step};
 use crate::ops::backup::read_file::FileStat;
 use crate::ops::backup::states::StoredFile;
 use crate::ops::backup::{Assembled, Run, Stdin, rot};
-use crate::progress::Event;
+use crate::progress::{Action, Event};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::similarity::Pieces;
 
@@ -347,16 +347,16 @@ impl Assembler<'_, '_, '_> {
                 self.counts.bytes_total += size;
                 self.watch(&was, &entry, first, opaque)?;
                 let (count, action) = match was {
-                    Previous::There(_) if run.basis.rereads => (&mut self.counts.files_new, "new"),
-                    Previous::New => (&mut self.counts.files_new, "new"),
+                    Previous::There(_) if run.basis.rereads => (&mut self.counts.files_new, Action::New),
+                    Previous::New => (&mut self.counts.files_new, Action::New),
                     // Read because its times could not be trusted, and found unchanged.
                     Previous::There(before) if is_same(&before, &entry) => {
-                        (&mut self.counts.files_unchanged, "unchanged")
+                        (&mut self.counts.files_unchanged, Action::Unchanged)
                     }
-                    Previous::There(_) => (&mut self.counts.files_changed, "changed"),
+                    Previous::There(_) => (&mut self.counts.files_changed, Action::Changed),
                 };
                 *count += 1;
-                let action = if is_corrupt { "corrupt" } else { action };
+                let action = if is_corrupt { Action::Corrupt } else { action };
                 run.observer.notice(Event::Item { action, path: &path, size });
                 run.observer.notice(Event::Done { files: 1, bytes: 0 });
                 Some(entry)
@@ -368,7 +368,7 @@ impl Assembler<'_, '_, '_> {
                 self.counts.bytes_read += read.unwrap_or(0);
                 read.iter().for_each(|bytes| run.findings.count(*bytes));
                 problem.iter().for_each(|why| run.problem(&path, why));
-                run.observer.notice(Event::Item { action: "unchanged", path: &path, size });
+                run.observer.notice(Event::Item { action: Action::Unchanged, path: &path, size });
                 run.observer.notice(Event::Done { files: 1, bytes: size });
                 Some(entry)
             }

@@ -19,7 +19,7 @@ use crate::ops::backup::rot::Expected;
 use crate::ops::backup::states::Version;
 use crate::ops::backup::unchanged_dirs::UnchangedDir;
 use crate::ops::backup::{Run, Source, Stdin};
-use crate::progress::Event;
+use crate::progress::{Action, Event};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader;
 use crate::repo::walk::dir_reader::DirReader;
@@ -347,13 +347,13 @@ impl Comparer<'_, '_> {
 
     pub(super) fn unchanged(&mut self, entry: Entry, before: &Meta) -> Result<()> {
         self.tally.unchanged += 1;
-        self.not_read(&entry, "unchanged");
+        self.not_read(&entry, Action::Unchanged);
         let same = entry.meta == *before;
         self.complete(entry, same)
     }
 
     /// Counts a file whose content need not be read.
-    pub(super) fn not_read(&mut self, entry: &Entry, action: &'static str) {
+    pub(super) fn not_read(&mut self, entry: &Entry, action: Action) {
         let (size, observer) = (entry.size(), self.run.observer);
         self.tally.bytes += size;
         self.path_stack.with(&entry.name, |path| observer.notice(Event::Item { action, path, size }));
@@ -488,7 +488,11 @@ impl Comparer<'_, '_> {
         self.tell()?;
         if !self.run.basis.rereads {
             let stored = self.stored(&entry.name);
-            self.run.observer.notice(Event::Item { action: "removed", path: &stored, size: entry.size() });
+            self.run.observer.notice(Event::Item {
+                action: Action::Removed,
+                path: &stored,
+                size: entry.size(),
+            });
         }
         self.removed(entry);
         let mut todo: Vec<DirReader> = Vec::new();

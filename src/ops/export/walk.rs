@@ -13,7 +13,7 @@ use crate::model::entry::{Content, Entry, Kind, Part, Time};
 use crate::model::id::ChunkId;
 use crate::ops::export::delta::Delta;
 use crate::ops::export::{Counts, DELETED, Root, member};
-use crate::progress::{Event, Observer};
+use crate::progress::{Action, Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential;
@@ -210,7 +210,7 @@ impl<'a> Walk<'a> {
             let why = format!("/{shown}: the archive leaves out {left_out} properties of another system");
             self.observer.notice(Event::Warning(&why));
         }
-        self.observer.notice(Event::Item { action: "exported", path, size });
+        self.observer.notice(Event::Item { action: Action::Exported, path, size });
         self.observer.notice(Event::Done { files: u64::from(entry.is_file()), bytes: 0 });
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::model::entry::{
 use crate::ops::import::out::Out;
 use crate::ops::import::take::ImportJob;
 use crate::ops::import::tree::{Names, Node, Tree, no_tree};
-use crate::progress::Event;
+use crate::progress::{Action, Event};
 
 /// Maximum length of a link's target in bytes, as in Linux.
 const MAX_TARGET: usize = 4095;
@@ -135,7 +135,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
             let shown = String::from_utf8_lossy(path);
             observer.notice(Event::Warning(&format!("{shown} replaces a directory and all that was in it")));
         }
-        observer.notice(Event::Item { action: "imported", path, size });
+        observer.notice(Event::Item { action: Action::Imported, path, size });
         observer.notice(Event::Done { files: u64::from(member.node == TarNode::File), bytes: 0 });
         Ok(())
     }

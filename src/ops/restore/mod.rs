@@ -254,7 +254,7 @@ impl Job<'_> {
     }
 
     fn tell(&self, did: Action, path: &[u8], size: u64) {
-        self.observer.notice(Event::Item { action: did.word(), path, size });
+        self.observer.notice(Event::Item { action: did.reported(), path, size });
     }
 
     /// Records that the object at this path is not the snapshot's, so that no hard link is made to it.

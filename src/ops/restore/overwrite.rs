@@ -2,6 +2,7 @@
 
 use crate::fs::target::Existing;
 use crate::model::entry::Meta;
+use crate::progress;
 
 /// Which existing files a restore may change. Existing directories are kept in any case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,13 +57,13 @@ pub(super) enum Action {
 }
 
 impl Action {
-    pub(super) fn word(self) -> &'static str {
+    pub(super) fn reported(self) -> progress::Action {
         match self {
-            Self::Created => "created",
-            Self::Updated => "updated",
-            Self::Unchanged => "unchanged",
-            Self::Kept => "kept",
-            Self::Deleted => "deleted",
+            Self::Created => progress::Action::Created,
+            Self::Updated => progress::Action::Updated,
+            Self::Unchanged => progress::Action::Unchanged,
+            Self::Kept => progress::Action::Kept,
+            Self::Deleted => progress::Action::Deleted,
         }
     }
 }

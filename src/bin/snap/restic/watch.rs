@@ -1,7 +1,7 @@
 //! Progress as restic's callers know it: paths begin with a slash, what changed is `modified`, and notes of
 //! snap's own are not passed on.
 
-use snap_backup::progress::{Event, Observer};
+use snap_backup::progress::{Action, Event, Observer};
 
 use crate::args::global::Global;
 use crate::terminal::progress::Progress;
@@ -33,8 +33,8 @@ impl Observer for Watch {
                 self.inner.notice(Event::Problem { path: &with_slash(path), why });
             }
             Event::Item { action, path, size } => {
-                let action = if action == "changed" { "modified" } else { action };
-                self.inner.notice(Event::Item { action, path: &with_slash(path), size });
+                let word = if action == Action::Changed { "modified" } else { action.as_str() };
+                self.inner.item((action, word), &with_slash(path), size);
             }
             other => self.inner.notice(other),
         }

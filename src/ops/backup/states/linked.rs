@@ -9,6 +9,7 @@ use crate::fs::walk::{Walk, WalkEvent};
 use crate::model::entry::{Entry, Meta};
 use crate::ops::backup::compare::Comparer;
 use crate::ops::backup::states::{StoredFile, Version};
+use crate::progress::Action;
 use crate::repo::commit::reachability;
 
 impl Comparer<'_, '_> {
@@ -86,13 +87,13 @@ impl Comparer<'_, '_> {
             Some(_) => {
                 self.tally.suffixes.was(&entry.name);
                 self.tally.files_changed += 1;
-                self.not_read(&entry, "changed");
+                self.not_read(&entry, Action::Changed);
                 self.complete(entry, false)
             }
             None => {
                 self.tally.suffixes.comes(&entry.name);
                 self.tally.files_new += 1;
-                self.not_read(&entry, "new");
+                self.not_read(&entry, Action::New);
                 self.complete(entry, false)
             }
         }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use snap_backup::Result;
-use snap_backup::progress::{Event, Observer};
+use snap_backup::progress::{Action, Event, Observer};
 
 use crate::args::global::Global;
 use crate::terminal::{output, text};
@@ -118,18 +118,19 @@ impl Progress {
         }
     }
 
-    fn item(&self, action: &str, path: &[u8], size: u64) {
-        let needed = if action == "unchanged" { 2 } else { 1 };
+    /// Tells of an entry, by this word for what was done with it.
+    pub(crate) fn item(&self, (action, word): (Action, &str), path: &[u8], size: u64) {
+        let needed = if action == Action::Unchanged { 2 } else { 1 };
         if self.verbose < needed {
             return;
         }
         if self.json {
             let item = String::from_utf8_lossy(path);
             let value =
-                json!({"message_type": "verbose_status", "action": action, "item": item, "data_size": size});
+                json!({"message_type": "verbose_status", "action": word, "item": item, "data_size": size});
             let _ = writeln!(io::stdout().lock(), "{value}");
         } else {
-            let text = format!("{action:<9} {} ({})", output::path(path), output::size(size));
+            let text = format!("{word:<9} {} ({})", output::path(path), output::size(size));
             self.aside(|| {
                 if self.lists {
                     drop(writeln!(io::stdout().lock(), "{text}"))
@@ -179,7 +180,7 @@ impl Observer for Progress {
                     current.extend_from_slice(path);
                 }
             }
-            Event::Item { action, path, size } => self.item(action, path, size),
+            Event::Item { action, path, size } => self.item((action, action.as_str()), path, size),
             Event::Problem { path, why } => self.problem(path, why),
             Event::Warning(text) => self.aside(|| output::warn(self.json, text)),
             Event::Note(text) => self.note(text),
