@@ -8,7 +8,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::UNIX_EPOCH;
 
 use crate::support::library::Library;
@@ -32,7 +31,6 @@ fn back_up(library: &Library, source: &Path) -> SnapshotId {
         store_as: Some(b"it".to_vec()),
         ..backup::Options::default()
     };
-    let stop = Arc::new(AtomicBool::new(false));
     let made = backup::Backup::begin(options, None, &Control::default())
         .unwrap()
         .run(&library.open(), &Control::default())
@@ -43,7 +41,7 @@ fn back_up(library: &Library, source: &Path) -> SnapshotId {
 
 /// Backs a directory up and restores it beside itself.
 fn round_trip(library: &Library, source: &Path, target: &Path) -> restore::Summary {
-    let (made, stop) = (back_up(library, source), AtomicBool::new(false));
+    let made = back_up(library, source);
     let options = restore::Options {
         selector: format!("{}:it", made.hex()),
         target: target.to_path_buf(),
@@ -202,7 +200,6 @@ fn a_collector_keeps_what_only_an_attribute_needs() {
         return;
     }
     let first = library.backup("src", backup::Options::default()).snapshot;
-    let stop = AtomicBool::new(false);
     // Whatever is not needed goes.
     let collect = gc::Options { max_unused: gc::MaxUnused::Share(0.0), ..gc::Options::default() };
     for _ in 0..3 {

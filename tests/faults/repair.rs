@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::support::cut::Cut;
 use crate::support::library::Library;
@@ -380,7 +379,6 @@ fn a_repair_that_is_cut_short_anywhere_loses_nothing_and_is_finished_by_the_next
     let mut finished = false;
     for changes in 0..60 {
         let world = copy(&storage);
-        let never = AtomicBool::new(false);
         let repo = open(Cut::after(&world, changes));
         let options = packs::Options { ids: vec![victim.clone()], dry_run: false };
         let first = packs::run(&repo, &options, &Control::default())
@@ -438,7 +436,6 @@ fn what_a_collection_at_work_keeps_in_a_damaged_pack_is_saved_from_it() {
     let repo = library.open();
     let options = packs::Options { ids: vec![victim.clone()], dry_run: false };
     // The chunks are stored again first, so that all of them have a good copy elsewhere.
-    let never = AtomicBool::new(false);
     let checked = check::Options { read_data: true, ..check::Options::default() };
     assert!(!check::run(&repo, &checked, &Control::default()).unwrap().errors.is_empty());
     library.backup("src", backup::Options { kind: SnapshotKind::Full, ..backup::Options::default() });
