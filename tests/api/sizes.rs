@@ -12,9 +12,10 @@ use snap_backup::codec::chunk::compress::Codec;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::pack::padding::padded_len;
 use snap_backup::codec::pack::{BlockRow, Table};
-use snap_backup::model::id::PackId;
-use snap_backup::ops::backup;
+use snap_backup::model::id::{PackId, SnapshotId};
 use snap_backup::ops::backup::Backup;
+use snap_backup::ops::gc::MaxUnused;
+use snap_backup::ops::{backup, forget, gc};
 use snap_backup::progress::Event;
 use snap_backup::repo::pack::packs;
 use snap_backup::storage::memory::MemoryStorage;
@@ -81,6 +82,16 @@ impl Sizes {
         let tables = self.tables().into_iter().filter(|(_, table)| table.kind == ChunkType::Data);
         let delta = |block: &&BlockRow| block.codec == Codec::Delta;
         tables.map(|(_, table)| table.blocks.iter().filter(delta).count()).sum()
+    }
+
+    /// Forgets snapshots, and deletes all that only they needed.
+    fn collect_without(&self, old: &[SnapshotId]) {
+        let selectors = old.iter().map(|id| id.hex()).collect();
+        forget::run(&self.library.open(), &forget::Options { selectors, ..forget::Options::default() })
+            .unwrap();
+        let options =
+            gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
+        gc::run(&self.library.open(), &options, &Control::default()).unwrap();
     }
 
     fn isolating(&self, dir: &str) -> backup::Options {
@@ -151,6 +162,28 @@ fn files_of_different_owners_share_no_block_of_an_encrypted_repository() {
             owners.len() > 1
         };
         assert_eq!(sizes.blocks(ChunkType::Data).iter().any(mixed), password.is_none());
+    }
+}
+
+#[test]
+fn a_collection_puts_files_of_different_owners_into_no_block_either() {
+    if !is_root("files of different owners") {
+        return;
+    }
+    let files =
+        [("a", 1000, 1001), ("b", 1001, 1002), ("c", 1000, 1003), ("d", 1001, 1004), ("e", 1000, 1005)];
+    let apart = [Block::from([1003, 1005]), Block::from([1004])];
+    for (password, wanted) in [(Some("secret"), &apart[..]), (None, &[Block::from_iter(1003..1006)])] {
+        let sizes = Sizes::new(password);
+        sizes.save(&files, backup::Options::default());
+        let old = sizes.library.snapshots();
+        ["a", "b"].map(|name| fs::remove_file(sizes.library.path("src").join(name)).unwrap());
+        sizes.back_up(backup::Options::default());
+        sizes.collect_without(&old);
+        let mut blocks = sizes.blocks(ChunkType::Data);
+        blocks.sort();
+        assert_eq!(blocks, wanted);
+        assert_eq!(sizes.library.errors(), [] as [String; 0]);
     }
 }
 

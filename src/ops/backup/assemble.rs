@@ -223,8 +223,7 @@ impl Assembler<'_, '_, '_> {
             }
             Message::Batch(batch) => self.batch(batch, plain),
             Message::Value { owner, value: Value { id, bytes } } => {
-                self.store.owner = owner;
-                self.store.put(ChunkType::Data, id, &bytes)
+                self.store.put(owner, (ChunkType::Data, id), &bytes)
             }
         }
     }
@@ -234,10 +233,9 @@ impl Assembler<'_, '_, '_> {
         let idle = open.queue.is_empty();
         match pending {
             Pending::Ready(entry) if idle => {
-                let (store, known) = (&mut self.store, &mut open.known);
+                let (store, known, owner) = (&mut self.store, &mut open.known, open.owner);
                 let hasher = store.run.repo.hasher();
-                store.owner = open.owner;
-                open.builder.push(&entry, hasher, &mut |bytes| store.put_tree(bytes, known, true))
+                open.builder.push(&entry, hasher, &mut |bytes| store.put_tree(owner, bytes, (known, true)))
             }
             pending => {
                 open.queue.push_back(pending);
@@ -255,20 +253,20 @@ impl Assembler<'_, '_, '_> {
         };
         let alone = chunks().all(|(_, _, like)| like.is_empty());
         let named: Vec<(ChunkId, u32)> = chunks().map(|(id, len, _)| (id, len)).collect();
-        self.store.owner = batch.context.owner;
+        let owner = batch.context.owner;
         if batch.context.file.is_some() {
-            self.store.close_blocks()?;
+            self.store.close_blocks(owner)?;
         }
-        if !alone || !self.store.put_whole(&named, plain)? {
+        if !alone || !self.store.put_whole(owner, &named, plain)? {
             let mut rest = plain.as_slice();
             for (id, len, like) in chunks() {
                 let (chunk, behind) = rest.split_at_checked(len as usize).ok_or(Error::Stopped)?;
                 rest = behind;
-                self.store.put_like(ChunkType::Data, id, chunk, like)?;
+                self.store.put_like(owner, (ChunkType::Data, id), chunk, like)?;
             }
         }
         if batch.context.file.is_some() {
-            self.store.close_blocks()?;
+            self.store.close_blocks(owner)?;
         }
         let run = self.store.run;
         if run.quota.is_some_and(|left| self.store.sealed_bytes() >= left) {
@@ -290,15 +288,15 @@ impl Assembler<'_, '_, '_> {
         match step {
             Step::Chunk { id, len, .. } => {
                 file.first.get_or_insert(id);
-                let (store, pieces) = (&mut self.store, &mut file.pieces);
-                store.owner = file.entry.meta.uid;
-                file.list.push(Part::Chunk { id, len }, &mut |bytes| store.put_tree(bytes, pieces, false))
+                let (store, pieces, owner) = (&mut self.store, &mut file.pieces, file.entry.meta.uid);
+                let mut put = |bytes: &[u8]| store.put_tree(owner, bytes, (pieces, false));
+                file.list.push(Part::Chunk { id, len }, &mut put)
             }
             Step::Hole { len, .. } => {
-                let (store, pieces) = (&mut self.store, &mut file.pieces);
+                let (store, pieces, owner) = (&mut self.store, &mut file.pieces, file.entry.meta.uid);
                 store.run.observer.notice(Event::Done { files: 0, bytes: len });
-                store.owner = file.entry.meta.uid;
-                file.list.push(Part::Hole { len }, &mut |bytes| store.put_tree(bytes, pieces, false))
+                let mut put = |bytes: &[u8]| store.put_tree(owner, bytes, (pieces, false));
+                file.list.push(Part::Hole { len }, &mut put)
             }
             Step::End { outcome: Outcome::Again, .. } => {
                 file.list = ListBuilder::default();
@@ -324,9 +322,9 @@ impl Assembler<'_, '_, '_> {
                 return Err(Error::NothingRead(nothing_came(run.options.stdin.as_ref())));
             }
             Outcome::Done { size, seen, changed, opaque } => {
-                let store = &mut self.store;
-                store.owner = entry.meta.uid;
-                let content = list.finish(&mut |bytes| store.put_tree(bytes, &mut pieces, false))?;
+                let (store, owner) = (&mut self.store, entry.meta.uid);
+                let mut put = |bytes: &[u8]| store.put_tree(owner, bytes, (&mut pieces, false));
+                let content = list.finish(&mut put)?;
                 entry.kind = Kind::File { size, content };
                 let mut version = None;
                 if let Some(seen) = seen {
@@ -432,9 +430,8 @@ impl Assembler<'_, '_, '_> {
         let mut at = Some(seq);
         while let Some(seq) = at.take() {
             let Some(dir) = self.dirs.get_mut(&seq) else { return Ok(()) };
-            let (store, known) = (&mut self.store, &mut dir.known);
+            let (store, known, owner) = (&mut self.store, &mut dir.known, dir.owner);
             let hasher = store.run.repo.hasher();
-            store.owner = dir.owner;
             while let Some(head) = dir.queue.pop_front() {
                 let entry = match head {
                     Pending::Ready(entry) => Some(entry),
@@ -447,7 +444,8 @@ impl Assembler<'_, '_, '_> {
                     },
                 };
                 if let Some(entry) = entry {
-                    dir.builder.push(&entry, hasher, &mut |bytes| store.put_tree(bytes, known, true))?;
+                    let mut put = |bytes: &[u8]| store.put_tree(owner, bytes, (known, true));
+                    dir.builder.push(&entry, hasher, &mut put)?;
                 }
             }
             if dir.closed.is_none() {
@@ -461,8 +459,7 @@ impl Assembler<'_, '_, '_> {
     fn end_dir(&mut self, seq: u64) -> Result<Option<u64>> {
         let Some(mut dir) = self.dirs.remove(&seq) else { return Ok(None) };
         let (store, known) = (&mut self.store, &mut dir.known);
-        store.owner = dir.owner;
-        let tree = dir.builder.finish(&mut |bytes| store.put_tree(bytes, known, true))?;
+        let tree = dir.builder.finish(&mut |bytes| store.put_tree(dir.owner, bytes, (known, true)))?;
         match dir.closed {
             Some(Closed { entry: Some(mut entry), before, same }) => {
                 let count = match before {

@@ -23,13 +23,12 @@ use crate::progress::{Action, Event};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader;
 use crate::repo::walk::dir_reader::DirReader;
-use crate::repo::write::similarity::{Older, Siblings};
+use crate::repo::write::siblings::Siblings;
+use crate::repo::write::similarity::Older;
 
 /// Messages sent together: waking the assembler for each costs more than comparing.
 const TOGETHER: usize = 128;
 
-/// Minimum size in bytes of files for which a similar one is looked up.
-const SMALL: u64 = 4 << 10;
 /// Maximum size in bytes of older versions whose part lists are read ahead.
 const HUGE: u64 = 16 << 30;
 
@@ -46,7 +45,7 @@ pub(super) struct Open {
     before: Option<Before>,
     /// Its tree in the parent.
     tree: Option<ChunkId>,
-    /// Names in that tree. Loaded when a file is met that it does not have.
+    /// Files in that tree that new ones may be similar to.
     siblings: Option<Siblings>,
     /// Its own entry.
     pub(super) entry: Entry,
@@ -198,7 +197,16 @@ impl Comparer<'_, '_> {
         let seq = self.next_seq();
         let trusted = self.run.basis.trusted && before.is_some();
         let unchanged = tree.filter(|_| trusted).map(|tree| UnchangedDir { tree, known, entries: 0, same });
-        self.stack.push(Open { seq, before, tree, siblings: None, entry, same, told: false, unchanged });
+        self.stack.push(Open {
+            seq,
+            before,
+            tree,
+            siblings: tree.map(Siblings::of),
+            entry,
+            same,
+            told: false,
+            unchanged,
+        });
         if trusted { Ok(()) } else { self.tell() }
     }
 
@@ -315,20 +323,13 @@ impl Comparer<'_, '_> {
         self.read_known(entry, input, (before, steady), older, expected)
     }
 
-    /// Returns a file of the same owner in the parent's directory whose name is almost that of a new file.
+    /// Returns the sibling of a new file in the parent's directory.
     fn sibling(&mut self, entry: &Entry, size: u64) -> Result<Option<Older>> {
-        let name = entry.name.as_slice();
-        if !self.run.deltas || self.run.basis.rereads || size < SMALL || !name.iter().any(u8::is_ascii_digit)
-        {
-            return Ok(None);
+        let wanted = self.run.deltas && !self.run.basis.rereads;
+        match self.stack.last_mut().and_then(|open| open.siblings.as_mut()) {
+            Some(siblings) if wanted => siblings.older(&mut self.reader, entry, size),
+            _ => Ok(None),
         }
-        let Some(open) = self.stack.last_mut() else { return Ok(None) };
-        let Some(tree) = open.tree else { return Ok(None) };
-        let siblings = match &mut open.siblings {
-            Some(siblings) => siblings,
-            none => none.insert(Siblings::of(&mut self.reader, tree)?),
-        };
-        siblings.older(&mut self.reader, tree, (name, entry.meta.uid))
     }
 
     /// Returns the pieces of an older version's part list. For huge files reading them costs more than it

@@ -46,8 +46,6 @@ pub(super) struct DedupWriter<'run, 'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     session: Option<Session>,
     chunk_writer: Option<ChunkWriter<'scope>>,
-    /// The owner of what follows.
-    pub(super) owner: u32,
     dry: HashSet<ChunkId>,
     dry_added: u64,
     dry_chunks: (u64, u64),
@@ -64,16 +62,20 @@ where
             scope,
             session: None,
             chunk_writer: None,
-            owner: 0,
             dry: HashSet::new(),
             dry_added: 0,
             dry_chunks: (0, 0),
         }
     }
 
-    /// Stores a piece of a directory or part list. `pieces` are its pieces in the parent. Those of a
-    /// directory exist (`stand`) and need not be stored again.
-    pub(super) fn put_tree(&mut self, bytes: &[u8], pieces: &mut Pieces, stand: bool) -> Result<ChunkId> {
+    /// Stores a piece of a directory or part list of this owner. `pieces` are its pieces in the parent. Those
+    /// of a directory exist (`stand`) and need not be stored again.
+    pub(super) fn put_tree(
+        &mut self,
+        owner: u32,
+        bytes: &[u8],
+        (pieces, stand): (&mut Pieces, bool),
+    ) -> Result<ChunkId> {
         let id = self.run.repo.hasher().name(ChunkType::Tree, bytes);
         if let Some(memory) = self.run.repo.memory() {
             memory.note(id, bytes);
@@ -84,25 +86,26 @@ where
         }
         let like = if self.run.deltas { like } else { Vec::new() };
         let known = self.run.index.lengths(ChunkType::Tree, &like)?;
-        self.put_like(ChunkType::Tree, id, bytes, &known)?;
+        self.put_like(owner, (ChunkType::Tree, id), bytes, &known)?;
         Ok(id)
     }
 
-    /// Stores a chunk, possibly as a delta against similar chunks.
+    /// Stores a chunk of this owner, possibly as a delta against similar chunks.
     pub(super) fn put_like(
         &mut self,
-        kind: ChunkType,
-        id: ChunkId,
+        owner: u32,
+        (kind, id): (ChunkType, ChunkId),
         plain: &[u8],
         like: &[(ChunkId, u32)],
     ) -> Result<()> {
         if like.is_empty() || self.run.options.dry_run {
-            return self.put(kind, id, plain);
+            return self.put(owner, (kind, id), plain);
         }
-        self.chunk_writer()?.put_similar(kind, id, plain, like).map(|_| ())
+        self.chunk_writer(owner)?.put_similar(kind, id, plain, like).map(|_| ())
     }
 
-    pub(super) fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<()> {
+    /// Stores a chunk of this owner.
+    pub(super) fn put(&mut self, owner: u32, (kind, id): (ChunkType, ChunkId), plain: &[u8]) -> Result<()> {
         if self.run.options.dry_run {
             if self.run.index.find(kind, &id)?.is_none() && self.dry.insert(id) {
                 self.dry_added += plain.len() as u64;
@@ -113,32 +116,37 @@ where
             }
             return Ok(());
         }
-        self.chunk_writer()?.put(kind, id, plain).map(|_| ())
+        self.chunk_writer(owner)?.put(kind, id, plain).map(|_| ())
     }
 
     /// Stores the chunks of a batch as one block, if possible. In a dry run each chunk is looked up
     /// separately.
-    pub(super) fn put_whole(&mut self, chunks: &[(ChunkId, u32)], plain: &mut Vec<u8>) -> Result<bool> {
+    pub(super) fn put_whole(
+        &mut self,
+        owner: u32,
+        chunks: &[(ChunkId, u32)],
+        plain: &mut Vec<u8>,
+    ) -> Result<bool> {
         if self.run.options.dry_run || chunks.is_empty() {
             return Ok(false);
         }
-        self.chunk_writer()?.put_whole(ChunkType::Data, chunks, plain)
+        self.chunk_writer(owner)?.put_whole(ChunkType::Data, chunks, plain)
     }
 
-    /// Keeps what follows out of the blocks of what came before.
-    pub(super) fn close_blocks(&mut self) -> Result<()> {
-        let owner = self.owner;
+    /// Keeps what follows of this owner out of the blocks of what came before.
+    pub(super) fn close_blocks(&mut self, owner: u32) -> Result<()> {
         let Some(chunk_writer) = self.chunk_writer.as_mut() else { return Ok(()) };
         chunk_writer.set_owner(owner);
         chunk_writer.close_blocks(ChunkType::Data)
     }
 
-    fn chunk_writer(&mut self) -> Result<&mut ChunkWriter<'scope>> {
+    /// Returns the writer, which takes what follows as this owner's.
+    fn chunk_writer(&mut self, owner: u32) -> Result<&mut ChunkWriter<'scope>> {
         if self.chunk_writer.is_none() {
             self.open()?;
         }
         let chunk_writer = self.chunk_writer.as_mut().ok_or(Error::Stopped)?;
-        chunk_writer.set_owner(self.owner);
+        chunk_writer.set_owner(owner);
         Ok(chunk_writer)
     }
 

@@ -160,6 +160,9 @@ impl<'a> Alike<'a> {
     }
 
     fn put(&mut self, moved: Moved, chunk_writer: &mut ChunkWriter<'_>) -> Result<u64> {
+        if let Moved::Plain(kind, ..) | Moved::Single(kind, _) = &moved {
+            chunk_writer.keep_apart(*kind)?;
+        }
         match moved {
             Moved::Whole(block) => {
                 let bytes = u64::from(block.plain);

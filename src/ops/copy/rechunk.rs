@@ -30,7 +30,8 @@ use crate::repo::walk::multi_walk::{Bounds, EntryVersion, Tree, Visitor};
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::walk::{dir_reader, multi_walk};
 use crate::repo::write::chunk_writer::ChunkWriter;
-use crate::repo::write::similarity::{Older, Pieces, Siblings};
+use crate::repo::write::siblings::Siblings;
+use crate::repo::write::similarity::{Older, Pieces};
 use crate::util::bitset::BitSet;
 
 /// Indexes of the two trees that are walked: the one that both have, and the new one.
@@ -133,26 +134,15 @@ impl Work<'_> {
 struct Beside {
     /// The directory's owner.
     owner: u32,
-    tree: Option<ChunkId>,
     entries: Option<DirReader>,
     next: Option<Entry>,
-    /// Names in it. Loaded when a file is met that it does not have.
+    /// Files in it that new ones may be similar to.
     siblings: Option<Siblings>,
 }
 
 impl Beside {
     fn of(tree: Option<ChunkId>, owner: u32) -> Self {
-        Self { owner, tree, entries: tree.map(DirReader::new), next: None, siblings: None }
-    }
-
-    /// Returns the file of the same owner with the most similar name, as a candidate for deltas.
-    fn sibling(&mut self, entry: &Entry, reader: &mut ChunkReader) -> Result<Option<Older>> {
-        let Some(tree) = self.tree else { return Ok(None) };
-        let siblings = match &mut self.siblings {
-            Some(siblings) => siblings,
-            none => none.insert(Siblings::of(reader, tree)?),
-        };
-        siblings.older(reader, tree, (&entry.name, entry.meta.uid))
+        Self { owner, entries: tree.map(DirReader::new), next: None, siblings: tree.map(Siblings::of) }
     }
 
     /// Returns the pieces of it that were read.
@@ -235,10 +225,12 @@ impl Walking<'_, '_, '_> {
         if !walker.deltas || !is_the_file {
             return Ok(None);
         }
-        match (there.and_then(Older::of), walker.open.last_mut()) {
-            (Some(older), _) => Ok(Some(older)),
-            (None, Some(beside)) => beside.sibling(entry, &mut walker.there),
-            (None, None) => Ok(None),
+        if let Some(older) = there.and_then(Older::of) {
+            return Ok(Some(older));
+        }
+        match walker.open.last_mut().and_then(|beside| beside.siblings.as_mut()) {
+            Some(siblings) => siblings.older(&mut walker.there, entry, entry.size()),
+            None => Ok(None),
         }
     }
 }

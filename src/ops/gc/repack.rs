@@ -135,9 +135,10 @@ impl Repacker<'_> {
                 chunk_writer.put_delta(pack.kind, chunks, plain, (self.index, bases))?;
                 continue;
             }
-            // A block has files of one owner. What is made of it shares no block with others.
             if similar {
                 chunk_writer.close_blocks(pack.kind)?;
+            } else {
+                chunk_writer.keep_apart(pack.kind)?;
             }
             let mut start = 0usize;
             for (chunk_row, ((id, len), live)) in (first..).zip(row.chunks.iter().zip(&live)) {

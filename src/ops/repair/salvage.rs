@@ -124,6 +124,7 @@ impl<'a> Salvager<'a> {
                 chunk_writer.put_block(self.as_it_is(&table, row, sealed)?)?;
                 continue;
             }
+            chunk_writer.keep_apart(table.kind)?;
             let mut rest = self.plain.as_slice();
             for ((chunk, len), good) in row.chunks.iter().zip(&good) {
                 let (bytes, behind) = rest.split_at_checked(*len as usize).unwrap_or((&[], &[]));

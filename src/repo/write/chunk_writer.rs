@@ -238,6 +238,15 @@ impl<'scope> ChunkWriter<'scope> {
         Ok(())
     }
 
+    /// Announces chunks of another stored block. A block has files of one owner, but it does not say whose: in
+    /// an encrypted repository they share no block with what was put before.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn keep_apart(&mut self, kind: ChunkType) -> Result<()> {
+        if self.is_separate { self.close_blocks(kind) } else { Ok(()) }
+    }
+
     fn count(&mut self, kind: ChunkType, chunks: usize, bytes: u64) {
         self.added += bytes;
         match kind {

@@ -7,4 +7,5 @@ pub(crate) mod delta_sealer;
 pub mod delta_writer;
 pub(crate) mod drift;
 pub mod pack_writer;
+pub(crate) mod siblings;
 pub(crate) mod similarity;

@@ -1,14 +1,12 @@
 //! Finds stored chunks that a new chunk is similar to: chunks of an older version of its file, or of a
-//! sibling with nearly the same name, around the corresponding offset. Chunks that both versions have are
+//! [sibling](super::siblings), around the corresponding offset. Chunks that both versions have are
 //! anchors: what follows an anchor lies at the same distance behind it in both.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use crate::error::Result;
 use crate::model::entry::{Content, Entry, Kind, Part};
 use crate::model::id::ChunkId;
-use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::dir_reader::DirReader;
 use crate::repo::walk::file_parts;
 use crate::repo::walk::file_parts::PartListSource;
 
@@ -21,8 +19,6 @@ const GROWN: u64 = 256;
 /// Parts further behind are dropped.
 const AHEAD: u64 = 64 << 20;
 const BEHIND: u64 = 1 << 20;
-/// Maximum names of a directory that are kept to find siblings.
-const MOST_NAMES: usize = 65_536;
 
 /// An older version of a file.
 #[derive(Debug, Clone)]
@@ -179,107 +175,6 @@ impl Follower {
     }
 }
 
-/// Names of a parent directory, to find files with similar names.
-#[derive(Debug, Default)]
-pub(crate) struct Siblings {
-    /// Names by their form in which each run of digits is replaced.
-    alike: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
-    /// The last sibling that was looked up. Many new files may have the same one.
-    last: Option<Sibling>,
-    /// Where it was read. The next is likely to be in the same piece of the directory.
-    place: Option<DirReader>,
-}
-
-impl Siblings {
-    /// Reads the names of a directory; of a very large one, only its first names.
-    ///
-    /// # Errors
-    /// When the storage fails. Damaged pieces contribute no names.
-    pub(crate) fn of(reader: &mut ChunkReader, tree: ChunkId) -> Result<Self> {
-        let (mut dir, mut found) = (DirReader::new(tree), Self::default());
-        for _ in 0..MOST_NAMES {
-            match dir.next(reader) {
-                Ok(Some(entry)) if entry.size() > 0 => {
-                    let names = found.alike.entry(folded(&entry.name));
-                    names.or_default().push(entry.name);
-                }
-                Ok(Some(_)) => {}
-                Err(err) if !err.is_damage() => return Err(err),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        Ok(found)
-    }
-
-    /// Returns the most similar name: the last before it of the same form, else the first after it.
-    pub(crate) fn name(&self, name: &[u8]) -> Option<&[u8]> {
-        let names = self.alike.get(&folded(name))?;
-        let before = names.partition_point(|other| other.as_slice() < name);
-        let nearest = names.get(before.saturating_sub(1))?;
-        Some(nearest.as_slice())
-    }
-
-    /// Returns the content of that sibling, if it has the same owner.
-    ///
-    /// # Errors
-    /// When the storage fails.
-    pub(crate) fn older(
-        &mut self,
-        reader: &mut ChunkReader,
-        tree: ChunkId,
-        (name, owner): (&[u8], u32),
-    ) -> Result<Option<Older>> {
-        let Some(sibling) = self.name(name).map(<[u8]>::to_vec) else { return Ok(None) };
-        if let Some(last) = self.last.as_ref().filter(|last| last.name == sibling) {
-            return Ok(last.of(owner));
-        }
-        let found_in = |entry: &Entry| Older::of(entry).map(|older| (entry.meta.uid, older));
-        let found = match self.place.as_ref().and_then(|place| place.at_hand(&sibling)) {
-            Some(entry) => found_in(entry),
-            None => {
-                let mut place = DirReader::starting(tree, &sibling);
-                let entry = match place.next(reader) {
-                    Err(err) if err.is_damage() => None,
-                    entry => entry?.filter(|entry| entry.name == sibling),
-                };
-                self.place = Some(place);
-                entry.as_ref().and_then(found_in)
-            }
-        };
-        Ok(self.last.insert(Sibling { name: sibling, found }).of(owner))
-    }
-}
-
-/// A sibling that was looked up.
-#[derive(Debug)]
-struct Sibling {
-    name: Vec<u8>,
-    /// Its owner and content, if it is a file that is not empty.
-    found: Option<(u32, Older)>,
-}
-
-impl Sibling {
-    /// Returns its content, if this is its owner.
-    fn of(&self, owner: u32) -> Option<Older> {
-        self.found.as_ref().filter(|(uid, _)| *uid == owner).map(|(_, older)| older.clone())
-    }
-}
-
-/// Replaces each run of digits in a name by one zero.
-fn folded(name: &[u8]) -> Vec<u8> {
-    let mut folded: Vec<u8> = Vec::with_capacity(name.len());
-    let mut in_digits = false;
-    for byte in name {
-        if !byte.is_ascii_digit() {
-            folded.push(*byte);
-        } else if !in_digits {
-            folded.push(b'0');
-        }
-        in_digits = byte.is_ascii_digit();
-    }
-    folded
-}
-
 /// The pieces that a directory or part list has in the parent, and the number of new pieces so far.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
@@ -390,16 +285,5 @@ mod tests {
     fn what_is_behind_the_end_of_the_older_one_is_like_nothing() {
         let found = likes(older(&[1, 2, 3]), &[1, 2, 3, 91, 92, 93]);
         assert_eq!(found[5], Vec::<u8>::new());
-    }
-
-    #[test]
-    fn names_that_differ_in_digits_only_are_siblings() {
-        assert_eq!(folded(b"dump-2026-11-28.sql"), folded(b"dump-2026-1-3.sql"));
-        let names = ["dump-26.sql", "dump-27.sql", "dump-29.sql"].map(|name| name.as_bytes().to_vec());
-        let alike = BTreeMap::from([(folded(b"dump-1.sql"), names.to_vec())]);
-        let siblings = Siblings { alike, ..Siblings::default() };
-        assert_eq!(siblings.name(b"dump-28.sql"), Some(&b"dump-27.sql"[..]));
-        assert_eq!(siblings.name(b"dump-10.sql"), Some(&b"dump-26.sql"[..]));
-        assert_eq!(siblings.name(b"dump-x.sql"), None);
     }
 }

@@ -16,14 +16,13 @@ use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::multi_walk::{Bounds, EntryVersion, Tree, Visitor, trees_of};
 use crate::repo::walk::{dir_reader, multi_walk};
-use crate::repo::write::similarity::{Follower, Older, Siblings};
+use crate::repo::write::siblings::Siblings;
+use crate::repo::write::similarity::{Follower, Older};
 use crate::util::bitset::BitSet;
 
 /// Numbers of the two trees that are walked.
 const OLD: usize = 0;
 const NEW: usize = 1;
-/// Minimum size in bytes of new files for which a similar one is looked up.
-const SMALL: u64 = 4 << 10;
 
 /// Returns each snapshot, oldest first, with the one that its backup compared with, or else the one before it
 /// of the same host and sources.
@@ -56,7 +55,7 @@ pub(super) fn walk(
         let among: BitSet = std::iter::once(number).collect();
         Tree { id: snapshot.manifest.root, among: Arc::new(among) }
     };
-    let root = Level { tree: Some(old.manifest.root), siblings: None, pieces: Default::default() };
+    let root = Level::of(Some(old.manifest.root));
     let mut pairs = Pairs { parts: reader()?, lists: reader()?, judge, open: vec![root] };
     let counts = [&old.manifest.counts, &new.manifest.counts].into_iter();
     let mut bounds = Bounds { budget: WalkLimits::of_all(counts), stop };
@@ -65,12 +64,17 @@ pub(super) fn walk(
 
 /// An open directory.
 struct Level {
-    /// Its tree in the old snapshot.
-    tree: Option<ChunkId>,
-    /// Names in that tree. Loaded when a file is met that it does not have.
+    /// Files of the old snapshot in it that new ones may be similar to.
     siblings: Option<Siblings>,
     /// Pieces that only the old tree has, and those that only the new one has.
     pieces: [Vec<ChunkId>; 2],
+}
+
+impl Level {
+    /// `tree` is its tree in the old snapshot.
+    fn of(tree: Option<ChunkId>) -> Self {
+        Self { siblings: tree.map(Siblings::of), pieces: Default::default() }
+    }
 }
 
 struct Pairs<'j, 'a> {
@@ -83,22 +87,15 @@ struct Pairs<'j, 'a> {
 }
 
 impl Pairs<'_, '_> {
-    /// Returns the old snapshot's version of a file, or its file of the same owner and almost the
-    /// same name.
+    /// Returns the old snapshot's version of a file, or its sibling there.
     fn older(&mut self, entry: &Entry, old: Option<&Entry>) -> Result<Option<Older>> {
         if let Some(older) = old.and_then(Older::of) {
             return Ok(Some(older));
         }
-        let Some(level) = self.open.last_mut() else { return Ok(None) };
-        let Some(tree) = level.tree else { return Ok(None) };
-        if entry.size() < SMALL || !entry.name.iter().any(u8::is_ascii_digit) {
-            return Ok(None);
+        match self.open.last_mut().and_then(|level| level.siblings.as_mut()) {
+            Some(siblings) => siblings.older(&mut self.lists, entry, entry.size()),
+            None => Ok(None),
         }
-        let siblings = match &mut level.siblings {
-            Some(siblings) => siblings,
-            none => none.insert(Siblings::of(&mut self.lists, tree)?),
-        };
-        siblings.older(&mut self.lists, tree, (&entry.name, entry.meta.uid))
     }
 
     fn file(&mut self, size: u64, content: &Content, older: Older) -> Result<()> {
@@ -154,7 +151,7 @@ impl Visitor for Pairs<'_, '_> {
         };
         let differs = trees_of(versions).len() > 1 && tree_of(Some(new)).is_some();
         if differs {
-            self.open.push(Level { tree: tree_of(old), siblings: None, pieces: Default::default() });
+            self.open.push(Level::of(tree_of(old)));
         }
         Ok(differs)
     }
