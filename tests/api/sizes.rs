@@ -177,7 +177,9 @@ fn a_collection_puts_files_of_different_owners_into_no_block_either() {
         let sizes = Sizes::new(password);
         sizes.save(&files, backup::Options::default());
         let old = sizes.library.snapshots();
-        ["a", "b"].map(|name| fs::remove_file(sizes.library.path("src").join(name)).unwrap());
+        for name in ["a", "b"] {
+            fs::remove_file(sizes.library.path("src").join(name)).unwrap();
+        }
         sizes.back_up(backup::Options::default());
         sizes.collect_without(&old);
         let mut blocks = sizes.blocks(ChunkType::Data);

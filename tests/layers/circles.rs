@@ -23,7 +23,6 @@ const KNOWN: &[(&str, usize)] = &[
     ("repo::pack::packs", 2),
     ("repo::random::dir_lookup", 2),
     ("repo::walk::dir_reader", 2),
-    ("repo::write::chunk_writer", 2),
 ];
 
 #[test]

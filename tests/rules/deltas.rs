@@ -136,6 +136,28 @@ fn a_new_file_of_almost_the_same_name_takes_what_is_different() {
 }
 
 #[test]
+fn chunks_that_changed_a_little_are_deltas_among_others_that_are_all_new() {
+    let stage = Stage::new();
+    let old = Random::new(1).bytes(1_200_000);
+    stage.library.write("src", &[("file", &old)]);
+    let first = stage.backup("src");
+    let mut new = old.clone();
+    (0..30).for_each(|at| new[10_000 + 10_000 * at] ^= 1);
+    new[300_000..1_150_000].copy_from_slice(&Random::new(2).bytes(850_000));
+    stage.library.write("src", &[("file", &new)]);
+    let before = stage.bytes();
+    let second = stage.backup("src");
+    let added = stage.bytes() - before;
+    assert!(added < 1_050_000, "{added} bytes");
+    assert_eq!(deltas(&stage, ChunkType::Data), 1);
+    stage.library.assert_restores(Some(second), "src");
+    stage.library.write("src", &[("file", &old)]);
+    let wrong = stage.library.differences(&stage.library.open(), first, "src", &stage.library.path("src"));
+    assert!(wrong.iter().all(|what| what.contains("mtime")), "{wrong:?}");
+    stage.assert_sound();
+}
+
+#[test]
 fn what_a_needed_delta_is_made_from_stays_when_its_own_snapshot_goes() {
     let stage = Stage::new();
     let made = series(&stage, 3);

@@ -69,29 +69,40 @@ pub fn compare(prefix: &[u8], plain: &[u8], matched: &mut dyn FnMut(Range<usize>
     novel
 }
 
-/// Places of a block that are looked at to find out whether a prefix has something of it, and their length.
+/// Places of a chunk that are looked at to find out whether a prefix has something of it, and their length.
 /// Each match of `2 * STEP` bytes and more that covers such a place is found.
-const LOOKS: usize = 128;
+const LOOKS: usize = 32;
 const LOOK: usize = 4 * STEP;
 /// A delta can pay if the prefix has something of one place in so many.
 const ONE_OF: usize = 8;
 
-/// Returns whether a prefix has something of a block in at least an eighth of a sample of places. With less, a
-/// delta saves nothing near half of the block, and making it takes far longer than this.
-pub fn is_similar(prefix: &[u8], plain: &[u8]) -> bool {
+/// Returns for each of the chunks of these lengths that follow each other in `plain`, whether a prefix has
+/// something of at least an eighth of a sample of its places. With less, a delta saves nothing near half of the
+/// chunk, and making it takes far longer than this.
+pub fn similar_chunks(prefix: &[u8], plain: &[u8], lens: impl Iterator<Item = usize>) -> Vec<bool> {
     let places = Places::of(prefix);
-    let looks = plain.len().div_ceil(LOOK).clamp(1, LOOKS);
-    let starts = (0..looks).map(|number| number * plain.len() / looks);
-    let found = starts.filter_map(|start| plain.get(start..)).filter(|ahead| {
-        let windows = ahead.get(..LOOK + STEP).unwrap_or(ahead).windows(STEP);
-        windows.filter_map(|window| window.first_chunk::<STEP>()).any(|bytes| {
-            places
-                .find(bytes)
-                .and_then(|place| prefix.get(place..place + STEP))
-                .is_some_and(|old| old == bytes)
-        })
-    });
-    found.take(looks.div_ceil(ONE_OF)).count() * ONE_OF >= looks
+    let mut rest = plain;
+    let mut next = |len: usize| {
+        let (chunk, behind) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+        rest = behind;
+        places.has_something_of(chunk, prefix)
+    };
+    lens.map(&mut next).collect()
+}
+
+impl Places {
+    fn has_something_of(&self, plain: &[u8], prefix: &[u8]) -> bool {
+        let looks = plain.len().div_ceil(LOOK).clamp(1, LOOKS);
+        let starts = (0..looks).map(|number| number * plain.len() / looks);
+        let found = starts.filter_map(|start| plain.get(start..)).filter(|ahead| {
+            let windows = ahead.get(..LOOK + STEP).unwrap_or(ahead).windows(STEP);
+            windows.filter_map(|window| window.first_chunk::<STEP>()).any(|bytes| {
+                let place = self.find(bytes).and_then(|place| prefix.get(place..place + STEP));
+                place.is_some_and(|old| old == bytes)
+            })
+        });
+        found.take(looks.div_ceil(ONE_OF)).count() * ONE_OF >= looks
+    }
 }
 
 fn common<'a>(one: impl Iterator<Item = &'a u8>, other: impl Iterator<Item = &'a u8>) -> usize {
@@ -150,14 +161,20 @@ mod tests {
         assert!(bytes_not_in(&old, &moved).len() < 4 * LEAST);
     }
 
+    /// Returns which of these chunks are similar to the prefix.
+    fn similar(prefix: &[u8], chunks: &[&[u8]]) -> Vec<bool> {
+        similar_chunks(prefix, &chunks.concat(), chunks.iter().map(|chunk| chunk.len()))
+    }
+
     #[test]
-    fn what_has_a_fifth_in_common_is_similar_and_what_has_hardly_anything_is_not() {
+    fn a_chunk_with_a_fifth_in_common_is_similar_and_one_with_hardly_anything_is_not() {
         let old = lines(0..10_000, 0).concat().into_bytes();
         let other = lines(0..10_000, 1 << 20).concat().into_bytes();
         let part = |len: usize| [&old[30_001..30_001 + len], &other[len..200_000]].concat();
-        assert!(is_similar(&old, &part(200_000)) && is_similar(&old, &part(40_000)));
-        assert!(!is_similar(&old, &part(0)) && !is_similar(&old, &part(10_000)));
-        assert!(is_similar(&old, &old[5..60]) && !is_similar(&old, b"short") && !is_similar(b"", &old));
+        let [all, fifth, nothing, little] = [200_000, 40_000, 0, 5_000].map(part);
+        assert_eq!(similar(&old, &[&all, &nothing, &fifth, &little]), [true, false, true, false]);
+        assert_eq!(similar(&old, &[&old[5..60], b"short"]), [true, false]);
+        assert_eq!(similar(b"", &[&old]), [false]);
     }
 
     #[test]

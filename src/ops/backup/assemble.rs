@@ -274,6 +274,7 @@ impl Assembler<'_, '_, '_> {
         }
         let bytes = named.iter().map(|(_, len)| u64::from(*len)).sum();
         self.counts.bytes_read += bytes;
+        self.store.count_read(bytes);
         self.store.run.observer.notice(Event::Done { files: 0, bytes });
         batch.steps.into_iter().try_for_each(|step| self.step(step))
     }

@@ -11,11 +11,9 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::codec::chunk::block::{BlockSealer, SealedBlock};
-use crate::codec::chunk::compress::looks_random;
+use crate::codec::chunk::block::SealedBlock;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::pack::padding::Padding;
-use crate::error;
 use crate::error::{Error, Result, together};
 use crate::model::config::{CipherKind, Role};
 use crate::model::id::{ChunkId, SnapshotId};
@@ -24,35 +22,15 @@ use crate::repo::index::catalog::TableSource;
 use crate::repo::index::pending::PendingChunks;
 use crate::repo::pack::packs::StoredPack;
 use crate::repo::repository::Repository;
-use crate::repo::write::attempts::Attempts;
 use crate::repo::write::by_owner::ByOwner;
-use crate::repo::write::delta_sealer::{MadeFrom, PlainBlock, SealedDelta, effort_for, seal_delta};
+use crate::repo::write::delta_sealer::MadeFrom;
 use crate::repo::write::delta_writer::{Like, Similar, bases_of};
 use crate::repo::write::drift::Probe;
+use crate::repo::write::open_block::OpenBlock;
 use crate::repo::write::pack_writer::{CompletePack, PackWriter, Written};
+use crate::repo::write::seal;
+use crate::repo::write::seal::HARDER;
 use crate::util::threads;
-
-/// Chunks that are being collected into a block.
-#[derive(Debug)]
-pub(crate) struct OpenBlock {
-    pub(crate) kind: ChunkType,
-    /// The plain bytes of the block, followed by undefined bytes.
-    pub(crate) plain: Vec<u8>,
-    pub(crate) len: usize,
-    pub(crate) chunks: Vec<(ChunkId, u32)>,
-    /// To be compressed at [`HARDER`].
-    harder: bool,
-    /// To be stored as a delta if that saves enough.
-    pub(crate) made_from: Option<MadeFrom>,
-}
-
-impl OpenBlock {
-    /// Creates an empty block, in a reused buffer if there is one.
-    pub(crate) fn new(kind: ChunkType, mut plain: Vec<u8>) -> Self {
-        plain.clear();
-        Self { kind, plain, len: 0, chunks: Vec::new(), harder: false, made_from: None }
-    }
-}
 
 /// Blocks of one type that are being collected into a pack.
 struct OpenPack {
@@ -79,9 +57,6 @@ const fn slot(kind: ChunkType) -> usize {
         ChunkType::Tree => 1,
     }
 }
-
-/// The higher compression level for small amounts of data.
-const HARDER: i32 = 9;
 
 /// How blocks are compressed.
 #[derive(Debug, Clone, Copy)]
@@ -165,7 +140,7 @@ impl<'scope> ChunkWriter<'scope> {
         let (land, landed) = unbounded::<StoredPack>();
         let sealers = threads::pool(scope, "seal", workers, || {
             let (to_seal, to_pack, back) = (to_seal.clone(), to_pack.clone(), back.clone());
-            move || seal_all(repo, effort.level, &to_seal, &to_pack, &back)
+            move || seal::work(repo, effort.level, &to_seal, &to_pack, &back)
         })?;
         let sealed_in = to_pack.clone();
         let sealed_bytes = Arc::new(AtomicU64::new(0));
@@ -245,6 +220,11 @@ impl<'scope> ChunkWriter<'scope> {
     /// As [`Self::put`].
     pub fn keep_apart(&mut self, kind: ChunkType) -> Result<()> {
         if self.is_separate { self.close_blocks(kind) } else { Ok(()) }
+    }
+
+    /// Compresses so many more bytes harder.
+    pub fn add_harder(&mut self, bytes: u64) {
+        self.effort.harder = self.effort.harder.saturating_add(bytes);
     }
 
     fn count(&mut self, kind: ChunkType, chunks: usize, bytes: u64) {
@@ -476,52 +456,6 @@ impl<'scope> ChunkWriter<'scope> {
         together(written.into_iter().chain(others))?;
         Ok(writing.finish())
     }
-}
-
-fn seal_all(
-    repo: &Repository,
-    level: i32,
-    blocks: &Receiver<OpenBlock>,
-    out: &Sender<SealedBlock>,
-    back: &Sender<Vec<u8>>,
-) -> Result<()> {
-    let failed = || Error::making("a block");
-    let mut sealer = BlockSealer::new(repo.suite().clone(), level).map_err(failed())?;
-    let (mut harder, mut reader) = (None, None);
-    let (mut on_noise, mut on_others) = (Attempts::on_noise(), Attempts::on_others());
-    for block in blocks {
-        let plain = error::part(&block.plain, 0..block.len, "a block is as long as its chunks")?;
-        let is_noise = block.made_from.is_some() && block.kind == ChunkType::Data && looks_random(plain);
-        let attempts = if is_noise { &mut on_noise } else { &mut on_others };
-        let mut delta = None;
-        if let Some(made_from) = &block.made_from
-            && (made_from.is_sure || block.kind == ChunkType::Tree || attempts.is_tried())
-        {
-            let effort = effort_for(block.kind, is_noise, block.harder);
-            let to_seal = PlainBlock { kind: block.kind, plain, chunks: &block.chunks, effort };
-            delta = seal_delta(repo, &to_seal, made_from, &mut sealer, &mut reader)?;
-            if block.kind == ChunkType::Data {
-                attempts.came(delta.is_some());
-            }
-        }
-        if let Some(SealedDelta { dictionary, delta }) = delta {
-            let _ = back.try_send(block.plain);
-            for block in dictionary.into_iter().chain([delta]) {
-                out.send(block).map_err(|_| Error::Stopped)?;
-            }
-            continue;
-        }
-        let sealer = match (block.harder, &mut harder) {
-            (false, _) => &mut sealer,
-            (true, Some(harder)) => harder,
-            (true, none) => none.insert(BlockSealer::new(repo.suite().clone(), HARDER).map_err(failed())?),
-        };
-        let sealed = sealer.seal(block.kind, plain, block.chunks).map_err(failed())?;
-        // If the channel is full, the buffer is freed.
-        let _ = back.try_send(block.plain);
-        out.send(sealed).map_err(|_| Error::Stopped)?;
-    }
-    Ok(())
 }
 
 fn pack_all(

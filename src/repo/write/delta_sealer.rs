@@ -46,6 +46,22 @@ pub(crate) struct SealedDelta {
     /// A block of chunks that no file has, to be stored first: further bases of the delta.
     pub(crate) dictionary: Option<SealedBlock>,
     pub(crate) delta: SealedBlock,
+    /// Chunks that the bases have nothing of, to be stored whole.
+    pub(crate) rest: Chunks,
+}
+
+/// Chunks of a block.
+#[derive(Debug, Default)]
+pub(crate) struct Chunks {
+    pub(crate) plain: Vec<u8>,
+    pub(crate) chunks: Vec<(ChunkId, u32)>,
+}
+
+impl Chunks {
+    fn add(&mut self, chunk: &(ChunkId, u32), plain: &[u8]) {
+        self.plain.extend_from_slice(plain);
+        self.chunks.push(*chunk);
+    }
 }
 
 /// A base counts as used if so much of it is in the block, as a share of its length.
@@ -139,12 +155,17 @@ pub(crate) fn seal_delta(
         prefix => prefix?,
     };
     let is_sure = *is_sure || probe.drifts || kind == ChunkType::Tree;
-    if !is_sure && !novelty::is_similar(&prefix, plain) {
+    let parted = if is_sure { None } else { part(&prefix, plain, chunks) };
+    let (alike, rest) = parted.unwrap_or_default();
+    let is_parted = !rest.chunks.is_empty();
+    if is_parted && alike.chunks.is_empty() {
         return Ok(None);
     }
+    let (plain, chunks) =
+        if is_parted { (alike.plain.as_slice(), alike.chunks.as_slice()) } else { (plain, chunks) };
     let failed = || Error::making("a block");
     let mut made = Packed { bases: bases.clone(), prefix, novel: Vec::new(), packed: Vec::new() };
-    if probe.drifts {
+    if probe.drifts || is_parted {
         made.drop_unused(plain);
     }
     delta::pack(&made.prefix, plain, effort, &mut made.packed).map_err(failed())?;
@@ -165,7 +186,23 @@ pub(crate) fn seal_delta(
     }
     let Packed { bases, prefix, packed, .. } = made;
     let delta = sealer.seal_packed(kind, plain, chunks, (&bases, &prefix, &packed));
-    Ok(Some(SealedDelta { dictionary, delta: delta.map_err(failed())? }))
+    Ok(Some(SealedDelta { dictionary, delta: delta.map_err(failed())?, rest }))
+}
+
+/// Returns the chunks of a block that a prefix has something of, and the others. `None` if it has of all.
+fn part(prefix: &[u8], plain: &[u8], chunks: &[(ChunkId, u32)]) -> Option<(Chunks, Chunks)> {
+    let lens = chunks.iter().map(|(_, len)| *len as usize);
+    let similar = novelty::similar_chunks(prefix, plain, lens);
+    if similar.iter().all(|is_similar| *is_similar) {
+        return None;
+    }
+    let (mut alike, mut others, mut rest) = (Chunks::default(), Chunks::default(), plain);
+    for (chunk, is_similar) in chunks.iter().zip(similar) {
+        let (bytes, behind) = rest.split_at_checked(chunk.1 as usize)?;
+        rest = behind;
+        if is_similar { alike.add(chunk, bytes) } else { others.add(chunk, bytes) }
+    }
+    Some((alike, others))
 }
 
 /// Adds a dictionary to a delta, if that saves enough of it and of later ones.
@@ -241,6 +278,18 @@ mod tests {
         let bases = [noise(30_000, 1), noise(20_000, 2), noise(10_000, 3)];
         let plain = [&bases[0][5_000..], &bases[2][..9_000]].concat();
         assert_eq!(left(&bases, &plain), (vec![0, 2], [&bases[0][..], &bases[2]].concat()));
+    }
+
+    #[test]
+    fn chunks_that_a_prefix_has_nothing_of_are_taken_out_of_a_block() {
+        let id = |number| ChunkId::new([number; 32]);
+        let (old, new) = (noise(100_000, 1), noise(70_000, 2));
+        let plain = [&old[..40_000], &new, &old[40_000..]].concat();
+        let chunks = [(id(1), 40_000), (id(2), 70_000), (id(3), 60_000)];
+        let (alike, others) = part(&old, &plain, &chunks).unwrap();
+        assert_eq!((alike.plain, alike.chunks), (old.clone(), vec![chunks[0], chunks[2]]));
+        assert_eq!((others.plain, others.chunks), (new, vec![chunks[1]]));
+        assert!(part(&old, &old, &[(id(1), 100_000)]).is_none());
     }
 
     #[test]

@@ -10,9 +10,9 @@ use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::repo::index::{Index, Location};
 use crate::repo::repository::Repository;
-use crate::repo::write::chunk_writer::OpenBlock;
 use crate::repo::write::delta_sealer::MadeFrom;
 use crate::repo::write::drift::{Probe, dictionaries_at};
+use crate::repo::write::open_block::OpenBlock;
 
 /// When new chunks become deltas, in repositories whose configuration allows it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -6,6 +6,8 @@ pub mod chunk_writer;
 pub(crate) mod delta_sealer;
 pub mod delta_writer;
 pub(crate) mod drift;
+pub(crate) mod open_block;
 pub mod pack_writer;
+pub(crate) mod seal;
 pub(crate) mod siblings;
 pub(crate) mod similarity;

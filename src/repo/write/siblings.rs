@@ -156,7 +156,9 @@ mod tests {
     fn names_that_differ_in_digits_only_are_siblings() {
         assert_eq!(folded(b"dump-2026-11-28.sql"), folded(b"dump-2026-1-3.sql"));
         let mut names = Names::default();
-        ["dump-26.sql", "dump-27.sql", "dump-29.sql"].map(|name| names.add(name.as_bytes().to_vec()));
+        for name in ["dump-26.sql", "dump-27.sql", "dump-29.sql"] {
+            names.add(name.as_bytes().to_vec());
+        }
         assert_eq!(names.nearest(b"dump-28.sql"), Some(&b"dump-27.sql"[..]));
         assert_eq!(names.nearest(b"dump-10.sql"), Some(&b"dump-26.sql"[..]));
         assert_eq!(names.nearest(b"dump-x.sql"), None);

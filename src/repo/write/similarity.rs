@@ -2,6 +2,7 @@
 //! [sibling](super::siblings), around the corresponding offset. Chunks that both versions have are
 //! anchors: what follows an anchor lies at the same distance behind it in both.
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, VecDeque};
 
 use crate::error::Result;
@@ -16,9 +17,13 @@ const MARGIN: u64 = 64 << 10;
 /// differ by more, but for one in some hundred.
 const GROWN: u64 = 256;
 /// How far ahead of the current position anchors are searched in the older file.
-/// Parts further behind are dropped.
 const AHEAD: u64 = 64 << 20;
-const BEHIND: u64 = 1 << 20;
+/// Parts further behind are dropped. It is as far as a wrong anchor can lead ahead: what is really there must
+/// still be found.
+const BEHIND: u64 = AHEAD;
+/// An anchor that is further from where it is expected is believed when another one agrees with it: new data
+/// may by chance have a chunk that is elsewhere in the older file.
+const NEAR: u64 = 1 << 20;
 
 /// An older version of a file.
 #[derive(Debug, Clone)]
@@ -67,11 +72,13 @@ pub(crate) struct Follower {
     at: u64,
     /// Offset of the last anchor in the older version minus its offset in the new one.
     shift: Option<i128>,
+    /// The same for an anchor that was too far away to be believed.
+    doubtful: Option<i128>,
     /// Both versions were cut at the current position.
     is_cut: bool,
     places: VecDeque<Place>,
-    /// Chunks of `places`; `None` if one occurs several times.
-    known: HashMap<ChunkId, Option<u64>>,
+    /// How often each chunk is in `places`, and where last.
+    known: HashMap<ChunkId, (u32, u64)>,
     /// Offset up to which parts were loaded.
     loaded: u64,
 }
@@ -81,7 +88,7 @@ impl Follower {
     pub(crate) fn new(older: Older, size: Option<u64>) -> Self {
         let size = size.filter(|size| *size > 0).unwrap_or(older.size);
         let (places, known) = (VecDeque::new(), HashMap::new());
-        Self { older, size, at: 0, shift: None, is_cut: true, places, known, loaded: 0 }
+        Self { older, size, at: 0, shift: None, doubtful: None, is_cut: true, places, known, loaded: 0 }
     }
 
     /// Skips a hole in the new version.
@@ -107,16 +114,22 @@ impl Follower {
         self.load(lists, expected.saturating_add(len + AHEAD))?;
         self.forget(expected.saturating_sub(BEHIND));
         let is_cut = std::mem::take(&mut self.is_cut);
-        match self.known.get(id) {
-            Some(Some(place)) => {
-                self.shift = Some(i128::from(*place) - i128::from(start));
-                self.is_cut = true;
+        let same = self.places_from(expected).next().copied();
+        if same.is_some_and(|same| same.at == expected && same.id == *id) {
+            self.anchor(start, expected);
+            return Ok(Vec::new());
+        }
+        match self.known.get(id).copied() {
+            Some((1, place)) => {
+                if self.shift.is_none() || place.abs_diff(expected) <= NEAR || self.is_confirmed(start, place)
+                {
+                    self.anchor(start, place);
+                }
                 return Ok(Vec::new());
             }
-            Some(None) => return Ok(Vec::new()),
+            Some(_) => return Ok(Vec::new()),
             None => {}
         }
-        let same = self.places_from(expected).next().copied();
         if let Some(same) = same.filter(|place| is_cut && place.is_for(expected, len)) {
             self.shift = Some(i128::from(same.end()) - i128::from(self.at));
             self.is_cut = true;
@@ -126,6 +139,20 @@ impl Follower {
         let to = expected.saturating_add(len + MARGIN);
         let near = self.places_from(from).take_while(|place| place.at < to);
         Ok(near.map(|place| (place.id, place.len)).collect())
+    }
+
+    /// Takes the chunk at `start` for the older version's at `place`.
+    fn anchor(&mut self, start: u64, place: u64) {
+        self.shift = Some(i128::from(place) - i128::from(start));
+        self.doubtful = None;
+        self.is_cut = true;
+    }
+
+    /// Returns whether an anchor far away is about as far away as the last such one.
+    fn is_confirmed(&mut self, start: u64, place: u64) -> bool {
+        let shift = i128::from(place) - i128::from(start);
+        let before = self.doubtful.replace(shift);
+        before.is_some_and(|before| before.abs_diff(shift) <= u128::from(NEAR))
     }
 
     /// Returns the parts that end behind an offset in the older version.
@@ -156,7 +183,8 @@ impl Follower {
             if let Part::Chunk { id, len } = part
                 && at >= from
             {
-                known.entry(id).and_modify(|place| *place = None).or_insert(Some(at));
+                let (count, last) = known.entry(id).or_default();
+                (*count, *last) = (*count + 1, at);
                 places.push_back(Place { at, id, len });
             }
             Ok(())
@@ -169,7 +197,12 @@ impl Follower {
 
     fn forget(&mut self, before: u64) {
         while let Some(place) = self.places.front().filter(|place| place.end() <= before) {
-            self.known.remove(&place.id);
+            if let Slot::Occupied(mut known) = self.known.entry(place.id) {
+                match known.get_mut() {
+                    (0 | 1, _) => _ = known.remove(),
+                    (count, _) => *count -= 1,
+                }
+            }
             self.places.pop_front();
         }
     }
@@ -273,6 +306,38 @@ mod tests {
     fn what_was_put_in_before_moves_the_place_where_is_looked() {
         let found = likes(older(&[1, 2, 3, 4, 5, 6, 7, 8, 9]), &[1, 91, 92, 93, 94, 2, 3, 4, 5, 95, 7]);
         assert_eq!(found[9], [6, 7]);
+    }
+
+    /// Returns what each of these chunks is like, all of one length, in a file of the chunks 1 to 200.
+    fn likes_in_long_file(new: &[u8]) -> Vec<Vec<u8>> {
+        let mut follower = Follower::new(older(&(1..=200).collect::<Vec<u8>>()), None);
+        let mut next = |number: &u8| {
+            let like = follower.next(&mut NoLists, &id(*number), LEN).unwrap();
+            like.iter().map(|(id, _)| id.as_bytes()[0]).collect()
+        };
+        new.iter().map(&mut next).collect()
+    }
+
+    #[test]
+    fn a_chunk_that_is_by_chance_far_ahead_in_the_older_file_leads_nobody_there() {
+        let found = likes_in_long_file(&[1, 2, 150, 251, 5, 6, 252, 8]);
+        assert_eq!((&found[3], &found[6]), (&vec![3, 4, 5], &vec![7]));
+    }
+
+    #[test]
+    fn two_chunks_from_far_ahead_lead_there_and_two_others_lead_back() {
+        let found = likes_in_long_file(&[1, 2, 150, 151, 251, 153, 7, 8, 252, 10]);
+        assert_eq!((&found[4], &found[8]), (&vec![152], &vec![9]));
+    }
+
+    #[test]
+    fn a_chunk_that_is_everywhere_is_an_anchor_where_it_is_expected() {
+        let mut follower = Follower::new(older(&[1, 7, 7, 4, 7, 6]), None);
+        let mut next = |number| {
+            let like = follower.next(&mut NoLists, &id(number), LEN).unwrap();
+            like.iter().map(|(id, _)| id.as_bytes()[0]).collect::<Vec<u8>>()
+        };
+        assert_eq!([next(1), next(7), next(7), next(90), next(7), next(91)].concat(), [4, 6]);
     }
 
     #[test]

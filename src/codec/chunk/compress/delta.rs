@@ -54,6 +54,8 @@ impl Effort {
     }
 }
 
+/// The longest prefix of which enough is left of noise in a table of half the size.
+const SHORT_OF_NOISE: usize = 5 << 19;
 /// The longest prefix for the thorough efforts. They index every byte, so their tables would hold only the
 /// end of a longer prefix.
 const LONGEST_INDEXED: usize = 3 << 20;
@@ -74,6 +76,8 @@ pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> R
     let is_thorough = matches!(effort, Effort::Files | Effort::Trees);
     let effort = if is_thorough && prefix.len() > LONGEST_INDEXED { Effort::Quick } else { effort };
     let Numbers { level, long, short, shortest, search } = effort.numbers();
+    let is_short = effort == Effort::Noise && prefix.len() <= SHORT_OF_NOISE;
+    let long = if is_short { long - 1 } else { long };
     for parameter in [
         CParameter::CompressionLevel(level),
         CParameter::WindowLog(window),
