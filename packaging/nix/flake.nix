@@ -14,6 +14,7 @@
           version = (nixpkgs.lib.importTOML "${source}/Cargo.toml").package.version;
           src = source;
           cargoLock.lockFile = "${source}/Cargo.lock";
+          buildType = "dist";
           # The tests mount, trace and kill, which the sandbox does not allow.
           doCheck = false;
           nativeBuildInputs = [ pkgs.installShellFiles ];
