@@ -1,5 +1,5 @@
-//! What a backup says when it is done: what changed, how much it added, what the repository holds, and for
-//! how long there is room.
+//! The summary that a backup prints: what changed, what was added, the size of the repository, and how long
+//! its free space will last.
 
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
@@ -31,14 +31,14 @@ pub(crate) fn human(context: &Context, repo: &Repository, summary: &Summary, opt
         text += &format!("\nreread:  {files} ({}), to find bit rot", size(reread.bytes));
     }
     text += &format!("\nadded:   {}", size(counts.bytes_added));
-    // A dry run compresses nothing.
+    // A dry run does not compress anything.
     if !options.dry_run {
         text += &format!(", stored as {}", size(counts.bytes_stored));
     }
     if counts.bytes_stored > 0 && counts.bytes_added > 0 {
         text += &format!(" (ratio {:.2})", counts.bytes_added as f64 / counts.bytes_stored as f64);
     }
-    // Pieces of small directories are no news.
+    // Small amounts are directory pieces, which are not worth a line.
     if summary.deltas.plain >= 64 << 10 {
         let (plain, stored) = (size(summary.deltas.plain), size(summary.deltas.stored));
         text += &format!("\ndeltas:  {plain} of that as changes to what was stored, in {stored}");
@@ -68,7 +68,7 @@ fn ending(summary: &Summary, options: &Options) -> String {
     } else {
         ""
     };
-    // What makes a snapshot even of what is as it was.
+    // These options save a snapshot even if nothing changed.
     let anyway = summary.kind == SnapshotKind::Full || options.allow_empty;
     match (summary.snapshot, summary.newest.filter(|_| summary.unchanged)) {
         (Some(id), _) => format!("snapshot {} saved{partial}", id.short()),
@@ -101,7 +101,7 @@ fn ending(summary: &Summary, options: &Options) -> String {
     }
 }
 
-/// What the repository holds now, what is free where it lies, and for how many days that lasts.
+/// Returns the size of the repository, the free space of its storage, and for how many days that will last.
 fn capacity(context: &Context, repo: &Repository, summary: &Summary) -> String {
     let mut text = format!("\nholds:   {} in the repository", size(summary.repository_bytes));
     let Some(capacity) = repo.storage().capacity() else { return text };
@@ -117,13 +117,13 @@ fn capacity(context: &Context, repo: &Repository, summary: &Summary) -> String {
     text
 }
 
-/// Bytes that the repository should have had: an unchanged run adds nothing else.
+/// Returns the bytes that were added to replace lost or damaged data: an unchanged run adds nothing else.
 pub(crate) fn healed(summary: &Summary) -> u64 {
     if summary.unchanged && summary.snapshot.is_none() { summary.counts.bytes_added } else { 0 }
 }
 
-/// Tells of the bytes that were read. They are more than the snapshot holds if files were read twice, or in
-/// part before an interruption.
+/// Describes how many bytes were read. This exceeds the size of the snapshot if files were read twice, or
+/// partly read before an interruption.
 fn read(read: u64, total: u64) -> String {
     if read > total {
         format!("{}; the snapshot holds {}", size(read), size(total))

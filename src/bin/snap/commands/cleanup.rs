@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output;
 
-/// Printed with the plan if no rule says what to keep.
+/// Printed with the plan if there are no retention rules.
 const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep-last N, --keep-daily N, \
     --keep-within 30d ...), in snap.toml ([sets.NAME.keep]), \
     or by BACKUP_RETENTION_DAYS";
@@ -74,7 +74,7 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
             fitted = outcome;
             is_ahead = changed > 0 && options.dry_run;
             if changed > 0 && line.is_some() && !options.dry_run {
-                // Rewritten snapshots have other ids.
+                // Rewriting has changed the ids of snapshots.
                 groups = forget::plan(repo, &options)?;
             }
         }
@@ -84,7 +84,7 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
             let fit = room::fit(context, repo, &asked)?;
             going.extend(fit.going);
             fitted = fitted.worse(if fit.fits { Outcome::Done } else { Outcome::Problems });
-            // What nobody needs is rewritten to the last byte where there is too little room for it.
+            // If space is short, packs are repacked until no unused data is left.
             collecting.max_unused = if fit.is_tight { MaxUnused::Share(0.0) } else { collecting.max_unused };
         }
         if options.dry_run {
@@ -103,8 +103,7 @@ fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
     }
 }
 
-/// Takes out of the selected snapshots what rules per path say. Returns how many changed, and whether all
-/// went well.
+/// Applies the rules per path to the selected snapshots. Returns how many snapshots changed, and the outcome.
 fn expire_paths(
     context: &Context,
     repo: &Repository,
@@ -120,7 +119,7 @@ fn expire_paths(
     let (except, young) = (except.as_slice(), young.as_slice());
     let asked = Asked { rules, choice, except, young, dry_run, message_type: "expired" };
     match expire::apply(context, repo, &asked) {
-        // The collection that follows makes room.
+        // The storage is full; the garbage collection that follows makes room.
         Err(err) if err.is_full() => {
             let text = format!("{}: rules per path wait until there is room", err.chain());
             output::warn(context.global.json, &text);
@@ -130,7 +129,8 @@ fn expire_paths(
     }
 }
 
-/// Reports that there is no repository yet: a schedule may start the first cleanup before the first backup.
+/// Reports that there is no repository yet. This is not an error: a schedule may start a cleanup before the
+/// first backup.
 fn nothing_yet(context: &Context, location: &str) -> Result<Outcome> {
     let text = format!("nothing to clean up: there is no repository at {location} yet");
     if context.global.json {
@@ -143,7 +143,7 @@ fn nothing_yet(context: &Context, location: &str) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Returns the given rules. If they are none, or only a number of full snapshots, returns those of the
+/// Returns the given rules. If there are none, or only a number of full snapshots, returns those of the
 /// legacy backup script if its variables are set.
 fn rules(context: &Context, args: &Cleanup) -> Result<Vec<Rule>> {
     let given = sets::rules(context, args.keep.rules());

@@ -1,4 +1,4 @@
-//! Rules per path: `snap rewrite --expire` and `--keep-deleted`, and what `snap cleanup` does of them.
+//! Rules per path, as applied by `snap rewrite --expire` and `--keep-deleted` and by `snap cleanup`.
 
 use serde_json::{Map, Value, json};
 use snap_backup::model::id::SnapshotId;
@@ -25,21 +25,20 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 /// Rows that are printed without --verbose.
 const ROWS: usize = 20;
 
-/// What is asked for.
+/// The rules to apply, and to which snapshots.
 pub(crate) struct Asked<'a> {
     pub(crate) rules: &'a PathRules,
     pub(crate) choice: SnapshotQuery,
-    /// Snapshots that would have been forgotten before.
+    /// Snapshots to leave out, because an actual run would have forgotten them before.
     pub(crate) except: &'a [SnapshotId],
-    /// Snapshots that are younger than any rule may change.
+    /// Snapshots that are too young to be changed.
     pub(crate) young: &'a [SnapshotId],
     pub(crate) dry_run: bool,
-    /// The type of the answer in JSON.
+    /// The `message_type` of the JSON output.
     pub(crate) message_type: &'a str,
 }
 
-/// Applies rules per path and prints what came of it. Returns how many snapshots changed, and whether all
-/// went well.
+/// Applies the rules and prints the result. Returns how many snapshots changed, and the outcome.
 pub(crate) fn apply(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Result<(usize, Outcome)> {
     let now = path_rules::now();
     let (rules, deleted_before) = asked.rules.at(&now);
@@ -68,7 +67,7 @@ pub(crate) fn apply(context: &Context, repo: &Repository, asked: &Asked<'_>) -> 
     Ok((report.rewritten.len(), if met { Outcome::Problems } else { Outcome::Done }))
 }
 
-/// Returns the snapshots that are younger than any rule may change.
+/// Returns the snapshots that are too young to be changed by any rule.
 pub(crate) fn young(groups: &[Group]) -> Vec<SnapshotId> {
     let all = groups.iter().flat_map(|group| &group.decisions);
     let is_young =
@@ -81,7 +80,7 @@ fn human(report: &Report, asked: &Asked<'_>, all: bool) -> String {
     let mut lines = Vec::new();
     let mut rows: Vec<&Row> = report.taken.rows.iter().collect();
     if !all && rows.len() > ROWS {
-        // The largest ones, which stay in order of their paths.
+        // Selects the largest rows, then restores the order of paths.
         rows.sort_by_key(|row| std::cmp::Reverse(row.totals.bytes));
         rows.truncate(ROWS);
         rows.sort_by(|a, b| a.path.cmp(&b.path));
@@ -120,7 +119,8 @@ fn ending(report: &Report, dry_run: bool) -> String {
     }
 }
 
-/// `/home/me/Downloads: 3 paths, 12 files (1.2 GiB), from 5 snapshots: **/Downloads/** after 30d`.
+/// Formats a row: `/home/me/Downloads: 3 paths, 12 files (1.2 GiB), from 5 snapshots: **/Downloads/** after
+/// 30d`.
 fn row_line(row: &Row, rules: &PathRules) -> String {
     let totals = &row.totals;
     let what = output::entries(totals.files, totals.dirs, totals.others);

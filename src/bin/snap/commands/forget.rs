@@ -20,7 +20,7 @@ use crate::terminal::output;
 use crate::terminal::output::count;
 use crate::terminal::progress::stop_on_signals;
 
-/// What is told where nothing says what to keep.
+/// Printed if there are no retention rules.
 const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep-last N, --keep-daily N, \
     --keep-within 30d ...) or name snapshots";
 
@@ -50,7 +50,7 @@ fn one(context: &Context, args: &keep::Forget) -> Result<Outcome> {
                 select::warn_if_unmatched(context, repo, &options.selection)?;
             }
             let going = going(&by_policy(context, repo, &options)?);
-            // The answer in JSON is one array, as restic's, unless a collection follows.
+            // The JSON output is one array, like restic's, unless a garbage collection follows.
             if args.dry_run && (args.prune || !context.global.json) {
                 foresee(context, repo, &going)?;
             }
@@ -117,13 +117,13 @@ fn ending(number: usize, kept: usize, dry_run: bool) -> String {
     }
 }
 
-/// Those that no rule keeps.
+/// Returns the snapshots that no rule keeps.
 pub(crate) fn going(groups: &[Group]) -> Vec<SnapshotId> {
     let going = groups.iter().flat_map(|group| &group.decisions).filter(|one| !one.stays());
     going.map(|one| one.snapshot.id).collect()
 }
 
-/// Forgets what no rule keeps, and tells of every snapshot why it stays or goes.
+/// Forgets the snapshots that no rule keeps, and prints for each snapshot why it is kept or forgotten.
 pub(crate) fn by_policy(context: &Context, repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group>> {
     let groups = forget::by_policy(repo, options).map_err(|err| match err {
         Error::Retention(_) => Error::Retention(NO_RULE.to_owned()),
@@ -145,7 +145,7 @@ pub(crate) fn by_policy(context: &Context, repo: &Repository, options: &PolicyOp
     Ok(groups)
 }
 
-/// What forgetting these would free, which a collection that writes nothing cannot know.
+/// Prints what forgetting these snapshots would free. A dry run of a garbage collection cannot know that.
 pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]) -> Result<()> {
     if going.is_empty() {
         return Ok(());
@@ -178,8 +178,8 @@ pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]
     ))
 }
 
-/// Every snapshot with its reasons; restic's shape in JSON. Unless it is `decided`, what no rule keeps stays
-/// as well: there was none.
+/// Prints every snapshot with its reasons; the JSON output has restic's structure. If not `decided`, there
+/// were no rules, and all snapshots are shown as kept.
 pub(crate) fn tell(context: &Context, groups: &[Group], decided: bool) -> Result<()> {
     if context.global.json {
         let groups: Vec<Value> = groups.iter().map(|group| json_of(group, decided)).collect();
@@ -212,7 +212,7 @@ fn human(group: &Group, decided: bool) -> String {
     text
 }
 
-/// `host vm, paths /a /b`.
+/// Formats the key of a group: `host vm, paths /a /b`.
 pub(crate) fn title(key: &Key) -> String {
     let mut parts = Vec::new();
     if let Some(host) = &key.host {

@@ -1,5 +1,5 @@
-//! Whether a run may begin now: hours of the day, mains, traffic that costs money, and the user's own
-//! conditions. A run that may not is skipped, which is no failure.
+//! Conditions for starting a run: hours of the day, mains power, metered connections, and the user's own
+//! conditions. A run that must not start now is skipped, which is not a failure.
 
 use std::fs;
 use std::path::Path;
@@ -20,22 +20,22 @@ use crate::process::shell_command::Trouble;
 use crate::terminal::output;
 use crate::terminal::progress::stop_on_signals;
 
-/// Where Linux tells of batteries and mains adapters.
+/// Directory in which Linux describes batteries and mains adapters.
 const SUPPLIES: &str = "/sys/class/power_supply";
 /// Default timeout of a condition in seconds.
 const TIMEOUT: u64 = 3600;
 
-/// Returns the window of a backup, and the zone of its times.
+/// Returns the time window of a backup, and its time zone.
 pub(crate) fn window(context: &Context, pace: &Pace) -> Option<(Window, TimeZone)> {
     let set = context.set.as_ref();
     let window = pace.window.or_else(|| set.and_then(Set::window))?;
     Some((window, set.and_then(Set::zone).unwrap_or_else(TimeZone::system)))
 }
 
-/// Returns why a backup may not begin now.
+/// Returns why a backup must not start now; `None` if it may.
 ///
 /// # Errors
-/// When the place of the repository cannot be told.
+/// The location of the repository is unknown.
 pub(crate) fn of_backup(context: &Context, pace: &Pace) -> Result<Option<String>> {
     if let Some((window, zone)) = window(context, pace) {
         let now = Timestamp::now();
@@ -49,14 +49,14 @@ pub(crate) fn of_backup(context: &Context, pace: &Pace) -> Result<Option<String>
     if off("on-battery") && is_on_battery(Path::new(SUPPLIES)) {
         return Ok(Some("this machine runs on battery (`on-battery = false`)".to_owned()));
     }
-    // A repository on a disk costs no traffic.
+    // A local repository causes no network traffic.
     if off("metered") && context.storage()?.is_remote() && is_metered() {
         return Ok(Some("the network connection is metered (`metered = false`)".to_owned()));
     }
     Ok(None)
 }
 
-/// Says that a run is skipped.
+/// Reports that a run is skipped.
 pub(crate) fn tell(context: &Context, why: &str) -> Result<()> {
     if context.global.json {
         return output::tell(&json!({"message_type": "skipped", "reason": why}).to_string());
@@ -64,7 +64,7 @@ pub(crate) fn tell(context: &Context, why: &str) -> Result<()> {
     if context.talks() { output::tell(&format!("skipped: {}", output::printable(why))) } else { Ok(()) }
 }
 
-/// Runs the conditions of a set, in order. Returns why the run is to be skipped if one of them fails.
+/// Runs the conditions of a set in order. Returns the reason to skip the run if one of them fails.
 ///
 /// # Errors
 /// `Interrupted`.
@@ -86,8 +86,8 @@ pub(crate) fn conditions(context: &Context, variables: &[(&'static str, String)]
     Ok(None)
 }
 
-/// Returns whether a battery is being used up and no adapter is plugged in. Without batteries, or where the
-/// system does not tell, that is mains. Batteries of mice and other devices do not count.
+/// Returns whether a battery is discharging and no adapter is online. Returns false without batteries, or if
+/// the system gives no information. Batteries of peripherals such as mice are ignored.
 fn is_on_battery(supplies: &Path) -> bool {
     let Ok(entries) = fs::read_dir(supplies) else { return false };
     let mut discharging = false;
@@ -98,7 +98,7 @@ fn is_on_battery(supplies: &Path) -> bool {
         }
         match read("type").trim() {
             "Battery" => discharging |= read("status").trim() == "Discharging",
-            // Mains, USB and others. An adapter that is offline says nothing.
+            // Mains, USB and others. Other adapters may be online even if this one is not.
             _ if read("online").trim() == "1" => return false,
             _ => {}
         }
@@ -106,8 +106,8 @@ fn is_on_battery(supplies: &Path) -> bool {
     discharging
 }
 
-/// Asks NetworkManager whether the connection in use is metered, as it knows or guesses. Where nobody knows,
-/// it is not.
+/// Asks NetworkManager whether the primary connection is metered, including its own guess. Returns false if
+/// that is unknown.
 fn is_metered() -> bool {
     let answer = |program: &str, args: &[&str]| {
         let mut command = programs::foreign(program);
@@ -124,7 +124,7 @@ fn is_metered() -> bool {
     answer("nmcli", &fields).is_some_and(|text| of_devices(&text))
 }
 
-/// Reads NetworkManager's property of the connection in use: `u 1` and `u 3` are metered, `u 0` is unknown.
+/// Parses NetworkManager's `Metered` property: `u 1` and `u 3` are metered, `u 0` is unknown.
 fn of_property(text: &str) -> Option<bool> {
     match text.trim() {
         "u 1" | "u 3" => Some(true),
@@ -133,7 +133,7 @@ fn of_property(text: &str) -> Option<bool> {
     }
 }
 
-/// Returns whether a device that is connected is metered, from what `nmcli` says of each.
+/// Returns whether a connected device is metered, from the output of `nmcli`.
 fn of_devices(text: &str) -> bool {
     let mut connected = false;
     for line in text.lines() {

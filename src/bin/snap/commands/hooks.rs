@@ -1,4 +1,4 @@
-//! What happens before and after the run of a set: hooks and notifications.
+//! Runs a set with its hooks and notifications.
 
 use std::sync::atomic::Ordering;
 
@@ -22,10 +22,10 @@ use crate::{exit, notify};
 /// Default timeout of a hook in seconds.
 const TIMEOUT: u64 = 3600;
 
-/// Returns why a run may not begin now; `None` if it may.
+/// Returns why a run must not start now; `None` if it may.
 pub(crate) type Gate<'a> = dyn Fn(&Context) -> Result<Option<String>> + 'a;
 
-/// What to do for a set.
+/// The work to do for a set.
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
     pub(crate) verb: &'static str,
@@ -33,7 +33,7 @@ pub(crate) struct Job<'a> {
     pub(crate) kind: Option<&'a dyn Fn(&Set) -> String>,
     /// Nothing is written, so no hooks run and no notifications are sent.
     pub(crate) dry_run: bool,
-    /// Returns why it may not begin now.
+    /// Returns why the run must not start now.
     pub(crate) gate: Option<&'a Gate<'a>>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn run(
         result = Err(error);
         notification.end = Some(ending(context, &notification, &result));
     }
-    // Neither can change the result of the run: it has been reported already.
+    // Neither can change the result of the run, which has been reported already.
     if notification.status() == Some("failure") {
         warn(&notification, hooks(&notification, "on-failure"));
     }
@@ -78,7 +78,8 @@ pub(crate) fn run(
     result
 }
 
-/// Returns why the run may not begin: its window, the machine, or a condition of the user's.
+/// Returns why the run must not start: its time window, the state of the machine, or one of the user's
+/// conditions.
 fn why_skipped(context: &Context, job: Job<'_>, conditions: Option<&Notification>) -> Result<Option<String>> {
     if let Some(why) = job.gate.map_or(Ok(None), |gate| gate(context))? {
         return Ok(Some(why));
@@ -86,7 +87,7 @@ fn why_skipped(context: &Context, job: Job<'_>, conditions: Option<&Notification
     conditions.map_or(Ok(None), |notification| gate::conditions(context, &notification.variables()))
 }
 
-/// Records a run that is skipped, and says so. Nobody is notified: it is no failure.
+/// Records and reports a skipped run. No notification is sent, because this is not a failure.
 fn skip(context: &Context, notification: &Notification, why: &str) -> Result<Outcome> {
     context.begin_for_set(notification);
     context.recorder.note(|record| record.set_error(why));
@@ -132,7 +133,7 @@ fn hooks(notification: &Notification, which: &str) -> Result<()> {
         }
         let mut command = shell_command::shell(line);
         command.env("SNAP_HOOK", which).envs(notification.variables());
-        // Cleanup hooks must run even after a signal.
+        // Cleanup hooks run even after a signal.
         let stop = (!at_the_end).then_some(&*stop);
         match shell_command::run(command, b"", notification.timeout("hooks", TIMEOUT), stop) {
             Ok(()) => {}
@@ -147,7 +148,7 @@ fn hooks(notification: &Notification, which: &str) -> Result<()> {
 }
 
 impl Context {
-    /// Returns the notification for a run that begins now.
+    /// Returns the notification for a run that starts now.
     pub(crate) fn notification(&self, verb: &str, kind: Option<&str>) -> Notification {
         let set = self.set.as_ref();
         let repository = match self.entry() {
@@ -179,7 +180,8 @@ impl Context {
         Order::of_environment().due.map(output::time)
     }
 
-    /// Begins the record of the run, so that one that its first hook stopped is recorded too.
+    /// Starts the record of the run before its hooks, so that a run that its first hook stops is recorded as
+    /// well.
     fn begin_for_set(&self, notification: &Notification) {
         self.begin(&notification.verb, false, |record| {
             record.kind.clone_from(&notification.kind);

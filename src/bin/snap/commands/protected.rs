@@ -1,5 +1,5 @@
-//! Directories that no verb writes to, whatever path the user gives: the repository, its mirrors, and this
-//! machine's cache and state.
+//! Directories that no command writes to, whatever path the user gives: the repository, its mirrors, and this
+//! machine's cache and state directories.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What is printed of snapshots that were replaced by changed ones.
+//! Output about snapshots that were replaced by changed ones.
 
 use serde_json::{Map, Value};
 use snap_backup::ops::rewrite::Rewritten;
@@ -7,7 +7,8 @@ use crate::context::Context;
 use crate::terminal::output;
 use crate::terminal::output::size;
 
-/// Warns of snapshots that other processes forgot or rewrote meanwhile. Returns whether there are any.
+/// Warns about snapshots that other processes forgot or rewrote in the meantime. Returns whether there are
+/// any.
 pub(super) fn warn_of_others(context: &Context, rewritten: &[Rewritten], dry_run: bool) -> bool {
     let met: Vec<&Rewritten> = rewritten.iter().filter(|one| one.new.is_none() && !dry_run).collect();
     for one in &met {
@@ -18,7 +19,7 @@ pub(super) fn warn_of_others(context: &Context, rewritten: &[Rewritten], dry_run
     !met.is_empty()
 }
 
-/// Says what became of one snapshot.
+/// Describes the result for one snapshot.
 pub(super) fn line(one: &Rewritten, dry_run: bool) -> String {
     let (id, when) = (one.old.id.short(), output::local(one.old.manifest.started));
     let mut text = match one.new {

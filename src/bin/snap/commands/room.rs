@@ -22,20 +22,20 @@ use crate::terminal::output;
 use crate::terminal::output::{count, size};
 use crate::terminal::progress::stop_on_signals;
 
-/// What `--keep-below` has to decide.
+/// The input for `--keep-below`.
 pub(crate) struct Asked<'a> {
     /// The decisions of the rules. What they forget is forgotten already, except in a dry run.
     pub(crate) groups: &'a [Group],
-    /// Whether there are rules.
+    /// Whether there are retention rules.
     pub(crate) ruled: bool,
     pub(crate) line: Line,
     pub(crate) dry_run: bool,
-    /// Whether rules per path would make room that is not known yet, in a dry run.
+    /// Whether this is a dry run in which rules per path would make room whose size is not known.
     pub(crate) is_ahead: bool,
 }
 
 impl Asked<'_> {
-    /// Returns the snapshots that the rules leave, with the number of their group.
+    /// Returns the snapshots that the rules keep, with the number of their group.
     fn left(&self) -> impl Iterator<Item = (usize, &Decision)> {
         let all = self.groups.iter().enumerate();
         let each = all.flat_map(|(set, group)| group.decisions.iter().map(move |one| (set, one)));
@@ -45,11 +45,11 @@ impl Asked<'_> {
 
 /// The result.
 pub(crate) struct Fitted {
-    /// Snapshots that are forgotten in addition to those of the rules.
+    /// Snapshots to forget in addition to those of the rules.
     pub(crate) going: Vec<SnapshotId>,
-    /// Whether the repository is below the line once that is collected.
+    /// Whether the repository is below the limit after a garbage collection.
     pub(crate) fits: bool,
-    /// Whether the repository is above the line now.
+    /// Whether the repository is above the limit now.
     pub(crate) is_tight: bool,
 }
 
@@ -106,7 +106,7 @@ fn limit(repo: &Repository, line: Line, seen: &Report) -> Result<u64> {
             })?;
             let may = u128::from(room.total) * u128::from(share) / 1_000_000;
             let may = u64::try_from(may).unwrap_or(u64::MAX);
-            // The rest of the file system is in use by other files.
+            // The rest of the file system is used by other files.
             let ours = seen.packs.bytes.saturating_add(seen.packs.parity);
             let others = room.total.saturating_sub(room.free).saturating_sub(ours);
             Ok(may.saturating_sub(others))
@@ -114,7 +114,7 @@ fn limit(repo: &Repository, line: Line, seen: &Report) -> Result<u64> {
     }
 }
 
-/// Returns the bytes of packs and parity once everything that no snapshot needs is collected.
+/// Returns the size of packs and parity after a garbage collection.
 fn needed(packs: &Packs) -> u64 {
     let stored = packs.needed.saturating_add(packs.trash).saturating_add(packs.unused).max(1);
     let beside =
@@ -136,7 +136,7 @@ fn points(asked: &Asked<'_>, seen: &Report) -> Vec<Point> {
     asked.left().map(of).collect()
 }
 
-/// Returns whether a snapshot stays for this reason even if there is too little room.
+/// Returns whether this reason keeps a snapshot even if space is short.
 fn holds(reason: &Reason) -> bool {
     matches!(
         reason,
@@ -155,7 +155,7 @@ struct Told {
     limit: u64,
     needed: u64,
     after: u64,
-    /// The smallest possible size, if that is not enough.
+    /// The smallest possible size, if even that exceeds the limit.
     least: u64,
     bytes: u64,
     fits: bool,

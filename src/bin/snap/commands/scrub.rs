@@ -19,7 +19,7 @@ pub(crate) fn run(context: &Context, max_age: Option<Duration>, budget: Option<B
     let options = Options { max_age, budget };
     let storage = context.storage()?;
     context.begin("check", false, |_| {});
-    // Damage can be recorded only with the keys. The password is used if it is available, but not asked for.
+    // Recording damage needs the keys. A configured password is used, but the user is not asked for one.
     let open = !Repository::is_encrypted(&*storage)? || password::is_given(&context.global);
     let repo = open.then(|| context.open(std::sync::Arc::clone(&storage))).transpose()?;
     let stop = stop_on_signals()?;

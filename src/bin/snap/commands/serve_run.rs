@@ -1,5 +1,5 @@
-//! Runs of a set that a visitor of `snap serve` starts: by the rules and the lock of the schedule, so that
-//! only one of both is at work in a repository.
+//! Runs of a set that a user of `snap serve` starts. They take the schedule's lock, so that only one of both
+//! uses a repository at a time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -23,7 +23,7 @@ use crate::serve::{RunOf, Wait};
 /// How often to look whether the server is stopping.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Returns what starts a verb for a set.
+/// Returns a function that starts a verb for a set.
 pub(super) fn starter(global: &Global) -> RunOf {
     let global = global.clone();
     Box::new(move |set, what| start(&global, set, what))
@@ -43,7 +43,7 @@ fn start(global: &Global, set: &str, what: &str) -> Result<Wait> {
     };
     let planned = planned(set, what, &lane)?;
     let (sender, events) = mpsc::channel();
-    // What it prints would be among the lines of the server.
+    // Its output would mix with the server's.
     let quiet = Global { quiet: true, json: false, ..daemon::calling(&context) };
     job_process::start(&quiet, &planned, Timestamp::now(), 1, &sender)?;
     drop(sender);
@@ -53,8 +53,8 @@ fn start(global: &Global, set: &str, what: &str) -> Result<Wait> {
     }))
 }
 
-/// Waits for the end of a process. It is told to end, once, when `stop` is set. Returns whether it succeeded,
-/// and how it ended.
+/// Waits for the end of a process, and sends it one signal to stop when `stop` is set. Returns whether it
+/// succeeded, and how it ended.
 fn wait(events: &Receiver<Event>, stop: &AtomicBool) -> (bool, String) {
     let mut process = None;
     loop {

@@ -26,8 +26,8 @@ pub(crate) fn chosen(context: &Context, names: &[String], otherwise: bool) -> Re
     if names.is_empty() { Ok(context.config.sets().to_vec()) } else { context.config.named_sets(names) }
 }
 
-/// Like [`chosen`] for retention: without names, sets without retention rules are left out. For a `cleanup`,
-/// those that only say `keep-below`, `expire` or `keep-deleted` are not.
+/// Like [`chosen`] for retention: without names, sets without retention rules are left out. `cleanup` also
+/// takes sets that have only `keep-below`, `expire` or `keep-deleted`.
 pub(crate) fn with_rules(
     context: &Context,
     names: &[String],
@@ -83,13 +83,12 @@ pub(crate) fn selection(context: &Context, filters: &Filters) -> Result<Snapshot
     context.set.as_ref().map_or_else(|| filters.selection(), |set| Ok(set.selection()))
 }
 
-/// Returns the age below which no rule forgets anything: the one given, or that of the set.
+/// Returns the age below which snapshots are always kept: the given one, or that of the set.
 pub(crate) fn min_age(context: &Context, keep: &Keep) -> Option<Age> {
     keep.min_age().or_else(|| context.set.as_ref().and_then(Set::min_age))
 }
 
-/// Returns the rules per path: those of the set and the given ones. A given length of time replaces the
-/// set's.
+/// Returns the rules per path of the set and those given. A given duration replaces that of the set.
 pub(crate) fn path_rules(context: &Context, given: &PathRules) -> PathRules {
     let mut rules = context.set.as_ref().map(Set::path_rules).unwrap_or_default();
     rules.expire.extend(given.expire.iter().cloned());

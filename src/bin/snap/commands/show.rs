@@ -57,7 +57,7 @@ pub(crate) fn run(global: &Global, config: &Config, sets: &[String]) -> Result<O
     Ok(Outcome::Done)
 }
 
-/// Adds the settings of a call without a set.
+/// Adds the settings of a command without a set.
 fn top(global: &Global, config: &Config, lines: &mut Vec<Line>) {
     let mut put = |key: &str, value: &OsStr, from: String| {
         let value = quoted(&output::redacted(&value.to_string_lossy()));

@@ -80,7 +80,7 @@ impl<'a> SchedulerDaemon<'a> {
         })
     }
 
-    /// Runs until told to stop. `reload` returns the jobs after the configuration was read again.
+    /// Runs until a signal asks it to stop. `reload` reads the configuration again and returns its jobs.
     ///
     /// # Errors
     /// The state cannot be saved.
@@ -128,7 +128,7 @@ impl<'a> SchedulerDaemon<'a> {
         self.failures
     }
 
-    /// Returns whether it was told to stop.
+    /// Returns whether a signal asked it to stop.
     pub(crate) fn was_stopped(&self) -> bool {
         self.stopping
     }

@@ -189,7 +189,7 @@ fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
     }
     let listed = programs::foreign("crontab").arg("-l").stdin(Stdio::null()).output();
     let listed = listed.map_err(Error::io("run", "crontab"))?;
-    // Without a crontab it fails, and tells the reason only on standard error.
+    // `crontab -l` also fails if the user has no crontab, and gives the reason only on standard error.
     let old = if listed.status.success() { listed.stdout } else { Vec::new() };
     let old = String::from_utf8(old).map_err(|_| {
         Error::Usage("the crontab is not UTF-8: edit it by hand, `-n` prints the line".to_owned())

@@ -17,7 +17,7 @@ use crate::args::global::Global;
 use crate::exit;
 use crate::process::heaps;
 
-/// Events for the daemon: of its jobs, and signals.
+/// Events for the daemon: jobs that start or end, and signals.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// The process of a job was started, with its process id.
@@ -27,13 +27,13 @@ pub(crate) enum Event {
     Signal(i32),
 }
 
-/// Variable: id of the process at whose end this one must stop.
+/// Environment variable: the id of the parent process. The job stops when the parent ends.
 const PARENT: &str = "SNAP_JOB_PARENT";
-/// Variable: the time that the run was planned for.
+/// Environment variable: the time that the run was planned for.
 const DUE: &str = "SNAP_JOB_DUE";
 const ATTEMPT: &str = "SNAP_JOB_ATTEMPT";
 const ATTEMPTS: &str = "SNAP_JOB_ATTEMPTS";
-/// All these variables. They are removed from the environment of a job's own child processes.
+/// All of these variables. They are removed from the environment of a job's own child processes.
 pub(crate) const ORDERS: [&str; 4] = [PARENT, DUE, ATTEMPT, ATTEMPTS];
 
 /// What a process that the schedule started knows about its run.
@@ -70,7 +70,8 @@ fn is_retried(code: u8) -> bool {
 pub(crate) fn end_of(status: Option<ExitStatus>, stopping: bool) -> End {
     let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
     match code {
-        // What was skipped, or ran out of time, has its turn at the next time.
+        // Skipped runs and runs that hit their time limit are not retried; they run again at the next planned
+        // time.
         Some(0 | 3 | exit::ALARM | exit::SKIPPED | exit::TIME_UP) => End::Done,
         Some(exit::INTERRUPTED) | None if stopping => End::Interrupted,
         None => End::Failed,
@@ -79,7 +80,7 @@ pub(crate) fn end_of(status: Option<ExitStatus>, stopping: bool) -> End {
     }
 }
 
-/// Codes of runs that did not fail, beside 0 and 3.
+/// Exit codes of runs that did not fail, besides 0 and 3.
 const GOOD: [u8; 3] = [exit::ALARM, exit::SKIPPED, exit::TIME_UP];
 
 /// Describes how the process failed; `None` if it succeeded.
@@ -97,7 +98,7 @@ pub(crate) fn trouble(status: Option<ExitStatus>) -> Option<String> {
     }
 }
 
-/// Says how a job ended that did not fail.
+/// Describes how a job that did not fail ended.
 pub(crate) fn words(status: Option<ExitStatus>) -> &'static str {
     match status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()) {
         Some(exit::SKIPPED) => "skipped",

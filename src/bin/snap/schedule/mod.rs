@@ -16,8 +16,7 @@ use snap_backup::ops::schedule::scheduler::Job;
 
 use crate::config::{Config, Set};
 
-/// Default times, those of the legacy backup script. They apply if a set, or the whole file, has none of
-/// its own.
+/// Default times, taken from the legacy backup script. They apply if a set, or the whole file, defines none.
 const FULL: &str = "0 1 * * 0";
 const INCREMENTAL: &str = "0 2 * * 1-6";
 const CLEANUP: &str = "0 3 * * 1";
@@ -27,7 +26,7 @@ const WHATS: &[&str] = &["full", "incremental", "differential", "cleanup", "chec
 /// The types that create snapshots.
 const BACKUPS: &[&str] = &["full", "incremental", "differential"];
 
-/// A job with what it runs.
+/// A job and the command that it runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Planned {
     pub(crate) job: Job,
@@ -57,7 +56,7 @@ impl Planned {
 }
 
 /// Returns all jobs. `lane` returns the location of a set's repository. `by_itself` is `Some` if there is
-/// something to back up even without sets, and true if there are retention rules too.
+/// something to back up even without sets; its value is whether there are retention rules as well.
 pub(crate) fn plan(
     config: &Config,
     lane: impl Fn(Option<&Set>) -> String,

@@ -1,4 +1,4 @@
-//! The status for people.
+//! The status as text.
 
 use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
@@ -8,7 +8,7 @@ use crate::terminal::output;
 use crate::terminal::output::{count, days, printable, size};
 use crate::terminal::text::Paint;
 
-/// All of it.
+/// Formats the whole status.
 pub(crate) fn text(reports: &[Report], now: Time) -> String {
     let overview: Vec<String> =
         reports.iter().flat_map(|report| &report.sets).map(|set| verdict(set, now)).collect();
@@ -17,7 +17,7 @@ pub(crate) fn text(reports: &[Report], now: Time) -> String {
     overview.into_iter().chain(details).collect::<Vec<String>>().join("\n\n")
 }
 
-/// Only what nobody has settled.
+/// Formats the alarms that are not settled.
 pub(crate) fn alarms(reports: &[Report], now: Time) -> String {
     let sets = reports.iter().flat_map(|report| &report.sets).filter(|set| !set.alarms.is_empty());
     let mut lines: Vec<String> = Vec::new();
@@ -33,7 +33,7 @@ fn alarm_line(alarm: &Alarm, now: Time) -> String {
     format!("ALARM {} (snapshot {short}): {}", when(alarm.at, now), printable(&alarm.why))
 }
 
-/// One set in one line.
+/// Formats a set in one line.
 fn verdict(set: &SetStatus, now: Time) -> String {
     let (word, paint) = match Verdict::of(set) {
         Verdict::Alarm => ("ALARM", Paint::Red),
@@ -49,7 +49,7 @@ pub(crate) fn name_of(set: &SetStatus) -> String {
     set.name.as_ref().map_or_else(|| title_of(set), |name| printable(name))
 }
 
-/// Says in one sentence how a set is, and why.
+/// Describes the state of a set and its reason in one sentence.
 pub(crate) fn sentence(set: &SetStatus, now: Time) -> String {
     let last = match set.good.first() {
         Some(good) => format!("last good backup {} ago", long(age(good.at, now))),
@@ -103,7 +103,7 @@ fn capacity(report: &Report) -> Option<String> {
     room(report).map(|text| format!("  size     {text}"))
 }
 
-/// Returns the size of the repository, and how long its room will last.
+/// Returns the size of the repository, and how long its free space will last.
 pub(crate) fn room(report: &Report) -> Option<String> {
     let mut text = size(report.bytes?);
     if let Some(growth) = report.growth {
@@ -127,7 +127,7 @@ fn work(work: &Work, now: Time) -> String {
     let mut text = match &work.good {
         Some(good) => format!("  {:<8} {} ({})", work.verb, when(good.start, now), what(good)),
         None if work.is_failing() => format!("  {:<8} never went well", work.verb),
-        // What was refused or interrupted did not fail.
+        // Refused and interrupted runs did not fail.
         None => format!("  {:<8} not done yet", work.verb),
     };
     if let Some(bad) = work.bad.as_ref().filter(|_| work.is_failing()) {
@@ -247,7 +247,7 @@ fn age(at: Time, now: Time) -> u64 {
     u64::try_from(now.sec.saturating_sub(at.sec)).unwrap_or(0)
 }
 
-/// The two largest units.
+/// Formats a duration in its two largest units.
 fn long(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

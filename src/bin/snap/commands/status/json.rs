@@ -1,4 +1,4 @@
-//! The status for programs.
+//! The status as JSON.
 
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
@@ -8,7 +8,7 @@ use snap_backup::run_log::{Ending, Name, Record, State};
 use crate::terminal::json::without_nulls;
 use crate::terminal::output;
 
-/// One object. What there is nothing of is left out.
+/// Returns one object. Fields without a value are left out.
 pub(crate) fn of(reports: &[Report], now: Time) -> Value {
     without_nulls(json!({
         "message_type": "summary",

@@ -1,4 +1,5 @@
-//! The status in the text format of Prometheus. Names and meanings are in docs/status.md and stay.
+//! The status in the text format of Prometheus. Names and meanings are documented in docs/status.md and must
+//! not change.
 
 use std::fmt::Write;
 
@@ -6,7 +7,7 @@ use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Report, SetStatus};
 use snap_backup::run_log::Record;
 
-/// A metric, and what it says.
+/// A metric and its help text.
 struct Metric {
     name: &'static str,
     help: &'static str,
@@ -26,7 +27,7 @@ impl Metric {
     }
 }
 
-/// All metrics. A metric that nothing is known of is left out.
+/// Formats all metrics. Metrics without a value are left out.
 pub(crate) fn text(reports: &[Report], now: Time) -> String {
     let mut metrics = Vec::new();
     metrics.extend(of_sets(reports));
@@ -136,7 +137,7 @@ fn of_room(reports: &[Report]) -> [Metric; 7] {
     [reachable, diverged, bytes, growth, free, total, days]
 }
 
-/// The name, else the sources: both say which set is meant.
+/// Returns the name of a set, otherwise its sources.
 fn called(set: &SetStatus) -> String {
     set.name.clone().unwrap_or_else(|| {
         let paths = set.sources.iter().map(|path| String::from_utf8_lossy(path.as_bytes()).into_owned());

@@ -1,6 +1,6 @@
-//! The status of all repositories of the configuration for the overview of `snap serve`. Nobody is asked for
-//! a password, and no other repository is opened; those on other machines are not even asked for a listing,
-//! so that the page waits for no network.
+//! Gathers the status of all configured repositories for the overview of `snap serve`. It asks for no
+//! password and opens no other repository. Remote repositories are not even listed, so that the page never
+//! waits for the network.
 
 use jiff::tz::TimeZone;
 use snap_backup::Result;
@@ -18,8 +18,8 @@ use crate::context::Context;
 use crate::serve::overview::{DAYS, LastWork, Overview, RepositoryStatus, SetCard};
 use crate::terminal::output;
 
-/// Returns the status of the served repository, whose snapshots are `snapshots`, and of the others of the
-/// configuration.
+/// Returns the status of the served repository, whose snapshots are given, and of the other repositories of
+/// the configuration.
 pub(crate) fn overview(global: &Global, repo: &Repository, snapshots: &[Snapshot]) -> Result<Overview> {
     let context = Context::new(global.clone(), Config::load(global)?);
     let history = history(&context)?;
@@ -45,13 +45,13 @@ pub(crate) fn overview(global: &Global, repo: &Repository, snapshots: &[Snapshot
     Ok(Overview { text, repositories })
 }
 
-/// Returns the places of the configuration, and that of `-r`, which need not be in it.
+/// Returns the repositories of the configuration, and that of `-r`, which need not be in it.
 fn everywhere(context: &Context, history: &History) -> Result<Vec<Place>> {
     let mut all = places(context, history)?;
     if context.given.repo.is_some() {
         let given = Global { repo: None, ..context.given.clone() };
         let whole = Context::new(given, Config::load(&context.given)?);
-        // Without a configuration these are repositories that were used once: nobody asked for them.
+        // Without a configuration these would be repositories that were merely used once.
         if !whole.config.repositories().is_empty() || !whole.config.sets().is_empty() {
             let known: Vec<String> = all.iter().map(|place| place.storage.location()).collect();
             let more = places(&whole, history)?;

@@ -1,5 +1,5 @@
-//! `snap daemon --metrics`: the metrics of `snap status`, over HTTP, as Prometheus asks for them. It answers
-//! one after the other and to nothing but `GET /metrics`; a caller that is slow or says too much is left.
+//! `snap daemon --metrics`: serves the metrics of `snap status` over HTTP for Prometheus. Handles one
+//! connection at a time, and answers only `GET /metrics`. Slow clients and long requests are disconnected.
 
 use std::io;
 use std::io::{Read, Write};
@@ -12,14 +12,14 @@ use snap_backup::{Error, Result};
 use crate::args::global::Global;
 use crate::terminal::wording;
 
-/// Bytes of a request that are read at most.
+/// Maximum length of a request in bytes.
 const LONGEST: usize = 8 << 10;
-/// How long a caller may take for each step.
+/// Timeout for each read and write.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Reads of one request: who drips bytes is left, too.
+/// Maximum number of reads for a request, so that a client that sends single bytes is disconnected as well.
 const READS: usize = 64;
 
-/// `9187`, `127.0.0.1:9187`, `[::1]:9187`: without an address only this machine is answered.
+/// Parses `9187`, `127.0.0.1:9187` or `[::1]:9187`. Without an address, only this machine can connect.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(port) = text.parse() {
         return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
@@ -27,10 +27,10 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "a port, or an address and a port: 9187, 127.0.0.1:9187, [::1]:9187".to_owned())
 }
 
-/// Begins to answer, in a thread that ends with the process. Where it listens.
+/// Starts to serve in a thread that ends with the process. Returns the address that it listens on.
 ///
 /// # Errors
-/// When the address cannot be had, or no thread.
+/// The address is not available, or no thread can be started.
 pub(crate) fn serve(address: SocketAddr, names: Vec<String>, global: Global) -> Result<SocketAddr> {
     let failed = |err| Error::io("listen on", address.to_string())(err);
     let listener = TcpListener::bind(address).map_err(failed)?;
@@ -93,7 +93,7 @@ fn is_meant(request: &[u8], names: &[String]) -> bool {
         })
 }
 
-/// The colons of an IPv6 address lie within brackets.
+/// Removes the port from a host. The colons of an IPv6 address are within brackets.
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -101,7 +101,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Up to the empty line; what follows is not asked for.
+/// Reads a request up to the empty line. A body is ignored.
 fn request(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 1024];

@@ -1,5 +1,4 @@
-//! What is particular to borg's command line. Borg 1 names a repository and an archive in one word, borg 2
-//! does not.
+//! Adapts to borg's command line. Borg 1 takes repository and archive as one argument, borg 2 as two.
 
 use std::ffi::OsString;
 use std::io::BufReader;
@@ -21,7 +20,7 @@ impl Borg {
         self.0.is_at_least(2, 0)
     }
 
-    /// Returns a command on the repository. Borg 1 takes it as an argument.
+    /// Returns a command on the repository, which borg 1 takes as an argument.
     fn command(&self, verb: &[&str]) -> Command {
         let mut command = self.0.command(verb);
         if let Some(repo) = self.0.repo.as_ref().filter(|_| self.is_2()) {
@@ -33,7 +32,7 @@ impl Borg {
     fn on_repository(&self, verb: &[&str]) -> Command {
         let mut command = self.command(verb);
         if !self.is_2() {
-            // Without a name borg takes the one of BORG_REPO.
+            // `::` means the repository in BORG_REPO.
             command.arg(self.0.repo.clone().unwrap_or_else(|| OsString::from("::")));
         }
         command
@@ -77,7 +76,7 @@ impl OtherProgram for Borg {
     }
 
     fn mount(&self, dir: &Path) -> Command {
-        // The program's user may read whatever the archives hold, as with `borg extract`.
+        // Lets the user who runs the import read all files of the archives, as `borg extract` does.
         let mut command =
             self.on_repository(&["mount", "--foreground", "--numeric-ids", "-o", "ignore_permissions"]);
         command.arg(dir);
@@ -85,7 +84,7 @@ impl OtherProgram for Borg {
     }
 
     fn dump(&self, found: &Found) -> Command {
-        // Only that format has fractions of seconds and extended attributes. Borg 1 has none to choose from.
+        // Only PAX has fractions of seconds and extended attributes. Borg 1 has no such option.
         let verb: &[&str] =
             if self.is_2() { &["export-tar", "--tar-format", "PAX"] } else { &["export-tar"] };
         let mut command = self.on_archive(verb, found);
@@ -95,7 +94,7 @@ impl OtherProgram for Borg {
 
     fn to_read(&self, found: &[Found]) -> Option<u64> {
         if self.is_2() {
-            // All that is known without reading every archive: it is at least the largest of them.
+            // Borg 2 has no total without reading every archive. The largest archive is a lower bound.
             return found.iter().filter_map(|one| one.bytes).max();
         }
         let info =
@@ -131,7 +130,7 @@ fn found(one: &Value) -> Option<Found> {
     let text =
         |name: &str| one.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     let (name, id, mut time) = (text("name")?, text("id")?, text("time")?);
-    // Borg 1 prints no zone. It was told to print UTC.
+    // Borg 1 prints times without a zone. They are in UTC, because TZ is set.
     let has_zone = time.ends_with('Z') || time.get(10..).is_some_and(|clock| clock.contains(['+', '-']));
     if !has_zone {
         time.push('Z');
@@ -150,7 +149,7 @@ fn found(one: &Value) -> Option<Found> {
     })
 }
 
-/// Borg 2 prints tags with commas between them, or as a list.
+/// Returns the tags, which borg 2 prints as a list or separated by commas.
 fn tags(value: Option<&Value>) -> Vec<String> {
     let texts: Vec<&str> = match value {
         Some(Value::String(text)) => text.split(',').collect(),
@@ -160,7 +159,7 @@ fn tags(value: Option<&Value>) -> Vec<String> {
     texts.into_iter().map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }
 
-/// Returns the words of a command line: borg 1 prints a list, borg 2 one line in the shell's quotes.
+/// Returns the words of a command line. Borg 1 prints a list, borg 2 one line with shell quoting.
 fn words(value: Option<&Value>) -> Vec<String> {
     let line = match value {
         Some(Value::Array(list)) => {
@@ -185,7 +184,7 @@ fn words(value: Option<&Value>) -> Vec<String> {
     words
 }
 
-/// Names the directories of borg 2's mount. Several archives may have the same name there.
+/// Sets the directory of each archive in borg 2's mount, where several archives may have the same name.
 fn directories(found: &mut [Found]) {
     for one in found {
         let short: String = one.id.chars().take(8).collect();

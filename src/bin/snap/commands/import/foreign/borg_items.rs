@@ -1,5 +1,5 @@
 //! Reads what borg's mount does not show: ACLs, inode flags and names of owners. `borg debug dump-archive`
-//! prints an archive's items, without their content, as JSON with one value a line.
+//! prints the items of an archive as JSON, one value per line, without their content.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,12 +10,13 @@ use snap_backup::codec::tar::acl;
 use snap_backup::model::entry::attrs;
 use snap_backup::ops::backup::states::{Facts, Supplement};
 
-/// Before the names of an item's fields.
+/// Prefix of a line that has a field of an item.
 const FIELD: &[u8] = b"        \"";
-/// The longest line that is kept: those of xattrs and chunks, which may be longer, are not needed.
+/// Maximum length of a line that is kept. Only lines with xattrs and chunks are longer, and those are not
+/// needed.
 const LONGEST: usize = 1 << 20;
 
-/// Names of owners, each kept once.
+/// Interned names of owners.
 #[derive(Default)]
 pub(super) struct Names(HashMap<String, Arc<str>>);
 
@@ -71,7 +72,7 @@ pub(super) fn read(mut dump: impl BufRead) -> io::Result<Supplement> {
     }
 }
 
-/// Splits a line into the name of a field of an item and its value.
+/// Splits a line into the name of an item's field and its value.
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = line.strip_prefix(FIELD)?;
     let end = rest.iter().position(|byte| *byte == b'"')?;
@@ -80,7 +81,7 @@ fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((name, value.strip_suffix(b",").unwrap_or(value)))
 }
 
-/// Returns the bytes of a JSON string. Bytes that are no UTF-8 are lone surrogates there, as Python has them.
+/// Returns the bytes of a JSON string. Bytes that are not UTF-8 are encoded as lone surrogates, as in Python.
 fn string(value: &[u8]) -> Option<Vec<u8>> {
     let mut rest = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     let mut out = Vec::with_capacity(rest.len());
@@ -115,7 +116,8 @@ fn unit(rest: &[u8]) -> Option<(u32, &[u8])> {
     Some((u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?, after))
 }
 
-/// Adds what a unit of UTF-16 means, with its second half, which follows. Returns the rest.
+/// Appends the character that starts with the UTF-16 code unit `first`, reading its low surrogate if
+/// necessary. Returns the rest.
 fn push_unit<'a>(first: u32, rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     if (0xdc80..=0xdcff).contains(&first) {
         out.push(u8::try_from(first - 0xdc00).ok()?);
@@ -137,19 +139,19 @@ fn text_of(value: &[u8]) -> Option<String> {
     String::from_utf8(string(value)?).ok()
 }
 
-/// Converts an ACL. One without a mask says nothing that the mode does not.
+/// Converts an ACL. An access ACL without a mask is left out, because it equals the mode.
 fn acl_of(value: &[u8], name: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let text = text_of(value)?;
     let is_access = name.ends_with(b"access");
     if is_access && !text.lines().any(|line| line.starts_with("mask:")) {
         return None;
     }
-    // Numbers stand beside the names; a name without one is of another machine.
+    // A numeric id follows each name. A name without one is unknown on that machine and cannot be converted.
     let bytes = acl::from_text(&text, &|_, _| None).ok()?;
     Some((name.to_vec(), bytes))
 }
 
-/// Converts flags of BSD, as borg has them, to those of Linux.
+/// Converts BSD file flags, which borg stores, to those of Linux.
 fn flags(bsd: u32) -> u32 {
     let pairs =
         [(0x01, attrs::NODUMP), (0x02, attrs::IMMUTABLE), (0x04, attrs::APPEND), (0x20, attrs::COMPRESSED)];

@@ -1,4 +1,5 @@
-//! A repository that the other program has mounted. It is unmounted when snap ends, however it ends.
+//! A repository that the other program has mounted. It is always unmounted when snap ends, even if it is
+//! killed.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -24,9 +25,9 @@ use super::program::Program;
 const GUARD: &str = r#"cat >/dev/null
 fusermount3 -u -q -z -- "$1" 2>/dev/null || fusermount -u -q -z -- "$1" 2>/dev/null || umount -l -- "$1" 2>/dev/null
 rmdir -- "$1" 2>/dev/null"#;
-/// How often a mount that is not ready, or a process that has not ended, is looked at.
+/// Interval at which a mount that is not ready, or a process that is still running, is checked.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long the program may take to end after it was unmounted.
+/// How long the program may take to exit after unmounting.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A directory to mount on, empty until then.
@@ -49,7 +50,7 @@ impl MountDir {
 
 impl Drop for MountDir {
     fn drop(&mut self) {
-        // Never with what is in it: that would be the other program's files.
+        // Does not delete recursively: that would delete the other program's files.
         let _ = std::fs::remove_dir(&self.0);
     }
 }
@@ -109,7 +110,8 @@ impl<'a> Mounted<'a> {
         Ok(Some(self.program.failure(status, &said)))
     }
 
-    /// Returns a check that the mount still answers. A snapshot of what a dead mount shows must not be made.
+    /// Returns a check that the mount still responds. A dead mount looks empty, and must not become a
+    /// snapshot.
     pub(super) fn check(&self) -> Check {
         let (server, dir, shown) =
             (Arc::clone(&self.server), self.dir.path().to_owned(), self.program.shown());
@@ -129,7 +131,7 @@ impl<'a> Mounted<'a> {
 }
 
 impl Drop for Mounted<'_> {
-    /// Ends the guard, which unmounts; that ends the server.
+    /// Ends the guard, which unmounts; the server then exits.
     fn drop(&mut self) {
         if let Some(mut guard) = self.guard.take() {
             drop(guard.stdin.take());
@@ -142,7 +144,7 @@ impl Drop for Mounted<'_> {
                 Ok(None) => std::thread::sleep(PAUSE),
                 Ok(Some(_)) | Err(_) => return,
             }
-            // One that has not mounted yet is not ended by unmounting.
+            // A server that has not mounted yet does not exit by unmounting.
             if let Some(pid) = i32::try_from(server.id()).ok().and_then(Pid::from_raw) {
                 let _ = rustix::process::kill_process(pid, Signal::TERM);
             }
@@ -152,7 +154,7 @@ impl Drop for Mounted<'_> {
     }
 }
 
-/// Starts the guard in a process group of its own, so that Ctrl-C does not end it.
+/// Starts the guard in its own process group, so that Ctrl-C does not end it.
 fn guard(dir: &Path) -> io::Result<Child> {
     let mut command = programs::foreign("sh");
     command.arg("-c").arg(GUARD).arg("sh").arg(dir).process_group(0);
@@ -163,7 +165,7 @@ fn device(path: &Path) -> io::Result<u64> {
     path.metadata().map(|meta| meta.dev())
 }
 
-/// Returns why nothing can be mounted here; `None` if it can, as far as is visible before it is tried.
+/// Returns why mounting is impossible on this system; `None` if nothing is known to prevent it.
 pub(super) fn impossible() -> Option<String> {
     let opened = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
     if let Err(err) = opened {

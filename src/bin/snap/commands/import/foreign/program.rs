@@ -11,7 +11,7 @@ use serde_json::Value;
 use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
-/// The other program, and the repository that it is to read.
+/// The other program, and the repository that it reads.
 #[derive(Debug, Clone)]
 pub(super) struct Program {
     /// `restic` or `borg`.
@@ -19,9 +19,9 @@ pub(super) struct Program {
     path: PathBuf,
     /// Its version, such as `0.19.1`.
     pub(super) version: String,
-    /// The repository as the program names it; `None`: as its own variables say.
+    /// The repository as given to the program; `None` if its own environment variables name it.
     pub(super) repo: Option<OsString>,
-    /// Options that are passed on to it.
+    /// Options that are passed to the program.
     pub(super) options: Vec<OsString>,
 }
 
@@ -48,7 +48,7 @@ impl Program {
         command.arg(if self.name == "restic" { "version" } else { "--version" }).stdin(Stdio::null());
         let text = self.text(command, "start", &self.path.display().to_string())?;
         let mut words = text.split_whitespace();
-        // A copy of snap is not the same file, but it says what it is.
+        // A copy of snap is a different file, but its version output reveals it.
         if text.contains("compiled with snap ") {
             return Err(refuse_snap(self.name, &self.path));
         }
@@ -62,33 +62,33 @@ impl Program {
         }
     }
 
-    /// Returns whether its version is at least this one.
+    /// Returns whether the version is at least this one.
     pub(super) fn is_at_least(&self, major: u32, minor: u32) -> bool {
         let mut numbers =
             self.version.split(|byte: char| !byte.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
     }
 
-    /// Returns a command of the program: its verb, and the options that were passed on.
+    /// Returns a command of the program with the verb and the options that are passed on.
     pub(super) fn command(&self, verb: &[&str]) -> Command {
         let mut command = programs::imported_from(&self.path);
-        // Borg prints times without a zone in the local one.
+        // Borg prints local times without a zone.
         command.args(verb).args(&self.options).env("TZ", "UTC");
-        // A program that asks for a password can do so on a terminal; elsewhere it fails at once.
+        // The program may ask for a password on a terminal; otherwise it must fail immediately.
         if !io::stdin().is_terminal() {
             command.stdin(Stdio::null());
         }
         command
     }
 
-    /// Returns the repository for messages.
+    /// Returns the repository as shown in messages.
     pub(super) fn shown(&self) -> String {
         let repo = self.repo.as_deref().map(OsStr::to_string_lossy);
         format!("{} repository {}", self.name, repo.as_deref().unwrap_or("of its variables"))
     }
 
-    /// Runs a command and returns what it prints. What it says on standard error becomes the error, unless
-    /// that is shown on a terminal, where it may ask for a password.
+    /// Runs a command and returns its output. Its standard error becomes the error message, unless it is a
+    /// terminal, where the program may ask for a password.
     pub(super) fn output(&self, mut command: Command, doing: &'static str, what: &str) -> Result<Vec<u8>> {
         let failed = |source: io::Error| Error::Io { doing, what: what.to_owned(), source };
         command.stdout(Stdio::piped());
@@ -105,7 +105,7 @@ impl Program {
         Ok(String::from_utf8_lossy(&self.output(command, doing, what)?).into_owned())
     }
 
-    /// Runs a command and hands what it prints to `read` as it is printed.
+    /// Runs a command and passes its output to `read` while it is produced.
     pub(super) fn stream<T>(
         &self,
         mut command: Command,
@@ -120,7 +120,7 @@ impl Program {
             Some(stdout) => read(stdout),
             None => Err(io::ErrorKind::BrokenPipe.into()),
         };
-        // A reader that failed leaves a program that writes to a closed pipe.
+        // If `read` failed, the pipe is closed, so that the program ends at its next write.
         let status = child.wait().map_err(failed)?;
         match (self.succeeded(status), result) {
             (true, result) => result.map_err(failed),
@@ -128,7 +128,7 @@ impl Program {
         }
     }
 
-    /// Runs a command and parses the JSON that it prints.
+    /// Runs a command and parses its JSON output.
     pub(super) fn json(&self, command: Command, doing: &'static str, what: &str) -> Result<Value> {
         let output = self.output(command, doing, what)?;
         serde_json::from_slice(&output).map_err(|err| Error::Io {
@@ -138,7 +138,7 @@ impl Program {
         })
     }
 
-    /// Returns whether an exit status means success. Borg ends with 1, or 100 to 127, after mere warnings.
+    /// Returns whether an exit status means success. Borg exits with 1, or 100 to 127, after warnings.
     pub(super) fn succeeded(&self, status: ExitStatus) -> bool {
         status.success() || self.name == "borg" && matches!(status.code(), Some(1 | 100..=127))
     }
@@ -154,10 +154,10 @@ impl Program {
     }
 }
 
-/// Returns the lines that say why a program failed: the last ones. Before them are warnings.
+/// Returns the last lines of the output, which contain the reason for a failure. The lines before them are
+/// warnings.
 fn reason(said: &str) -> String {
-    // What follows in borg's reports describes the machine, and most lines of a Python traceback are of no
-    // use.
+    // Drops borg's description of the machine, and most lines of a Python traceback.
     let report = said.split("\nPlatform: ").next().unwrap_or_default();
     let is_noise = |line: &&str| {
         line.is_empty()
@@ -171,14 +171,14 @@ fn reason(said: &str) -> String {
     lines.get(lines.len().saturating_sub(2)..).unwrap_or_default().join("; ")
 }
 
-/// Returns a line, or the message in it if it is one of restic's in JSON.
+/// Returns a line, or the message in it if it is JSON from restic.
 fn message(line: &str) -> String {
     let object: Option<Value> = serde_json::from_str(line).ok();
     let message = object.as_ref().and_then(|object| object.get("message")).and_then(Value::as_str);
     message.unwrap_or(line).lines().next().unwrap_or_default().to_owned()
 }
 
-/// Returns the first program of this name in PATH that is not snap.
+/// Returns the first program with this name in PATH that is not snap.
 fn search(name: &'static str) -> Result<PathBuf> {
     let mut own = None;
     for dir in std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()) {
@@ -199,7 +199,7 @@ fn search(name: &'static str) -> Result<PathBuf> {
     })
 }
 
-/// Returns whether a path is this program, for instance the link that `snap restic --install` makes.
+/// Returns whether a path is snap itself, such as the link that `snap restic --install` creates.
 fn is_snap(path: &Path) -> bool {
     let id = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino())).ok();
     let own = std::env::current_exe().ok().and_then(|own| id(&own));

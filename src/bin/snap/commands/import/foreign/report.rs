@@ -1,4 +1,4 @@
-//! What an import from another program prints: its plan, each snapshot that was made, and the sums.
+//! The output of an import from another program: its plan, each new snapshot, and the summary.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ use crate::terminal::output;
 use crate::terminal::output::{count, duration, local, size};
 use crate::terminal::progress::Progress;
 
-/// What was done so far.
+/// Progress and results so far.
 #[derive(Debug, Default)]
 pub(super) struct Done {
     /// Ids of the new snapshots, oldest first.
     pub(super) made: Vec<String>,
-    /// Snapshots that were there already.
+    /// Number of snapshots that had been imported before.
     pub(super) there: u64,
-    /// Snapshots of which nothing could be saved.
+    /// Number of snapshots of which nothing could be saved.
     pub(super) failed: u64,
     pub(super) counts: Counts,
     pub(super) problems: Vec<(Vec<u8>, String)>,
-    /// Snapshots that were read again, and paths that were not as they had been imported.
+    /// Number of snapshots that were verified, and of paths that differ.
     pub(super) verified: Option<(u64, u64)>,
     pub(super) seconds: f64,
 }
@@ -40,18 +40,18 @@ impl Done {
     }
 }
 
-/// A snapshot that was made.
+/// A new snapshot.
 pub(super) struct Made<'a> {
     pub(super) id: Option<SnapshotId>,
     pub(super) counts: &'a Counts,
     pub(super) number: usize,
     pub(super) total: usize,
-    /// Since the first one began.
+    /// Time since the first snapshot was started.
     pub(super) elapsed: Duration,
 }
 
 impl Made<'_> {
-    /// Says where it stands among all, and how long the rest will take if it goes on so.
+    /// Formats the position in the list, and the estimated time for the rest.
     fn place(&self) -> String {
         let (number, total) = (self.number, self.total);
         match total.saturating_sub(number) {
@@ -64,7 +64,8 @@ impl Made<'_> {
     }
 }
 
-/// Prints what would be imported. `estimate` says how many seconds it takes to read so many bytes of these.
+/// Prints the plan of the import. `estimate` returns the estimated seconds for reading this many bytes of
+/// these snapshots.
 pub(super) fn plan(
     job: &Job<'_>,
     planned: &[Planned],
@@ -132,7 +133,7 @@ fn human_plan(
     text
 }
 
-/// What people know it by, and its host.
+/// Returns the name of the snapshot that users know, and its host.
 fn name(job: &Job<'_>, state: &State) -> String {
     let found = job.found_of(state).map(|found| found.name.as_str()).unwrap_or_default();
     output::printable(&format!("{found} of {}", state.host))
@@ -176,7 +177,7 @@ pub(super) fn made(job: &Job<'_>, progress: &Progress, state: &State, made: &Mad
     ))
 }
 
-/// Prints the sums, and returns how the run ended.
+/// Prints the summary and returns the outcome.
 pub(super) fn summary(job: &Job<'_>, done: &Done) -> Result<Outcome> {
     if job.context.global.json {
         output::tell(&Value::Object(sums(done, false)).to_string())?;

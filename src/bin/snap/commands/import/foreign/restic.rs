@@ -1,4 +1,4 @@
-//! What is particular to restic's command line.
+//! Adapts to restic's command line.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use super::{Found, OtherProgram, restic_nodes};
 
 pub(super) struct Restic {
     program: Program,
-    /// Numbers of devices that were met: most are the same in every snapshot.
+    /// Known device numbers: most devices are the same in every snapshot.
     devices: RefCell<HashMap<DeviceKey, (u32, u32)>>,
 }
 
@@ -25,12 +25,12 @@ impl Restic {
         Self { program, devices: RefCell::default() }
     }
 
-    /// Returns whether it prints the tree of a directory in a snapshot.
+    /// Returns whether this version can print the tree of a directory in a snapshot.
     fn can_print_trees(&self) -> bool {
         self.program.is_at_least(0, 16)
     }
 
-    /// Completes the facts on devices. Their numbers are only in trees, which restic prints one at a time.
+    /// Adds the device numbers. They are only in trees, which restic prints one at a time.
     fn number_devices(&self, found: &Found, nodes: &mut Nodes) -> Result<()> {
         let mut known = self.devices.borrow_mut();
         for key in &nodes.devices {

@@ -12,14 +12,14 @@ use snap_backup::repo::snapshots;
 
 use super::borg_items::Names;
 
-/// A device in a snapshot, by what says that it is the same as in another one.
+/// Identifies the same device in different snapshots.
 pub(super) type DeviceKey = (String, String, String);
 
-/// What `restic find --json '*'` prints of a snapshot.
+/// The output of `restic find --json '*'` for a snapshot.
 #[derive(Default)]
 pub(super) struct Nodes {
     pub(super) supplement: Supplement,
-    /// Devices, whose numbers are not printed.
+    /// Devices; their numbers are not in this output.
     pub(super) devices: Vec<DeviceKey>,
 }
 
@@ -68,11 +68,11 @@ impl<'de> Visitor<'de> for NodesVisitor {
         f.write_str("nodes of a snapshot")
     }
 
-    /// Keeps what is needed of each node, and not the node.
+    /// Extracts what is needed from each node while parsing, so that the nodes are not kept.
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Nodes, A::Error> {
         let (mut nodes, mut names) = (Nodes::default(), Names::default());
         while let Some(node) = seq.next_element::<Node>()? {
-            // Before 1970 and after 2262 restic's mount shows other times.
+            // Restic's mount shows wrong times before 1970 and after 2262.
             let is_plain = ("1970".."2262").contains(&node.mtime.as_str());
             let mtime = if is_plain { None } else { snapshots::time_of(&node.mtime) };
             let (user, group) = (names.get(&node.user), names.get(&node.group));

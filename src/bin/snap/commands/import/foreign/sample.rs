@@ -1,4 +1,4 @@
-//! How long an import will take: a part of one snapshot is read, and its rate is taken for all.
+//! Estimates how long an import will take, by reading a part of one snapshot and extrapolating its rate.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use super::tar::Archive;
 use super::{Found, Job};
 
-/// Most bytes that are read.
+/// Maximum number of bytes to read.
 const BYTES: u64 = 32 << 20;
-/// Longest time that is spent on them.
+/// Maximum time to read for.
 const TIME: Duration = Duration::from_secs(3);
 
-/// Returns about how many seconds it takes to read so many bytes of these snapshots. `None` if the program
-/// gives no sample: the import will say why.
+/// Estimates how many seconds it takes to read this many bytes of these snapshots. Returns `None` if reading
+/// the sample fails; the import will report the reason.
 pub(super) fn seconds(job: &Job<'_>, new: &[Found], bytes: u64) -> Option<f64> {
     let command = job.other.dump(new.last()?);
     let clock = Instant::now();
@@ -27,7 +27,7 @@ pub(super) fn seconds(job: &Job<'_>, new: &[Found], bytes: u64) -> Option<f64> {
         }
         start.get_or_insert_with(|| clock.elapsed());
     }
-    // The program starts anew for each snapshot: for its archive, or for what the mount does not show.
+    // The program is started once per snapshot, for its archive or for what the mount does not show.
     let begun = start?.as_secs_f64();
     let rest = (clock.elapsed().as_secs_f64() - begun).max(f64::EPSILON);
     Some(begun * new.len() as f64 + rest * bytes as f64 / read as f64)

@@ -1,5 +1,5 @@
-//! From a snapshot of another program to the sources of one of snap's: the paths that were backed up, if the
-//! snapshot holds nothing else, and otherwise its root.
+//! Chooses the sources of an imported snapshot: the paths that were backed up, if the snapshot contains
+//! nothing else, otherwise its root.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -8,7 +8,8 @@ use std::path::{Component, Path, PathBuf};
 
 use snap_backup::ops::backup::states::StateSource;
 
-/// Chooses the sources of a snapshot whose files are below `root`. `paths`: what was named when it was made.
+/// Chooses the sources of a snapshot whose files are below `root`. `paths` are the paths given to the
+/// original backup.
 pub(super) fn choose(root: &Path, paths: &[Vec<u8>]) -> Vec<StateSource> {
     let mut sources: BTreeSet<PathBuf> = BTreeSet::new();
     for path in paths.iter().map(|path| below_root(path)) {
@@ -31,8 +32,8 @@ pub(super) fn choose(root: &Path, paths: &[Vec<u8>]) -> Vec<StateSource> {
     outermost.into_iter().map(source).collect()
 }
 
-/// Returns a path relative to the root of a snapshot: `/home/me` is `home/me`, and `C:\Users` is `C/Users`,
-/// as restic stores it.
+/// Converts a path to one relative to the snapshot's root: `/home/me` to `home/me`, and `C:\Users` to
+/// `C/Users`, as restic stores it.
 fn below_root(path: &[u8]) -> PathBuf {
     let is_windows = matches!(path, [drive, b':', b'\\' | b'/', ..] if drive.is_ascii_alphabetic());
     let path: Vec<u8> = if is_windows {
@@ -47,7 +48,7 @@ fn below_root(path: &[u8]) -> PathBuf {
     for part in Path::new(OsStr::from_bytes(&path)).components() {
         match part {
             Component::Normal(name) => out.push(name),
-            // It is not known what the parent of a relative path was.
+            // The directory that a relative path started from is unknown.
             Component::ParentDir => return PathBuf::new(),
             _ => {}
         }
@@ -55,7 +56,7 @@ fn below_root(path: &[u8]) -> PathBuf {
     out
 }
 
-/// Returns whether a directory that leads to sources holds nothing but what leads to them.
+/// Returns whether a directory above the sources contains only directories that lead to sources.
 fn is_all(root: &Path, dir: &Path, sources: &BTreeSet<PathBuf>) -> bool {
     let Ok(entries) = std::fs::read_dir(root.join(dir)) else { return false };
     entries.into_iter().all(|entry| {

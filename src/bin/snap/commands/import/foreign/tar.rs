@@ -1,4 +1,4 @@
-//! Imports the tar archives that the other program writes, where nothing can be mounted.
+//! Imports through tar archives written by the other program, where it cannot be mounted.
 
 use std::io;
 use std::io::Read;
@@ -18,10 +18,10 @@ use super::report::{Done, Made};
 use super::{Found, Job, report};
 use crate::terminal::progress::Progress;
 
-/// Bytes of what the program says that are kept for an error.
+/// Maximum number of bytes of standard error that are kept for an error message.
 const SAID: u64 = 64 << 10;
 
-/// Imports all that are not there, oldest first.
+/// Imports all missing snapshots, oldest first.
 pub(super) fn run(job: &Job<'_>, planned: &[Planned], done: &mut Done) -> Result<()> {
     let progress = Progress::start(&job.context.global, "import", true);
     let total = planned.iter().filter(|one| one.there.is_none()).count();
@@ -97,7 +97,7 @@ fn import(
         .map_err(|err| job.interrupted(err))
 }
 
-/// What a program writes. Its end is an error unless the program succeeded.
+/// The output of a program. Its end is an error unless the program succeeded.
 pub(super) struct Archive {
     program: Program,
     child: Child,
@@ -116,7 +116,7 @@ impl Archive {
         let listen = move || {
             let mut said = Vec::new();
             let _ = (&mut stderr).take(SAID).read_to_end(&mut said);
-            // What is more is dropped, so that the program does not wait for a reader.
+            // Drains the rest, so that the program does not block on a full pipe.
             let _ = io::copy(&mut stderr, &mut io::sink());
             said
         };

@@ -1,4 +1,4 @@
-//! Compares what was imported with the other program's mount, by reading it once more.
+//! Verifies imported snapshots by reading the other program's mount again and comparing.
 
 use std::path::Path;
 
@@ -14,16 +14,17 @@ use super::Job;
 use super::report::Done;
 use crate::terminal::progress::Progress;
 
-/// Reads every file of the mounted snapshots, whatever its times say, and compares it with what was stored.
+/// Reads every file of the mounted snapshots, even if its metadata is unchanged, and compares it with the
+/// imported one.
 pub(super) fn by_mount(job: &Job<'_>, dir: &Path, planned: &[Planned], done: &mut Done) -> Result<()> {
-    // The new ones have their ids only now.
+    // Plans again, because the new snapshots have ids only now.
     let planned = states::plan(job.repo, planned.iter().map(|one| one.state.clone()).collect())?;
     let progress = Progress::start(&job.context.global, "import", true);
     let (mut number, mut differences) = (0, 0);
     for one in &planned {
         let (Some(id), Some(found)) = (one.there, job.found_of(&one.state)) else { continue };
         number += 1;
-        // The whole snapshot: its sources are all that is in it.
+        // Compares the whole snapshot: its sources are all that it contains.
         let options = diff::Options {
             before: id.hex().into_bytes(),
             after: dir.join(&found.dir),
@@ -49,8 +50,8 @@ pub(super) fn by_mount(job: &Job<'_>, dir: &Path, planned: &[Planned], done: &mu
     Ok(())
 }
 
-/// Returns what is wrong. Metadata and numbers of devices are not compared: the import has some that the
-/// mount lacks.
+/// Describes a difference; `None` if it does not count. Metadata and device numbers are not compared, because
+/// the import has some that the mount lacks.
 fn why(difference: &Difference<'_>) -> Option<&'static str> {
     let is_device = matches!(difference.entry.kind, Kind::CharDevice { .. } | Kind::BlockDevice { .. });
     match difference.change {
