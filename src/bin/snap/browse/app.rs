@@ -11,7 +11,7 @@ use super::screen::{Dir, Screen, join, parent};
 use super::worker::{Answer, Task};
 use crate::terminal::output;
 
-/// What to do after a key or an answer of the worker.
+/// The action after a key or an answer of the worker.
 #[derive(Debug)]
 pub(super) enum Step {
     Ask(Task),

@@ -242,7 +242,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a name is, and however small the window: it is drawn, and nothing on the screen steers it.
+        /// Any name can be drawn in a window of any size, and no name can send control codes to the terminal.
         #[test]
         fn windows_of_every_size_show_any_name(
             names in prop::collection::vec(name(), 0..6),

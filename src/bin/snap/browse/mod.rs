@@ -28,7 +28,7 @@ use worker::{Answer, Task};
 
 /// How long to wait for a key before checking for answers of the worker.
 const TICK: Duration = Duration::from_millis(50);
-/// The largest window, in cells: far more than the largest screens have, and tens of megabytes.
+/// Maximum size of the window in cells: far more than any real screen, and tens of megabytes of memory.
 const MOST_CELLS: u32 = 1 << 20;
 
 /// Runs until the user quits.
@@ -57,10 +57,10 @@ pub(crate) fn run(repo: &Repository, location: &str, stop: &Arc<AtomicBool>) -> 
     })
 }
 
-/// Refuses a window that no screen can be kept in memory for.
+/// Refuses a window that is too large to be kept in memory.
 ///
 /// # Errors
-/// The terminal claims to be so large. One that does not know its size is given another way.
+/// The terminal reports such a size.
 fn check_size() -> Result<()> {
     match terminal::size() {
         Ok((columns, lines)) if u32::from(columns) * u32::from(lines) > MOST_CELLS => {

@@ -1,4 +1,4 @@
-//! The kinds of screens. Each screen lies on the one from which it was opened.
+//! The kinds of screens. They form a stack, each on the one from which it was opened.
 
 use snap_backup::model::entry::Entry;
 use snap_backup::model::id::{ChunkId, SnapshotId};

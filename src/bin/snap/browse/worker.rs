@@ -23,7 +23,7 @@ use super::list::List;
 use super::screen::{Diff, Dir, Found, Line, Text, Versions};
 use crate::terminal::{output, wording};
 
-/// How long an unused session stays open. A longer one would make garbage collections wait.
+/// How long an unused session stays open. A longer time would delay garbage collections.
 const IDLE: Duration = Duration::from_secs(60);
 /// Number of a directory's entries that are loaded at once.
 const PAGE: usize = 5_000;
@@ -103,7 +103,7 @@ impl Worker<'_> {
 
     fn run(&mut self, task: Task) -> Result<Answer> {
         match task {
-            // Lists anew, because a backup may have finished in the meantime.
+            // Lists again, because a backup may have finished in the meantime.
             Task::Snapshots => {
                 self.close();
                 let mut snapshots = self.browser()?.snapshots().to_vec();
@@ -294,7 +294,7 @@ fn pattern(path: &[u8]) -> OsString {
     OsString::from_vec(pattern)
 }
 
-/// Converts bytes to lines that a terminal can show; of binary data only says that it is binary.
+/// Converts bytes to lines that a terminal can show. Binary data is replaced by a message.
 fn lines(bytes: &[u8]) -> Vec<String> {
     if bytes.contains(&0) {
         return vec!["a binary file".to_owned()];

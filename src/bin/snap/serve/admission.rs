@@ -1,4 +1,4 @@
-//! Checks of a request before it is answered: size limits, the host name it asks for, and authentication.
+//! Checks a request before it is routed: size limits, host name, and authentication.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -21,27 +21,26 @@ use crate::serve::{response, style};
 
 /// Maximum length of a request's head in bytes.
 const HEAD: usize = 32 << 10;
-/// Maximum length of a URL in bytes. A path of 4096 bytes takes three times as many if all of them are
-/// percent-encoded.
+/// Maximum length of a URL in bytes. A path of 4096 bytes is three times as long if it is percent-encoded.
 const ADDRESS: usize = 16 << 10;
 /// Maximum length in bytes of a login form.
 const FORM: usize = 4096;
-/// Length of the secret word that paths of browsers begin with.
+/// Length of the random path component that paths for browsers begin with.
 const BASE: usize = 43;
-/// How long an unauthenticated client may take to send the form.
+/// How long an unauthenticated client may take to send the login form.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The result of the checks.
 pub(super) enum Checked {
-    /// The request is to be answered. Links in pages begin with `base`, and the path of `asked` is relative
-    /// to it.
+    /// The request is to be routed. Links in pages begin with `base`, and the path of `asked` is relative to
+    /// it.
     Admitted { asked: PageRequest, base: String },
     /// The request has been answered.
     Answered(Response<Body>),
 }
 
-/// Checks a request. A login is answered here, and so is a request that is not authenticated. The body is
-/// read only if it is a login form.
+/// Checks a request. Answers logins and requests that are not authenticated. The body is read only if it is a
+/// login form.
 ///
 /// # Errors
 /// The request is rejected; the error is safe to show to an unauthenticated client.
@@ -71,7 +70,7 @@ pub(super) async fn pass(
     if let Some(token) = asked.value("token") {
         return Ok(Checked::Answered(login_once(access, token, is_known)?));
     }
-    // A page that loads itself again must not keep a browser signed in.
+    // An automatic reload must not keep a browser signed in.
     let touches = asked.value("auto").is_none();
     match access.admit(&parts.headers, !base.is_empty(), touches, Instant::now()) {
         Admission::Refused => return Ok(Checked::Answered(turned_away(&asked, parts))),
@@ -85,7 +84,7 @@ pub(super) async fn pass(
     Ok(Checked::Admitted { asked, base })
 }
 
-/// Answers the login form, which holds a token or the password.
+/// Handles the login form, which contains a token or the password.
 async fn login(
     access: &Access,
     given: &[u8],
@@ -112,7 +111,7 @@ async fn login(
     }
 }
 
-/// Answers the address that was printed.
+/// Handles the printed URL.
 fn login_once(access: &Access, token: &[u8], is_known: &AtomicBool) -> Result<Response<Body>, HttpError> {
     match access.sign_in_once(token, Instant::now()) {
         Some(cookie) => welcome(access, &cookie, "", is_known),
@@ -157,7 +156,7 @@ async fn login_form(body: &mut Incoming) -> Result<Form, HttpError> {
     Form::parse(&bytes)
 }
 
-/// Redirects to the page that was asked for, and sets a cookie instead of the token.
+/// Redirects to the requested page, and sets a cookie so that the URL needs no token.
 fn welcome(
     access: &Access,
     cookie: &str,
@@ -176,7 +175,7 @@ fn redirect(to: &str, cookie: &str) -> Result<Response<Body>, HttpError> {
     Ok(response)
 }
 
-/// The response to an unauthenticated client. It reveals nothing but how to sign in.
+/// Returns the response to an unauthenticated client. It reveals only how to sign in.
 fn turned_away(asked: &PageRequest, parts: &Parts) -> Response<Body> {
     if asked.first() != b"dav" {
         let next = if parts.method == Method::GET { next_of(&parts.uri) } else { String::new() };
@@ -192,8 +191,8 @@ fn turned_away(asked: &PageRequest, parts: &Parts) -> Response<Body> {
     response
 }
 
-/// Returns the page that was asked for, to go there after the login. A path of browsers that a server before
-/// this one had given is one of this one without its first part.
+/// Returns the requested page, for a redirect after the login. Removes a prefix that an earlier server
+/// process has generated.
 fn next_of(uri: &Uri) -> String {
     let wanted = uri.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
     let path = wanted.strip_prefix('/').unwrap_or(wanted);
@@ -203,7 +202,7 @@ fn next_of(uri: &Uri) -> String {
     if is_base { format!("/{rest}") } else { wanted.to_owned() }
 }
 
-/// The login page. It contains nothing of the repository, not even its name.
+/// Returns the login page. It contains nothing about the repository, not even its name.
 fn login_page(why: &str, next: &str) -> Response<Body> {
     let page = pages::login(html! {
         p role="alert" { (why) }
@@ -219,7 +218,7 @@ fn login_page(why: &str, next: &str) -> Response<Body> {
         }
     });
     let mut response = response::page(StatusCode::UNAUTHORIZED, page, "");
-    // Browsers show their own password prompt for Basic authentication; their users have the form instead.
+    // With Basic, browsers would show their own prompt instead of the login form.
     let how = HeaderValue::from_static("Bearer realm=\"snap\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
     if let Ok(policy) = HeaderValue::from_str(&style::login_policy()) {

@@ -1,4 +1,4 @@
-//! The state that responses are built from, and how many of them use the repository at once.
+//! The shared state of all requests, and limits for concurrent use of the repository.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -34,11 +34,12 @@ const WALKS: usize = 2;
 /// Number of concurrent archives: each reads far ahead and compresses on all processors.
 const ARCHIVES: usize = 1;
 
-/// Number of directories in snapshots whose trees are kept.
+/// Maximum number of directory trees that are cached.
 const STATES: usize = 20_000;
 
-/// The trees that directories have in snapshots, for pages that ask for the same in many snapshots. The key is
-/// a hash of the snapshot's root and the path; there is no tree if the snapshot has no such directory.
+/// Caches the trees of directories in snapshots, because pages look up one directory in many snapshots. The
+/// key is a hash of the snapshot's root and the path; the value is `None` if the snapshot has no such
+/// directory.
 #[derive(Default)]
 pub(super) struct DirStates(Mutex<HashMap<[u8; 32], Option<ChunkId>>>);
 
@@ -47,7 +48,7 @@ impl DirStates {
         hash::sha256(&[snapshot.manifest.root.as_bytes(), path].concat())
     }
 
-    /// Returns the directory's tree, if it is known already.
+    /// Returns the directory's tree, if it is cached.
     pub(super) fn known(&self, snapshot: &Snapshot, path: &[u8]) -> Option<Option<ChunkId>> {
         let states = self.0.lock();
         states.get(&Self::key(snapshot, path)).copied()
@@ -76,12 +77,12 @@ impl DirStates {
     }
 }
 
-/// The state that responses are built from.
+/// The shared state of all requests.
 pub(super) struct AppState {
     pub(super) session_pool: SessionPool,
     pub(super) access: Access,
     status: StatusOf,
-    /// What browsers may do beside reading.
+    /// Permissions of browsers beyond reading.
     pub(super) allow: Allow,
     pub(super) jobs: Jobs,
     pub(super) dav: DavHandler,
@@ -133,12 +134,12 @@ impl AppState {
         self.session_pool.close();
     }
 
-    /// Returns the state of all repositories.
+    /// Returns the status of all repositories.
     pub(super) fn overview(&self, visit: &SharedSession) -> Result<Overview> {
         (self.status)(visit.repo(), visit.browser.snapshots())
     }
 
-    /// Runs work that accesses a single path on a blocking thread; at most [`LOOKS`] at once.
+    /// Runs work that accesses a single path on a blocking thread; at most [`LOOKS`] at the same time.
     pub(super) async fn look<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
@@ -149,7 +150,7 @@ impl AppState {
     }
 }
 
-/// Waits for a permit, but not forever: its holder may read for hours.
+/// Waits for a permit, with a timeout, because its holder may read for hours.
 pub(super) async fn in_turn<T>(place: impl Future<Output = Result<T, AcquireError>>) -> Result<T, HttpError> {
     let busy = "others are being answered: try again when they have what they asked for";
     let busy = |_| HttpError::new(StatusCode::SERVICE_UNAVAILABLE, busy);
@@ -164,7 +165,7 @@ pub(super) fn snapshot<'a>(visit: &'a SharedSession, asked: &PageRequest) -> Res
     id.and_then(|id| visit.browser.snapshot(&id)).ok_or_else(gone)
 }
 
-/// Returns `id:path` as a selector for operations; the path may contain any bytes.
+/// Returns the selector `id:path`; the path may contain any bytes.
 pub(super) fn selector(id: &SnapshotId, path: &[u8]) -> Vec<u8> {
     let id = id.hex().into_bytes();
     if path.is_empty() { id } else { [&id, b":".as_slice(), path].concat() }

@@ -1,4 +1,4 @@
-//! Work that reads whole snapshots, done in the background while pages show how far it is. Results are kept.
+//! Background work that reads whole snapshots, while pages show its progress. Results are cached.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,24 +16,24 @@ use crate::advice;
 
 /// Maximum number of results that are kept.
 const MOST: usize = 8;
-/// How long a page waits for work that may be done soon.
+/// How long a page waits for the result before it shows the progress.
 const SOON: Duration = Duration::from_millis(120);
-/// How often it looks.
+/// Interval at which a waiting page checks.
 const TICK: Duration = Duration::from_millis(5);
 
-/// What work results in.
+/// The result of background work.
 #[derive(Debug)]
 pub(super) enum Found {
     Stats(Box<stats::Report>),
     Usage(Box<du::Report>),
 }
 
-/// Work that was asked for.
+/// Work that a page has requested.
 #[derive(Debug)]
 pub(super) struct Work {
-    /// Which work it is: the path of its page.
+    /// Identifies the work: the path of its page.
     key: String,
-    /// Which snapshots it is about.
+    /// Identifies the list of snapshots that the work is about.
     pub(super) basis: u64,
     pub(super) started: Time,
     done: AtomicU64,
@@ -42,12 +42,12 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Returns how many steps are done, and how many are expected (0 if that is unknown).
+    /// Returns the steps done and expected (0 if unknown).
     pub(super) fn progress(&self) -> (u64, u64) {
         (self.done.load(Ordering::Relaxed), self.expected.load(Ordering::Relaxed))
     }
 
-    /// Returns what was found, or why the work failed; `None` while it is done.
+    /// Returns the result, or why the work failed; `None` while it is running.
     pub(super) fn end(&self) -> Option<std::result::Result<&Found, &str>> {
         self.end.get().map(|end| end.as_ref().map_err(String::as_str))
     }
@@ -64,27 +64,27 @@ impl Observer for Work {
     }
 }
 
-/// Ends work that panics, so that pages do not wait for it forever.
+/// Records an error if the work panics, so that pages do not wait for it forever.
 struct Ending(Arc<Work>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        // A result stays as it is.
+        // Does not replace a result.
         let _ = self.0.end.set(Err("it broke off".to_owned()));
     }
 }
 
-/// All work, one at a time.
+/// Runs background work, one at a time.
 #[derive(Debug, Default)]
 pub(super) struct Background {
     all: Mutex<Vec<Arc<Work>>>,
-    /// Set when the server stops: work ends early.
+    /// Set when the server stops, so that work ends early.
     pub(super) stop: Arc<AtomicBool>,
 }
 
 impl Background {
-    /// Returns the work of this name, and starts it if there is none yet, or if it has ended and is wanted
-    /// `again`. Waits a moment for its end. Returns `None` while other work is done.
+    /// Returns the work with this key. Starts it if there is none, or if it has ended and `again` is set.
+    /// Waits briefly for its end. Returns `None` while other work is running.
     pub(super) fn ask(
         &self,
         (key, basis, again): (&str, u64, bool),
@@ -150,7 +150,7 @@ impl Background {
         });
     }
 
-    /// Returns whether the work of this name has ended.
+    /// Returns whether the work with this key has ended.
     pub(super) fn is_done(&self, key: &str) -> bool {
         self.list().iter().any(|one| one.key == key && one.end().is_some())
     }

@@ -1,4 +1,4 @@
-//! Downloads of directories, or of some entries of one, as archives.
+//! Downloads of directories, or selected entries of one, as archives.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use crate::zip_archive;
 /// The format of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// All that a snapshot holds of an entry.
+    /// Contains everything that a snapshot stores about an entry.
     TarGz,
-    /// For systems without tar: without devices, owners and extended attributes.
+    /// For systems without tar: lacks devices, owners and extended attributes.
     Zip,
 }
 
-/// A path of a snapshot that is to be got back, or some entries of it.
+/// A path of a snapshot to download or restore, or some of its entries.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     pub(super) id: SnapshotId,
     pub(super) path: Vec<u8>,
-    /// Names of entries of the directory; all if `None`.
+    /// Names of the selected entries of the directory; all if `None`.
     pub(super) names: Option<BTreeSet<Vec<u8>>>,
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn archive(
     of(site, visit, part, form, method).await
 }
 
-/// Responds with an archive of a part, if all of it exists.
+/// Responds with an archive of a part, after checking that all of it exists.
 pub(super) async fn of(
     site: &Arc<AppState>,
     visit: Arc<SharedSession>,
@@ -81,8 +81,7 @@ pub(super) async fn of(
     Ok(response)
 }
 
-/// Checks that everything that is asked for exists, because an error cannot be reported in the middle of an
-/// archive.
+/// Checks that all selected entries exist, because an error cannot be reported in the middle of an archive.
 pub(super) async fn expect(
     site: &Arc<AppState>,
     visit: &Arc<SharedSession>,
@@ -107,7 +106,7 @@ pub(super) async fn expect(
     if found.await? { Ok(()) } else { Err(HttpError::not_found("the snapshot holds no such thing")) }
 }
 
-/// Writes an archive. A client that disconnects ends it, because writes fail then.
+/// Writes an archive. Stops when the client disconnects, because writes fail then.
 fn write(site: &AppState, visit: &SharedSession, part: Part, form: Form, mut pipe: Pipe) {
     let control = Control::new(&site.session_pool);
     let done = match form {
@@ -129,7 +128,7 @@ fn write(site: &AppState, visit: &SharedSession, part: Part, form: Form, mut pip
         }
     };
     let is_whole = done.is_ok();
-    // A client that went away is no fault; anything else the client only sees as a broken download.
+    // A disconnected client is not an error. Of any other error, the client sees only an aborted download.
     if let Err(error) = done
         && !error.is_broken_pipe()
     {
@@ -138,20 +137,20 @@ fn write(site: &AppState, visit: &SharedSession, part: Part, form: Form, mut pip
     pipe.end(is_whole);
 }
 
-/// Maximum size in bytes of an image or a PDF document that is shown.
+/// Maximum size in bytes of an image or PDF document that is previewed.
 pub(super) const SHOWN: u64 = 8 << 20;
 
-/// What is shown besides text.
+/// Previews other than text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Preview {
-    /// An image in a format that holds pixels and nothing that could be run.
+    /// An image in a format that cannot contain scripts.
     Image(&'static str),
     /// A PDF document, which the browser's viewer shows in a frame.
     Pdf,
 }
 
 impl Preview {
-    /// Returns how a file is shown, by its first bytes.
+    /// Detects the type of a preview by the first bytes of the file.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Image("image/png")),
@@ -165,8 +164,9 @@ impl Preview {
         }
     }
 
-    /// Returns its type, and the policy that comes with it: an origin of its own, without cookies and scripts,
-    /// also if somebody opens it by itself. Only pages of this server frame a document.
+    /// Returns the media type and the Content-Security-Policy. The sandbox gives the file an opaque origin
+    /// without cookies or scripts, even if it is opened directly. Only pages of this server may frame a
+    /// document.
     fn headers(self) -> (&'static str, &'static str) {
         match self {
             Self::Image(kind) => (kind, "sandbox; default-src 'none'; frame-ancestors 'none'"),
@@ -175,7 +175,7 @@ impl Preview {
     }
 }
 
-/// Responds with a file to be shown in its page, if it is an image or a PDF document.
+/// Responds with the preview of a file, if it is an image or a PDF document.
 pub(super) async fn preview(site: &Arc<AppState>, asked: &PageRequest) -> Result<Response<Body>, HttpError> {
     let visit = site.look(|site| site.session_pool.visit()).await?;
     let (id, path) = (snapshot(&visit, asked)?.id, asked.stored(2));

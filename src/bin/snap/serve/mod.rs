@@ -44,24 +44,24 @@ const THREADS: usize = 8;
 /// How long to wait for running requests at shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What the server needs to know.
+/// Settings of the server.
 pub(crate) struct Settings {
     /// Address to listen on; port 0 means any free port.
     pub(crate) address: SocketAddr,
     /// The permanent token; generated if it is `None`.
     pub(crate) token: Option<Zeroizing<String>>,
-    /// A file that may hold the hash of a password for the login form.
+    /// File that may contain the hash of a password for the login form.
     pub(crate) password: Option<PathBuf>,
     /// Accepted host names, besides IP addresses and `localhost`.
     pub(crate) names: Vec<String>,
     /// Whether to print warnings as JSON.
     pub(crate) json: bool,
     pub(crate) status: StatusOf,
-    /// What browsers may do beside reading.
+    /// Permissions of browsers beyond reading.
     pub(crate) allow: Allow,
 }
 
-/// A server that listens.
+/// A listening server.
 pub(crate) struct Server {
     listener: TcpListener,
     site: Arc<AppState>,
@@ -72,7 +72,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts to listen. Requests are answered only by `run`.
+    /// Starts to listen. Requests are not answered before `run`.
     ///
     /// # Errors
     /// The address is not available.
@@ -119,7 +119,7 @@ impl Server {
         let served = runtime.block_on(server::serve(self.listener, &self.site, stop));
         self.site.jobs.stop.store(true, Ordering::Relaxed);
         self.site.background.stop.store(true, Ordering::Relaxed);
-        // Threads that read for an aborted request notice that it was aborted.
+        // Threads that read for an aborted request notice the abort.
         runtime.shutdown_timeout(GRACE);
         self.site.close();
         served.map_err(Error::io("listen on", self.address.to_string()))

@@ -1,4 +1,4 @@
-//! What the overview shows of repositories and their sets. `snap status` gathers it.
+//! Data for the overview page, gathered by `snap status`.
 
 use jiff::civil::Date;
 use snap_backup::Result;
@@ -7,15 +7,15 @@ use snap_backup::ops::status::{Day, Verdict};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 
-/// Returns the status of all repositories, given the served one and its snapshots.
+/// Returns the status of all repositories; takes the served one and its snapshots.
 pub(crate) type StatusOf = Box<dyn Fn(&Repository, &[Snapshot]) -> Result<Overview> + Send + Sync>;
 
-/// Number of days in the strip of a set.
+/// Number of days that are shown for a set.
 pub(crate) const DAYS: u16 = 60;
 
 /// The status of all repositories, the served one first.
 pub(crate) struct Overview {
-    /// The served repository as `snap status` prints it.
+    /// The output of `snap status` for the served repository.
     pub(crate) text: String,
     pub(crate) repositories: Vec<RepositoryStatus>,
 }
@@ -25,10 +25,10 @@ pub(crate) struct RepositoryStatus {
     pub(crate) location: String,
     /// Whether its snapshots can be browsed here.
     pub(crate) is_served: bool,
-    /// Whether the notes are bad news.
+    /// Whether the notes are about problems.
     pub(crate) is_bad: bool,
     pub(crate) notes: Vec<String>,
-    /// Size, growth and the room left.
+    /// Size, growth and free space.
     pub(crate) room: Option<String>,
     pub(crate) works: Vec<LastWork>,
     pub(crate) cards: Vec<SetCard>,
@@ -52,13 +52,13 @@ pub(crate) struct SetCard {
     pub(crate) host: String,
     /// Its first sources.
     pub(crate) sources: Vec<Vec<u8>>,
-    /// How it is, and why, in one sentence.
+    /// State and reason in one sentence.
     pub(crate) sentence: String,
-    /// Time and snapshot of the last good backup.
+    /// Time and snapshot of the last successful backup.
     pub(crate) last: Option<(Time, String)>,
     pub(crate) next: Option<Time>,
     pub(crate) running: Option<Time>,
-    /// Time, snapshot and reason of each alarm that nobody has settled.
+    /// Time, snapshot and reason of each alarm that is not settled.
     pub(crate) alarms: Vec<(Time, String, String)>,
     /// The last days, oldest first.
     pub(crate) days: Vec<(Date, Day)>,

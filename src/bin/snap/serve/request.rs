@@ -1,4 +1,4 @@
-//! Parses the URL of a request to bytes, because names need not be text; and generates URLs.
+//! Parses URLs to bytes, because names need not be UTF-8, and generates URLs.
 
 use hyper::{StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
@@ -15,7 +15,7 @@ pub(super) struct PageRequest {
     /// Decoded components of the path. None is empty, `.` or `..`, or contains a slash or a NUL.
     pub(super) path: Vec<Vec<u8>>,
     query: Form,
-    /// What the forms of a signed-in browser contain; `None` if the request was let in by a token.
+    /// Secret for the forms of a signed-in browser; `None` if the request was authenticated by a token.
     pub(super) csrf: Option<String>,
     /// Number of the browser's login.
     pub(super) login: Option<u64>,
@@ -112,7 +112,7 @@ impl PageRequest {
         if pairs.is_empty() { path } else { format!("{path}?{}", pairs.join("&")) }
     }
 
-    /// Returns what names the page, whatever its query parameters.
+    /// Returns a key for the page that does not depend on query parameters.
     pub(super) fn key(&self) -> String {
         encoded_path(&self.path.join(&b'/'))
     }
@@ -178,12 +178,12 @@ pub(super) fn archive_at(id: &SnapshotId, path: &[u8]) -> String {
     format!("/tar/{id}/{}", encoded_path(path)).trim_end_matches('/').to_owned()
 }
 
-/// Returns the URL of an image or a document that is shown.
+/// Returns the URL for the preview of an image or document.
 pub(super) fn preview_at(id: &SnapshotId, path: &[u8]) -> String {
     format!("/preview/{id}/{}", encoded_path(path))
 }
 
-/// Returns the URL of the page with what holds the bytes in a directory.
+/// Returns the URL of the page with the space usage of a directory.
 pub(super) fn usage_at(id: &SnapshotId, path: &[u8]) -> String {
     format!("/usage/{id}/{}", encoded_path(path)).trim_end_matches('/').to_owned()
 }

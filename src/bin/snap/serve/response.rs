@@ -1,4 +1,4 @@
-//! Responses: their bodies, and the headers that all of them have.
+//! Bodies of responses, and the headers that all responses have.
 
 use std::io;
 use std::io::Write;
@@ -47,7 +47,7 @@ const FOR_ALL: [(HeaderName, &str); 7] = [
     (header::VARY, "Cookie, Authorization"),
 ];
 
-/// Status and reason of a request that failed.
+/// Status and message for a failed request.
 #[derive(Debug)]
 pub(super) struct HttpError {
     pub(super) status: StatusCode,
@@ -64,7 +64,7 @@ impl HttpError {
     }
 }
 
-/// Maps an error to a status: it depends on whether client or server caused it.
+/// Maps an error to a status, depending on whether the client or the server caused it.
 impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
         if let Error::NoRepository { location } = &error {
@@ -87,10 +87,10 @@ pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
     of(status, "text/plain; charset=utf-8", format!("{}\n", output::printable(text)))
 }
 
-/// Returns a redirect to another page, which is asked for with GET.
+/// Returns a redirect to another page, which the browser requests with GET.
 ///
 /// # Errors
-/// The address cannot be a header.
+/// The URL cannot be a header.
 pub(super) fn see_other(to: &str) -> Result<Response<Body>, HttpError> {
     let bad = |_| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "there is no such address");
     let mut response = text(StatusCode::SEE_OTHER, "go on there");
@@ -160,7 +160,7 @@ impl Pipe {
 
     /// Ends a complete body, or aborts an incomplete one, so that it is not mistaken for complete.
     pub(super) fn end(mut self, whole: bool) {
-        // If the client has disconnected, there is nobody to tell.
+        // If the client has disconnected, the error cannot be reported to anybody.
         let _ = if whole { self.flush() } else { self.send(Err(io::ErrorKind::UnexpectedEof.into())) };
     }
 }

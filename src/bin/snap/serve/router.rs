@@ -22,14 +22,14 @@ use crate::serve::request::PageRequest;
 use crate::serve::response::{Body, HttpError, TIMEOUT};
 use crate::serve::{actions, admission, downloads, response, style, webdav};
 
-/// Maximum length in bytes of a request's body: a PROPFIND names a few properties.
+/// Maximum length in bytes of a request's body; a PROPFIND lists a few properties.
 const LONGEST: usize = 64 << 10;
-/// Maximum length in bytes of a form: it may name all entries of a page.
+/// Maximum length in bytes of a form, which may list all entries of a page.
 const FORM: usize = 512 << 10;
 
-/// Seconds after which the overview is loaded again.
+/// Seconds after which the overview is reloaded.
 const REFRESH: u32 = 60;
-/// Seconds after which a page about running work is loaded again.
+/// Seconds after which a page about running work is reloaded.
 const PROGRESS: u32 = 1;
 
 /// Sets the flag when it is dropped, because the client has disconnected.
@@ -53,7 +53,7 @@ pub(super) async fn answer(
         Err(refusal) => response::text(refusal.status, &refusal.why),
         Ok(Checked::Admitted { asked, base }) => {
             let for_people = asked.first() != b"dav";
-            // An overview that failed is shown again when it can be.
+            // An overview that failed is reloaded as well.
             let again = refresh(site, &asked, &base);
             match admitted(site, parts, body, asked, &base).await {
                 Ok(response) => response,
@@ -129,7 +129,7 @@ async fn webdav(
     let response = site.dav.handle_with(webdav::config(site), request).await;
     let mut response = response.map(BodyExt::boxed_unsync);
     if response.headers().contains_key("dav") {
-        // Announces neither locks nor other features for writing.
+        // Announces no locks or other write features.
         response.headers_mut().insert("dav", HeaderValue::from_static("1"));
     }
     match asked.path.last() {
@@ -174,7 +174,7 @@ async fn page(
     Ok(refreshed(response::page(StatusCode::OK, page, base), again))
 }
 
-/// Has the browser load a page again by itself.
+/// Makes the browser reload the page automatically.
 fn refreshed(mut response: Response<Body>, again: Option<HeaderValue>) -> Response<Body> {
     if let Some(again) = again {
         response.headers_mut().insert(header::REFRESH, again);
@@ -182,7 +182,7 @@ fn refreshed(mut response: Response<Body>, again: Option<HeaderValue>) -> Respon
     response
 }
 
-/// Returns what builds the pages whose paths begin with this.
+/// Returns the function that builds the pages with this first path component.
 fn shown(first: &[u8]) -> Option<Shown> {
     Some(match first {
         b"" => pages::overview,
@@ -221,8 +221,8 @@ async fn built(
     built.await.map_err(|_| HttpError::from(Error::Stopped))?
 }
 
-/// Returns when and as what the browser loads a page again by itself: the overview, unless its visitor has
-/// turned that off, and a job that is running. Such a request does not keep a browser signed in.
+/// Returns when the browser reloads a page, and with which URL. This applies to the overview, unless the user
+/// has turned it off, and to a running job. Such a request does not keep a browser signed in.
 fn refresh(site: &AppState, asked: &PageRequest, base: &str) -> Option<HeaderValue> {
     let again = match asked.first() {
         b"" if asked.value("refresh") != Some(b"off") => format!("{REFRESH};url={base}/?auto=on"),

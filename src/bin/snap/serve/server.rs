@@ -76,8 +76,8 @@ pub(super) async fn serve(listener: Bound, site: &Arc<AppState>, stop: &AtomicBo
     Ok(())
 }
 
-/// Connections without an authenticated request. A client that opens many and sends nothing must not lock
-/// others out. Therefore they have few places, and a new connection always gets one.
+/// Connections without an authenticated request. A client that opens many idle ones must not lock out others,
+/// so their number is limited, and a new connection replaces the oldest.
 #[derive(Default)]
 struct Strangers(VecDeque<(Arc<AtomicBool>, AbortHandle)>);
 
@@ -109,8 +109,8 @@ async fn converse(stream: TcpStream, site: Arc<AppState>, is_known: Arc<AtomicBo
         .await
 }
 
-/// A stream that fails if the client accepts no data for too long, because a response in progress holds a
-/// session.
+/// A stream that fails if the client accepts no data for too long, because an unfinished response keeps a
+/// session open.
 struct Patient {
     stream: TcpStream,
     stalled: Option<Pin<Box<Sleep>>>,
@@ -176,7 +176,8 @@ mod tests {
 
     use super::*;
 
-    /// However many come, all but the sixteen newest are hung up on; who was let in is none of them.
+    /// All but the sixteen newest unauthenticated connections are closed, however many arrive. Authenticated
+    /// ones are not affected.
     #[test]
     fn strangers_have_sixteen_places_and_the_newest_get_them() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -192,7 +193,7 @@ mod tests {
                     handle
                 })
                 .collect();
-            // Each that was hung up on ends when it is its turn.
+            // Aborted tasks end only when they are scheduled.
             for _ in 0..handles.len() {
                 tokio::task::yield_now().await;
             }

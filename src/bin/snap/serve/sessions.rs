@@ -1,7 +1,7 @@
 //! Sessions on the repository while there are requests. A shared session reads all existing snapshots (rule
 //! R1) and uses the local index cache. Both are closed soon after the last request, so that an idle server
-//! does not delay garbage collections or block the cache. A request that comes after a snapshot was
-//! committed or forgotten gets a new session.
+//! does not delay garbage collections or block the cache. A request after a snapshot was committed or
+//! forgotten opens a new session.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,8 +22,8 @@ use crate::terminal::output;
 
 /// A session without requests is closed after this time.
 const IDLE: Duration = Duration::from_secs(5);
-/// No new request uses a session after this time. Thus a garbage collection that takes packs from it waits
-/// only for running requests, not forever.
+/// Age after which no new request uses a session. Thus a garbage collection waits only for running requests,
+/// not forever.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Opens and shares sessions.
@@ -60,7 +60,7 @@ impl SessionPool {
         Self { repo: repo.with_closed_index_cache(), open: Mutex::default(), json }
     }
 
-    /// Returns a session that knows the present snapshots.
+    /// Returns a session that knows the current snapshots.
     ///
     /// # Errors
     /// The repository cannot be read.
@@ -92,8 +92,7 @@ impl SessionPool {
         Ok(visit)
     }
 
-    /// Checks that the repository is where it was. Its disk may have been unplugged, and a listing of what is
-    /// not there is empty.
+    /// Checks that the repository still exists. If its disk was unplugged, a listing would be empty.
     fn expect_repository(&self) -> Result<()> {
         let storage = self.repo.storage();
         if Repository::exists(storage)? && Repository::id_at(storage)? == self.repo.config().repo {
@@ -102,7 +101,7 @@ impl SessionPool {
         Err(Error::NoRepository { location: storage.location() })
     }
 
-    /// Removes and returns a session that has been unused for a while, to be dropped where that may block.
+    /// Removes and returns a session that has been idle for a while, to be dropped where blocking is allowed.
     /// Running requests keep it alive until then. Never blocks.
     pub(super) fn idle(&self) -> Option<Arc<SharedSession>> {
         let mut open = self.open.try_lock()?;
@@ -141,12 +140,12 @@ impl SharedSession {
         &self.repo
     }
 
-    /// Returns the repository for work that goes on when the session has ended.
+    /// Returns the repository for work that outlives the session.
     pub(super) fn shared_repo(&self) -> &Arc<Repository> {
         &self.repo
     }
 
-    /// Returns a number that stands for the snapshots that exist: another one if some have come or gone.
+    /// Returns a number that changes when the list of snapshots does.
     pub(super) fn basis(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.listed.hash(&mut hasher);

@@ -1,5 +1,5 @@
 //! Snapshots as a read-only WebDAV tree: a directory per snapshot, named by time, and `latest`. Symbolic
-//! links and special files are left out, because WebDAV does not have them.
+//! links and special files are left out, because WebDAV does not support them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,7 +23,7 @@ use snap_backup::{Error, ErrorKind, Result};
 use crate::serve::app_state::AppState;
 use crate::serve::sessions::{SharedSession, name_of};
 
-/// Bytes of a file that are read at once.
+/// Number of bytes of a file that are read at once.
 const PIECE: usize = 512 << 10;
 /// Number of a directory's entries that are read at once.
 const TOGETHER: usize = 500;

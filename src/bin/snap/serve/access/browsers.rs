@@ -19,7 +19,7 @@ const MOST: usize = 16;
 struct Session {
     number: u64,
     cookie: Secret,
-    /// What its forms contain, so that another site cannot send one.
+    /// Secret in the browser's forms, so that other sites cannot forge one.
     csrf: Zeroizing<String>,
     since: Instant,
     used: Instant,
@@ -39,19 +39,19 @@ pub(super) struct Browsers {
     logins: AtomicU64,
 }
 
-/// A signed-in browser, for those who look which there are.
+/// A signed-in browser, for the list of logins.
 pub(in crate::serve) struct Login {
     pub(in crate::serve) number: u64,
-    /// How long ago it signed in.
+    /// Time since it signed in.
     pub(in crate::serve) since: Duration,
-    /// How long ago its last request was.
+    /// Time since its last request.
     pub(in crate::serve) used: Duration,
 }
 
-/// A signed-in browser that has sent a request.
+/// The browser that sent a request.
 pub(super) struct Visitor {
     pub(super) number: u64,
-    /// What its forms contain.
+    /// The secret for its forms.
     pub(super) csrf: String,
 }
 
@@ -98,7 +98,7 @@ impl Browsers {
         self.live(now).iter().rev().map(login).collect()
     }
 
-    /// Signs out the browser of this number.
+    /// Signs out the browser with this login number.
     pub(super) fn end(&self, number: u64) {
         self.sessions().retain(|session| session.number != number);
     }
@@ -126,7 +126,7 @@ mod tests {
         assert_ne!(idle, busy);
         for half_hour in 1..24 {
             assert!(browsers.knows(busy.as_bytes(), true, at(half_hour * 1800)).is_some());
-            // A page that loads itself again does not count.
+            // An automatic reload does not count as use.
             assert!(half_hour > 1 || browsers.knows(idle.as_bytes(), false, at(1800)).is_some());
         }
         assert!(browsers.knows(idle.as_bytes(), true, at(3600)).is_none());

@@ -1,5 +1,5 @@
-//! What a request's headers contain to authenticate it: `Authorization` (RFC 9110, Basic by RFC 7617,
-//! Bearer by RFC 6750) and `Cookie` (RFC 6265).
+//! Extracts credentials from the headers of a request: `Authorization` (RFC 9110, Basic by RFC 7617, Bearer
+//! by RFC 6750) and `Cookie` (RFC 6265).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,8 +7,8 @@ use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, COOKIE};
 use zeroize::Zeroizing;
 
-/// Returns the secret of the `Authorization` header: the token of Bearer, or the password of Basic.
-/// A header that is given twice is ambiguous, and is ignored.
+/// Returns the secret of the `Authorization` header: the token of Bearer, or the password of Basic. A
+/// repeated header is ambiguous and ignored.
 pub(super) fn authorization(headers: &HeaderMap) -> Option<Zeroizing<Vec<u8>>> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -18,7 +18,7 @@ pub(super) fn authorization(headers: &HeaderMap) -> Option<Zeroizing<Vec<u8>>> {
         Some(Zeroizing::new(rest.as_bytes().to_vec()))
     } else if scheme.eq_ignore_ascii_case("basic") {
         let plain = Zeroizing::new(STANDARD.decode(rest).ok()?);
-        // A name has no colon, a password may have several.
+        // A user name has no colon, but a password may have several.
         let colon = plain.iter().position(|byte| *byte == b':')?;
         plain.get(colon + 1..).map(|password| Zeroizing::new(password.to_vec()))
     } else {
@@ -26,7 +26,7 @@ pub(super) fn authorization(headers: &HeaderMap) -> Option<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// Returns the value of the cookie `name`: the first one, if there are several.
+/// Returns the value of the cookie `name`; the first one if there are several.
 pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.split_once('='));
@@ -49,7 +49,7 @@ pub(super) mod tests {
     fn the_secret_of_basic_is_the_password_and_that_of_bearer_the_token() {
         let secret =
             |value: &str| authorization(&headers(&[("authorization", value)])).map(|secret| secret.to_vec());
-        // Of Basic: `anybody:token`, `me:a:b`, `:`, and `nobody` without a colon.
+        // Basic credentials: `anybody:token`, `me:a:b`, `:`, and `nobody` without a colon.
         let cases: [(&str, Option<&[u8]>); 11] = [
             ("Bearer token", Some(b"token")),
             ("bEARER  token ", Some(b"token")),

@@ -43,7 +43,7 @@ impl Secret {
         Self(text)
     }
 
-    /// Compares in constant time, except for the length.
+    /// Compares in constant time for secrets of the same length.
     pub(super) fn is(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
     }
@@ -69,11 +69,11 @@ pub(crate) fn is_strong(token: &str) -> bool {
 /// The result of authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// The request contains a token.
+    /// The request contained a token.
     Token,
-    /// It has the cookie of a signed-in browser, whose forms contain this secret.
+    /// The request came from a signed-in browser, whose forms contain the secret `csrf`.
     Browser { number: u64, csrf: String },
-    /// It does not.
+    /// The request contained no valid credentials.
     Refused,
 }
 
@@ -91,8 +91,8 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Creates the rules. `once` is the token in the printed URL, if there is one. The file may hold the hash
-    /// of a password.
+    /// Creates the rules. `once` is the token in the printed URL, if there is one. `password` is a file that
+    /// may contain the hash of a password.
     ///
     /// # Errors
     /// The system's random generator fails.
@@ -107,8 +107,8 @@ impl Access {
         Ok(Self { token, once: Mutex::new(once), passwords, browsers: Browsers::default(), base, names })
     }
 
-    /// Returns whether the request's host is this server: an IP address, because nobody else's DNS name can
-    /// be one, or a known name.
+    /// Returns whether the request's host is this server: a known name, or an IP address, which cannot be
+    /// another site's DNS name.
     pub(super) fn is_meant(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
@@ -133,8 +133,8 @@ impl Access {
         }
     }
 
-    /// Checks the credentials of a request: a token, or below the prefix a browser's cookie. With `touches`,
-    /// the browser stays signed in for longer.
+    /// Checks the credentials of a request: a token, or for paths below the prefix a browser's cookie.
+    /// `touches` extends the browser's session.
     pub(super) fn admit(
         &self,
         headers: &HeaderMap,
@@ -189,7 +189,7 @@ impl Access {
         self.browsers.all(now)
     }
 
-    /// Signs out the browser of this number.
+    /// Signs out the browser with this login number.
     pub(super) fn end(&self, number: u64) {
         self.browsers.end(number);
     }

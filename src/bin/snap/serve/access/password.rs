@@ -1,6 +1,6 @@
-//! A password that the login form takes beside the token, from `snap serve passwd`. Its hash (Argon2id) is kept in
-//! a file of the user's state directory. Wrong tries are bounded, whoever sends them: all that reach a server at
-//! 127.0.0.1 look the same.
+//! A password that the login form accepts besides the token, set by `snap serve passwd`. Its hash (Argon2id)
+//! is kept in a file of the user's state directory. Wrong attempts are limited for all clients together,
+//! because all that reach a server on 127.0.0.1 have the same address.
 
 use std::fs::{DirBuilder, File};
 use std::io::{ErrorKind, Read};
@@ -20,18 +20,18 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-/// Minimum length of a password in characters. Guesses through the form are slow, but whoever has the file can
-/// guess at home.
+/// Minimum length of a password in characters. Guessing through the form is slow, but somebody who has the
+/// file can guess offline.
 const SHORTEST: usize = 12;
 /// Maximum length of a password in bytes: it must fit into a form.
 const LONGEST: usize = 1024;
-/// Costs of a try: little memory, since a server should stay small.
+/// Cost of an attempt. It uses little memory, because the server should stay small.
 const COSTS: KdfParams = KdfParams { memory: 32 << 10, passes: 4, lanes: 1 };
 /// Maximum length of the file in bytes.
 const FILE: u64 = 1024;
-/// Wrong tries in a row.
+/// Maximum number of wrong attempts in a row.
 const TRIES: u32 = 10;
-/// After this long one more try is allowed.
+/// Time after which one more attempt is allowed.
 const BACK: Duration = Duration::from_secs(30);
 
 /// Name of the file in the state directory.
@@ -83,7 +83,7 @@ impl Hash {
     /// Reads the file; `None` if there is none.
     ///
     /// # Errors
-    /// It cannot be read, others may read it, or it holds something else.
+    /// The file cannot be read, is readable by others, or is invalid.
     fn read(path: &Path) -> Result<Option<Self>> {
         let file = match File::open(path) {
             Ok(file) => file,
@@ -122,7 +122,7 @@ impl Hash {
     }
 }
 
-/// The tries that are left: each wrong one takes one, and they come back one by one.
+/// A rate limit: each wrong attempt uses up one of the remaining attempts, and they are restored one by one.
 #[derive(Debug)]
 struct Tries {
     left: u32,
@@ -152,13 +152,14 @@ impl Tries {
     }
 }
 
-/// What came of a try.
+/// The result of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::serve) enum Tried {
     Right,
-    /// Wrong, or there is no password.
+    /// The password is wrong, or none is set.
     Wrong,
-    /// Nothing was tried: there were too many wrong ones. The next is allowed after this time.
+    /// The password was not checked, because of too many wrong attempts. The next one is allowed after this
+    /// time.
     TooMany(Duration),
 }
 
@@ -170,18 +171,18 @@ pub(super) struct Passwords {
 }
 
 impl Passwords {
-    /// Checks against the file at this path, which is read with each try.
+    /// Checks passwords against the file at this path, which is read at each attempt.
     pub(super) fn at(path: Option<PathBuf>) -> Self {
         Self { path, tries: Mutex::new(Tries { left: TRIES, since: None }), turn: Semaphore::new(1) }
     }
 
-    /// Tries a password.
+    /// Checks a password.
     pub(super) async fn try_one(&self, given: &[u8]) -> Tried {
         let Some(Ok(Some(hash))) = self.path.as_deref().map(Hash::read) else { return Tried::Wrong };
         if given.is_empty() || given.len() > LONGEST {
             return Tried::Wrong;
         }
-        // Taken before it is tried, so that many tries at once are not more.
+        // Counted before the check, so that parallel attempts cannot exceed the limit.
         if let Err(wait) = self.tries(|tries| tries.take(Instant::now())) {
             return Tried::TooMany(wait);
         }
@@ -201,7 +202,7 @@ impl Passwords {
     }
 }
 
-/// Checks that the file, if there is one, is sound.
+/// Checks that the file, if there is one, is valid.
 ///
 /// # Errors
 /// It cannot be used.
@@ -224,12 +225,12 @@ mod tests {
         }
         assert_eq!(tries.take(at(0)), Err(BACK));
         assert_eq!(tries.take(at(29)), Err(Duration::from_secs(1)));
-        // A right one takes none.
+        // A correct password uses up no attempt.
         tries.take(at(30)).unwrap();
         tries.give_back();
         tries.take(at(31)).unwrap();
         assert!(tries.take(at(59)).is_err());
-        // After a long time there are as many as in the beginning, and no more.
+        // After a long time the full number is restored, but no more.
         let many = (0..100).filter(|_| tries.take(at(100_000)).is_ok()).count();
         assert_eq!(many, TRIES as usize);
         assert_eq!(tries.take(at(100_000)), Err(BACK));

@@ -1,4 +1,4 @@
-//! Work that visitors have started: how far it is, and how it ended. A job goes on when its visitor has left.
+//! Jobs started from the browser: their progress and results. A job continues when the browser disconnects.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,7 +28,7 @@ pub(in crate::serve) struct Jobs {
 /// One job.
 pub(in crate::serve) struct Job {
     pub(in crate::serve) id: u64,
-    /// What it does.
+    /// Title of the job.
     pub(in crate::serve) title: String,
     pub(in crate::serve) started: Time,
     done: (AtomicU64, AtomicU64),
@@ -41,12 +41,12 @@ pub(in crate::serve) struct Job {
 pub(in crate::serve) struct End {
     pub(in crate::serve) at: Time,
     pub(in crate::serve) is_good: bool,
-    /// What it did, or why it failed.
+    /// Lines that describe what it did, or why it failed.
     pub(in crate::serve) lines: Vec<String>,
 }
 
 impl Jobs {
-    /// Adds a job, unless one is running: work that visitors start is done one after the other.
+    /// Adds a job, unless one is running: jobs run one at a time.
     pub(in crate::serve) fn begin(&self, title: String) -> Option<RunningJob> {
         let mut all = self.list();
         if all.iter().any(|job| job.end().is_none()) {
@@ -83,8 +83,7 @@ impl Jobs {
     }
 }
 
-/// A job at work. When this is dropped the job has ended, also if its thread panicked: none would begin after
-/// it otherwise.
+/// A running job. Dropping this ends the job even if its thread panicked; otherwise no other job could start.
 pub(in crate::serve) struct RunningJob(Arc<Job>);
 
 impl Deref for RunningJob {
@@ -105,7 +104,7 @@ impl Drop for RunningJob {
 }
 
 impl Job {
-    /// Returns files and bytes that are done, and those that are expected (0 if unknown).
+    /// Returns the files and bytes that are done, and those that are expected (0 if unknown).
     pub(in crate::serve) fn progress(&self) -> [u64; 4] {
         [&self.done.0, &self.done.1, &self.expected.0, &self.expected.1]
             .map(|one| one.load(Ordering::Relaxed))
@@ -119,9 +118,9 @@ impl Job {
         self.end.get()
     }
 
-    /// Records how it ended.
+    /// Records the end of the job.
     pub(in crate::serve) fn ended(&self, is_good: bool, lines: Vec<String>) {
-        // A job ends once.
+        // Only the first end of a job is recorded.
         let _ = self.end.set(End { at: Time::now(), is_good, lines });
     }
 

@@ -1,6 +1,6 @@
-//! Forms that signed-in browsers send. Each is checked against forgery by another site: it must come from a
-//! page of this server, and contain the secret of this browser's session. A token is not enough, because
-//! browsers send a password of Basic authentication again by themselves.
+//! Forms of signed-in browsers. Each is protected against cross-site request forgery: it must come from a
+//! page of this server, and contain the secret of this browser's session. A token is not sufficient, because
+//! browsers resend a Basic password automatically.
 
 pub(crate) mod allow;
 pub(super) mod jobs;
@@ -19,15 +19,15 @@ use crate::serve::request::{Form, PageRequest, decoded};
 use crate::serve::response::{Body, HttpError};
 use crate::serve::{downloads, pages, response};
 
-/// Returns whether there are forms for this path.
+/// Returns whether this path accepts forms.
 pub(in crate::serve) fn takes(asked: &PageRequest) -> bool {
     matches!(asked.first(), b"pick" | b"restore" | b"run" | b"logins")
 }
 
-/// Checks a form and parses it.
+/// Checks and parses a form.
 ///
 /// # Errors
-/// It may have been sent by a page of another site, or it is no form.
+/// It may have been sent by another site, or is invalid.
 pub(in crate::serve) fn checked(parts: &Parts, body: &[u8], asked: &PageRequest) -> Result<Form, HttpError> {
     let refused = |why: &str| HttpError::new(StatusCode::FORBIDDEN, why);
     let Some(csrf) = &asked.csrf else {
@@ -49,7 +49,7 @@ pub(in crate::serve) fn checked(parts: &Parts, body: &[u8], asked: &PageRequest)
     }
 }
 
-/// Returns whether a request was sent by a page of this server: browsers say so with every form.
+/// Returns whether a page of this server sent the request, by the headers that browsers add to every form.
 fn is_own_origin(parts: &Parts) -> bool {
     let text = |name| {
         let mut values = parts.headers.get_all(name).iter();
@@ -60,7 +60,7 @@ fn is_own_origin(parts: &Parts) -> bool {
     authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 
-/// Answers a form that was checked.
+/// Responds to a form that has been checked.
 pub(in crate::serve) async fn answer(
     site: &Arc<AppState>,
     asked: &PageRequest,
@@ -86,7 +86,7 @@ pub(in crate::serve) async fn answer(
     }
 }
 
-/// Answers with the entries that were ticked: as an archive, or with the command that restores them.
+/// Responds with the selected entries as an archive, or with the command that restores them.
 async fn pick(
     site: &Arc<AppState>,
     asked: &PageRequest,
@@ -107,7 +107,7 @@ async fn pick(
     }
 }
 
-/// Returns the snapshot's directory that the address names, and the entries that were ticked in it.
+/// Returns the directory of the snapshot that the URL names, and the entries selected in it.
 async fn part(site: &Arc<AppState>, asked: &PageRequest, form: &Form) -> Result<Part, HttpError> {
     let visit = site.look(|site| site.session_pool.visit()).await?;
     let bad = |why: &str| HttpError::new(StatusCode::BAD_REQUEST, why);

@@ -1,4 +1,4 @@
-//! Restores to a new directory of this machine, where `--allow restore` permits it.
+//! Restores to a new directory on the server, if `--allow restore` permits it.
 
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
@@ -22,10 +22,10 @@ use crate::terminal::output;
 /// Maximum length of the new directory's name in bytes.
 const LONGEST: usize = 200;
 
-/// Starts to restore a part to the new directory `to`. Returns the number of the job.
+/// Starts restoring a part to the new directory `to`. Returns the number of the job.
 ///
 /// # Errors
-/// It is not allowed, the name is not one of a new directory, or another job is running.
+/// It is not allowed, the name is invalid, or another job is running.
 pub(super) fn start(
     site: &Arc<AppState>,
     visit: Arc<SharedSession>,
@@ -61,7 +61,7 @@ pub(super) fn start(
     Ok(id)
 }
 
-/// Returns the name of a directory, if it is one name that leads nowhere else.
+/// Checks that this is a single path component and returns it.
 fn name(to: &[u8]) -> Result<PathBuf, HttpError> {
     let is_odd = |byte: &u8| *byte == b'/' || *byte < b' ' || *byte == 0x7f;
     if to.is_empty() || to.len() > LONGEST || to.starts_with(b".") || to.iter().any(is_odd) {
@@ -73,7 +73,7 @@ fn name(to: &[u8]) -> Result<PathBuf, HttpError> {
     Ok(PathBuf::from(std::ffi::OsString::from_vec(to.to_vec())))
 }
 
-/// Makes the directory. One that exists, whatever it is, is refused: the system decides that in one step.
+/// Creates the directory. Fails if anything exists there; `mkdir` checks that atomically.
 fn make(dir: &Path, name: &Path) -> Result<PathBuf, HttpError> {
     let target = dir.join(name);
     match DirBuilder::new().mode(0o700).create(&target) {
@@ -87,7 +87,8 @@ fn make(dir: &Path, name: &Path) -> Result<PathBuf, HttpError> {
     }
 }
 
-/// What a visitor restores runs as nobody but its owner, and is read back.
+/// Returns options that are safe for a restore from the browser: set-user-ID bits and devices are left out,
+/// and the files are read back.
 fn options(site: &AppState, part: &Part, target: &Path) -> Options {
     let pattern = |name: &Vec<u8>| std::ffi::OsString::from_vec(crate::serve::pages::pattern(name));
     Options {

@@ -1,4 +1,4 @@
-//! Starts a set's backup, check or drill, where `--allow run` permits it.
+//! Starts the backup, check or drill of a set, if `--allow run` permits it.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use crate::serve::app_state::AppState;
 use crate::serve::request::Form;
 use crate::serve::response::HttpError;
 
-/// What can be run.
+/// Verbs that can be run.
 const VERBS: [&str; 3] = ["backup", "check", "drill"];
 
-/// Starts what the form names. Returns the number of the job.
+/// Starts the run that the form names. Returns the number of the job.
 ///
 /// # Errors
-/// It is not allowed, the set or the verb does not exist, or something else is running.
+/// It is not allowed, the set or the verb does not exist, or another job is running.
 pub(super) fn start(site: &Arc<AppState>, form: &Form) -> Result<u64, HttpError> {
     let Some(run) = &site.allow.run else {
         let why = "this server was started without `--allow run`: it runs nothing";

@@ -1,4 +1,4 @@
-//! An SVG chart of sizes over time with axes, without scripts, coloured by the style sheet.
+//! An SVG line chart of sizes over time, without scripts, coloured by the style sheet.
 
 use maud::{Markup, html};
 use snap_backup::model::entry::Time;
@@ -7,18 +7,18 @@ use crate::terminal::output;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 180.0;
-/// Maximum number of points in a line; of more, some are left out.
+/// Maximum number of points in a line; beyond that, some are left out.
 const POINTS: usize = 400;
-/// Maximum number of dots in a line, each a link: more would be a burden for who uses the keyboard.
+/// Maximum number of dots in a line. Each is a link, and too many would burden keyboard users.
 const DOTS: usize = 24;
-/// Parts of the axis of sizes.
+/// Number of intervals on the axis of sizes.
 const STEPS: u64 = 4;
 
-/// A value at a time.
+/// A value at a point in time.
 pub(super) struct Point {
     pub(super) at: Time,
     pub(super) value: u64,
-    /// Where it leads.
+    /// Target of the link.
     pub(super) link: Option<String>,
 }
 
@@ -94,7 +94,7 @@ fn dot(number: usize, line: &Line, point: &Point, scale: &Scale) -> Markup {
         output::local(point.at),
         output::size(point.value)
     );
-    // A path without length: its round ends stay round however the chart is stretched.
+    // A zero-length path with round caps stays a circle even if the chart is stretched.
     let mark = html! {
         path class={ "dot c" (number % 6) } d={ "M" (scale.x(point.at)) " " (scale.y(point.value)) "h0" } {
             title { (text) }
@@ -105,18 +105,18 @@ fn dot(number: usize, line: &Line, point: &Point, scale: &Scale) -> Markup {
     }
 }
 
-/// Returns date and time of day at a quarter of the axis.
+/// Returns the date and time at a quarter of the axis.
 fn label(scale: &Scale, step: u8) -> (String, String) {
     let seconds = (scale.seconds * f64::from(step) / 4.0) as i64;
     let text = output::local(Time { sec: scale.first.sec.saturating_add(seconds), nanos: 0 });
     let (date, clock) = text.split_once(' ').unwrap_or((&text, ""));
-    // In charts of many days the time of day says nothing.
+    // Over many days the time of day is irrelevant.
     let clock = if scale.seconds < 4.0 * 86_400.0 { clock.get(..5).unwrap_or_default() } else { "" };
     (date.to_owned(), clock.to_owned())
 }
 
-/// Returns a round number of at least this: 1, 2 or 5 times a power of two's unit, so that quarters are
-/// round.
+/// Returns the end of the axis: the smallest value of a fixed list of multiples of a unit (1, 1024, ...) that
+/// is at least `most`.
 fn top_of(most: u64) -> u64 {
     let mut unit = 1_u64;
     while let Some(next) = unit.checked_mul(1024).filter(|next| *next <= most) {

@@ -1,4 +1,4 @@
-//! The difference between the texts of a file in two snapshots.
+//! Compares the texts of a file in two snapshots.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,13 +18,13 @@ use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
 
-/// Maximum size in bytes of a text that is compared.
+/// Maximum size in bytes of a text to compare.
 const MOST: u64 = 1 << 20;
 /// Maximum number of lines that are shown.
 const LINES: usize = 4000;
-/// Unchanged lines around each difference.
+/// Number of unchanged lines around each difference.
 const AROUND: usize = 3;
-/// After this time the difference is no longer the shortest one.
+/// Time limit, after which the difference may be longer than necessary.
 const TIME: Duration = Duration::from_secs(2);
 
 pub(crate) fn page(
@@ -62,7 +62,7 @@ fn version(snapshot: &Snapshot, path: &[u8], entry: &Entry) -> Markup {
     }
 }
 
-/// Returns the file, and its content if that is text.
+/// Returns the file, and its content if it is text.
 fn side(
     visit: &SharedSession,
     snapshot: &Snapshot,
@@ -80,7 +80,7 @@ fn side(
     Ok((entry, text))
 }
 
-/// Returns bytes as text, if they are UTF-8 without NUL.
+/// Returns the text if the bytes are UTF-8 without NUL.
 fn as_text(bytes: Vec<u8>) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
 }

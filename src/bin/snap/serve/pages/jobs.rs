@@ -1,4 +1,4 @@
-//! The work that visitors have started: how far it is, and how it ended.
+//! The page with the jobs started from browsers: their progress and results.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

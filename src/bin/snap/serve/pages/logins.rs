@@ -1,4 +1,4 @@
-//! The signed-in browsers, each of which can be signed out.
+//! The page with the signed-in browsers, each of which can be signed out.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -52,7 +52,7 @@ pub(super) type Shown =
 const PLACES: [(&str, &str); 4] =
     [("/", "Overview"), ("/snapshots", "Snapshots"), ("/search", "Search"), ("/stats", "Statistics")];
 
-/// Returns the frame of all pages. `here` is the entry of the navigation that the page belongs to.
+/// Returns the frame of all pages. `here` is the active entry of the navigation.
 fn frame(site: &str, title: &str, here: &str, content: Markup) -> Markup {
     html! {
         (DOCTYPE)
@@ -93,7 +93,7 @@ fn frame(site: &str, title: &str, here: &str, content: Markup) -> Markup {
     }
 }
 
-/// Returns a page for an unauthenticated client. It loads nothing else from the server, and reveals
+/// Returns a page for an unauthenticated client. It loads no other resources of the server, and reveals
 /// nothing.
 pub(super) fn login(content: Markup) -> Markup {
     html! {
@@ -119,14 +119,14 @@ pub(super) fn refusal(site: &str, refusal: &HttpError, base: &str) -> Response<B
     response::page(refusal.status, frame(site, title, "", content), base)
 }
 
-/// Formats a name or path of any bytes; a line may break after a slash.
+/// Formats a name or path of any bytes. Lines may break after a slash.
 fn name(bytes: &[u8]) -> Markup {
     let shown = output::path(bytes);
     let mut parts = shown.split_inclusive('/');
     html! { bdi { (parts.next().unwrap_or_default()) @for part in parts { wbr; (part) } } }
 }
 
-/// Formats a time that is also machine-readable; a line may break between date and time.
+/// Formats a time in machine-readable form as well. Lines may break between date and time.
 fn time(at: Time) -> Markup {
     let shown = output::local(at);
     let mut parts = shown.split(' ');
@@ -142,7 +142,7 @@ fn day(snapshot: &Snapshot) -> String {
     output::local(snapshot.manifest.started).chars().take(10).collect()
 }
 
-/// Returns whether a path lies in a directory, but is not that itself.
+/// Returns whether a path is below a directory, and not the directory itself.
 fn is_below(path: &[u8], dir: &[u8]) -> bool {
     path.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"))
 }
@@ -190,7 +190,8 @@ fn problems(problems: &[(Vec<u8>, String)]) -> Markup {
     }
 }
 
-/// Says how far work in the background is, or that other work comes first. The page loads itself again.
+/// Shows the progress of background work, or that other work is running first. The page reloads
+/// automatically.
 fn working(work: Option<&Work>, unit: &str) -> Markup {
     let (done, expected) = work.map_or((0, 0), Work::progress);
     html! {
@@ -208,12 +209,14 @@ fn working(work: Option<&Work>, unit: &str) -> Markup {
     }
 }
 
-/// The secret of this browser's session for a form; nothing for a request that was let in by a token.
+/// Returns the form field with the secret of this browser's session; nothing if the request was authenticated
+/// by a token.
 fn csrf(asked: &PageRequest) -> Markup {
     html! { @if let Some(csrf) = &asked.csrf { input type="hidden" name="csrf" value=(csrf); } }
 }
 
-/// Quotes a word for a POSIX shell; bytes that are no text as `$'...'`, which bash, zsh and ksh know.
+/// Quotes a word for a POSIX shell. Bytes that are not UTF-8 are quoted as `$'...'`, which bash, zsh and ksh
+/// support.
 fn shell_word(word: &[u8]) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+~".contains(byte);
     match std::str::from_utf8(word) {

@@ -1,4 +1,4 @@
-//! The first page: how each set of each repository is.
+//! The first page: the status of each set of each repository.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -41,7 +41,7 @@ pub(crate) fn page(
     Ok(frame(&site.title, "Overview", "/", content))
 }
 
-/// Says how many sets are how.
+/// Returns how many sets have which status.
 fn summary(overview: &Overview) -> Markup {
     let cards = || overview.repositories.iter().flat_map(|one| &one.cards);
     let number = |verdict: Verdict| cards().filter(|card| card.verdict == verdict).count() as u64;
@@ -92,7 +92,7 @@ fn last_work(work: &LastWork) -> Markup {
     }
 }
 
-/// The class, the sign and the word of a verdict: colour is never all that tells them apart.
+/// Returns the CSS class, the symbol and the word for a verdict. Colour is never the only distinction.
 fn look(verdict: Verdict) -> (&'static str, &'static str, &'static str) {
     match verdict {
         Verdict::Green => ("good", "✓", "OK"),
@@ -154,7 +154,7 @@ fn links(card: &SetCard, latest: Option<SnapshotId>) -> Markup {
     }
 }
 
-/// Buttons that start a set's backup, check or drill.
+/// Buttons that start the backup, check or drill of a set.
 fn run(asked: &PageRequest, set: &str) -> Markup {
     html! {
         form.actions method="post" action="/run" {
@@ -173,7 +173,7 @@ fn capitalized(text: &str) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-/// Draws a square for each day, and says the sums for those who do not see it.
+/// Draws a square for each day, and adds the totals as text for screen readers.
 fn strip(days: &[(Date, Day)]) -> Markup {
     let number = |day: Day| days.iter().filter(|(_, known)| *known == day).count();
     let all = [Day::Good, Day::Partial, Day::Failed, Day::None];
@@ -201,7 +201,8 @@ fn strip(days: &[(Date, Day)]) -> Markup {
     }
 }
 
-/// Days differ in height, too, for those who do not tell the colours apart.
+/// Returns a shape for each kind of day. Shapes differ in height, for users who cannot distinguish the
+/// colours.
 fn shape(day: Day) -> (&'static str, usize, usize) {
     match day {
         Day::Good => ("day-good", 0, 18),

@@ -1,4 +1,4 @@
-//! How entries that were ticked are got back: the command, and downloads.
+//! The page with the ways to restore the selected entries: a command, and downloads.
 
 use std::path::Path;
 
@@ -45,7 +45,7 @@ pub(in crate::serve) fn page(site: &AppState, asked: &PageRequest, part: &Part) 
     frame(&site.title, "Get it back", "", content)
 }
 
-/// The form that restores to a new directory of the server's machine.
+/// The form that restores to a new directory on the server.
 fn here(asked: &PageRequest, part: &Part, dir: &Path) -> Markup {
     let at = format!("/restore/{}/{}", part.id, encoded_path(&part.path));
     let name = format!("restored-{}", output::local(Time::now()).replace(' ', "-").replace(':', ""));
@@ -62,13 +62,13 @@ fn here(asked: &PageRequest, part: &Part, dir: &Path) -> Markup {
     }
 }
 
-/// A hidden field with the name of an entry, which may be any bytes: percent-encoded, because a form sends
-/// text.
+/// A hidden field with the name of an entry. It is percent-encoded, because names may be any bytes, but a
+/// form sends text.
 fn entry(name: &[u8]) -> Markup {
     html! { input type="hidden" name="e" value=(encoded(name)); }
 }
 
-/// Returns the line for a shell that restores a part to a new directory.
+/// Returns the shell command that restores a part to a new directory.
 pub(super) fn command(location: &str, part: &Part) -> String {
     let mut selector = part.id.hex().into_bytes();
     if !part.path.is_empty() {
@@ -82,7 +82,7 @@ pub(super) fn command(location: &str, part: &Part) -> String {
     line + " --target restored"
 }
 
-/// Returns the pattern that means exactly this name at the top.
+/// Returns a pattern that matches exactly this name at the top level.
 pub(in crate::serve) fn pattern(name: &[u8]) -> Vec<u8> {
     let mut pattern = vec![b'/'];
     for byte in name {

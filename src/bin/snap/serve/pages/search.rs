@@ -22,12 +22,12 @@ use crate::terminal::output;
 /// Maximum number of paths that are shown.
 const MOST: usize = 1000;
 
-/// A path that was found, in one version or many.
+/// A path that was found, with its versions.
 struct Found {
     path: Vec<u8>,
-    /// Distinct versions, each with the newest snapshot that has it.
+    /// Distinct versions, each with the index of the newest snapshot that has it.
     versions: Vec<(Entry, usize)>,
-    /// Whether the newest complete snapshot of the set that had it last has it no more.
+    /// Whether the newest complete snapshot of the set lacks the path.
     is_gone: bool,
     last: Option<(SnapshotId, Time)>,
 }
@@ -144,7 +144,7 @@ fn answer(
     })
 }
 
-/// Adds a match. Versions of one path come one after the other.
+/// Adds a match. Versions of the same path arrive consecutively.
 fn add(found: &mut Vec<Found>, one: &Match<'_>) -> snap_backup::Result<()> {
     let newest = one.among.last();
     let snapshot = newest.and_then(|at| Some((at, one.snapshots.get(at)?)));

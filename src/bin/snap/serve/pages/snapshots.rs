@@ -1,4 +1,4 @@
-//! The list of snapshots, newest first and by day, with filters, and a chart of their size.
+//! The list of snapshots, newest first and grouped by day, with filters, and a chart of their sizes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::terminal::output;
 
 /// Number of snapshots on a page.
 const ROWS: usize = 100;
-/// Maximum number of lines in a chart: more cannot be distinguished.
+/// Maximum number of lines in a chart, because more cannot be distinguished.
 const LINES: usize = 6;
 
 pub(crate) fn page(
@@ -56,7 +56,7 @@ pub(crate) fn page(
     Ok(frame(&site.title, "Snapshots", "/snapshots", content))
 }
 
-/// Which snapshots are listed. Names are compared as they are shown.
+/// Selects the snapshots to list. Names are compared in their displayed form.
 struct Filter {
     host: String,
     sources: Vec<String>,
@@ -165,7 +165,7 @@ fn table(visit: &SharedSession, all: &[&Snapshot], shown: &[&Snapshot]) -> Marku
     }
 }
 
-/// Formats a snapshot. `chosen` is preselected for comparing: the newest one, and its predecessor of the
+/// Formats a snapshot. `chosen` is preselected for comparison: the newest one, and its predecessor of the
 /// same host and sources.
 fn row(snapshot: &Snapshot, chosen: (Option<SnapshotId>, Option<SnapshotId>)) -> Markup {
     let Snapshot { id, manifest } = snapshot;
@@ -203,7 +203,7 @@ pub(super) fn about(manifest: &Manifest) -> Markup {
     }
 }
 
-/// Returns a chart line for each host and its sources, those with the most snapshots first.
+/// Returns a chart line for each host and its sources; those with the most snapshots come first.
 fn growth(all: &[&Snapshot]) -> Vec<Line> {
     let mut sets: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for Snapshot { id, manifest } in all.iter().filter(|one| !one.manifest.partial) {

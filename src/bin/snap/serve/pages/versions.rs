@@ -18,7 +18,7 @@ use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
 
-/// A line of the page, at the position of the snapshot that it begins with.
+/// A row of the page, at the position of its first snapshot.
 enum Event<'a> {
     Version(usize, &'a EntryVersion),
     /// The first snapshot of a set without the path.

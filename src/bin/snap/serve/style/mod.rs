@@ -1,4 +1,4 @@
-//! The style sheets of the pages, which share one palette with a light and a dark side.
+//! The style sheets of the pages. They share one palette with a light and a dark theme.
 
 use snap_backup::codec::crypto::hash;
 
@@ -6,11 +6,12 @@ use crate::terminal::output;
 
 /// The style sheet of all pages but the login page.
 pub(super) const PAGES: &str = concat!(include_str!("palette.css"), include_str!("pages.css"));
-/// The style of the login page, which stands in it: a browser that is not signed in is sent nothing else.
+/// The style of the login page. It is inlined, because a browser that is not signed in is sent nothing else.
 pub(super) const LOGIN: &str = concat!(include_str!("palette.css"), include_str!("login.css"));
 pub(super) const ICON: &str = include_str!("icon.svg");
 
-/// Returns the Content-Security-Policy of the login page: its own style by its hash, and forms to this server.
+/// Returns the Content-Security-Policy of the login page. It allows its own style, by its hash, and forms to
+/// this server.
 pub(super) fn login_policy() -> String {
     let hash = output::base64(&hash::sha256(LOGIN.as_bytes()));
     format!(
@@ -24,7 +25,7 @@ mod tests {
 
     type Palette = HashMap<&'static str, [f64; 3]>;
 
-    /// Returns the colours of a side of the palette.
+    /// Returns the colours of one theme of the palette.
     fn palette(text: &'static str) -> Palette {
         let colours = text.split("--").skip(1).filter_map(|rest| rest.split_once(": #"));
         let channel =
@@ -32,21 +33,21 @@ mod tests {
         colours.map(|(name, digits)| (name, [0, 2, 4].map(|at| channel(digits, at)))).collect()
     }
 
-    /// Relative luminance as WCAG 2.2 defines it.
+    /// Returns the relative luminance as defined by WCAG 2.2.
     fn luminance(colour: &[f64; 3]) -> f64 {
         let linear = |c: f64| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) };
         let [red, green, blue] = colour.map(linear);
         0.2126 * red + 0.7152 * green + 0.0722 * blue
     }
 
-    /// Contrast of two colours of the palette as WCAG 2.2 defines it.
+    /// Returns the contrast of two colours of the palette as defined by WCAG 2.2.
     fn contrast(palette: &Palette, one: &str, other: &str) -> f64 {
         let (one, other) = (luminance(&palette[one]), luminance(&palette[other]));
         (one.max(other) + 0.05) / (one.min(other) + 0.05)
     }
 
-    /// Texts have 4.5:1 (WCAG 1.4.3). Borders of controls, the outline of the focus, and what charts and days
-    /// are drawn with have 3:1 (WCAG 1.4.11).
+    /// Text needs 4.5:1 (WCAG 1.4.3). Borders of controls, the focus outline and graphics need 3:1 (WCAG
+    /// 1.4.11).
     #[test]
     fn contrasts_are_those_of_wcag_on_both_sides() {
         let (light, dark) = include_str!("palette.css").split_once("@media").unwrap();
@@ -78,7 +79,7 @@ mod tests {
         }
     }
 
-    /// What is not in the palette would have no dark side, and no contrast that is checked.
+    /// Other colours would have no dark theme, and their contrast would not be checked.
     #[test]
     fn colours_come_from_the_palette_and_borders_of_controls_are_edges() {
         for sheet in [include_str!("pages.css"), include_str!("login.css")] {

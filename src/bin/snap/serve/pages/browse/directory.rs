@@ -1,5 +1,5 @@
-//! A list of the entries of a directory: directories first and sorted. A very large one is not held in memory:
-//! by name it is read from the page's first name on, by size or time as a whole.
+//! Lists the entries of a directory, directories first. A very large directory is not held in memory: in the
+//! order of names it is read from the first name of the page, in other orders completely for each page.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -22,16 +22,16 @@ use crate::terminal::output;
 
 /// Number of entries on a page.
 const ROWS: usize = 500;
-/// Number of entries up to which a directory is held in memory as a whole, to be sorted and cut into pages.
+/// Maximum number of entries that are held in memory, to be sorted and split into pages.
 const SORTED: usize = 10_000;
-/// Query parameter: `name` has directories in the order of their names in a list that is sorted by size.
+/// Query parameter: with `name`, directories stay in the order of names in a list sorted by size.
 const DIRS: &str = "dirs";
-/// Entries that are read for the sizes of the directories in a list, and how long that may take.
+/// Limits for counting the sizes of listed directories: entries to read, and time.
 const COUNTED: (u64, Duration) = (20_000, Duration::from_millis(60));
-/// How long the sizes of directories are counted if somebody asks for all of them.
+/// Time limit for counting if the user asks for the sizes of all directories.
 const ALL: Duration = Duration::from_secs(20);
 
-/// Sizes of directories by their trees. One that cannot be read has none.
+/// Sizes of directories by their trees. Directories that cannot be read are missing.
 type Sizes = HashMap<ChunkId, DirSize>;
 
 pub(super) fn list(place: &Place<'_>, tree: ChunkId) -> Result<Markup, HttpError> {
@@ -63,7 +63,7 @@ pub(super) fn list(place: &Place<'_>, tree: ChunkId) -> Result<Markup, HttpError
     Ok(in_parts(place, &page))
 }
 
-/// Returns the order that was asked for; `None` is that of names.
+/// Returns the requested order; `None` means by name.
 fn order_of(place: &Place<'_>) -> Option<Order> {
     match place.asked.text("sort").as_str() {
         "size" => Some(Order::Size),
@@ -72,8 +72,8 @@ fn order_of(place: &Place<'_>) -> Option<Order> {
     }
 }
 
-/// A page of a directory that is too large to be held in memory. The next one begins at the name of its first
-/// entry, whatever the order is.
+/// A page of a directory that is too large to be held in memory. Pages are linked by the name of their first
+/// entry, in any order.
 fn in_parts(place: &Place<'_>, page: &Page) -> Markup {
     let here = shown_at(&place.snapshot.id, place.path);
     let sort = place.asked.text("sort");
@@ -104,7 +104,7 @@ fn in_parts(place: &Place<'_>, page: &Page) -> Markup {
     }
 }
 
-/// The whole directory, sorted and in pages.
+/// The complete directory, sorted and split into pages.
 fn sorted(place: &Place<'_>, mut entries: Vec<Entry>) -> Markup {
     let by_size = order_of(place) == Some(Order::Size);
     let mut sizes = Sizes::new();
@@ -135,8 +135,8 @@ fn sorted(place: &Place<'_>, mut entries: Vec<Entry>) -> Markup {
     }
 }
 
-/// Sorts a directory's entries, which are in the order of names, directories first. They are sorted by their
-/// sizes only if all of these are known.
+/// Sorts entries, which are in the order of names, with directories first. Directories are sorted by size
+/// only if all of their sizes are known.
 fn sort(entries: &mut [Entry], order: Option<Order>, sizes: &Sizes, all_counted: bool) {
     let size = |entry: &Entry| match tree_of(entry) {
         Some(tree) if all_counted => sizes.get(&tree).map_or(0, |size| size.bytes),
@@ -150,8 +150,8 @@ fn sort(entries: &mut [Entry], order: Option<Order>, sizes: &Sizes, all_counted:
     }
 }
 
-/// Links to the pages of a list. `dirs` keeps the order of its directories from page to page, since more of
-/// their sizes may be known by the next one.
+/// Links to the pages of a list. `dirs` keeps the order of directories from page to page, because the next
+/// page may know more of their sizes.
 fn pages(place: &Place<'_>, number: usize, start: usize, dirs: &str) -> Markup {
     let pages = number.div_ceil(ROWS);
     let to = |page: usize| place.asked.again(&[("start", &(page * ROWS).to_string()), (DIRS, dirs)]);
@@ -174,7 +174,7 @@ fn tree_of(entry: &Entry) -> Option<ChunkId> {
     }
 }
 
-/// Counts the sizes of directories, as far as there is time for.
+/// Counts the sizes of directories within the limits.
 fn counted(place: &Place<'_>, entries: &[Entry]) -> Sizes {
     let is_all = place.asked.value("sizes").is_some();
     let (most, time) = if is_all { (u64::MAX, ALL) } else { COUNTED };
@@ -183,7 +183,7 @@ fn counted(place: &Place<'_>, entries: &[Entry]) -> Sizes {
     let mut limits = SizeLimits { entries: most, time };
     let mut sizes = Sizes::new();
     for tree in entries.iter().filter_map(tree_of) {
-        // A damaged directory has no size; the list is there for the others.
+        // A damaged directory has no size, but must not prevent the list.
         if let Ok(size) = place.visit.browser.size_below(tree, &place.site.dir_sizes, &mut limits) {
             sizes.insert(tree, size);
         }

@@ -1,4 +1,4 @@
-//! What is known of an entry that is no directory, and the beginning of a text.
+//! Shows the details of an entry that is not a directory, and the beginning of a text.
 
 use maud::{Markup, html};
 use snap_backup::model::entry::{Entry, Kind, flags};
@@ -10,7 +10,7 @@ use crate::serve::request::preview_at;
 use crate::serve::response::HttpError;
 use crate::terminal::output;
 
-/// Bytes of a text that are shown.
+/// Number of bytes of a text that are shown.
 const BEGINNING: u64 = 256 << 10;
 
 pub(super) fn facts(entry: &Entry) -> Markup {
@@ -33,7 +33,7 @@ pub(super) fn facts(entry: &Entry) -> Markup {
     }
 }
 
-/// Shows the beginning of a text, escaped; nothing of other files.
+/// Shows the beginning of a text, escaped; returns nothing for other files.
 pub(super) fn preview(place: &Place<'_>) -> Result<Markup, HttpError> {
     let Kind::File { size: len, content } = &place.entry.kind else { return Ok(html! {}) };
     let shown = BEGINNING.min(*len);
@@ -58,7 +58,7 @@ pub(super) fn preview(place: &Place<'_>) -> Result<Markup, HttpError> {
     })
 }
 
-/// Returns bytes as text, if they are UTF-8 without NUL; a character may be cut at the end.
+/// Returns the text if the bytes are UTF-8 without NUL; a character may be truncated at the end.
 fn beginning(bytes: Vec<u8>, is_cut: bool) -> Option<String> {
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,

@@ -1,4 +1,4 @@
-//! The page for a path in a snapshot: a directory in parts, or the details of another entry.
+//! The page for a path in a snapshot: a list of a directory, or the details of another entry.
 
 mod directory;
 mod file;
@@ -21,7 +21,7 @@ use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
 use crate::terminal::output;
 
-/// A path in a snapshot, which a page is about.
+/// The path in a snapshot that a page shows.
 struct Place<'a> {
     site: &'a AppState,
     visit: &'a SharedSession,
@@ -122,7 +122,7 @@ fn actions(place: &Place<'_>) -> Markup {
     }
 }
 
-/// A button that leads to the command, and to the form, which restore this directory or entry.
+/// Buttons for the command and the form that restore this directory or entry.
 fn restore(place: &Place<'_>) -> Markup {
     let (dir, name) = if place.entry.is_dir() {
         (place.path, None)

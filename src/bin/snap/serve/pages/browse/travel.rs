@@ -1,5 +1,5 @@
-//! A directory through time: the snapshots before and after this one in which it differs, what has changed in
-//! it since another one, and what it has lost.
+//! Shows the history of a directory: the nearest snapshots in which it differs, what has changed since
+//! another snapshot, and which entries it has lost.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -17,22 +17,22 @@ use crate::serve::request::{encoded_path, file_at, shown_at};
 use crate::serve::response::HttpError;
 use crate::terminal::output;
 
-/// Snapshots that are looked into for those in which the directory differs.
+/// Maximum number of snapshots that are searched for a different state.
 const LOOKS: usize = 200;
-/// How long to look for them.
+/// Time limit for that search.
 const TIME: Duration = Duration::from_millis(60);
-/// Days on which the directory changed that are linked.
+/// Maximum number of days that are linked on which the directory changed.
 const DAYS: usize = 62;
-/// Snapshots that are offered for comparing.
+/// Maximum number of snapshots that are offered for comparison.
 const OFFERED: usize = 200;
-/// Distinct states of the directory that are searched for what is gone, newest first.
+/// Maximum number of distinct states that are searched for deleted entries, newest first.
 const STATES: usize = 200;
-/// Entries of one state that are read.
+/// Maximum number of entries to read from one state.
 const ENTRIES: usize = 100_000;
-/// Entries that are listed as gone.
+/// Maximum number of deleted entries that are listed.
 const GONE: usize = 500;
 
-/// Links to the snapshots in which the directory differs, and to what has changed.
+/// Links to the snapshots in which the directory differs, and to the comparison.
 pub(super) fn bar(place: &Place<'_>) -> Result<Markup, HttpError> {
     let all = of_set(place);
     let at = all.iter().position(|one| one.id == place.snapshot.id).unwrap_or(0);
@@ -67,7 +67,7 @@ pub(super) fn bar(place: &Place<'_>) -> Result<Markup, HttpError> {
     })
 }
 
-/// Links to another state of the directory, or says why there is no link.
+/// Links to another state of the directory, or explains why there is none.
 fn other_state(place: &Place<'_>, nearest: &Nearest<'_>, side: &str) -> Markup {
     html! {
         @match nearest {
@@ -95,20 +95,20 @@ fn of_set<'a>(place: &Place<'a>) -> Vec<&'a Snapshot> {
     place.visit.browser.snapshots().iter().filter(is_of).collect()
 }
 
-/// What is known of the snapshots on one side of this one.
+/// The result of searching the snapshots on one side of this one.
 enum Nearest<'a> {
-    /// The nearest one in which the directory differs.
+    /// The nearest snapshot in which the directory differs.
     Differs(&'a Snapshot),
-    /// The nearest one without such a directory; in all between it is the same.
+    /// The nearest snapshot without the directory; it is unchanged in those between.
     Absent(&'a Snapshot),
-    /// It is the same in all.
+    /// The directory is unchanged in all of them.
     Same,
-    /// It is the same in those for which there was time.
+    /// The directory is unchanged in those that were searched within the limits.
     Unknown,
 }
 
-/// The states that the directory has in the snapshots of a set. Those that are not known already are looked up,
-/// as far as there is time for.
+/// States of the directory in the snapshots of a set. States that are not cached are looked up within the
+/// limits.
 struct States<'a> {
     place: &'a Place<'a>,
     all: &'a [&'a Snapshot],
@@ -117,8 +117,8 @@ struct States<'a> {
 }
 
 impl<'a> States<'a> {
-    /// Returns the directory's tree in this snapshot, if there was time to look; the tree is `None` if the
-    /// snapshot has no such directory.
+    /// Returns the directory's tree in this snapshot, or `None` if the limits are exceeded; the inner `None`
+    /// means that the snapshot has no such directory.
     fn of(&mut self, number: usize) -> Result<Option<Option<ChunkId>>, HttpError> {
         let Some(snapshot) = self.all.get(number) else { return Ok(None) };
         let Place { site, visit, path, .. } = self.place;
@@ -132,7 +132,7 @@ impl<'a> States<'a> {
         Ok(Some(site.dir_states.look_up(visit, snapshot, path)?))
     }
 
-    /// Looks for the first of these snapshots in which the directory has another state than in snapshot `at`.
+    /// Finds the nearest of these snapshots in which the directory has another state than in snapshot `at`.
     fn differing(
         &mut self,
         at: usize,
@@ -153,11 +153,11 @@ impl<'a> States<'a> {
     }
 }
 
-/// The days on which the directory changed, each with its last snapshot that differs from the one before,
-/// newest first.
+/// The days on which the directory changed, newest first, each with the last snapshot of that day with a
+/// change.
 struct Days<'a> {
     days: Vec<(String, &'a Snapshot)>,
-    /// Whether there may be more on one of the sides.
+    /// Whether the list may be incomplete.
     is_part: bool,
 }
 
@@ -184,7 +184,7 @@ fn changed_days<'a>(states: &mut States<'a>, at: usize) -> Result<Days<'a>, Http
     Ok(found)
 }
 
-/// The days as links, month by month.
+/// Links to the days, grouped by month.
 fn strip(place: &Place<'_>, found: &Days<'_>) -> Markup {
     let here = day(place.snapshot);
     let mut months: Vec<(&str, Vec<&(String, &Snapshot)>)> = Vec::new();
@@ -212,13 +212,13 @@ fn strip(place: &Place<'_>, found: &Days<'_>) -> Markup {
     }
 }
 
-/// An entry that is gone, and the places of the last snapshot that has it and of the first without it.
+/// A deleted entry, and the index of the last snapshot that has it.
 struct Gone {
     entry: Entry,
     last: usize,
 }
 
-/// Lists what earlier snapshots of the set have in the directory, and this one has not.
+/// Lists entries of the directory that earlier snapshots of the set have, but this one does not.
 pub(super) fn gone(place: &Place<'_>) -> Result<Markup, HttpError> {
     let all = of_set(place);
     let at = all.iter().position(|one| one.id == place.snapshot.id).unwrap_or(0);

@@ -25,7 +25,8 @@ use crate::terminal::output::count;
 
 /// Which differences are shown.
 struct Filter {
-    /// Whether directories with other metadata only are shown: each change below one changes its time.
+    /// Whether to show directories that differ only in metadata. Usually only their times changed, because of
+    /// a change below.
     all: bool,
     kind: String,
 }
@@ -38,7 +39,7 @@ impl Filter {
     }
 }
 
-/// The term for a change, and its class.
+/// Returns the term for a change, and its CSS class.
 fn words(change: Change) -> (&'static str, &'static str) {
     match change {
         Change::Added => ("added", "plus"),
@@ -56,7 +57,7 @@ pub(crate) fn page(
     stop: &Arc<AtomicBool>,
 ) -> Result<Markup, HttpError> {
     let (before, after) = (chosen(visit, asked, "a")?, chosen(visit, asked, "b")?);
-    // A form can only send text: there the path is percent-encoded.
+    // A form can only send text, so it sends the path percent-encoded.
     let encoded = asked.value("at").map(decoded).transpose()?;
     let path = asked.value("path").or(encoded.as_deref()).unwrap_or_default();
     if let Some(content) = one_sided(visit, (before, after), path)? {
@@ -106,7 +107,7 @@ fn compared(
     Ok((summary, tree))
 }
 
-/// Says so if only one of the snapshots has the path: then there is nothing to compare.
+/// Returns a message if only one of the snapshots has the path, so that there is nothing to compare.
 fn one_sided(
     visit: &SharedSession,
     (before, after): (&Snapshot, &Snapshot),
@@ -165,7 +166,7 @@ fn sums(summary: &Summary, tree: &Tree) -> Markup {
     }
 }
 
-/// Links that show only one kind of change, or all.
+/// Links that select one kind of change, or all.
 fn choices(asked: &PageRequest, filter: &Filter, has_hidden: bool) -> Markup {
     let kinds = [
         ("", "All kinds"),

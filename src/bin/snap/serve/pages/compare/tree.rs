@@ -1,4 +1,4 @@
-//! Differences as a tree: each directory with the sums of what differs in it, before what it holds.
+//! Shows differences as a tree: each directory with its totals, followed by its contents.
 
 use std::cmp::Ordering;
 
@@ -14,10 +14,10 @@ use crate::terminal::output;
 
 /// Maximum number of rows.
 const MOST: usize = 1000;
-/// Levels that are indented.
+/// Maximum depth of indentation.
 const LEVELS: usize = 8;
 
-/// What differs in a directory and everything below it: numbers of entries, and bytes of files on both sides.
+/// Totals of the differences in a directory and below: numbers of entries, and bytes of files on both sides.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Sums {
     added: u64,
@@ -58,12 +58,12 @@ fn sides<'a>(found: &Difference<'a>) -> (Option<&'a Entry>, Option<&'a Entry>) {
     (found.before, Some(found.entry).filter(|_| found.change != Change::Removed))
 }
 
-/// A row: something that differs, or a directory that holds such.
+/// A row: a difference, or a directory that contains differences.
 #[derive(Debug)]
 struct Row {
     path: Vec<u8>,
     depth: usize,
-    /// `None` for a directory that is shown for what it holds.
+    /// `None` for a directory that is shown only because of its contents.
     change: Option<Change>,
     fields: String,
     is_dir: bool,
@@ -72,11 +72,11 @@ struct Row {
     sums: Sums,
 }
 
-/// The rows in order of their paths, each directory before what it holds. Differences come in that order.
+/// The rows in the order of paths, each directory before its contents. Differences arrive in that order.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     rows: Vec<Row>,
-    /// Rows of the directories that the last path lies in.
+    /// Rows of the directories above the last path.
     open: Vec<usize>,
     all: Sums,
     has_hidden: bool,
@@ -84,7 +84,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Notes that a difference is not shown.
+    /// Records that a difference is not shown.
     pub(super) fn hide(&mut self) {
         self.has_hidden = true;
     }
@@ -98,7 +98,7 @@ impl Tree {
         (self.all.before, self.all.after)
     }
 
-    /// Adds a difference. What lies in a directory that is added or removed as a whole is only counted.
+    /// Adds a difference. The contents of a directory that was added or removed as a whole are only counted.
     pub(super) fn add(&mut self, found: &Difference<'_>) {
         let path = found.path;
         self.close(path);
@@ -117,7 +117,7 @@ impl Tree {
         }
     }
 
-    /// Leaves the directories that the path is not in.
+    /// Closes the directories that do not contain the path.
     fn close(&mut self, path: &[u8]) {
         let is_outside = |row: &Row| !is_below(path, &row.path);
         while self.open.last().and_then(|at| self.rows.get(*at)).is_some_and(is_outside) {
@@ -125,7 +125,7 @@ impl Tree {
         }
     }
 
-    /// Adds rows for the directories above the path that have none.
+    /// Adds missing rows for the directories above the path.
     fn open_above(&mut self, path: &[u8]) {
         let known = self.open.last().and_then(|at| self.rows.get(*at)).map_or(0, |row| row.path.len() + 1);
         let slashes = path.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at >= known);
@@ -157,11 +157,11 @@ impl Tree {
         });
     }
 
-    /// Returns the rows to draw, each with its level and the part of its path that names it. A directory that
-    /// holds nothing but one directory is drawn together with that.
+    /// Returns the rows to draw, each with its depth and the displayed part of its path. A directory whose
+    /// only content is one directory is merged with it.
     fn drawn(&self) -> Vec<(&Row, usize, &[u8])> {
         let mut drawn = Vec::with_capacity(self.rows.len());
-        // Lengths of the paths that are drawn above the row.
+        // Rows of the drawn ancestors.
         let mut above: Vec<&Row> = Vec::new();
         let mut rows = self.rows.iter().peekable();
         while let Some(row) = rows.next() {
@@ -184,7 +184,7 @@ impl Tree {
         drawn
     }
 
-    /// Draws the table. `base` is the path of the directory that was compared.
+    /// Draws the table. `base` is the path of the compared directory.
     pub(super) fn table(&self, sides: (&Snapshot, &Snapshot), base: &[u8]) -> Markup {
         html! {
             @if !self.rows.is_empty() {

@@ -1,4 +1,4 @@
-//! The page with statistics, like `snap stats`, which are counted in the background.
+//! The page with statistics, like `snap stats`. They are computed in the background.
 
 mod sets;
 
@@ -52,7 +52,8 @@ pub(crate) fn page(
     Ok(frame(&site.title, "Statistics", "/stats", content))
 }
 
-/// Says when this was counted, and offers to count again if snapshots have come or gone since.
+/// Shows when the statistics were computed, and offers to compute them again if the snapshots have changed
+/// since.
 fn age(work: &Work, basis: u64) -> Markup {
     html! {
         p.note {
@@ -103,8 +104,8 @@ fn figures(report: &Report) -> Markup {
     }
 }
 
-/// Two lines: the sizes of the newest snapshots of all sets together, and what is stored for all snapshots up to
-/// each.
+/// Returns two lines: the total size of the newest snapshots of all sets, and the stored size of all
+/// snapshots so far.
 fn growth(report: &Report) -> [Line; 2] {
     let (mut original, mut stored) = (Vec::new(), Vec::new());
     let (mut newest, mut sizes, mut sum) = (HashMap::new(), 0_u64, 0_u64);

@@ -1,4 +1,4 @@
-//! What each set of snapshots costs.
+//! The stored size of each set of snapshots.
 
 use maud::{Markup, html};
 use snap_backup::ops::stats::{Report, SetLine};
@@ -7,7 +7,7 @@ use crate::serve::pages::{name, size};
 use crate::terminal::output;
 use crate::terminal::output::count;
 
-/// Maximum number of sets that are listed, those that cost most first.
+/// Maximum number of sets that are listed, largest first.
 const ROWS: usize = 200;
 
 pub(super) fn table(report: &Report) -> Markup {

@@ -1,4 +1,4 @@
-//! The page with what holds the bytes in a directory, like `snap du`, which is counted in the background.
+//! The page that shows what uses the space in a directory, like `snap du`. It is computed in the background.
 
 mod treemap;
 
@@ -36,7 +36,7 @@ pub(crate) fn page(
         return Err(HttpError::new(StatusCode::NOT_FOUND, "the snapshot holds no such directory"));
     }
     let key = asked.key();
-    // What a snapshot holds never changes.
+    // Snapshots are immutable, so the result never becomes outdated.
     let wanted = (key.as_str(), 0, asked.value("again").is_some());
     let below = path.clone();
     let work = site.background.ask(wanted, visit.shared_repo(), move |repo, control| {
@@ -63,7 +63,7 @@ pub(crate) fn page(
     Ok(frame(&site.title, "Where the bytes are", "", content))
 }
 
-/// Returns the path of the directory above; `None` for the root.
+/// Returns the parent directory; `None` for the root.
 fn above(path: &[u8]) -> Option<&[u8]> {
     if path.is_empty() {
         return None;
@@ -109,7 +109,7 @@ fn whole(id: &SnapshotId, path: &[u8], report: &Report) -> Markup {
     }
 }
 
-/// Returns what a directory holds beside its directories.
+/// Returns the totals of the entries that are not directories.
 fn rest(all: &DirTotals, dirs: &[&Line]) -> DirTotals {
     let mut rest = *all;
     for line in dirs {

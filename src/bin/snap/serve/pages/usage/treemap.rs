@@ -1,5 +1,6 @@
-//! A treemap: rectangles whose areas are sizes, each a link. By "squarified treemaps" (Bruls, Huizing, van Wijk,
-//! 2000): rows along the shorter side, each as long as that makes its rectangles less oblong.
+//! A treemap: rectangles whose areas are proportional to sizes, each a link. Uses the algorithm of
+//! "Squarified Treemaps" (Bruls, Huizing, van Wijk, 2000): items are placed in rows along the shorter side,
+//! and a row takes items as long as that improves their aspect ratios.
 
 use maud::{Markup, html};
 
@@ -9,16 +10,16 @@ const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 360.0;
 /// Maximum number of rectangles.
 const MOST: usize = 40;
-/// Rectangles of less than this in either direction are no links: the table has them.
+/// Rectangles with a side shorter than this are not links; the table links to them.
 const SMALLEST: f64 = 24.0;
-/// Width of a character of a label, at most.
+/// Maximum width of a character of a label.
 const CHARACTER: f64 = 8.0;
 
 /// An item of the map.
 pub(super) struct Item {
     pub(super) label: String,
     pub(super) size: u64,
-    /// Where it leads.
+    /// Target of the link.
     pub(super) link: Option<String>,
 }
 
@@ -30,7 +31,8 @@ struct Area {
     height: f64,
 }
 
-/// Draws the items, largest first. Draws nothing if there are fewer than two, or all are empty.
+/// Draws the items, which are sorted by size, largest first. Draws nothing if there are fewer than two, or
+/// all are empty.
 pub(super) fn of(title: &str, items: &[Item]) -> Markup {
     let mut items: Vec<&Item> = items.iter().filter(|item| item.size > 0).collect();
     items.sort_by_key(|item| std::cmp::Reverse(item.size));
@@ -41,7 +43,7 @@ pub(super) fn of(title: &str, items: &[Item]) -> Markup {
     }
     let mut sizes: Vec<u64> = items.iter().map(|item| item.size).collect();
     sizes.extend(Some(rest).filter(|rest| *rest > 0));
-    // The rest comes last, however large: its place says nothing.
+    // The remainder comes last, whatever its size.
     let areas = squarified(&sizes);
     html! {
         figure.treemap {
@@ -117,7 +119,7 @@ fn squarified(sizes: &[u64]) -> Vec<Area> {
     areas
 }
 
-/// Returns the ratio of the sides of the most oblong rectangle in a row along a side of this length.
+/// Returns the worst aspect ratio in a row along a side of this length.
 fn worst(row: &[f64], side: f64) -> f64 {
     let sum: f64 = row.iter().sum();
     let ratio = |area: &f64| {
@@ -127,7 +129,7 @@ fn worst(row: &[f64], side: f64) -> f64 {
     row.iter().map(ratio).fold(1.0, f64::max)
 }
 
-/// Places a row along the shorter side, and returns the room that is left.
+/// Places a row along the shorter side, and returns the remaining area.
 fn placed(row: &[f64], room: Area, areas: &mut Vec<Area>) -> Area {
     let sum: f64 = row.iter().sum();
     let is_column = room.width >= room.height;
