@@ -1,5 +1,4 @@
-//! Small records through which writers, readers and garbage collectors see each other. Frozen: format
-//! version 1.
+//! Small records by which writers, readers and garbage collections coordinate. Frozen: format version 1.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -71,14 +70,14 @@ pub struct GcRecord {
     pub at: Time,
     /// Packs to delete.
     pub condemned: Vec<PackId>,
-    /// Manifests that were marked from.
+    /// Manifests that were used as roots for marking.
     pub roots: Vec<SnapshotId>,
     /// Trash entries to remove: (snapshot, session that forgot it).
     pub purged: Vec<(SnapshotId, SnapshotId)>,
 }
 
-/// `damage/<name>`: an object is damaged. While the record exists, no backup trusts what a parent would
-/// reuse.
+/// `damage/<name>`: an object is damaged. While the record exists, no backup reuses the parent's entries
+/// without checking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamageRecord {
     /// What is damaged.
@@ -96,44 +95,43 @@ pub struct DamageRecord {
 pub enum Damaged {
     /// A pack that fails its own checks.
     Pack(PackId),
-    /// A chunk that is needed and that no listed pack has.
+    /// A needed chunk that is in no listed pack.
     Chunk(ChunkId),
 }
 
-/// `audit/<id>`: somebody began to do something that destroys, or that changes who or what may. Written
-/// before it is done.
+/// `audit/<id>`: a destructive act, or one that changes permissions, was started. Written before the act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
-    /// The code of an [`AuditAct`]; a newer program may know more.
+    /// The code of an [`AuditAct`]; newer versions may define more.
     pub act: u32,
-    /// When, by the clock of the machine that did it.
+    /// Time of the act by the clock of its machine.
     pub at: Time,
     /// Host name of that machine.
     pub host: String,
-    /// The user that ran the program.
+    /// The user who ran the program.
     pub user: String,
     /// The program and its version.
     pub program: String,
-    /// The command line without secrets; empty if a program used the library.
+    /// The command line without secrets; empty if another program used the library.
     pub command: String,
-    /// The snapshots that it was about.
+    /// The affected snapshots.
     pub snapshots: Vec<SnapshotId>,
-    /// More about it, for display: a key slot, a setting.
+    /// Details for display, such as a key slot or a setting.
     pub detail: String,
-    /// Fields of later versions. Unknown ones are ignored.
+    /// Fields of later versions; unknown ones are ignored.
     pub extra: Vec<(u16, ByteBuf)>,
 }
 
-/// What an audit record is about.
+/// The kind of act in an audit record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditAct {
-    /// Snapshots went to the trash.
+    /// Snapshots were moved to the trash.
     Forget,
     /// Snapshots were replaced by changed ones.
     Rewrite,
     /// Forgotten snapshots were deleted for good.
     Purge,
-    /// Forgotten snapshots were brought back.
+    /// Forgotten snapshots were restored from the trash.
     Undelete,
     /// A password was added.
     KeyAdd,
@@ -141,21 +139,21 @@ pub enum AuditAct {
     KeyRemove,
     /// A password was replaced by another.
     KeyChange,
-    /// An alarm was accepted as a change that was meant.
+    /// An alarm was accepted as an intended change.
     AlarmAccept,
-    /// An alarm was cleared: its cause is repaired.
+    /// An alarm was cleared after its cause was repaired.
     AlarmClear,
     /// A setting of the repository was changed.
     Config,
     /// Damaged snapshots were replaced by what is left of them, damaged packs were moved to quarantine, or
-    /// unreadable records of collections were given up: the detail says which.
+    /// unreadable gc records were abandoned; the detail says which.
     Repair,
-    /// A new epoch of the repository's key was begun.
+    /// A new epoch of the repository's key began.
     KeyRotate,
 }
 
 impl AuditAct {
-    /// All of them, in the order of their codes.
+    /// All acts, in the order of their codes.
     pub const ALL: [Self; 12] = [
         Self::Forget,
         Self::Rewrite,
@@ -171,17 +169,17 @@ impl AuditAct {
         Self::KeyRotate,
     ];
 
-    /// Returns the code that stands for it in a record.
+    /// Returns the code of the act in a record.
     pub const fn code(self) -> u32 {
         self as u32
     }
 
-    /// Returns what a code stands for; `None` for those of newer programs.
+    /// Returns the act with this code; `None` for codes of newer versions.
     pub fn of_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|act| act.code() == code)
     }
 
-    /// Returns its name in output.
+    /// Returns the name of the act in output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Forget => "forget",

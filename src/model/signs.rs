@@ -1,12 +1,12 @@
-//! Statistics of a backup compared with the snapshot before, from which alarms are decided. They are stored
-//! in the manifest, so that every machine that backs up the set knows its history.
+//! Statistics of a backup compared with the previous snapshot, on which alarms are based. They are stored in
+//! the manifest, so that every machine that backs up the set knows its history.
 
 use crate::model::manifest::Counts;
 
 /// Maximum length in bytes of the recorded suffix of new files.
 pub const MAX_SUFFIX: usize = 16;
 
-/// The whole in millionths. Shares are integers, so that they are the same on every machine.
+/// The whole in millionths. Shares are integers, so that they are equal on every machine.
 pub const WHOLE: u64 = 1_000_000;
 
 /// Statistics of one backup.
@@ -32,16 +32,16 @@ pub struct Signs {
     pub opaque: u64,
     /// New files whose content looks random and was not stored before.
     pub opaque_new: u64,
-    /// New files with the suffix below.
+    /// New files with the suffix in `suffix`.
     pub alike: u64,
     /// The most frequent suffix of new files that no file had before.
     pub suffix: Vec<u8>,
-    /// Share of the files that came to look random, in millionths. It adds up over runs and decays with
+    /// Share of files that came to look random, in millionths. It accumulates over backups and decays with
     /// time.
     pub level: u64,
-    /// Largest share of files that an earlier run lost, in millionths. It decays with time.
+    /// Largest share of files that an earlier backup lost, in millionths. It decays with time.
     pub peak: u64,
-    /// Only counts are known: an older version of the program made the snapshot.
+    /// Whether only counts are known, because an older version of the program made the snapshot.
     pub is_blind: bool,
 }
 
@@ -49,7 +49,7 @@ pub struct Signs {
 const STORED: usize = 13;
 
 impl Signs {
-    /// Returns the statistics of a snapshot of which only counts are known.
+    /// Returns the statistics of a snapshot for which only counts are known.
     pub fn of_counts(counts: &Counts, before: &Counts, span: u64) -> Self {
         Self {
             span,
@@ -144,7 +144,7 @@ fn portion(part: u64, whole: u64) -> u64 {
     if whole == 0 { 0 } else { u64::try_from(share).unwrap_or(u64::MAX) }
 }
 
-/// Returns the suffix of a name: 1 to 16 ASCII letters and digits behind its last dot.
+/// Returns the suffix of a name: 1 to 16 ASCII letters and digits after its last dot.
 pub fn suffix(name: &[u8]) -> Option<&[u8]> {
     let dot = name.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0)?;
     let suffix = name.get(dot + 1..)?;

@@ -1,5 +1,5 @@
-//! Receipts: what a backup gives to be kept elsewhere, so that another machine can tell later whether the
-//! repository is older than it was then.
+//! Receipts: a backup prints one to be kept elsewhere, so that another machine can detect later whether the
+//! repository was rolled back to an older state.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::model::id::{SnapshotId, hex};
 use crate::repo::repository::Repository;
 use crate::repo::{audit, snapshots};
 
-/// A receipt. It holds nothing secret, and nothing that opens anything.
+/// A receipt. It contains no secrets or keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// Id of the repository.
@@ -19,11 +19,11 @@ pub struct Receipt {
     pub epoch: u32,
     /// Id of the snapshot.
     pub snapshot: String,
-    /// Its number in its set.
+    /// Its number within its set.
     pub number: u64,
-    /// The head of the set's chain with it.
+    /// Head of the set's hash chain, including this snapshot.
     pub chain: String,
-    /// When the snapshot was begun, in seconds since 1970.
+    /// Start time of the snapshot in seconds since 1970.
     pub time: i64,
     /// Host of the set.
     pub host: String,
@@ -32,7 +32,7 @@ pub struct Receipt {
 /// Returns the receipt of a snapshot.
 ///
 /// # Errors
-/// When it cannot be read, or was made by a program that numbers no snapshots.
+/// When the snapshot cannot be read, or was made by a version that does not number snapshots.
 pub fn of(repo: &Repository, id: &SnapshotId) -> Result<Receipt> {
     let gone = || Error::Missing { what: format!("snapshot {}", id.short()) };
     let snapshot = snapshots::load(repo, &id.hex())?.ok_or_else(gone)?;
@@ -51,10 +51,10 @@ pub fn of(repo: &Repository, id: &SnapshotId) -> Result<Receipt> {
     })
 }
 
-/// Returns how the repository differs from what the receipt says of it; empty if it is as new or newer.
+/// Returns how the repository differs from the receipt; empty if it is as new or newer.
 ///
 /// # Errors
-/// When the storage fails, or the receipt is one of another repository.
+/// When the storage fails, or the receipt belongs to another repository.
 pub fn differences(repo: &Repository, receipt: &Receipt) -> Result<Vec<String>> {
     let config = repo.config();
     if receipt.repository != config.repo.hex() {
@@ -92,18 +92,18 @@ pub fn differences(repo: &Repository, receipt: &Receipt) -> Result<Vec<String>> 
     Ok(all)
 }
 
-/// Reads a receipt.
+/// Parses a receipt.
 ///
 /// # Errors
-/// The text is none.
+/// The text is not a receipt.
 pub fn parse(text: &str) -> Result<Receipt> {
     serde_json::from_str(text).map_err(|why| Error::Usage(format!("not a receipt: {why}")))
 }
 
-/// Returns the text of a receipt.
+/// Serializes a receipt.
 ///
 /// # Errors
-/// Never.
+/// Serialization fails, which does not happen for this type.
 pub fn text(receipt: &Receipt) -> Result<String> {
     serde_json::to_string_pretty(receipt)
         .map(|text| text + "\n")

@@ -1,30 +1,30 @@
-//! Decides in which order snapshots are forgotten when the repository is to become smaller than rules leave
-//! it. Pure: uses neither a clock nor a repository.
+//! Decides in which order snapshots are forgotten if retention rules keep more than the repository may hold.
+//! Pure: uses neither a clock nor a repository.
 //!
-//! The cost of forgetting a snapshot is the gap that it leaves: the age of the next older snapshot divided by
-//! that of the next younger one. Forgetting the cheapest first keeps snapshots close together near the
-//! present and ever farther apart in the past.
+//! The cost of forgetting a snapshot grows with the gap that it leaves: the age of the next older snapshot
+//! divided by that of the next younger one. Forgetting the cheapest first keeps snapshots dense in the recent
+//! past and ever sparser before.
 //!
-//! No gap is made that is wider than `WIDEST`. Where each snapshot in the middle would leave such a gap, the
-//! oldest goes, so what stays reaches less far back but is spread evenly. A repository that grows needs this:
-//! the oldest snapshot shares less and less with the others. If it stayed to the end, all between it and the
-//! last days would go.
+//! No gap wider than `WIDEST` is made. If every snapshot in the middle would leave such a gap, the oldest is
+//! forgotten, so the history becomes shorter but stays evenly spread. A growing repository needs this: the
+//! oldest snapshot shares less and less with the others. If it were kept, everything between it and the last
+//! days would have to go.
 
 use std::ops::Range;
 
 use crate::error::Result;
 use crate::model::id::SnapshotId;
 
-/// Seconds that are added to each age, so that snapshots of one day count as equally old.
+/// Seconds added to each age, so that snapshots of the same day count as equally old.
 const DAY: f64 = 86_400.0;
 
-/// The widest gap that is made: the older snapshot is at most twice as old as the younger, both with a day
-/// added. Today's and yesterday's daily snapshots are as far apart, so no rule for daily snapshots keeps
-/// closer ones.
+/// Maximum ratio of the ages of two neighbours after forgetting one between them, with a day added to both.
+/// The daily snapshots of today and yesterday have this ratio, so no rule for daily snapshots keeps them
+/// closer.
 const WIDEST: f64 = 2.0;
 
-/// How much dearer a step of the oldest snapshot is than one in the middle. Where all gaps are equal,
-/// forgetting one in the middle makes a gap of two steps; the oldest costs twice as much as that.
+/// Factor for the cost of the oldest snapshot. With equal gaps, forgetting one in the middle makes a gap of
+/// two steps; forgetting the oldest costs twice as much as that.
 const END: f64 = 4.0;
 
 /// A snapshot of a set.
@@ -32,13 +32,13 @@ const END: f64 = 4.0;
 pub struct Point {
     /// Its id.
     pub id: SnapshotId,
-    /// Seconds since it began.
+    /// Age in seconds since it started.
     pub age: u64,
     /// Number of its set. Gaps are measured within a set.
     pub set: usize,
     /// Stored bytes that no other snapshot needs.
     pub unique: u64,
-    /// Whether it must stay: it is pinned, tagged, young, held by an alarm, the newest, or partial.
+    /// Whether it must be kept: it is pinned, tagged, young, has an open alarm, or is the newest or partial.
     pub stays: bool,
 }
 
@@ -55,8 +55,8 @@ pub fn order(points: &[Point]) -> Vec<SnapshotId> {
     going
 }
 
-/// Returns the position of the snapshot that frees most for its cost. `left` is sorted by set, the oldest of
-/// each first.
+/// Returns the position of the snapshot that frees the most for its cost. `left` is sorted by set, the oldest
+/// of each first.
 fn cheapest(left: &[&Point], mean: u64) -> Option<usize> {
     let mut best: Option<(f64, usize)> = None;
     let mut met = None;
@@ -70,8 +70,8 @@ fn cheapest(left: &[&Point], mean: u64) -> Option<usize> {
     best.map(|(_, at)| at)
 }
 
-/// Returns the cost of forgetting `left[at]`; `None` if it may not go before the oldest one of its set.
-/// `is_oldest` says that it is that one: all older ones stay.
+/// Returns the cost of forgetting `left[at]`; `None` if it must not be forgotten before the oldest of its
+/// set. `is_oldest` means that it is the oldest one that may be forgotten.
 fn price(left: &[&Point], at: usize, is_oldest: bool, mean: u64) -> Option<f64> {
     let point = left.get(at)?;
     let beside = |at: Option<usize>| at.and_then(|at| left.get(at)).filter(|other| other.set == point.set);
@@ -83,15 +83,14 @@ fn price(left: &[&Point], at: usize, is_oldest: bool, mean: u64) -> Option<f64> 
         (Some(gap), Some(end)) => gap.min(end),
         (gap, end) => gap.or(end)?,
     };
-    // What it frees counts, but is bounded: otherwise gaps would open where much was added.
+    // The freed bytes count, within bounds: otherwise gaps would open where much was added.
     let gain = (point.unique as f64 / mean.max(1) as f64).clamp(0.5, 2.0);
     Some(cost / gain)
 }
 
-/// Returns which of `all` snapshots, in their order, must be forgotten at least until the repository fits;
-/// `None` if it does not fit even without all of them. `fits` is asked by bisection: first for how many, then
-/// how many of the first of these can stay after all, since they free nothing that the later ones do not
-/// free.
+/// Returns a minimal range of `all` snapshots, in their order, to forget until the repository fits; `None` if
+/// it does not fit even without all of them. Calls `fits` in two bisections: the first finds the end of the
+/// range, the second drops snapshots from its beginning that free nothing beyond what the later ones free.
 ///
 /// # Errors
 /// When `fits` fails.
@@ -110,7 +109,8 @@ pub fn fewest(
     Ok(Some(start.saturating_sub(1)..end))
 }
 
-/// Returns the first number above `low` for which `holds`. It holds for `high`, and not for `low`.
+/// Returns the smallest number above `low` for which `holds` is true. It must be true for `high` and false
+/// for `low`.
 fn bisect(mut low: usize, mut high: usize, holds: &mut dyn FnMut(usize) -> Result<bool>) -> Result<usize> {
     while high - low > 1 {
         let middle = low + (high - low) / 2;
@@ -139,7 +139,7 @@ mod tests {
         days.windows(2).map(|pair| age(pair[0]) / age(pair[1])).fold(1.0, f64::max)
     }
 
-    /// Returns the days that `--keep-daily`, `-weekly` and `-monthly` keep of `1..=now`, with months of
+    /// Returns the days of `1..=now` that `--keep-daily`, `-weekly` and `-monthly` keep, with months of
     /// thirty days.
     fn by_rules(now: u64, [daily, weekly, monthly]: [u64; 3]) -> Vec<u64> {
         let last_of = |length: u64, many: u64| {
@@ -151,7 +151,7 @@ mod tests {
         kept.into_iter().collect()
     }
 
-    /// A repository of blocks: each day has a snapshot of all blocks that there are then.
+    /// A simulated repository: each day has a snapshot of all blocks that exist then.
     #[derive(Default)]
     struct Blocks {
         next: u64,
@@ -181,14 +181,14 @@ mod tests {
             self.snapshots.insert(day, self.live.iter().copied().collect());
         }
 
-        /// Returns how many blocks the snapshots need, without some.
+        /// Returns how many blocks the snapshots without `gone` need.
         fn size(&self, gone: &[SnapshotId]) -> usize {
             let stays = |day: u64| gone.iter().all(|id| *id != point(day, day, false).id);
             let left = self.snapshots.iter().filter(|(day, _)| stays(**day));
             left.flat_map(|(_, blocks)| blocks).collect::<BTreeSet<_>>().len()
         }
 
-        /// Forgets as many snapshots as must go. Returns whether it fits then.
+        /// Forgets as many snapshots as necessary. Returns whether the repository fits then.
         fn fit(&mut self, now: u64, line: usize) -> bool {
             let mut needed: BTreeMap<u64, u64> = BTreeMap::new();
             self.snapshots.values().flatten().for_each(|block| *needed.entry(*block).or_default() += 1);
@@ -206,8 +206,8 @@ mod tests {
         }
     }
 
-    /// Whatever changes, and however little room there is: files that are rewritten, that become more, and
-    /// that are many for some days.
+    /// Covers files that are rewritten, that increase in number, and that exist only for some days, with
+    /// several limits.
     #[test]
     fn after_each_of_200_days_it_fits_and_what_stays_is_spread_as_evenly_as_by_any_rules() {
         type Model = fn(u64) -> (u64, usize);
@@ -285,7 +285,7 @@ mod tests {
             (found(0), found(1), found(7), found(10), found(11)),
             (Some(0..0), Some(0..1), Some(0..7), Some(0..10), None)
         );
-        // The first three free nothing.
+        // The first three free nothing on their own.
         let last = fewest(10, &mut |gone| Ok(gone.end.saturating_sub(gone.start.max(3)) >= 2)).unwrap();
         assert_eq!(last, Some(3..5));
     }

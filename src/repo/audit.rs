@@ -1,9 +1,8 @@
-//! Audit records: who forgot, rewrote, purged or brought back what, when, from which host and by which
-//! command.
+//! Audit records: who forgot, rewrote, purged or brought back which snapshots, when, from which host and with
+//! which command.
 //!
-//! A record is written before the act: an act without a record does not happen, while a record whose act
-//! failed says what was tried. [`Noted`] is the proof that it was written, which whoever forgets snapshots
-//! has to show.
+//! A record is written before the act: no act happens without a record, and a record of a failed act shows
+//! the attempt. [`Noted`] is the proof that a record was written; functions that forget snapshots require it.
 
 use std::collections::HashSet;
 
@@ -20,33 +19,33 @@ use crate::repo::repository::Repository;
 use crate::storage::{CreateOutcome, ObjectKind};
 use crate::util::{host, parallel};
 
-/// Seconds that a record stays: a year, and a day for clocks.
+/// Retention of a record in seconds: a year, and a day for differing clocks.
 const LIFE: i64 = 366 * 86_400;
-/// Tag of the id that a snapshot has while it is brought back.
+/// Tag of the temporary id of a snapshot while it is brought back.
 const MEANWHILE: u16 = 2;
-/// Records that are read at once: most of the time is spent waiting for the storage.
+/// Number of records read in parallel, to hide the latency of the storage.
 const AT_ONCE: usize = 8;
 
-/// A record, as stored.
+/// A stored record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     /// Its name in `audit/`.
     pub name: String,
-    /// When it arrived, by the storage's clock; `None` if the storage reports no times.
+    /// Time of its creation by the storage's clock; `None` if the storage reports no times.
     pub arrived: Option<Time>,
-    /// What it says.
+    /// Its content.
     pub record: AuditRecord,
 }
 
 impl AuditEntry {
-    /// Returns when it was written: by the storage's clock if that is known. An object store sets it itself.
-    /// On a local disk or over SFTP whoever may write there can set it.
+    /// Returns the time of the record, by the storage's clock if known. An object store sets it. On a local
+    /// disk or over SFTP, anybody with write access can change it.
     pub fn time(&self) -> Time {
         self.arrived.unwrap_or(self.record.at)
     }
 }
 
-/// Records an act on snapshots. Without any there is nothing to record.
+/// Records an act on snapshots. Does nothing if there are none.
 ///
 /// # Errors
 /// As [`note`].
@@ -57,8 +56,8 @@ pub fn note_snapshots(repo: &Repository, act: AuditAct, snapshots: &[SnapshotId]
     put(repo, act, snapshots, String::new(), Vec::new())
 }
 
-/// Records that a snapshot is brought back by a session, whose own name it has in between: a collection may
-/// take that for one more snapshot, which is gone later.
+/// Records that a session brings a snapshot back. In between, the snapshot has the session's name, which gc
+/// may take for another snapshot that disappears later.
 ///
 /// # Errors
 /// As [`note`].
@@ -69,13 +68,13 @@ pub fn note_return(
     session: SnapshotId,
 ) -> Result<Noted> {
     let extra = vec![(MEANWHILE, ByteBuf::from(session.as_bytes().as_slice()))];
-    // Only what was forgotten is brought back.
+    // Only forgotten snapshots are brought back.
     let of = if act == AuditAct::Undelete { std::slice::from_ref(back) } else { &[] };
     let detail = if of.is_empty() { format!("snapshot {back}") } else { String::new() };
     put(repo, act, of, detail, extra)
 }
 
-/// Records an act that is not about snapshots; `detail` says about what.
+/// Records an act that is not about snapshots; `detail` describes its subject.
 ///
 /// # Errors
 /// When the record could not be made durable: then the act must not be done.
@@ -103,7 +102,7 @@ fn put(
         extra,
     };
     match create(repo, &record) {
-        // Forgetting is how space is freed.
+        // Forgetting frees space, so it may use the space reserve for its record.
         Err(err) if err.is_full() => {
             repo.storage().release_reserve()?;
             create(repo, &record)?;
@@ -121,7 +120,7 @@ fn create(repo: &Repository, record: &AuditRecord) -> Result<()> {
     }
 }
 
-/// Returns all records, oldest first, and of those that cannot be read the error.
+/// Returns all records, oldest first, and the errors of unreadable ones.
 ///
 /// # Errors
 /// When they cannot be listed, or the storage fails.
@@ -135,7 +134,7 @@ pub fn list(repo: &Repository) -> Result<(Vec<AuditEntry>, Vec<Error>)> {
     for (found, record) in listed.into_iter().zip(read) {
         match record {
             Ok(record) => entries.push(AuditEntry { name: found.name, arrived: found.modified, record }),
-            // Removed since the listing.
+            // Removed after the listing.
             Err(err) if err.is_missing() => {}
             Err(err) if err.is_damage() || err.is_newer() => unreadable.push(err),
             Err(err) => return Err(err),
@@ -145,9 +144,9 @@ pub fn list(repo: &Repository) -> Result<(Vec<AuditEntry>, Vec<Error>)> {
     Ok((entries, unreadable))
 }
 
-/// Returns whether a record says that a snapshot was forgotten, replaced or deleted, or that its id was that
-/// of another one while it was brought back. Nobody without the key
-/// can make one: a storage that hides a manifest has none to show.
+/// Returns whether a record explains the absence of a snapshot: it was forgotten, replaced or deleted, or the
+/// id was temporary while a snapshot was brought back. Records cannot be forged without the key, so a storage
+/// that hides a manifest has none.
 ///
 /// # Errors
 /// When the records cannot be listed.
@@ -155,7 +154,7 @@ pub fn explains(repo: &Repository, snapshot: &SnapshotId) -> Result<bool> {
     Ok(explained(repo)?.contains(snapshot))
 }
 
-/// Returns all snapshots of which [`explains`] is true.
+/// Returns all snapshots whose absence is explained by [`explains`].
 ///
 /// # Errors
 /// When the records cannot be listed.
@@ -168,7 +167,7 @@ pub fn explained(repo: &Repository) -> Result<HashSet<SnapshotId>> {
     Ok(passing.chain(named(&entries, &[Forget, Rewrite, Purge, Repair])).collect())
 }
 
-/// Returns the snapshots of which a record says that they were brought back after they were forgotten.
+/// Returns the snapshots that were brought back after they were forgotten, according to records.
 ///
 /// # Errors
 /// When the records cannot be listed.
@@ -176,15 +175,15 @@ pub fn brought_back(repo: &Repository) -> Result<HashSet<SnapshotId>> {
     Ok(named(&list(repo)?.0, &[AuditAct::Undelete]).collect())
 }
 
-/// Returns the snapshots that records of these acts are about.
+/// Returns the snapshots in records of these acts.
 fn named<'a>(entries: &'a [AuditEntry], acts: &'a [AuditAct]) -> impl Iterator<Item = SnapshotId> + 'a {
     let of = |record: &AuditRecord| AuditAct::of_code(record.act).is_some_and(|act| acts.contains(&act));
     let records = entries.iter().map(|entry| &entry.record).filter(move |record| of(record));
     records.flat_map(|record| record.snapshots.iter().copied())
 }
 
-/// Removes records that are older than a year by the storage's clock; `now` is by the same. Where the storage
-/// reports no times, they stay.
+/// Removes records that are older than a year by the storage's clock; `now` is by the same clock. If the
+/// storage reports no times, all records are kept.
 ///
 /// # Errors
 /// When they cannot be listed or removed.

@@ -1,5 +1,5 @@
-//! Compares a repository with what this machine knows of it ([`known`](crate::run_log::known)). It uses
-//! listings that are made anyway, so it sends no further requests unless something is missing.
+//! Compares a repository with what this machine knows about it ([`known`](crate::run_log::known)). It uses
+//! listings that are made anyway, so it sends no additional requests unless something is missing.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::run_log;
 use crate::run_log::known::{Known, KnownPlace, Made};
 use crate::storage::{Listed, ObjectKind, Storage};
 
-/// Messages about differences, each once.
+/// Messages about differences, without duplicates.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Diverged(Arc<Mutex<Vec<String>>>);
 
@@ -40,7 +40,7 @@ impl Diverged {
     }
 }
 
-/// Fails if another repository is at this location than before, in particular one without encryption.
+/// Fails if this location had another repository before, in particular if the current one is not encrypted.
 pub(crate) fn refuse_another(known: &KnownPlace, candidates: &Candidates, location: &str) -> Result<()> {
     let encrypted = candidates.are_encrypted();
     let place = known.read();
@@ -51,7 +51,7 @@ pub(crate) fn refuse_another(known: &KnownPlace, candidates: &Candidates, locati
 /// Like [`refuse_another`], for a verified configuration.
 pub(crate) fn refuse(known: &KnownPlace, config: &Config, encrypted: bool, location: &str) -> Result<()> {
     let place = known.read();
-    // Whoever was kept from the newest epoch by its removal would seal to those whose keys were revoked.
+    // If the newest epoch is hidden from a writer, it would encrypt for revoked keys.
     let older = place.of(&config.repo).filter(|known| known.epoch > config.epoch).map(|known| {
         format!("the newest epoch of its key is {}, and this machine knew {}", config.epoch, known.epoch)
     });
@@ -62,7 +62,7 @@ pub(crate) fn refuse(known: &KnownPlace, config: &Config, encrypted: bool, locat
 }
 
 impl Repository {
-    /// Compares the configuration, and records what was found.
+    /// Compares the configuration, and records differences.
     pub(crate) fn get_acquainted(&self, accept: bool) {
         let config = self.config();
         if let Some(why) = self.known().trouble() {
@@ -75,7 +75,7 @@ impl Repository {
         if !accept && before.as_ref().is_some_and(|known| known.generation > config.generation) {
             self.diverges(older_config(before.map_or(0, |known| known.generation), config.generation));
         }
-        // Best effort: a machine without a writable state directory is warned when a snapshot is made.
+        // Best effort: without a writable state directory, the warning comes when a snapshot is made.
         self.know_config(config, accept);
     }
 
@@ -135,13 +135,13 @@ impl Repository {
         }
     }
 
-    /// Returns what this machine knows of the repository; nothing if it was never here.
+    /// Returns what this machine knows of the repository; empty if it has never used it.
     pub(crate) fn known_now(&self) -> Known {
         self.known_here().unwrap_or_default()
     }
 
-    /// Compares a listing with what this machine knew before it was made: what another process makes or forgets
-    /// meanwhile is no difference.
+    /// Compares a listing with what this machine knew before the listing, so that snapshots that another
+    /// process makes or forgets in the meantime are not differences.
     pub(crate) fn compare(&self, before: &Known, listing: &Listing) -> Result<()> {
         let expected = before.expected(Time::now());
         let stands: HashSet<String> = listing.snapshots.iter().map(|snapshot| snapshot.id.hex()).collect();
@@ -153,11 +153,11 @@ impl Repository {
             self.note_compared(&expected, &[]);
             return Ok(());
         }
-        // Whoever forgets a snapshot leaves a record, which a storage cannot make. That it lies in the trash
-        // proves nothing: the storage can move it there.
+        // Forgetting leaves an audit record, which a storage cannot forge. An entry in the trash is no proof,
+        // because the storage can move a manifest there.
         let explained = audit::explained(self)?;
         missing.retain(|made| !SnapshotId::parse(&made.snapshot).is_ok_and(|id| explained.contains(&id)));
-        // This machine may have forgotten it just now, and another may have rewritten it.
+        // This machine may have just forgotten it, and another may have rewritten it.
         let still = self.known_now().expected(Time::now());
         missing.retain(|made| still.contains(made));
         let original = |made: &&Made| {
@@ -176,7 +176,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Looks for snapshots that this machine forgot and that are there again.
+    /// Finds snapshots that this machine forgot and that exist again.
     fn compare_forgotten(&self, before: &Known, listing: &Listing) -> Result<()> {
         let was_forgotten = |known: &Known, id: &SnapshotId| known.forgotten.contains_key(&id.hex());
         let mut again: Vec<SnapshotId> = listing.snapshots.iter().map(|one| one.id).collect();
@@ -184,7 +184,7 @@ impl Repository {
         if again.is_empty() {
             return Ok(());
         }
-        // This machine may have brought them back just now, and others may have done so.
+        // This machine or another may have just brought them back.
         let (now, brought_back) = (self.known_now(), audit::brought_back(self)?);
         again.retain(|id| was_forgotten(&now, id) && !brought_back.contains(id));
         for id in again {
@@ -207,7 +207,7 @@ impl Repository {
         });
     }
 
-    /// Records a snapshot that this machine has made.
+    /// Records a snapshot made by this machine.
     pub(crate) fn note_made(&self, id: &SnapshotId, manifest: &Manifest) {
         let set = run_log::set_id(&manifest.host, &manifest.sources);
         let sources: Vec<_> =
@@ -225,7 +225,7 @@ impl Repository {
         });
     }
 
-    /// Records that this machine has removed these snapshots.
+    /// Records that this machine removed these snapshots.
     pub(crate) fn note_removed(&self, names: &[String]) {
         let repo = self.config().repo.hex();
         self.learn(|place| place.repositories.entry(repo.clone()).or_default().removed(names, Time::now()));
@@ -234,7 +234,7 @@ impl Repository {
     /// Accepts the current state of the repository as correct.
     ///
     /// # Errors
-    /// When that could not be written.
+    /// When it could not be recorded.
     pub fn accept(&self) -> Result<()> {
         let (config, standing) = (self.config(), crate::repo::snapshots::list_all(self)?);
         let stands: HashSet<String> = standing.snapshots.iter().map(|one| one.id.hex()).collect();
@@ -268,8 +268,8 @@ fn older_config(known: u32, found: u32) -> String {
     format!("its newest whole configuration is config/{found}, and this machine knew config/{known}")
 }
 
-/// Fails if this machine knows a repository at this location: then none is created implicitly, as its disk
-/// may be unmounted.
+/// Fails if this machine knows a repository at this location: the disk may be unmounted, so no repository is
+/// created implicitly.
 ///
 /// # Errors
 /// `Diverged`.
@@ -310,7 +310,7 @@ pub fn of_place(storage: &dyn Storage, known: &KnownPlace) -> Result<Vec<String>
     for area in [ObjectKind::Snapshots, ObjectKind::Trash] {
         if !missing.is_empty() {
             let listed = storage.list(area)?;
-            // Without a key no more can be checked of an entry of the trash than that it may be a manifest.
+            // Without a key, an entry of the trash can only be checked for being possibly a manifest.
             let counts =
                 |found: &Listed| area == ObjectKind::Snapshots || found.len > sealed_object::HEADER as u64;
             let stands = |made: &Made| {

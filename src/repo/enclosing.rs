@@ -1,4 +1,4 @@
-//! Finds repositories that a local path lies in, configured or not, by their structure.
+//! Finds repositories that contain a local path, configured or not, by their structure.
 
 use std::path::{Path, PathBuf};
 
@@ -8,26 +8,26 @@ use crate::repo::repository::Repository;
 use crate::storage::ObjectKind;
 use crate::storage::local::LocalStorage;
 
-/// Returns the repository that this directory is or lies in. The directory need not exist.
+/// Returns the repository that contains this directory, or is this directory. The directory need not exist.
 pub fn around(dir: &Path) -> Option<PathBuf> {
     let whole = std::path::absolute(dir).ok()?;
     let there = whole.ancestors().find_map(|path| path.canonicalize().ok())?;
     there.ancestors().find(|path| is_repository(path)).map(Path::to_path_buf)
 }
 
-/// Returns the directory of this repository if `dir` is or lies in one of that id: the repository itself,
-/// however its storage is reached, or a copy of it.
+/// Returns the directory of the repository with this id that contains `dir` or is `dir`. It may be a copy, or
+/// the repository itself, whatever URL it was opened with.
 pub fn same_around(dir: &Path, id: RepoId) -> Option<PathBuf> {
     around(dir).filter(|found| Repository::id_at(&LocalStorage::new(found)).is_ok_and(|other| other == id))
 }
 
-/// Returns the repository that this directory lies in, other than itself.
+/// Returns the repository that contains this directory, other than the directory itself.
 pub fn above(dir: &Path) -> Option<PathBuf> {
     let whole = dir.canonicalize().or_else(|_| std::path::absolute(dir)).ok()?;
     around(whole.parent()?)
 }
 
-/// Returns whether a directory that holds these names is worth a look with [`is_repository`].
+/// Returns whether a directory with these names should be checked with [`is_repository`].
 pub fn may_be_one(names: &[Vec<u8>]) -> bool {
     names.iter().any(|name| name == ObjectKind::Config.folder().as_bytes())
 }
@@ -36,7 +36,7 @@ pub fn may_be_one(names: &[Vec<u8>]) -> bool {
 pub fn is_repository(dir: &Path) -> bool {
     match Repository::id_at(&LocalStorage::new(dir)) {
         Ok(_) | Err(Error::NewerFormat { .. }) => true,
-        // A file named `1` in a directory `config` proves nothing by itself.
+        // A file named `1` in a directory `config` is not sufficient evidence.
         Err(Error::Damaged { .. }) => dir.join(ObjectKind::Snapshots.folder()).is_dir(),
         Err(_) => false,
     }

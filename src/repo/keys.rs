@@ -1,5 +1,5 @@
-//! Key slots: one file per password. A slot is valid if the configuration lists it; there the keyring is
-//! sealed to it.
+//! Key slots: one file per password. A slot is valid if the configuration lists it, with the keyring sealed
+//! to it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,8 +23,8 @@ const MAX_SLOT: u64 = 64 << 10;
 /// A slot's id and bytes, or the error of reading it.
 pub type ReadSlot = Result<(KeyId, Vec<u8>)>;
 
-/// Writes a slot of a role for a password, derived at these costs, and returns its entry for the
-/// configuration: with that it becomes valid.
+/// Writes a slot with a role for a password, with these key derivation costs. Returns its entry for the
+/// configuration, which makes it valid.
 ///
 /// # Errors
 /// When it could not be made durable.
@@ -58,25 +58,24 @@ pub fn add(
 /// The key slots of an encrypted repository.
 #[derive(Debug)]
 pub struct Slots {
-    /// Those that the configuration lists, with their files. The error of a damaged or missing file is in
-    /// its place.
+    /// The slots that the configuration lists, with their files or the errors of damaged or missing ones.
     pub listed: Vec<(SlotEntry, ReadSlot)>,
-    /// Names of the other files in `keys/`. They open nothing.
+    /// Names of the other files in `keys/`, which open nothing.
     pub others: Vec<String>,
 }
 
 /// Reads all slots.
 ///
 /// # Errors
-/// When the slots or the configuration could not be read for another reason than damage of a slot.
+/// When the configuration could not be read, or a slot for a reason other than damage.
 pub fn slots(storage: &dyn Storage, keyring: &Keyring) -> Result<Slots> {
     let mut found: BTreeMap<String, ReadSlot> = all(storage)?.into_iter().collect();
-    // The list comes second: a slot leaves it before its file is removed.
+    // Read after the slots: a slot is removed from the list before its file is deleted.
     let config = config::current(storage, keyring)?;
     let mut listed = Vec::new();
     for entry in config.slots {
         let name = entry.id.hex();
-        // The file of a slot that was added meanwhile was there before the list had it.
+        // Reads the file of a slot that was added in between: it is written before the list names it.
         let slot = found.remove(&name).unwrap_or_else(|| read(storage, &name));
         match slot {
             Err(err) if !err.is_missing() && !is_bad_slot(&err) => return Err(err),
@@ -93,12 +92,12 @@ fn is_bad_slot(err: &Error) -> bool {
 /// Reads all slots by name. The error of a damaged slot is returned in its place.
 ///
 /// # Errors
-/// When the slots could not be listed, or one could not be read for another reason than damage.
+/// When the slots could not be listed, or one could not be read for a reason other than damage.
 pub fn all(storage: &dyn Storage) -> Result<Vec<(String, ReadSlot)>> {
     let mut slots = Vec::new();
     for found in names::list(storage, ObjectKind::Keys)? {
         match read(storage, &found.name) {
-            // Removed since it was listed.
+            // Removed after the listing.
             Err(err) if err.is_missing() => {}
             Err(err) if !is_bad_slot(&err) => return Err(err),
             slot => slots.push((found.name, slot)),
@@ -107,7 +106,7 @@ pub fn all(storage: &dyn Storage) -> Result<Vec<(String, ReadSlot)>> {
     Ok(slots)
 }
 
-/// Returns what is said of a file in `keys/` that the configuration does not list.
+/// Returns the message about a file in `keys/` that the configuration does not list.
 pub fn not_listed(name: &str) -> String {
     format!(
         "the key slot {name} is not in the list of valid ones, and opens nothing: it was removed and put back, or \
@@ -134,7 +133,7 @@ fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
     Ok((id, bytes))
 }
 
-/// For `map_err`: too little memory on this machine is not damage.
+/// Maps errors of a slot; too little memory on this machine is not damage.
 fn failure(what: String) -> impl FnOnce(DecodeError) -> Error {
     move |source| {
         if source == DecodeError::because(kdf::NO_MEMORY) {
@@ -145,14 +144,14 @@ fn failure(what: String) -> impl FnOnce(DecodeError) -> Error {
     }
 }
 
-/// Which slots a password is tried on.
+/// The slots to try a password on.
 #[derive(Debug, Clone, Default)]
 pub struct KeyChoice {
-    /// Only the slot whose id has this prefix, whatever it costs.
+    /// Only the slot whose id has this prefix, whatever its cost.
     pub only: Option<String>,
     /// The slot that opened the repository last; it is tried first.
     pub last: Option<KeyId>,
-    /// The slots that configurations list, ascending. No other file is read.
+    /// The slots that configurations list, in ascending order. No other file is read.
     pub listed: Vec<KeyId>,
 }
 
@@ -187,17 +186,18 @@ impl Candidate {
         Ok(opened.map(|secret| (self.id, secret)))
     }
 
-    /// The order of tries: first the slots that cost no more than this program's default, oldest first,
-    /// because the storage's clock does not let an attacker's slot be older than the owner's; then the
-    /// others, by cost.
+    /// Returns the sort key for the order of attempts: first the slots that cost no more than this program's
+    /// default, oldest first, because by the storage's clock an attacker's slot cannot be older than the
+    /// owner's; then the others, by cost.
     fn order(&self) -> (u64, bool, Option<Time>, KeyId) {
         (self.costs.cost().max(DEFAULT_COST), self.modified.is_none(), self.modified, self.id)
     }
 }
 
-/// Returns the slot that the password opens, and its secret. Only listed slots are read. But a list is not
-/// verified before a slot is open, and a slot states its own cost: so the slot that opened the repository
-/// last is tried first, then cheap ones, and number and total cost are bounded.
+/// Finds the slot that the password opens, and returns it with its secret. Only listed slots are read. But
+/// the list is not verified before a slot is open, and a slot declares its own cost. Therefore the slot that
+/// opened the repository last is tried first, then cheap ones, and the number of attempts and their total
+/// cost are limited.
 ///
 /// # Errors
 /// `WrongPassword` when none opens; the error of a slot when no intact one is left.
@@ -221,7 +221,7 @@ pub fn unlock(
     match last.as_ref().map_or(Ok(None), |last| last.open(password)) {
         Ok(Some(found)) => return Ok(found),
         Err(err) if err.is_out_of_memory() || err.is_bug() => return Err(err),
-        // Any other error of a slot: try the others.
+        // After any other error of a slot, tries the next one.
         _ => {}
     }
     let mut listed = storage.list(ObjectKind::Keys)?;

@@ -1,5 +1,5 @@
-//! Where a snapshot stands in the history of its set: a number, the snapshot before it, and a hash chain.
-//! With it a machine that knows one snapshot of a set can tell whether a repository is older than that.
+//! The position of a snapshot in the history of its set: a number, the previous snapshot, and a hash chain.
+//! With them, a machine that knows one snapshot of a set can detect a rollback of the repository.
 
 use std::collections::HashSet;
 
@@ -12,21 +12,21 @@ use crate::repo::audit;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::{Listing, Snapshot};
 
-/// Seconds for which a snapshot's predecessor is looked for. Audit records stay longer, so each act that can
-/// explain its absence has one.
+/// Age in seconds up to which a snapshot's predecessor is searched. Audit records are kept longer, so a
+/// record explains each legitimate absence.
 const YOUNG: i64 = 300 * 86_400;
 
-/// A snapshot that is gone from the middle of a set's history, though no audit record says who forgot it.
+/// A snapshot that is missing from the middle of a set's history without an audit record that explains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
-    /// The one that is gone.
+    /// The missing snapshot.
     pub gone: SnapshotId,
-    /// One that was made after it.
+    /// A snapshot that was made after it.
     pub after: SnapshotId,
 }
 
 impl Gap {
-    /// Returns a message about it.
+    /// Returns a message about the gap.
     pub fn describe(&self) -> String {
         format!(
             "snapshot {} is gone, though {} was made after it and no audit record says who forgot it",
@@ -42,7 +42,7 @@ impl Gap {
 /// When the audit records cannot be listed.
 pub fn gaps(repo: &Repository, listing: &Listing) -> Result<Vec<Gap>> {
     let stands: HashSet<SnapshotId> = listing.snapshots.iter().map(|one| one.id).collect();
-    // One that cannot be read is there, and named as damaged elsewhere.
+    // An unreadable manifest exists, and is reported as damaged elsewhere.
     let unreadable = |id: &SnapshotId| listing.unreadable.iter().any(|(name, _)| *name == id.hex());
     let now = Time::now().sec;
     let young = listing.snapshots.iter().filter(|one| now.saturating_sub(one.manifest.started.sec) < YOUNG);
@@ -57,7 +57,7 @@ pub fn gaps(repo: &Repository, listing: &Listing) -> Result<Vec<Gap>> {
     Ok(gaps)
 }
 
-/// Returns the lineage of the next snapshot of a set: after that of the highest number in it.
+/// Returns the lineage of the next snapshot of a set, which follows the one with the highest number.
 pub fn next<'a>(repo: &Repository, set: impl Iterator<Item = &'a Snapshot>) -> Lineage {
     let all = set.filter_map(|one| Some((one.id, one.manifest.lineage()?)));
     let last = all.max_by_key(|(id, lineage)| (lineage.number, *id));
@@ -69,13 +69,13 @@ pub fn next<'a>(repo: &Repository, set: impl Iterator<Item = &'a Snapshot>) -> L
     Lineage { generation: repo.config().generation, number, previous, chain }
 }
 
-/// Returns whether a snapshot's chain goes on from the one before it.
+/// Returns whether a snapshot's chain continues that of its predecessor.
 pub fn follows(repo: &Repository, after: &Lineage, (id, before): (SnapshotId, &Lineage)) -> bool {
     let chain = head(repo, &before.chain, Some(id));
     after.previous != Some(id) || after.chain == chain && after.number == before.number.saturating_add(1)
 }
 
-/// Returns the head of a chain after the snapshot `previous`, whose own head is `before`.
+/// Returns the head of a chain after the snapshot `previous`; `before` is the head of that snapshot.
 fn head(repo: &Repository, before: &[u8; 32], previous: Option<SnapshotId>) -> [u8; 32] {
     let named = previous.map_or([0; 16], |id| *id.as_bytes());
     let linked = [b"chain".as_slice(), before, &named].concat();

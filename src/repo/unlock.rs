@@ -1,7 +1,7 @@
-//! Opening: which configuration is in force, and the keyring that a password opens.
+//! Opens a repository: finds the current configuration, and the keyring that a password opens.
 //!
-//! A password opens a key slot. The slot's secret verifies a configuration, and that seals the keyring to the
-//! slot. So nothing of a configuration is believed before the slot's secret has verified it.
+//! A password opens a key slot. The slot's secret verifies a configuration, which contains the keyring sealed
+//! to the slot. So nothing in a configuration is trusted before the slot's secret has verified it.
 
 use std::path::Path;
 
@@ -18,19 +18,19 @@ use crate::repo::keys;
 use crate::repo::keys::KeyChoice;
 use crate::storage::{ObjectKind, Storage};
 
-/// Name under which the cache keeps the id of the key slot that opened the repository last.
+/// File in the cache with the id of the key slot that opened the repository last.
 const LAST_SLOT: &str = "slot";
 
-/// With what a repository is opened.
+/// Credentials and directories for opening a repository.
 pub(crate) struct Access<'a> {
     pub(crate) password: Option<&'a str>,
-    /// Directories of the cache and of what is known.
+    /// Directories of the cache and of what this machine knows about the repository.
     pub(crate) dirs: (Option<&'a Path>, Option<&'a Path>),
     /// Only the slot whose id has this prefix.
     pub(crate) only: Option<String>,
 }
 
-/// The configuration in force, its keys, and the slot that held them.
+/// The current configuration, its keys, and the slot that contained them.
 pub(crate) struct Unlocked {
     pub(crate) config: Config,
     pub(crate) keyring: Keyring,
@@ -57,7 +57,7 @@ pub(crate) fn unlock(
     Ok(Unlocked { config, keyring, slot })
 }
 
-/// A slot that the password opened.
+/// A slot that the password has opened.
 struct OpenSlot {
     repo: RepoId,
     id: KeyId,
@@ -69,7 +69,8 @@ struct Unlocker<'a> {
     access: &'a Access<'a>,
     all: &'a Candidates,
     opened: Vec<OpenSlot>,
-    /// Key derivation is slow: it is done once for each repository id that configurations name.
+    /// Repository ids for which the password was wrong. Key derivation is slow, so it is done once for each
+    /// id that configurations name.
     wrong: Vec<RepoId>,
 }
 
@@ -89,7 +90,7 @@ impl Unlocker<'_> {
         if let Some(keys) = self.keyring(config, bytes)? {
             return Ok(Some(keys));
         }
-        // The password opens a slot that is valid no more. It may also be that of another one.
+        // The open slot is no longer valid. The same password may open another slot.
         match self.find(config, config.slots.iter().map(|slot| slot.id).collect()) {
             Ok(()) => {}
             Err(Error::WrongPassword { .. } | Error::Missing { .. }) => return Err(self.removed(config)),
@@ -120,7 +121,7 @@ impl Unlocker<'_> {
         Ok(())
     }
 
-    /// Opens the keyring of an authentic configuration; `None` if it lists no slot that is open.
+    /// Opens the keyring of an authentic configuration; `None` if it does not list the open slot.
     fn keyring(&self, config: &Config, bytes: &[u8]) -> Result<Option<(Keyring, Option<KeyId>)>> {
         let ours = |id: &KeyId| self.opened.iter().find(|slot| slot.repo == config.repo && slot.id == *id);
         let found = config.slots.iter().find_map(|entry| ours(&entry.id).map(|slot| (entry, slot)));

@@ -1,8 +1,9 @@
-//! Decides whether a backup is so unlike earlier ones of its set that it gives an alarm. Pure functions: no
-//! clock, no repository.
+//! Decides whether a backup differs so much from earlier ones of its set that it raises an alarm. Pure
+//! functions: no clock, no repository.
 //!
 //! The baseline is the median of the set's earlier backups. Lost files, growth and renames are judged per
-//! backup. Files that came to look random also add up over backups, so that a slow attack is detected, too.
+//! backup. Files that came to look random also accumulate over backups, so that a slow attack is detected,
+//! too.
 
 mod reason;
 
@@ -10,16 +11,16 @@ pub use reason::Reason;
 
 use crate::model::signs::{Signs, WHOLE};
 
-/// Half-life in days of the share that adds up.
+/// Half-life in days of the accumulated share.
 const HALF_LIFE: f64 = 30.0;
 /// Half-life in days of the largest loss.
 const PEAK_HALF_LIFE: f64 = 365.0;
-/// Multiple of the baseline from which on a value is unusual.
+/// Multiple of the baseline at which a value becomes unusual.
 const TIMES: u64 = 8;
-/// Maximum number of usual intervals that a long pause counts as: much may have changed since, but not
-/// everything.
+/// Maximum number of usual intervals that a long pause counts as: much may have changed in the meantime, but
+/// not everything.
 const MOST_SPANS: u64 = 30;
-/// Limit in days of a constant daily share that adds up and decays: the half-life divided by ln 2.
+/// Limit in days of a constant daily share that accumulates and decays: the half-life divided by ln 2.
 const ADDS_UP_TO: u64 = 43;
 const DAY: u64 = 86_400;
 /// Minimum number of affected files: in a small set, each file is a large share.
@@ -28,15 +29,15 @@ const FEW: u64 = 20;
 const FEW_OPAQUE: u64 = 5;
 /// Minimum growth in bytes.
 const LITTLE: u64 = 1 << 30;
-/// Age in seconds from which on backups belong to the baseline of the share that adds up.
+/// Age in seconds at which backups join the baseline of the accumulated share.
 const LONG_AGO: u64 = 10 * 86_400;
-/// Minimum silence in seconds, however often a set changes.
+/// Minimum duration of silence in seconds, however often a set changes.
 const QUIET: u64 = 7 * 86_400;
 
 /// Thresholds; `None` turns one off. Shares are in millionths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Number of earlier backups without which none is judged.
+    /// Number of earlier backups that are required for judging.
     pub runs: usize,
     /// Files rewritten or removed by one backup.
     pub lost: Option<u64>,
@@ -46,7 +47,7 @@ pub struct Limits {
     pub renamed: Option<u64>,
     /// Growth by one backup.
     pub growth: Option<u64>,
-    /// Whether a set that stops changing gives an alarm.
+    /// Whether a set that stops changing raises an alarm.
     pub silence: bool,
 }
 
@@ -68,9 +69,9 @@ impl Default for Limits {
 pub enum State {
     /// Not settled yet.
     Open,
-    /// The change was intended: the backup belongs to the baseline.
+    /// The change was intended: the backup is part of the baseline.
     Accepted,
-    /// The harm was real and is repaired: the backup is not part of the baseline, and the next one is not
+    /// The damage was real and is repaired: the backup is not part of the baseline, and the next one is not
     /// judged.
     Cleared,
 }
@@ -82,7 +83,7 @@ pub struct Past {
     pub age: u64,
     /// Its statistics.
     pub signs: Signs,
-    /// State of its alarm, if it gave one.
+    /// State of its alarm, if it raised one.
     pub alarm: Option<State>,
 }
 
@@ -93,8 +94,8 @@ impl Past {
     }
 }
 
-/// Returns the reasons for an alarm, and sets the fields of `now` that add up over backups. `past` is oldest
-/// first. Without `limits`, for instance because a change was announced, there is no alarm.
+/// Returns the reasons for an alarm, and sets the accumulated fields of `now`. `past` is oldest first.
+/// Without `limits`, for instance because a change was announced, there is no alarm.
 pub fn judge(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<Reason> {
     carry(past, now);
     let newest = past.last().and_then(|newest| newest.alarm);
@@ -113,18 +114,18 @@ pub fn judge(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<Rea
         growth(&usual, now, limits),
     ];
     let found: Vec<Reason> = found.into_iter().flatten().collect();
-    // Start over, so that an attack that goes on gives the next alarm only for further files.
+    // Reset, so that an ongoing attack raises the next alarm only for further files.
     if !found.is_empty() {
         now.level = 0;
     }
     found
 }
 
-/// Returns a reason if nothing changed for too long. `seconds` is the age of the newest snapshot.
+/// Returns a reason if nothing has changed for too long. `seconds` is the age of the newest snapshot.
 pub fn silence(past: &[Past], seconds: u64, limits: Option<&Limits>) -> Option<Reason> {
     let limits = limits.filter(|limits| limits.silence)?;
     let usual: Vec<&Signs> = past.iter().filter(|one| one.is_usual()).map(|one| &one.signs).collect();
-    // If nothing changed in the newest snapshot, the silence was reported then.
+    // If nothing changed in the newest snapshot, the silence has been reported already.
     let newest = past.last().filter(|newest| newest.alarm.is_none())?;
     if usual.len() < limits.runs || newest.signs.lost() + newest.signs.new == 0 {
         return None;
@@ -135,17 +136,17 @@ pub fn silence(past: &[Past], seconds: u64, limits: Option<&Limits>) -> Option<R
     (seconds > limit).then_some(Reason::Silence { seconds, median, longest })
 }
 
-/// Returns whether bit rot is all that the reasons say.
+/// Returns whether bit rot is the only reason.
 pub fn is_only_rot(reasons: &[Reason]) -> bool {
     reasons.iter().all(|reason| matches!(reason, Reason::Rot { .. }))
 }
 
-/// Joins the reasons of an alarm to one sentence.
+/// Joins the reasons of an alarm into one sentence.
 pub fn sentence(reasons: &[Reason]) -> String {
     reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Carries over the decaying values of the backup before, and adds those of this one.
+/// Carries over the decaying values of the previous backup, and adds those of this one.
 fn carry(past: &[Past], now: &mut Signs) {
     let Some(Past { signs: before, alarm, .. }) = past.last() else { return };
     let days = now.span as f64 / 86_400.0;
@@ -184,7 +185,7 @@ fn opaque(past: &[Past], now: &Signs, limits: &Limits) -> Option<Reason> {
     let limit = limits.opaque?.saturating_add(median.saturating_mul(3));
     let files = (u128::from(now.level) * u128::from(now.before)).div_ceil(u128::from(WHOLE));
     let files = u64::try_from(files).unwrap_or(u64::MAX).min(now.before);
-    // A backup without such files gives no alarm for those of others.
+    // A backup without such files raises no alarm for those of earlier backups.
     let enough = now.scrambled() > 0 && (files >= FEW_OPAQUE || now.level >= WHOLE / 2);
     (enough && now.level > limit).then(|| Reason::Opaque {
         now: now.scrambled(),

@@ -1,10 +1,10 @@
-//! Why a backup gives an alarm, with numbers.
+//! Reasons for an alarm, with numbers.
 
 use std::fmt;
 
 use crate::model::signs::WHOLE;
 
-/// Most files with bit rot that a sentence names.
+/// Maximum number of files with bit rot that a message names.
 const NAMED: usize = 5;
 
 /// A reason for an alarm. Medians and limits are in millionths; those of silence are in seconds.
@@ -16,40 +16,40 @@ pub enum Reason {
         rewritten: u64,
         /// Number of files removed and not moved.
         removed: u64,
-        /// Files before.
+        /// Number of files before.
         of: u64,
         /// The usual share.
         median: u64,
-        /// The share that is allowed.
+        /// The highest permitted share.
         limit: u64,
     },
     /// Many files came to look random.
     Opaque {
-        /// Number in this backup.
+        /// Number of files in this backup.
         now: u64,
-        /// Number in this and earlier backups.
+        /// Number of files in this and earlier backups.
         files: u64,
-        /// Files before.
+        /// Number of files before.
         of: u64,
         /// The usual share.
         median: u64,
-        /// The share that is allowed.
+        /// The highest permitted share.
         limit: u64,
     },
     /// Many files were replaced by files with a new suffix.
     Renamed {
-        /// How many.
+        /// Number of such files.
         files: u64,
-        /// Files before.
+        /// Number of files before.
         of: u64,
-        /// The suffix.
+        /// The new suffix.
         suffix: Vec<u8>,
         /// The usual share.
         median: u64,
-        /// The share that is allowed.
+        /// The highest permitted share.
         limit: u64,
     },
-    /// The set became much larger.
+    /// The set grew considerably.
     Growth {
         /// Bytes before.
         from: u64,
@@ -57,14 +57,14 @@ pub enum Reason {
         to: u64,
         /// The usual growth.
         median: u64,
-        /// The growth that is allowed.
+        /// The highest permitted growth.
         limit: u64,
     },
-    /// Bit rot: files have other bytes than in the snapshot before, with the same size and times.
+    /// Bit rot: files differ from the previous snapshot although their size and times are the same.
     Rot {
-        /// How many.
+        /// Number of such files.
         files: u64,
-        /// Stored paths of the first of them.
+        /// Stored paths of the first such files.
         first: Vec<Vec<u8>>,
     },
     /// A set that used to change does not.
@@ -73,7 +73,7 @@ pub enum Reason {
         seconds: u64,
         /// The usual time between changes.
         median: u64,
-        /// The longest so far.
+        /// The longest time between changes so far.
         longest: u64,
     },
 }
@@ -144,7 +144,7 @@ fn millionths(share: u64) -> String {
     tenths(u128::from(share) * 1000 / u128::from(WHOLE))
 }
 
-/// Tenths of a percent.
+/// Formats tenths of a percent.
 fn tenths(tenths: u128) -> String {
     match (tenths / 10, tenths % 10) {
         (whole, 0) => format!("{whole} %"),

@@ -22,7 +22,7 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
     let parts = (snapshots.len() as u64).max(1);
     let number = usize::try_from((options.files / parts).max(1)).unwrap_or(usize::MAX);
     let mut chosen = Chosen { cursor: options.cursor, ..Chosen::default() };
-    // How far on the ring every snapshot has advanced, at least.
+    // Minimum distance on the ring by which every snapshot has advanced.
     let mut arc: Option<u64> = None;
     for snapshot in snapshots {
         let mut sample = RotatingSample::new(options, number);
@@ -36,7 +36,7 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
         }
         chosen.too_large += sample.too_large;
         let (files, end) = sample.take(options.bytes / parts);
-        // If all files of a snapshot were taken, it has completed its ring.
+        // A snapshot of which all files were taken has completed its ring.
         if let Some(end) = end {
             arc = Some(arc.map_or(end, |arc| arc.min(end)));
         }
@@ -99,7 +99,7 @@ fn random() -> Result<u32> {
     Ok(u32::from_le_bytes(bytes))
 }
 
-/// The next files after the cursor. Keeps no more than may be taken.
+/// The next files after the cursor. Keeps only as many as the limits allow.
 struct RotatingSample {
     cursor: u64,
     number: usize,
@@ -107,7 +107,7 @@ struct RotatingSample {
     /// Files by their distance from the cursor.
     next: BTreeMap<(u64, Vec<u8>), Entry>,
     too_large: u64,
-    /// Some files were not kept.
+    /// Whether some files were not kept.
     left_out: bool,
 }
 
@@ -139,7 +139,8 @@ impl RotatingSample {
         self.next.insert((way, path.to_vec()), entry.clone());
     }
 
-    /// Returns the files that fit, at least one, and the distance of the last; `None` if these are all.
+    /// Returns the files that fit, at least one, and the distance of the last; `None` as distance if these
+    /// are all.
     fn take(self, room: u64) -> (Vec<(Vec<u8>, Entry)>, Option<u64>) {
         let (mut files, mut bytes, mut end) = (Vec::new(), 0u64, None);
         let mut left_out = self.left_out;

@@ -1,9 +1,8 @@
-//! `drill`: tests whether backups can be restored. Chooses a sample of files, which the normal restore
-//! restores, and compares the result with the stored chunk ids and, if the source has not changed since, with
-//! the source.
+//! `drill`: tests whether backups can be restored. Restores a sample of files with the normal restore, and
+//! compares the result with the stored chunk ids and, if the source has not changed since, with the source.
 //!
-//! Samples rotate. Each path has a position on a ring, by its hash. A drill takes the files after a cursor,
-//! and the next drill continues where it ended. So every file of a set gets its turn, in an order that is
+//! Samples rotate. Each path has a position on a ring, determined by its hash. A drill takes the files after
+//! a cursor, and the next drill continues there. So every file of a set gets its turn, in an order that is
 //! independent of directories.
 
 mod choose;
@@ -20,7 +19,7 @@ use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotFilter;
 
-/// How much to restore, and of what.
+/// What to restore, and how much.
 pub struct Options {
     /// Snapshots by selector. If empty, recent ones of each set.
     pub selectors: Vec<String>,
@@ -104,14 +103,14 @@ impl Drill {
     /// Chooses the files to restore.
     ///
     /// # Errors
-    /// When a selector names nothing, there is no snapshot, the storage fails or `stop` was set. Damage is
+    /// When a selector matches nothing, there is no snapshot, the storage fails or `stop` was set. Damage is
     /// reported in the result.
     pub fn choose(&self, options: &Options, control: &Control<'_>) -> Result<Chosen> {
         let stop = control.cancel();
         choose::choose(&self.reading, options, stop)
     }
 
-    /// Compares what was restored to `target`.
+    /// Compares the files restored to `target`.
     ///
     /// # Errors
     /// When the repository cannot be read or `stop` was set. Wrong files are reported in the result.

@@ -1,4 +1,4 @@
-//! Finds the files that backups marked as corrupt, their good versions, and what has become of them.
+//! Finds the files that backups marked as corrupt, their good versions, and their current state.
 
 use std::fs::File;
 use std::path::Path;
@@ -41,7 +41,7 @@ pub(super) fn all(healing: &mut Healing, snapshots: &[Snapshot]) -> Result<Vec<C
     Ok(all)
 }
 
-/// Returns the newest older version that has the size and the mtime of the bad one, and other bytes.
+/// Returns the newest older version with the same size and mtime as the bad one, but other content.
 fn good(
     healing: &mut Healing,
     snapshots: &[Snapshot],
@@ -51,7 +51,7 @@ fn good(
 ) -> Result<Option<(Snapshot, Entry)>> {
     let Manifest { host, sources, started, parent, .. } = &found_by.manifest;
     let older = |one: &&Snapshot| one.manifest.started < *started && one.manifest.same_set(host, sources);
-    // The parent may have been named, and be of other sources.
+    // The user may have chosen a parent with other sources.
     let named = snapshots.iter().filter(|one| Some(one.id) == *parent);
     for snapshot in named.chain(snapshots.iter().rev().filter(older)) {
         let entry = match dir_reader::lookup(&mut healing.reader, snapshot.manifest.root, path) {
@@ -71,8 +71,8 @@ fn good(
     Ok(None)
 }
 
-/// Returns whether an entry has a mark that nobody accepted. An alarm that is open keeps its snapshot; one
-/// whose snapshot is gone was settled.
+/// Returns whether an entry is marked as corrupt and the mark was not accepted. An alarm keeps its snapshot
+/// while it is open; if the snapshot is gone, the alarm was settled.
 fn is_bad(snapshots: &[Snapshot], of: &Snapshot, entry: &Entry) -> bool {
     let Some(since) = entry.meta.corrupt_since else { return false };
     let Manifest { host, sources, .. } = &of.manifest;
@@ -81,7 +81,7 @@ fn is_bad(snapshots: &[Snapshot], of: &Snapshot, entry: &Entry) -> bool {
     by.and_then(|by| by.manifest.alarm()).is_some_and(|(state, _)| state != State::Accepted)
 }
 
-/// Returns where the file lies, and what it is now.
+/// Returns the location of the file and its current state.
 fn look(
     healing: &mut Healing,
     manifest: &Manifest,
@@ -96,7 +96,7 @@ fn look(
             FileState::Missing => {
                 first.get_or_insert((place, state));
             }
-            // A place that is only possible may hold another file.
+            // One of several possible locations may contain an unrelated file.
             FileState::Changed if !matches!(first, Some((_, FileState::Changed))) => {
                 first = Some((place, state));
             }

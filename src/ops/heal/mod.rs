@@ -1,8 +1,8 @@
-//! `heal`: files in which a backup found bit rot, and the bytes that they had before.
+//! `heal`: restores the good content of files in which a backup found bit rot.
 //!
-//! The entries that a backup marked are found in its snapshot, which has an open alarm. The good bytes are
-//! those of the newest older snapshot that has the path with the same size and mtime and without an open
-//! mark. They replace the file only if it is still the one that the backup found.
+//! The corrupt entries are marked in the snapshot of that backup, which has an open alarm. The good content
+//! is that of the newest older snapshot that has the path with the same size and mtime and without an open
+//! mark. It replaces the file only if the file has not changed since the backup.
 
 mod find;
 mod replace;
@@ -22,16 +22,16 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 
-/// What has become of a file since the backup that found it corrupt.
+/// State of a file since the backup that found it corrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileState {
-    /// It has the bytes that the backup found.
+    /// It has the content that the backup found.
     Corrupt,
-    /// It has the good bytes.
+    /// It has the good content.
     Healed,
-    /// It has other bytes, another size or another mtime.
+    /// It has other content, another size or another mtime.
     Changed,
-    /// It is not where the backup found it, or on another machine.
+    /// It no longer exists where the backup found it, or is on another machine.
     Missing,
 }
 
@@ -42,24 +42,24 @@ pub struct CorruptFile {
     pub snapshot: Snapshot,
     /// The stored path.
     pub path: Vec<u8>,
-    /// Where it lies on this machine, if that is known.
+    /// Its location on this machine, if known.
     pub place: Option<LivePath>,
     /// Its entry in that snapshot.
     pub bad: Entry,
     /// The snapshot with the good bytes and its entry, if there is one.
     pub good: Option<(Snapshot, Entry)>,
-    /// What the file is now.
+    /// Current state of the file.
     pub state: FileState,
 }
 
-/// How to put good bytes back.
+/// Options for restoring good content.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// What the name of the bad file ends in from then on.
+    /// Suffix that is appended to the name of the bad file.
     pub suffix: String,
     /// Directories that must not be written to.
     pub protected: Vec<Protected>,
-    /// Change nothing, only find out whether it could be done.
+    /// Change nothing, only check whether it is possible.
     pub dry_run: bool,
 }
 
@@ -89,12 +89,12 @@ impl Healing {
         Ok((healing, found))
     }
 
-    /// Puts the good bytes and the metadata that belong to them in the place of a corrupt file, which stays
-    /// beside it under another name.
+    /// Replaces a corrupt file by the good version with its metadata. The corrupt file is kept beside it
+    /// under another name.
     ///
     /// # Errors
-    /// When no snapshot has the good bytes, the file is not the one that the backup found, or the good one
-    /// cannot be read or written with its metadata. Then the file is as it was.
+    /// When no snapshot has the good version, the file has changed since the backup, or the good version
+    /// cannot be read or written with its metadata. The file is unchanged then.
     pub fn heal(&mut self, found: &CorruptFile, options: &Options) -> Result<Healed> {
         replace::replace(self, found, options)
     }

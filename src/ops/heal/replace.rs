@@ -1,4 +1,4 @@
-//! Puts the good bytes of a file back.
+//! Replaces a corrupt file by its good version.
 
 use std::fs::File;
 use std::io::Seek;
@@ -20,7 +20,7 @@ use crate::model::entry_diff;
 use crate::ops::heal::{CorruptFile, Healing, Options, find};
 use crate::repo::walk::{dir_reader, file_parts};
 
-/// Longest name of a file in bytes.
+/// Maximum length of a file name in bytes.
 const MAX_NAME: usize = 255;
 
 /// A file that was healed.
@@ -28,9 +28,9 @@ const MAX_NAME: usize = 255;
 pub struct Healed {
     /// The file.
     pub path: PathBuf,
-    /// Where its bad version is now.
+    /// Path at which the bad version is kept.
     pub kept_as: PathBuf,
-    /// The bad version has other hard links, which still lead to it.
+    /// Whether the bad version has other hard links, which still refer to it.
     pub has_other_names: bool,
     /// Attributes that the file system could not store.
     pub notes: Vec<String>,
@@ -48,7 +48,7 @@ pub(super) fn replace(healing: &mut Healing, found: &CorruptFile, options: &Opti
     let Kind::File { size, content } = &good.kind else {
         return Err(Error::Bug { what: "the good version is a file" });
     };
-    // Opening it for writing would make a root that is gone.
+    // Opening it for writing would create a missing root.
     stat::follow(&place.root).map_err(Error::io("find", &place.root))?;
     let writing = TargetOptions { owner: true, writes: !options.dry_run, ..TargetOptions::default() };
     let target = Target::open_guarded(&place.root, writing, Guard::new(options.protected.clone()))?;
@@ -72,7 +72,7 @@ pub(super) fn replace(healing: &mut Healing, found: &CorruptFile, options: &Opti
     })
 }
 
-/// Refuses a file that is not the one that the backup found, so that nobody's work is replaced.
+/// Refuses a file that has changed since the backup, so that nobody's changes are replaced.
 fn expect_bad(
     healing: &mut Healing,
     target: &Target,
@@ -141,7 +141,7 @@ fn fill(healing: &mut Healing, new: &NewFile, size: u64, content: &Content) -> R
     Ok(())
 }
 
-/// Returns a path beside `path` that is free: its name, the suffix, and a number if that is taken.
+/// Returns an unused path beside `path`: its name with the suffix, and a number if that exists.
 fn free_name(target: &Target, path: &[u8], suffix: &str) -> Result<Vec<u8>> {
     let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     let (dir, name) = path.split_at_checked(at).unwrap_or_default();

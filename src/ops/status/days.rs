@@ -1,4 +1,4 @@
-//! What became of a set's backups on each of the last days.
+//! Results of a set's backups on each of the last days.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -10,21 +10,21 @@ use crate::ops::status::sets::{id_of, is_of};
 use crate::repo::snapshots::Snapshot;
 use crate::run_log::{Ending, History, Record, State};
 
-/// What became of a set's backups on one day: the best of them.
+/// The best result of a set's backups on one day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Day {
     /// No backup is known.
     None,
-    /// All failed.
+    /// All backups failed.
     Failed,
-    /// One was made, but it was interrupted or is without some items.
+    /// A snapshot was made, but it is partial or some entries could not be read.
     Partial,
-    /// A complete one was made, or nothing had changed.
+    /// A complete snapshot was made, or nothing had changed.
     Good,
 }
 
 impl Day {
-    /// Returns the term for it.
+    /// Returns a stable name for programs.
     pub const fn word(self) -> &'static str {
         match self {
             Self::None => "no backup",
@@ -35,8 +35,8 @@ impl Day {
     }
 }
 
-/// Returns the last `number` days of a set up to that of `now` in `zone`, oldest first. `snapshots` adds what
-/// is in no run log of this machine.
+/// Returns the last `number` days of a set up to that of `now` in `zone`, oldest first. `snapshots` adds
+/// backups that are not in this machine's run log.
 pub fn days(
     set: &SetStatus,
     history: &History,

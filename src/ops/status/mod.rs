@@ -40,7 +40,7 @@ pub struct Wanted {
     pub sources: Vec<Name>,
     /// Age in seconds after which it is overdue.
     pub max_age: Option<u64>,
-    /// Time of its next run.
+    /// Time of its next scheduled run.
     pub next: Option<Time>,
 }
 
@@ -61,16 +61,16 @@ pub struct Options {
     pub state: Option<PathBuf>,
 }
 
-/// A backup that is good as far as is known.
+/// A successful backup whose snapshot still exists, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastSuccess {
-    /// When it started: its content is the state as of then.
+    /// Start time: the snapshot shows the state as of then.
     pub at: Time,
     /// `full`, `incremental` or `differential`.
     pub kind: String,
     /// Id of its snapshot.
     pub snapshot: String,
-    /// Whether the snapshot is older because the run found nothing changed.
+    /// Whether the run found nothing changed, so that the snapshot is an older one.
     pub unchanged: bool,
     /// Entries that could not be read.
     pub problems: u64,
@@ -95,7 +95,7 @@ pub struct SetStatus {
     pub failure: Option<Record>,
     /// A run that is in progress.
     pub running: Option<Record>,
-    /// The newest run, if it was skipped or its time was up.
+    /// The newest run, if it was skipped or reached its time limit.
     pub skipped: Option<Record>,
     /// Seconds since the newest good backup started; `None` if there is none.
     pub age: Option<u64>,
@@ -103,14 +103,14 @@ pub struct SetStatus {
     pub max_age: Option<u64>,
     /// Time of its next run.
     pub next: Option<Time>,
-    /// Alarms that nobody has settled, newest first.
+    /// Alarms that are not settled, newest first.
     pub alarms: Vec<Alarm>,
 }
 
-/// A backup that is unlike those before it.
+/// A backup that differs unusually from earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alarm {
-    /// When it began.
+    /// Start time of the backup.
     pub at: Time,
     /// The snapshot that it made.
     pub snapshot: String,
@@ -134,7 +134,7 @@ impl SetStatus {
 /// Overall state of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// A backup was unlike those before it, and nobody has looked.
+    /// There is an alarm that is not settled.
     Alarm,
     /// The newest backup is good and recent enough.
     Green,
@@ -155,7 +155,7 @@ impl Verdict {
         }
     }
 
-    /// Returns a stable word for programs.
+    /// Returns a stable name for programs.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Alarm => "alarm",
@@ -205,7 +205,7 @@ pub struct Report {
     pub growth: Option<Growth>,
     /// Capacity of the storage.
     pub capacity: Option<Capacity>,
-    /// Bytes of packs that the repository may have. Without the key this is what its configuration claims.
+    /// Maximum bytes of packs. Without the key this is taken from an unverified configuration.
     pub quota: Option<u64>,
     /// Differences between the repository and what this machine recorded about it.
     pub diverged: Vec<String>,
@@ -217,13 +217,13 @@ impl Report {
         self.sets.iter().any(SetStatus::is_overdue)
     }
 
-    /// Whether there is an alarm that nobody has settled.
+    /// Returns whether there is an alarm that is not settled.
     pub fn is_alarming(&self) -> bool {
         self.sets.iter().any(|set| !set.alarms.is_empty())
     }
 
-    /// Returns the days until the storage is full or the quota is met, at the growth of the last thirty days.
-    /// `None` if it does not grow, or there is no known end.
+    /// Returns the days until the storage is full or the quota is reached, at the growth of the last thirty
+    /// days. `None` if the repository does not grow, or neither limit is known.
     pub fn days_left(&self) -> Option<f64> {
         let growth = self.growth.filter(|growth| growth.bytes_per_day > 0.0)?;
         let free = self.capacity.map(|capacity| capacity.free);
@@ -236,7 +236,7 @@ impl Report {
         Some(self.quota?.saturating_sub(self.bytes?))
     }
 
-    /// Returns whether the quota is met before the storage is full.
+    /// Returns whether the quota is reached before the storage is full.
     pub fn ends_by_quota(&self) -> bool {
         let free = self.capacity.map_or(u64::MAX, |capacity| capacity.free);
         self.quota_left().is_some_and(|left| left < free)
@@ -252,7 +252,7 @@ impl Report {
 enum StoredSnapshots {
     /// The repository could not be read: the run log is trusted.
     Unknown,
-    /// Listed names. Whether one is a fence is checked when it is needed.
+    /// Names from a listing. Whether one is a fence is checked when needed.
     Names(HashSet<String>),
     /// All manifests.
     Manifests(Vec<Snapshot>),
@@ -287,13 +287,13 @@ pub fn look(
     report(storage, repo, standing(storage, repo), history, options)
 }
 
-/// As [`look`], for a caller that has read the manifests already.
+/// Like [`look`], for a caller that has already read the manifests.
 pub fn look_among(repo: &Repository, snapshots: &[Snapshot], history: &History, options: &Options) -> Report {
     let standing = Ok(StoredSnapshots::Manifests(snapshots.to_vec()));
     report(repo.storage(), Some(repo), standing, history, options)
 }
 
-/// As [`look`], from the run log alone: the storage is not asked for anything.
+/// Like [`look`], from the run log alone, without access to the storage.
 pub fn remembered(storage: &dyn Storage, history: &History, options: &Options) -> Report {
     let location = storage.location();
     let runs: Vec<&Record> = history.runs.iter().filter(|run| run.repository == location).collect();

@@ -7,7 +7,7 @@ use crate::run_log;
 use crate::run_log::{Ending, Name, Record, State};
 use crate::storage::Storage;
 
-/// What a backup that gave an alarm exited with.
+/// Exit code of a backup with an alarm.
 const ALARM: u8 = 24;
 
 /// A further attempt at least this many seconds later shows that a set is intended.
@@ -61,7 +61,7 @@ pub(super) fn of(
     sets
 }
 
-/// Returns whether a run did nothing, or not all, since it was not its time.
+/// Returns whether a run was skipped or reached its time limit.
 fn was_skipped(run: &Record) -> bool {
     matches!(run.state(), State::Ended(Ending::Skipped | Ending::TimeUp))
 }
@@ -141,7 +141,8 @@ fn good(
     newest
 }
 
-/// Without the key a record tells of an alarm: a snapshot whose alarm was settled has another name.
+/// Returns the alarms of a set. Without the key they are taken from the run log: settling an alarm replaces
+/// its snapshot, so the recorded snapshot no longer exists.
 fn alarms(
     storage: &dyn Storage,
     standing: &StoredSnapshots,

@@ -1,15 +1,15 @@
 //! `sync`: mirrors a repository to another storage, object by object. Both have the same passwords, and
 //! either may be lost.
 //!
-//! Objects never change, so one of the same name and length need not be copied again, and an interrupted run
-//! resumes. For small objects the bytes are compared as well (`small`). An object in the destination that
+//! Objects are immutable, so one of the same name and length need not be copied again, and an interrupted run
+//! resumes. The bytes of small objects are compared as well (`small`). An object in the destination that
 //! differs is moved to quarantine and copied again. Manifests are copied last, so every snapshot in the
 //! destination can be restored from there.
 //!
 //! Snapshots keep their names in the destination, so they are not committed under the name of the copying
-//! session (W3). Instead the session checks before and after copying manifests whether it was taken for dead.
-//! Only then could gc in the destination have deleted what they need, and everything is compared again under
-//! a new session.
+//! session (W3). Instead the session checks before and after copying manifests whether it was considered
+//! dead. Only then could gc in the destination have deleted what they need, and everything is compared again
+//! in a new session.
 
 mod small;
 
@@ -38,7 +38,7 @@ use crate::util::threads;
 
 /// Packs copied concurrently; each is in memory.
 const AT_ONCE: usize = 3;
-/// Maximum number of sessions, each opened because the one before was taken for dead.
+/// Maximum number of sessions, each opened because the previous one was considered dead.
 const ATTEMPTS: usize = 3;
 
 /// Options of a sync.
@@ -84,10 +84,10 @@ impl Report {
     }
 }
 
-/// Makes the repository at `to` hold what this one holds.
+/// Makes the repository at `to` equal to this one.
 ///
 /// # Errors
-/// When `to` holds a different repository, a storage fails, the sync has to wait for a gc run in the
+/// When `to` contains a different repository, a storage fails, the sync has to wait for a gc run in the
 /// destination, or the run was interrupted.
 pub fn run(
     from: &Repository,
@@ -100,14 +100,14 @@ pub fn run(
         // The copy is opened with the same key.
         from.may_write()?;
     }
-    // R1: objects of the source stay until all are read.
+    // R1: objects of the source are not deleted until all are read.
     let session = ReadSession::open(from, observer)?;
     let mut run = Run { from, options, observer, stop, report: Report::default() };
     if !Repository::exists(to.as_ref())? {
         run.report.made = true;
         if !options.dry_run {
             run.keys(to.as_ref())?;
-            // From the configuration on, the repository exists.
+            // The configuration makes the destination a repository.
             run.configurations(to.as_ref())?;
             to.keep_reserve();
         }
@@ -131,18 +131,18 @@ struct Run<'a> {
     report: Report,
 }
 
-/// What the destination lacks.
+/// Objects that the destination lacks.
 struct MissingObjects {
     packs: Vec<(PackId, u64)>,
-    /// Manifests, and what exists under the name of each.
+    /// Manifests, and what the destination has under their names.
     snapshots: Vec<(Listed, Option<InPlace>)>,
 }
 
-/// What the destination has under the name of a manifest.
+/// An object in the destination that has the name of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InPlace {
-    /// A fence: a collector there took this session for dead while it was at work here. The session has
-    /// committed here, so the fence is no longer needed.
+    /// A fence: gc in the destination considered the session dead while it was active in the source. The
+    /// session has committed in the source, so the fence is no longer needed.
     Fence,
     /// Different bytes.
     Other,
@@ -180,7 +180,8 @@ impl Run<'_> {
         Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))
     }
 
-    /// Compares both. Manifests are listed before packs: what a manifest needs is durable before it exists.
+    /// Compares both repositories. Lists manifests before packs: what a manifest needs is durable before the
+    /// manifest exists.
     fn compare(&mut self, to: Option<(&Repository, &RepoState)>) -> Result<MissingObjects> {
         let snapshots = self.lacking_manifests(to.map(|(to, _)| to.storage()))?;
         let there: HashMap<PackId, u64> =
@@ -230,7 +231,7 @@ impl Run<'_> {
                         report.healed += u64::from(healed);
                     }
                     Err(err @ Error::Damaged { .. }) => report.damaged.push((*id, err)),
-                    // gc in the source moved its needed chunks since it was listed.
+                    // gc in the source has moved its needed chunks since the listing.
                     Err(err) if err.is_missing() => {}
                     Err(err) => {
                         over.store(true, Ordering::Relaxed);
@@ -272,7 +273,8 @@ impl Run<'_> {
         Ok(stands)
     }
 
-    /// Removes in the destination what the source no longer has, passwords first. Snapshots go to the trash.
+    /// Removes objects from the destination that the source no longer has, key slots first. Snapshots go to
+    /// the trash.
     fn delete(&mut self, to: &Repository, session: &Session) -> Result<()> {
         let here: HashSet<String> =
             self.from.storage().list(ObjectKind::Keys)?.into_iter().map(|found| found.name).collect();
@@ -304,7 +306,7 @@ impl Run<'_> {
             )));
         }
         let gone: Vec<SnapshotId> = there.iter().map(|one| one.id).filter(|id| !here.contains(id)).collect();
-        // Missing ones were forgotten by another process meanwhile.
+        // Another process has forgotten the missing ones in the meantime.
         let noted = audit::note_snapshots(to, AuditAct::Forget, &gone)?;
         let missing = trash::forget_all(to, session, &gone, &noted)?;
         self.report.forgotten += gone.len().saturating_sub(missing.len()) as u64;
@@ -312,7 +314,7 @@ impl Run<'_> {
     }
 }
 
-/// Returns whether a collector took the session for dead.
+/// Returns whether gc considered the session dead.
 fn is_fenced(repo: &Repository, session: &Session) -> Result<bool> {
     let listed = repo.storage().list(ObjectKind::Snapshots)?;
     Ok(listed.iter().any(|found| found.name == session.id.hex()))

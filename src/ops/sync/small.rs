@@ -1,7 +1,7 @@
-//! Syncs small objects: keys, configurations, manifests, parity files. Their names alone prove nothing: an
-//! object in the destination may be truncated, or be a fence. Lengths are always compared. Bytes are compared
-//! where reading them costs no network request, and always for keys and configurations. An object that
-//! differs is replaced only if the source's is intact.
+//! Syncs small objects: keys, configurations, manifests, parity files. Equal names do not suffice: an object
+//! in the destination may be truncated, or be a fence. Lengths are always compared. Bytes are compared where
+//! reading them costs no network request, and always for keys and configurations. An object that differs is
+//! replaced only if the source's is intact.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -32,8 +32,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Copies generations of the configuration. If both have a number and both are intact, each keeps its
-    /// own.
+    /// Copies generations of the configuration. If both repositories have an intact one of the same number,
+    /// each keeps its own.
     pub(super) fn configurations(&mut self, to: &dyn Storage) -> Result<()> {
         let there: HashSet<String> =
             names::list(to, ObjectKind::Config)?.into_iter().map(|found| found.name).collect();
@@ -55,15 +55,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Makes the slots and the epoch of the source valid in the destination, where a configuration of its own
-    /// may have the highest number. Its own slots stay valid.
+    /// Makes the slots and the epoch of the source valid in the destination, whose own configuration may have
+    /// the highest number. Its own slots stay valid.
     pub(super) fn slot_list(&mut self, to: &dyn Storage) -> Result<()> {
         if !self.from.config().is_encrypted() {
             return Ok(());
         }
         let keyring = self.from.keyring();
         let ours = match self.from.current_config() {
-            // None of the source is whole any more. This run began with one that was.
+            // The source has lost its last intact configuration since this run started.
             Err(err) if err.is_damage() => self.from.config().clone(),
             other => other?,
         };
@@ -91,9 +91,9 @@ impl Run<'_> {
         config::change_slots(to, keyring, keyring, &adopt).map(drop)
     }
 
-    /// Replaces damaged configurations in the destination, before they are needed. Only if the destination is
-    /// otherwise known to be a copy: it has a key, a manifest or a pack of the source, and these names are
-    /// random.
+    /// Replaces damaged configurations in the destination before they are needed. Requires other evidence
+    /// that the destination is a copy: a key, a manifest or a pack with the same name as in the source, as
+    /// these names are random.
     pub(super) fn restore_configurations(&mut self, to: &dyn Storage) -> Result<()> {
         let mut damaged = false;
         for found in names::list(to, ObjectKind::Config)? {
@@ -151,8 +151,8 @@ impl Run<'_> {
         Ok(lacking)
     }
 
-    /// Returns a manifest of the source. `None` for a fence, one that was forgotten meanwhile, or a damaged
-    /// one, which is recorded.
+    /// Reads a manifest of the source. Returns `None` for a fence, a manifest that was forgotten in the
+    /// meantime, or a damaged one, which is recorded.
     fn manifest(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         let bytes = match self.from.storage().read(ObjectKind::Snapshots, name, sealed_object::MAX_OBJECT) {
             Err(err) if err.is_missing() => return Ok(None),
@@ -162,7 +162,7 @@ impl Run<'_> {
         };
         match snapshots::verify_bytes(self.from, name, bytes.clone()) {
             Ok(()) => Ok(Some(bytes)),
-            // It may be in a newer format, and is copied as it is.
+            // It may be in a newer format, and is copied unchanged.
             Err(err) if err.is_newer() => Ok(Some(bytes)),
             Err(err) => self.damaged_here(ObjectKind::Snapshots, name, err).map(|()| None),
         }
@@ -192,8 +192,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Copies parity files of packs that the destination has. gc there removes those without a pack. One of a
-    /// different length is replaced if the source's is intact.
+    /// Copies parity files of packs that the destination has; gc there removes those without a pack. A file
+    /// of a different length is replaced if the source's is intact.
     pub(super) fn sidecars(&mut self, to: &Repository) -> Result<()> {
         let (from, stop) = (self.from.storage(), self.stop);
         let sidecars = parity::list(from)?;
@@ -228,12 +228,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Copies audit records, so that the copy says, too, who forgot what it lacks.
+    /// Copies audit records, so that the copy also explains which snapshots were forgotten.
     pub(super) fn audit_records(&mut self, to: &Repository) -> Result<()> {
         let there: HashSet<String> =
             to.storage().list(ObjectKind::Audit)?.into_iter().map(|found| found.name).collect();
         let mut here = names::list(self.from.storage(), ObjectKind::Audit)?;
-        // They are listed by when they arrived, which is now.
+        // The destination orders them by arrival, so they are copied in order.
         here.sort_by(|a, b| (a.modified, &a.name).cmp(&(b.modified, &b.name)));
         for found in here.iter().filter(|found| !there.contains(&found.name)) {
             match self.from.storage().read(ObjectKind::Audit, &found.name, sealed_object::MAX_OBJECT) {
@@ -244,7 +244,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Puts an object into the destination. A damaged one of the same name is moved to quarantine first.
+    /// Writes an object to the destination. A damaged one of the same name is moved to quarantine first.
     fn put(
         &mut self,
         to: &dyn Storage,
@@ -255,11 +255,11 @@ impl Run<'_> {
     ) -> Result<()> {
         if stands {
             match to.move_to((area, name), (ObjectKind::Quarantine, name)) {
-                // An object of this name was moved there before.
+                // The quarantine has an object of this name already.
                 Ok(CreateOutcome::Exists) => to.remove(area, name)?,
                 Ok(CreateOutcome::New) => {}
                 Err(err) if err.is_missing() => {}
-                // An object that cannot be read cannot be moved by copying, either.
+                // Moving means copying, which fails for an unreadable object as well.
                 Err(err) if err.is_damage() => to.remove(area, name)?,
                 Err(err) => return Err(err),
             }

@@ -1,5 +1,5 @@
-//! Files with several hard links in a past state: what was stored of one for an earlier state need not be
-//! read again, and two names are hard links of each other only if the state has both.
+//! Handles files with several hard links in past states: a file that was stored for an earlier state is not
+//! read again, and two names are hard links of each other only if both are in the state.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -13,8 +13,8 @@ use crate::progress::Action;
 use crate::repo::commit::reachability;
 
 impl Comparer<'_, '_> {
-    /// Returns whether an inode with several names has more than one of them in the sources. Those of a live
-    /// source are not counted: only the number of links of each is known.
+    /// Returns whether the sources contain more than one name of an inode that has several. Returns true for
+    /// a live source, whose names are not counted.
     pub(in crate::ops::backup) fn has_names_inside(&mut self, inode: (u64, u64)) -> Result<bool> {
         if self.run.options.recorded.is_none() {
             return Ok(true);
@@ -25,8 +25,8 @@ impl Comparer<'_, '_> {
         Ok(self.linked_inside.as_ref().is_some_and(|inside| inside.contains(&inode)))
     }
 
-    /// Walks once more. In states that are copies of each other nearly every file has several links, but
-    /// nearly none two in one state.
+    /// Counts names in a second walk. In states that are copies of each other nearly every file has several
+    /// links, but rarely two in the same state.
     fn count_names(&self) -> Result<HashSet<(u64, u64)>> {
         let begun = self.run.begun;
         let walk = Walk::start(begun.plan.clone(), begun.survey_options(), &begun.stop)?;
@@ -44,8 +44,8 @@ impl Comparer<'_, '_> {
         Ok(often)
     }
 
-    /// Returns what an earlier state of this run stored of a file, if it is the same version. If the parent's
-    /// entry has the same content, the parent vouches for it; else all of it is looked up.
+    /// Returns what an earlier state of this run stored of the same version of a file. If the parent's entry
+    /// has the same content, its chunks are known to exist; otherwise all of them are looked up.
     pub(in crate::ops::backup) fn stored_earlier(
         &mut self,
         version: Option<&Version>,
@@ -69,7 +69,7 @@ impl Comparer<'_, '_> {
         }
     }
 
-    /// Completes a file with what was stored of it.
+    /// Completes an entry with the stored content.
     pub(in crate::ops::backup) fn reuse(
         &mut self,
         mut entry: Entry,
@@ -99,7 +99,7 @@ impl Comparer<'_, '_> {
         }
     }
 
-    /// Remembers a file of a past state for the states after it.
+    /// Records a file of a past state for later states.
     pub(in crate::ops::backup) fn remember(&self, version: Option<Version>, entry: &Entry) {
         if let (Some(recorded), Some(version)) = (&self.run.options.recorded, version)
             && let Some(file) = StoredFile::of(entry)

@@ -1,17 +1,17 @@
-//! Backups of past states: directories that each are what some sources were at some time become snapshots
-//! with these times. `snap import trees` and the imports from other programs' mounts are built on it.
+//! Backups of past states: directories that hold some sources as of earlier times become snapshots with these
+//! times. `snap import trees` and imports from mounted repositories of other programs are built on it.
 //!
 //! Each state is a [`Backup`] like any other: the same walk, the same chunks, the same commit. It differs in
-//! what it records (time, host, paths, user), in its parent (the snapshot of the same set before it in time),
-//! and in what is not read again:
+//! what it records (time, host, paths, user), in its parent (the previous snapshot of the same set), and in
+//! what is not read again:
 //!
-//! - A file with several hard links is read once for all states of a run. It is known by device, inode, size,
-//!   mtime and ctime.
-//! - A file that equals the parent's in path, size and mtime is not read; with [`Comparison::Originals`] the
+//! - A file with several hard links is read once for all states of a run. It is identified by device, inode,
+//!   size, mtime and ctime.
+//! - A file whose path, size and mtime equal the parent's is not read; with [`Comparison::Originals`] the
 //!   ctime must be equal, too.
 //!
-//! To use it: make a [`State`] of each directory, [`plan`], show the plan, [`run`]. An interrupted run
-//! commits nothing of the state it was at; to go on, plan and run with the same states again.
+//! Usage: make a [`State`] for each directory, call [`plan`], show the plan, call [`run`]. An interrupted run
+//! commits nothing of the state that it was reading; to resume, plan and run the same states again.
 
 mod linked;
 mod recorded;
@@ -44,10 +44,10 @@ pub use crate::ops::backup::states::supplement::{Check, Facts, Supplement};
 /// Host, sources and time of a state.
 type SetAndTime = (String, Vec<ByteBuf>, Time);
 
-/// Seconds by which clocks may differ.
+/// Seconds that a state may lie in the future, because clocks differ.
 const AHEAD: i64 = 600;
 
-/// Where a source lies now, and where it is in the snapshot.
+/// The location of a source, and its path in the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateSource {
     /// The directory or file to read.
@@ -56,24 +56,24 @@ pub struct StateSource {
     pub stored: Vec<u8>,
 }
 
-/// What some sources were at some time.
+/// Some sources as of one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// The sources. Some may be missing; the snapshot lacks them then.
+    /// The sources. Missing ones are left out of the snapshot.
     pub sources: Vec<StateSource>,
-    /// When it was so.
+    /// Time of the state.
     pub time: Time,
     /// Host name to record. With the stored paths of the sources it identifies the set.
     pub host: String,
-    /// Name of a user to record instead of this one's.
+    /// User name to record instead of the current user's.
     pub user: Option<String>,
     /// Tags of the snapshot.
     pub tags: Vec<String>,
     /// Description of the snapshot.
     pub description: Option<String>,
-    /// A lasting name of what the state is taken from, such as `restic` and a snapshot's id. It is recorded.
-    /// A state that has one is imported already if a snapshot has the same; one without, if a snapshot
-    /// has its host, sources and time.
+    /// A permanent identifier of the origin of the state, such as `restic` and a snapshot's id. It is
+    /// recorded. A state with an origin has been imported if a snapshot has the same origin; one without, if
+    /// a snapshot has its host, sources and time.
     pub origin: Option<String>,
 }
 
@@ -96,16 +96,17 @@ impl State {
     }
 }
 
-/// How to import.
+/// Options of an import.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Which entries to exclude. Patterns with a slash are relative to the snapshot's root.
     pub filter: FilterOptions,
     /// Do not leave each source's file system.
     pub one_file_system: bool,
-    /// What ctimes mean.
+    /// How ctimes are compared.
     pub comparison: Comparison,
-    /// Read every file of every state, whatever its times say. A file with several links is still read once.
+    /// Read every file of every state, even if its metadata is unchanged. A file with several links is still
+    /// read once.
     pub reread: bool,
     /// Compression level to use instead of the repository's.
     pub level: Option<i32>,
@@ -113,18 +114,18 @@ pub struct Options {
     pub delta: Delta,
     /// Directories to exclude because every run changes them: this machine's run log and cache.
     pub leave_out: Vec<PathBuf>,
-    /// Count ahead of the readers, for an observer that shows progress.
+    /// Count entries ahead of the readers, for an observer that shows progress.
     pub count_ahead: bool,
-    /// Asked before each snapshot is committed, whether what was read can be relied on.
+    /// Called before each snapshot is committed, to check whether what was read is reliable.
     pub check: Option<Check>,
 }
 
-/// A state, and the snapshot of it.
+/// A state, and its existing snapshot, if any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     /// The state.
     pub state: State,
-    /// The snapshot that it was imported as earlier.
+    /// The snapshot of an earlier import of the state.
     pub there: Option<SnapshotId>,
 }
 
@@ -133,9 +134,9 @@ pub struct Planned {
 pub struct Summary {
     /// The new snapshots, oldest first.
     pub made: Vec<SnapshotId>,
-    /// States that were there already.
+    /// Number of states that had been imported before.
     pub there: u64,
-    /// States of which nothing could be saved.
+    /// Number of states of which nothing could be saved.
     pub failed: u64,
     /// Sums over all new snapshots.
     pub counts: Counts,
@@ -149,7 +150,7 @@ pub struct Summary {
     pub seconds: f64,
 }
 
-/// What a caller does around each state.
+/// Callbacks for each state.
 pub trait Each {
     /// Called before a state is read, for instance to mount it.
     ///
@@ -160,7 +161,7 @@ pub trait Each {
         Ok(())
     }
 
-    /// Returns what is known of the state's entries beyond what their place shows. Called after
+    /// Returns metadata of the state's entries that cannot be read from their location. Called after
     /// [`Self::before`].
     ///
     /// # Errors
@@ -170,7 +171,7 @@ pub trait Each {
         Ok(None)
     }
 
-    /// Called when a state's snapshot has been committed.
+    /// Called after a state's snapshot has been committed.
     ///
     /// # Errors
     /// Any; it ends the run.
@@ -183,7 +184,7 @@ impl Each for () {
     }
 }
 
-/// Sorts states by time, and looks up which are imported already.
+/// Sorts states by time, and finds out which have been imported before.
 ///
 /// # Errors
 /// Two states of one set have the same time, a state is in the future, its paths are invalid, or the
@@ -214,12 +215,12 @@ pub fn plan(repo: &Repository, mut states: Vec<State>) -> Result<Vec<Planned>> {
     Ok(planned)
 }
 
-/// Imports the states of a plan that are not there yet, in its order. The parent of each is the newest
-/// snapshot of its set that is older.
+/// Imports the missing states of a plan in its order. The parent of each is the newest older snapshot of its
+/// set.
 ///
 /// # Errors
-/// Nothing could be saved of any state, the repository fails, or the run was interrupted. What was committed
-/// stays.
+/// Nothing could be saved of any state, the repository fails, or the run was interrupted. Committed snapshots
+/// remain.
 pub fn run(
     repo: &Repository,
     planned: &[Planned],

@@ -1,5 +1,5 @@
-//! What the backup of a past state records in place of what holds now, and the files that several states
-//! share.
+//! Metadata that the backup of a past state records instead of the current one, and the files that several
+//! states share.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,22 +10,22 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::model::entry::{Content, Entry, Kind, Meta, Time, Xattr};
 use crate::ops::backup::states::supplement::{Check, Supplement};
 
-/// Files that are remembered beyond those of the newest state: about 300 bytes of memory for each.
+/// Maximum number of files to remember beyond those of the newest state, at about 300 bytes of memory each.
 const KEPT: usize = 1 << 20;
 
-/// What the ctimes of a state mean.
+/// How to interpret the ctimes of a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Comparison {
-    /// They are those of a copy, as are birth times: neither is compared or stored. A file equals the one of
-    /// the snapshot before if path, size and mtime are equal, which is what rsync compares.
+    /// The state is a copy, so ctimes and birth times are meaningless: neither is compared or stored. A file
+    /// is unchanged if path, size and mtime are equal, as in rsync.
     #[default]
     Copies,
-    /// They are those of the source, as in snapshots of a file system: both are stored, and a file is read if
-    /// its ctime differs.
+    /// The ctimes are those of the source, as in a file system snapshot: both times are stored, and a file is
+    /// read if its ctime differs.
     Originals,
 }
 
-/// What the snapshot of a past state records. Only [`run`](super::run) makes one.
+/// What the snapshot of a past state records. Only [`run`](super::run) creates one.
 #[derive(Debug, Clone)]
 pub struct Recorded {
     /// Absolute stored paths of the sources, in their order.
@@ -34,10 +34,10 @@ pub struct Recorded {
     pub(in crate::ops::backup) user: Option<String>,
     pub(in crate::ops::backup) origin: Option<String>,
     pub(in crate::ops::backup) comparison: Comparison,
-    /// No file of the snapshot before is reused.
+    /// Whether to read all files instead of reusing those of the previous snapshot.
     pub(in crate::ops::backup) reread: bool,
     pub(in crate::ops::backup) linked: Arc<LinkedFiles>,
-    /// What is known beyond what the places of the sources show.
+    /// Metadata that cannot be read from the sources.
     pub(in crate::ops::backup) supplement: Option<Arc<Supplement>>,
     pub(in crate::ops::backup) check: Option<Check>,
 }
@@ -48,14 +48,14 @@ impl Recorded {
         sources.iter().cloned().zip(self.stored.iter().cloned()).collect()
     }
 
-    /// Removes what belongs to the copy and not to what was copied.
+    /// Removes metadata that belongs to the copy and not to the original.
     pub(in crate::ops::backup) fn strip(&self, meta: &mut Meta) {
         if self.comparison == Comparison::Copies {
             (meta.ctime, meta.born) = (Time::default(), None);
         }
     }
 
-    /// Returns whether a file is taken for that of the snapshot before, without reading it. `now` is
+    /// Returns whether a file is taken to equal that of the previous snapshot, without reading it. `now` is
     /// stripped.
     pub(in crate::ops::backup) fn is_unchanged(&self, before: &Entry, now: &Entry, size: u64) -> bool {
         let (old, new) = (&before.meta, &now.meta);
@@ -64,7 +64,7 @@ impl Recorded {
     }
 }
 
-/// A version of a file with several hard links. Every change of its content or its attributes sets its ctime.
+/// A version of a file with several hard links. Any change of its content or metadata sets its ctime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::ops::backup) struct Version {
     /// Device and inode number.
@@ -75,13 +75,13 @@ pub(in crate::ops::backup) struct Version {
 }
 
 impl Version {
-    /// Makes one of metadata that has not been stripped.
+    /// Creates a version from metadata that has not been stripped.
     pub(in crate::ops::backup) fn new(inode: (u64, u64), size: u64, meta: &Meta) -> Self {
         Self { inode, size, mtime: meta.mtime, ctime: meta.ctime }
     }
 }
 
-/// What was stored of a file.
+/// The stored content of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ops::backup) struct StoredFile {
     pub(in crate::ops::backup) content: Content,
@@ -89,7 +89,7 @@ pub(in crate::ops::backup) struct StoredFile {
 }
 
 impl StoredFile {
-    /// Returns what an entry needs, if it is a file.
+    /// Returns the stored content of an entry, if it is a file.
     pub(in crate::ops::backup) fn of(entry: &Entry) -> Option<Self> {
         let Kind::File { content, .. } = &entry.kind else { return None };
         Some(Self { content: content.clone(), xattrs: entry.meta.xattrs.clone() })
@@ -101,8 +101,7 @@ impl StoredFile {
     }
 }
 
-/// Files with several hard links that were stored for a state, by inode: a file that is linked in many states
-/// is read once.
+/// Stored files with several hard links, by inode, so that a file that is linked in many states is read once.
 #[derive(Debug, Default)]
 pub(in crate::ops::backup) struct LinkedFiles(Mutex<Table>);
 
@@ -132,7 +131,7 @@ impl LinkedFiles {
         table.files.insert(version, (file, state));
     }
 
-    /// Ends a state. If there are too many files, those that it does not have are dropped.
+    /// Ends a state. If there are too many files, those that are not in this state are dropped.
     pub(in crate::ops::backup) fn end_state(&self) {
         let mut table = self.table();
         let state = table.state;

@@ -1,5 +1,5 @@
-//! What another program knows of the entries of a state, and the place where they lie does not show: a mount
-//! may lack ACLs or device numbers, and names of owners belong to the machine that was backed up.
+//! Metadata from another program that its mount does not show: a mount may lack ACLs or device numbers, and
+//! names of owners belong to the machine that was backed up.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::model::entry::{Entry, Kind, Time, Xattr, XattrValue};
 
-/// Total bytes of values that an entry may hold itself; those of ACLs and flags are short.
+/// Maximum total bytes of xattr values that are stored in the entry itself; ACLs and flags are short.
 const INLINE: usize = 512;
 
-/// Facts on one entry. What is `None` or empty is as the place shows it, but for names of owners.
+/// Metadata of one entry. Where a field is `None` or empty, the value from the file system applies, except
+/// for names of owners.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Name of the user.
@@ -27,28 +28,28 @@ pub struct Facts {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Facts on the entries of a state, by their paths in the snapshot. Without any, entries have no names of
-/// owners: those of this machine would be wrong.
+/// Metadata of the entries of a state, by their paths in the snapshot. Entries that are missing here have no
+/// names of owners, because those of this machine would be wrong.
 #[derive(Debug, Clone, Default)]
 pub struct Supplement(HashMap<Box<[u8]>, Facts>);
 
 impl Supplement {
-    /// Adds facts. `path` is as in the snapshot, without a slash at its beginning.
+    /// Adds metadata. `path` is the path in the snapshot without a leading slash.
     pub fn insert(&mut self, path: &[u8], facts: Facts) {
         self.0.insert(path.into(), facts);
     }
 
-    /// Returns the facts on a path.
+    /// Returns the metadata of a path.
     pub fn get(&self, path: &[u8]) -> Option<&Facts> {
         self.0.get(path)
     }
 
-    /// Returns the facts on a path, to be changed.
+    /// Returns the metadata of a path for modification.
     pub fn get_mut(&mut self, path: &[u8]) -> Option<&mut Facts> {
         self.0.get_mut(path)
     }
 
-    /// Corrects an entry, but for its extended attributes.
+    /// Replaces metadata of an entry, except for its extended attributes.
     pub(in crate::ops::backup) fn amend(&self, path: &[u8], entry: &mut Entry) {
         let facts = self.0.get(path);
         entry.meta.user = facts.and_then(|facts| facts.user.clone());
@@ -63,7 +64,8 @@ impl Supplement {
         }
     }
 
-    /// Adds extended attributes to those that were read. Returns what is left out, because it is too long.
+    /// Adds extended attributes to those that were read. Returns a message about attributes that are too long
+    /// and left out.
     pub(in crate::ops::backup) fn add_xattrs(&self, path: &[u8], entry: &mut Entry) -> Option<String> {
         let facts = self.0.get(path)?;
         let mut left_out = None;
@@ -86,20 +88,20 @@ impl Supplement {
     }
 }
 
-/// Asks whether what was read of a state can be relied on. Asked before its snapshot is committed.
+/// Checks whether what was read of a state is reliable. Called before its snapshot is committed.
 #[derive(Clone)]
 pub struct Check(Arc<dyn Fn() -> Result<()> + Send + Sync>);
 
 impl Check {
-    /// Makes one of a function.
+    /// Creates a check from a function.
     pub fn new(check: impl Fn() -> Result<()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(check))
     }
 
-    /// Asks.
+    /// Runs the check.
     ///
     /// # Errors
-    /// It cannot be relied on, and why.
+    /// What was read is not reliable, and why.
     pub fn ask(&self) -> Result<()> {
         (self.0)()
     }

@@ -1,4 +1,4 @@
-//! Decides which chunks become deltas, and against what.
+//! Decides which chunks become deltas, and which bases they use.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use crate::repo::index::{Copy, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::delta_writer::bases_of;
 
-/// Maximum chunks that become deltas in one run: what is known of each takes some 200 bytes of memory.
+/// Maximum number of chunks that become deltas in one run; each takes about 200 bytes of memory.
 const MOST: usize = 200_000;
 
-/// What a delta takes in addition if it is the only one of its block: the seal, and a base in the row. Where
-/// less than that could be saved, each run would try again.
+/// Overhead in bytes of a delta that is alone in its block: the seal, and an entry in the list of bases. If
+/// less could be saved, each run would try again.
 const ALONE: u64 = 64;
 
 /// A base, and the index entry of its copy that stays.
 type Base = ((ChunkId, u32), usize);
 
-/// What was found.
+/// Result of the search.
 pub(super) struct Found {
     /// Bases of the chunks that are worth a delta.
     pub(super) bases: Bases,
     /// Stored bytes that these deltas save, by pack.
     pub(super) gains: HashMap<u32, u64>,
-    /// Stored bytes of chunks that were not compared, because there is enough for one run.
+    /// Stored bytes of chunks that were not compared, because the limit of one run was reached.
     pub(super) left: u64,
 }
 
@@ -41,15 +41,15 @@ pub(super) struct Judge<'a> {
     live: &'a HashSet<SnapshotId>,
     plan: &'a Plan,
     marks: &'a Marker,
-    /// Bytes of the shortest chunk that does not end its file.
+    /// Minimum length in bytes of a chunk that does not end its file.
     shortest: u32,
     reader: ChunkReader,
     found: Found,
-    /// Index entries that were compared: each is once.
+    /// Index entries that were compared, so that each is compared once.
     seen: Bits,
-    /// Index entries that others are made from. They stay in blocks that are no deltas.
+    /// Index entries that serve as bases. They stay in blocks that are not deltas.
     used: Bits,
-    /// Packs from which anything becomes a delta, and their bytes.
+    /// Packs with chunks that become deltas.
     packs: HashSet<u32>,
     bytes: u64,
     /// Buffers.
@@ -80,7 +80,7 @@ impl<'a> Judge<'a> {
         self.found
     }
 
-    /// Returns the copy of a chunk that stays, if it lies in a block that is no delta.
+    /// Returns the copy of a chunk that stays, if it is in a block that is not a delta.
     fn kept(&self, kind: ChunkType, id: &ChunkId) -> Result<Option<Copy>> {
         let near = self.index.near(kind, id).filter(|copy| self.plan.kept.has(copy.row));
         let kept = match near {
@@ -90,7 +90,7 @@ impl<'a> Judge<'a> {
         Ok(kept.filter(|copy| !copy.delta && copy.may_be_referenced()))
     }
 
-    /// Makes a chunk a delta, if that takes less than half of what it takes now.
+    /// Makes a chunk a delta if that takes less than half of its current stored size.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -124,7 +124,7 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// Returns the lengths of those of these pieces of trees that new data may refer to.
+    /// Returns the lengths of those of these tree chunks that new data may refer to.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -132,7 +132,8 @@ impl<'a> Judge<'a> {
         self.index.lengths(ChunkType::Tree, ids)
     }
 
-    /// C2: a base stays in a block that is no delta. Another copy than the one that stays may be marked as one.
+    /// Returns whether any copy of the chunk is a base. Rule C2: a base stays in a block that is not a delta,
+    /// and the marked copy need not be the one that stays.
     fn is_base(&self, kind: ChunkType, id: &ChunkId) -> Result<bool> {
         let copies = self.index.copies(kind, id)?;
         Ok(copies.iter().any(|copy| self.used.has(copy.row) || self.marks.bases.has(copy.row)))
@@ -150,13 +151,13 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// Returns whether a run has found as much as it may do, of which this pack is no part.
+    /// Returns whether the limit of one run is reached and this pack is not yet part of it.
     fn is_enough(&self, pack: u32) -> bool {
         self.found.bases.len() >= MOST || self.bytes >= self.plan.budget && !self.packs.contains(&pack)
     }
 
-    /// Returns the bases for a delta like these chunks, each with its index entry: chunks that stay, in blocks
-    /// that are no deltas. For a chunk that is a delta, or is to be one, those are its own bases.
+    /// Returns bases for a delta of a chunk similar to these, each with its index entry. Bases stay, in
+    /// blocks that are not deltas. A similar chunk that is or becomes a delta is replaced by its own bases.
     fn bases(&self, kind: ChunkType, like: &[(ChunkId, u32)]) -> Result<Vec<Base>> {
         let (mut found, mut bytes) = (Vec::<Base>::new(), 0);
         for chunk in like {
@@ -178,7 +179,7 @@ impl<'a> Judge<'a> {
         Ok(found)
     }
 
-    /// Returns the bytes that a chunk takes as a delta. `None` if it or a base cannot be read.
+    /// Returns the size of a chunk as a delta; `None` if it or a base cannot be read.
     fn as_delta(&mut self, kind: ChunkType, id: &ChunkId, bases: &[Base]) -> Result<Option<u64>> {
         self.prefix.clear();
         for ((base, _), _) in bases {

@@ -1,10 +1,9 @@
-//! `gc --delta`: stores chunks of changed files and directories as deltas against their older versions, in a
-//! repository whose snapshots were made without.
+//! `gc --delta`: stores chunks of changed files and directories as deltas against their older versions, in
+//! repositories that were written without deltas.
 //!
-//! `pairs` walks each snapshot beside the one before it, and `judge` decides which chunks become deltas. Their
-//! packs are then moved like others from which something is deleted, by the same rules: new packs are durable
-//! before the old ones are condemned. What a delta is made from stays in blocks that are no deltas, as it is
-//! needed by a root and was chosen to stay.
+//! `pairs` walks each snapshot together with its predecessor, and `judge` decides which chunks become deltas.
+//! Their packs are then repacked by the usual rules: new packs are durable before the old ones are condemned.
+//! A base stays in a block that is not a delta, because a root needs it and it was marked to stay.
 
 mod judge;
 mod pairs;
@@ -23,22 +22,22 @@ use crate::repo::index::Index;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 
-/// A pack is rewritten if that saves one byte of this many. With less, each run would rewrite much for little.
+/// A pack is rewritten only if that saves at least one byte in this many. Otherwise each run would rewrite
+/// much for little.
 const LEAST_GAIN: u64 = 20;
 
-/// What a run does towards storing an old repository as deltas.
+/// Result of making deltas.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Similar {
-    /// Chunks that are stored as deltas.
+    /// Number of chunks that are stored as deltas.
     pub chunks: u64,
-    /// Stored bytes by which they become smaller, approximately.
+    /// Approximate number of stored bytes that are saved.
     pub saves: u64,
-    /// Stored bytes that later runs may make smaller: packs that the budget did not allow, and chunks that were
-    /// not compared yet.
+    /// Stored bytes that later runs may save: packs beyond the budget, and chunks that were not compared.
     pub later: u64,
 }
 
-/// Where to look.
+/// The input of the search.
 pub(super) struct Search<'a> {
     pub(super) repo: &'a Repository,
     pub(super) index: &'a Arc<Index>,
@@ -49,7 +48,7 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Adds to the plan which chunks become deltas, and moves their packs, as far as the budget allows.
+    /// Adds the chunks that become deltas to the plan, and moves their packs, as far as the budget allows.
     ///
     /// # Errors
     /// When the repository cannot be read, or the run is interrupted.
@@ -82,8 +81,7 @@ impl Search<'_> {
         Ok(similar)
     }
 
-    /// Moves the packs of which the most is saved. Returns what could be saved of those that the budget does not
-    /// allow.
+    /// Moves the packs with the largest savings. Returns the savings that the budget does not allow.
     fn choose(&self, plan: &mut Plan, gains: &HashMap<u32, u64>) -> u64 {
         let mut packs: Vec<(u64, u32, u64)> = Vec::new();
         for (at, gain) in gains {

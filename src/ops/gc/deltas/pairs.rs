@@ -1,4 +1,4 @@
-//! Walks a snapshot beside the one before it, and finds the older version of each chunk.
+//! Walks a snapshot together with its predecessor, and finds the older version of each chunk.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::repo::write::siblings::Siblings;
 use crate::repo::write::similarity::{Follower, Older};
 use crate::util::bitset::BitSet;
 
-/// Numbers of the two trees that are walked.
+/// Indices of the two walked trees.
 const OLD: usize = 0;
 const NEW: usize = 1;
 
-/// Returns each snapshot, oldest first, with the one that its backup compared with, or else the one before it
-/// of the same host and sources.
+/// Returns each snapshot, oldest first, with its predecessor: the parent of its backup, otherwise the
+/// previous one of the same host and sources. Pairs with equal trees are left out.
 pub(super) fn of(standing: &BTreeMap<SnapshotId, Snapshot>) -> Vec<(&Snapshot, &Snapshot)> {
     let mut all: Vec<&Snapshot> = standing.values().collect();
     all.sort_by_key(|one| (one.manifest.started, one.id));
@@ -42,7 +42,7 @@ pub(super) fn of(standing: &BTreeMap<SnapshotId, Snapshot>) -> Vec<(&Snapshot, &
     pairs
 }
 
-/// Passes every chunk of `new` that `old` lacks to the judge, with the chunks of `old` that it may be like.
+/// Passes every chunk of `new` that `old` lacks to the judge, with the chunks of `old` that may be similar.
 pub(super) fn walk(
     repo: &Repository,
     index: &Arc<Index>,
@@ -66,7 +66,7 @@ pub(super) fn walk(
 struct Level {
     /// Files of the old snapshot in it that new ones may be similar to.
     siblings: Option<Siblings>,
-    /// Pieces that only the old tree has, and those that only the new one has.
+    /// Tree chunks that only the old tree has, and those that only the new one has.
     pieces: [Vec<ChunkId>; 2],
 }
 
@@ -80,7 +80,7 @@ impl Level {
 struct Pairs<'j, 'a> {
     /// Reads part lists of new versions.
     parts: ChunkReader,
-    /// Reads what the old versions have.
+    /// Reads part lists of old versions.
     lists: ChunkReader,
     judge: &'j mut Judge<'a>,
     open: Vec<Level>,
@@ -119,7 +119,7 @@ impl Pairs<'_, '_> {
     }
 }
 
-/// Passes new pieces of a directory or list to the judge, each with the old ones around the same place.
+/// Passes new chunks of a directory or list to the judge, each with the old ones at about the same position.
 fn pieces(judge: &mut Judge<'_>, old: &[ChunkId], new: &[ChunkId]) -> Result<()> {
     for (at, id) in new.iter().enumerate().filter(|(_, id)| !old.contains(id)) {
         let like: Vec<ChunkId> = old.iter().skip(at.saturating_sub(1)).take(3).copied().collect();
@@ -129,7 +129,7 @@ fn pieces(judge: &mut Judge<'_>, old: &[ChunkId], new: &[ChunkId]) -> Result<()>
     Ok(())
 }
 
-/// What cannot be read is left out: others say that it is damaged.
+/// Ignores damage: other operations report it.
 fn unless_damaged(done: Result<()>) -> Result<()> {
     done.or_else(|err| if err.is_damage() { Ok(()) } else { Err(err) })
 }
