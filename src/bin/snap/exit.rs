@@ -1,4 +1,4 @@
-//! How a run ends: the only place that knows exit codes, and how errors are printed.
+//! Exit codes of all results, and how errors are printed.
 #![allow(clippy::print_stderr)]
 
 use std::process::ExitCode;
@@ -19,17 +19,17 @@ pub(crate) enum Outcome {
     Problems,
     /// Stored bytes are wrong or missing.
     Damage,
-    /// Stopped by a signal after saving what there was.
+    /// Stopped by a signal after saving what had been read.
     Interrupted,
     /// Failed with this code. The error has been printed; other parts of the same call may have succeeded.
     Failed(u8),
     /// A set's last backup is older than allowed.
     Overdue,
-    /// A backup is unlike those before it.
+    /// A backup differs unusually from earlier ones.
     Alarm,
-    /// A condition did not hold, and nothing was done.
+    /// A condition was not met, and nothing was done.
     Skipped,
-    /// The time of a backup was up: what there was is saved.
+    /// A backup reached its time limit; what had been read is saved.
     TimeUp,
 }
 
@@ -39,13 +39,13 @@ const DAMAGE: u8 = 20;
 /// The command of a drill failed.
 pub(crate) const DRILL: u8 = 25;
 
-/// A backup that is unlike those before it, or one of old that nobody has looked at.
+/// A backup differs unusually from earlier ones, or an alarm is not settled.
 pub(crate) const ALARM: u8 = 24;
 
-/// The time of a backup was up: it ended as a partial snapshot, and the next run goes on from there.
+/// A backup reached its time limit: it saved a partial snapshot, and the next run continues from there.
 pub(crate) const TIME_UP: u8 = 26;
 
-/// A run was skipped since a condition did not hold: EX_TEMPFAIL of sysexits.h.
+/// A run was skipped because a condition was not met: EX_TEMPFAIL of sysexits.h.
 pub(crate) const SKIPPED: u8 = 75;
 
 /// Exit code after a second signal; see `progress::stop_on_signals`.

@@ -98,7 +98,7 @@ impl Recorder {
 fn ending(result: &Result<Outcome>) -> Ending {
     match result {
         Ok(Outcome::Done | Outcome::Overdue) => Ending::Done,
-        // The snapshot is there, and as good as any.
+        // The snapshot exists and is usable.
         Ok(Outcome::Problems | Outcome::Alarm) => Ending::Problems,
         Ok(Outcome::Damage) => Ending::Damage,
         Ok(Outcome::Failed(_)) => Ending::Failed,

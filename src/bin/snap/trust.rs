@@ -1,5 +1,5 @@
-//! What is said about repositories without encryption, and about logins that cross the network in the
-//! clear. Warnings are given once on a machine, because those that come with every run are not read.
+//! Warnings about repositories without encryption, and about logins that are sent unencrypted over the
+//! network. They are printed once on a machine, because warnings on every run are ignored.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -14,9 +14,9 @@ use snap_backup::util::new_file;
 use crate::args::global::Global;
 use crate::terminal::output;
 
-/// Warns of a backup into an unencrypted repository that this machine has not used before, unless something
-/// acknowledges it. It may lie in the place of an encrypted one, and whoever put it there can read what is
-/// saved. Opening it makes it known, so the warning is given once.
+/// Warns about a backup into an unencrypted repository that this machine has not used before, unless the user
+/// has acknowledged it. The repository may have replaced an encrypted one, and whoever did that can read what
+/// is saved. Opening it records it as known, so the warning is printed once.
 pub(crate) fn warn_of_unknown_open(
     global: &Global,
     is_meant: bool,
@@ -35,8 +35,8 @@ pub(crate) fn warn_of_unknown_open(
     Ok(())
 }
 
-/// Warns that the repository is not encrypted. The legacy script had no encryption, so nobody has decided
-/// against it. The warning is not given to users who have decided since.
+/// Warns that the repository is not encrypted. The legacy script had no encryption, so its users have not
+/// chosen this. Users who have chosen since are not warned.
 pub(crate) fn warn_of_openness(global: &Global, by_legacy: bool, repo: &Repository) {
     let is_open = by_legacy && !repo.config().is_encrypted();
     if is_open
@@ -53,7 +53,7 @@ pub(crate) fn warn_of_openness(global: &Global, by_legacy: bool, repo: &Reposito
     }
 }
 
-/// Warns that the login of a REST server goes to another machine in the clear.
+/// Warns that the login of a REST server is sent unencrypted to another machine.
 pub(crate) fn warn_of_plain_login(global: &Global, location: &str) {
     // A run opens the storage several times.
     static WARNED: Once = Once::new();
@@ -71,8 +71,8 @@ pub(crate) fn warn_of_plain_login(global: &Global, location: &str) {
     });
 }
 
-/// Returns whether this machine has warned of something before, and records that it has. `name` is what the
-/// warning is about, as a file name.
+/// Returns whether this machine has printed a warning before, and records it. `name` identifies its subject,
+/// as a file name.
 fn was_warned(global: &Global, of: &str, name: &str) -> bool {
     let Some(dir) = global.state().map(|dir| dir.join(of)) else { return global.quiet };
     let file = dir.join(name);

@@ -1,7 +1,6 @@
-//! A directory as a ZIP archive, for `restic dump --archive zip` and for downloads from `snap serve`. The
-//! members are those of the tar archive that is written otherwise, taken from it one at a time. What ZIP
-//! cannot hold is left out, as restic does: devices and pipes, owners, extended attributes; of holes it holds
-//! the zeros.
+//! Writes a directory as a ZIP archive, for `restic dump --archive zip` and for downloads from `snap serve`.
+//! It converts the members of the tar archive one at a time. Metadata that ZIP does not support is left out,
+//! as in restic: devices and pipes, owners, extended attributes. Holes are stored as zeros.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,7 +20,7 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::util::threads;
 use snap_backup::{Control, Error, Result};
 
-/// Bytes that are copied at once.
+/// Number of bytes that are copied at once.
 const PIECE: usize = 256 << 10;
 
 /// A directory of a snapshot.
@@ -30,19 +29,19 @@ pub(crate) struct Dir<'a> {
     pub(crate) repo: &'a Repository,
     pub(crate) snapshot: &'a SnapshotId,
     pub(crate) path: &'a [u8],
-    /// What stands before the path of each member.
+    /// Prefix of the path of each member.
     pub(crate) prefix: &'a [u8],
-    /// Only the entries of these names in the directory; all if `None`.
+    /// Names of the entries to include; all if `None`.
     pub(crate) names: Option<&'a BTreeSet<Vec<u8>>>,
 }
 
-/// Returns the path below the snapshot as a selector for operations.
+/// Returns a selector for a path in the snapshot.
 pub(crate) fn selector(snapshot: &SnapshotId, path: &[u8]) -> Vec<u8> {
     let id = snapshot.hex().into_bytes();
     if path.is_empty() { id } else { [&id, b":/".as_slice(), path].concat() }
 }
 
-/// Writes the directory to `out`, which is never read back nor sought in.
+/// Writes the directory to `out`, which is only appended to.
 ///
 /// # Errors
 /// What was asked for is not there or cannot be read, or `out` fails.
@@ -62,8 +61,7 @@ pub(crate) fn write(dir: Dir<'_>, out: &mut (dyn Write + Send), control: &Contro
         // The reading end is closed when this returns, which ends the other thread.
         let written = members(dir, from, out, control.observer());
         match (made.join().unwrap_or(Err(Error::Stopped)), written) {
-            // The archive ended early since it could not be made, or making it ended since it could not be
-            // written.
+            // A broken pipe only means that the other side failed: the error of that side is returned.
             (Err(err), _) if !err.is_broken_pipe() => Err(err),
             (_, written) => written,
         }
@@ -107,7 +105,7 @@ fn member<R: Read, W: Write>(
             out.write_all(target).map_err(Error::io("write", "the archive"))
         }),
         Node::File => zip.member(&of_type(0o100_000), |out| content(reader, out, *size, segments.as_deref())),
-        // Tar names the first of several names of a file; ZIP has the bytes under each.
+        // Tar refers to the first hard link; ZIP stores the content under each name.
         Node::HardLink(first) => {
             let first = first.strip_prefix(dir.prefix).unwrap_or(first);
             let path = [dir.path, b"/", first].concat();
@@ -126,7 +124,7 @@ fn left_out(path: &[u8], why: &str, observer: &dyn Observer) {
     observer.notice(Event::Warning(&text));
 }
 
-/// A time and a date as MS-DOS has them: local, from 1980 to 2107, in steps of two seconds.
+/// Returns time and date in MS-DOS format: local time from 1980 to 2107, in steps of two seconds.
 fn local(time: Time) -> (u16, u16) {
     let first = (0, 1 << 5 | 1);
     let Ok(at) = Timestamp::from_second(time.sec) else { return first };
@@ -141,7 +139,7 @@ fn local(time: Time) -> (u16, u16) {
     }
 }
 
-/// Copies what a file holds, with zeros for its holes.
+/// Copies the content of a file, with zeros for its holes.
 fn content<R: Read>(
     reader: &mut Reader<R>,
     out: &mut dyn Write,
@@ -162,7 +160,7 @@ fn content<R: Read>(
 fn copy(mut from: impl Read, out: &mut dyn Write) -> Result<()> {
     match io::copy(&mut from, out) {
         Ok(_) => Ok(()),
-        // An error of the reader comes back as it was.
+        // An error of the reader is returned unchanged.
         Err(err) => Err(err.downcast::<Error>().unwrap_or_else(Error::io("write", "the archive"))),
     }
 }

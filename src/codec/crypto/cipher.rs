@@ -1,5 +1,5 @@
-//! Sealing: XAES-256-GCM (C2SP, <https://c2sp.org/XAES-256-GCM>) on ring's AES-256-GCM, or a plain checksum
-//! if the repository is not encrypted. The only user of aes.
+//! Authenticated encryption: XAES-256-GCM (C2SP, <https://c2sp.org/XAES-256-GCM>) on ring's AES-256-GCM, or a
+//! plain checksum if the repository is not encrypted. The only user of aes.
 
 use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
@@ -16,7 +16,7 @@ use crate::model::id::SnapshotId;
 pub const NONCE: usize = 24;
 /// Length in bytes of the tag after it.
 pub const TAG: usize = 16;
-/// Bytes that sealing adds.
+/// Number of bytes that sealing adds.
 pub const OVERHEAD: usize = NONCE + TAG;
 
 /// Fills a buffer from the system's random generator.
@@ -53,7 +53,7 @@ impl Cipher {
     /// Appends nonce, sealed `plain` and tag to `out`. `aad` is authenticated but not stored.
     ///
     /// # Errors
-    /// No random bytes for the nonce.
+    /// The system's random generator fails.
     pub fn seal(&self, aad: &[u8], plain: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let mut nonce = [0u8; NONCE];
         if self.kind == CipherKind::Xaes256Gcm {

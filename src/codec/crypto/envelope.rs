@@ -11,15 +11,15 @@ use crate::codec::crypto::cipher;
 use crate::codec::crypto::hash::Key;
 use crate::model::decode_error::DecodeError;
 
-/// Bytes of a public key, of a private key and of the encapsulated key before a sealed text.
+/// Length in bytes of a public key, of a private key and of the encapsulated key before a sealed text.
 pub const KEY: usize = 32;
 
 /// A private key with its public key.
 #[derive(Debug, Clone)]
 pub struct KeyPair {
-    /// Opens what was sealed to the public key.
+    /// Opens what is sealed to the public key.
     pub private: Key,
-    /// What others seal to.
+    /// The key to which others seal.
     pub public: [u8; KEY],
 }
 
@@ -36,8 +36,8 @@ pub fn new_pair() -> Result<KeyPair, DecodeError> {
     Ok(KeyPair { private: Key::new(*bytes), public: public.to_bytes().into() })
 }
 
-/// Seals `plain` to a public key. Only the holder of the private key can open it; anybody can make one, so it
-/// proves nothing about who did. `info` is authenticated but not stored.
+/// Seals `plain` to a public key. Only the holder of the private key can open it. Anybody can seal, so the
+/// result does not authenticate the sender. `info` is authenticated but not stored.
 ///
 /// # Errors
 /// The public key is invalid.
@@ -45,7 +45,7 @@ pub fn seal(public: &[u8; KEY], info: &[u8], plain: &[u8]) -> Result<Vec<u8>, De
     seal_with(&OpModeS::Base, public, info, plain)
 }
 
-/// Like [`seal`], in auth mode: whoever opens it knows that the holder of the sender's private key sealed it.
+/// Like [`seal`], in auth mode, which proves that the holder of the sender's private key sealed it.
 ///
 /// # Errors
 /// A key is invalid.
@@ -59,7 +59,7 @@ pub fn seal_as(
     seal_with(&OpModeS::Auth(pair), public, info, plain)
 }
 
-/// Returns the pair of a private key.
+/// Returns the key pair of a private key.
 ///
 /// # Errors
 /// Never, for 32 bytes.

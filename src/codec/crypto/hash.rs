@@ -9,12 +9,13 @@ use zeroize::Zeroizing;
 
 use crate::model::id::{ChunkId, RepoId};
 
-/// The type of a chunk. It is part of what is hashed, so that a file's bytes can never pass for a tree.
+/// The type of a chunk. It is part of the hash input, so that the content of a file never has the id of a
+/// tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChunkType {
-    /// A piece of a file.
+    /// A chunk of a file.
     Data,
-    /// A piece of a directory or of a part list.
+    /// A chunk of a directory or of a part list.
     Tree,
 }
 
@@ -104,13 +105,13 @@ impl ChunkHasher {
         ChunkId::new(mac.finalize().into_bytes().into())
     }
 
-    /// Returns eight bytes of a keyed hash. They decide where directories are split, and number groups of
+    /// Returns eight bytes of a keyed hash. They determine where directories are split, and number groups of
     /// hard links.
     pub fn tag(&self, label: &[u8], bytes: &[u8]) -> u64 {
         (self.long_tag(label, bytes) >> 64) as u64
     }
 
-    /// Like [`Self::tag`], of 128 bits.
+    /// Like [`Self::tag`] with 128 bits.
     pub fn long_tag(&self, label: &[u8], bytes: &[u8]) -> u128 {
         let mut mac = self.0.clone();
         mac.update(label);
@@ -141,18 +142,18 @@ fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     Hmac::<Sha256>::new(&(*padded).into())
 }
 
-/// Keys derived from those of a keyring by HKDF-SHA-256 (RFC 5869), one for each use.
+/// Keys derived from those of a keyring by HKDF-SHA-256 (RFC 5869), one for each purpose.
 #[derive(Debug, Clone)]
 pub struct SubKeys {
-    /// For chunk ids.
+    /// Key for chunk ids.
     pub id: Key,
     /// Seals blocks of file data.
     pub data: Key,
     /// Seals blocks of trees, manifests and audit records.
     pub meta: Key,
-    /// Seals what every key must be able to read: pack tables, sessions, records of gc runs and of damage.
+    /// Seals what every role must be able to read: pack tables, sessions, gc and damage records.
     pub shared: Key,
-    /// Seed of the Ed25519 key that signs the configuration, and what only a full key may write.
+    /// Seed of the Ed25519 key that signs the configuration, and objects that only a full key may write.
     pub config: Key,
     /// X25519 private key of the epoch.
     pub session: Key,
@@ -161,13 +162,13 @@ pub struct SubKeys {
 }
 
 impl SubKeys {
-    /// Derives all keys from one.
+    /// Derives all keys from a single master key.
     pub fn derive(master: &Key, repo: &RepoId) -> Self {
         Self::of(master, master, repo, repo)
     }
 
-    /// Derives the keys of an epoch from its master key, and those that name and cut chunks from `naming`:
-    /// they are the same in all epochs, and in all repositories of one `family`.
+    /// Derives the keys of an epoch from its master key. The keys for chunk ids and chunk boundaries are
+    /// derived from `naming`: they are the same in all epochs, and in all repositories of one `family`.
     pub fn of(naming: &Key, master: &Key, repo: &RepoId, family: &RepoId) -> Self {
         let own = Hkdf::<Sha256>::new(Some(repo.as_bytes()), master.bytes());
         let NamingKeys { id, gear } = NamingKeys::of(naming, family);
@@ -183,17 +184,18 @@ impl SubKeys {
     }
 }
 
-/// The keys that name and cut chunks. They are the same in all epochs, and in all repositories of one family.
+/// The keys for chunk ids and chunk boundaries. They are the same in all epochs, and in all repositories of
+/// one family.
 #[derive(Debug, Clone)]
 pub struct NamingKeys {
-    /// For chunk ids.
+    /// Key for chunk ids.
     pub id: Key,
     /// The chunker's Gear table.
     pub gear: Box<[u64; 256]>,
 }
 
 impl NamingKeys {
-    /// Derives them.
+    /// Derives the keys.
     pub fn of(naming: &Key, family: &RepoId) -> Self {
         let hkdf = Hkdf::<Sha256>::new(Some(family.as_bytes()), naming.bytes());
         let mut stream = Zeroizing::new([0u8; 2048]);
@@ -209,7 +211,7 @@ impl NamingKeys {
 
 fn key(hkdf: &Hkdf<Sha256>, label: &[u8]) -> Key {
     let mut out = Zeroizing::new([0u8; 32]);
-    // HKDF's only error is a length over 255 hashes; 32 bytes are far below.
+    // HKDF fails only for outputs longer than 255 hashes.
     let _ = hkdf.expand(label, out.as_mut());
     Key(out)
 }

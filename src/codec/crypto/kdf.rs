@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::model::decode_error::DecodeError;
 
-/// Costs of one derivation. Each key slot stores its own.
+/// Cost of a derivation. Each key slot stores its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KdfParams {
     /// Memory in KiB.
@@ -27,9 +27,9 @@ impl Default for KdfParams {
 /// The second recommended option of RFC 9106: 64 MiB, 3 passes, 4 lanes. About 0.15 s.
 pub const DEFAULT: KdfParams = KdfParams { memory: 64 << 10, passes: 3, lanes: 4 };
 
-/// The memory that a slot may ask for, in KiB: 8 MiB to 2 GiB.
+/// Bounds of a slot's memory in KiB: 8 MiB to 2 GiB.
 pub const MEMORY: RangeInclusive<u32> = 8 << 10..=2 << 20;
-/// The passes that a slot may ask for.
+/// Bounds of a slot's number of passes.
 pub const PASSES: RangeInclusive<u32> = 1..=16;
 
 impl KdfParams {
@@ -38,7 +38,7 @@ impl KdfParams {
         self.memory as u64 * self.passes as u64
     }
 
-    /// Checks the costs before memory is allocated: a slot may come from a hostile repository.
+    /// Checks the bounds before memory is allocated, because a slot may come from a hostile repository.
     pub(in crate::codec) fn check(&self) -> Result<(), DecodeError> {
         let is_bearable =
             MEMORY.contains(&self.memory) && PASSES.contains(&self.passes) && (1..=16).contains(&self.lanes);
@@ -46,13 +46,13 @@ impl KdfParams {
     }
 }
 
-/// The message if this machine has too little memory, which is no fault of the slot.
+/// The message if this machine has too little memory, which does not mean that the slot is invalid.
 pub const NO_MEMORY: &str = "not enough memory to derive a key";
 
 /// Derives 64 bytes from a password: a key and a check value.
 ///
 /// # Errors
-/// The costs are out of bounds or there is not enough memory.
+/// The costs are out of bounds, or there is not enough memory.
 pub fn derive(
     password: &[u8],
     salt: &[u8; 32],

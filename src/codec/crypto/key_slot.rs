@@ -1,4 +1,4 @@
-//! Key slots and the configuration file: what is read before any key is known.
+//! Key slots and the configuration file: both are read before any key is known.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,25 +20,25 @@ use crate::model::id::RepoId;
 pub const SLOT: [u8; 6] = *b"SNAPKY";
 /// Magic bytes of a configuration.
 pub const CONFIG: [u8; 6] = *b"SNAPCF";
-/// Offset of the epoch, the last field of the head.
+/// Offset of the epoch, the last field of the header.
 const SLOT_EPOCH: usize = 8 + 16 + 16 + 32 + 32;
 const SLOT_HEAD: usize = SLOT_EPOCH + 4;
 const SECRET: usize = envelope::KEY + VERIFYING;
 const SEALED_SECRET: usize = SECRET + cipher::OVERHEAD;
 
-/// What a password opens: the private key that opens the keyring, and what a configuration is verified with
-/// before that.
+/// The secret in a key slot: the private key that opens the keyring, and the key that verifies a
+/// configuration before that.
 #[derive(Debug, Clone)]
 pub struct SlotSecret {
     /// X25519 private key of the slot.
     pub private: Key,
-    /// The epoch in which the slot was made.
+    /// The epoch in which the slot was created.
     pub epoch: u32,
     /// The Ed25519 key that verifies configurations of this epoch.
     pub anchor: [u8; VERIFYING],
 }
 
-/// Where a slot came from, for `key list`. Frozen: format version 1.
+/// Origin of a slot, for `key list`. Frozen: format version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotLabel {
     /// When it was created.
@@ -51,11 +51,11 @@ pub struct SlotLabel {
     pub label: String,
 }
 
-/// Seals a slot's secret under a password. The label is sealed with the repository's own key, so that
-/// everybody who can open the repository can read it.
+/// Seals a slot's secret under a password. The label is sealed with the repository's own key, so that every
+/// user of the repository can read it.
 ///
 /// # Errors
-/// No random bytes or not enough memory.
+/// The system's random generator fails, or there is not enough memory.
 pub fn close(
     suite: &CipherSuite,
     secret: &SlotSecret,
@@ -97,7 +97,7 @@ pub fn repo_of(slot: &[u8]) -> Result<RepoId, DecodeError> {
     repo.map(RepoId::new).ok_or(DecodeError::because("too short"))
 }
 
-/// Returns the cost of trying a password on a slot, as the slot states it.
+/// Returns the cost of trying a password on a slot, as declared by the slot.
 ///
 /// # Errors
 /// The bytes are not a slot of a known kind, or the costs are out of bounds.
@@ -114,7 +114,7 @@ pub fn costs(slot: &[u8]) -> Result<KdfParams, DecodeError> {
     Ok(costs)
 }
 
-/// Returns the slot's secret, or `None` if the password is not this slot's. The check value is compared
+/// Returns the slot's secret, or `None` if the password is wrong for this slot. The check value is compared
 /// before anything is opened, because AES-GCM is not key-committing.
 ///
 /// # Errors
@@ -142,7 +142,7 @@ pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<SlotSecret>, DecodeEr
     }
 }
 
-/// Returns the epoch in which a slot was made.
+/// Returns the epoch in which a slot was created.
 fn epoch(slot: &[u8]) -> Result<u32, DecodeError> {
     let bytes = slot.get(SLOT_EPOCH..SLOT_HEAD).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
     bytes.map(u32::from_le_bytes).ok_or(DecodeError::because("too short"))
@@ -151,7 +151,7 @@ fn epoch(slot: &[u8]) -> Result<u32, DecodeError> {
 /// Returns the label of a slot.
 ///
 /// # Errors
-/// The label is not what was written.
+/// The label is damaged or was sealed with another key.
 pub fn label(slot: &[u8], suite: &CipherSuite) -> Result<SlotLabel, DecodeError> {
     let (head, rest) =
         slot.split_at_checked(SLOT_HEAD + SEALED_SECRET).ok_or(DecodeError::because("too short"))?;
@@ -171,8 +171,8 @@ fn halves(derived: &[u8; 64]) -> (Key, [u8; 32]) {
 /// Position of the format version in a configuration.
 pub const CONFIG_FORMAT: std::ops::Range<usize> = 6..8;
 
-/// Encodes and signs a configuration. It can be read without a key. `seed` is that of the configuration's
-/// epoch.
+/// Encodes and signs a configuration, which can be read without a key. `seed` is the signing seed of the
+/// configuration's epoch.
 ///
 /// # Errors
 /// The configuration cannot be encoded.

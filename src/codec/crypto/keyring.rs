@@ -1,4 +1,4 @@
-//! The keyring: what a key slot opens. It holds the key that names chunks, and a master key for each epoch.
+//! The keyring, which a key slot opens: the key for chunk ids, and a master key for each epoch.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,16 +16,17 @@ use crate::model::config::{Config, FULL, Handover, READ, Role, SlotEntry, WRITE}
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{KeyId, RepoId};
 
-/// Keys of a repository. What is written is sealed with keys of the newest epoch; those of older epochs open
-/// what was written before.
+/// Keys of a repository. New objects are sealed with keys of the newest epoch; keys of older epochs open what
+/// was written before.
 #[derive(Debug, Clone)]
 pub struct Keyring {
-    /// Names and cuts chunks in all epochs: otherwise nothing stored before would be found again.
+    /// Determines ids and boundaries of chunks in all epochs. If it changed, no stored chunk would be found
+    /// again.
     naming: Key,
-    /// By epoch, ascending.
+    /// Older epochs, in ascending order.
     older: Vec<Epoch>,
     newest: Epoch,
-    /// The slot of a write key and its pair, with which it seals keys of sessions.
+    /// The slot and the key pair of a write key, with which it seals session keys.
     writer: Option<(KeyId, KeyPair)>,
 }
 
@@ -35,30 +36,30 @@ struct Epoch {
     keys: Keys,
 }
 
-/// What a keyring has of an epoch. All epochs of a keyring are of one role.
+/// The keys that a keyring has of an epoch. All epochs of a keyring have the same role.
 #[derive(Debug, Clone)]
 enum Keys {
-    /// The master key, of which all others are derived.
+    /// The master key, from which all others are derived.
     Full(Key),
-    /// Those that open; none that signs.
+    /// Keys that open, but none that sign.
     Read(ReadKeys),
-    /// The key that all have, and a public one to seal to.
+    /// The key that all roles have, and a public key to seal to.
     Write(WriteKeys),
 }
 
-/// The keys of an epoch in a keyring that only writes.
+/// The keys of an epoch in the keyring of a write key.
 #[derive(Debug, Clone)]
 struct WriteKeys {
     shared: Key,
-    /// To which keys of sessions are sealed.
+    /// Public key to which session keys are sealed.
     session: [u8; 32],
     verifying: [u8; 32],
 }
 
-/// [`WriteKeys`] in the order of its fields. Frozen: format version 1.
+/// The fields of [`WriteKeys`] in order. Frozen: format version 1.
 type StoredWriteKeys = [[u8; 32]; 3];
 
-/// The keys of an epoch in a keyring that only reads.
+/// The keys of an epoch in the keyring of a read key.
 #[derive(Debug, Clone)]
 struct ReadKeys {
     data: Key,
@@ -68,7 +69,7 @@ struct ReadKeys {
     verifying: [u8; 32],
 }
 
-/// [`ReadKeys`] in the order of its fields. Frozen: format version 1.
+/// The fields of [`ReadKeys`] in order. Frozen: format version 1.
 type StoredReadKeys = [[u8; 32]; 5];
 
 impl ReadKeys {
@@ -83,7 +84,7 @@ impl ReadKeys {
     }
 }
 
-/// A keyring in its stored form, with what it has of an epoch. Frozen: format version 1.
+/// A keyring as stored, with the keys of each epoch. Frozen: format version 1.
 #[derive(Serialize, Deserialize)]
 struct Stored<K> {
     role: u8,
@@ -122,7 +123,7 @@ impl Epoch {
         }
     }
 
-    /// Returns what a keyring that only reads has of this epoch.
+    /// Returns the keys of this epoch for a read key.
     fn to_read(&self, repo: &RepoId) -> Result<ReadKeys, DecodeError> {
         match &self.keys {
             Keys::Read(keys) => Ok(keys.clone()),
@@ -135,7 +136,7 @@ impl Epoch {
         }
     }
 
-    /// Returns what a keyring that only writes has of this epoch.
+    /// Returns the keys of this epoch for a write key.
     fn to_write(&self, repo: &RepoId) -> Result<StoredWriteKeys, DecodeError> {
         let Keys::Full(master) = &self.keys else {
             return Err(DecodeError::because("only a full key makes keys that write"));
@@ -152,7 +153,7 @@ impl Epoch {
         }
     }
 
-    /// Returns the seed that signs; `None` if the keyring is not a full one.
+    /// Returns the signing seed; `None` if the keyring is not that of a full key.
     fn signing_seed(&self, repo: &RepoId) -> Option<Key> {
         match &self.keys {
             Keys::Full(master) => Some(SubKeys::of(master, master, repo, repo).config),
@@ -162,13 +163,12 @@ impl Epoch {
 }
 
 impl Keyring {
-    /// Returns the keyring of an unencrypted repository: one key for everything.
+    /// Returns the keyring of an unencrypted repository, with one key for everything.
     pub fn single(master: Key) -> Self {
         Self { naming: master.clone(), older: Vec::new(), newest: Epoch::full(0, master), writer: None }
     }
 
-    /// Returns a new random keyring that names and cuts chunks with `naming`, or if that is `None` with a
-    /// random key.
+    /// Returns a new random keyring. `naming` determines ids and boundaries of chunks; random if `None`.
     ///
     /// # Errors
     /// The system's random generator fails.
@@ -177,10 +177,10 @@ impl Keyring {
         Ok(Self { naming, older: Vec::new(), newest: Epoch::full(0, random_key()?), writer: None })
     }
 
-    /// Returns this keyring with one more epoch, with a random master key.
+    /// Returns this keyring with one more epoch, which has a random master key.
     ///
     /// # Errors
-    /// The system's random generator fails, or no number is left, or this is no full keyring.
+    /// The system's random generator fails, epochs are exhausted, or this is not the keyring of a full key.
     pub fn rotated(&self) -> Result<Self, DecodeError> {
         if self.role() != Role::Full {
             return Err(DecodeError::because("only a full key begins an epoch"));
@@ -192,7 +192,7 @@ impl Keyring {
         Ok(Self { naming: self.naming.clone(), older, newest, writer: None })
     }
 
-    /// Returns what the keyring is good for.
+    /// Returns the role of the keyring.
     pub fn role(&self) -> Role {
         match self.newest.keys {
             Keys::Full(_) => Role::Full,
@@ -201,12 +201,12 @@ impl Keyring {
         }
     }
 
-    /// Returns the key for what a write key remembers on its machine; `None` for another role.
+    /// Returns the key for a write key's memory on its machine; `None` for another role.
     pub fn memory_key(&self) -> Option<Key> {
         self.writer.as_ref().map(|(_, pair)| session_keys::memory_key(pair))
     }
 
-    /// Returns the key that names and cuts chunks.
+    /// Returns the key that determines ids and boundaries of chunks.
     pub fn naming(&self) -> &Key {
         &self.naming
     }
@@ -216,16 +216,16 @@ impl Keyring {
         self.newest.number
     }
 
-    /// Returns the keys that name and cut chunks.
+    /// Returns the derived keys for ids and boundaries of chunks.
     pub fn naming_keys(&self, config: &Config) -> NamingKeys {
         NamingKeys::of(&self.naming, &config.family())
     }
 
-    /// Returns the ciphers of all epochs. For a write key they begin a session: what it seals opens as long
-    /// as they live.
+    /// Returns the ciphers of all epochs. For a write key this begins a session: what it seals can be opened
+    /// as long as the suite exists.
     ///
     /// # Errors
-    /// No random bytes for a session.
+    /// The system's random generator fails.
     pub fn suite(&self, config: &Config) -> Result<CipherSuite, DecodeError> {
         let older: Result<Vec<_>, _> = self.older.iter().map(|epoch| epoch.open(&config.repo)).collect();
         let newest = self.newest.open(&config.repo)?;
@@ -245,7 +245,7 @@ impl Keyring {
     }
 
     /// Returns the seed that signs configurations of an epoch; `None` if there is no such epoch, or this is
-    /// no full keyring.
+    /// not the keyring of a full key.
     pub fn signing_seed(&self, repo: &RepoId, epoch: u32) -> Option<Key> {
         self.all().find(|one| one.number == epoch)?.signing_seed(repo)
     }
@@ -258,7 +258,7 @@ impl Keyring {
         self.newest.verifying_key(repo)
     }
 
-    /// Judges the bytes of a configuration.
+    /// Determines whether this keyring trusts a configuration.
     pub fn judge(&self, config: &Config, bytes: &[u8]) -> Verdict {
         let epoch = config.epoch.min(self.epoch());
         let keys = self.all().find(|one| one.number == epoch);
@@ -270,11 +270,10 @@ impl Keyring {
         }
     }
 
-    /// Begins the next epoch in a configuration: the newest epoch before vouches for the key that verifies
-    /// it.
+    /// Begins the next epoch in a configuration: the previous epoch signs the new verifying key.
     ///
     /// # Errors
-    /// This is no full keyring.
+    /// This is not the keyring of a full key.
     pub fn hand_over(&self, next: &Self, config: &mut Config) -> Result<(), DecodeError> {
         let key = next.verifying_key(&config.repo)?;
         let seed = self.newest.signing_seed(&config.repo);
@@ -285,10 +284,10 @@ impl Keyring {
         Ok(())
     }
 
-    /// Seals what a key of some role has of the keyring to a slot.
+    /// Seals the part of the keyring that a role may have to a slot.
     ///
     /// # Errors
-    /// The public key is invalid, or this keyring has not the keys.
+    /// The public key is invalid, or this keyring lacks the keys.
     pub fn seal_to(
         &self,
         repo: &RepoId,
@@ -326,10 +325,10 @@ impl Keyring {
     /// Opens the keyring that a configuration seals to a slot. The caller has verified the configuration.
     ///
     /// # Errors
-    /// It is not what was sealed.
+    /// It was not sealed to this slot, or was changed.
     pub fn open(repo: &RepoId, entry: &SlotEntry, secret: &SlotSecret) -> Result<Opened, DecodeError> {
         let plain = envelope::open(&secret.private, &info(repo, &entry.id), &entry.keyring)?;
-        // The role comes first, so that one of a newer program can be told.
+        // The role comes first, so that an unknown role of a newer version is recognised.
         let (role, _) = wire::take::<u8>(&plain)?;
         match (role, entry.role) {
             (FULL, FULL) => Self::decode(&plain, |master| Keys::Full(Key::new(master))),
@@ -371,7 +370,7 @@ impl Keyring {
     }
 }
 
-/// Returns the slots of a configuration that may have written sessions of their own.
+/// Returns the slots of write keys in a configuration, valid or retired.
 pub fn writers_of(config: &Config) -> Vec<Writer> {
     let valid = config.slots.iter().filter(|entry| entry.role == WRITE);
     let valid = valid.map(|entry| Writer { slot: entry.id, public: entry.public, last: config.epoch });
@@ -379,28 +378,28 @@ pub fn writers_of(config: &Config) -> Vec<Writer> {
     valid.chain(retired.map(|(slot, public, last)| Writer { slot, public, last })).collect()
 }
 
-/// What a key slot opens.
+/// The keyring in a key slot.
 #[derive(Debug)]
 pub enum Opened {
-    /// A keyring of a role that this program knows.
+    /// A keyring of a known role.
     Known(Box<Keyring>),
-    /// One of a role, or with an addition, that this program does not know.
+    /// A keyring of a role or with an addition that this version does not know.
     UnknownRole(u8),
 }
 
-/// What a keyring says of a configuration.
+/// Result of checking a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was signed with a key of this keyring.
+    /// It was signed in an epoch of this keyring.
     Ours,
-    /// It was signed in a later epoch, for which the epochs between vouch.
+    /// It was signed in a later epoch, to which a chain of signatures leads.
     Newer,
-    /// It was not.
+    /// It was not signed by a trusted key.
     Unfit,
 }
 
-/// Returns whether a configuration was signed by an epoch for which the chain of epochs vouches that begins
-/// at `epoch`, whose verifying key is `key`.
+/// Returns whether the signature of a configuration is valid. The chain of signed epochs starts at `epoch`
+/// with the verifying key `key`.
 pub fn is_signed(config: &Config, bytes: &[u8], mut epoch: u32, key: &[u8; 32]) -> bool {
     let mut key = *key;
     for next in &config.handovers {
@@ -416,7 +415,7 @@ pub fn is_signed(config: &Config, bytes: &[u8], mut epoch: u32, key: &[u8; 32]) 
     epoch == config.epoch && signed.is_some_and(|(rest, by)| signature::verifies(&key, rest, by))
 }
 
-/// What an epoch signs to vouch for the next one.
+/// Returns the message with which an epoch signs the verifying key of the next one.
 fn statement(repo: &RepoId, epoch: u32, key: &[u8; 32]) -> Vec<u8> {
     [b"snap/1 epoch".as_slice(), repo.as_bytes(), &epoch.to_le_bytes(), key].concat()
 }
@@ -470,7 +469,7 @@ mod tests {
         }
         assert!(read.signing_seed(&repo, 0).is_none() && read.rotated().is_err());
         assert!(read.seal_to(&repo, id, slot.public, Role::Full).is_err());
-        // A list that says another role than the keyring has is not believed.
+        // A list with a different role than the keyring is rejected.
         let other = SlotEntry { role: FULL, ..entry };
         assert!(matches!(open(&other), Opened::UnknownRole(_)));
     }

@@ -40,34 +40,34 @@ pub const DAMAGE: Magic = *b"SNAPDM";
 /// An audit record, in `audit/`.
 pub const AUDIT: Magic = *b"SNAPAU";
 
-/// Offset of the way of sealing in a header.
+/// Offset of the key source in a header.
 const MODE: usize = 9;
-/// The way of sealing in a header: with keys of the epoch.
+/// Key source: keys of the epoch.
 pub const EPOCH_KEYS: u8 = 0;
-/// Another: with keys of a session of a write key, which stand before the sealed body.
+/// Key source: keys of a write key's session, which precede the sealed body.
 pub const SESSION_KEYS: u8 = 1;
-/// The message for any other way of sealing.
+/// The message for any other key source.
 pub const NEWER_KEYS: &str =
     "it is sealed with keys of a kind that this version does not know: use a newer snap";
 
-/// Returns whether objects of a type are sealed with the shared key, which keys of every role have. What
-/// names hosts, users or paths, and lasts, is sealed with the meta key.
+/// Returns whether objects of a type are sealed with the shared key, which every role has. Permanent objects
+/// with names of hosts, users or paths are sealed with the meta key.
 fn is_shared(magic: &Magic) -> bool {
     !matches!(magic, &MANIFEST | &AUDIT)
 }
 
-/// Returns whether objects of a type are signed, as only a full key may write them: snapshots, what gc
-/// deletes by, and what an index is loaded from.
+/// Returns whether objects of a type are signed, because only a full key may write them: snapshots, audit
+/// records, records that gc deletes by, and objects that an index is loaded from.
 fn is_signed(magic: &Magic) -> bool {
     matches!(magic, &MANIFEST | &AUDIT | &GC | &GC_DONE | &SEGMENT)
 }
 
-/// Why a header could not be read.
+/// Error of reading a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BadHeader {
-    /// It is not a header.
+    /// The bytes are not a header.
     Malformed(DecodeError),
-    /// It has this newer format version.
+    /// The header has this newer format version.
     Newer(u16),
 }
 
@@ -88,7 +88,7 @@ pub fn magic_of(bytes: &[u8]) -> Result<Magic, BadHeader> {
     }
 }
 
-/// Returns the length of the object that starts with these bytes, as its header states it. Other bytes may
+/// Returns the length of the object that starts with these bytes, according to its header. Other bytes may
 /// follow the object.
 pub fn object_len(bytes: &[u8]) -> Option<u64> {
     let body = bytes.get(12..16)?.try_into().ok()?;
@@ -110,7 +110,7 @@ pub fn close<T: Serialize>(
     value: &T,
 ) -> Result<Vec<u8>, DecodeError> {
     let body = wire::encode(value)?;
-    // A write key signs nothing: its session's keys say who made it.
+    // A write key cannot sign. Its session keys identify it instead.
     let session = suite.session().filter(|_| !is_shared(&magic));
     let signed = is_signed(&magic) && session.is_none();
     let way = if session.is_some() { SESSION_KEYS } else { EPOCH_KEYS };
@@ -135,7 +135,7 @@ pub fn close<T: Serialize>(
 /// Opens and decodes an object.
 ///
 /// # Errors
-/// The object has another type, name or repository, or is not what was written.
+/// The object has another type, name or repository, or was changed.
 pub fn open<T>(suite: &CipherSuite, magic: Magic, name: &str, bytes: Vec<u8>) -> Result<T, DecodeError>
 where
     T: for<'a> Deserialize<'a>,
@@ -143,8 +143,8 @@ where
     open_by(suite, magic, name, bytes).map(|(value, _)| value)
 }
 
-/// Like [`open`]; also returns the slot of the write key that made it. `None` means a full key, or for objects
-/// that keys of every role make, any key.
+/// Like [`open`], and also returns the slot of the write key that made the object. `None` means a full key
+/// or, for objects that every role makes, any key.
 ///
 /// # Errors
 /// As [`open`].
@@ -159,7 +159,7 @@ where
 {
     let is_known = |way: u8| way == EPOCH_KEYS || way == SESSION_KEYS;
     if let Some(mode) = bytes.get_mut(MODE).filter(|mode| !is_known(**mode)) {
-        // It may be a flipped byte: then everything fits with the byte that was written.
+        // If the object opens with one of the known values, the byte is damaged.
         *mode = EPOCH_KEYS;
         let mut by_session = bytes.clone();
         by_session.iter_mut().skip(MODE).take(1).for_each(|mode| *mode = SESSION_KEYS);
@@ -188,7 +188,7 @@ where
     if *cipher != cipher::cipher_byte(suite.kind) {
         return Err(DecodeError::because("an object of another cipher than the repository's"));
     }
-    // Behind two reserved bytes are the length and the epoch.
+    // Two reserved bytes are followed by the length and the epoch.
     if reserved.iter().enumerate().any(|(at, byte)| !(2..10).contains(&at) && *byte != 0) {
         return Err(DecodeError::because("an object with reserved bytes that are not zero"));
     }
@@ -203,7 +203,7 @@ where
     Ok((wire::decode(body)?, envelope.map(|envelope| envelope.slot())))
 }
 
-/// Returns the keys of a session behind the header; none of what every key may make.
+/// Returns the session keys after the header. Objects that every role makes have none.
 fn envelope_of(bytes: &[u8], magic: Magic) -> Result<Option<Envelope>, DecodeError> {
     if bytes.get(MODE) != Some(&SESSION_KEYS) {
         return Ok(None);
@@ -232,7 +232,7 @@ mod tests {
     use crate::model::config::CipherKind;
     use crate::model::id::RepoId;
 
-    /// All keys that seal and open are those of the repository; the one that signs is another.
+    /// Sealed with the keys of the repository, but signed with another key.
     #[test]
     fn what_only_a_full_key_may_write_opens_nowhere_if_another_key_signed_it() {
         let repo = RepoId::new([2; 16]);

@@ -1,4 +1,4 @@
-//! Keys of a session of a write key: random, sealed to the epoch, and gone when the session ends.
+//! Keys of a write key's session. They are random, sealed to the epoch, and discarded when the session ends.
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ use crate::model::config::CipherKind;
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{KeyId, RepoId};
 
-/// Bytes of an [`Envelope`].
+/// Length of an [`Envelope`] in bytes.
 pub const ENVELOPE: usize = 32 + envelope::KEY + 2 * 32 + 16;
-/// Bytes of the tag by which a write key knows its own packs.
+/// Length in bytes of the tag by which a write key recognises its own packs.
 pub const OWN_TAG: usize = 32;
 
-/// The keys of a session as they stand in its packs and manifests: the slot of the writer, and both keys,
-/// sealed by it to the session key of the epoch.
+/// Session keys as stored in packs and manifests: the slot of the writer, and both keys, sealed by the writer
+/// to the session key of the epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Envelope([u8; ENVELOPE]);
 
@@ -39,7 +39,7 @@ impl Envelope {
         &self.0
     }
 
-    /// Returns the slot that claims to have written it.
+    /// Returns the slot that claims to have made it.
     pub fn slot(&self) -> KeyId {
         KeyId::new(self.0.first_chunk().copied().unwrap_or_default())
     }
@@ -63,7 +63,7 @@ impl Envelope {
     }
 }
 
-/// What is sealed with the keys of one session of a write key.
+/// The ciphers of one session of a write key.
 #[derive(Debug)]
 pub struct SessionCiphers {
     /// Seals blocks of file data.
@@ -79,22 +79,22 @@ impl SessionCiphers {
     }
 }
 
-/// The session of a write key that is at work.
+/// The current session of a write key.
 #[derive(Debug)]
 pub struct WritingSession {
-    /// The keys, sealed.
+    /// The sealed session keys.
     pub envelope: Envelope,
-    /// The keys. They exist nowhere else in the clear.
+    /// The session keys in the clear; there is no other copy.
     pub ciphers: SessionCiphers,
-    /// Only the slot has it: recognises what it wrote.
+    /// Known only to the slot; recognises packs that the slot has written.
     own: Key,
 }
 
 impl WritingSession {
-    /// Makes random keys, and seals them to the session key of an epoch.
+    /// Generates random keys, and seals them to the session key of an epoch.
     ///
     /// # Errors
-    /// No random bytes, or a key is invalid.
+    /// The system's random generator fails, or a key is invalid.
     pub fn begin(repo: &RepoId, slot: KeyId, writer: &KeyPair, to: &[u8; 32]) -> Result<Self, DecodeError> {
         let mut both = Zeroizing::new([0u8; 64]);
         cipher::random(both.as_mut())?;
@@ -108,7 +108,7 @@ impl WritingSession {
         Ok(Self { envelope: Envelope(bytes), ciphers: SessionCiphers::of(data, meta), own })
     }
 
-    /// Returns the tag by which this slot knows a table of its own.
+    /// Returns the tag by which this slot recognises its own tables.
     pub fn tag(&self, aad: &[u8], packed: &[u8]) -> [u8; OWN_TAG] {
         hash::mac(
             &self.own,
@@ -117,17 +117,17 @@ impl WritingSession {
     }
 }
 
-/// Returns the key by which the holder of a slot knows its own packs.
+/// Returns the key by which the holder of a slot recognises its own packs.
 fn own_key(writer: &KeyPair) -> Key {
     Key::new(hash::mac(&writer.private, b"snap/1 own key"))
 }
 
-/// Returns the key that seals what the holder of a slot remembers on its machine.
+/// Returns the key that seals the memory of a slot's holder on its machine.
 pub fn memory_key(writer: &KeyPair) -> Key {
     Key::new(hash::mac(&writer.private, b"snap/1 memory"))
 }
 
-/// A slot that may have written: those of role write that are valid, and those that were.
+/// A slot with the role write, valid or retired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Writer {
     /// The slot.
@@ -138,12 +138,12 @@ pub struct Writer {
     pub last: u32,
 }
 
-/// With which keys something was sealed.
+/// The keys that an object was sealed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sealing {
     /// The epoch.
     pub epoch: u32,
-    /// Keys of a session; `None`: those of the epoch.
+    /// Session keys; `None` means keys of the epoch.
     pub by: Option<Envelope>,
 }
 

@@ -10,7 +10,7 @@ pub const SIGNATURE: usize = 64;
 /// Bytes of the key that verifies signatures.
 pub const VERIFYING: usize = 32;
 
-/// Returns the key that verifies what is signed with this seed.
+/// Returns the verifying key of a seed.
 ///
 /// # Errors
 /// Never, for a seed of 32 bytes.
@@ -27,7 +27,7 @@ pub fn sign(seed: &Key, bytes: &[u8]) -> Result<[u8; SIGNATURE], DecodeError> {
     pair(seed)?.sign(bytes).as_ref().try_into().map_err(|_| WRONG)
 }
 
-/// Returns whether the signature of these bytes is that of the key's owner.
+/// Returns whether this is a valid signature of these bytes by the key's owner.
 pub fn verifies(key: &[u8; VERIFYING], bytes: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&ED25519, key).verify(bytes, signature).is_ok()
 }

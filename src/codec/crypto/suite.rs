@@ -1,4 +1,4 @@
-//! The ciphers of an open repository: which key seals, opens, signs and verifies what.
+//! The ciphers of an open repository: they seal, open, sign and verify objects with the right keys.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use crate::model::config::CipherKind;
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{KeyId, RepoId};
 
-/// The keys of one epoch that objects are sealed, signed and verified with.
+/// The keys of one epoch for sealing, signing and verifying objects.
 #[derive(Debug, Clone)]
 pub struct EpochKeys {
     /// Number of the epoch.
     pub epoch: u32,
     /// Seals blocks of file data. A write key has none.
     pub data: Option<Key>,
-    /// Seals trees, and what names hosts, users or paths. A write key has none.
+    /// Seals trees, and objects with names of hosts, users or paths. A write key has none.
     pub meta: Option<Key>,
-    /// Seals what keys of every role read.
+    /// Seals objects that every role can read.
     pub shared: Key,
-    /// Opens the keys of sessions of write keys. A write key has none.
+    /// Opens session keys of write keys. A write key has none.
     pub session: Option<Key>,
-    /// Verifies what only a full key may write.
+    /// Verifies objects that only a full key may write.
     pub verifying: [u8; VERIFYING],
-    /// Seed of the key that signs it. Only a full key has it.
+    /// Seed of the signing key. Only a full key has it.
     pub signing: Option<Key>,
 }
 
@@ -60,26 +60,26 @@ struct EpochCiphers {
     signing: Option<Key>,
 }
 
-/// Keys of sessions that were opened. One pack of a session follows the other.
+/// Cache of opened session keys, because packs of one session follow each other.
 type Opened = Arc<Mutex<HashMap<Envelope, Arc<SessionCiphers>>>>;
-/// Maximum number of them.
+/// Maximum number of cached session keys.
 const OPENED: usize = 4096;
 
-/// The ciphers of one open repository, of all epochs of its keys.
+/// The ciphers of an open repository, for all epochs of its keyring.
 #[derive(Debug, Clone)]
 pub struct CipherSuite {
     /// Part of all associated data, so that no object of another repository can be substituted.
     pub repo: RepoId,
     /// The kind of all ciphers.
     pub kind: CipherKind,
-    /// The newest epoch: what is sealed now.
+    /// The newest epoch, whose keys seal new objects.
     pub epoch: u32,
     newest: Arc<EpochCiphers>,
-    /// Older epochs, whose keys open what was sealed before.
+    /// Older epochs, whose keys open older objects.
     older: Arc<[EpochCiphers]>,
-    /// Slots whose sessions are believed.
+    /// Slots whose sessions are trusted.
     writers: Arc<[Writer]>,
-    /// The session of a write key: what it seals, nobody with such a key opens afterwards.
+    /// The session of a write key. Only this session can open what it seals; other write keys cannot.
     writing: Option<Arc<WritingSession>>,
     opened: Opened,
 }
@@ -89,7 +89,7 @@ const LOCKED: DecodeError = DecodeError::because("this key only writes: it does 
 impl CipherSuite {
     /// Creates the ciphers of a repository with the keys of its first epoch.
     pub fn new(kind: CipherKind, repo: RepoId, keys: &SubKeys) -> Self {
-        // It never fails; these bytes are no key, and verify nothing.
+        // Never fails. The fallback is not a key and verifies nothing.
         let verifying = signature::verifying_key(&keys.config).unwrap_or([0xff; VERIFYING]);
         Self::of_epochs(kind, repo, std::iter::empty(), EpochKeys::of(0, keys, verifying))
     }
@@ -116,24 +116,24 @@ impl CipherSuite {
         Self { repo, kind, epoch, newest, older, writers, writing: None, opened: Opened::default() }
     }
 
-    /// Returns the suite with these slots, whose sessions it believes.
+    /// Returns the suite with the slots whose sessions it trusts.
     #[must_use]
     pub fn with_writers(self, writers: Vec<Writer>) -> Self {
         Self { writers: writers.into(), ..self }
     }
 
-    /// Returns the suite with a session, whose keys it seals with.
+    /// Returns the suite with a session, whose keys seal new objects.
     #[must_use]
     pub fn writing(self, session: WritingSession) -> Self {
         Self { writing: Some(Arc::new(session)), ..self }
     }
 
-    /// Returns the session of a write key whose keys seal.
+    /// Returns the session of a write key, if new objects are sealed with one.
     pub fn session(&self) -> Option<&WritingSession> {
         self.writing.as_deref()
     }
 
-    /// Returns the slots whose sessions are believed.
+    /// Returns the slots whose sessions are trusted.
     pub fn writers(&self) -> &[Writer] {
         &self.writers
     }
@@ -143,30 +143,30 @@ impl CipherSuite {
         Sealing { epoch: self.epoch, by: self.writing.as_ref().map(|session| session.envelope) }
     }
 
-    /// Returns whether new data may refer to chunks that were sealed so: those of full keys, and of the write
-    /// key at hand, if it has recognised them. Whoever has the shared key can store any bytes under any
-    /// id.
+    /// Returns whether new data may refer to chunks sealed with these keys: those of full keys, and those
+    /// that the current write key has recognised as its own. With the shared key alone, any bytes can be
+    /// stored under any id.
     pub fn may_reuse(&self, by: Option<&Envelope>, own: Option<KeyId>) -> bool {
         by.is_none() || own.is_some() && own == self.writing.as_ref().map(|session| session.envelope.slot())
     }
 
-    /// Returns the cipher for blocks of a type that are sealed now.
+    /// Returns the cipher for new blocks of a type.
     ///
     /// # Errors
-    /// The key at hand seals none.
+    /// The key of this suite cannot seal any.
     pub fn block(&self, kind: ChunkType) -> Result<Cipher, DecodeError> {
         self.block_of(self.now(), kind)
     }
 
-    /// Returns the cipher for what keys of every role read, as it is sealed now.
+    /// Returns the cipher for new objects that every role can read.
     pub fn shared(&self) -> &Cipher {
         &self.newest.shared
     }
 
-    /// Returns the cipher that opens blocks of a type that were sealed so.
+    /// Returns the cipher that opens blocks of a type with this sealing.
     ///
     /// # Errors
-    /// There are no keys for it.
+    /// The keys are not available.
     pub fn block_of(&self, sealing: impl Into<Sealing>, kind: ChunkType) -> Result<Cipher, DecodeError> {
         let Sealing { epoch, by } = sealing.into();
         let of = self.of(epoch)?;
@@ -180,15 +180,15 @@ impl CipherSuite {
         cipher.clone().ok_or(LOCKED)
     }
 
-    /// Returns the cipher that opens what names hosts, users or paths and was sealed so.
+    /// Returns the cipher that opens objects with names of hosts, users or paths with this sealing.
     ///
     /// # Errors
-    /// There are no keys for it.
+    /// The keys are not available.
     pub fn meta_of(&self, sealing: impl Into<Sealing>) -> Result<Cipher, DecodeError> {
         self.block_of(sealing, ChunkType::Tree)
     }
 
-    /// Returns the cipher that opens what keys of every role read and was sealed in an epoch.
+    /// Returns the cipher that opens objects of an epoch that every role can read.
     ///
     /// # Errors
     /// There are no keys of this epoch.
@@ -228,11 +228,11 @@ impl CipherSuite {
         Ok(taken)
     }
 
-    /// Returns `body` with the signature of the newest epoch, to be sealed with `aad`. Without encryption
-    /// there is none: everybody has the key.
+    /// Returns `body` with the signature of the newest epoch, to be sealed with `aad`. Unencrypted
+    /// repositories have no signatures, because everybody has the key.
     ///
     /// # Errors
-    /// The key at hand is none that may sign.
+    /// The key of this suite cannot sign.
     pub fn signed(&self, aad: &[u8], body: &[u8]) -> Result<Vec<u8>, DecodeError> {
         let mut out = body.to_vec();
         if self.kind != CipherKind::None {
@@ -243,7 +243,7 @@ impl CipherSuite {
         Ok(out)
     }
 
-    /// Returns the body of what [`Self::signed`] returned in an epoch, after verifying the signature.
+    /// Verifies the signature that [`Self::signed`] appended in an epoch, and returns the body.
     ///
     /// # Errors
     /// It was not signed by a full key.
@@ -260,7 +260,7 @@ impl CipherSuite {
         }
     }
 
-    /// Bytes that [`Self::signed`] adds.
+    /// Number of bytes that [`Self::signed`] adds.
     pub fn signature_len(&self) -> usize {
         if self.kind == CipherKind::None { 0 } else { SIGNATURE }
     }
@@ -282,7 +282,7 @@ impl CipherSuite {
     }
 }
 
-/// What is signed of an object with these associated data.
+/// Returns the message to sign for an object with this associated data.
 fn statement(aad: &[u8], body: &[u8]) -> Vec<u8> {
     [b"snap/1 signed".as_slice(), &(aad.len() as u64).to_le_bytes(), aad, body].concat()
 }

@@ -1,24 +1,24 @@
-//! Directories whose files are compressed each by itself, though they have one owner: mail, uploads, and
-//! whatever else strangers may add to.
+//! Directories whose files are compressed individually although they have the same owner: mail, uploads, and
+//! other places to which strangers can add files.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// The directories, absolute, as given and with links resolved.
+/// The directories as absolute paths, as given and with links resolved.
 #[derive(Debug, Default)]
 pub(crate) struct Isolated {
     dirs: Vec<PathBuf>,
-    /// Those that cannot be found, and why. That is no error: a backup that fails since a directory is gone
-    /// would save nothing at all.
+    /// Messages about directories that cannot be found. This is not an error: failing the backup would leave
+    /// the other files unsaved.
     pub(crate) missing: Vec<String>,
 }
 
 impl Isolated {
-    /// Takes directories, each below or above one of the sources.
+    /// Resolves the directories, each of which must be below or above one of the sources.
     ///
     /// # Errors
-    /// One of them has nothing to do with the sources.
+    /// A directory is unrelated to the sources.
     pub(crate) fn new(dirs: &[PathBuf], sources: &[PathBuf]) -> Result<Self> {
         let sources: Vec<PathBuf> = sources.iter().flat_map(|source| forms(source)).collect();
         let mut all = Self::default();
@@ -39,14 +39,14 @@ impl Isolated {
         Ok(all)
     }
 
-    /// Returns whether a file lies in one of them.
+    /// Returns whether a file is in one of the directories.
     pub(crate) fn contains(&self, path: &Path) -> bool {
         !self.dirs.is_empty()
             && std::path::absolute(path).is_ok_and(|path| self.dirs.iter().any(|dir| path.starts_with(dir)))
     }
 }
 
-/// Returns the absolute path as it was given, and the one without links.
+/// Returns the absolute path as given, and with links resolved.
 fn forms(path: &Path) -> Vec<PathBuf> {
     let given = std::path::absolute(path).ok();
     given.into_iter().chain(path.canonicalize().ok()).collect()

@@ -1,4 +1,4 @@
-//! Rules that each apply to the paths that a pattern matches.
+//! Ordered path patterns, each of which selects a rule; the last match decides.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +8,7 @@ use crate::fs::filter::pattern::Pattern;
 use crate::fs::filter::pattern_set::PatternSet;
 use crate::fs::filter::way::Way;
 
-/// Patterns in order, of which the last that matches counts.
+/// Ordered patterns; the last match wins.
 pub struct PathRules {
     patterns: PatternSet,
     ways: Vec<Way>,
@@ -18,7 +18,7 @@ impl PathRules {
     /// Compiles the patterns; a leading slash means the root of the snapshot.
     ///
     /// # Errors
-    /// A pattern is invalid, or begins with `!`: a rule takes nothing back.
+    /// A pattern is invalid, or begins with `!`, which has no meaning here.
     pub fn new<P: AsRef<OsStr>>(patterns: &[P]) -> Result<Self> {
         let parse = |text: &P| {
             let bytes = text.as_ref().as_bytes();

@@ -120,7 +120,7 @@ impl Config {
         (config, complaints)
     }
 
-    /// Returns complaints about values that are valid individually but contradict each other.
+    /// Returns complaints about valid values that contradict each other.
     fn contradictions(&self) -> Vec<Complaint> {
         let mut found = Vec::new();
         for set in &self.sets {
@@ -152,7 +152,7 @@ impl Config {
         found
     }
 
-    /// Returns complaints about rules per path that lack something, or have a pattern that is none.
+    /// Returns complaints about rules per path that are incomplete or have an invalid pattern.
     fn wrong_expiry(&self, set: &Set) -> Option<Complaint> {
         let node = set.table.at("expire")?;
         let lacks = |table: &Table| table.texts("path").is_empty() || table.age("after").is_none();

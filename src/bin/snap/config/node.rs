@@ -44,7 +44,7 @@ pub(crate) enum Value {
     Age(Age),
     Count(Count),
     Level(i32),
-    /// Up to where a repository may fill the disk.
+    /// Maximum size of a repository.
     Line(Line),
     Window(Window),
     /// Millionths; `None`: off.
@@ -204,7 +204,7 @@ impl Table {
         }
     }
 
-    /// `None` where it is not given; within, where it is off.
+    /// Returns a share: `None` if it is not given, `Some(None)` if it is off.
     pub(crate) fn share(&self, path: &str) -> Option<Option<u64>> {
         match self.at(path)?.value {
             Value::Share(share) => Some(share),

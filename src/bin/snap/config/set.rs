@@ -66,7 +66,7 @@ impl Set {
         }
     }
 
-    /// Returns what backups exclude.
+    /// Returns the filter for its backups.
     pub(crate) fn filter(&self) -> FilterOptions {
         let on = |name: &str| self.table.bool(name).unwrap_or_default();
         let patterns = |name: &str| self.table.texts(name).into_iter().map(OsString::from).collect();
@@ -82,13 +82,13 @@ impl Set {
         }
     }
 
-    /// Returns the age of the last good backup from which on it is overdue.
+    /// Returns the maximum age of its last successful backup; beyond that it is overdue.
     #[allow(dead_code, reason = "for `status`")]
     pub(crate) fn max_age(&self) -> Option<Duration> {
         self.table.duration("max-age")
     }
 
-    /// From where on a backup of it gives an alarm; `None`: never.
+    /// Returns the thresholds at which its backups raise an alarm; `None` means never.
     pub(crate) fn tripwire(&self) -> Option<Limits> {
         let share = |name: &str, default| self.table.share(&format!("alarm.{name}")).unwrap_or(default);
         let on = |name: &str| self.table.bool(&format!("alarm.{name}")).unwrap_or(true);
@@ -104,7 +104,7 @@ impl Set {
         })
     }
 
-    /// Returns what a check reads besides the structure.
+    /// Returns the options of its checks, which determine what is read besides the structure.
     pub(crate) fn check(&self) -> check::Options {
         let data = self.table.text("check-data").unwrap_or("none");
         let (read_data, subset) = (data == "all", values::subset(data).ok());
@@ -115,7 +115,7 @@ impl Set {
     pub(crate) fn selection(&self) -> SnapshotFilter {
         use std::os::unix::ffi::OsStrExt;
         let tags = self.tags();
-        // In the form in which a backup records them.
+        // Converts the sources to the form in which a backup records them.
         let planned = sources::plan(&self.sources(), None).map(|plan| plan.sources);
         let raw = || self.sources().iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
         let sources = planned.unwrap_or_else(|_| raw());
@@ -127,7 +127,7 @@ impl Set {
         }
     }
 
-    /// Returns the hours of the day in which it may be backed up.
+    /// Returns the hours of the day in which backups may start.
     pub(crate) fn window(&self) -> Option<Window> {
         self.table.window("window")
     }
@@ -137,22 +137,22 @@ impl Set {
         self.table.zone("schedule.time-zone").cloned()
     }
 
-    /// Returns how many threads its runs have.
+    /// Returns the number of threads for its runs.
     pub(crate) fn threads(&self) -> Option<usize> {
         self.table.number("threads").and_then(|number| usize::try_from(number).ok())
     }
 
-    /// Returns how nice its runs are.
+    /// Returns the niceness of its runs.
     pub(crate) fn nice(&self) -> Option<i32> {
         self.table.number("nice").and_then(|number| i32::try_from(number).ok())
     }
 
-    /// Up to where its repository may fill the disk.
+    /// Returns the maximum size of its repository.
     pub(crate) fn keep_below(&self) -> Option<Line> {
         self.table.line("keep-below")
     }
 
-    /// Returns the age below which no rule forgets a snapshot of it.
+    /// Returns the age below which its snapshots are always kept.
     pub(crate) fn min_age(&self) -> Option<Age> {
         self.table.age("min-age")
     }
@@ -170,7 +170,7 @@ impl Set {
         }
     }
 
-    /// Returns whether it says anything that `cleanup` goes by.
+    /// Returns whether it has any setting for `cleanup`.
     pub(crate) fn is_cleaned(&self) -> bool {
         !self.rules().is_empty() || self.keep_below().is_some() || !self.path_rules().is_empty()
     }

@@ -1,11 +1,11 @@
-//! The command line of this process as audit records keep it.
+//! The command line of this process for audit records.
 
 use std::sync::OnceLock;
 
 use crate::process::called;
 use crate::terminal::output;
 
-/// Maximum bytes that are kept of it.
+/// Maximum length in bytes of the recorded command line.
 const LONGEST: usize = 1000;
 /// Flags whose values may hold secrets.
 const SECRET: [&str; 3] = ["--password-command", "--to-password-command", "--from-password-command"];
@@ -42,7 +42,7 @@ fn of_words(name: &str, words: impl Iterator<Item = String>) -> String {
     text
 }
 
-/// Quotes a word that a shell would take apart.
+/// Quotes a word that a shell would split.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+~()".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

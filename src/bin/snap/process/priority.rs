@@ -1,6 +1,6 @@
-//! The share of the machine that this process asks for: processors, input and output, threads.
+//! Priorities of this process for CPU and I/O.
 //!
-//! On Linux both priorities are those of a thread and go over to the threads that it starts. They are set in
+//! On Linux both are attributes of a thread and are inherited by the threads that it starts. They are set in
 //! the main thread before any work begins.
 
 use std::process::Stdio;
@@ -10,14 +10,14 @@ use snap_backup::util::{programs, threads};
 use crate::args::global::Global;
 use crate::terminal::output;
 
-/// Priorities that were changed for a set, and are put back at the end of it if the system allows.
+/// Priorities that were changed for a set. They are restored at its end if the system allows it.
 #[must_use]
 pub(crate) struct Lowered {
     nice: Option<i32>,
     idle: bool,
 }
 
-/// Applies what the options say. What the system refuses is a warning: the work is done all the same.
+/// Applies the options. If the system refuses, a warning is printed and the work continues.
 pub(crate) fn apply(global: &Global) -> Lowered {
     threads::limit(global.threads.unwrap_or(0));
     let nice = global.nice.and_then(|nice| lower(global, nice));
@@ -26,7 +26,7 @@ pub(crate) fn apply(global: &Global) -> Lowered {
 }
 
 impl Lowered {
-    /// Puts the priorities back for the next set. Only root may become less nice.
+    /// Restores the priorities for the next set. Only root may lower its niceness.
     pub(crate) fn undo(self, global: &Global) {
         if let Some(before) = self.nice {
             let _ = rustix::process::setpriority_process(None, before);
@@ -37,8 +37,8 @@ impl Lowered {
     }
 }
 
-/// Makes this thread nicer. Returns how nice it was, if that changed. It never becomes less nice: whoever
-/// called this program may have lowered it already.
+/// Raises the niceness of this thread. Returns the previous one if it changed. Never lowers it, because the
+/// caller of this program may have raised it.
 fn lower(global: &Global, nice: i32) -> Option<i32> {
     let before = rustix::process::getpriority_process(None).unwrap_or(0);
     if nice <= before {
@@ -54,8 +54,8 @@ fn lower(global: &Global, nice: i32) -> Option<i32> {
     }
 }
 
-/// Sets the class of this thread's input and output: 3 is idle, 0 none. There is no safe call for it, and
-/// util-linux is everywhere.
+/// Sets the I/O class of this thread: 3 is idle, 0 none. Runs `ionice` of util-linux, because there is no
+/// safe system call wrapper.
 fn set_io_class(global: &Global, class: &str) -> bool {
     let mut command = programs::foreign("ionice");
     command.args(["-c", class, "-p", &std::process::id().to_string()]);

@@ -5,7 +5,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 /// Disables core dumps, and prevents other processes of this user from reading this one's memory. Child
 /// processes are not affected beyond the soft limit on core dumps, because `execve` resets the rest.
 pub(crate) fn keep_out_of_core_dumps() {
-    // If the kernel refuses, everything stays as it was; that is no reason not to back up.
+    // If the kernel refuses, the backup continues without this protection.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..getrlimit(Resource::Core) });
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }

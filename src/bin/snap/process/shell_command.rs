@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) enum Trouble {
     /// A message. It does not contain the command, which may contain a secret.
     Failed(String),
-    /// This process was told to stop.
+    /// This process was asked to stop.
     Stopped,
 }
 
@@ -73,11 +73,11 @@ pub(crate) fn run(
     }
 }
 
-/// Longest end of a command's output that is kept, in bytes.
+/// Maximum length in bytes of the end of a command's output that is kept.
 const KEPT: usize = 4096;
 
-/// Like [`run`], and also returns the last line that the command printed. What it has started and left
-/// running with its output is stopped when it has ended.
+/// Like [`run`], and also returns the last line that the command printed. Processes that it has left running
+/// with its output are stopped when it has ended.
 pub(crate) fn run_heard(
     mut command: Command,
     timeout: Duration,
@@ -137,12 +137,12 @@ pub(crate) fn run_heard(
     (result, last.unwrap_or_default().trim().to_owned())
 }
 
-/// Copies output to standard error, and keeps its end.
+/// Copies output to standard error, and keeps the end of it.
 fn pass_on(mut output: io::PipeReader, kept: &Mutex<Vec<u8>>) {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = output.read(&mut buffer) {
         let read = buffer.get(..count).unwrap_or_default();
-        // If standard error is closed, the command goes on all the same.
+        // The command continues even if standard error is closed.
         let _ = io::stderr().write_all(read);
         let mut kept = kept.lock();
         kept.extend_from_slice(read);

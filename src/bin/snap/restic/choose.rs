@@ -1,4 +1,4 @@
-//! Which snapshots are meant.
+//! Selects snapshots as restic does.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -14,10 +14,10 @@ use super::{codes, ids};
 use crate::args::keep::list;
 use crate::terminal::output;
 
-/// What filters choose.
+/// Converts restic's filter flags.
 ///
 /// # Errors
-/// When the working directory is not known.
+/// When the working directory is unknown.
 pub(super) fn selection(filters: &Filters) -> Result<SnapshotFilter> {
     let mut paths = Vec::new();
     for path in &filters.path {
@@ -27,8 +27,8 @@ pub(super) fn selection(filters: &Filters) -> Result<SnapshotFilter> {
     Ok(SnapshotFilter { hosts: filters.hosts(), tags, paths, sources: None })
 }
 
-/// All that are complete, or those of these ids; else those that the filters choose. An id that names none is
-/// told of, and passed over.
+/// Returns the snapshots with these ids; without ids, all complete snapshots that match the filters. Unknown
+/// ids are reported and ignored.
 ///
 /// # Errors
 /// When the repository cannot be read.
@@ -56,11 +56,10 @@ pub(super) fn several(repo: &Repository, named: &[String], filters: &Filters) ->
     Ok(chosen)
 }
 
-/// The one that is meant, and the path behind its colon as it is stored. Filters choose only what is the
-/// latest.
+/// Returns the named snapshot, and the stored path after the colon. The filters apply only to `latest`.
 ///
 /// # Errors
-/// When there is none.
+/// When there is no such snapshot.
 pub(super) fn one(repo: &Repository, named: &str, filters: &Filters) -> Result<(Snapshot, Option<Vec<u8>>)> {
     let path = ids::cut(named).1.map(|path| stored(path.as_bytes())).filter(|path| !path.is_empty());
     Ok((pick(&snapshots::list(repo)?, named, &selection(filters)?)?, path))
@@ -73,7 +72,7 @@ fn pick(all: &[Snapshot], named: &str, selection: &SnapshotFilter) -> Result<Sna
         let query = snapshots::Query { selector: name.as_bytes(), among: Some(selection) };
         return snapshots::resolve_in(all, query).map(|(found, _)| found).map_err(|_| none());
     }
-    // Times are snap's: a name of this door is the beginning of an id.
+    // Only prefixes of ids are accepted here, not snap's times.
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(none());
     }
@@ -83,18 +82,18 @@ fn pick(all: &[Snapshot], named: &str, selection: &SnapshotFilter) -> Result<Sna
     snapshots::resolve_in(all, name).map(|(found, _)| found).map_err(|_| none())
 }
 
-/// These and no others, for an operation that takes a choice.
+/// Returns a query for exactly these snapshots.
 pub(super) fn exactly(chosen: &[Snapshot]) -> SnapshotQuery {
     SnapshotQuery { selectors: chosen.iter().map(|one| one.id.hex()).collect(), ..SnapshotQuery::default() }
 }
 
-/// A path as it is stored: without slashes around it.
+/// Returns a stored path: without slashes around it.
 pub(super) fn stored(path: &[u8]) -> Vec<u8> {
     let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(part, [] | [b'.']));
     parts.collect::<Vec<_>>().join(&b'/')
 }
 
-/// A selector of one snapshot, or of a path in it.
+/// Returns a selector of a snapshot, or of a path in it.
 pub(super) fn selector(snapshot: &Snapshot, path: &[u8]) -> Vec<u8> {
     let mut selector = snapshot.id.hex().into_bytes();
     if !path.is_empty() {
@@ -104,7 +103,7 @@ pub(super) fn selector(snapshot: &Snapshot, path: &[u8]) -> Vec<u8> {
     selector
 }
 
-/// Tags of all lists, without empty ones.
+/// Returns the tags of all lists without empty ones.
 pub(super) fn tags(lists: &[String]) -> Vec<String> {
     let tags = lists.iter().flat_map(|tags| list(tags));
     tags.filter(|tag| !tag.is_empty()).collect()

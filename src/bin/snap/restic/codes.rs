@@ -1,4 +1,4 @@
-//! How a run ends at this door: restic's exit codes, and its words for what went wrong.
+//! Exit codes and error messages as in restic.
 
 use serde_json::json;
 use snap_backup::{Error, ErrorKind, Result};
@@ -6,22 +6,22 @@ use snap_backup::{Error, ErrorKind, Result};
 use crate::process::called;
 use crate::terminal::{output, wording};
 
-/// How a verb ended that did not fail.
+/// Result of a verb that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
-    /// As asked.
+    /// Success.
     Done,
-    /// With this code, for this reason.
+    /// Ends with this exit code, for this reason.
     Code(u8, String),
 }
 
-/// The code of a backup of which something could not be read.
+/// Exit code of a backup that could not read some files.
 pub(super) const INCOMPLETE: u8 = 3;
 const NO_REPOSITORY: u8 = 10;
 const WRONG_PASSWORD: u8 = 12;
 const INTERRUPTED: u8 = 130;
 
-/// Tells the error, if there is one, and gives the exit code.
+/// Prints the error, if there is one, and returns the exit code.
 pub(super) fn finish(result: Result<End>, json: bool) -> u8 {
     let (code, message) = match result {
         Ok(End::Done) => return 0,
@@ -38,12 +38,12 @@ pub(super) fn finish(result: Result<End>, json: bool) -> u8 {
     code
 }
 
-/// A verb or a flag that this door does not have.
+/// Returns the error for a verb or flag that is not supported.
 pub(super) fn refused(what: &str, why: &str) -> Error {
     Error::Usage(format!("{what} is not supported: {why}"))
 }
 
-/// The code of an error.
+/// Returns the exit code of an error.
 pub(super) fn code(error: &Error) -> u8 {
     match error.kind() {
         ErrorKind::NoRepository => NO_REPOSITORY,
@@ -78,11 +78,11 @@ fn told(error: &Error) -> String {
     }
 }
 
-/// What is said where no snapshot has a name.
+/// Returns the message if no snapshot matches.
 pub(super) fn no_match(selector: &str) -> String {
     format!("no matching ID found for prefix \"{selector}\"")
 }
 
-/// What is said where nothing gives a password.
+/// Message if there is no password.
 pub(super) const NO_PASSWORD: &str = "Fatal: an empty password is not allowed by default. Pass the flag \
     `--insecure-no-password` to restic to disable this check";

@@ -1,24 +1,24 @@
-//! Ids at this door have 64 digits, as restic's: callers count them. Snapshots and repositories have 32 here;
-//! the rest are zeros, put on on the way out and cut off on the way in.
+//! Ids with 64 digits, like restic's, because callers check the length. Ids of snapshots and repositories in
+//! snap have 32 digits; zeros are appended in output and removed from input.
 
 use snap_backup::model::id::{RepoId, SnapshotId};
 
-/// Digits that callers expect.
+/// Number of digits that callers expect.
 const LONG: usize = 64;
-/// Digits of a snapshot's own id.
+/// Number of digits of a snapshot's own id.
 const OWN: usize = 2 * SnapshotId::LEN;
 
-/// A snapshot's id.
+/// Formats a snapshot's id.
 pub(super) fn long(id: &SnapshotId) -> String {
     format!("{:0<LONG$}", id.hex())
 }
 
-/// A repository's id.
+/// Formats a repository's id.
 pub(super) fn long_repo(id: &RepoId) -> String {
     format!("{:0<LONG$}", id.hex())
 }
 
-/// A selector as the rest of the program knows it, and the path behind its colon.
+/// Splits a selector into a name that the rest of the program accepts and the path after the colon.
 pub(super) fn cut(text: &str) -> (&str, Option<&str>) {
     let (name, path) = match text.split_once(':') {
         Some((name, path)) => (name, Some(path)),

@@ -1,4 +1,5 @@
-//! `snap restic --install DIR`: a link by whose name the program answers to restic's command line.
+//! `snap restic --install DIR`: creates a link named `restic`, through which the program accepts restic's
+//! command line.
 
 use std::io;
 use std::os::unix::fs::symlink;
@@ -8,13 +9,13 @@ use snap_backup::{Error, Result};
 
 use crate::terminal::output;
 
-/// The name that callers look for.
+/// Name of the link.
 pub(super) const NAME: &str = "restic";
 
-/// Makes the link, unless something else has its name.
+/// Creates the link.
 ///
 /// # Errors
-/// When there is something of that name, or the link cannot be made.
+/// When something else has that name, or the link cannot be created.
 pub(super) fn run(dir: &Path) -> Result<()> {
     let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
     let link = dir.join(NAME);

@@ -1,6 +1,6 @@
-//! How numbers and tables look in restic's texts, which programs read.
+//! Formats numbers and tables as in restic's text output, which programs parse.
 
-/// `1.670 KiB`, `886 B`.
+/// Formats a size: `1.670 KiB`, `886 B`.
 pub(super) fn size(bytes: u64) -> String {
     for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
         if bytes >= 1 << shift {
@@ -10,7 +10,7 @@ pub(super) fn size(bytes: u64) -> String {
     format!("{bytes} B")
 }
 
-/// `0:07`, `1:02:03`.
+/// Formats a duration: `0:07`, `1:02:03`.
 pub(super) fn duration(seconds: f64) -> String {
     let whole = seconds as u64;
     let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
@@ -20,13 +20,13 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
-/// A column: its head, which also says how wide it is at least, and the lines of each cell.
+/// A column: its header, which is also its minimum width, and the lines of each cell.
 pub(super) struct Column {
     pub(super) head: &'static str,
     pub(super) cells: Vec<Vec<String>>,
 }
 
-/// A table with a line below its head and one at its end, then `foot`.
+/// Formats a table with a line below its header and one at its end, followed by `foot`.
 pub(super) fn table(columns: &[Column], foot: &[String]) -> Vec<String> {
     let wide = |text: &str| text.chars().count();
     let width = |column: &Column| {

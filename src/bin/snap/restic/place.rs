@@ -1,9 +1,9 @@
-//! Repositories as restic writes their places.
+//! Converts repository locations from restic's syntax.
 
 use std::ffi::{OsStr, OsString};
 
-/// The same place as the rest of the program writes it. What it cannot reach goes on as it is, and is refused
-/// there by name.
+/// Returns the location in snap's syntax. An unsupported location is returned unchanged, and rejected later
+/// with its name.
 pub(super) fn here(repo: &OsStr) -> OsString {
     let Some(text) = repo.to_str() else { return repo.to_owned() };
     let Some((word, rest)) = text.split_once(':') else { return repo.to_owned() };
@@ -19,7 +19,7 @@ pub(super) fn here(repo: &OsStr) -> OsString {
     here.map_or_else(|| repo.to_owned(), OsString::from)
 }
 
-/// A bucket of Amazon's by its name, one of another server with that server.
+/// Converts an S3 bucket: of Amazon by its name, of another server with its address.
 fn bucket(rest: &str) -> Option<String> {
     let (scheme, place) = rest.split_once("://").unwrap_or(("https", rest));
     let (host, path) = place.split_once('/')?;

@@ -1,5 +1,5 @@
-//! Snapshots and entries in restic's JSON: its keys and types, in its order. What there is nothing of is left
-//! out.
+//! Snapshots and entries in restic's JSON, with its keys and types in its order. Fields without a value are
+//! left out.
 
 use serde_json::{Map, Value, json};
 use snap_backup::model::entry::{Entry, Kind};
@@ -10,7 +10,7 @@ use crate::commands::ls::kind;
 use crate::terminal::output;
 use crate::terminal::output::rfc3339;
 
-/// Pairs as an object, without those that are null.
+/// Converts to an object, without null values.
 fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => crate::terminal::json::object(map),
@@ -22,12 +22,12 @@ fn some_of(list: &[String]) -> Option<&[String]> {
     Some(list).filter(|list| !list.is_empty())
 }
 
-/// A source, for people and programs: as the machine had it.
+/// Returns the sources as absolute paths.
 pub(super) fn paths(snapshot: &Snapshot) -> Vec<String> {
     snapshot.manifest.sources.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
 }
 
-/// A snapshot as it is stored, without its name.
+/// Returns the fields of a snapshot without its id.
 pub(super) fn manifest(snapshot: &Snapshot) -> Map<String, Value> {
     let manifest = &snapshot.manifest;
     let mut summary = object(json!({
@@ -49,7 +49,7 @@ pub(super) fn manifest(snapshot: &Snapshot) -> Map<String, Value> {
     }))
 }
 
-/// The same with its name.
+/// Returns the fields of a snapshot with its id.
 pub(super) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
     let mut map = manifest(snapshot);
     map.insert("id".to_owned(), ids::long(&snapshot.id).into());
@@ -57,12 +57,12 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
     map
 }
 
-/// The numbers of the run that made a snapshot.
+/// Returns the statistics of the run that made a snapshot.
 fn numbers(snapshot: &Snapshot) -> Map<String, Value> {
     output::restic_counts(&snapshot.manifest.counts, snapshot.manifest.more_counts())
 }
 
-/// Type bits as Go numbers them.
+/// Returns the mode with Go's type bits.
 fn go_mode(entry: &Entry) -> u32 {
     let kind = match entry.kind {
         Kind::File { .. } => 0,
@@ -78,7 +78,7 @@ fn go_mode(entry: &Entry) -> u32 {
     special.fold(kind | entry.meta.mode & 0o777, |mode, (_, go)| mode | go)
 }
 
-/// `drwxr-xr-x`, `Lrwxrwxrwx`, as Go writes it.
+/// Formats the mode as Go does: `drwxr-xr-x`, `Lrwxrwxrwx`.
 pub(super) fn permissions(entry: &Entry) -> String {
     let mode = go_mode(entry);
     let letters = (0_u32..).zip("dalTLDpSugct?".chars());
@@ -92,20 +92,21 @@ pub(super) fn permissions(entry: &Entry) -> String {
     text
 }
 
-/// A stored path as callers see it.
+/// Returns a stored path with a leading slash.
 pub(super) fn rooted(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
 }
 
-/// No inode is stored: callers that key by it get one number for each path, and one for all names of a file.
+/// Returns a substitute for the inode number, which is not stored: one number for each path, and the same for
+/// all hard links of a file.
 fn inode(path: &[u8], entry: &Entry) -> u64 {
     let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-    // JSON's numbers are exact to 53 bits.
+    // JSON numbers are exact up to 53 bits.
     let made = || path.iter().fold(0xcbf2_9ce4_8422_2325, fnv);
     (if entry.meta.link != 0 { entry.meta.link as u64 } else { made() }) >> 11
 }
 
-/// An entry of `ls`.
+/// Formats an entry for `ls`.
 pub(super) fn node(path: &[u8], entry: &Entry) -> Map<String, Value> {
     let meta = &entry.meta;
     let mtime = rfc3339(meta.mtime);
@@ -127,7 +128,7 @@ pub(super) fn node(path: &[u8], entry: &Entry) -> Map<String, Value> {
     }))
 }
 
-/// An entry of `find`.
+/// Formats an entry for `find`.
 pub(super) fn found(path: &[u8], entry: &Entry) -> Map<String, Value> {
     let meta = &entry.meta;
     let mtime = rfc3339(meta.mtime);
@@ -150,7 +151,7 @@ pub(super) fn found(path: &[u8], entry: &Entry) -> Map<String, Value> {
     }))
 }
 
-/// A line of a long listing.
+/// Formats a line of a long listing.
 pub(super) fn long(path: &[u8], entry: &Entry, human: bool) -> String {
     let (permissions, meta) = (permissions(entry), &entry.meta);
     let size = if human { super::lines::size(entry.size()) } else { entry.size().to_string() };

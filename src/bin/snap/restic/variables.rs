@@ -1,4 +1,4 @@
-//! restic's flags and variables as those of the rest of the program.
+//! Converts restic's global flags and environment variables to those of the rest of the program.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -15,7 +15,7 @@ use crate::args::global::Global;
 const PASSWORD: &str = "RESTIC_PASSWORD";
 const FROM_PASSWORD: &str = "RESTIC_FROM_PASSWORD";
 
-/// A variable that is set to something.
+/// Returns a variable, unless it is empty.
 fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
@@ -24,10 +24,10 @@ fn text(name: &str) -> Option<String> {
     variable(name).and_then(|value| value.into_string().ok())
 }
 
-/// What holds for a run.
+/// Returns the global options of a run.
 ///
 /// # Errors
-/// When flags contradict one another, or a file cannot be read.
+/// When flags contradict each other, or a file cannot be read.
 pub(super) fn global(given: &cli::Global) -> Result<Global> {
     let file = given.password_file.clone().or_else(|| variable("RESTIC_PASSWORD_FILE"));
     let command = given.password_command.clone().or_else(|| variable("RESTIC_PASSWORD_COMMAND"));
@@ -65,7 +65,7 @@ pub(super) fn global(given: &cli::Global) -> Result<Global> {
     })
 }
 
-/// The same for the repository that is read from.
+/// Returns the global options for the repository to copy from.
 ///
 /// # Errors
 /// When it is not named, or a file cannot be read.
@@ -100,13 +100,13 @@ pub(super) fn other(global: &Global, from: &From) -> Result<Global> {
     })
 }
 
-/// The repository that is named; `None` where no verb needs one.
+/// Returns the repository from flags and variables, if one is given.
 fn repository(given: &cli::Global) -> Result<Option<OsString>> {
     let named = given.repo.clone().or_else(|| variable("RESTIC_REPOSITORY"));
     let file = given.repository_file.clone().or_else(|| variable("RESTIC_REPOSITORY_FILE").map(Into::into));
     match (named, file) {
         (Some(_), Some(_)) if given.repo.is_none() || given.repository_file.is_none() => {
-            // A flag goes before a variable.
+            // A flag takes precedence over a variable.
             let repo = given
                 .repo
                 .clone()
@@ -134,23 +134,23 @@ fn line_of(file: &Path) -> Result<OsString> {
     Ok(OsStr::from_bytes(bytes.trim_ascii()).to_owned())
 }
 
-/// The host that a backup records, and filters go by.
+/// Returns the host that backups record and filters use.
 pub(super) fn host() -> Option<String> {
     text("RESTIC_HOST")
 }
 
 impl Filters {
-    /// Where no host is given, that of the variable; an empty one is none.
+    /// Returns the given hosts, or that of the variable. Empty ones are ignored.
     pub(super) fn hosts(&self) -> Vec<String> {
         let given = if self.host.is_empty() { host().into_iter().collect() } else { self.host.clone() };
         given.into_iter().filter(|host| !host.is_empty()).collect()
     }
 }
 
-/// A level of compression; `None`: the repository's.
+/// Returns the compression level; `None` means the repository's.
 ///
 /// # Errors
-/// When the word is none of restic's.
+/// When restic has no such mode.
 pub(super) fn level(given: &cli::Global) -> Result<Option<i32>> {
     let word = given.compression.clone().or_else(|| text("RESTIC_COMPRESSION"));
     let level = |name: &str| crate::args::values::level(name).map(Some).map_err(Error::Usage);
@@ -167,7 +167,7 @@ pub(super) fn level(given: &cli::Global) -> Result<Option<i32>> {
     }
 }
 
-/// Refuses flags and variables that would change what is done, and cannot.
+/// Refuses flags and variables that have no equivalent and would change the result.
 ///
 /// # Errors
 /// When one is set.
@@ -184,7 +184,7 @@ pub(super) fn refuse(given: &cli::Global) -> Result<()> {
     }
 }
 
-/// Names as bytes, for lists that end each with NUL.
+/// Splits a list of names that are terminated by NUL.
 pub(super) fn raw_names(bytes: &[u8]) -> Vec<OsString> {
     let names = bytes.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     names.map(|name| OsString::from_vec(name.to_vec())).collect()

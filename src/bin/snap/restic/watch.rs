@@ -1,20 +1,20 @@
-//! Progress as restic's callers know it: paths begin with a slash, what changed is `modified`, and notes of
-//! snap's own are not passed on.
+//! Reports progress as restic does: paths begin with a slash, changed files are `modified`, and snap's
+//! additional messages are left out.
 
 use snap_backup::progress::{Action, Event, Observer};
 
 use crate::args::global::Global;
 use crate::terminal::progress::Progress;
 
-/// Watches one verb.
+/// Observes a verb.
 pub(super) struct Watch {
     inner: Progress,
 }
 
 impl Watch {
-    /// `status` says whether the verb tells its progress in JSON.
+    /// Starts to observe. `status` means that the verb prints status objects in JSON.
     pub(super) fn start(global: &Global, verb: &'static str, status: bool) -> Self {
-        // In JSON it is said during what an error happened.
+        // In restic's JSON, an error contains the activity during which it happened.
         let verb = if global.json && verb == "backup" { "archival" } else { verb };
         Self { inner: Progress::start(global, verb, status) }
     }

@@ -1,8 +1,8 @@
-//! JSON for programs: what there is nothing of is left out, never null.
+//! JSON output: fields without a value are left out instead of null.
 
 use serde_json::{Map, Value};
 
-/// Returns the value without anything that is null in it.
+/// Removes all nulls from a value.
 pub(crate) fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(object(map)),
@@ -11,7 +11,7 @@ pub(crate) fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// As [`without_nulls`], of an object.
+/// Like [`without_nulls`], for an object.
 pub(crate) fn object(map: Map<String, Value>) -> Map<String, Value> {
     let told = map.into_iter().filter(|(_, value)| !value.is_null());
     told.map(|(name, value)| (name, without_nulls(value))).collect()

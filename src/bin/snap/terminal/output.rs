@@ -72,10 +72,10 @@ pub(crate) fn tell(text: &str) -> Result<()> {
     }
 }
 
-/// Returns what ends a line that contains a name.
+/// Returns the terminator of a line with a name.
 ///
 /// # Errors
-/// JSON was requested too, which has no use for NUL.
+/// JSON was requested too, in which NUL is useless.
 pub(crate) fn line_end(null: bool, json: bool) -> Result<&'static [u8]> {
     match (null, json) {
         (true, true) => {
@@ -120,13 +120,13 @@ pub(crate) fn plain(message: &str) -> String {
             (name(r"\bchunk [0-9a-f]{8} is missing\b")?, "some of its data is missing from the repository"),
             (name(r"\bchunk [0-9a-f]{8}\b")?, "some of its data"),
             (name(r"\btree [0-9a-f]{8}\b")?, "a directory"),
-            // Not at the end of a path, which tells where a storage failed.
+            // Not within a longer path, which shows where a storage failed.
             (name(r"(^|[\s(])packs/[0-9a-f]{2}/[0-9a-f]{64}\b")?, "${1}a pack of the repository"),
             (name(r"\bpack [0-9a-f]{8}\b")?, "a pack of the repository"),
         ])
     });
     let mut text = printable(message);
-    // What is not snap's is to be found by its name, whatever that looks like.
+    // Names of foreign objects are never replaced, because users need them.
     let is_named = NAMES_OBJECTS.load(Ordering::Relaxed) || text.contains(FOREIGN);
     if let (Some(names), false) = (names, is_named) {
         for (name, instead) in names {
@@ -309,7 +309,7 @@ pub(crate) fn more_counts(counts: Option<MoreCounts>) -> Map<String, Value> {
 
 /// Returns the numbers of a run that restic reports, with its names and in its order.
 pub(crate) fn restic_counts(counts: &Counts, more: Option<MoreCounts>) -> Map<String, Value> {
-    // Who did not count directories apart has those of the snapshot, as if they were new.
+    // If new directories were not counted, all directories of the snapshot are reported as new.
     let more = more.unwrap_or(MoreCounts { dirs_new: counts.dirs, ..MoreCounts::default() });
     let pairs = [
         ("files_new", counts.files_new),
@@ -328,7 +328,7 @@ pub(crate) fn restic_counts(counts: &Counts, more: Option<MoreCounts>) -> Map<St
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
-/// Returns a snapshot with restic's names. What there is nothing of is left out.
+/// Returns a snapshot with restic's names. Fields without a value are left out.
 pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
     let manifest = &snapshot.manifest;
     let mut summary = counts(&manifest.counts);
@@ -365,7 +365,7 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
     }
 }
 
-/// What became of an alarm, in a word.
+/// Returns the name of an alarm's state.
 pub(crate) const fn alarm_state(state: State) -> &'static str {
     match state {
         State::Open => "open",
@@ -431,8 +431,7 @@ mod tests {
     use crate::terminal::text::printable;
 
     proptest! {
-        /// Whatever snapshots and names contain: a row stays one line, and no cell, width or time causes a
-        /// panic.
+        /// No content of snapshots or names causes a panic or a line break in a row.
         #[test]
         fn no_table_chart_time_or_size_makes_a_panic(
             rows in prop::collection::vec([cell(), cell(), cell()], 0..6),

@@ -170,7 +170,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands in it and whatever gives way: no line is wider than the window, or than what never gives way.
+        /// No line is wider than the window, or than the columns that cannot be narrowed, whatever the cells
+        /// contain.
         #[test]
         fn a_table_fits_windows_of_every_width(
             rows in prop::collection::vec([cell(), cell(), cell(), cell()], 0..4),

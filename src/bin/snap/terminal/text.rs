@@ -172,8 +172,8 @@ fn has_colours(is_terminal: bool) -> bool {
     is_terminal && !is_dumb() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Returns the colour sequence of the program at the beginning of the text. No other control sequence is
-/// let through.
+/// Returns the program's own colour sequence at the beginning of the text. No other control sequence is
+/// accepted.
 fn own_colour(text: &str) -> Option<&'static str> {
     let mut all = Paint::ALL.iter().map(|paint| paint.code()).chain([RESET]);
     all.find(|code| text.starts_with(code))
@@ -237,7 +237,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever bytes a caller forgot to look at.
+        /// Unescaped bytes from any caller cannot control the terminal.
         #[test]
         fn no_bytes_steer_a_terminal_through_the_last_door(
             parts in prop::collection::vec(

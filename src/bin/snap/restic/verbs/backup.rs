@@ -110,7 +110,7 @@ fn options(context: &Context, args: &flags::Backup, level: Option<i32>) -> Resul
         one_file_system: args.one_file_system,
         parent: args.parent.as_ref().filter(|_| !args.force).map(|id| ids::cut(id).0.to_owned()),
         ignore_ctime: args.ignore_ctime || args.ignore_inode,
-        // A snapshot says that the source was so at this time, too.
+        // Restic saves a snapshot even if nothing has changed.
         allow_empty: !args.skip_if_unchanged,
         dry_run: args.dry_run,
         level,
@@ -131,7 +131,7 @@ fn sources(args: &flags::Backup) -> Result<(Vec<PathBuf>, Option<Stdin>)> {
             ));
         }
         let name = args.stdin_filename.as_bytes();
-        // The name is that of a file at the top.
+        // The name is that of a file at the root of the snapshot.
         let name = name.strip_prefix(b"/").unwrap_or(name).to_vec();
         let command = args.stdin_from_command.then(|| args.paths.clone());
         return Ok((Vec::new(), Some(Stdin { name, command })));
@@ -181,7 +181,7 @@ fn plain_lines(bytes: &[u8]) -> Result<Vec<PathBuf>> {
     lines.map(one).collect()
 }
 
-/// The newest of the same group.
+/// Returns the newest snapshot of the same group.
 fn parent(
     repo: &Repository,
     options: &Options,

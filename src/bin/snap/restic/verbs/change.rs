@@ -1,5 +1,4 @@
-//! Verbs that change what there is: `tag`, `rewrite`, `copy`, `repair`, and `check`, which says whether that
-//! is needed.
+//! Verbs that change snapshots or the repository: `tag`, `rewrite`, `copy`, `repair`, and `check`.
 
 use serde_json::{Value, json};
 use snap_backup::fs::filter;
@@ -108,11 +107,11 @@ pub(in crate::restic) fn rewrite(context: &Context, args: &flags::Rewrite) -> Re
         let why = "Nothing to do: no excludes/includes provided and no new metadata provided";
         return Err(Error::Usage(why.to_owned()));
     }
-    // Beside the one that it was made from, a new one is known by this.
+    // The tag distinguishes the new snapshot from the original, which is kept.
     let add_tags = if args.forget { Vec::new() } else { vec!["rewrite".to_owned()] };
     context.with(|repo| {
         let chosen = choose::several(repo, &args.snapshots, &args.filters)?;
-        // What is not to change is no rewritten one, and gets no tag.
+        // A dry run without the tag finds the snapshots that change: only these get the tag.
         let plain = Change { host: args.new_host.clone(), ..Change::default() };
         let would = replace(context, repo, &chosen, plain.clone(), &exclude, true)?;
         let chosen: Vec<Snapshot> = would.rewritten.into_iter().map(|one| one.old).collect();
@@ -129,7 +128,7 @@ pub(in crate::restic) fn rewrite(context: &Context, args: &flags::Rewrite) -> Re
             say(context, &text)?;
         }
         if !args.forget && !args.dry_run {
-            // The operation moves the old one to the trash, from where it comes back.
+            // The operation has moved the originals to the trash; they are restored from there.
             let old: Vec<String> = report.rewritten.iter().map(|one| one.old.id.hex()).collect();
             forget::undelete(repo, &old)?;
         }

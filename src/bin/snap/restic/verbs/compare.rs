@@ -132,7 +132,7 @@ pub(in crate::restic) fn stats(context: &Context, args: &flags::Stats) -> Result
         };
         if context.global.json {
             let mut map = serde_json::Map::new();
-            // As there, files and chunks are left out where there are none.
+            // Like restic, leaves out zero counts.
             let told = |name: &str, value: &Value| !(name.ends_with("_count") && *value == json!(0));
             for (_, name, value, _) in rows.into_iter().filter(|(_, name, value, _)| told(name, value)) {
                 map.insert(name.to_owned(), value);
@@ -142,7 +142,7 @@ pub(in crate::restic) fn stats(context: &Context, args: &flags::Stats) -> Result
         }
         let mut text =
             format!("scanning...\nStats in {} mode:\n{:>24}:  {number}", args.mode, "Snapshots processed");
-        // Totals come last there, and first in JSON.
+        // Restic prints totals last in text, and first in JSON.
         for (name, .., value) in rows.iter().rev() {
             text += &format!("\n{:>24}:  {value}", name);
         }
@@ -184,7 +184,7 @@ fn raw(repo: &Repository, chosen: &[Snapshot]) -> Result<Vec<Row>> {
     ])
 }
 
-/// Each content once, whatever its names.
+/// Counts each content once, regardless of its names.
 fn by_contents(context: &Context, repo: &Repository, chosen: &[Snapshot]) -> Result<Vec<Row>> {
     let mut seen = HashSet::new();
     let (mut files, mut size) = (0, 0);

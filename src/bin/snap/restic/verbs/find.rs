@@ -18,7 +18,7 @@ use crate::terminal::output;
 use crate::terminal::output::failed;
 use crate::terminal::progress::stop_on_signals;
 
-/// What one snapshot has, in order of paths.
+/// Matches in one snapshot, in the order of paths.
 type Matches = Vec<(Vec<u8>, Entry)>;
 
 pub(in crate::restic) fn run(context: &Context, args: &flags::Find) -> Result<End> {

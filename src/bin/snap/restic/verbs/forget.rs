@@ -75,7 +75,7 @@ fn rules(args: &flags::Forget) -> Vec<Rule> {
     keep::rules(counts, ages, std::iter::empty(), &args.keep_tag)
 }
 
-/// The rules in restic's words.
+/// Formats the rules as restic does.
 fn policy(rules: &[Rule]) -> String {
     let number = |count: &Count| match count {
         Count::All => "all".to_owned(),
@@ -196,7 +196,7 @@ fn by_name(context: &Context, repo: &Repository, args: &flags::Forget) -> Result
     }
     let options = Options {
         selectors: choose::exactly(&chosen).selectors,
-        // Who names a snapshot means it.
+        // Snapshots that are named explicitly may be the last ones.
         allow_remove_all: true,
         force: false,
         dry_run: args.dry_run,
@@ -219,8 +219,7 @@ pub(in crate::restic) fn prune(context: &Context, args: &flags::Prune) -> Result
     context.with(|repo| collect(context, repo, &args.how, args.dry_run, false))
 }
 
-/// Collects. As restic, it tells of it in text also where JSON was asked for, unless an answer in JSON was
-/// given.
+/// Runs a garbage collection. Like restic, it reports in text even with `--json`, unless `is_silent`.
 fn collect(
     context: &Context,
     repo: &Repository,
@@ -258,7 +257,7 @@ fn collect(
     }
 }
 
-/// The lines that programs look for between the stages of a run.
+/// Returns the lines that restic prints between the stages of a run, which programs look for.
 fn stages(snapshots: usize) -> String {
     format!(
         "loading all snapshots...\nfinding data that is still in use for {snapshots} snapshots\n\
@@ -266,7 +265,7 @@ fn stages(snapshots: usize) -> String {
     )
 }
 
-/// How many chunks there are, copies counted.
+/// Returns the number of chunks, including copies.
 fn chunks(repo: &Repository) -> Result<u64> {
     let session = ReadSession::open(repo, repo)?;
     let chunks = session.fixed_index()?.chunks();
@@ -274,7 +273,7 @@ fn chunks(repo: &Repository) -> Result<u64> {
     Ok(chunks)
 }
 
-/// A dry run counts no chunks that would go.
+/// Formats the report. A dry run does not know how many chunks would be removed.
 fn told(report: &Report, (before, remaining): (u64, u64), dry_run: bool) -> String {
     let after = report.before.saturating_add(report.bytes_written).saturating_sub(report.bytes_deleted);
     let would = if dry_run { "\nWould have made the following changes:\n" } else { "" };

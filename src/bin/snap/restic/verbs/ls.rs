@@ -59,7 +59,7 @@ fn head(context: &Context, args: &flags::Ls, snapshot: &Snapshot, out: &mut dyn 
     writeln!(out, "{}", output::printable(&text)).map_err(failed)
 }
 
-/// `snapshot 1a2b3c4d of [/src] at TIME by user@host`.
+/// Describes a snapshot: `snapshot 1a2b3c4d of [/src] at TIME by user@host`.
 pub(in crate::restic) fn described(snapshot: &Snapshot) -> String {
     let manifest = &snapshot.manifest;
     let time = output::rfc3339(manifest.started).replace('T', " ").replace('Z', " +0000 UTC");
@@ -78,8 +78,8 @@ fn line(context: &Context, args: &flags::Ls, path: &[u8], entry: &Entry, out: &m
     writeln!(out, "{text}").map_err(failed)
 }
 
-/// All of the snapshot, or of the path behind its colon; else the directories that are named, each with what
-/// is in it. One that is not there has nothing to list.
+/// Lists the snapshot or the path after the colon or, if directories are named, these with their contents. A
+/// directory that does not exist lists nothing.
 fn walk(
     repo: &Repository,
     args: &flags::Ls,
@@ -88,7 +88,7 @@ fn walk(
     each: &mut Each<'_>,
 ) -> Result<()> {
     let below = below.unwrap_or_default();
-    // Paths are told relative to what stands behind the colon.
+    // Paths are relative to the one after the colon.
     let skip = if below.is_empty() { 0 } else { below.len() + 1 };
     let mut relative = |path: &[u8], entry: &Entry| each(path.get(skip..).unwrap_or(path), entry);
     if args.dirs.is_empty() {
@@ -108,7 +108,8 @@ fn walk(
     Ok(())
 }
 
-/// The entry of a directory itself, which is one of the directory above; a file is listed as what it is.
+/// Passes on the entry of a directory itself, which is found in its parent. Returns whether it is a
+/// directory.
 fn own(repo: &Repository, snapshot: &Snapshot, dir: &[u8], each: &mut Each<'_>) -> Result<bool> {
     let above = match dir.iter().rposition(|byte| *byte == b'/') {
         _ if dir.is_empty() => return Ok(true),

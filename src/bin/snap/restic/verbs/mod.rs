@@ -1,5 +1,4 @@
-//! The verbs: each calls the operation that snap's own verb calls, and says what came of it in restic's
-//! words.
+//! The verbs: each calls the same operation as snap's own verb, and reports the result as restic does.
 
 pub(super) mod backup;
 pub(super) mod change;

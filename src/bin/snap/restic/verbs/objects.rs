@@ -20,10 +20,10 @@ use crate::restic::lines::Column;
 use crate::restic::{choose, flags, ids, lines, shapes, variables};
 use crate::terminal::output;
 
-/// The version of restic whose command line this is.
+/// The version of restic whose command line is implemented.
 pub(in crate::restic) const RESTIC: &str = "0.19.1";
 const SNAP: &str = concat!("snap ", env!("CARGO_PKG_VERSION"));
-/// Callers expect one; chunks are cut otherwise here.
+/// A placeholder, because callers expect a polynomial; snap's chunker does not use one.
 const POLYNOMIAL: &str = "3bbdf8b44273c3";
 
 pub(in crate::restic) fn version(json: bool) -> Result<End> {
@@ -43,7 +43,7 @@ pub(in crate::restic) fn version(json: bool) -> Result<End> {
     output::tell(&text).map(|()| End::Done)
 }
 
-/// As Go calls it.
+/// Returns the architecture by Go's name.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -144,7 +144,7 @@ pub(in crate::restic) fn list(context: &Context, words: &[String]) -> Result<End
 
 fn names(repo: &Repository, kind: &str) -> Result<Vec<String>> {
     match kind {
-        // Nobody waits for anybody.
+        // There are no locks.
         "locks" => Ok(Vec::new()),
         "snapshots" => Ok(snapshots::list(repo)?.iter().map(|one| ids::long(&one.id)).collect()),
         "keys" => Ok(key::list(repo)?.iter().map(|slot| slot.id.hex()).collect()),
@@ -218,7 +218,7 @@ fn key_list(context: &Context, repo: &Repository) -> Result<End> {
     output::tell(&lines::table(&columns, &[]).join("\n")).map(|()| End::Done)
 }
 
-/// Where it is, and no more: it is small and cleans itself.
+/// Prints the number of caches and their directory. The cache needs no cleanup.
 pub(in crate::restic) fn cache(context: &Context, args: &flags::Cache) -> Result<End> {
     let Some(dir) = context.global.cache() else { return Ok(End::Done) };
     let number = std::fs::read_dir(&dir)

@@ -29,7 +29,7 @@ use crate::terminal::output;
 use crate::terminal::progress::{Progress, stop_on_signals};
 use crate::zip_archive;
 
-/// What a pattern that matched nothing is told by: no failure here.
+/// Beginning of the warning about a pattern that matches nothing, which is not an error here.
 const UNMATCHED: &str = "nothing that is restored matches this --include";
 
 pub(in crate::restic) fn run(context: &Context, args: &flags::Restore) -> Result<End> {
@@ -119,7 +119,7 @@ fn options(
     })
 }
 
-/// Entries that are as they should be were not restored.
+/// Returns the number of entries that were not restored because they were up to date or kept.
 fn skipped(summary: &Summary) -> u64 {
     summary.unchanged + summary.kept
 }
@@ -134,7 +134,7 @@ fn json(summary: &Summary) -> Map<String, Value> {
         if skipped(summary) > 0 { summary.bytes.saturating_sub(summary.bytes_written) } else { 0 };
     let numbers = [
         ("seconds_elapsed", summary.seconds as u64),
-        // What is skipped is no part of the total.
+        // The total does not include skipped entries.
         ("total_files", restored),
         ("files_restored", restored),
         ("files_skipped", skipped(summary)),
@@ -143,7 +143,7 @@ fn json(summary: &Summary) -> Map<String, Value> {
         ("bytes_restored", summary.bytes_written),
         ("bytes_skipped", bytes_skipped),
     ];
-    // As there, what there is none of is left out.
+    // Like restic, leaves out zero values.
     let told = numbers.into_iter().filter(|(_, number)| *number > 0);
     let told = told.map(|(name, number)| (name.to_owned(), number.into()));
     [("message_type".to_owned(), Value::from("summary"))].into_iter().chain(told).collect()
@@ -204,18 +204,18 @@ pub(in crate::restic) fn dump(context: &Context, args: &flags::Dump) -> Result<E
     })
 }
 
-/// As what something is written.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// The bytes of a file.
+    /// The content of a file.
     File,
     /// A directory as an archive.
     Tar,
     Zip,
 }
 
-/// Members of an archive are named from where the call begins: `dump ID /a/b` gives `a/b/c`, and `dump ID:/a
-/// /b` gives `b/c`.
+/// Returns the prefix for names in an archive. Names start at the snapshot or the path after the colon: `dump
+/// ID /a/b` gives `a/b/c`, and `dump ID:/a /b` gives `b/c`.
 fn prefix(named: &[u8]) -> Vec<u8> {
     match named {
         [] => Vec::new(),
@@ -248,7 +248,7 @@ fn is_dir(repo: &Repository, snapshot: &Snapshot, path: &[u8]) -> Result<bool> {
     }
     let mut is_dir = true;
     let listed = ls::run(repo, &choose::selector(snapshot, path), Levels::One, &mut |found, entry| {
-        // Of a file, that itself is listed.
+        // Listing a file returns the file itself.
         is_dir &= found != path || entry.is_dir();
         Ok(())
     });

@@ -53,7 +53,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Snapshots) -> Resu
     Ok(End::Done)
 }
 
-/// The newest of each group, if only these are wanted.
+/// Returns the newest snapshots of each group, if only these were requested.
 fn newest(list: Vec<Snapshot>, args: &flags::Snapshots) -> Vec<Snapshot> {
     let Some(latest) = args.latest else { return list };
     let groups = groups::group(list.iter().rev(), args.group_by.unwrap_or_default());
@@ -66,7 +66,7 @@ fn objects(list: &[&Snapshot]) -> Value {
     list.iter().map(|snapshot| Value::Object(shapes::snapshot(snapshot))).collect()
 }
 
-/// What the snapshots of a group have in common; null where they are not grouped by it.
+/// Returns the key of a group as JSON, with null for fields that are not grouped by.
 pub(in crate::restic) fn key_of(key: &Key) -> Value {
     let path = |path: &serde_bytes::ByteBuf| String::from_utf8_lossy(path).into_owned();
     let paths = key.paths.as_ref().map(|paths| paths.iter().map(path).collect::<Vec<String>>());
@@ -89,7 +89,7 @@ fn title(key: &Key) -> String {
     if parts.is_empty() { "snapshots:".to_owned() } else { format!("snapshots for ({}):", parts.join(", ")) }
 }
 
-/// A table of snapshots, with reasons where there are some; nothing where there are none.
+/// Formats a table of snapshots, with reasons if there are any. Returns nothing without snapshots.
 pub(in crate::restic) fn table(list: &[&Snapshot], reasons: &[Vec<String>], compact: bool) -> Vec<String> {
     if list.is_empty() {
         return Vec::new();

@@ -36,7 +36,7 @@ pub(crate) struct Progress {
     json: bool,
     quiet: bool,
     verbose: u8,
-    /// Whether items are the answer, and not messages.
+    /// Whether items are part of the answer, and not messages.
     lists: bool,
     counters: Arc<Counters>,
     bar: Option<ProgressBar>,
@@ -49,7 +49,7 @@ impl Progress {
         !global.quiet && (global.json || text::is_stderr())
     }
 
-    /// Starts to observe; `status` tells whether the verb prints its progress in JSON.
+    /// Starts to observe; `status` means that the verb prints its progress in JSON.
     pub(crate) fn start(global: &Global, verb: &'static str, status: bool) -> Self {
         let counters = Arc::<Counters>::default();
         // For instance `snap find x | less`: the other program uses the screen.

@@ -101,7 +101,7 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
 }
 
 /// Acknowledges the first signal in a separate thread, because the work may be blocked on a file or server.
-/// Without the thread the work ends all the same.
+/// Without the thread, the work still stops.
 fn answer(watched: &[i32]) {
     let Ok(mut signals) = Signals::new(watched) else { return };
     let wait = move || {
