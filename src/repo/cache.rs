@@ -133,7 +133,7 @@ impl Cache {
         let _ = new_file::replace(&dir.join(name), text.as_bytes());
     }
 
-    /// Returns the bytes of a small immutable object read before.
+    /// Returns a cached small immutable object.
     pub fn object(&self, name: &str) -> Option<Vec<u8>> {
         fs::read(self.dir.as_ref()?.join("objects").join(name)).ok()
     }

@@ -1,5 +1,5 @@
-//! Generations of the configuration: the newest intact one is used. Intact means that its signature matches,
-//! which takes a key; until there is a key, all that parse are candidates.
+//! Generations of the configuration: the newest intact one is used. A generation is intact if its signature
+//! is valid, which can only be checked with a key; until then, all that can be parsed are candidates.
 
 use crate::codec::chunk::chunker;
 use crate::codec::crypto::hash::Key;
@@ -26,7 +26,7 @@ pub(crate) fn set_parity(storage: &dyn Storage, keyring: &Keyring, share: u8) ->
     })
 }
 
-/// Writes a new generation with another quota, unless it is that already.
+/// Writes a new generation with another quota, unless it has that quota already.
 pub(crate) fn set_quota(storage: &dyn Storage, keyring: &Keyring, bytes: Option<u64>) -> Result<Config> {
     change(storage, keyring, keyring, &|config| {
         let changes = config.quota() != bytes;
@@ -75,8 +75,8 @@ pub(crate) fn change(
     }
 }
 
-/// Like [`change`], for slots and epochs, and twice: were there one generation that lists a new slot, a
-/// single damaged object could keep everybody out. Returns both.
+/// Like [`change`], for slots and epochs, and writes two generations: with only one that lists a new slot, a
+/// single damaged object could lock everybody out. Returns both.
 pub(crate) fn change_slots(
     storage: &dyn Storage,
     keyring: &Keyring,
@@ -128,12 +128,12 @@ pub(crate) struct Candidates {
 struct Candidate {
     bytes: Vec<u8>,
     config: Config,
-    /// The newer format version that it claims. If its signature matches with the known version, a byte was
-    /// flipped.
+    /// The newer format version that it claims. If its signature is valid with the known version, the version
+    /// is damaged.
     newer: Option<u16>,
 }
 
-/// Returns the generations that may be intact. For unencrypted ones the check is done here already.
+/// Returns the generations that may be intact. Unencrypted ones are verified here.
 ///
 /// # Errors
 /// `NoRepository` when there is none; when the storage fails or none can be intact.
@@ -167,8 +167,8 @@ fn candidate(storage: &dyn Storage, number: u32) -> Result<Candidate> {
     };
     let Candidate { bytes, config, newer } = &candidate;
     let keyring = config.open_master.map(|master| Keyring::single(Key::new(master)));
-    // A generation with its key in the clear can be checked here, even if a flipped byte makes it claim to be
-    // encrypted.
+    // A generation with its key in the clear can be verified here, even if a flipped byte makes it claim to
+    // be encrypted.
     let is_whole = match keyring {
         Some(keyring) => keyring.judge(config, bytes) == Verdict::Ours,
         None => config.cipher != CipherKind::None,
@@ -217,7 +217,7 @@ fn planted(config: &Config) -> String {
 }
 
 impl Candidates {
-    /// Returns the newest of those that are encrypted if the repository is.
+    /// Returns the newest generation, of the encrypted ones if the repository is encrypted.
     ///
     /// # Errors
     /// A bug.
@@ -225,15 +225,15 @@ impl Candidates {
         self.newest_that(|_| true)
     }
 
-    /// Returns whether there is a password. No repository ever changes from encrypted to unencrypted, so
-    /// generations differ in this only if somebody put one there. Then the oldest decides: whoever may only
-    /// add objects has not made it.
+    /// Returns whether the repository is encrypted. That never changes, so if generations differ in it, some
+    /// were planted. Then the oldest one decides: an attacker who can only add objects cannot have created
+    /// it.
     pub(crate) fn are_encrypted(&self) -> bool {
         self.all.last().is_some_and(|oldest| oldest.config.is_encrypted())
     }
 
-    /// Drops the generations that are not encrypted if the repository is, or the reverse. What this machine
-    /// knows of one of them goes before the oldest. The dropped ones that are newer than all others are added
+    /// Drops generations that are encrypted if the repository is not, or vice versa. If this machine knows
+    /// one of them, that decides instead of the oldest. Dropped ones that are newer than all others are added
     /// to `trouble`.
     pub(crate) fn settle(&mut self, place: &Place) {
         let is_known = |config: &&Config| {
@@ -247,8 +247,8 @@ impl Candidates {
         self.all.retain(fits);
     }
 
-    /// Returns the newest for which `fits` is true; if there is none, the newest. Of encrypted and
-    /// unencrypted ones only those count that are as the repository is.
+    /// Returns the newest generation for which `fits` is true; if there is none, the newest. Only generations
+    /// that are encrypted like the repository count.
     ///
     /// # Errors
     /// A bug.
@@ -269,8 +269,8 @@ impl Candidates {
         ids
     }
 
-    /// Returns the newest that `judge` finds authentic. Problems of newer ones are added to `trouble`. On
-    /// failure the error is that of the newest.
+    /// Returns the newest generation that `judge` finds authentic. Problems of newer ones are added to
+    /// `trouble`. If there is none, returns the error of the newest.
     ///
     /// # Errors
     /// When none is authentic, or none can be judged.
@@ -304,7 +304,7 @@ impl Candidates {
 
     fn passed_over(&mut self, config: &Config, err: Error, first: &mut Option<Error>) -> Result<()> {
         match err {
-            // Nothing in a damaged generation can be trusted, including that it has another key.
+            // Nothing in a damaged generation can be trusted, not even a different key.
             Error::Damaged { .. }
             | Error::Missing { .. }
             | Error::WrongPassword { .. }

@@ -36,7 +36,7 @@ pub enum ChunkerProfile {
 pub struct InitOptions {
     /// `None`: not encrypted.
     pub password: Option<Zeroizing<String>>,
-    /// What trying a password costs.
+    /// Cost of trying a password.
     pub kdf: KdfParams,
     /// Average chunk size.
     pub chunker: ChunkerProfile,
@@ -50,17 +50,18 @@ pub struct InitOptions {
     pub undelete_window: u64,
     /// Seconds without a heartbeat after which a session is considered dead.
     pub stale_after: u64,
-    /// Share of parity in percent; 0: none.
+    /// Share of parity in percent; 0 means none.
     pub parity: u8,
     /// Whether blocks may be deltas.
     pub deltas: bool,
-    /// Whether there will be write keys.
+    /// Whether write keys will be used.
     pub clients: bool,
-    /// A repository whose chunking and chunk ids are adopted: copies between the two need no recompression.
+    /// A repository whose chunk boundaries and chunk ids are adopted, so that copies between the two need no
+    /// recompression.
     pub shared_chunking: Option<SharedChunking>,
 }
 
-/// The parameters that make two repositories cut and name chunks alike.
+/// The parameters by which two repositories split and name chunks identically.
 #[derive(Debug, Clone)]
 pub struct SharedChunking {
     naming: Key,
@@ -81,8 +82,8 @@ impl SharedChunking {
         }
     }
 
-    /// Returns whether a repository with or without a password may share these parameters. A key that one of
-    /// them stores in clear must not name the chunks of the other.
+    /// Returns whether an encrypted or unencrypted repository may share these parameters. A key that one
+    /// repository stores in the clear must not name the chunks of an encrypted one.
     pub fn allows(&self, encrypted: bool) -> bool {
         self.encrypted == encrypted
     }

@@ -1,8 +1,8 @@
-//! What a write key remembers of its own snapshots: it reads nothing back from the repository.
+//! The local memory of a write key, which cannot read its snapshots back from the repository.
 //!
-//! For each set a file in the state directory holds the manifests of the last runs, and the trees of the
-//! newest complete snapshot and of a partial one after it. It is sealed with a key that only the slot has. A
-//! file that is lost or garbled means that everything is read and named again, and stored only if it is new.
+//! For each set, a file in the state directory contains the manifests of the last runs, and the trees of the
+//! newest complete snapshot and of a partial one after it. It is sealed with a key that only the slot has. If
+//! the file is lost or damaged, all sources are read and hashed again, and only new chunks are stored.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -26,9 +26,9 @@ use crate::model::id::{ChunkId, KeyId, RepoId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::util::new_file;
 
-/// Most bytes of compressed trees of a set. What is beyond is not remembered: those files are read again.
+/// Maximum size in bytes of the compressed trees of a set. Beyond that, files are read again.
 const MOST: usize = 128 << 20;
-/// Manifests of a set that are remembered: alarms compare a run with those before it.
+/// Number of manifests of a set that are kept, because alarms compare a run with earlier ones.
 const MANIFESTS: usize = 64;
 const LEVEL: i32 = 1;
 
@@ -46,7 +46,7 @@ struct Held {
     snapshots: Vec<(SnapshotId, Manifest)>,
     chunks: HashMap<ChunkId, Packed>,
     bytes: usize,
-    /// It is that of a set.
+    /// Whether it contains the trees of a recalled set.
     recalled: bool,
 }
 
@@ -76,7 +76,7 @@ impl TreeMemory {
         self.held.lock()
     }
 
-    /// Loads what is remembered of a set. Returns why a file that is there could not be used.
+    /// Loads the memory of a set. Returns why an existing file could not be used.
     pub(crate) fn recall(&self, set: &str) -> Option<String> {
         let Some(dir) = &self.dir else {
             self.held().recalled = true;
@@ -114,7 +114,7 @@ impl TreeMemory {
         [self.aad.as_slice(), set.as_bytes()].concat()
     }
 
-    /// Returns the remembered snapshots: of the set that was recalled, or of all.
+    /// Returns the remembered snapshots of the recalled set, or of all sets.
     pub(crate) fn snapshots(&self) -> Vec<(SnapshotId, Manifest)> {
         let held = self.held();
         if held.recalled {
@@ -124,13 +124,13 @@ impl TreeMemory {
         let files = self.dir.as_ref().and_then(|dir| fs::read_dir(dir).ok());
         let sets = files.into_iter().flatten().flatten().filter_map(|file| {
             let (set, mut bytes) = (file.file_name().into_string().ok()?, fs::read(file.path()).ok()?);
-            // One that cannot be used is told of when its set is recalled.
+            // An unusable file is reported when its set is recalled.
             self.open(&set, &mut bytes).ok()
         });
         sets.flat_map(|stored| stored.snapshots).collect()
     }
 
-    /// Remembers a piece of a tree or list, which a run stored or found stored.
+    /// Remembers a chunk of a tree or list that a run stored or found stored.
     pub(crate) fn note(&self, id: ChunkId, plain: &[u8]) {
         let mut held = self.held();
         if held.bytes > MOST || held.chunks.contains_key(&id) {
@@ -141,14 +141,14 @@ impl TreeMemory {
             let (codec, packed) = compressor.pack(plain, &mut space)?;
             Ok((codec.byte(), packed.to_vec()))
         });
-        // What cannot be remembered is read again.
+        // If it cannot be remembered, the files are read again.
         if let Ok((codec, bytes)) = packed {
             held.bytes += bytes.len();
             held.chunks.insert(id, Packed { codec, len: plain.len() as u32, bytes: ByteBuf::from(bytes) });
         }
     }
 
-    /// Returns the bytes of a piece.
+    /// Returns the bytes of a remembered chunk.
     pub(crate) fn piece(&self, id: &ChunkId) -> Option<Vec<u8>> {
         let packed = self.held().chunks.get(id)?.clone();
         let mut plain = Vec::new();
@@ -158,8 +158,8 @@ impl TreeMemory {
         Some(plain)
     }
 
-    /// Remembers a snapshot that was committed, with its trees, and forgets those that no run will compare
-    /// with. Returns why that could not be kept for the next run.
+    /// Remembers a committed snapshot with its trees, and forgets those with which no run will compare.
+    /// Returns why that could not be saved for the next run.
     pub(crate) fn keep(&self, set: &str, id: SnapshotId, manifest: &Manifest) -> Option<String> {
         let mut roots = vec![manifest.root];
         let mut held = self.held();
@@ -192,7 +192,7 @@ impl TreeMemory {
         made.and_then(|()| new_file::replace(&dir.join(set), &sealed)).map_err(|err| err.to_string())
     }
 
-    /// Returns all pieces below some roots, as far as they are remembered.
+    /// Returns all remembered chunks below some roots.
     fn reachable(&self, mut todo: Vec<ChunkId>) -> HashSet<ChunkId> {
         let mut found = HashSet::new();
         while let Some(id) = todo.pop() {

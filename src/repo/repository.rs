@@ -41,9 +41,10 @@ pub struct OpenOptions {
     pub password: Option<Zeroizing<String>>,
     /// Directory of this machine's disposable cache; `None`: no cache.
     pub cache: Option<PathBuf>,
-    /// Directory of this machine's knowledge of repositories and its runs; `None`: none is kept.
+    /// Directory in which this machine keeps what it knows of repositories and its runs; `None` disables
+    /// that.
     pub state: Option<PathBuf>,
-    /// Accept the repository at this location, whatever this machine knows of it.
+    /// Accept the repository at this location even if it contradicts what this machine knows.
     pub accept: bool,
 }
 
@@ -81,8 +82,8 @@ impl Discovered {
         Self { only_key: id, ..self }
     }
 
-    /// Takes into account what this machine knows of the location, so that a configuration that somebody put
-    /// there does not count.
+    /// Takes into account what this machine knows of the location, so that a planted configuration is
+    /// ignored.
     #[must_use]
     pub fn known_by(mut self, known: &KnownPlace) -> Self {
         self.candidates.settle(&known.read());
@@ -292,7 +293,7 @@ impl Repository {
         let is_ours = config.repo == self.config.repo;
         match self.keyring.judge(&config, &bytes) {
             Verdict::Ours if is_ours => return Ok(()),
-            // Nobody may take it for damaged and remove it.
+            // It is valid in a later epoch, and must not be removed as damaged.
             Verdict::Newer if is_ours => return self.refuse_rotated(),
             _ => {}
         }
@@ -302,8 +303,8 @@ impl Repository {
         })
     }
 
-    /// Returns whether a generation of the configuration is not encrypted although the repository is, or the
-    /// reverse: somebody put it there.
+    /// Returns whether a generation of the configuration was planted: it is not encrypted although the
+    /// repository is, or vice versa.
     ///
     /// # Errors
     /// When the storage fails.
@@ -347,7 +348,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Sets how many bytes of packs writers may come to: a new generation of the configuration.
+    /// Sets the maximum total size of packs in bytes, by a new generation of the configuration.
     ///
     /// # Errors
     /// When this program may not write here, or it could not be made durable.
@@ -371,8 +372,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Returns whether blocks may be deltas, by the configuration that was read or by a newer one: another
-    /// process may have allowed them since.
+    /// Returns whether blocks may be deltas. Another process may have allowed that in a newer configuration.
     ///
     /// # Errors
     /// When the newer configuration cannot be read.
@@ -380,7 +380,8 @@ impl Repository {
         Ok(self.config.has_deltas() || self.current_config()?.has_deltas())
     }
 
-    /// Returns the configuration that is in force now: others may have changed it since this was opened.
+    /// Returns the current configuration, which other processes may have changed since the repository was
+    /// opened.
     ///
     /// # Errors
     /// When the storage fails, or the key was rotated since.
@@ -389,8 +390,8 @@ impl Repository {
         config::current(self.storage(), &self.keyring)
     }
 
-    /// Fails if the key was rotated since this was opened. What is written then would be sealed for those
-    /// whose keys were revoked, and what others write cannot be read here, which is no damage.
+    /// Fails if the key was rotated after the repository was opened. New objects would be sealed for revoked
+    /// keys, and objects of others would be unreadable here without being damaged.
     ///
     /// # Errors
     /// `Refused`, or when the storage fails.
@@ -426,12 +427,12 @@ impl Repository {
         &self.bases
     }
 
-    /// Returns what the key in use may do.
+    /// Returns the role of the key in use.
     pub fn role(&self) -> Role {
         self.keyring.role()
     }
 
-    /// Checks that this program may write here.
+    /// Checks that this program and key may write here.
     ///
     /// # Errors
     /// When the key is one that only reads, or the repository uses a feature that only programs knowing it
@@ -461,7 +462,7 @@ impl Repository {
         if self.role() == Role::Write { self.knows_to_write() } else { self.may_write() }
     }
 
-    /// Checks that the key in use opens what others wrote.
+    /// Checks that the key in use can open objects that others wrote.
     ///
     /// # Errors
     /// When it only writes.
@@ -483,7 +484,7 @@ impl Repository {
         self.slot.filter(|_| self.role() == Role::Write)
     }
 
-    /// Returns what a write key remembers; `None` for other roles.
+    /// Returns the memory of a write key; `None` for other roles.
     pub(crate) fn memory(&self) -> Option<&Arc<TreeMemory>> {
         self.memory.as_ref()
     }
@@ -637,7 +638,7 @@ impl Repository {
         self.notes.add(text);
     }
 
-    /// Takes the notes since the last call.
+    /// Returns and removes the notes.
     pub fn notes(&self) -> Vec<String> {
         std::mem::take(&mut *self.notes.0.lock())
     }
@@ -647,14 +648,15 @@ impl Repository {
         &self.warnings
     }
 
-    /// Takes the warnings.
+    /// Returns and removes the warnings.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = std::mem::take(&mut *self.warnings.0.lock());
         warnings.extend(self.storage.cautions());
         warnings
     }
 
-    /// Returns objects that are gone since this machine last listed them, and records the current ones.
+    /// Returns objects that have disappeared since this machine last listed them, and records the current
+    /// ones.
     ///
     /// # Errors
     /// When the storage fails.
@@ -671,7 +673,7 @@ impl Repository {
     }
 }
 
-/// Adds warnings of an operation to the repository's own.
+/// Passes warnings of an operation on as warnings of the repository.
 impl Observer for Repository {
     fn notice(&self, event: Event<'_>) {
         if let Event::Warning(text) = event {

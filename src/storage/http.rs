@@ -1,5 +1,4 @@
-//! A blocking HTTP client for servers that keep repositories: one request at a time per thread. TLS is
-//! rustls.
+//! A blocking HTTP client for remote storage, with one request at a time per thread. TLS is rustls.
 
 use std::io;
 use std::io::Read;
@@ -112,7 +111,7 @@ impl Answer {
         self.status.is_success()
     }
 
-    /// Returns the text of an error response, as far as it can be read.
+    /// Returns the text of an error response, as much of it as can be read.
     pub(crate) fn words(&mut self) -> String {
         let mut words = Vec::new();
         // A truncated text is better than none.

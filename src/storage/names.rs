@@ -1,6 +1,6 @@
-//! Which object names are snap's. Anything else in a repository (`Thumbs.db`, a "conflicted copy", the folder
-//! of another program) is foreign: it is neither read, counted nor removed, and only `check` and `gc` report
-//! it.
+//! Names of objects that belong to a repository. Anything else in its folders (`Thumbs.db`, a "conflicted
+//! copy", the folder of another program) is foreign: it is neither read, counted nor removed, and only
+//! `check` and `gc` report it.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -55,7 +55,7 @@ impl RateLimits {
     }
 }
 
-/// A limit that the caller waits for: how fast something else than a storage is read.
+/// A rate limit for reading something other than a storage, for which the caller waits itself.
 #[derive(Debug)]
 pub struct RateLimit(TokenBucket);
 
@@ -65,7 +65,7 @@ impl RateLimit {
         (rate > 0).then(|| Self(TokenBucket { rate, passed: Mutex::new(Instant::now()) }))
     }
 
-    /// Returns how long a caller that takes so many bytes now has to wait.
+    /// Returns how long a caller must wait before it takes this many bytes.
     pub fn take(&self, bytes: usize) -> Duration {
         self.0.take(Instant::now(), bytes)
     }
@@ -78,7 +78,7 @@ fn pass(limit: Option<&TokenBucket>, bytes: usize) {
 }
 
 impl TokenBucket {
-    /// Returns how long a caller that takes so many bytes at `now` has to wait.
+    /// Returns how long a caller must wait before it takes this many bytes at `now`.
     fn take(&self, now: Instant, bytes: usize) -> Duration {
         let mut passed = self.passed.lock();
         let idle = now.checked_sub(BURST).unwrap_or(now);

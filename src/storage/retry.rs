@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// Timeouts and repetition of requests to a server.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
-    /// A request fails after the server has neither sent nor taken a byte for this long.
+    /// A request fails if the server has neither sent nor accepted a byte for this long.
     pub silence: Duration,
     /// A request is repeated for at most this long.
     pub total: Duration,
@@ -64,7 +64,7 @@ impl Retrier {
         self.been.store(true, Ordering::Relaxed);
     }
 
-    /// Calls `work` until it succeeds, fails permanently, or the time is over. Its argument is `true` for
+    /// Calls `work` until it succeeds, fails permanently, or the time is up. Its argument is `true` for
     /// repetitions: then the request may have been carried out before.
     pub(crate) fn with<T>(
         &self,

@@ -1,4 +1,4 @@
-//! How servers are verified, and how this client identifies itself to them.
+//! TLS certificates: which servers are trusted, and how this client identifies itself.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -7,8 +7,8 @@ use ureq::tls::{Certificate, ClientCert, PemItem, RootCerts, TlsConfig, parse_pe
 
 use crate::error::{Error, Result};
 
-/// The certificates of TLS connections. The default trusts the authorities that the system trusts, and shows
-/// no certificate.
+/// The certificates of TLS connections. The default trusts the system's certificate authorities, and sends no
+/// client certificate.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
     roots: Option<RootCerts>,
@@ -16,11 +16,11 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads `roots`, the authorities to trust instead of the system's, and `client`, a certificate chain
-    /// with its private key. Both are files in PEM format.
+    /// Reads certificates from PEM files: `roots` are the authorities to trust instead of the system's,
+    /// `client` is a certificate chain with its private key.
     ///
     /// # Errors
-    /// A file cannot be read, or holds nothing of that kind.
+    /// A file cannot be read, or does not contain what it should.
     pub fn from_files(roots: Option<&Path>, client: Option<&Path>) -> Result<Self> {
         let roots = roots.map(|path| match read(path)? {
             (certificates, _) if certificates.is_empty() => Err(holds_no("certificate", path)),
@@ -41,9 +41,8 @@ impl Tls {
     }
 }
 
-/// Returns the authorities that the system trusts, in the order of OpenSSL: those of `SSL_CERT_FILE` and
-/// `SSL_CERT_DIR`, or else the system's. A system that has none, such as an empty container, trusts
-/// Mozilla's, which are compiled in.
+/// Returns the trusted authorities as OpenSSL does: those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, otherwise
+/// the system's. If the system has none, as in an empty container, returns Mozilla's, which are compiled in.
 fn system_roots() -> RootCerts {
     static FOUND: OnceLock<RootCerts> = OnceLock::new();
     let find = || {

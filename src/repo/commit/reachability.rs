@@ -1,4 +1,4 @@
-//! W2: checks whether a new snapshot may reference what another one needs.
+//! W2: checks whether new data may reference the chunks of an existing snapshot.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::repo::walk::dir_reader;
 use crate::repo::walk::dir_reader::DirReader;
 use crate::storage::ObjectKind;
 
-/// Returns whether a snapshot is listed, for a session that has just begun.
+/// Returns whether a snapshot is listed; called by a session that has just begun.
 ///
 /// # Errors
 /// When they cannot be listed.
@@ -22,8 +22,8 @@ pub fn is_listed(repo: &Repository, id: &SnapshotId) -> Result<bool> {
     Ok(listed.iter().any(|found| found.name == id.hex()))
 }
 
-/// Returns whether new data may reference everything that a root tree needs. `false` if some of it is missing
-/// or damaged.
+/// Returns whether new data may reference everything below a root tree. `false` if some of it is missing or
+/// damaged.
 ///
 /// # Errors
 /// When the storage fails.
@@ -58,7 +58,7 @@ pub fn stands(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Result<b
     Ok(true)
 }
 
-/// Returns whether new data may reference every chunk that an entry itself needs.
+/// Returns whether new data may reference all chunks of an entry itself.
 ///
 /// # Errors
 /// When a part list is missing or damaged, or the storage fails.

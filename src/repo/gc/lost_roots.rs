@@ -1,5 +1,5 @@
-//! Finds snapshots that the last collection left and that are gone though nobody forgot them, on machines
-//! that know nothing of the repository.
+//! Finds snapshots that have disappeared since the last gc run without being forgotten. Needs no earlier
+//! knowledge of the repository on this machine.
 
 use std::collections::HashSet;
 
@@ -13,20 +13,20 @@ use crate::repo::snapshots::trash;
 use crate::repo::{audit, objects};
 use crate::storage::ObjectKind;
 
-/// How often the search starts over because another collection ended meanwhile.
+/// Maximum number of attempts, because another gc run may finish during the search.
 const LOOKS: usize = 8;
 
-/// Snapshots that are gone though nobody forgot them.
+/// Snapshots that have disappeared without being forgotten.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct LostRoots {
-    /// Those that the last collection left.
+    /// Snapshots that the last gc run kept.
     pub lost: Vec<SnapshotId>,
-    /// No other snapshot is left.
+    /// Whether no other snapshot is left.
     pub all: bool,
 }
 
 impl LostRoots {
-    /// Returns a message, or nothing if none is lost.
+    /// Returns a message; `None` if no snapshot is lost.
     pub fn describe(&self) -> Option<String> {
         match self.lost.as_slice() {
             [] => None,
@@ -41,8 +41,8 @@ impl LostRoots {
     }
 }
 
-/// Finds the snapshots that the last collection left and that are neither there nor in the trash, without an
-/// audit record that explains it. Only a collection purges the trash, and it publishes what it purges.
+/// Finds snapshots that the last gc run kept and that are neither in `snapshots/` nor in the trash, without
+/// an audit record that explains it. Only gc purges the trash, and it records what it purges.
 ///
 /// # Errors
 /// When the storage fails.
@@ -55,7 +55,7 @@ pub fn find(repo: &Repository) -> Result<LostRoots> {
         for (purged, _) in &record.purged {
             lost.remove(purged);
         }
-        // Snapshots first: one that is forgotten meanwhile is in the trash before it leaves here.
+        // Snapshots first: forgetting creates the trash entry before it removes the manifest.
         let standing = storage.list(ObjectKind::Snapshots)?;
         for found in &standing {
             if let Ok(id) = SnapshotId::parse(&found.name) {
@@ -74,7 +74,7 @@ pub fn find(repo: &Repository) -> Result<LostRoots> {
             let explained = audit::explained(repo)?;
             lost.retain(|id| !explained.contains(id));
         }
-        // A collection that ended meanwhile may have purged some.
+        // A gc run that has finished in the meantime may have purged some.
         if lost.is_empty() || gc_record::highest(storage)? == number {
             let mut lost: Vec<SnapshotId> = lost.into_iter().collect();
             lost.sort_unstable();
@@ -84,7 +84,7 @@ pub fn find(repo: &Repository) -> Result<LostRoots> {
     Ok(LostRoots::default())
 }
 
-/// Reads the record of a collection; `None` if there is none, or it is unreadable (`repair gc` ends it).
+/// Reads the record of a gc run; `None` if there is none, or it is unreadable (`repair gc` abandons it).
 fn read(repo: &Repository, number: u64) -> Result<Option<GcRecord>> {
     if number == 0 {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What every gc run needs to know first: which other sessions exist, and what keeps chunks alive.
+//! The state that every gc run needs first: other sessions, and the roots that keep chunks alive.
 
 pub mod lost_roots;
 pub mod peers;

@@ -22,7 +22,7 @@ pub struct Peer {
     pub record: Option<SessionRecord>,
     /// The highest gc number that it has acknowledged; 0 if none.
     pub gc_seen: u64,
-    /// Its process is gone, or its heartbeat has not changed for too long.
+    /// Whether its process is gone, or its heartbeat has not changed for too long.
     pub dead: bool,
 }
 
@@ -35,7 +35,7 @@ impl Peer {
         }
     }
 
-    /// Returns whether it may be deleting what a gc run condemned; assumed if its record cannot be read.
+    /// Returns whether it may be deleting condemned packs; assumed if its record cannot be read.
     fn collects(&self) -> bool {
         self.record.as_ref().is_none_or(|record| record.kind == SessionKind::Collector)
     }
@@ -89,7 +89,7 @@ fn threads(repo: &Repository) -> usize {
     if repo.storage().is_remote() { AT_ONCE } else { 1 }
 }
 
-/// Reads one session; `None` if it ended since the listing, which held these `names`.
+/// Reads a session; `None` if it ended after the listing that contained these `names`.
 fn look_at(
     repo: &Repository,
     id: &SnapshotId,
@@ -249,7 +249,7 @@ fn remove(repo: &Repository, id: &SnapshotId, names: &HashSet<&str>) -> Result<(
 /// When the storage fails.
 pub fn remove_stale_temp_files(repo: &Repository) -> Result<()> {
     let leftover = repo.storage().list(ObjectKind::Sessions)?;
-    // List again: a session that began meanwhile writes its heartbeat only after its record.
+    // List again: a session that has begun in the meantime writes its record before its heartbeat.
     let standing = repo.storage().list(ObjectKind::Sessions)?;
     let standing: HashSet<&str> = standing.iter().map(|found| found.name.as_str()).collect();
     for found in leftover {

@@ -21,7 +21,7 @@ pub struct Roots {
     pub fenced: HashSet<SnapshotId>,
 }
 
-/// Attempts to list a repository in which an object disappears each time, before giving up.
+/// Maximum number of attempts to list a repository while objects disappear.
 const LOOKS: usize = 16;
 
 impl Roots {
@@ -58,7 +58,7 @@ fn look_once(repo: &Repository) -> Result<Roots> {
                 standing.insert(snapshot.id, snapshot);
             }
             Ok(None) => fenced.extend(SnapshotId::parse(&name).ok()),
-            // Forgotten since: its trash entry may be newer than the listing of the trash.
+            // Forgotten after the listing: its trash entry may be newer than the listing of the trash.
             Err(err) if err.is_missing() => {
                 let id = SnapshotId::parse(&name).ok();
                 let entry = trash::list(repo)?.into_iter().find(|entry| Some(entry.id) == id).ok_or(err)?;

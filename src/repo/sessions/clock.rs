@@ -1,4 +1,4 @@
-//! The time from which ages count when something is forgotten.
+//! The current time from which ages of snapshots are computed.
 
 use crate::error::Result;
 use crate::model::entry::Time;

@@ -1,5 +1,5 @@
-//! Damage records. While one exists, no backup trusts what its parent would let it reuse, and no new data
-//! references a pack that one names.
+//! Damage records. While one exists, backups do not reuse the parent's entries without checking, and no new
+//! data references a pack with a record.
 
 use crate::codec::crypto::sealed_object;
 use crate::codec::crypto::suite::CipherSuite;
@@ -11,7 +11,7 @@ use crate::repo::objects;
 use crate::repo::repository::Repository;
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
 
-/// Lists all records by name. An unreadable record still tells by its name what it is about.
+/// Lists all records by name. The name of an unreadable record still identifies its subject.
 ///
 /// # Errors
 /// When they cannot be listed, or the storage fails.
@@ -20,7 +20,7 @@ pub fn list(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<(String, O
     for found in storage.list(ObjectKind::Damage)? {
         match objects::read(storage, suite, sealed_object::DAMAGE, ObjectKind::Damage, &found.name) {
             Ok(record) => all.push((found.name, Some(record))),
-            // Removed since the listing.
+            // Removed after the listing.
             Err(err) if err.is_missing() => {}
             Err(err) if err.is_damage() => all.push((found.name, None)),
             Err(err) => return Err(err),

@@ -1,4 +1,4 @@
-//! Records of gc runs: numbered lists of what each condemns, and markers of those that have finished.
+//! Records of gc runs: numbered lists of what each run condemns, and markers of finished runs.
 
 use std::collections::BTreeSet;
 
@@ -56,7 +56,8 @@ pub fn unfinished(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<GcRu
     let done = format!("{name}{DONE}");
     let has = |name: &str| listed.iter().any(|found| found.name == name);
     if has(&done) {
-        // Whoever may add objects could otherwise end a run while another process deletes by it.
+        // The marker must be authentic: otherwise anybody who may add objects could end a run that another
+        // process is still sweeping.
         return match objects::read::<()>(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &done) {
             Err(err) if !err.is_missing() => Err(err),
             _ => Ok(unfinished),
@@ -64,7 +65,7 @@ pub fn unfinished(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<GcRu
     }
     match objects::read(storage, suite, sealed_object::GC, ObjectKind::Gc, &name) {
         Ok(record) => unfinished.push(GcRun { number, record }),
-        // Finished and removed since the listing.
+        // Finished and removed after the listing.
         Err(err) if err.is_missing() => {}
         Err(err) => return Err(err),
     }

@@ -1,5 +1,4 @@
-//! Manifests: listing, resolving what a user types, committing. A snapshot exists from the instant of its
-//! commit.
+//! Manifests: listing, resolving selectors, committing. A snapshot exists from the instant of its commit.
 
 pub mod filter;
 pub mod holds;
@@ -23,7 +22,7 @@ use crate::repo::snapshots::filter::SnapshotFilter;
 use crate::storage::{CreateOutcome, Listed, ObjectKind};
 use crate::util::parallel;
 
-/// Seconds by which clocks may differ.
+/// Seconds that a snapshot's time may lie in the future, because clocks differ.
 const AHEAD: i64 = 600;
 
 /// A committed snapshot.
@@ -42,14 +41,13 @@ pub struct Listing {
     pub snapshots: Vec<Snapshot>,
     /// Names of unreadable manifests, with the error.
     pub unreadable: Vec<(String, Error)>,
-    /// When each snapshot arrived, by the storage's clock, where the storage reports that.
+    /// Creation time of each snapshot by the storage's clock, if the storage reports it.
     pub arrivals: HashMap<SnapshotId, Time>,
     /// Length of each manifest as listed, in bytes.
     pub lengths: HashMap<SnapshotId, u64>,
 }
 
-/// Snapshots that were read before. Nobody changes a manifest, so those that are listed with the length that
-/// they had then are not read again.
+/// Cache of snapshots. Manifests are immutable, so one that is listed with the same length is not read again.
 #[derive(Debug, Default)]
 pub struct ReadBefore(HashMap<String, (u64, Snapshot)>);
 
@@ -82,9 +80,9 @@ impl Listing {
     }
 }
 
-/// Up to so many objects are read one after the other.
+/// Up to this many objects are read sequentially.
 const FEW: usize = 32;
-/// Objects that are read concurrently.
+/// Number of objects that are read concurrently.
 const AT_ONCE: usize = 8;
 
 /// Reads all manifests. A damaged one is returned in [`Listing::unreadable`].
@@ -99,7 +97,7 @@ fn list_beside(repo: &Repository, read: &ReadBefore) -> Result<Listing> {
     if let Some(memory) = repo.memory() {
         return remembered(repo, memory.snapshots());
     }
-    // Read before listing, so that what is made or forgotten meanwhile is not reported.
+    // Read before listing, so that snapshots made or forgotten in the meantime are not reported.
     let before = repo.known_now();
     let mut listing = Listing::default();
     let listed = repo.storage().list(ObjectKind::Snapshots)?;
@@ -107,7 +105,7 @@ fn list_beside(repo: &Repository, read: &ReadBefore) -> Result<Listing> {
         Some(snapshot) => Ok(Some(snapshot)),
         None => load_listed(repo, found),
     };
-    // A machine without a cache reads each from far.
+    // A machine without a cache reads each manifest over the network.
     let loaded = if listed.len() > FEW {
         parallel::map(&listed, AT_ONCE, load)
     } else {
@@ -133,7 +131,7 @@ fn list_beside(repo: &Repository, read: &ReadBefore) -> Result<Listing> {
     Ok(listing)
 }
 
-/// Returns those that a write key remembers and that are still listed: it opens no manifest.
+/// Returns the remembered snapshots that are still listed, for a write key, which cannot open manifests.
 fn remembered(repo: &Repository, made: Vec<(SnapshotId, Manifest)>) -> Result<Listing> {
     let listed = repo.storage().list(ObjectKind::Snapshots)?;
     let stands = |id: &SnapshotId| listed.iter().any(|found| found.name == id.hex());
@@ -150,7 +148,7 @@ fn sort(snapshots: &mut [Snapshot], now: Time) {
 }
 
 impl Snapshot {
-    /// Returns whether it is dated in the future, by more than clocks differ.
+    /// Returns whether the snapshot is dated in the future by more than clocks may differ.
     pub fn is_ahead(&self, now: Time) -> bool {
         self.manifest.started.sec > now.sec.saturating_add(AHEAD)
     }
@@ -234,7 +232,7 @@ fn load_stored(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
     let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Snapshots, name))?;
     let bytes = repo.storage().read(ObjectKind::Snapshots, name, sealed_object::MAX_OBJECT)?;
     if objects::check_header(ObjectKind::Snapshots, name, &bytes)? == sealed_object::FENCE {
-        // A corrupt fence is still a fence, and is read again each time.
+        // A corrupt fence is still a fence, but is not cached.
         match open_fence(repo, name, bytes.clone()) {
             Ok(_) => repo.cache().keep_object(name, &bytes),
             Err(_) => repo.cache().drop_object(name),
@@ -260,8 +258,8 @@ fn decode(repo: &Repository, id: SnapshotId, bytes: Vec<u8>) -> Result<Snapshot>
     }
 }
 
-/// Decodes a manifest. Of one that a write key made, the keys say which key that was, whatever the manifest
-/// says.
+/// Decodes a manifest. If a write key made it, records the slot that its keys prove, whatever the manifest
+/// claims.
 pub(crate) fn open_manifest(
     repo: &Repository,
     area: ObjectKind,
@@ -303,8 +301,8 @@ pub fn verify_bytes(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<()>
 }
 
 /// Commits under a session's name. `false` if the session was considered dead: a fence has the name, or had
-/// it and was removed since, so that only the session's own absence shows it. A manifest that was created
-/// meanwhile is withdrawn.
+/// it and was removed since, so that only the session's own absence shows it. A manifest that was created in
+/// the meantime is withdrawn.
 ///
 /// # Errors
 /// When it could not be made durable, or it cannot be determined whether the session exists.

@@ -68,8 +68,9 @@ pub fn read(repo: &Repository, entry: &TrashEntry) -> Result<Snapshot> {
     Ok(Snapshot { id: entry.id, manifest })
 }
 
-/// Returns whether an entry has the snapshot's manifest. Whoever may add objects can make an entry that has
-/// not, for a snapshot that nobody forgot. One that was purged since the listing has none either.
+/// Returns whether an entry contains the snapshot's manifest. Anybody who may add objects can create an
+/// invalid entry for a snapshot that was not forgotten. Returns false also for an entry that was purged after
+/// the listing.
 ///
 /// # Errors
 /// When the storage fails.
@@ -81,7 +82,7 @@ pub fn is_whole(repo: &Repository, entry: &TrashEntry) -> Result<bool> {
     }
 }
 
-/// Snapshots that are forgotten concurrently: most of the time is spent waiting for the storage.
+/// Number of snapshots to forget in parallel, to hide the latency of the storage.
 const AT_ONCE: usize = 8;
 
 /// Forgets a snapshot, readable or not. Its trash entry is durable before the manifest is removed, so that a
@@ -98,7 +99,7 @@ pub fn forget(repo: &Repository, session: &Session, id: &SnapshotId, noted: &Not
 }
 
 /// Forgets many snapshots, each as [`forget`] does, with a single sync of the removals. Returns those that no
-/// longer existed. `_noted` proves that the audit record of it was written.
+/// longer existed. `_noted` proves that an audit record was written.
 ///
 /// # Errors
 /// When one of them could not be forgotten: then it is unknown how many of the others were.
@@ -120,7 +121,7 @@ pub fn forget_all(
     let moved = |outcome: &Result<Moved>| matches!(outcome, Ok(Moved::Here));
     let removed: Vec<String> =
         ids.iter().zip(&outcomes).filter(|(_, outcome)| moved(outcome)).map(|(id, _)| id.hex()).collect();
-    // Sync even if another one failed: completed removals must persist.
+    // Sync even if another removal failed: completed removals must persist.
     let durable = if removed.is_empty() { Ok(()) } else { repo.storage().sync(ObjectKind::Snapshots) };
     removed.iter().for_each(|name| repo.cache().drop_object(name));
     repo.cache().note_removed(removed.iter().map(|name| ObjectKind::Snapshots.path(name)));
@@ -160,8 +161,8 @@ fn move_to_trash(storage: &dyn Storage, session: &Session, id: &SnapshotId) -> R
     }
     let entry = TrashEntry { id: *id, by: session.id, at: None };
     storage.create(ObjectKind::Trash, &entry.name(), &[&bytes])?;
-    // Another run may have forgotten it since it was read, and a gc run purged it: a trash entry made after
-    // that must not stay.
+    // Another run may have forgotten it since it was read, and a gc run purged it: a later trash entry must
+    // not remain.
     if let Err(err) = storage.read(ObjectKind::Snapshots, &name, sealed_object::MAX_OBJECT) {
         storage.remove(ObjectKind::Trash, &entry.name())?;
         storage.sync(ObjectKind::Trash)?;
@@ -203,12 +204,11 @@ pub fn undelete(
     Ok(entry.id)
 }
 
-/// Replaces a damaged manifest by these intact `bytes` of it. They become a trash entry first, so that the
-/// snapshot is a root all the time; then the damaged manifest is moved to quarantine, and the entry is
-/// undeleted.
+/// Replaces a damaged manifest by its intact `bytes`. They become a trash entry first, so that the snapshot
+/// remains a root; then the damaged manifest is moved to quarantine, and the entry is undeleted.
 ///
 /// # Errors
-/// When the bytes are not the manifest's, or as [`undelete`].
+/// When the bytes are not those of the manifest, or as [`undelete`].
 pub fn put_back(
     repo: &Repository,
     session: &Session,
@@ -221,10 +221,10 @@ pub fn put_back(
     let entry = TrashEntry { id: *id, by: session.id, at: None };
     storage.create(ObjectKind::Trash, &entry.name(), &[bytes])?;
     match storage.move_to((ObjectKind::Snapshots, &name), (ObjectKind::Quarantine, &name)) {
-        // An equal one is in quarantine already.
+        // The quarantine has the same object already.
         Ok(CreateOutcome::Exists) => storage.remove(ObjectKind::Snapshots, &name)?,
         Ok(CreateOutcome::New) => {}
-        // Forgotten meanwhile, and must stay so.
+        // Forgotten in the meantime; this must not undo it.
         Err(err) if err.is_missing() => return Ok(*id),
         Err(err) => return Err(err),
     }

@@ -73,7 +73,7 @@ pub struct Options {
     pub limits: Arc<RateLimits>,
     /// How failed requests are repeated.
     pub retry_policy: RetryPolicy,
-    /// Whom connections trust.
+    /// Which server certificates connections trust.
     pub tls: Tls,
 }
 

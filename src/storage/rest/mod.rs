@@ -31,7 +31,7 @@ pub struct RestStorage {
     place: RestUrl,
     http: Http,
     line: Arc<Retrier>,
-    /// Set once the server was told to create the repository.
+    /// Set after the server was asked to create the repository.
     made: OnceLock<()>,
 }
 
@@ -143,9 +143,9 @@ impl RestStorage {
         Ok(())
     }
 
-    /// Writes an object that is not named by its hash.
-    /// So a server that verifies names fails before half a repository exists. The object is the end marker of
-    /// a session that never existed, which a gc run would remove.
+    /// Writes an object whose name is not the hash of its content, so that a server that verifies names fails
+    /// before half a repository exists. The object is the end marker of a session that never existed; gc
+    /// would remove it.
     fn try_a_name(&self) -> Result<()> {
         let name = format!("{:032}{}", 0, crate::storage::names::END_MARKER);
         self.post(ObjectKind::Sessions, &name, &[b"snap"])?;
@@ -259,8 +259,7 @@ impl Storage for RestStorage {
             return Ok(CreateOutcome::Exists);
         }
         let posted = self.post(area, name, parts)?;
-        // Rejected: another process was faster; or this request was carried out before and its response was
-        // lost.
+        // Rejected: another process was faster, or an earlier attempt succeeded and its response was lost.
         if !posted && !self.is_there(area, name)? {
             return Err(self.forbidden("write", &area.path(name)));
         }

@@ -36,7 +36,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Free bytes below which a failed write is reported as a full disk.
 const NEXT_TO_NOTHING: u64 = 1 << 20;
-/// How many uploads may fail at once for want of space.
+/// Number of uploads that may fail simultaneously for lack of space.
 const UPLOADS: u64 = 4;
 
 /// A directory on an SFTP server.
@@ -55,7 +55,7 @@ pub struct SftpStorage {
 #[derive(Default)]
 struct Link {
     open: Option<Arc<Channel>>,
-    /// There was a connection before: then a lost one is reopened.
+    /// Whether there was a connection before; then a lost one is reopened.
     been: bool,
 }
 
@@ -194,8 +194,8 @@ impl SftpStorage {
         Error::io(doing, self.full(what))(io::Error::new(kind, words.to_owned()))
     }
 
-    /// Returns whether a write of so many bytes failed for want of space. Other uploads that failed at the
-    /// same moment may have given back theirs already.
+    /// Returns whether a write of this many bytes failed for lack of space. Other uploads that failed at the
+    /// same time may have freed their space already.
     fn is_full(&self, channel: &Channel, wanted: u64) -> bool {
         let needed = NEXT_TO_NOTHING.max(wanted.saturating_mul(UPLOADS));
         self.room_by(channel).is_some_and(|capacity| capacity.free < needed)

@@ -110,7 +110,7 @@ impl Storage for SftpStorage {
 
     fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         let (path, what) = (self.path(area, name)?, area.path(name));
-        // Test before a repository exists that would depend on it.
+        // Tested before a repository is created that would depend on it.
         if area == ObjectKind::Config && !self.is_exclusive()? {
             let why =
                 format!("the server at {} overwrites a file when another one gets its name", self.place);
