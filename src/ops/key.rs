@@ -29,13 +29,13 @@ pub struct Slot {
     pub created: Time,
     /// Label that the user gave it.
     pub label: String,
-    /// What trying a password on it costs.
+    /// Cost of trying a password on it.
     pub costs: KdfParams,
-    /// What its key may do; `None` if this program does not know the role.
+    /// Role of its key; `None` if this program does not know the role.
     pub role: Option<Role>,
 }
 
-/// Lists all valid key slots. Warns of damaged and missing ones, and of files that are no valid slots.
+/// Lists all valid key slots. Warns about damaged and missing ones, and about files that are not valid slots.
 ///
 /// # Errors
 /// When they cannot be listed.
@@ -110,7 +110,7 @@ fn refuse_useless(repo: &Repository, password: &Zeroizing<String>) -> Result<()>
         return Err(Error::Usage("an unencrypted repository has no passwords".into()));
     }
     repo.may_write()?;
-    // Fails if the key was rotated meanwhile.
+    // Fails if the key was rotated in the meantime.
     repo.current_config()?;
     if password.is_empty() {
         return Err(Error::Usage("an empty password protects nothing".into()));
@@ -118,7 +118,7 @@ fn refuse_useless(repo: &Repository, password: &Zeroizing<String>) -> Result<()>
     Ok(())
 }
 
-/// Writes the file of a slot. It opens nothing before the configuration lists it.
+/// Writes the file of a slot. It is not valid before the configuration lists it.
 fn put(
     repo: &Repository,
     password: &Zeroizing<String>,
@@ -135,10 +135,10 @@ fn set_slots(repo: &Repository, set: &dyn Fn(&mut Config) -> Result<bool>) -> Re
         .map(|written| repo.wrote_config(&written))
 }
 
-/// Removes a key slot; refuses the one in use. What is not in the list of valid slots is removed, too.
+/// Removes a key slot, or a file in `keys/` that is not listed as valid. Refuses the slot in use.
 ///
 /// # Errors
-/// When the prefix names none, several, or the slot in use.
+/// When the prefix matches none, several, or the slot in use.
 pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
     repo.may_write()?;
     let listed = repo.storage().list(ObjectKind::Keys)?;
@@ -195,22 +195,22 @@ pub fn change(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams)
     Ok(entry.id)
 }
 
-/// What a rotation did.
+/// Result of a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rotated {
-    /// The epoch that was begun.
+    /// The new epoch.
     pub epoch: u32,
-    /// The slot that the password in use has now.
+    /// The new slot of the password in use.
     pub id: KeyId,
     /// Ids of the other slots, which stay valid with their passwords.
     pub others: Vec<KeyId>,
 }
 
-/// Begins a new epoch: what is written from then on is sealed with new keys. All valid slots open these,
-/// without their passwords being known; the one in use is written again, with the same `password`.
+/// Begins a new epoch: later objects are sealed with new keys. All valid slots open these, without their
+/// passwords being needed; the slot in use is rewritten with the same `password`.
 ///
 /// # Errors
-/// As [`add`]; when the password is not that of the slot in use; when the key was rotated meanwhile.
+/// As [`add`]; when the password is not that of the slot in use; when the key was rotated in the meantime.
 pub fn rotate(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams) -> Result<Rotated> {
     refuse_useless(repo, password)?;
     refuse_other(repo, password)?;
@@ -246,7 +246,7 @@ pub fn rotate(repo: &Repository, password: &Zeroizing<String>, costs: KdfParams)
     Ok(Rotated { epoch: next.epoch(), id, others })
 }
 
-/// Writes the key slot in use anew, with the same password at other costs. As in [`change`], the old one is
+/// Rewrites the key slot in use with the same password at other costs. As in [`change`], the old one is
 /// removed last.
 ///
 /// # Errors

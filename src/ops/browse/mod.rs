@@ -24,7 +24,7 @@ use crate::repo::walk::{dir_reader, file_parts};
 use crate::util::lru::LruCache;
 use crate::util::time_limit::TimeLimit;
 
-/// Maximum number of idle readers that are kept, each with the blocks that it read last.
+/// Maximum number of idle readers that are kept, each with its most recent blocks.
 const KEPT: usize = 2;
 
 /// Snapshots that are being browsed.
@@ -36,11 +36,10 @@ pub struct Browser {
     places: HashMap<SnapshotId, usize>,
 }
 
-/// Number of directories whose sizes are kept.
+/// Maximum number of directories whose sizes are cached.
 const SIZES: usize = 100_000;
 
-/// Sizes of directories that were counted, for those who ask again. A tree never changes, so a size is good
-/// for as long as the program runs.
+/// Cache of directory sizes. Trees are immutable, so a size never becomes outdated.
 #[derive(Debug)]
 pub struct DirSizes(LruCache<u64>);
 
@@ -50,7 +49,7 @@ impl Default for DirSizes {
     }
 }
 
-/// How much may be read to count sizes.
+/// Limits for counting sizes.
 #[derive(Debug)]
 pub struct SizeLimits {
     /// Entries that may still be read.
@@ -71,9 +70,9 @@ impl SizeLimits {
 /// each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DirSize {
-    /// The bytes that were counted.
+    /// Number of bytes counted so far.
     pub bytes: u64,
-    /// Whether these are all of them, and no limit was reached before.
+    /// Whether everything was counted before a limit was reached.
     pub is_complete: bool,
 }
 
@@ -111,8 +110,8 @@ impl Browser {
         Self::over(reading, snapshots::list(repo)?)
     }
 
-    /// Like [`Self::open`], for a program that opens one after the other: reads only the manifests that it has
-    /// not read `before`.
+    /// Like [`Self::open`], for a program that opens one browser after another: reads only manifests that are
+    /// not in `before`.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -178,8 +177,8 @@ impl Browser {
         })
     }
 
-    /// Returns the size of all files below a directory, as far as the limits go. Directories that were counted
-    /// completely are not read again.
+    /// Returns the size of all files below a directory, within the limits. Directories that were counted
+    /// completely before are not read again.
     ///
     /// # Errors
     /// As [`Self::entry`].
@@ -190,7 +189,7 @@ impl Browser {
         self.with(|reader| {
             let mut levels = vec![Level::of(tree)];
             while let Some(level) = levels.last_mut() {
-                // Before anything is read: a list may ask for many directories after the limit.
+                // Checked before any reading, because a page may ask for many directories after the limit.
                 if !limits.take() {
                     break;
                 }
@@ -242,7 +241,7 @@ impl Browser {
         }
     }
 
-    /// Sends a heartbeat before it is due.
+    /// Sends a heartbeat ahead of schedule.
     ///
     /// # Errors
     /// When it could not be written.

@@ -1,5 +1,5 @@
 //! Pages of a directory by size or by time. Trees are stored in the order of names, so each page reads the
-//! whole directory; memory is for the entries of the page alone.
+//! whole directory, but keeps only the entries of the page in memory.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,16 +13,16 @@ use crate::progress::Control;
 use crate::repo::walk::dir_reader;
 use crate::repo::walk::dir_reader::DirReader;
 
-/// An order of entries. Directories come before all others, and names decide between equals.
+/// An order of entries. Directories come first; equal entries are in the order of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// The largest file first. Directories are in the order of their names: their sizes are not stored.
+    /// Largest file first. Directories are in the order of names, because their sizes are not stored.
     Size,
-    /// What was modified last first.
+    /// Most recently modified first.
     Time,
 }
 
-/// Whether an entry is no directory, and its size or time, descending.
+/// Whether an entry is not a directory, and its size or time, descending.
 type Rank = (bool, Reverse<i128>);
 
 impl Order {
@@ -69,8 +69,9 @@ impl PartialEq for Ranked {
 impl Eq for Ranked {}
 
 impl Browser {
-    /// Like [`Self::page`], in another order: at most `most` entries, starting at the entry of the name `from`,
-    /// or at the first one if that is empty. Returns `None` if the directory has no entry of this name.
+    /// Like [`Self::page`], in another order: returns at most `most` entries, starting at the entry of the
+    /// name `from`, or at the first one if that is empty. Returns `None` if the directory has no entry of
+    /// this name.
     ///
     /// # Errors
     /// As [`Self::entry`], and [`Error::Interrupted`] when `stop` is set.

@@ -1,5 +1,5 @@
-//! Checks that no snapshot is missing from the middle of a set's history. Each snapshot names the one before
-//! it, and whoever forgets or replaces that leaves an audit record.
+//! Checks that no snapshot is missing from the middle of a set's history. Each snapshot names its
+//! predecessor, and forgetting or replacing that one leaves an audit record.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::repo::lineage;
 use crate::repo::snapshots::{Listing, Snapshot};
 
 impl Checker<'_> {
-    /// Checks the hash chains, and looks for audit records of predecessors that are gone.
+    /// Checks the hash chains, and looks for audit records of missing predecessors.
     pub(super) fn lineages(&mut self, listing: &Listing) -> Result<()> {
         let all = &listing.snapshots;
         let by_id: HashMap<SnapshotId, &Snapshot> = all.iter().map(|one| (one.id, one)).collect();

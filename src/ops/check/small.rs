@@ -116,7 +116,7 @@ impl Checker<'_> {
         self.finding(subject, opened.map(|_| ()))
     }
 
-    /// Records damage as a finding. An object that vanished since it was listed is none.
+    /// Records damage as a finding. An object that was removed after the listing is not damage.
     fn finding(&mut self, subject: Subject, read: Result<()>) -> Result<()> {
         match read {
             Err(err) if err.is_missing() => Ok(()),

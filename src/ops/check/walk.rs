@@ -49,7 +49,7 @@ struct Walk<'c, 'a> {
 
 impl Checker<'_> {
     /// Walks the chosen snapshots. Chunks that seem to be missing are looked for in a new listing of packs
-    /// before anything is reported or recorded, since another process may have moved them meanwhile.
+    /// before anything is reported or recorded, because another process may have moved them.
     ///
     /// # Errors
     /// When the storage fails, the run was interrupted, or packs are moved faster than they are listed.
@@ -78,7 +78,7 @@ impl Checker<'_> {
             }
             self.return_to(&mark);
             left.retain(|snapshot| affected.iter().any(|(id, _)| *id == snapshot.id));
-            // If no session could be created, a snapshot may have been purged meanwhile.
+            // Without a session, a snapshot may have been purged in the meantime.
             let standing = snapshots::list_all(self.repo)?.snapshots;
             left.retain(|snapshot| standing.iter().any(|one| one.id == snapshot.id));
             index = session.fixed_index()?;

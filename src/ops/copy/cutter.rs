@@ -1,4 +1,4 @@
-//! Cuts the bytes of files into chunks of the destination repository.
+//! Splits the content of files into chunks of the destination repository.
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::part_list::ListBuilder;
@@ -10,11 +10,11 @@ use crate::repo::repository::Repository;
 use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::repo::write::similarity::{Follower, Older};
 
-/// Cuts files, one after the other.
+/// Splits files into chunks, one after the other.
 pub(super) struct Cutter<'a> {
     repo: &'a Repository,
     list: ListBuilder,
-    /// Bytes not cut yet.
+    /// Bytes that are not split yet.
     rest: Vec<u8>,
     /// Follows an older version of the file in the destination; `lists` reads its part list.
     follower: Option<Follower>,
@@ -48,7 +48,7 @@ impl<'a> Cutter<'a> {
     /// Adds bytes to the current file.
     pub(super) fn push(&mut self, bytes: &[u8], chunk_writer: &mut ChunkWriter<'_>) -> Result<()> {
         self.rest.extend_from_slice(bytes);
-        // Several chunks are cut at a time, so that the remainder is rarely moved to the front.
+        // Splits several chunks at a time, so that the remainder is rarely moved to the front.
         if self.rest.len() < 4 * self.repo.chunker().max() { Ok(()) } else { self.cut(chunk_writer, false) }
     }
 

@@ -66,8 +66,8 @@ impl<'a> Alike<'a> {
         Ok(Self { from, reader: past.another_reader()?, seen: HashSet::new(), deltas })
     }
 
-    /// Stores what a snapshot needs and the writer's index does not have, and returns its root. `vouched`:
-    /// the snapshots copied before still exist, and all of their data may be reused.
+    /// Stores what a snapshot needs and the writer's index does not have, and returns its root. `vouched`
+    /// means that the snapshots copied before still exist, and all of their data may be reused.
     pub(super) fn copy(
         &mut self,
         to: &Repository,
@@ -122,7 +122,7 @@ impl<'a> Alike<'a> {
             return Ok(copy.row);
         }
         let copies = index.copies(kind, id)?;
-        // What another write key stored may be anything: it comes last.
+        // A copy stored by another write key is not trusted and comes last.
         let good = copies.iter().min_by_key(|copy| (copy.not_writable, copy.foreign));
         good.map(|copy| copy.row).ok_or_else(|| Error::Missing { what: format!("chunk {}", id.short()) })
     }

@@ -10,7 +10,7 @@ use crate::ops::export::DELETED;
 use crate::repo::walk::diff_walk;
 use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, TreeSource};
 
-/// What has to be known about a delta before it is written.
+/// Data about a delta that is needed before its first member is written.
 #[derive(Debug, Default)]
 pub(super) struct Delta {
     /// Paths that were removed or changed kind, each followed by a NUL. To be removed before the rest is

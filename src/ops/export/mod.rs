@@ -51,9 +51,9 @@ pub struct Options {
     pub format: Format,
     /// Compression level; `None`: the format's default.
     pub level: Option<i32>,
-    /// What stands before the path of each member, with a slash at its end.
+    /// Prefix of the path of each member, with a trailing slash.
     pub prefix: Vec<u8>,
-    /// Only the entries of these names in the directory that is exported; all if `None`.
+    /// Names of the entries to export from the directory; all if `None`.
     pub names: Option<BTreeSet<Vec<u8>>>,
     /// Counts a part concurrently, for an observer that shows progress.
     pub count_ahead: bool,

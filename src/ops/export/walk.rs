@@ -30,9 +30,9 @@ pub(super) struct Walk<'a> {
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
     started: Time,
-    /// What stands before the path of each member.
+    /// Prefix of the path of each member.
     pub(super) prefix: Vec<u8>,
-    /// Names in the directory that are exported; all if `None`.
+    /// Names of the entries to export from the directory; all if `None`.
     pub(super) names: Option<BTreeSet<Vec<u8>>>,
     /// First path of each group of hard links.
     links: HashMap<LinkGroup, Vec<u8>>,

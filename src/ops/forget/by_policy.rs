@@ -26,7 +26,7 @@ pub struct PolicyOptions {
     pub group_by: GroupBy,
     /// Rules. A snapshot stays if any rule keeps it.
     pub rules: Vec<Rule>,
-    /// No rule forgets what is younger than this.
+    /// Snapshots younger than this are always kept.
     pub min_age: Option<Age>,
     /// Only report.
     pub dry_run: bool,
@@ -52,7 +52,7 @@ pub fn by_policy(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group
         let going = groups.iter().flat_map(|group| &group.decisions).filter(|one| !one.stays());
         let ids: Vec<SnapshotId> = going.map(|decision| decision.snapshot.id).collect();
         let noted = audit::note_snapshots(repo, AuditAct::Forget, &ids)?;
-        // Snapshots that another process forgot meanwhile need nothing more.
+        // Snapshots that another process has forgotten in the meantime need no further action.
         trash::forget_all(repo, &session, &ids, &noted)?;
         session.close()?;
     }

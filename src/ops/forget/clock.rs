@@ -1,4 +1,4 @@
-//! The time by which rules of retention count, and what the storage's clock says of when snapshots arrived.
+//! The current time for retention rules, and the arrival times of snapshots by the storage's clock.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::ops::forget::age::Age;
 use crate::repo::sessions::clock::DAY;
 use crate::repo::snapshots::Snapshot;
 
-/// The current time, a time zone for calendar periods, and what the storage's clock says.
+/// The current time, the time zone for calendar periods, and arrival times of snapshots.
 #[derive(Debug, Clone)]
 pub struct Now {
     pub(super) time: Time,
@@ -21,33 +21,33 @@ pub struct Now {
 }
 
 impl Now {
-    /// Makes it from an instant and a time zone.
+    /// Creates it from an instant and a time zone.
     pub fn new(time: Time, zone: TimeZone) -> Self {
         Self { time, zoned: zoned(time, &zone), arrivals: HashMap::new(), min_age: None }
     }
 
-    /// Adds when snapshots arrived, by the storage's clock.
+    /// Adds the arrival times of snapshots by the storage's clock.
     #[must_use]
     pub fn with_arrivals(self, arrivals: HashMap<SnapshotId, Time>) -> Self {
         Self { arrivals, ..self }
     }
 
-    /// Adds the age below which no snapshot goes.
+    /// Adds the age below which snapshots are always kept.
     #[must_use]
     pub fn with_min_age(self, min_age: Option<Age>) -> Self {
         Self { min_age, ..self }
     }
 
-    /// Returns the least age if the snapshot is younger. It is as young as its arrival at the storage: the
-    /// date in the manifest is a claim.
+    /// Returns the minimum age if the snapshot is younger. Its arrival at the storage counts as well, because
+    /// the date in the manifest can be wrong.
     pub(super) fn too_young(&self, snapshot: &Snapshot) -> Option<Age> {
         let begun = snapshot.manifest.started;
         let at = self.arrivals.get(&snapshot.id).map_or(begun, |arrived| begun.max(*arrived));
         self.min_age.filter(|age| at > age.before(&self.zoned))
     }
 
-    /// Returns whether the snapshot arrived more than a day after its date: it is a copy, was rewritten or
-    /// brought back, or somebody made up its date.
+    /// Returns whether the snapshot arrived more than a day after its date: it was copied, rewritten or
+    /// brought back, or its date is forged.
     pub(super) fn is_late(&self, snapshot: &Snapshot) -> bool {
         let arrived = self.arrivals.get(&snapshot.id);
         arrived.is_some_and(|at| at.sec.saturating_sub(snapshot.manifest.started.sec) > DAY)
@@ -58,7 +58,7 @@ impl Now {
     }
 }
 
-/// Converts an instant to calendar time. One outside of the calendar becomes the nearer end of it.
+/// Converts an instant to calendar time. Instants outside of the calendar become its nearest end.
 pub(super) fn zoned(time: Time, zone: &TimeZone) -> ZonedDateTime {
     let nanos = i32::try_from(time.nanos).unwrap_or(0);
     let end = if time.sec < 0 { Timestamp::MIN } else { Timestamp::MAX };

@@ -36,7 +36,7 @@ pub struct Key {
     pub paths: Option<Vec<ByteBuf>>,
     /// The tags, sorted.
     pub tags: Option<Vec<String>>,
-    /// The write key that made them; `None`: full keys did. What one writes takes no place of others.
+    /// The write key that made them; `None` means full keys. Snapshots of a write key do not displace others.
     pub writer: Option<KeyId>,
 }
 

@@ -71,14 +71,14 @@ pub fn run(repo: &Repository, options: &Options) -> Result<Vec<Forgotten>> {
     if let Some(session) = session {
         let ids: Vec<SnapshotId> = chosen.iter().map(|one| one.id).collect();
         let noted = audit::note_snapshots(repo, AuditAct::Forget, &ids)?;
-        // Snapshots that another process forgot meanwhile need nothing more.
+        // Snapshots that another process has forgotten in the meantime need no further action.
         trash::forget_all(repo, &session, &ids, &noted)?;
         session.close()?;
     }
     Ok(chosen)
 }
 
-/// Opens a session. Works even on a full disk, as forgetting is how space is freed.
+/// Opens a session. Works even on a full disk, because forgetting frees space.
 fn open(repo: &Repository) -> Result<Session> {
     repo.may_write()?;
     match Session::open(repo, SessionKind::Writer) {
@@ -121,7 +121,7 @@ fn refuse_pinned(chosen: &[Forgotten]) -> Result<()> {
     )))
 }
 
-/// What an alarm holds may be the last good state of what it warns of.
+/// Refuses snapshots protected by an alarm: they may be the last good state before the damage.
 fn refuse_held(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
     let alarms: Vec<&Snapshot> = all.iter().filter(|one| one.manifest.is_alarming()).collect();
     let goes: HashSet<SnapshotId> = chosen.iter().map(|one| one.id).collect();
@@ -167,7 +167,7 @@ fn set_of(snapshot: &Snapshot) -> (&str, &[ByteBuf], Option<KeyId>) {
     (&snapshot.manifest.host, &snapshot.manifest.sources, snapshot.manifest.writer())
 }
 
-/// Returns what can be brought back: trash entries whose snapshot does not exist, newest last.
+/// Returns the snapshots that can be brought back: trash entries whose snapshot does not exist, newest last.
 ///
 /// # Errors
 /// When the storage fails.
@@ -192,7 +192,7 @@ pub fn trashed(repo: &Repository) -> Result<Vec<(TrashEntry, Snapshot)>> {
     Ok(found)
 }
 
-/// Brings back forgotten snapshots, each given by a prefix of its id. Returns their present ids.
+/// Brings back forgotten snapshots, each given by a prefix of its id. Returns their current ids.
 ///
 /// # Errors
 /// When a prefix matches no snapshot or several, or an unfinished gc run purges the snapshot.

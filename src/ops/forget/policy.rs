@@ -1,14 +1,15 @@
-//! Retention policy: decides which snapshots stay, and why. Pure; uses neither a clock nor a repository.
+//! Retention policy: decides which snapshots are kept, and why. Pure; uses neither a clock nor a repository.
 //!
-//! A snapshot is its source's current state until the next one of the same set (host and sources) is made. So
-//! where a rule counts age, a snapshot is as old as its successor, and the newest has no age.
+//! A snapshot is the current state of its source until the next one of the same set (host and sources) is
+//! made. So where a rule uses ages, the age of a snapshot counts from its successor, and the newest has no
+//! age.
 //!
 //! Rules ignore partial snapshots (which only speed up the next run) and those dated in the future (whose age
-//! is unknown): both stay, and they do not replace others. The newest of each set and pinned snapshots stay
-//! regardless of the rules. Other expired snapshots are forgotten, and rules ignore them.
+//! is unknown): both are kept, and they do not replace others. The newest of each set and pinned snapshots
+//! are kept regardless of the rules. Other expired snapshots are forgotten, and rules ignore them.
 //!
-//! Dates are claims of whoever made a snapshot. What the storage's clock says of its arrival only ever keeps
-//! more: copies and rewritten snapshots arrive late without anything being wrong with them.
+//! Dates in manifests can be forged. Arrival times by the storage's clock are only used to keep more
+//! snapshots, because copies and rewritten snapshots legitimately arrive late.
 
 use std::fmt;
 
@@ -72,7 +73,7 @@ pub enum Count {
 }
 
 impl Count {
-    /// Counts one. Returns false if none was left.
+    /// Uses up one. Returns false if none was left.
     fn take(&mut self) -> bool {
         match self {
             Self::All => true,
@@ -120,7 +121,7 @@ pub enum Reason {
     Last,
     /// It is the newest of a period.
     Every(Period),
-    /// It is the oldest, and there are fewer periods than are to be kept.
+    /// It is the oldest, and there are fewer periods than the rule keeps.
     Oldest(Period),
     /// It was current within this age.
     Within(Age),
@@ -140,9 +141,10 @@ pub enum Reason {
     Partial,
     /// It is dated in the future.
     Future,
-    /// It is younger than any rule may forget.
+    /// It is too young to be forgotten.
     Young(Age),
-    /// Nobody has looked at the alarm that this snapshot, a later one of the same set, or itself, gave.
+    /// It is protected by an alarm that is not settled, raised by this snapshot or a later one of the same
+    /// set.
     Alarm(SnapshotId),
 }
 
@@ -174,7 +176,7 @@ pub struct Decision {
     pub snapshot: Snapshot,
     /// Why it stays. Without a reason it is forgotten.
     pub reasons: Vec<Reason>,
-    /// The next snapshot of its set, and when that was made. Its age counts from then.
+    /// The next snapshot of its set, and the time when it was made. The age counts from then.
     pub successor: Option<(SnapshotId, Time)>,
     /// When it expired, according to its manifest.
     pub expired: Option<Time>,
@@ -229,8 +231,8 @@ pub fn decide(group: &[&Snapshot], all: &[Snapshot], rules: &[Rule], now: &Now) 
     decisions
 }
 
-/// Keeps what rules would keep if the late snapshots were not there: whoever makes up dates can add
-/// snapshots, but take the place of none. Late ones are counted all the same, since most are copies.
+/// Also keeps what the rules would keep without late snapshots: an attacker who forges dates can add
+/// snapshots, but must not displace others. Late ones count nevertheless, because most are copies.
 fn undisplaced(decisions: &mut [Decision], counted: &[usize], all: &[Snapshot], rules: &[Rule], now: &Now) {
     let on_time = |at: &usize| decisions.get(*at).is_some_and(|one| !now.is_late(&one.snapshot));
     let punctual: Vec<usize> = counted.iter().copied().filter(on_time).collect();
@@ -252,7 +254,7 @@ fn undisplaced(decisions: &mut [Decision], counted: &[usize], all: &[Snapshot], 
     }
 }
 
-/// Returns whether rules consider the snapshot.
+/// Returns whether rules take the snapshot into account.
 fn counts(manifest: &Manifest, now: &Now) -> bool {
     !manifest.partial && manifest.started <= now.time
 }
@@ -265,7 +267,7 @@ fn standing(snapshot: &Snapshot, now: &Now) -> Vec<Reason> {
     }
 }
 
-/// Returns the next snapshot of the same set that rules consider.
+/// Returns the next snapshot of the same set that rules take into account.
 fn successor(snapshot: &Snapshot, all: &[Snapshot], now: &Now) -> Option<(SnapshotId, Time)> {
     let place = |snapshot: &Snapshot| (snapshot.manifest.started, snapshot.id);
     let after = all.partition_point(|other| place(other) <= place(snapshot));
@@ -304,7 +306,7 @@ fn kept(line: &[Decision], rule: &Rule, now: &Now) -> Vec<Option<Reason>> {
     }
 }
 
-/// Returns whether its successor was made by then.
+/// Returns whether its successor was made before this time.
 fn aged(decision: &Decision, since: Time) -> bool {
     decision.successor.is_some_and(|(_, replaced)| replaced <= since)
 }

@@ -151,14 +151,14 @@ impl<'a> Collector<'a> {
         Ok(report)
     }
 
-    /// Records the size of all packs, once, before anything is swept.
+    /// Records the total size of packs once, before anything is swept.
     pub(super) fn weigh(&mut self, repo_state: &RepoState) {
         if self.report.before == 0 {
             self.report.before = repo_state.packs.iter().map(|(_, len)| len).sum();
         }
     }
 
-    /// Puts on record what this run purges: each snapshot once, however many attempts it takes.
+    /// Writes audit records of the purged snapshots: each snapshot once, even if there are several attempts.
     fn note_purge(&mut self, marked: &Marked) -> Result<()> {
         let purged = marked.purged.iter().map(|entry| entry.id);
         let new: BTreeSet<SnapshotId> =
@@ -198,7 +198,7 @@ impl<'a> Collector<'a> {
             Err(err) => Err(err),
         };
         match result {
-            // A process that took this run for dead may have deleted what it was reading.
+            // A process that considered this run dead may have deleted what it was reading.
             Err(err) if err.is_missing() && RepoState::packs(repo.storage())? != listed => {
                 self.missed = Some(err);
                 Ok(Attempt::Again)
@@ -276,7 +276,7 @@ impl<'a> Collector<'a> {
             marker.root(root).map_err(|err| unwalkable("forgotten snapshot", id, err))?;
         }
         self.report.purged = if self.options.empty_trash { partials.len() as u64 } else { 0 };
-        // A snapshot that was brought back is not in the trash, though its entry still is.
+        // A snapshot that was brought back is not in the trash, though its entry still exists.
         let gone = forgotten.iter().map(|(id, _)| id).filter(|id| !roots.stands(id) || partials.contains(id));
         self.report.in_trash = gone.collect::<HashSet<_>>().len() as u64;
         self.report.trash_plain = marker.plain - standing;

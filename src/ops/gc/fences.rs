@@ -33,7 +33,7 @@ impl Collector<'_> {
                     removed = true;
                 }
                 Ok(None) => {}
-                // Whatever is wrong with it is for `check` to report.
+                // Damage is reported by `check`.
                 Err(err) if err.is_damage() => {}
                 Err(err) => return Err(err),
             }

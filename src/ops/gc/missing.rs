@@ -1,6 +1,6 @@
-//! Packs that no snapshot explains, in a repository in which none is left. Where nobody collected since they
-//! were written, nothing records that their snapshots were forgotten: `snapshots/` may have been lost, or a
-//! copy of the repository is not finished.
+//! Finds packs that no snapshot explains in a repository without snapshots. If gc has not run since they were
+//! written, no record says that their snapshots were forgotten: `snapshots/` may have been lost, or a copy of
+//! the repository is incomplete.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -24,26 +24,26 @@ use crate::repo::snapshots::trash;
 use crate::repo::{audit, lineage, snapshots};
 use crate::storage::ObjectKind;
 
-/// What is missing in a repository, whether this machine knows it or not.
+/// Missing snapshots of a repository, even if this machine does not know the repository.
 #[derive(Debug, Default)]
 pub struct Missing {
     lost: LostRoots,
-    /// Sessions that wrote packs which nothing explains.
+    /// Sessions that wrote unexplained packs.
     unexplained: Vec<SnapshotId>,
-    /// Snapshots that are gone from the middle of a set's history. That stops no collection, and `check` says
-    /// it.
+    /// Snapshots that are missing from the middle of a set's history. They do not stop gc; `check` reports
+    /// them.
     gaps: Vec<Gap>,
 }
 
 impl Missing {
-    /// Returns messages about it.
+    /// Returns messages about missing snapshots.
     pub fn describe(&self) -> Vec<String> {
         let gaps = self.gaps.iter().map(Gap::describe);
         self.lost.describe().into_iter().chain(describe(&self.unexplained)).chain(gaps).collect()
     }
 
-    /// Lets collections delete what only the missing snapshots need: an audit record explains them to every
-    /// machine from then on.
+    /// Allows gc to delete data that only the missing snapshots need, by an audit record that explains their
+    /// absence to all machines.
     ///
     /// # Errors
     /// When the record could not be written.
@@ -54,7 +54,7 @@ impl Missing {
     }
 }
 
-/// Finds what a collection or a check would miss. To those who may not collect nothing is missing.
+/// Finds what would make gc or `check` report missing snapshots. Finds nothing for keys that may not run gc.
 ///
 /// # Errors
 /// When the storage fails.
@@ -64,12 +64,12 @@ pub fn missing(repo: &Repository) -> Result<Missing> {
     }
     let gaps = lineage::gaps(repo, &snapshots::list_all(repo)?)?;
     let mut missing = Missing { lost: lost_roots::find(repo)?, unexplained: Vec::new(), gaps };
-    // As a collection: first packs, then sessions, then snapshots.
+    // In the same order as gc: first packs, then sessions, then snapshots.
     let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
     let listed = repo_state.packs.iter().map(|(id, _)| *id).collect();
     let others = peers::others(repo, None, false)?;
     let roots = match roots::look(repo) {
-        // A snapshot that cannot be read is left.
+        // An unreadable snapshot counts as existing.
         Err(err) if err.is_damage() => return Ok(missing),
         looked => looked?,
     };
@@ -89,7 +89,7 @@ fn describe(unexplained: &[SnapshotId]) -> Option<String> {
     Some(format!("it has packs {of} and no snapshot: either a backup failed or the snapshots were lost"))
 }
 
-/// Fails if snapshots are gone that the last collection left.
+/// Fails if snapshots that the last gc run kept have disappeared.
 pub(super) fn refuse_lost(repo: &Repository) -> Result<()> {
     lost_roots::find(repo)?.describe().map_or(Ok(()), |what| Err(diverged(repo, what)))
 }
@@ -109,11 +109,11 @@ fn diverged(repo: &Repository, what: String) -> Error {
     Error::Diverged { location: repo.location(), what }
 }
 
-/// Finds the sessions of unexplained packs if no snapshot is left. A pack is explained by
+/// Finds the sessions of unexplained packs if there are no snapshots. A pack is explained by
 ///
-/// - a collection that ended after it was written: it left the pack, and the snapshots that it left are
+/// - a gc run that ended after it was written: the run kept the pack, and the snapshots that it kept are
 ///   accounted for ([`refuse_lost`]),
-/// - a session that still runs or was killed; one that ended since has a snapshot, unless the pack was
+/// - a session that is running or was killed; one that has ended since has a snapshot, unless the pack was
 ///   `listed` before sessions and snapshots were,
 /// - a forgotten snapshot, or an audit record of one, with the id of the session,
 /// - a forgotten snapshot that needs one of its chunks: a session that copies or imports writes many.
@@ -140,11 +140,11 @@ fn find(
     let mut explained = audit::explained(repo)?;
     let mut marker = Marker::new(repo, index)?;
     for entry in &roots.trash {
-        // Not every entry has the manifest: whoever may add objects can make one that has not.
+        // An entry need not contain the manifest: anybody who may add objects can create an invalid one.
         let Ok(snapshot) = trash::read(repo, entry) else { continue };
         explained.insert(entry.id);
         match marker.root(&snapshot.manifest.root) {
-            // What lies below a lost tree is unknown: packs with that stay unexplained.
+            // The contents of a lost tree are unknown: packs with them remain unexplained.
             Err(err) if err.is_missing() || err.is_damage() => {}
             other => other?,
         }
@@ -160,7 +160,7 @@ fn newer_than_the_last_collection(repo: &Repository) -> Result<HashSet<PackId>> 
     let records = storage.list(ObjectKind::Gc)?.into_iter();
     let runs = records.filter_map(|found| Some((gc_record::number(&found.name)?, found.modified)));
     let last = runs.filter(|(number, _)| *number > 0).max();
-    // Where the storage reports no times, a collection explains all packs.
+    // If the storage reports no times, any gc run explains all packs.
     let is_newer = |at: Option<Time>| match last {
         Some((_, last)) => last.zip(at).is_some_and(|(last, at)| at > last),
         None => true,

@@ -1,11 +1,11 @@
-//! `gc`: deletes what no snapshot needs, concurrently with other sessions. The rules that the comments name
-//! are in docs/collecting.md.
+//! `gc`: deletes what no snapshot needs, concurrently with other sessions. The rules C1 to C5, W1 to W3 and
+//! R1 are defined in docs/collecting.md.
 //!
 //! `collect` drives one run; `mark` finds what is needed, `choose_copy` which copy of it stays, `plan`
-//! decides what happens to each pack, `reencode` which deltas are stored whole, `deltas` what becomes a
-//! delta. `repack` moves what stays, `sweep` deletes. `undelete_window` decides which forgotten snapshots are purged, `dry_run` reports what a
-//! run would do. `parity` maintains the parity files at the end, `fences` removes old fences. `missing`
-//! refuses to collect what lost snapshots may need.
+//! decides what happens to each pack, `reencode` chooses deltas that are stored whole, `deltas` chooses
+//! chunks that become deltas. `repack` moves what stays, `sweep` deletes. `undelete_window` decides which
+//! forgotten snapshots are purged, `dry_run` reports what a run would do. `parity` maintains the parity files
+//! at the end, `fences` removes old fences. `missing` refuses to run if lost snapshots may need the data.
 
 mod choose_copy;
 mod collect;
@@ -48,9 +48,9 @@ pub struct Options {
     pub max_unused: MaxUnused,
     /// Maximum bytes of packs to move.
     pub max_repack: Option<u64>,
-    /// Also move packs that were sealed in older epochs of the key: they are sealed again in the newest.
+    /// Also move packs that were sealed in older epochs of the key, so that they are sealed in the newest.
     pub reseal: bool,
-    /// Also store what is similar to its older version as deltas.
+    /// Also store chunks as deltas against their older versions.
     pub delta: bool,
     /// Purge forgotten snapshots now, regardless of the undelete window.
     pub empty_trash: bool,

@@ -45,7 +45,7 @@ pub struct Options {
     pub user: Option<String>,
     /// Description of the snapshot.
     pub description: Option<String>,
-    /// A lasting name of what the archive is taken from; see
+    /// A permanent identifier of the origin of the archive; see
     /// [`Manifest::origin`](crate::model::manifest::Manifest::origin).
     pub origin: Option<String>,
     /// Time to record instead of now.

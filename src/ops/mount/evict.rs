@@ -6,7 +6,7 @@ use crate::repo::random::dir_lookup;
 
 impl Mount {
     /// Returns files that the kernel should forget, each as directory inode and name; none if it knows of at
-    /// most `most` inodes. Files that are open can still be read.
+    /// most `most` inodes. Open files remain readable.
     pub fn surplus(&self, most: usize) -> Vec<(u64, Vec<u8>)> {
         let mut wanted = self.inodes().saturating_sub(most);
         let mut surplus = Vec::new();

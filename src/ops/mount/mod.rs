@@ -321,8 +321,8 @@ impl Mount {
 
     fn of_root(&self, ino: u64, manifest: &Manifest) -> Attributes {
         let mut root = attributes::of_virtual(ino, Type::Dir, 0, &self.owners, manifest.started);
-        // Above the sources there may have been a directory that kept other users out, and that the snapshot
-        // does not hold.
+        // The sources may have been below a directory that others could not enter and that is not in the
+        // snapshot.
         if self.others && !manifest.is_open_above() {
             root.mode = 0o700;
         }

@@ -29,7 +29,7 @@ use crate::repo::sessions::session::Session;
 pub struct Report {
     /// For each record or end that cannot be read, the reason.
     pub unreadable: Vec<String>,
-    /// Number of the gc run that was given up, or would be.
+    /// Number of the gc run that was abandoned, or would be.
     pub given_up: Option<u64>,
     /// Names removed, or to be removed, because no gc run or configuration can have reached their number, or
     /// because the configuration is another repository's.
@@ -92,7 +92,7 @@ fn clear(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Rep
     }
     match gc_record::unfinished(storage, suite) {
         Ok(unfinished) if !unfinished.is_empty() => return Ok(report(found, true)),
-        // The end of the last one cannot be read: the next number takes its place.
+        // The end of the last one is unreadable: the next number takes its place.
         Err(err) if !err.is_damage() => return Err(err),
         _ => {}
     }

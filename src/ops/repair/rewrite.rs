@@ -43,7 +43,7 @@ impl LostEntries {
     }
 }
 
-/// Walks trees over one index, and rewrites what lost data.
+/// Walks trees over one index, and rewrites those that lost data.
 pub(super) struct Rewriter<'a, 'scope> {
     repo: &'a Repository,
     observer: &'a dyn Observer,

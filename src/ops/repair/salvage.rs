@@ -15,7 +15,7 @@ use crate::repo::sessions::session::RepoState;
 use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::storage::ObjectKind;
 
-/// Reads damaged packs. One is used for all.
+/// Reads damaged packs. The same salvager is used for all of them.
 pub(super) struct Salvager<'a> {
     repo: &'a Repository,
     reader: BlockReader,

@@ -236,7 +236,7 @@ fn replace(
     };
     let noted = audit::note_snapshots(repo, AuditAct::Repair, &[original.id])?;
     let fate = match trash::forget(repo, &session, &original.id, &noted) {
-        // The concurrent forget takes precedence: the remainder must not stay in its place.
+        // Forgetting takes precedence: the repaired snapshot must not remain either.
         Err(err) if err.is_missing() => {
             forget_own(repo, &session, &id, &noted)?;
             Fate::Forgotten

@@ -168,7 +168,8 @@ impl RemovalFilter for Remover<'_, '_> {
     }
 
     fn keeps(&self, dir: &Path, names: &[Vec<u8>]) -> Option<Protected> {
-        // It may be the open one, reached over a network, or a second copy. No backup is worth one.
+        // It may be the repository in use, reached over a network, or a copy of it. Repositories are never
+        // deleted.
         let is_one = enclosing::may_be_one(names) && enclosing::is_repository(dir);
         is_one.then(|| Protected { what: "a snap repository", path: dir.to_owned() })
     }

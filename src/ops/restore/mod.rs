@@ -205,7 +205,8 @@ impl Job<'_> {
         self.problems.lock().push((path.to_vec(), why));
     }
 
-    /// Returns metadata with the xattr values that are stored in chunks. Held only as long as needed.
+    /// Returns metadata with the xattr values that are stored in chunks. Kept in memory only as long as
+    /// needed.
     fn whole<'m>(&self, meta: &'m Meta) -> Result<Cow<'m, Meta>> {
         dir_reader::load_xattrs(&mut self.values.lock(), meta)
     }
@@ -440,7 +441,7 @@ impl Job<'_> {
         }
     }
 
-    /// Says in one sentence how much the snapshot has that this system cannot.
+    /// Reports in one sentence how many of the snapshot's attributes this system cannot restore.
     fn tell_not_restorable(&self) {
         let count = self.tally.not_restorable.load(Ordering::Relaxed);
         if count > 0 {
@@ -475,7 +476,7 @@ impl Job<'_> {
 /// Opens the target. Returns `None` in a dry run if it does not exist.
 fn open_target(repo: &Repository, options: &Options) -> Result<Option<Target>> {
     let mut dirs = protected(repo, &options.protected);
-    // Over SFTP or HTTP the repository may lie on this very machine.
+    // Over SFTP or HTTP the repository may be on this very machine.
     let same = enclosing::same_around(&options.target, repo.config().repo);
     dirs.extend(same.map(|path| Protected { what: "a copy of the repository", path }));
     let guard = Guard::new(dirs);

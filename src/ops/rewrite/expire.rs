@@ -1,5 +1,5 @@
-//! Rules per path: takes paths out of old snapshots, and files that were deleted long ago out of those that
-//! still have them. All snapshots are rewritten in one pass.
+//! Rules per path: removes paths from old snapshots, and long-deleted files from the snapshots that still
+//! have them. All snapshots are rewritten in one pass.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -25,13 +25,13 @@ use crate::repo::walk::snapshot_set::SnapshotSet;
 pub struct Report {
     /// Changed snapshots.
     pub rewritten: Vec<Rewritten>,
-    /// Number of snapshots that are old enough for a rule and hold nothing that it takes out.
+    /// Number of snapshots that are old enough for a rule but contain nothing to remove.
     pub unchanged: u64,
     /// Snapshots that are old enough for a rule but keep everything, and why.
     pub held: Vec<(Snapshot, Hold)>,
-    /// What is taken out of which directories.
+    /// What is removed from which directories.
     pub taken: Taken,
-    /// Number of directories that were built anew, each once for all snapshots that share the result.
+    /// Number of rebuilt directories, each counted once for all snapshots that share the result.
     pub trees_built: u64,
     /// Patterns that matched nothing in the snapshots that are old enough.
     pub unmatched: Vec<String>,
@@ -46,8 +46,8 @@ pub fn check_patterns(patterns: &[OsString]) -> Result<()> {
 }
 
 /// Applies rules per path. Never changes the newest complete snapshot of a host and its sources, pinned ones,
-/// those that an open alarm holds, partial ones, and those dated in the future. After a failure the changes
-/// made so far stay, and another run does the rest.
+/// those protected by an open alarm, partial ones, and those dated in the future. After a failure the changes
+/// made so far remain, and another run does the rest.
 ///
 /// # Errors
 /// When a selector names nothing, a pattern is invalid, a tree is damaged, something that a snapshot needs is
@@ -87,7 +87,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
 }
 
 /// Moves all times back by as much as this machine's clock is ahead of the storage's, so that a wrong clock
-/// makes no snapshot old. A dry run writes nothing that the storage would date.
+/// makes no snapshot old. Does nothing in a dry run, which writes no object that the storage would date.
 fn by_storage_clock(repo: &Repository, options: &Options) -> Result<Options> {
     let mut options = options.clone();
     if options.dry_run {

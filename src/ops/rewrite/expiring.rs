@@ -1,8 +1,9 @@
-//! Which snapshots rules per path concern, and what each of them loses.
+//! Decides which snapshots rules per path affect, and what each of them loses.
 //!
 //! What a snapshot loses by a rule depends on its own age alone. What it loses as deleted depends on the
-//! others of its set: the state of the set at the time back to which deleted files are kept is its newest
-//! snapshot of then or before. A path that neither this one has, nor any after it, had been deleted by then.
+//! other snapshots of its set. The reference is the state of the set at the time back to which deleted files
+//! are kept: the newest snapshot at or before that time. A path that is neither in the reference nor in any
+//! later snapshot had been deleted by then.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -24,23 +25,23 @@ use crate::util::bitset::BitSet;
 pub struct Rule {
     /// The pattern. A leading slash means the root of the snapshot.
     pub pattern: OsString,
-    /// Snapshots of this time and older ones lose what it matches.
+    /// Snapshots of this time and older lose what the pattern matches.
     pub before: Time,
 }
 
-/// What to take out of which snapshots.
+/// What to remove from which snapshots.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Snapshots that may be rewritten.
     pub choice: SnapshotQuery,
     /// Rules for paths.
     pub rules: Vec<Rule>,
-    /// Takes out what was deleted by this time: what is neither in the state that the set had then nor in
-    /// any later snapshot of it.
+    /// Removes what was deleted by this time: what is neither in the set's state at that time nor in any
+    /// later snapshot of it.
     pub deleted_before: Option<Time>,
-    /// The present. Snapshots that are dated later are not rewritten.
+    /// The current time. Snapshots with later dates are not rewritten.
     pub now: Time,
-    /// Snapshots that are taken for forgotten.
+    /// Snapshots to treat as forgotten.
     pub except: HashSet<SnapshotId>,
     /// Snapshots that are too young to lose anything.
     pub young: HashSet<SnapshotId>,
@@ -48,24 +49,24 @@ pub struct Options {
     pub dry_run: bool,
 }
 
-/// What keeps all of a snapshot, whatever rules say.
+/// Reason to leave a snapshot unchanged regardless of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
     /// It is pinned.
     Pinned,
-    /// Nobody has looked at the alarm that this snapshot gave, which is a later one of the set or itself.
+    /// It is protected by an alarm that is not settled, raised by this snapshot or a later one of the set.
     Alarm(SnapshotId),
 }
 
-/// What is known before any tree is read.
+/// Decisions that need no tree.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// Snapshots that may lose something.
     pub(super) losing: HashSet<SnapshotId>,
-    /// Selected snapshots that are old enough to, but are held.
+    /// Selected snapshots that are old enough to, but are protected.
     pub(super) held: Vec<(Snapshot, Hold)>,
-    /// For each set with deleted files that are kept for a time only: those that may lose them, and those
-    /// that show what there was since.
+    /// For each set with a time limit for deleted files: the snapshots that may lose them, and those from the
+    /// reference on.
     deleted: Vec<(Vec<SnapshotId>, Vec<SnapshotId>)>,
 }
 
@@ -80,7 +81,7 @@ impl Plan {
                 set.iter().rposition(|one| counts(one, options.now) && one.manifest.started <= before)
             };
             let newest = last(options.now).unwrap_or(0);
-            // The state of the set at the time back to which deleted files are kept.
+            // The reference: the state of the set at the time back to which deleted files are kept.
             let state = options.deleted_before.and_then(last).unwrap_or(0);
             let may = |(at, one): &(usize, &Snapshot)| {
                 let is_old = *at < state || by_rules.is_some_and(|before| one.manifest.started <= before);
@@ -109,7 +110,7 @@ impl Plan {
     }
 }
 
-/// Returns each host's sources with their snapshots, oldest first.
+/// Returns the snapshots of each host and sources, oldest first.
 fn sets<'a>(all: &[&'a Snapshot]) -> Vec<Vec<&'a Snapshot>> {
     let mut sets: BTreeMap<_, Vec<&Snapshot>> = BTreeMap::new();
     for one in all {
@@ -121,7 +122,7 @@ fn sets<'a>(all: &[&'a Snapshot]) -> Vec<Vec<&'a Snapshot>> {
     sets
 }
 
-/// Returns whether a snapshot shows what there was at its time, and what there was not.
+/// Returns whether a snapshot reliably shows what existed at its time.
 fn counts(snapshot: &Snapshot, now: Time) -> bool {
     !snapshot.manifest.partial && snapshot.manifest.started <= now
 }
@@ -134,11 +135,11 @@ fn hold(snapshot: &Snapshot, alarms: &[&Snapshot]) -> Option<Hold> {
     }
 }
 
-/// Takes out what rules per path say.
+/// Applies rules per path.
 pub(super) struct Expiring {
     rules: PathRules,
-    /// For each pattern its rule, and the snapshots that are old enough for it; the oldest first, so that
-    /// the last pattern that matches takes the path out of the most snapshots.
+    /// The rule of each pattern, and the snapshots that are old enough for it. The rule for the oldest
+    /// snapshots comes first, so that the last matching pattern removes the path from the most snapshots.
     due: Vec<(usize, BitSet)>,
     deleted: Vec<Deleted>,
 }
@@ -181,7 +182,7 @@ impl Expiring {
             let mut left = dirs.map(|version| version.among.and(due).minus(gone));
             left.any(|left| !left.is_empty()) && self.rules.may_match_below(path)
         });
-        // What is in a tree that was there since is not deleted.
+        // A tree that exists in a later snapshot contains nothing deleted.
         let lacks = |set: &Deleted, among: &BitSet| {
             !among.meets(&set.since) && !among.and(&set.losing).minus(gone).is_empty()
         };

@@ -27,7 +27,7 @@ use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotQuery;
 use crate::repo::walk::snapshot_set::SnapshotSet;
 
-/// New metadata of snapshots. Fields that are not set leave it as it is.
+/// New metadata of snapshots. Fields that are not set remain unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
     /// Host name.
@@ -40,11 +40,11 @@ pub struct Change {
     pub add_tags: Vec<String>,
     /// Tags to remove.
     pub remove_tags: Vec<String>,
-    /// What became of the alarm that they gave.
+    /// New state of their alarms.
     pub alarm: Option<State>,
-    /// Whether rules may never forget it.
+    /// Whether rules must always keep it.
     pub pinned: Option<bool>,
-    /// Time after which it is forgotten, whatever rules say; `Some(None)` removes the time.
+    /// Time after which it is forgotten regardless of rules; `Some(None)` removes the time.
     pub expires: Option<Option<Time>>,
 }
 
@@ -82,16 +82,16 @@ pub struct Rewritten {
 pub struct Report {
     /// Changed snapshots, oldest first.
     pub rewritten: Vec<Rewritten>,
-    /// Number of snapshots to which nothing had to be changed.
+    /// Number of snapshots that needed no change.
     pub unchanged: u64,
     /// Patterns that matched nothing.
     pub unmatched: Vec<String>,
 }
 
-/// Rewrites snapshots. After a failure the changes made so far stay, and another run does the rest.
+/// Rewrites snapshots. After a failure the changes made so far remain, and another run does the rest.
 ///
 /// # Errors
-/// When a selector names nothing, a pattern is invalid, paths are to be removed from a pinned snapshot
+/// When a selector matches nothing, a pattern is invalid, paths are to be removed from a pinned snapshot
 /// without force, a tree is damaged, something that a snapshot needs is being garbage-collected, the storage
 /// fails, or the run was interrupted.
 pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {

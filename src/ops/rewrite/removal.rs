@@ -5,9 +5,9 @@ use crate::ops::rewrite::taken::Reason;
 use crate::repo::walk::multi_walk::EntryVersion;
 use crate::util::bitset::BitSet;
 
-/// What is taken out of which snapshots.
+/// Decides what is removed from which snapshots.
 pub(super) trait Removal {
-    /// Decides about a path. Snapshots in `lost` have lost a directory above it already.
+    /// Decides about a path. Snapshots in `lost` have already lost a directory above it.
     fn judge(&mut self, path: &[u8], versions: &[EntryVersion], lost: &BitSet) -> Verdict;
 
     /// Returns the patterns that have matched nothing so far.
@@ -17,15 +17,15 @@ pub(super) trait Removal {
 /// The decision about a path.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
-    /// Snapshots that lose it, with everything below it, and why. No snapshot is in two of them.
+    /// Snapshots that lose it with everything below it, by reason. No snapshot occurs twice.
     pub(super) lose: Vec<(Reason, BitSet)>,
-    /// Snapshots may lose something below it.
+    /// Whether snapshots may lose something below it.
     pub(super) descend: bool,
-    /// It is a directory that is kept only if something below it is.
+    /// Whether it is a directory that is kept only if something below it is.
     pub(super) only_if_filled: bool,
 }
 
-/// Paths that are taken out of every snapshot that has them.
+/// Paths that are removed from every snapshot that has them.
 pub(super) struct Excluded {
     selection: RestoreFilter,
 }

@@ -1,4 +1,4 @@
-//! Replaces snapshots by their rewrites, one after the other.
+//! Replaces snapshots by their rewritten versions, one after the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,28 +21,28 @@ use crate::repo::sessions::session::Session;
 use crate::repo::snapshots::{Snapshot, trash};
 use crate::repo::{audit, snapshots};
 
-/// Maximum number of sessions opened for one snapshot, each because the one before was taken for dead.
+/// Maximum number of sessions opened for one snapshot, each because the previous one was considered dead.
 const ATTEMPTS: usize = 3;
 
-/// What snapshots are replaced by.
+/// State of the replacement.
 pub(super) struct Replacing<'a> {
     pub(super) repo: &'a Repository,
     pub(super) change: &'a Change,
     pub(super) rebuilt: RewrittenTrees,
-    /// Rewrites that were there before. One that is what a snapshot is replaced by was left by a run that
-    /// was killed before it forgot the original.
+    /// Rewritten snapshots that existed before. If one equals the replacement, a killed run has left it
+    /// without forgetting the original.
     pub(super) earlier: Vec<Snapshot>,
     pub(super) dry_run: bool,
 }
 
-/// Returns the snapshots that are rewrites of others.
+/// Returns the snapshots that are rewritten versions of others.
 pub(super) fn earlier_rewrites(all: &[Snapshot]) -> Vec<Snapshot> {
     all.iter().filter(|one| one.manifest.original().is_some()).cloned().collect()
 }
 
 impl Replacing<'_> {
-    /// Replaces snapshots, each given with its number among those that were walked. Returns those that
-    /// changed, and the number of the others.
+    /// Replaces snapshots, each given with its number in the walk. Returns those that changed, and the number
+    /// of unchanged ones.
     pub(super) fn run(
         mut self,
         snapshots: Vec<(usize, Snapshot)>,
@@ -95,7 +95,7 @@ impl Replacing<'_> {
     }
 
     /// Commits the new snapshot, then forgets the old one. Returns `None` if another process forgot or
-    /// rewrote the old one meanwhile; its result stands.
+    /// rewrote the old one in the meantime; its result stands.
     fn replace(
         &mut self,
         number: usize,
@@ -147,8 +147,8 @@ impl Replacing<'_> {
         Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))
     }
 
-    /// Forgets rewrites that are equal to the new one. It is done by whoever forgot the original, when its
-    /// own rewrite stands: so of several runs one is always left.
+    /// Forgets rewritten versions that equal the new one. Only the run that forgot the original does this,
+    /// after its own version exists, so that one version always remains.
     fn forget_doubles(&mut self, session: &Session, manifest: &Manifest, noted: &Noted) -> Result<()> {
         let doubles: Vec<SnapshotId> =
             self.earlier.iter().filter(|one| one.manifest == *manifest).map(|one| one.id).collect();
@@ -160,7 +160,7 @@ impl Replacing<'_> {
     }
 }
 
-/// Returns what the audit record of a change says.
+/// Returns the kind of audit record for a change.
 fn act(change: &Change) -> AuditAct {
     match change.alarm {
         Some(State::Accepted) => AuditAct::AlarmAccept,

@@ -1,4 +1,4 @@
-//! What is taken out of snapshots: totals of each snapshot, and of each directory.
+//! Statistics of removed paths: totals per snapshot and per directory.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use crate::model::entry::{Entry, Kind};
 use crate::repo::walk::multi_walk::EntryVersion;
 use crate::util::bitset::BitSet;
 
-/// Maximum number of rows. What is beyond is added up in [`Taken::rest`].
+/// Maximum number of rows. Further ones are added up in [`Taken::rest`].
 const MAX_ROWS: usize = 1000;
 
-/// Totals of entries that are taken out.
+/// Totals of removed entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RemovedTotals {
     /// Files.
@@ -32,44 +32,44 @@ impl RemovedTotals {
         self.bytes = self.bytes.saturating_add(entry.size());
     }
 
-    /// Returns whether nothing is taken out.
+    /// Returns whether nothing is removed.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Why a path is taken out.
+/// The reason why a path is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// A pattern of a rewrite matches it.
+    /// It matches a pattern of a rewrite.
     Excluded,
-    /// The rule with this number matches it.
+    /// It matches the rule with this number.
     Rule(usize),
-    /// No snapshot has had it for as long as what is deleted is kept.
+    /// It was deleted longer ago than deleted files are kept.
     Deleted,
 }
 
-/// Paths that are taken out for one reason: one path, or several in one directory.
+/// Paths that are removed for the same reason: one path, or several in one directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// The path if there is one, otherwise the directory that they are in.
+    /// The path if there is one, otherwise the directory that contains them.
     pub path: Vec<u8>,
     /// Why.
     pub reason: Reason,
     /// Number of paths.
     pub paths: u64,
-    /// Totals of these paths and of what is below them, each version of an entry once.
+    /// Totals of these paths with everything below them, each version of an entry once.
     pub totals: RemovedTotals,
-    /// The snapshots that they are taken out of, by their numbers in the walk.
+    /// The snapshots that lose them, by their numbers in the walk.
     pub snapshots: BitSet,
 }
 
-/// All that is taken out.
+/// Everything that is removed.
 #[derive(Debug, Clone, Default)]
 pub struct Taken {
     /// In order of paths.
     pub rows: Vec<Row>,
-    /// Sum of the rows that are too many to be listed; its path is empty.
+    /// Sum of the rows that exceed the maximum; its path is empty.
     pub rest: Option<Row>,
     known: HashMap<(Vec<u8>, Reason), usize>,
 }

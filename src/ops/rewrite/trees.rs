@@ -1,5 +1,5 @@
-//! Builds trees without some paths. All snapshots are walked together, and only directories in or below which
-//! something is removed are rewritten, once for all snapshots that lose the same of the same tree.
+//! Rebuilds trees without some paths. All snapshots are walked together. Only directories in or below which
+//! something is removed are rewritten, once for all snapshots that lose the same entries of the same tree.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,16 +29,15 @@ use crate::util::bitset::BitSet;
 /// The result of rewriting trees.
 #[derive(Debug, Default)]
 pub(super) struct RewrittenTrees {
-    /// The new root of each snapshot, by its number; `None` if it stays.
+    /// The new root of each snapshot, by its number; `None` if it is unchanged.
     pub(super) roots: Vec<Option<ChunkId>>,
     /// What each snapshot loses.
     pub(super) dropped: Vec<RemovedTotals>,
-    /// What is taken out of which directories.
+    /// What is removed from which directories.
     pub(super) taken: Taken,
-    /// Number of directories that were built anew.
+    /// Number of rebuilt directories.
     pub(super) built: u64,
-    /// Ids of the pieces of each new directory, whether they were stored now or existed before, and the
-    /// snapshots that need them.
+    /// Chunk ids of each new directory, whether stored now or before, and the snapshots that need them.
     pub(super) pieces: Vec<(Vec<ChunkId>, BitSet)>,
     /// Patterns that matched nothing.
     pub(super) unmatched: Vec<String>,
@@ -46,7 +45,7 @@ pub(super) struct RewrittenTrees {
     pub(super) session: Option<Session>,
 }
 
-/// Writes trees without the paths that are to be removed.
+/// Writes trees without the removed paths.
 pub(super) fn rebuild(
     repo: &Repository,
     past: &mut SnapshotSet,
@@ -119,7 +118,7 @@ fn expect(past: &SnapshotSet, observer: &dyn Observer) {
 /// Plain bytes below which trees are compressed at a higher level, as little is written.
 const HARDER: u64 = 16 << 20;
 
-/// Stores a piece, given pieces of the old tree that it is similar to.
+/// Stores a tree chunk, given similar chunks of the old tree.
 type TreeStore<'a> = dyn FnMut(&[u8], &[ChunkId]) -> Result<ChunkId> + 'a;
 
 /// A tree, `None` if it is removed, and the snapshots that get it.
@@ -141,7 +140,7 @@ struct Dropping {
     path: Vec<u8>,
     /// Snapshots that lose it, each with the row that counts it.
     here: Vec<(usize, BitSet)>,
-    /// These, and those that lost a directory above it.
+    /// These snapshots, and those that have lost a directory above it.
     lost: BitSet,
 }
 
@@ -152,7 +151,7 @@ struct Builder<'a, 'p> {
     reader: ChunkReader,
     put: &'a mut TreeStore<'p>,
     open: HashMap<Vec<u8>, Open>,
-    /// From the outermost on.
+    /// From the outermost to the innermost.
     dropping: Vec<Dropping>,
     /// Directories that are kept only if something below them is.
     maybe: HashSet<Vec<u8>>,
@@ -174,7 +173,7 @@ impl Visitor for Builder<'_, '_> {
         count(&mut self.made, versions, here.iter());
         here.iter().for_each(|(_, gone)| lost.add(gone));
         let mut dirs = versions.iter().filter(|version| version.entry.is_dir());
-        // What is below a directory that goes is counted.
+        // The contents of a removed directory are counted.
         let enters = dirs.any(|version| verdict.descend || version.among.meets(&lost));
         if enters && verdict.only_if_filled {
             self.maybe.insert(path.to_vec());
@@ -205,7 +204,7 @@ impl Visitor for Builder<'_, '_> {
 }
 
 impl Builder<'_, '_> {
-    /// Notes that snapshots lose a path. Returns them with the rows that count it.
+    /// Records that snapshots lose a path. Returns them with the rows that count it.
     fn take(&mut self, path: &[u8], lose: Vec<(Reason, BitSet)>) -> Vec<(usize, BitSet)> {
         let (dir, name) = split(path);
         let mut here = Vec::new();
@@ -218,8 +217,8 @@ impl Builder<'_, '_> {
         here
     }
 
-    /// Ends a directory for snapshots that have the same tree there and lose the same of it: it is built once
-    /// for all of them.
+    /// Ends a directory for the snapshots that have the same tree and lose the same entries of it. The new
+    /// tree is built once for all of them.
     fn leave_tree(
         &mut self,
         dir: &[u8],
@@ -257,7 +256,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    /// Returns the new tree for snapshots that lose the same, and whether it is empty.
+    /// Returns the new tree for snapshots that lose the same entries, and whether it is empty.
     fn build(&mut self, tree: &ChunkId, open: &Open, class: &BitSet) -> Result<(ChunkId, bool)> {
         let snapshot = class.first().unwrap_or_default();
         self.made.built += 1;
@@ -310,7 +309,7 @@ fn count<'b>(
     }
 }
 
-/// Splits a set so that each part lies in each of the others wholly or not at all.
+/// Splits a set so that each part is either contained in or disjoint from each of the others.
 fn split_by(set: BitSet, others: &HashSet<&BitSet>) -> Vec<BitSet> {
     let mut parts = vec![set];
     for other in others {
@@ -320,7 +319,7 @@ fn split_by(set: BitSet, others: &HashSet<&BitSet>) -> Vec<BitSet> {
     parts
 }
 
-/// Returns the pieces of the old tree that were read last, and its root.
+/// Returns the chunks of the old tree that were read last, and its root.
 fn nearest(old: &DirReader, tree: &ChunkId) -> Vec<ChunkId> {
     let mut like: Vec<ChunkId> = old.pieces.iter().rev().take(3).rev().copied().collect();
     if !like.contains(tree) {

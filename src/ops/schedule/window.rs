@@ -1,4 +1,4 @@
-//! The hours of a day in which runs may be made: `22:00-06:00`. Pure: the caller says what time it is.
+//! Hours of the day in which runs may start: `22:00-06:00`. Pure: the caller passes the time.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-/// Minutes that are looked at for an opening or an end: two days, of which each has both.
+/// Number of minutes that are searched for an opening or an end: two days, each of which has both.
 const MINUTES: i64 = 2 * 24 * 60;
 
-/// A part of each day in local time. One that ends before it begins reaches over midnight.
+/// A part of each day in local time. If it ends before it begins, it extends over midnight.
 ///
-/// It is asked of the clock on the wall: where clocks are set back it is open for an hour more, where they
-/// are set forward for an hour less.
+/// It follows the wall clock: when clocks are set back, it is an hour longer; when they are set forward, an
+/// hour shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     from: Time,
@@ -23,7 +23,7 @@ impl Window {
     /// Parses `HH:MM-HH:MM`. `24:00` is midnight.
     ///
     /// # Errors
-    /// The error says what such a window looks like.
+    /// The error describes the expected form.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "two times of the day, such as 22:00-06:00".to_owned();
         let (from, to) = text.split_once('-').ok_or_else(wrong)?;
@@ -45,17 +45,18 @@ impl Window {
         }
     }
 
-    /// Returns when it opens: `at` itself if it is open then.
+    /// Returns when it opens; `at` itself if it is open then.
     pub fn opens(self, at: Timestamp, zone: &TimeZone) -> Timestamp {
         self.first(at, |minute| self.is_open(minute, zone))
     }
 
-    /// Returns when it closes: `at` itself if it is not open then.
+    /// Returns when it closes; `at` itself if it is not open then.
     pub fn closes(self, at: Timestamp, zone: &TimeZone) -> Timestamp {
         self.first(at, |minute| !self.is_open(minute, zone))
     }
 
-    /// Returns `at` or the first minute after it that fits. Clocks are set at full minutes as well.
+    /// Returns `at` or the first later minute for which `fits` is true. Clocks change at full minutes as
+    /// well.
     fn first(self, at: Timestamp, fits: impl Fn(Timestamp) -> bool) -> Timestamp {
         if fits(at) {
             return at;
@@ -123,11 +124,11 @@ mod tests {
     fn clocks_that_are_set_make_it_an_hour_longer_or_shorter() {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         let window = Window::parse("02:00-03:00").unwrap();
-        // Set back at 01:00 UTC: half past two comes twice.
+        // Set back at 01:00 UTC: half past two occurs twice.
         let opens = window.opens(at("2026-10-24T22:00:00Z"), &zone);
         assert_eq!(opens, at("2026-10-25T00:00:00Z"));
         assert_eq!(window.closes(opens, &zone), at("2026-10-25T02:00:00Z"));
-        // Set forward at 01:00 UTC: two o'clock does not come, and the next day it does.
+        // Set forward at 01:00 UTC: two o'clock does not exist on that day.
         assert_eq!(window.opens(at("2026-03-28T23:00:00Z"), &zone), at("2026-03-30T00:00:00Z"));
         let night = Window::parse("22:00-06:00").unwrap();
         let hours = |from: &str| {

@@ -1,4 +1,4 @@
-//! What one snapshot holds that another one does not: chunks, each counted once.
+//! Chunks that one snapshot needs and another one does not, each counted once.
 
 use std::sync::Arc;
 
@@ -16,27 +16,27 @@ use crate::repo::walk::ref_graph::{Owner, RefGraph};
 /// Chunks that only one of two snapshots needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Chunks {
-    /// Of files.
+    /// Chunks of files.
     pub data: u64,
-    /// Of directories and of lists.
+    /// Chunks of directories and of part lists.
     pub trees: u64,
     /// Their plain bytes.
     pub bytes: u64,
 }
 
-/// What differs between two snapshots, in chunks.
+/// The difference between two snapshots in chunks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Between {
-    /// What only the second needs.
+    /// Chunks that only the second snapshot needs.
     pub added: Chunks,
-    /// What only the first needs.
+    /// Chunks that only the first snapshot needs.
     pub removed: Chunks,
 }
 
 /// Counts the chunks that only one of two snapshots needs.
 ///
 /// # Errors
-/// When one of them is not there, a tree cannot be read, the store fails or the run was interrupted.
+/// When one of them does not exist, a tree cannot be read, the storage fails or the run was interrupted.
 pub fn between(
     repo: &Repository,
     before: &SnapshotId,

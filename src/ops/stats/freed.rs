@@ -119,7 +119,7 @@ pub fn freed(repo: &Repository, ids: &[SnapshotId], control: &Control<'_>) -> Re
 enum ChunkFate {
     Stays,
     Goes,
-    /// No snapshot needs it even now.
+    /// No snapshot needs it, even before the forget.
     Waste,
 }
 

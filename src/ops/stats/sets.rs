@@ -1,4 +1,4 @@
-//! What each set of snapshots (those of one host and the same sources) costs.
+//! The stored size of each set of snapshots (those of one host and the same sources).
 
 use std::collections::HashMap;
 
@@ -20,9 +20,9 @@ pub struct SetLine {
     pub snapshots: u64,
     /// Bytes of files in the newest snapshot.
     pub newest: u64,
-    /// What the snapshots of the set need and those of no other set, or of a later one, do.
+    /// Chunks that the set needs and no set before it does.
     pub first: ChunkTotals,
-    /// What the snapshots of no other set need: forgetting the whole set frees it.
+    /// Chunks that only this set needs: forgetting the whole set frees them.
     pub unique: ChunkTotals,
 }
 
