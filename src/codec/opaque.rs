@@ -1,9 +1,8 @@
-//! Whether bytes look random: what is encrypted does, and what is compressed but for the mark at its
-//! beginning.
+//! Detects bytes that look random: encrypted data, and compressed data except for headers of known formats.
 
-/// Bytes that are looked at.
+/// Number of bytes that are examined.
 const HEAD: usize = 1024;
-/// Of fewer nobody can tell.
+/// Minimum number of bytes for a decision.
 const LEAST: usize = 128;
 
 /// Beginnings of formats that look random behind them, each with its place.

@@ -64,6 +64,6 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError>
 /// # Errors
 /// The front does not parse.
 pub fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), DecodeError> {
-    // The decoder's own message is of no use to anybody, such as that it read a length instead of text.
+    // The decoder's own message does not help users.
     postcard::take_from_bytes(bytes).map_err(|_| DecodeError::because("its bytes cannot be decoded"))
 }

@@ -10,9 +10,9 @@ use flate2::{Compression, Crc};
 
 use crate::error::{Error, Result};
 
-/// What a field of 32 bits holds when the number stands in an extra field.
+/// Placeholder in a 32-bit field whose value is in an extra field.
 const BEYOND: u32 = u32::MAX;
-/// As [`BEYOND`], of 16 bits.
+/// Like [`BEYOND`], for 16 bits.
 const MANY: u16 = u16::MAX;
 /// Sizes and the checksum stand behind the member.
 const DESCRIBED_LATER: u16 = 1 << 3;
@@ -27,7 +27,7 @@ const UNIX: u16 = 3 << 8;
 /// A member without its content.
 #[derive(Debug, Clone, Copy)]
 pub struct Member<'a> {
-    /// Its path; of a directory with a slash at the end.
+    /// Path; that of a directory ends with a slash.
     pub name: &'a [u8],
     /// Type and permissions, as `stat` gives them.
     pub mode: u32,
@@ -296,7 +296,7 @@ mod tests {
         writer.member(&named(b"dir/last"), |out| out.write_all(b"last").map_err(failed)).unwrap();
     }
 
-    /// Has Python read an archive, and count members and bytes. `None` where there is no Python.
+    /// Has Python read an archive and count its members and bytes. `None` if Python is not installed.
     fn read_by_python(path: &std::path::Path) -> Option<String> {
         const READ: &str = "import sys, zipfile\nz = zipfile.ZipFile(sys.argv[1])\nn = z.namelist()\n\
             print(len(n), z.testzip(), n[2:4], z.read(n[3])[:4]) if len(n) < 9 else print(len(n))";

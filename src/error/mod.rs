@@ -48,7 +48,7 @@ pub enum Error {
         /// The location that was examined.
         location: String,
     },
-    /// A repository cannot be created, since there is one already.
+    /// A repository cannot be created, because one exists already.
     #[error(
         "cannot make a repository at {location}: there is one already; `Repository::snapshots` lists what it holds"
     )]
@@ -73,7 +73,7 @@ pub enum Error {
         /// many.
         untried: usize,
     },
-    /// The password is that of a key slot that is valid no more.
+    /// The password is that of a key slot that is no longer valid.
     #[error(
         "the password at hand is that of key slot {slot}, which config/{generation} of the repository at {location} \
          no longer lists: it was removed or changed"
@@ -123,7 +123,7 @@ pub enum Error {
     NeedsNewer {
         /// The object.
         what: String,
-        /// What this program does not know.
+        /// The feature that this program does not know.
         source: DecodeError,
     },
     /// The data or request was rejected because it must not be trusted.
@@ -157,13 +157,13 @@ pub enum Error {
         /// The location that was examined.
         location: String,
     },
-    /// The snapshots to forget are protected, or no rule says what to keep.
+    /// The snapshots to forget are protected, or there is no usable retention rule.
     #[error("nothing was forgotten: {0}")]
     Retention(String),
     /// The repository has as many bytes as it may have.
     #[error("the repository has come to its quota of {quota} bytes")]
     Quota {
-        /// What it may have.
+        /// The maximum size of its packs.
         quota: u64,
     },
     /// The repository differs from what this machine last saw at the location.
@@ -244,8 +244,8 @@ impl Error {
         move |source| Self::Io { doing, what: what.as_ref().display().to_string(), source }
     }
 
-    /// For `map_err` on a decoder: adds which object was decoded. What only a newer program can decode is
-    /// not damage.
+    /// For `map_err` on a decoder: adds the object that was decoded. An object that only a newer program can
+    /// decode is not damage.
     pub fn damaged(what: impl Into<String>) -> impl FnOnce(DecodeError) -> Self {
         move |source| {
             if source.is_newer() {
@@ -256,7 +256,7 @@ impl Error {
         }
     }
 
-    /// For `map_err` on an encoder: an object could not be encoded. Nothing that is stored is damaged.
+    /// For `map_err` on an encoder: an object could not be encoded. No stored object is damaged.
     pub fn making(what: impl Into<String>) -> impl FnOnce(DecodeError) -> Self {
         move |why| Self::Io { doing: "make", what: what.into(), source: io::Error::other(why) }
     }
@@ -304,7 +304,7 @@ impl Error {
     }
 }
 
-/// What messages say of a server whose certificate no trusted authority signed.
+/// Message about a server whose certificate no trusted authority signed.
 pub(crate) const UNTRUSTED: &str = "its certificate is not trusted";
 
 /// Removes the " (os error N)" that the standard library appends to system errors.

@@ -68,7 +68,7 @@ pub struct Config {
     pub stale_after: u64,
     /// The epoch of the keys that seal what is written, and that signed this generation.
     pub epoch: u32,
-    /// How later epochs are known to whoever has keys of an earlier one, ascending.
+    /// Signed keys of later epochs, ascending, by which keys of earlier epochs can verify them.
     pub handovers: Vec<Handover>,
     /// The key slots that are valid. A slot that is not in this list opens nothing.
     pub slots: Vec<SlotEntry>,
@@ -76,12 +76,12 @@ pub struct Config {
     pub extra: Vec<(u16, ByteBuf)>,
 }
 
-/// An epoch, for which the one before vouches. Frozen: format version 1.
+/// An epoch whose key is signed by the previous epoch. Frozen: format version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handover {
     /// The later epoch.
     pub epoch: u32,
-    /// Its Ed25519 key that verifies configurations.
+    /// The Ed25519 key of the epoch, which verifies configurations.
     pub key: [u8; 32],
     /// The signature of the epoch before it.
     pub signature: ByteBuf,
@@ -92,7 +92,7 @@ pub struct Handover {
 pub struct SlotEntry {
     /// The slot's id.
     pub id: KeyId,
-    /// What the key may do; see [`Role`].
+    /// Role of the key; see [`Role`].
     pub role: u8,
     /// The slot's X25519 key, to which the keyring is sealed.
     pub public: [u8; 32],
@@ -100,7 +100,7 @@ pub struct SlotEntry {
     pub keyring: ByteBuf,
 }
 
-/// What a key may do.
+/// The operations that a key allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Reads and writes everything.
@@ -201,7 +201,7 @@ impl Config {
         }
     }
 
-    /// Bytes of packs that writers do not go beyond; `None`: as many as there is room for.
+    /// Returns the maximum total size of packs; `None` means unlimited.
     pub fn quota(&self) -> Option<u64> {
         let (_, bytes) = self.extra.iter().find(|(tag, _)| *tag == QUOTA)?;
         bytes.as_slice().try_into().ok().map(u64::from_le_bytes)
@@ -256,7 +256,7 @@ impl Config {
         self.slots.retain(|entry| entry.id != *id);
     }
 
-    /// Takes over what another generation of the same repository says of write keys that are valid no more.
+    /// Adopts the retired write keys of another generation of the same repository.
     pub fn adopt_writers(&mut self, other: &Self) {
         let mut all = self.retired();
         all.extend(other.retired().into_iter().filter(|writer| !self.retired().contains(writer)));

@@ -110,7 +110,7 @@ pub enum XattrValue {
     Inline(Vec<u8>),
     /// In data chunks, like a file's content.
     Content {
-        /// Size in bytes. Above [`MAX_XATTR`] it is of another system, such as a resource fork.
+        /// Size in bytes. Values above [`MAX_XATTR`] come from another system, such as resource forks.
         size: u64,
         /// Parts of the value; their lengths add up to `size`.
         content: Content,

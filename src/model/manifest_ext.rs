@@ -27,11 +27,11 @@ const ORIGINAL: u16 = 8;
 /// The snapshot in another repository that this one is a copy of, and its root tree at the time of the
 /// copy.
 const COPIED: u16 = 10;
-/// What the run saw of its set: [`Signs`].
+/// Statistics of the run: [`Signs`].
 const SIGNS: u16 = 20;
-/// What the snapshot was imported from: UTF-8.
+/// The origin of an imported snapshot: UTF-8.
 const ORIGIN: u16 = 22;
-/// Where the snapshot stands in the history of its set: [`Lineage`].
+/// The position of the snapshot in the history of its set: [`Lineage`].
 const LINEAGE: u16 = 26;
 /// Bit rot that the run found: how many files (u64), and one byte: 1 if the alarm has other reasons, too.
 const ROT: u16 = 24;
@@ -46,7 +46,7 @@ const ROOT: u16 = 16;
 const MORE_COUNTS: u16 = 18;
 /// The root is not a source; it only leads to sources.
 const ONLY_LEADS: u8 = 1;
-/// All directories above the sources that are not in the snapshot are searchable by everybody.
+/// All directories above the sources that are not in the snapshot are searchable by all users.
 const OPEN_ABOVE: u8 = 2;
 
 /// Numbers of one backup run beside [`Counts`](crate::model::manifest::Counts), which is frozen.
@@ -80,12 +80,12 @@ impl MoreCounts {
     }
 }
 
-/// Where a snapshot stands in the history of its set.
+/// The position of a snapshot in the history of its set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lineage {
     /// Generation of the configuration that the run worked with.
     pub generation: u32,
-    /// One above the highest number that the set had before.
+    /// One more than the highest number in the set before.
     pub number: u64,
     /// The snapshot that had that; `None` for the first.
     pub previous: Option<SnapshotId>,
@@ -117,7 +117,7 @@ impl Lineage {
 pub struct Rot {
     /// Number of files.
     pub files: u64,
-    /// It is the only reason of the alarm: otherwise the run is like those before it.
+    /// Whether it is the only reason for the alarm.
     pub is_only_reason: bool,
 }
 
@@ -132,8 +132,8 @@ impl Manifest {
         self.note(PINNED).is_some()
     }
 
-    /// Returns the key slot of the write key that made it; `None`: a full key did. Snapshots of different
-    /// keys are of different sets, whatever they say of host and sources.
+    /// Returns the key slot of the write key that made the snapshot; `None` means a full key. Snapshots of
+    /// different keys belong to different sets, even if host and sources are equal.
     pub fn writer(&self) -> Option<KeyId> {
         self.note(WRITER).and_then(|bytes| bytes.try_into().ok()).map(KeyId::new)
     }
@@ -230,7 +230,7 @@ impl Manifest {
         self.set_note(ROOT, (bits != 0).then(|| vec![bits]));
     }
 
-    /// Returns the lasting name of what the snapshot was imported from, such as `restic` and an id.
+    /// Returns the permanent identifier of the snapshot's origin, such as `restic` and an id.
     pub fn origin(&self) -> Option<&str> {
         self.note(ORIGIN).and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
@@ -240,7 +240,7 @@ impl Manifest {
         self.set_note(ORIGIN, origin.map(|origin| origin.as_bytes().to_vec()));
     }
 
-    /// Returns the system that the snapshot was made on, such as `linux`, if that was recorded.
+    /// Returns the operating system on which the snapshot was made, such as `linux`, if recorded.
     pub fn system(&self) -> Option<&str> {
         self.note(SYSTEM).and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
@@ -269,7 +269,7 @@ impl Manifest {
         self.note(ROOT).and_then(|bytes| bytes.first().copied()).unwrap_or(0)
     }
 
-    /// What the run saw of its set; `None`: it did not look.
+    /// Returns the statistics of the run; `None` if it made none.
     pub fn signs(&self) -> Option<Signs> {
         self.note(SIGNS).and_then(Signs::from_bytes)
     }
@@ -289,7 +289,7 @@ impl Manifest {
         self.set_note(LINEAGE, lineage.map(Lineage::to_bytes));
     }
 
-    /// Returns the bit rot that the run found, if there was any.
+    /// Returns the bit rot that the run found, if any.
     pub fn rot(&self) -> Option<Rot> {
         let (files, rest) = self.note(ROT)?.split_first_chunk::<8>()?;
         let files = u64::from_le_bytes(*files);
@@ -309,25 +309,25 @@ impl Manifest {
         self.set_note(ROT, rot.map(bytes));
     }
 
-    /// The alarm that the run gave: what became of it, and why it was given.
+    /// Returns the state of the run's alarm, and its reason.
     pub fn alarm(&self) -> Option<(State, &str)> {
         let (state, why) = self.note(ALARM)?.split_first()?;
         Some((state_of(*state)?, std::str::from_utf8(why).ok()?))
     }
 
-    /// Whether it gave an alarm that nobody has looked at.
+    /// Returns whether the snapshot raised an alarm that is not settled.
     pub fn is_alarming(&self) -> bool {
         matches!(self.alarm(), Some((State::Open, _)))
     }
 
-    /// The run gives an alarm; a longer sentence is cut.
+    /// Records an alarm; a longer reason is truncated.
     pub fn set_alarm(&mut self, why: &str) {
         let end = (0..=MAX_ALARM.min(why.len())).rev().find(|at| why.is_char_boundary(*at)).unwrap_or(0);
         let why = why.get(..end).unwrap_or_default();
         self.set_note(ALARM, Some([&[OPEN], why.as_bytes()].concat()));
     }
 
-    /// Somebody has looked at the alarm; where there is none, nothing happens.
+    /// Settles the alarm. Does nothing if there is none.
     pub fn settle_alarm(&mut self, state: State) {
         let why = self.alarm().map(|(_, why)| why.to_owned());
         let state = match state {

@@ -29,7 +29,7 @@ const MOST: u64 = 16 << 20;
 /// Forgotten snapshots that are remembered.
 const MOST_FORGOTTEN: usize = 4096;
 
-/// What is known of a location.
+/// What this machine knows about a location.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The location, for people who read the file.
@@ -40,7 +40,7 @@ pub struct Place {
     pub repositories: BTreeMap<String, Known>,
 }
 
-/// What is known of a repository at a location. Copies elsewhere may be older.
+/// What this machine knows about a repository at a location. Copies elsewhere may be older.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     /// Whether it is encrypted.
@@ -74,10 +74,10 @@ pub struct Made {
     /// Nanoseconds within that second.
     #[serde(default)]
     pub nanos: u32,
-    /// Its expiry in seconds since 1970: afterwards it may be missing, whatever retention rules say.
+    /// Its expiry in seconds since 1970: afterwards it may be missing regardless of retention rules.
     #[serde(default)]
     pub expires: Option<i64>,
-    /// Its host and sources, for people.
+    /// Its host and sources, for display.
     #[serde(default)]
     pub of: String,
 }
@@ -128,8 +128,8 @@ impl KnownPlace {
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
-    /// Returns whether this machine has used this repository without encryption, at whatever location: disks
-    /// are mounted elsewhere.
+    /// Returns whether this machine has used this repository without encryption at any location, because
+    /// disks may be mounted elsewhere.
     pub fn is_known_open(&self, repo: &RepoId) -> bool {
         let listed = self.file.as_ref().and_then(|file| fs::read_dir(file.parent()?).ok());
         listed.into_iter().flatten().flatten().any(|entry| {
@@ -138,12 +138,12 @@ impl KnownPlace {
         })
     }
 
-    /// Returns why the record cannot be read although there is one. Then this machine knows nothing of the
-    /// repository, and the next change replaces the record.
+    /// Returns why an existing record cannot be read. Then this machine knows nothing about the repository,
+    /// and the next change replaces the record.
     pub fn trouble(&self) -> Option<String> {
         let file = self.file.as_ref()?;
         let why = match fs::read(file) {
-            // Where there is no state directory, it is told that nothing can be remembered.
+            // Without a state directory, another message reports that nothing can be remembered.
             Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return None;
             }
@@ -160,7 +160,7 @@ impl KnownPlace {
     /// When it could not be written.
     pub fn change(&self, change: impl Fn(&mut Place)) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        // Usually there is nothing to write.
+        // Usually nothing has changed.
         let before = self.read();
         let mut place = before.clone();
         change(&mut place);
@@ -192,12 +192,12 @@ impl KnownPlace {
 }
 
 impl Place {
-    /// Returns what is known of one repository.
+    /// Returns what is known about one repository.
     pub fn of(&self, repo: &RepoId) -> Option<&Known> {
         self.repositories.get(&repo.hex())
     }
 
-    /// Records what was found when a repository was opened; `accept` discards what was known of it.
+    /// Records the repository that was opened; `accept` discards earlier knowledge about it.
     pub fn found(&mut self, repo: &RepoId, encrypted: bool, generation: u32, accept: bool) {
         let known = self.repositories.entry(repo.hex()).or_default();
         if accept {
@@ -207,7 +207,7 @@ impl Place {
         known.generation = known.generation.max(generation);
     }
 
-    /// Returns a message if the repository contradicts what is known of the location.
+    /// Returns a message if the repository contradicts the knowledge about the location.
     pub fn contradicts(&self, repo: &RepoId, encrypted: bool) -> Option<String> {
         let kind = |encrypted: bool| if encrypted { "encrypted" } else { "not encrypted" };
         match self.of(repo) {

@@ -32,7 +32,7 @@ pub enum Ending {
     Interrupted,
     /// A condition did not hold, and it did nothing.
     Skipped,
-    /// Its time was up before it was through.
+    /// It reached its time limit.
     TimeUp,
 }
 
@@ -192,7 +192,7 @@ pub struct Record {
     /// The snapshot that was made, or the one that an unchanged run equals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
-    /// Nothing had changed: no snapshot was made.
+    /// Nothing had changed, so no snapshot was made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unchanged: bool,
     /// A check that read data, not only the structure.
@@ -201,7 +201,7 @@ pub struct Record {
     /// The last line that the command of a drill printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
-    /// Where the next drill continues, or the next backup that reads unchanged files again.
+    /// Position where the next drill continues, or the next backup that rereads unchanged files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<u64>,
     /// The counts.
@@ -304,7 +304,7 @@ impl Record {
     }
 }
 
-/// Returns the id of a set: the same for the same host and sources, whatever its name in the configuration.
+/// Returns the id of a set. It depends only on host and sources, not on the name in the configuration.
 pub fn set_id<S: AsRef<[u8]>>(host: &str, sources: &[S]) -> String {
     let mut bytes = host.as_bytes().to_vec();
     for source in sources {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::util::threads;
 
-/// Applies `work` to all items with at most so many threads, and returns the results in order.
+/// Applies `work` to all items with at most this many threads, and returns the results in order.
 pub(crate) fn map<T: Sync, R: Send>(
     items: &[T],
     threads: usize,

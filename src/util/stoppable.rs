@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How often it is asked whether to stop.
+/// Interval at which `is_stopping` is checked.
 const NAP: Duration = Duration::from_millis(100);
 /// How long a command may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
@@ -20,7 +20,7 @@ pub(crate) struct StoppableOutput<'a> {
 }
 
 impl<'a> StoppableOutput<'a> {
-    /// Reads from `output` until `is_stopping` says so.
+    /// Reads from `output` until `is_stopping` returns true.
     pub(crate) fn new(output: ChildStdout, is_stopping: &'a dyn Fn() -> bool) -> Self {
         Self { output, is_stopping }
     }
@@ -47,7 +47,7 @@ impl Read for StoppableOutput<'_> {
 /// Ends a command: by SIGTERM, and by SIGKILL if it does not follow soon.
 pub(crate) fn terminate(child: &mut Child) {
     let end = Instant::now() + GRACE;
-    // That it has ended already is no error, and nothing can be done about others.
+    // The command may have ended already; other errors cannot be handled.
     let _ = kill_process(Pid::from_child(child), Signal::TERM);
     while matches!(child.try_wait(), Ok(None)) && Instant::now() < end {
         std::thread::sleep(NAP / 10);

@@ -8,10 +8,11 @@ use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
 
-/// The number of workers of a pool; 0: as many as there are processors.
+/// Maximum number of workers of a pool; 0 means the number of processors.
 static LIMIT: AtomicUsize = AtomicUsize::new(0);
 
-/// Bounds the workers of each pool that is started from now on; 0 is no bound. Memory follows their number.
+/// Limits the workers of pools that are started from now on; 0 removes the limit. Memory usage depends on
+/// their number.
 pub fn limit(workers: usize) {
     LIMIT.store(workers, Ordering::Relaxed);
 }

@@ -186,7 +186,7 @@ impl BlockSealer {
 pub struct Weights {
     /// Size as a delta.
     pub delta: u64,
-    /// Estimated size if it is no delta.
+    /// Estimated size as a block that is not a delta.
     pub whole: u64,
 }
 
@@ -205,7 +205,7 @@ fn plain_len(plain: &[u8]) -> Result<u32, DecodeError> {
     len.ok_or(DecodeError::because("a block too large"))
 }
 
-/// With which keys a block was sealed: those of its pack, and for the type of its chunks.
+/// The keys that sealed a block: those of its pack, for the type of its chunks.
 pub type SealedAs = (Sealing, ChunkType);
 
 /// Opens blocks. Each worker has its own.
@@ -312,7 +312,8 @@ impl BlockOpener {
     }
 }
 
-/// What a block is bound to: the row of a pack's table that it was sealed for, wherever that row stands.
+/// The data that a block is bound to: its row in the table of the pack that it was sealed for. The row may be
+/// at another position now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockSeal {
     /// The keys that sealed it: those of its pack. They are not part of what is authenticated.
@@ -349,8 +350,8 @@ impl BlockSeal {
         Self { by: by.into(), kind, codec, plain, row: hasher.finish() }
     }
 
-    /// Returns the associated data. It names no pack: gc moves whole blocks with their rows, and a table
-    /// that is authentic says which rows are in a pack.
+    /// Returns the associated data. It does not contain the pack's id: gc moves whole blocks with their rows,
+    /// and the authenticated table determines which rows are in a pack.
     fn aad(&self, suite: &CipherSuite) -> Vec<u8> {
         let mut aad = Vec::with_capacity(64);
         aad.extend_from_slice(b"SNAPBL");

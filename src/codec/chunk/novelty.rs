@@ -73,7 +73,7 @@ pub fn compare(prefix: &[u8], plain: &[u8], matched: &mut dyn FnMut(Range<usize>
 /// Each match of `2 * STEP` bytes and more that covers such a place is found.
 const LOOKS: usize = 32;
 const LOOK: usize = 4 * STEP;
-/// A delta can pay if the prefix has something of one place in so many.
+/// A delta is worthwhile only if the prefix matches at least one place in this many.
 const ONE_OF: usize = 8;
 
 /// Returns for each of the chunks of these lengths that follow each other in `plain`, whether a prefix has

@@ -257,7 +257,7 @@ impl PackHeader {
         let aad = table_aad(suite, &self.aad, by.as_ref());
         let plain = suite.shared_of(self.epoch)?.open(&aad, &mut sealed)?;
         let (packed, own) = match &by {
-            // Whoever has the shared key could otherwise claim that a pack holds any chunk.
+            // Anybody with the shared key could otherwise claim that a pack contains any chunk.
             None => (suite.verified(self.epoch, &aad, plain)?, None),
             Some(envelope) => own(suite, envelope, &aad, plain)?,
         };
@@ -392,8 +392,8 @@ pub fn open_front(suite: &CipherSuite, front: &[u8], pack_len: u64) -> Result<Ta
     ends.open_table(suite, sealed.to_vec())
 }
 
-/// Returns the rows of a table that a write key made, and its slot if it is the one at hand. The tag is the
-/// slot's alone: others can neither make nor verify one, and believe the blocks only after opening them.
+/// Returns the rows of a table that a write key made, and its slot if it is the one in use. Only the slot can
+/// make or verify the tag; other keys trust the blocks only after opening them.
 fn own<'a>(
     suite: &CipherSuite,
     envelope: &Envelope,

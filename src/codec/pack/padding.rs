@@ -7,9 +7,9 @@ use crate::model::decode_error::DecodeError;
 /// Whether a pack is padded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Padding {
-    /// It ends with its last block.
+    /// The pack ends with its last block.
     None,
-    /// It is padded to a [`padded_len`], if the repository is encrypted.
+    /// The pack is padded to a [`padded_len`], if the repository is encrypted.
     Padded,
 }
 

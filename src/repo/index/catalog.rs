@@ -27,8 +27,8 @@ const MOST_RUNS: usize = 6;
 /// Memory limits of an index.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexLimits {
-    /// Maximum entries in memory. Beyond it they become a sorted run in the local index cache, if there is
-    /// one.
+    /// Maximum number of entries in memory. Beyond it they become a sorted run in the local index cache, if
+    /// there is one.
     pub rows: usize,
     /// Maximum bytes of cached decoded tables.
     pub tables: usize,
@@ -273,8 +273,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Moves the entries of all `pending` packs into a new run and releases their tables.
-    /// On failure they stay in memory, and `false` says that retrying is not worthwhile.
+    /// Moves the entries of all `pending` packs into a new run and releases their tables. On failure they
+    /// stay in memory; `false` means that retrying is pointless.
     pub(crate) fn spill(
         &mut self,
         pending: &mut Vec<(u32, Arc<PackTable>)>,

@@ -3,8 +3,8 @@
 
 use crate::model::id::ChunkId;
 
-/// Where a chunk may lie. Only the prefix of the id was seen there; the pack's table decides whether the
-/// chunk matches.
+/// Possible location of a chunk. It matched only the prefix of the id; the pack's table decides whether it is
+/// the chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IndexEntry {
     /// The first eight bytes of the chunk's id.

@@ -69,7 +69,8 @@ struct Place {
 struct Database {
     open: Option<Arc<Handle>>,
     used: Instant,
-    /// Until then the database is assumed busy: after one failed wait other threads do not wait as well.
+    /// Until this time the database is assumed busy, so that after one failed wait other threads do not wait
+    /// as well.
     busy_until: Option<Instant>,
     /// The database is damaged or cannot be read; it is not opened again.
     is_broken: bool,

@@ -35,7 +35,7 @@ use crate::repo::index::run::CorruptRun;
 use crate::repo::index::table_cache::PackTable;
 use crate::repo::sessions::session::RepoState;
 
-/// Where a chunk lies.
+/// The location of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Location {
     /// The block: pack number in this index and number in the pack.
@@ -56,7 +56,7 @@ pub struct BlockAt {
 }
 
 impl BlockAt {
-    /// In no pack of any index; a chunk with this place has to be looked up again.
+    /// A location in no pack; the chunk must be looked up again.
     pub const NOWHERE: Self = Self { pack: u32::MAX, block: u32::MAX };
 }
 
@@ -69,7 +69,7 @@ pub struct ChunkAt {
     pub nth: u32,
 }
 
-/// What is needed to read a block.
+/// Data for reading a block.
 #[derive(Debug, Clone)]
 pub struct BlockPlace {
     /// The pack that holds the block.
@@ -84,7 +84,7 @@ pub struct BlockPlace {
     pub plain: u32,
     /// How it is compressed.
     pub codec: Codec,
-    /// What it is bound to.
+    /// The data that it is bound to.
     pub seal: BlockSeal,
     /// The bases of a delta block, in the order of its prefix; empty for other blocks.
     pub bases: Vec<(ChunkId, u32)>,
@@ -95,14 +95,13 @@ pub struct BlockPlace {
 pub struct Copy {
     /// Number of the copy among all copies of this index, counted pack by pack.
     pub row: usize,
-    /// Where it lies.
+    /// Its location.
     pub location: Location,
     /// Whether new data must not reference it, as for its pack.
     pub not_writable: bool,
-    /// Whether it lies in a delta block: then reading it also needs that block's bases.
+    /// Whether it is in a delta block, so that reading it also needs the block's bases.
     pub delta: bool,
-    /// Whether another write key stored it: nobody has verified that it has its id, so new data must not
-    /// reference it.
+    /// Whether another write key stored it. Nobody has verified its id, so new data must not reference it.
     pub foreign: bool,
 }
 
@@ -165,10 +164,7 @@ impl Index {
         Ok(found)
     }
 
-    /// Returns a copy to read: a writable one if there is one, else any.
-    ///
-    /// # Errors
-    /// As [`Self::find`].
+    /// Returns a copy for reading: a writable one if possible, otherwise any.
     pub fn find_any(&self, kind: ChunkType, id: &ChunkId) -> Result<Option<Location>> {
         if let Some(found) = self.search(kind, id, false)? {
             return Ok(Some(found));

@@ -6,7 +6,7 @@ use crate::repo::index::table_cache::PackTable;
 /// Bytes of one record.
 pub(crate) const COVERED: usize = 84;
 
-/// Where a copy of a table lies in the cache.
+/// Location of a copied table in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TableLocation {
     pub(crate) file: u64,

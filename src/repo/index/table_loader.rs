@@ -12,7 +12,7 @@ use crate::util::parallel;
 
 /// Tables read ahead; they are in memory until the caller takes them.
 const WINDOW: usize = 16;
-/// The same for small packs, whose tables are small: threads start once for all of them.
+/// The same for small packs, whose tables are small, so that threads are started once for all of them.
 const SMALL_WINDOW: usize = 1024;
 /// Total pack bytes up to which a window may exceed [`WINDOW`].
 const SMALL: u64 = 1 << 20;
@@ -104,7 +104,7 @@ impl<'a> TableLoader<'a> {
     }
 }
 
-/// What is read next, of what is to do and not yet done.
+/// Returns the next tables to read that are not done yet.
 fn window(todo: &mut VecDeque<MissingTable>, done: &HashSet<u32>) -> Vec<MissingTable> {
     let (mut window, mut bytes) = (Vec::with_capacity(WINDOW), 0u64);
     while let Some(unknown) = todo.front() {

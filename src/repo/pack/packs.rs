@@ -185,8 +185,8 @@ pub(crate) fn front(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len
     Ok(front)
 }
 
-/// Reads preamble and table from a pack's front. On remote storage a request costs about the same whatever
-/// its size, and most tables come with the first one.
+/// Reads preamble and table from a pack's front. On remote storage the cost of a request hardly depends on
+/// its size, and the first one includes most tables.
 fn front_by(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -> Result<Vec<u8>> {
     let damaged = || Error::damaged(ObjectKind::Packs.path(name));
     let tail = len.checked_sub(ENDS as u64).ok_or(DecodeError::because("too short for a pack"));

@@ -234,7 +234,7 @@ pub struct ChunkReader {
     index: Arc<Index>,
     /// Lists packs again when a chunk turns out to be gone.
     reading: Option<Arc<ReadSession>>,
-    /// What a write key has instead of the repository.
+    /// Used by a write key instead of the repository.
     memory: Option<Arc<TreeMemory>>,
     kept: Kept,
 }

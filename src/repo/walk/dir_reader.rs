@@ -85,7 +85,7 @@ struct PendingPiece {
     id: ChunkId,
     /// Number of index pieces above it.
     depth: usize,
-    /// Its first name and number of entries; `None` for a root.
+    /// Its claimed first name and number of entries; `None` for a root.
     says: Option<(Vec<u8>, u64)>,
 }
 
@@ -182,7 +182,8 @@ impl DirReader {
 }
 
 impl PendingPiece {
-    /// Checks a piece against its description. Otherwise empty pieces could be named without end.
+    /// Checks a piece against its description. Otherwise an endless sequence of empty pieces would be
+    /// possible.
     fn is_as_said(&self, first: Option<&[u8]>, entries: u64) -> Result<()> {
         let says = self.says.as_ref();
         let right = says.is_none_or(|says| first == Some(says.0.as_slice()) && entries == says.1);

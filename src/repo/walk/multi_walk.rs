@@ -86,7 +86,7 @@ pub trait Visitor {
 /// Limits of a walk.
 #[derive(Debug)]
 pub struct Bounds<'a> {
-    /// What the trees may hold in total.
+    /// Limits on the total size of the trees.
     pub budget: WalkLimits,
     /// Set to interrupt the walk.
     pub stop: &'a AtomicBool,

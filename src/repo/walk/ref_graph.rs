@@ -245,10 +245,8 @@ impl<'a> RefGraph<'a> {
         self.owners_by((0..).zip(roots.iter().copied()))
     }
 
-    /// As [`Self::owners_apart`], with a number for each root. Roots with the same number are one owner.
-    ///
-    /// # Errors
-    /// A bug.
+    /// Like [`Self::owners_apart`], with a number for each root. Roots with the same number count as one
+    /// owner.
     pub fn owners_by(&self, roots: impl Iterator<Item = (u32, u32)>) -> Result<(Vec<Owner>, Vec<Owner>)> {
         let (mut owners, mut bases) = (Vec::new(), Vec::new());
         for (number, root) in roots {
@@ -292,7 +290,7 @@ struct Found {
 /// A block of a listed pack.
 #[derive(Debug)]
 pub struct Block {
-    /// Its place.
+    /// Its location.
     pub at: BlockAt,
     /// Rows of its chunks.
     pub rows: Range<u32>,

@@ -1,5 +1,5 @@
-//! Verbs and options of other backup programs, with snap's equivalents. clap itself would suggest whatever
-//! is spelled most similarly.
+//! Verbs and options of other backup programs, with snap's equivalents. clap itself would suggest the one
+//! with the most similar spelling.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 

@@ -24,8 +24,7 @@ pub(crate) fn level(text: &str) -> Result<i32, String> {
     }
 }
 
-/// Checks the name of a machine. An empty one, such as of a quoted variable that is not set, would begin a
-/// set of its own.
+/// Checks a host name. An empty one, for instance from a quoted unset variable, would begin a separate set.
 pub(crate) fn some_host(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
@@ -62,10 +61,10 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Up to where a repository may fill the disk.
+/// Maximum size of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// The repository has so many bytes.
+    /// A number of bytes.
     Bytes(u64),
     /// So much of its file system is in use, in millionths.
     Share(u64),

@@ -65,7 +65,7 @@ pub(crate) fn serve(
     let tick = || {
         mount.tick();
         for (parent, name) in mount.surplus(INODES) {
-            // Fails if the kernel has forgotten the entry in the meantime, which is as good.
+            // Fails if the kernel has forgotten the entry in the meantime, which has the same effect.
             let _ = notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(&name));
         }
     };

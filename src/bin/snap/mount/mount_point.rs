@@ -17,7 +17,7 @@ const HELPER: &str = "fusermount3";
 pub(crate) fn check(given: &Path) -> Result<PathBuf> {
     let shown = given.display();
     let refuse = |why: &str| Err(Error::Usage(format!("cannot mount at {shown}: {why}")));
-    // A path may resolve although the file system mounted there is dead; only `stat` reveals that.
+    // A path may resolve even if the file system mounted there is dead; only `stat` reveals that.
     let target = match fs::canonicalize(given).and_then(|target| Ok((target.metadata()?.is_dir(), target))) {
         Ok((true, target)) => target,
         Ok((false, _)) => return refuse("it is not a directory"),

@@ -1,5 +1,5 @@
-//! Key files: what somebody has, beside the password that he knows. docs/format.md, "Key slots", says how the
-//! two become one.
+//! Key files: a second factor besides the password. docs/format.md, "Key slots", specifies how both are
+//! combined.
 
 use std::fs::File;
 use std::io::Read;

@@ -25,7 +25,7 @@ pub(super) fn check(packed: &[u8], reach: usize) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Returns the smallest window that covers so many bytes, as a power of two.
+/// Returns the smallest window that covers this many bytes, as a power of two.
 pub(super) fn window_log(reach: usize) -> u32 {
     reach.max(1).checked_next_power_of_two().map_or(64, usize::trailing_zeros).max(MIN_WINDOW_LOG)
 }

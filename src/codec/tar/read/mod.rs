@@ -202,7 +202,7 @@ impl<R: Read> Reader<R> {
                 return Ok(given);
             }
             let found = self.checked(field_number(head, place))?;
-            // Some writers use -1 or -2 for nobody.
+            // Some writers use -1 or -2 for `nobody`.
             let wrapped = u32::try_from(found).or(i32::try_from(found).map(|found| found as u32));
             self.checked(wrapped.map_err(|_| DecodeError::because("an owner of absurd number")))
         };
