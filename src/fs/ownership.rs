@@ -323,7 +323,7 @@ fn not_allowed(error: Errno) -> bool {
     matches!(error, Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP)
 }
 
-/// Turns such errors into success.
+/// Converts errors that are to be ignored to success.
 fn pardon(error: Errno) -> Result<(), Errno> {
     if not_allowed(error) { Ok(()) } else { Err(error) }
 }

@@ -34,7 +34,7 @@ impl PrivateDir {
         let path = parent.join(name);
         DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("make the directory", &path))?;
         let lock = File::open(&path).map_err(Error::io("open", &path))?;
-        // Without the lock another process might take it for one that was left behind.
+        // Without the lock another process might consider it abandoned.
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|err| Error::io("lock", &path)(err.into()))?;
         Ok(Self { path, _lock: lock })

@@ -128,7 +128,8 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// Where an entry of a snapshot may lie in the file system: below a directory that a source is or lies in.
+/// A possible location of a snapshot's entry in the file system: below a directory that contains a source or
+/// is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LivePath {
     /// The source, or the directory that holds a source that is a file.
@@ -144,9 +145,9 @@ impl LivePath {
     }
 }
 
-/// Returns where an entry may lie that is stored under this path. A source is stored as it was given, which
-/// is an end of its absolute path, or nothing of it. The most likely place is the first; one that is wrong
-/// must be told by its metadata.
+/// Returns possible locations of an entry with this stored path. A source is stored as it was given: as an
+/// end of its absolute path, possibly empty. The most likely location comes first; the caller must verify it
+/// by its metadata.
 pub fn live_paths(source: &[u8], stored: &[u8]) -> Vec<LivePath> {
     let parts = |path: &[u8]| -> Vec<Vec<u8>> {
         path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()

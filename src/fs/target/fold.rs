@@ -11,12 +11,12 @@ use crate::fs::target::{Target, TargetOptions};
 
 /// Number of a directory's names that are tried.
 const TRIED: usize = 16;
-/// Names that must be told apart. A file system in user space may not find one for a moment, whose file was
-/// replaced.
+/// Number of names that must be distinct before it is certain. A file system in user space may briefly fail
+/// to find a name whose file is replaced.
 const SURE: usize = 3;
 
-/// Approximates how such a file system sees a name: without case, and without trailing characters that some
-/// do not store.
+/// Approximates name comparison on such file systems: ignores case, and trailing characters that some do not
+/// store.
 pub fn key(name: &[u8]) -> Vec<u8> {
     let shown = String::from_utf8_lossy(name);
     shown.trim_end_matches(['.', ' ']).to_lowercase().into_bytes()
@@ -91,7 +91,7 @@ fn is_one(dir: &Dir, name: &[u8], other: &[u8]) -> Option<bool> {
     Some(dir.stat(other).is_ok())
 }
 
-/// What several names say together: one that is found by another name is enough.
+/// Combines the results for several names: a single one that is found under another name is sufficient.
 fn sum(told: impl Iterator<Item = bool>) -> Option<bool> {
     told.take(SURE).fold(None, |known, is_one| Some(is_one || known == Some(true)))
 }

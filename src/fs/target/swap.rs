@@ -39,8 +39,8 @@ impl NewFile {
     }
 }
 
-/// Returns whether this is the file that was looked at, and nobody wrote to it. Renaming it changes its
-/// ctime.
+/// Returns whether this is the same file and nobody has written to it. Its ctime is ignored, because renaming
+/// changes it.
 fn is_still(existing: &Existing, now: &Stat) -> bool {
     let of = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     of(&existing.0) == of(now)
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"good");
         assert_eq!(fs::read(dir.path().join("f.bad")).unwrap(), b"bad!");
 
-        // What came after the look at the file is not touched.
+        // A file created after the check is not touched.
         fs::write(dir.path().join("g"), "newer").unwrap();
         fs::rename(dir.path().join("g"), &path).unwrap();
         assert!(new().replace_keeping(&meta(0o600), &existing, b"f.worse").is_err());

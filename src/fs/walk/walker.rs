@@ -260,8 +260,8 @@ impl Walker {
         Ok(names.into_iter())
     }
 
-    /// Reports that the current directory cannot be listed, or not completely. One that disappeared is no
-    /// problem.
+    /// Reports that the current directory cannot be listed, or not completely. A directory that has
+    /// disappeared is not a problem.
     fn unreadable(&mut self, err: &io::Error, partly: bool) -> Result<(), ReceiverGone> {
         let path = self.path_stack.place().as_os_str().as_bytes().to_vec();
         match err.kind() {

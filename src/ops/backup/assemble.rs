@@ -30,7 +30,7 @@ use crate::progress::{Action, Event};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::similarity::Pieces;
 
-/// What the parent has in place of a file that is to be read.
+/// The parent's version of a file that is to be read.
 #[derive(Debug)]
 pub(super) enum Previous {
     /// Nothing.
@@ -409,7 +409,7 @@ impl Assembler<'_, '_, '_> {
         }
     }
 
-    /// What the tripwire is to know of a file that was read.
+    /// Passes data about a file that was read to the tripwire.
     fn watch(&mut self, was: &Previous, entry: &Entry, first: Option<ChunkId>, opaque: bool) -> Result<()> {
         if self.store.run.basis.compare.is_none() {
             return Ok(());

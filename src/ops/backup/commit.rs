@@ -77,7 +77,7 @@ pub(super) fn publish(
         return Ok(summary);
     }
     if partial && session.is_none() {
-        // Nothing new was read: the parent says all that a partial snapshot would.
+        // Nothing new was read, so a partial snapshot would add nothing to the parent.
         return if summary.time_up { Ok(summary) } else { Err(Error::Interrupted) };
     }
     let mut manifest = Manifest {
@@ -134,8 +134,8 @@ pub(super) fn publish(
 /// Returns why no snapshot can be made of what was read, not even a partial one.
 fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
     if summary.partial {
-        // Half of a stream cannot be told from the whole. Half of a past state would be its snapshot for
-        // ever: no later run completes it.
+        // A truncated stream cannot be distinguished from a complete one. A partial snapshot of a past state
+        // would remain incomplete, because no later run completes it.
         let all_or_nothing = run.options.stdin.is_some() || run.options.recorded.is_some();
         return all_or_nothing.then(|| run.why_ended());
     }

@@ -240,7 +240,7 @@ impl Comparer<'_, '_> {
         self.complete(entry, unchanged.same)
     }
 
-    /// Corrects an entry of the open directory by what is known of it.
+    /// Adds known metadata to an entry of the open directory.
     fn amend(&self, entry: &mut Entry) {
         if self.run.supplement().is_some() {
             self.run.amend(&self.stored(&entry.name), entry);

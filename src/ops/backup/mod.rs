@@ -108,17 +108,17 @@ pub struct Options {
     pub optional: Vec<Vec<u8>>,
     /// Count ahead of the readers, for an observer that shows progress.
     pub count_ahead: bool,
-    /// From where on a run is so unlike the set's past that it gives an alarm; `None`: no run does.
+    /// Thresholds at which a run raises an alarm; `None` means never.
     pub tripwire: Option<Limits>,
-    /// Whatever changes was announced: this run gives no alarm, unless it finds bit rot.
+    /// Changes were announced: this run raises an alarm only for bit rot.
     pub expect_change: bool,
     /// Unchanged files that are read all the same, to find bit rot.
     pub reread: Option<Reread>,
     /// The sources are a state of the past: see [`states`], which alone sets it.
     pub recorded: Option<Recorded>,
-    /// Ends the run with what there is, as a partial snapshot.
+    /// Time limit, after which the run ends with a partial snapshot.
     pub time_limit: Option<TimeLimit>,
-    /// Bytes per second that are read of the sources at most; 0 is no limit.
+    /// Maximum bytes per second to read from the sources; 0 means unlimited.
     pub limit_read: Option<u64>,
 }
 
@@ -210,11 +210,11 @@ pub struct Summary {
     pub unchanged: bool,
     /// Patterns that matched nothing.
     pub unmatched: Vec<String>,
-    /// What is unlike the set's past, and bit rot: the snapshot gives an alarm.
+    /// Reasons for an alarm of the snapshot: unusual changes, and bit rot.
     pub alarm: Vec<Reason>,
-    /// What was read again although it was unchanged, if that was asked for.
+    /// Result of rereading unchanged files, if that was requested.
     pub reread: Option<Rereading>,
-    /// It ended where the quota of the repository was met.
+    /// The quota, if the run ended because it was reached.
     pub quota: Option<u64>,
 }
 
@@ -243,11 +243,11 @@ struct Run<'a> {
     findings: rot::Findings,
     /// Bytes that the repository may still grow by.
     quota: Option<u64>,
-    /// They are used up: what there is becomes a partial snapshot.
+    /// Set when the quota is used up: the run ends with a partial snapshot.
     full: AtomicBool,
     /// The time limit was reached.
     time_up: AtomicBool,
-    /// How fast the sources may be read.
+    /// Rate limit for reading the sources.
     reading: Option<RateLimit>,
     /// Set by the first thread that fails, to stop the others.
     failed: AtomicBool,
@@ -291,14 +291,14 @@ impl Run<'_> {
         self.options.recorded.iter().for_each(|recorded| recorded.strip(meta));
     }
 
-    /// Corrects an entry of a state of the past by what is known of it, but for its extended attributes.
+    /// Adds known metadata, except for extended attributes, to an entry of a past state.
     fn amend(&self, path: &[u8], entry: &mut Entry) {
         if let Some(supplement) = self.supplement() {
             supplement.amend(path, entry);
         }
     }
 
-    /// Adds extended attributes that are known of an entry of a state of the past.
+    /// Adds known extended attributes to an entry of a past state.
     fn add_xattrs(&self, path: &[u8], entry: &mut Entry) {
         let left_out = self.supplement().and_then(|supplement| supplement.add_xattrs(path, entry));
         left_out.iter().for_each(|why| self.problem(path, why));

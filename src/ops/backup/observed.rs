@@ -76,7 +76,7 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Counts a new file; `known` says that its content was stored before.
+    /// Counts a new file; `known` means that its content was stored before.
     pub(super) fn new_file(&mut self, known: bool, opaque: bool) {
         self.new += 1;
         self.moved += u64::from(known);

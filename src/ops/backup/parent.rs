@@ -33,13 +33,14 @@ pub(super) struct ParentChoice {
     pub(super) rereads: bool,
     /// The newest complete snapshot of the set. If the new tree equals its, nothing changed.
     pub(super) newest: Option<Snapshot>,
-    /// What the runs of the set saw, oldest first.
+    /// Statistics of the set's earlier runs, oldest first.
     pub(super) past: Vec<Past>,
-    /// Where the new snapshot will stand in the history of the set.
+    /// Position of the new snapshot in the history of the set.
     pub(super) lineage: Lineage,
 }
 
-/// A parent vouches for all that it names, and a write key may name what is not there.
+/// Refuses a parent of another write key: a parent's chunks are reused without checking, and a write key can
+/// name chunks that do not exist.
 fn of_writer(parent: Snapshot, writer: Option<KeyId>) -> Result<Snapshot> {
     if parent.manifest.writer() == writer {
         return Ok(parent);
@@ -68,7 +69,7 @@ pub(super) fn choose(
         .collect();
     let lineage = lineage::next(repo, set.iter().copied());
     if let Some(recorded) = &options.recorded {
-        // The future of a past state has no say in it, and a part of it is no state.
+        // A past state is not compared with later snapshots, nor with partial ones.
         set.retain(|found| found.manifest.started < recorded.time && !found.manifest.partial);
     }
     let newest = set.iter().rev().find(|found| !found.manifest.partial).copied();

@@ -30,7 +30,7 @@ use crate::util::stoppable::{StoppableOutput, terminate};
 const BATCH: usize = 2 << 20;
 /// Bytes that are read at once under a limit of the rate: reading stays even.
 const PIECE: usize = 64 << 10;
-/// How long a reader sleeps before it looks whether the run is to end.
+/// Interval at which a waiting reader checks whether the run is to end.
 const NAP: Duration = Duration::from_millis(100);
 /// Number of the interrupt signal, the same on every system.
 const SIGINT: i32 = 2;
@@ -58,12 +58,12 @@ pub(super) struct Job {
     pub(super) input: Input,
     /// An older version that it may be similar to.
     pub(super) older: Option<Older>,
-    /// What the parent has of it, if it is unchanged: read again only to compare it.
+    /// The parent's content of an unchanged file that is read again only for comparison.
     pub(super) expected: Option<Box<Expected>>,
     pub(super) context: Context,
 }
 
-/// What may be compressed together: files of equal contexts.
+/// Determines what may be compressed together: files of equal contexts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Context {
     /// The owner.
@@ -72,7 +72,7 @@ pub(super) struct Context {
     pub(super) file: Option<u64>,
 }
 
-/// How reading a file ended.
+/// Result of reading a file.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// All its chunks were sent.
@@ -81,12 +81,12 @@ pub(super) enum Outcome {
         size: u64,
         /// Metadata of the file; `None` for a stream.
         seen: Option<Box<FileStat>>,
-        /// Whether it changed each time it was read.
+        /// Whether it changed during each attempt to read it.
         changed: bool,
-        /// Its beginning looks random.
+        /// Whether its beginning looks random.
         opaque: bool,
     },
-    /// It is unchanged: what the assembler has of it stays.
+    /// It is unchanged: the assembler keeps its entry.
     Unchanged {
         /// Bytes that were read and compared with the parent's; `None` if it was not read.
         read: Option<u64>,
@@ -95,7 +95,7 @@ pub(super) enum Outcome {
     },
     /// Start over: the chunks sent so far are of an obsolete version.
     Again,
-    /// It did not exist any more.
+    /// It no longer existed.
     Vanished,
     /// It could not be read.
     Failed(String),
@@ -205,7 +205,7 @@ pub(super) fn work(
 }
 
 impl Reader<'_> {
-    /// Waits until so many bytes may have been read, or the run is to end.
+    /// Waits until this many bytes may be read, or the run is to end.
     fn pass(&self, bytes: usize) {
         let Some(limit) = &self.run.reading else { return };
         let end = Instant::now() + limit.take(bytes);

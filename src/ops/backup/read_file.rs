@@ -70,7 +70,7 @@ impl Reader<'_> {
             Comparison::Unreadable(err) => {
                 Some(Outcome::Unchanged { read: None, problem: Some(err.to_string()) })
             }
-            // What an interruption keeps from being read again is unchanged all the same.
+            // If an interruption prevents rereading, the file still counts as unchanged.
             _ if self.run.stopping() => Some(Outcome::Unchanged { read: None, problem: None }),
             Comparison::Same | Comparison::Differs | Comparison::Unknown => None,
         }

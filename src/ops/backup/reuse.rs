@@ -81,8 +81,8 @@ impl Comparer<'_, '_> {
             && self.is_safely_past(new.mtime)
     }
 
-    /// Compares size, mtime, ctime and type. Both times must be safely before the parent's start. A past
-    /// state says itself what is compared.
+    /// Compares size, mtime, ctime and type. Both times must be safely before the parent's start. For a past
+    /// state, its options determine what is compared.
     pub(super) fn is_unchanged(&self, before: &Entry, now: &Entry, size: u64) -> bool {
         if let Some(recorded) = &self.run.options.recorded {
             let was_read_whole = before.meta.flags & flags::CHANGED_WHILE_READ == 0;
@@ -93,9 +93,9 @@ impl Comparer<'_, '_> {
             && (self.run.options.ignore_ctime || self.has_same_inode(before, now))
     }
 
-    /// Returns whether nobody can have written to a file since the parent, so that other bytes are bit rot. A
-    /// ctime that is ignored elsewhere counts here: tools that set the mtime back cannot set it. Nothing is
-    /// known of a past state.
+    /// Returns whether the file cannot have been written since the parent, so that different bytes are bit
+    /// rot. Checks the ctime even if it is ignored elsewhere, because tools that reset the mtime cannot set
+    /// it. Returns false for past states.
     pub(super) fn is_steady(&self, before: &Entry, now: &Entry, size: u64) -> bool {
         self.run.options.recorded.is_none()
             && self.has_same_mtime(before, now, size)

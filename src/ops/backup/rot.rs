@@ -34,23 +34,23 @@ use crate::repo::walk::compare_file;
 /// Most files with bit rot that a run names.
 const NAMED: usize = 1000;
 
-/// Which unchanged files are read again to find bit rot. A full backup reads all files anyway.
+/// Selects unchanged files that are read again to find bit rot. A full backup reads all files anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reread {
     /// Share of the files, in millionths.
     pub share: u64,
-    /// Where the run before ended ([`Rereading::next`]); `None` begins at a random place.
+    /// Position where the previous run ended ([`Rereading::next`]); `None` begins at a random position.
     pub from: Option<u64>,
 }
 
-/// What was read again.
+/// Statistics about files that were read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rereading {
     /// Unchanged files that were read.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Where the next run begins. After an interruption, where this one began.
+    /// Position where the next run begins. After an interruption, where this one began.
     pub next: u64,
 }
 
@@ -58,7 +58,7 @@ pub struct Rereading {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RingArc {
     from: u64,
-    /// Up to 2^64, which is the whole ring.
+    /// Length of the arc, up to 2^64, which is the whole ring.
     len: u128,
 }
 
@@ -91,7 +91,7 @@ fn random() -> Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// What a run has read again, and the bit rot that it found.
+/// Files that a run has read again, and the bit rot that it found.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     files: AtomicU64,
@@ -128,7 +128,7 @@ impl Findings {
     }
 }
 
-/// What the parent has of an unchanged file that is to be read again.
+/// The parent's content of an unchanged file that is to be read again.
 #[derive(Debug)]
 pub(super) struct Expected {
     pub(super) size: u64,
@@ -137,7 +137,7 @@ pub(super) struct Expected {
     pub(super) times: (Time, Time),
 }
 
-/// How the bytes of a file compare with the parent's.
+/// Result of comparing a file's content with the parent's.
 #[derive(Debug)]
 pub(super) enum Comparison {
     /// They are the same.
@@ -225,8 +225,8 @@ mod tests {
     use super::*;
     use crate::codec::crypto::hash::Key;
 
-    /// Any share reads every file at least once in as many runs as it says, wherever the first one begins,
-    /// and no run reads much more than its share.
+    /// Every file is read at least once within the number of runs that the share implies, from any starting
+    /// position, and no run reads much more than its share.
     #[test]
     fn every_file_is_read_again_within_as_many_runs_as_the_share_says() {
         let hasher = ChunkHasher::new(&Key::new([7; 32]));

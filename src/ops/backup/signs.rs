@@ -15,7 +15,7 @@ pub(super) struct Watched {
     pub(super) reasons: Vec<Reason>,
 }
 
-/// Judges a backup that was not interrupted. `silent` says that nothing changed.
+/// Judges a backup that was not interrupted. `silent` means that nothing changed.
 pub(super) fn weigh(run: &Run<'_>, read: Read, tally: &Tally, counts: &Counts, silent: bool) -> Watched {
     let Some(compared) = run.basis.compare.as_ref().filter(|_| run.options.stdin.is_none()) else {
         return Watched::default();

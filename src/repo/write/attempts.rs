@@ -14,12 +14,12 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// For random-looking data. One such block is like the next.
+    /// For random-looking data, in which all blocks are alike.
     pub(crate) const fn on_noise() -> Self {
         Self { most: 4, one_of: 16, in_vain: 0, passed_over: 0 }
     }
 
-    /// For other data, in which similar blocks may lie among others.
+    /// For other data, in which some blocks may be similar to old ones.
     pub(crate) const fn on_others() -> Self {
         Self { most: 8, one_of: 4, in_vain: 0, passed_over: 0 }
     }

@@ -1,6 +1,6 @@
-//! Blocks in the making, one for each owner of files. What is compressed together can be told from its size:
-//! whoever may write some of it can guess at the rest, as in CRIME (Rizzo and Duong, 2012). So files of
-//! different users are never in one block.
+//! Open blocks, one for each owner of files. The size of compressed data reveals similarities: somebody who
+//! can write a part of it can guess the rest, as in CRIME (Rizzo and Duong, 2012). So files of different
+//! users are never compressed together.
 
 use std::collections::VecDeque;
 
@@ -21,8 +21,7 @@ impl<T> ByOwner<T> {
         Self { current: (0, first), others: VecDeque::new() }
     }
 
-    /// Makes the value of this user the current one. Returns the least recently used one if there are too
-    /// many.
+    /// Selects the value of this user. Returns the least recently used one if there are too many.
     pub(crate) fn select(&mut self, owner: u32, new: impl FnOnce() -> T) -> Option<T> {
         if self.current.0 == owner {
             return None;

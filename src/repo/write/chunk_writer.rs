@@ -63,9 +63,9 @@ const fn slot(kind: ChunkType) -> usize {
 pub struct CompressionPolicy {
     /// Compression level.
     pub level: i32,
-    /// The first so many bytes are compressed harder: data at level 9 and deltas at level 12, unless `level`
-    /// is higher. Most runs with a parent have little new data, so this costs little; the limit bounds the
-    /// cost of the others.
+    /// The first bytes, up to this number, are compressed harder: data at level 9 and deltas at level 12,
+    /// unless `level` is higher. Most runs with a parent have little new data, so this costs little; the
+    /// limit bounds the cost of the others.
     pub harder: u64,
 }
 
@@ -192,8 +192,8 @@ impl<'scope> ChunkWriter<'scope> {
         self.new_chunks
     }
 
-    /// Announces whose files and directories follow: those of different owners share no block in an
-    /// encrypted repository.
+    /// Announces the owner of the following files and directories: in an encrypted repository, those of
+    /// different owners share no block.
     pub fn set_owner(&mut self, uid: u32) {
         if self.is_separate {
             self.owner = uid;

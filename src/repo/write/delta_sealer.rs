@@ -20,7 +20,7 @@ use crate::repo::write::drift::{Drift, MARK, MOST_DICTIONARIES, Probe, dictionar
 /// Minimum bytes of a sealed dictionary: fewer are not worth a row in the table.
 const LEAST_DICTIONARY: u64 = 1 << 10;
 
-/// What a delta block is made from.
+/// The bases of a delta block.
 #[derive(Debug)]
 pub(crate) struct MadeFrom {
     /// The index that locates the bases.
@@ -29,7 +29,7 @@ pub(crate) struct MadeFrom {
     pub(crate) bases: Vec<(ChunkId, u32)>,
     /// Decides whether the block should be stored whole.
     pub(crate) probe: Probe,
-    /// It is known that a delta pays.
+    /// Whether a delta is known to be worthwhile.
     pub(crate) is_sure: bool,
 }
 
@@ -71,7 +71,7 @@ const USED: u64 = 64;
 struct Packed {
     bases: Vec<(ChunkId, u32)>,
     prefix: Vec<u8>,
-    /// What the prefix lacks, if the block was compared with it and has most of it.
+    /// Data that the prefix lacks, if the block was compared with it and shares most of it.
     novel: Vec<u8>,
     packed: Vec<u8>,
 }
@@ -223,7 +223,8 @@ fn add_dictionary(
     let earlier: u64 = earlier.map(|(_, len)| u64::from(*len)).sum();
     let room = u64::from(MAX_PREFIX).saturating_sub(made.prefix.len() as u64);
     let room = room.min(MOST_DICTIONARIES.saturating_sub(earlier));
-    // Shorter than any chunk that does not end its file: so dictionaries are told from other bases.
+    // Shorter than any chunk that does not end its file, so that dictionaries can be distinguished from other
+    // bases.
     let most = (shortest as usize).saturating_sub(1).max(1);
     let (mark, rest) = novel.split_at(novel.len().min(MARK as usize));
     let pieces = [mark].into_iter().chain(rest.chunks(most));
@@ -236,7 +237,7 @@ fn add_dictionary(
     }
     let block = sealer.seal(ChunkType::Data, &novel, pieces)?;
     let taken = block.sealed.len() as u64;
-    // It must hold what more than one version added, and a good part of the delta.
+    // It must contain more than one version's changes, and a considerable part of the delta.
     if taken < LEAST_DICTIONARY || taken < 2 * fresh || taken < weights.delta / 4 {
         return Ok(None);
     }

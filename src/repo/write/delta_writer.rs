@@ -51,7 +51,7 @@ pub(crate) struct Like {
     dictionaries: Vec<(ChunkId, u32)>,
     /// Whether some of the similar chunks are in delta blocks.
     pub(crate) drifts: bool,
-    /// Whether it is known that a delta pays.
+    /// Whether a delta is known to be worthwhile.
     is_sure: bool,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Similar {
     at: usize,
     prefix: u64,
     probe: Probe,
-    /// It is known of one of its chunks that a delta pays.
+    /// Whether a delta is known to be worthwhile for one of its chunks.
     is_sure: bool,
     /// Locates the bases; `None` in an empty block.
     index: Option<Arc<Index>>,

@@ -49,7 +49,7 @@ pub(crate) struct Probe {
     pub(crate) drifts: bool,
 }
 
-/// What a block's versions since its bases call for.
+/// The action that the changes of a block since its bases require.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drift {
     /// Nothing: the delta is kept.
@@ -107,7 +107,8 @@ impl Probe {
     }
 }
 
-/// References to a dictionary take one byte for so many of a delta that has the changed bytes itself.
+/// Divisor: references to a dictionary take one byte per this many bytes of a delta that contains the changes
+/// itself.
 const REFERENCES: u64 = 4;
 
 /// Returns how far a block has drifted. Against the previous version it would take `fresh` bytes, and its

@@ -8,11 +8,11 @@ use jiff::tz::{Offset, TimeZone};
 /// Why a name has no time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoTime {
-    /// There is no date in it.
+    /// The name contains no date.
     None,
     /// There are several.
     Several,
-    /// What follows the date is not a time, and no suffix either.
+    /// The date is followed by something that is neither a time nor a suffix.
     Unclear,
 }
 
@@ -105,8 +105,8 @@ fn hms(bytes: &[u8], at: usize, len: usize) -> Option<Time> {
     Time::new(two(at)?, two(at + 2)?, second, 0).ok()
 }
 
-/// Parses what follows a date: a time of day with an offset, or anything else that is no number of two, four
-/// or six digits.
+/// Parses the rest of a name after a date: a time of day with an offset, or anything that is not a number of
+/// two, four or six digits.
 fn time_of_day(bytes: &[u8], (date, time, end): (Date, Option<Time>, usize)) -> Result<Found, NoTime> {
     if let Some(time) = time {
         return Ok(with_offset(bytes, date.to_datetime(time), false, end));

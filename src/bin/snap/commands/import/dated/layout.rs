@@ -1,4 +1,5 @@
-//! Which directories hold states of the same thing, by the layouts of programs that keep such directories.
+//! Recognises directories that hold states of the same sources, by the layouts of programs that create such
+//! directories.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,7 +18,7 @@ const SUBVOLUME: u64 = 256;
 /// States of one level by their number, with their mtimes.
 type Numbered = Vec<(u64, Time)>;
 
-/// What keeps a state.
+/// The program or file system that keeps the states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
     /// A directory of any name.
@@ -69,7 +70,7 @@ impl Candidate {
         Self { dir, dated, layout }
     }
 
-    /// Returns the directory that it is a state of, if the layout says so.
+    /// Returns the directory that the states were taken of, if the layout defines it.
     pub(super) fn source(&self) -> Option<&Path> {
         match self.layout {
             Layout::Snapper | Layout::Zfs => self.dated.parent()?.ancestors().find(|above| {
@@ -101,7 +102,7 @@ pub(super) fn states_in(dir: &Path) -> Result<Option<Vec<PathBuf>>> {
     if dir.ends_with(".zfs/snapshot") {
         return Ok(Some(found));
     }
-    // What rsnapshot is about to delete.
+    // The directory that rsnapshot is about to delete.
     let is_doomed =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"_delete."));
     let found: Vec<PathBuf> = found.into_iter().filter(|path| !is_doomed(path)).collect();
@@ -109,7 +110,7 @@ pub(super) fn states_in(dir: &Path) -> Result<Option<Vec<PathBuf>>> {
     Ok(is_rsnapshot.then_some(found))
 }
 
-/// Returns the directories in a directory, sorted. Hidden ones and symbolic links are none of its states.
+/// Returns the subdirectories of a directory, sorted, without hidden ones and symbolic links.
 pub(super) fn directories(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {

@@ -1,5 +1,5 @@
-//! Directories that each are a state of the same thing, as rsync, rsnapshot, snapshots of file systems and
-//! mounted backups have them: which there are, and of what time each is.
+//! Finds directories that are states of the same sources, as created by rsync, rsnapshot, file system
+//! snapshots and mounted backups, and the time of each.
 
 mod date_in_name;
 mod layout;
@@ -28,7 +28,7 @@ pub(crate) enum TimeFrom {
     Birth,
 }
 
-/// Which directories, and how their times are known.
+/// Which directories to examine, and how to determine their times.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Asked {
     /// The directories.
