@@ -1,6 +1,6 @@
-//! Writes ZIP archives (PKWARE's APPNOTE 6.3.10) to an output that is never read back nor sought in: sizes
-//! stand behind each member, and once more in the directory at the end. Whatever needs more than 32 bits is
-//! written as ZIP64.
+//! Writes ZIP archives (PKWARE's APPNOTE 6.3.10) to an output that is only appended to: sizes follow each
+//! member, and are repeated in the directory at the end. Values that need more than 32 bits are written as
+//! ZIP64.
 
 use std::io;
 use std::io::Write;

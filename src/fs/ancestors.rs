@@ -7,8 +7,8 @@ use std::path::{Component, Path, PathBuf};
 /// Others may search the directory.
 const PASS: u32 = 0o001;
 
-/// Returns whether everybody may search all directories above these sources that a snapshot does not
-/// contain. For an absolute source these are none; for a relative one, the working directory and its
+/// Returns whether all users may search the directories above these sources that a snapshot does not contain.
+/// For an absolute source there are none; for a relative one, they are the working directory and its
 /// ancestors; for one that is stored under another path (`moved`), all its ancestors.
 pub fn are_open(sources: &[PathBuf], moved: bool) -> bool {
     let Ok(here) = std::env::current_dir() else { return false };

@@ -41,9 +41,9 @@ impl Places {
     }
 }
 
-/// Returns what of `plain` is in no match of `LEAST` bytes or more with `prefix`, in one piece, and calls
-/// `matched` with the place of each match in the prefix. Of several matches one is taken. A match is found if
-/// it contains an indexed place, so a few more bytes than that may be returned.
+/// Returns the concatenated parts of `plain` that are in no match of at least `LEAST` bytes with `prefix`,
+/// and calls `matched` with the range of each match in the prefix. Of overlapping matches one is used. A
+/// match is found only if it contains an indexed place, so slightly more may be returned.
 pub fn compare(prefix: &[u8], plain: &[u8], matched: &mut dyn FnMut(Range<usize>)) -> Vec<u8> {
     let places = Places::of(prefix);
     let (mut novel, mut at, mut done) = (Vec::new(), 0, 0);

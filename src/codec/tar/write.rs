@@ -1,6 +1,6 @@
 //! Writes members: a ustar header, preceded by a pax header for what does not fit into it. The bytes depend
-//! on the member alone. Names that are not UTF-8 are written to records unchanged: GNU tar and Python read
-//! them so, and GNU tar warns about the record that would announce them.
+//! only on the member. Names that are not UTF-8 are written unchanged to pax records: GNU tar and Python
+//! accept that, and GNU tar warns about the record that would declare them.
 
 use crate::codec::tar::{
     ACL_ACCESS, ACL_DEFAULT, BLOCK, Member, Node, acl, field, flags, number, padding, pax,

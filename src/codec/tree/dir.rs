@@ -217,8 +217,9 @@ fn close_index(open: &mut Vec<DirChild>, put: &mut dyn FnMut(&[u8]) -> Result<Ch
     Ok(DirChild { first, id, entries })
 }
 
-/// Returns what all names of one file have in common: equal for entries of the same number, kind and content.
-/// `None` for an entry without a number. A number alone must not give an entry the content of another.
+/// Returns the key that all names of one hard-linked file share: it is equal for entries of the same number,
+/// kind and content. `None` for an entry without a number. The number alone is not sufficient, because it
+/// must not give an entry the content of another.
 pub fn link_group(entry: &Entry) -> Option<LinkGroup> {
     let number = Some(entry.meta.link).filter(|number| *number != 0)?;
     let bytes = wire::encode(&(number, kind_to_wire(&entry.kind))).ok()?;

@@ -22,8 +22,8 @@ const BLOCK: u64 = 4096;
 /// Zeros that are written where no hole can be made.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// A file that is being written under a temporary name and is removed if dropped before it is finished; or
-/// one that is repaired in place and stays as it is if dropped. It need not stay open: see `fd_pool`.
+/// A file that is being written under a temporary name, and removed if dropped before it is finished; or one
+/// that is updated in place, and kept if dropped. It need not stay open: see `fd_pool`.
 pub struct NewFile {
     pub(super) held: Arc<Held>,
     path: Vec<u8>,

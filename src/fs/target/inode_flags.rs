@@ -1,5 +1,5 @@
-//! Inode flags of the target. Immutable and append-only files cannot be changed, renamed or linked.
-//! Therefore these flags are set when all else is done, and cleared where they are in the way.
+//! Inode flags of the target. Immutable and append-only files cannot be changed, renamed or linked. Therefore
+//! these flags are set last, and cleared on existing files that must be changed.
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -1,6 +1,6 @@
-//! Symbolic links in the target in places where the snapshot has a source or a directory that only leads to
-//! one. Such links are never replaced. One that stays within the target is followed: it is resolved once,
-//! and from then on its target is reached by its real path, no component of which may be a link.
+//! Symbolic links in the target where the snapshot has a source or a directory that only leads to one. Such
+//! links are never replaced. A link within the target is followed: it is resolved once, and from then on its
+//! target is accessed by its real path, no component of which may be a link.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;

@@ -417,9 +417,9 @@ impl Walker {
         }
     }
 
-    /// Reports a source of which everything was excluded. If the filter excludes whatever may be there, it
-    /// contradicts the source, which is a problem. If it happens to exclude everything that is there now,
-    /// that is only a warning.
+    /// Reports a source of which everything was excluded. If the filter excludes everything regardless of the
+    /// contents, it contradicts the source, which is a problem. If it only excludes the current contents,
+    /// that is a warning.
     fn nothing_left(&mut self) -> Result<(), ReceiverGone> {
         // No name contains a NUL, so only a pattern that matches every name matches this one.
         let any =

@@ -20,8 +20,8 @@ use crate::ops::backup::rot::{Comparison, Expected};
 use crate::ops::backup::states::Version;
 use crate::repo::write::similarity::Older;
 
-/// Size in bytes above which files are checked for holes regardless of their block count: blocks without data
-/// of the file may hide a hole, and one system call is little compared with reading.
+/// Size in bytes above which files are checked for holes regardless of their block count: blocks of metadata
+/// may hide a hole, and a system call is cheap compared with reading.
 const LARGE: u64 = 64 << 10;
 
 /// Metadata of a file that was read.

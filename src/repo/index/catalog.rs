@@ -1,5 +1,5 @@
 //! The index catalog: finds chunks in cached tables, in sorted runs of the local index cache, and in the
-//! packs' own tables. Entries are only hints. A chunk is where its pack's table lists its full id.
+//! packs' own tables. Entries are only hints: the table of a pack with the full id is authoritative.
 
 use std::sync::Arc;
 

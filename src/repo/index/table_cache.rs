@@ -95,8 +95,8 @@ pub(crate) struct TableCache {
     used: usize,
     clock: u64,
     kept: HashMap<u32, (u64, Arc<PackTable>)>,
-    /// Packs by number of use, updated lazily. A table whose turn comes to be evicted, but which was used
-    /// since, is moved to the position of its last use instead. So a use itself costs nothing here.
+    /// Packs by number of use, updated lazily. If a table that is due for eviction was used in the meantime,
+    /// it is moved to the position of its last use instead. So a use itself costs nothing here.
     order: BTreeMap<u64, u32>,
     /// Positions examined to find a table to evict.
     #[cfg(test)]

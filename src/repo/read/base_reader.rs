@@ -1,5 +1,5 @@
-//! Reads the bases of deltas: decoded blocks that hold bases, in a cache shared by all readers of a
-//! repository. Bases of neighbours in a tree lie in few blocks, and two readers often need the same ones.
+//! Reads the bases of deltas: caches decoded blocks with bases, shared by all readers of a repository. Bases
+//! of neighbours in a tree are in few blocks, and two readers often need the same ones.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Limits attempts to store data as deltas where they were in vain. What was rewritten, recompressed or
-//! encrypted again shares nothing with its old version, and reading its bases takes about as long as everything
-//! else that is done with it.
+//! Limits attempts to store data as deltas after repeated failures. Files that were rewritten, recompressed
+//! or encrypted again share nothing with their old version, and reading their bases takes about as long as
+//! all other processing.
 
 /// Results of attempts on blocks of files.
 #[derive(Debug)]

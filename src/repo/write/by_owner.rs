@@ -4,10 +4,10 @@
 
 use std::collections::VecDeque;
 
-/// Maximum blocks of one type in the making: where files of more owners alternate, blocks become smaller.
+/// Maximum number of open blocks of one type. If files of more owners alternate, blocks become smaller.
 const MOST: usize = 4;
 
-/// A value for each of the owners met last. One of them is the current.
+/// A value for each of the most recent owners, one of which is current.
 #[derive(Debug)]
 pub(crate) struct ByOwner<T> {
     current: (u32, T),

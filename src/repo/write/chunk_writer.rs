@@ -41,7 +41,7 @@ struct OpenPack {
 }
 
 impl OpenPack {
-    /// A full pack needs no padding: its size tells only where the limit was exceeded.
+    /// A full pack needs no padding, because its size reveals only where the limit was exceeded.
     fn close(self) -> CompletePack {
         let padding = if self.size >= self.target { Padding::None } else { Padding::Padded };
         CompletePack { kind: self.kind, blocks: self.blocks, padding }
@@ -91,16 +91,16 @@ pub struct ChunkWriter<'scope> {
     /// Of files, and of trees.
     plain: [ByOwner<OpenBlock>; 2],
     similar: [ByOwner<Similar>; 2],
-    /// Blocks of different owners are kept apart: somebody may learn from their sizes.
+    /// Whether blocks of different owners are kept separate, because their sizes reveal similarities.
     is_separate: bool,
-    /// The owner of what follows.
+    /// The owner of the next chunks.
     owner: u32,
-    /// Blocks may be stored as deltas.
+    /// Whether blocks may be stored as deltas.
     deltas: bool,
-    /// Bytes of the shortest chunk that does not end its file.
+    /// Minimum length in bytes of a chunk that does not end its file.
     shortest: u32,
     target: usize,
-    /// Bytes of the longest chunk of a file, which may be the last one of a block.
+    /// Maximum length in bytes of a chunk of a file, which may be the last one of a block.
     longest: usize,
     blocks: Sender<OpenBlock>,
     effort: CompressionPolicy,
@@ -187,7 +187,7 @@ impl<'scope> ChunkWriter<'scope> {
         self.added
     }
 
-    /// Chunks stored so far: of files, and of trees.
+    /// Returns the number of chunks stored so far, of files and of trees.
     pub fn new_chunks(&self) -> (u64, u64) {
         self.new_chunks
     }
@@ -200,7 +200,8 @@ impl<'scope> ChunkWriter<'scope> {
         }
     }
 
-    /// Closes the blocks of this type of the current owner: what follows shares no block with what came before.
+    /// Closes the blocks of this type of the current owner, so that later chunks share no block with earlier
+    /// ones.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -235,7 +236,7 @@ impl<'scope> ChunkWriter<'scope> {
         }
     }
 
-    /// Bytes of blocks that go into packs, stored or not.
+    /// Returns the bytes of blocks passed on to packs, durable or not.
     pub fn sealed_bytes(&self) -> u64 {
         self.sealed_bytes.load(Ordering::Relaxed)
     }
@@ -306,8 +307,8 @@ impl<'scope> ChunkWriter<'scope> {
         Ok(true)
     }
 
-    /// Stores a chunk as a delta against these bases of an index, which the caller has checked, if that makes it
-    /// much smaller. All such chunks have bases of the same index.
+    /// Stores a chunk as a delta against these bases, which the caller has checked, if that makes it much
+    /// smaller. All such chunks must have bases of the same index.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -354,7 +355,8 @@ impl<'scope> ChunkWriter<'scope> {
         Ok(())
     }
 
-    /// Stores chunks of a delta block as a delta against these bases of an index, which the caller has checked.
+    /// Stores chunks of a delta block as a delta against these bases of an index. The caller has checked
+    /// them.
     ///
     /// # Errors
     /// As [`Self::put`].

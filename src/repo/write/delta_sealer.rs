@@ -17,7 +17,7 @@ use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
 use crate::repo::write::drift::{Drift, MARK, MOST_DICTIONARIES, Probe, dictionaries_at};
 
-/// Minimum bytes of a sealed dictionary: fewer are not worth a row in the table.
+/// Minimum size in bytes of a sealed dictionary; a smaller one is not worth a row in the table.
 const LEAST_DICTIONARY: u64 = 1 << 10;
 
 /// The bases of a delta block.
@@ -64,7 +64,7 @@ impl Chunks {
     }
 }
 
-/// A base counts as used if so much of it is in the block, as a share of its length.
+/// A base counts as used if the block shares at least one byte in this many with it.
 const USED: u64 = 64;
 
 /// A compressed delta and what it is made from.
@@ -77,8 +77,8 @@ struct Packed {
 }
 
 impl Packed {
-    /// Drops bases that the block has nothing of. Which ones a version needs of those that the version before
-    /// was made from is only guessed from its place, so they would become more with each version.
+    /// Drops bases that share no data with the block. The bases for a new version are guessed by position
+    /// from those of the previous version, so without this their number would grow with each version.
     fn drop_unused(&mut self, plain: &[u8]) {
         let mut used = vec![0; self.bases.len()];
         let ends: Vec<usize> = self
@@ -102,14 +102,15 @@ impl Packed {
                 }
             }
         });
-        // Matches that are too short to be found may be all there is.
+        // Matches that are too short to be found may be all that the two share.
         if self.novel.len() > plain.len() / 2 {
             self.novel.clear();
             return;
         }
         let (mut bases, mut prefix, mut start) = (Vec::new(), Vec::new(), 0);
         for ((base, end), used) in self.bases.iter().zip(ends).zip(used) {
-            // The mark of a dictionary tells the next version what follows it.
+            // The mark of a dictionary is kept, because it shows the next version where the dictionary
+            // begins.
             if used * USED >= u64::from(base.1) || base.1 == MARK {
                 bases.push(*base);
                 prefix.extend_from_slice(self.prefix.get(start..end).unwrap_or(&[]));
@@ -119,7 +120,7 @@ impl Packed {
         while bases.pop_if(|(_, len)| *len == MARK).is_some() {
             prefix.truncate(prefix.len().saturating_sub(MARK as usize));
         }
-        // A small block may have hardly anything of a long base. A delta has at least one.
+        // A small block may share hardly anything with a long base. A delta has at least one base.
         if !bases.is_empty() {
             (self.bases, self.prefix) = (bases, prefix);
         }
@@ -244,7 +245,7 @@ fn add_dictionary(
     let prefix = [made.prefix.as_slice(), &novel].concat();
     let mut packed = Vec::new();
     delta::pack(&prefix, plain, effort, &mut packed)?;
-    // References that take more than half of what they stand for save too little in later versions.
+    // If references take more than half of what they replace, they save too little in later versions.
     if packed.len() as u64 + taken / 2 > weights.delta {
         return Ok(None);
     }

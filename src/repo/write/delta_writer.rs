@@ -60,11 +60,11 @@ pub(crate) struct Like {
 pub(crate) struct Similar {
     block: OpenBlock,
     bases: Vec<(ChunkId, u32)>,
-    /// They follow the bases.
+    /// The dictionaries, which follow the bases.
     dictionaries: Vec<(ChunkId, u32)>,
-    /// Which of the bases, or of the dictionaries, each is.
+    /// Position of each among the bases or the dictionaries.
     known: HashMap<ChunkId, usize>,
-    /// The first base of the last chunk.
+    /// Position of the first base of the last chunk.
     at: usize,
     prefix: u64,
     probe: Probe,
@@ -75,7 +75,7 @@ pub(crate) struct Similar {
 }
 
 impl Like {
-    /// Bases of which it is known that a delta pays.
+    /// Creates it from bases with which a delta is known to be worthwhile.
     pub(crate) fn of(bases: &[(ChunkId, u32)]) -> Self {
         Self { bases: bases.to_vec(), is_sure: true, ..Self::default() }
     }
@@ -89,8 +89,9 @@ impl Similar {
         Self { block, bases, dictionaries, known, at: 0, prefix: 0, probe, is_sure: false, index: None }
     }
 
-    /// Returns the current block if these bases do not fit in addition to its own, or if they lie before those
-    /// of the last chunk: where a chunk lies in a block tells later versions which of the bases are for it.
+    /// Returns the current block if it must be closed: these bases do not fit in addition to its own, or (if
+    /// a delta is known to be worthwhile) precede those of the last chunk. Later versions infer the bases of
+    /// a chunk from its position in the block.
     pub(crate) fn make_room(&mut self, like: &Like) -> Option<OpenBlock> {
         let at = like.bases.first().and_then(|(id, _)| self.known.get(id));
         if like.is_sure && at.is_some_and(|at| *at < self.at) {
@@ -157,8 +158,9 @@ impl Similar {
     }
 }
 
-/// W2: returns the bases for a delta against these chunks: those that new data may reference, and for a chunk
-/// that is in a delta block itself the bases it came from. Dictionaries are shorter than `shortest` bytes.
+/// W2: returns the bases for a delta against these chunks: the chunks that new data may reference, and for a
+/// chunk in a delta block the bases of that block near its position. Dictionaries are shorter than `shortest`
+/// bytes.
 pub(crate) fn bases_of(
     index: &Index,
     kind: ChunkType,
@@ -182,7 +184,7 @@ pub(crate) fn bases_of(
             let dictionaries = bases.split_off(dictionaries_at(kind, &bases, shortest));
             let near = bases_near(index, &location, bases)?;
             near.into_iter().for_each(|base| add(&mut found.bases, base));
-            // The others may be in the blocks next to it.
+            // The other chunks may be in neighbouring blocks.
             if number == like.len() / 2 {
                 dictionaries.into_iter().for_each(|base| add(&mut found.dictionaries, base));
             }

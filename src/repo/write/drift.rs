@@ -45,7 +45,7 @@ pub(crate) struct Probe {
     end: usize,
     like: Vec<(ChunkId, u32)>,
     bytes: u64,
-    /// Some of the similar chunks are in deltas.
+    /// Whether some of the similar chunks are in deltas.
     pub(crate) drifts: bool,
 }
 
@@ -54,18 +54,18 @@ pub(crate) struct Probe {
 pub(crate) enum Drift {
     /// Nothing: the delta is kept.
     Little,
-    /// Most of the delta was in the version before. Against that version it would take `fresh` bytes.
+    /// Most of the delta was in the previous version. Against that version it would take `fresh` bytes.
     Repeats {
         /// Bytes of such a delta.
         fresh: u64,
     },
-    /// The block is to be stored whole.
+    /// The block must be stored whole.
     Far,
 }
 
 impl Probe {
-    /// Adds the next chunk of the block, at offset `at`, with its similar chunks; `drifts`: some of them are
-    /// in a delta.
+    /// Adds the next chunk of the block, at offset `at`, with its similar chunks. `drifts` means that some of
+    /// them are in a delta.
     pub(crate) fn add(&mut self, at: usize, len: usize, like: &[(ChunkId, u32)], drifts: bool) {
         self.drifts |= drifts;
         let begins = self.like.is_empty();
@@ -128,8 +128,8 @@ fn drift(Weights { delta, whole }: Weights, fresh: u64, growth: u64) -> Drift {
 mod tests {
     use super::*;
 
-    /// Returns the bytes of a series in which each version changes `g` of `w` bytes.
-    /// The block is stored whole when it is time.
+    /// Returns the total bytes and the number of whole versions of a series in which each version changes `g`
+    /// of `w` bytes, storing the block whole when `drift` says so.
     fn series(versions: u64, w: u64, g: u64) -> (u64, u64) {
         let (mut bytes, mut since, mut whole) = (w, 0, 1);
         for _ in 1..versions {

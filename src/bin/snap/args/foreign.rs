@@ -3,8 +3,8 @@
 
 use crate::terminal::output;
 
-/// Returns how to write for `--repo` what `text` probably means; `None` if it can only be a directory,
-/// because it has no colon before its first slash, and is nothing that a shell should have replaced.
+/// Returns the `--repo` syntax for what `text` probably means. Returns `None` if it can only be a directory:
+/// it has no colon before its first slash, and nothing that a shell should have expanded.
 pub(crate) fn refusal(text: &str) -> Option<String> {
     if let Some(advice) = unexpanded(text) {
         return Some(format!("{advice} (a directory of that name is written ./{text})"));

@@ -1,5 +1,5 @@
-//! Recovery keys: passwords of 24 words with a checksum, to be printed and put away. They encode 256 random
-//! bits as BIP 39 does (<https://github.com/bitcoin/bips/blob/master/bip-0039.mediawiki>), in English.
+//! Recovery keys: passwords of 24 words with a checksum, to be printed and stored safely. They encode 256
+//! random bits as BIP 39 does (<https://github.com/bitcoin/bips/blob/master/bip-0039.mediawiki>), in English.
 
 use bip39::{Language, Mnemonic};
 use snap_backup::codec::crypto::cipher;

@@ -40,10 +40,11 @@ struct Numbers {
 }
 
 impl Effort {
-    /// Indexing the prefix takes most of the time, because a table of this size lies in no near cache. Tables
-    /// of half the size take half the time; deltas of trees would grow by half with them, those of files grow
-    /// by a tenth or less. Short matches in files are mostly far away and cost more than they save; in trees
-    /// they are timestamps and worth encoding. The matches of noise are so long that one entry in ten is enough.
+    /// Indexing the prefix takes most of the time, because a table of this size exceeds the CPU caches.
+    /// Tables of half the size take half the time; deltas of trees would then grow by half, those of files by
+    /// a tenth or less. Short matches in files are mostly far away and cost more than they save; in trees
+    /// they are timestamps and worth encoding. The matches of noise are so long that one entry in ten is
+    /// enough.
     fn numbers(self) -> Numbers {
         match self {
             Self::Noise => Numbers { level: 1, long: 19, short: 19, shortest: 7, search: 0 },

@@ -45,9 +45,9 @@ impl Codec {
 /// The level that stores everything uncompressed.
 pub const NO_COMPRESSION: i32 = i32::MIN;
 
-/// Tuning of the default level: the second table has a quarter of its usual size, so that it fits a nearer
-/// cache, and there are no matches of five bytes. This is a twentieth faster and 2 % larger, which blocks
-/// of 2 MiB make up for (docs/performance.md).
+/// Tuning of the default level: the second table has a quarter of its usual size, so that it fits into a
+/// faster CPU cache, and there are no matches of five bytes. This is 5 % faster and 2 % larger, which blocks
+/// of 2 MiB compensate for (docs/performance.md).
 const TUNED: i32 = 3;
 const TUNING: [CParameter; 2] = [CParameter::ChainLog(14), CParameter::MinMatch(6)];
 

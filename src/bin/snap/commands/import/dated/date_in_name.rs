@@ -23,9 +23,9 @@ struct Found {
     end: usize,
 }
 
-/// Returns the time that a name tells: a date (`2026-03-01`, `2026.03.01`, `2026_03_01`, `20260301`), with or
-/// without a time of day behind it (`T03:00:00Z`, `-030000`, `_03-00-01`, ` 0300`). Without an offset it is
-/// one of `zone`, without a time of day its midnight. Text before and after means nothing.
+/// Returns the time in a name: a date (`2026-03-01`, `2026.03.01`, `2026_03_01`, `20260301`), optionally
+/// followed by a time of day (`T03:00:00Z`, `-030000`, `_03-00-01`, ` 0300`). Without an offset it is in
+/// `zone`; without a time of day it is midnight. Other text before and after is ignored.
 pub(super) fn find(name: &str, zone: &TimeZone) -> Result<Timestamp, NoTime> {
     let bytes = name.as_bytes();
     let mut found: Option<Found> = None;
