@@ -103,7 +103,7 @@ impl Error {
         self.kind() == ErrorKind::Newer
     }
 
-    /// Returns whether the reader of an output has closed it. In a pipe this is no failure.
+    /// Returns whether the reader of an output has closed it. In a pipe this is not a failure.
     pub fn is_broken_pipe(&self) -> bool {
         self.kind() == ErrorKind::OutputClosed
     }

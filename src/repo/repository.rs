@@ -416,7 +416,7 @@ impl Repository {
         }
     }
 
-    /// Returns what rebuilds damaged packs for readers.
+    /// Returns the healer that rebuilds damaged packs for readers.
     #[doc(hidden)]
     pub fn healer(&self) -> &Arc<PackHealer> {
         &self.healer
@@ -520,7 +520,7 @@ impl Repository {
         &self.storage
     }
 
-    /// Says by which command the repository is used, for audit records. It must hold no secrets.
+    /// Sets the command for audit records. It must not contain secrets.
     #[doc(hidden)]
     #[must_use]
     pub fn used_by(self, command: &str) -> Self {

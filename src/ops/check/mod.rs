@@ -32,7 +32,7 @@ use crate::storage::names;
 /// Maximum number of findings that are reported one by one, and of damage records written.
 const MOST: usize = 1000;
 
-/// What to do about a difference that is meant.
+/// Hint about an intended difference.
 const ACCEPT: &str = "if that is right, `Repository::accept` accepts it";
 
 /// Which packs to read.

@@ -15,7 +15,7 @@ use crate::ops::heal::{CorruptFile, FileState, Healing};
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::{compare_file, dir_reader, files};
 
-/// Finds the files of all open alarms among these snapshots, which are all there are, oldest first.
+/// Finds the files of all open alarms. `snapshots` are all snapshots of the repository, oldest first.
 pub(super) fn all(healing: &mut Healing, snapshots: &[Snapshot]) -> Result<Vec<CorruptFile>> {
     let alarming = |one: &&Snapshot| one.manifest.is_alarming() && one.manifest.rot().is_some();
     let mut all: Vec<CorruptFile> = Vec::new();
@@ -130,7 +130,7 @@ fn state(healing: &mut Healing, place: &LivePath, bad: &Entry, good: Option<&Ent
     }
 }
 
-/// Returns whether a file has the bytes of an entry, read from the disk.
+/// Returns whether a file has the content of an entry. Reads from disk, not from the page cache.
 pub(super) fn holds(healing: &mut Healing, (file, path): (&mut File, &Path), entry: &Entry) -> Result<bool> {
     let Kind::File { size, content } = &entry.kind else { return Ok(false) };
     target::forget_cached(file);

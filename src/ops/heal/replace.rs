@@ -117,7 +117,7 @@ fn metadata_differs(healing: &Healing, file: &File, bad: &Entry) -> std::io::Res
     Ok(entry_diff::metadata(&bad.meta, &meta))
 }
 
-/// Writes the content. What is a hole in the snapshot is one in the file.
+/// Writes the content, with holes where the snapshot has holes.
 fn fill(healing: &mut Healing, new: &NewFile, size: u64, content: &Content) -> Result<()> {
     let mut parts: Vec<(u64, Part)> = Vec::new();
     let mut at = 0;

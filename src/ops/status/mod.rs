@@ -101,7 +101,7 @@ pub struct SetStatus {
     pub age: Option<u64>,
     /// Age in seconds after which it is overdue.
     pub max_age: Option<u64>,
-    /// Time of its next run.
+    /// Time of its next scheduled run.
     pub next: Option<Time>,
     /// Alarms that are not settled, newest first.
     pub alarms: Vec<Alarm>,

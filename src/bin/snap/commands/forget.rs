@@ -151,7 +151,7 @@ pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]
         return Ok(());
     }
     let freed = match stats::freed(repo, going, &Control::default().with_cancel(&stop_on_signals()?)) {
-        // What goes is known all the same.
+        // The list of snapshots is valid even if their size is unknown.
         Err(err) if err.is_damage() => {
             let text = format!("what comes back is not known: {}", err.chain());
             output::warn(context.global.json, &text);

@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 
 use crate::advice;
 
-/// Maximum number of results that are kept.
+/// Maximum number of cached results.
 const MOST: usize = 8;
 /// How long a page waits for the result before it shows the progress.
 const SOON: Duration = Duration::from_millis(120);
@@ -143,9 +143,9 @@ impl Background {
         let (ending, repo, stop) = (Ending(Arc::clone(begun)), Arc::clone(repo), Arc::clone(&self.stop));
         spawn_blocking(move || {
             let found = work(&repo, &Control::new(&*ending.0).with_cancel(&stop));
-            // Before anybody may see the end: the server lets go of the repository when it is idle.
+            // Released before the end is visible, because the server closes the repository when it is idle.
             drop(repo);
-            // It is set once.
+            // Set only once.
             let _ = ending.0.end.set(found.map_err(|error| advice::told(&error)));
         });
     }
@@ -190,7 +190,7 @@ mod tests {
         let slow = slow.unwrap();
         assert!(slow.end().is_none() && !background.is_done("slow"));
         assert_eq!(slow.progress(), (1, 3));
-        // It is asked for again, and other work is asked for: neither starts anything.
+        // Neither the same work again nor other work is started while it runs.
         let same = background.ask(("slow", 2, true), &repo, |_, _| unreachable!()).unwrap();
         assert!(Arc::ptr_eq(&slow, &same));
         assert!(background.ask(("other", 1, false), &repo, |_, _| unreachable!()).is_none());

@@ -11,7 +11,7 @@ use snap_backup::progress::{Event, Observer};
 
 use crate::terminal::wording;
 
-/// Maximum number of jobs that are remembered.
+/// Maximum number of jobs that are kept.
 const MOST: usize = 50;
 /// Maximum number of warnings that a job keeps.
 const WARNINGS: usize = 100;
@@ -21,7 +21,7 @@ const WARNINGS: usize = 100;
 pub(in crate::serve) struct Jobs {
     all: Mutex<Vec<Arc<Job>>>,
     next: AtomicU64,
-    /// Set when the server stops: jobs end early.
+    /// Set when the server stops, so that jobs end early.
     pub(in crate::serve) stop: Arc<AtomicBool>,
 }
 

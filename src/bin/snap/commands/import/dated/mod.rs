@@ -41,7 +41,7 @@ pub(crate) struct Asked {
     pub(crate) time: Option<Time>,
     /// strptime pattern of the names.
     pub(crate) pattern: Option<String>,
-    /// Where times come from; `None`: from names if they have dates, else from mtimes.
+    /// Where times come from; `None` means names if they contain dates, otherwise mtimes.
     pub(crate) from: Option<TimeFrom>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Asked {
 pub(crate) struct DatedDir {
     /// The directory, without symbolic links in its path.
     pub(crate) dir: PathBuf,
-    /// When it was so.
+    /// Time of the state.
     pub(crate) time: Time,
 }
 
@@ -59,11 +59,11 @@ pub(crate) struct DatedDir {
 pub(crate) struct Found {
     /// The states, oldest first.
     pub(crate) states: Vec<DatedDir>,
-    /// The directory that they are states of, if their layout says so.
+    /// The directory that they are states of, if the layout defines it.
     pub(crate) source: Option<PathBuf>,
     /// The ctimes in them are those of the source: they are snapshots of a file system.
     pub(crate) keeps_ctimes: bool,
-    /// Where the times come from, if that was not asked for and is not obvious.
+    /// Where the times come from, if the caller did not choose and it is not obvious.
     pub(crate) note: Option<&'static str>,
     /// States that lack the directory below them that was asked for.
     pub(crate) without: Vec<PathBuf>,
