@@ -181,7 +181,7 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome> {
         Verb::Restic(args) => return restic::run(args),
         _ => {}
     }
-    // Before any thread is started: they take over what holds for this one.
+    // Priorities must be set before any thread starts, because threads inherit them.
     let _ = priority::apply(&cli.global);
     threads::check()?;
     let config = context::load_config(&cli.global)?;

@@ -104,7 +104,7 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Opens a session and lists the snapshots. Its observer is told of problems for as long as the mount lives.
+    /// Opens a session and lists the snapshots. Its observer receives problems as long as the mount exists.
     ///
     /// # Errors
     /// When the repository cannot be read.

@@ -1,4 +1,4 @@
-//! Options that leave files out, for the verbs that read directories.
+//! Options that exclude files, for the verbs that read directories.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub(crate) struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// Adds what is given to what a set says.
+    /// Adds the given options to those of a set.
     pub(crate) fn add_to(&self, mut filter: FilterOptions) -> FilterOptions {
         filter.exclude.extend(self.exclude.iter().cloned());
         filter.iexclude.extend(self.iexclude.iter().cloned());

@@ -1,4 +1,4 @@
-//! What trying a password on a new key slot costs: flags and variables.
+//! Flags and variables for the cost of trying a password on a new key slot.
 
 use std::env;
 
@@ -23,7 +23,7 @@ pub(crate) struct Kdf {
 }
 
 impl Kdf {
-    /// Returns whether a flag was given. The variables are settings for all runs, also for those without a
+    /// Returns whether a flag was given. Variables do not count, because they also apply to runs without a
     /// password.
     pub(crate) fn is_given(self) -> bool {
         self.kdf_memory.is_some() || self.kdf_passes.is_some()
@@ -32,7 +32,7 @@ impl Kdf {
     /// Returns the costs of a new slot. A flag takes precedence over its variable.
     ///
     /// # Errors
-    /// A variable is no such number.
+    /// A variable is not a valid number.
     pub(crate) fn costs(self) -> Result<KdfParams> {
         Ok(KdfParams {
             memory: or_variable(self.kdf_memory, MEMORY, memory)?.unwrap_or(kdf::DEFAULT.memory),
@@ -42,7 +42,7 @@ impl Kdf {
     }
 }
 
-/// Returns the costs for people: "64 MiB x 3".
+/// Formats the costs: "64 MiB x 3".
 pub(crate) fn written(costs: KdfParams) -> String {
     format!("{} x {}", output::size(u64::from(costs.memory) << 10), costs.passes)
 }

@@ -67,8 +67,8 @@ pub(crate) struct Cleanup {
     pub(crate) filters: Filters,
 }
 
-/// Rules of counts and ages, each of all snapshots first, then by hour, day, week, month and year; then
-/// `more`, then one for each list of tags.
+/// Returns rules for counts and ages: first for all snapshots, then by hour, day, week, month and year; then
+/// `more`, then one rule for each list of tags.
 pub(crate) fn rules(
     counts: [Option<Count>; 6],
     ages: [Option<Age>; 6],
@@ -164,7 +164,7 @@ impl Keep {
         rules(counts, ages, more.into_iter().flatten(), &self.keep_tag)
     }
 
-    /// Returns the age below which nothing goes, if given.
+    /// Returns the age below which snapshots are always kept, if given.
     pub(crate) fn min_age(&self) -> Option<Age> {
         self.min_age
     }
@@ -201,7 +201,7 @@ impl Filters {
         use std::os::unix::ffi::OsStrExt;
         let mut paths = Vec::new();
         for path in &self.path {
-            // In the form in which sources are recorded.
+            // Converts the path to the form in which sources are recorded.
             let path = sources::absolute(path)?;
             paths.push(path.as_os_str().as_bytes().to_vec());
         }

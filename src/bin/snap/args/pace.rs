@@ -1,4 +1,4 @@
-//! Arguments that say when a backup may run, for how long, and how fast.
+//! Arguments for when a backup may run, for how long, and how fast.
 
 use std::time::Duration;
 

@@ -37,14 +37,14 @@ impl PathRules {
         self.expire.is_empty() && self.keep_deleted.is_none()
     }
 
-    /// Returns the rules with the times that their ages mean at `now`.
+    /// Returns the rules, with ages converted to times relative to `now`.
     pub(crate) fn at(&self, now: &ZonedDateTime) -> (Vec<Rule>, Option<Time>) {
         let rule = |one: &Expiry| Rule { pattern: one.pattern.clone(), before: one.after.before(now) };
         (self.expire.iter().map(rule).collect(), self.keep_deleted.map(|age| age.before(now)))
     }
 }
 
-/// Returns the present, in the zone whose days and months ages mean.
+/// Returns the current time, in the time zone that ages in days and months refer to.
 pub(crate) fn now() -> ZonedDateTime {
     Timestamp::now().to_zoned_datetime(TimeZone::system())
 }
@@ -53,7 +53,7 @@ fn expiry_parser() -> impl TypedValueParser<Value = Expiry> {
     OsStringValueParser::new().try_map(|text| expiry(&text))
 }
 
-/// Parses `PATTERN=AGE`. The pattern may hold `=` itself.
+/// Parses `PATTERN=AGE`. The pattern may contain `=`.
 fn expiry(text: &OsStr) -> Result<Expiry, String> {
     let bytes = text.as_bytes();
     let at = bytes.iter().rposition(|byte| *byte == b'=');

@@ -1,4 +1,4 @@
-//! `snap alarm`: lists what backups warned of, and settles it.
+//! `snap alarm`: lists alarms of backups, and settles them.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ pub(crate) fn run(context: &Context, args: &Alarm) -> Result<Outcome> {
     })
 }
 
-/// Those that nobody has settled make it exit with 24.
+/// Lists the alarms. The exit code is 24 if some are not settled.
 fn list(context: &Context, repo: &Repository, all: bool) -> Result<Outcome> {
     let snapshots = snapshots::list(repo)?;
     let shown: Vec<&Snapshot> = snapshots
@@ -118,7 +118,8 @@ fn settled(one: &rewrite::Rewritten, state: State) -> String {
     }
 }
 
-/// Ids of those that are named, each with an alarm; where nothing is named, of the only open one.
+/// Returns the ids of the named snapshots, each of which must have an alarm; without names, that of the only
+/// open alarm.
 fn chosen(all: &[Snapshot], named: &[String]) -> Result<Vec<String>> {
     let mut chosen = Vec::new();
     for selector in named {

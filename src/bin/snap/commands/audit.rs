@@ -1,4 +1,4 @@
-//! `snap audit`: lists who forgot, rewrote or purged what, and when.
+//! `snap audit`: lists who forgot, rewrote or purged which snapshots, and when.
 
 use std::fs::File;
 use std::io;
@@ -21,11 +21,11 @@ use crate::exit::Outcome;
 use crate::terminal::output;
 use crate::terminal::output::printable;
 
-/// Snapshots that a line names; JSON has all of them.
+/// Maximum number of snapshots in a line; JSON contains all of them.
 const SHOWN: usize = 4;
-/// Bytes of a receipt that are read.
+/// Maximum length of a receipt in bytes.
 const LONGEST: u64 = 64 << 10;
-/// Seconds by which the clocks of a machine and of the storage may differ without a remark.
+/// Seconds by which the clocks of a machine and of the storage may differ before that is reported.
 const CLOCKS: u64 = 3600;
 
 #[derive(Debug, Args)]

@@ -133,7 +133,7 @@ pub(crate) struct Backup {
 }
 
 impl Backup {
-    /// Whether it says what to save.
+    /// Returns whether the arguments name sources.
     fn names_sources(&self) -> bool {
         self.stdin || !self.paths.is_empty() || !self.files_from.is_empty()
     }
@@ -156,7 +156,7 @@ pub(crate) fn run(context: &Context, args: &Backup) -> Result<Outcome> {
     sets::each(context, &sets, job, |context| one(context, args))
 }
 
-/// What was named, or a set.
+/// Backs up the named sources, or a set.
 fn one(context: &Context, args: &Backup) -> Result<Outcome> {
     let legacy = context.legacy.as_ref().filter(|_| !args.names_sources());
     let kind = kind(args, context.set.as_ref());
@@ -208,14 +208,14 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
     })
 }
 
-/// Writes the receipt of the new snapshot, or where nothing changed of the newest.
+/// Writes the receipt of the new snapshot, or of the newest one if nothing has changed.
 fn write_receipt(repo: &Repository, summary: &Summary, file: &Path) -> Result<()> {
     let Some(id) = summary.snapshot.or(summary.newest) else { return Ok(()) };
     let text = receipt::text(&receipt::of(repo, &id)?)?;
     new_file::replace(file, text.as_bytes()).map_err(Error::io("write the receipt", file))
 }
 
-/// The one sentence of an alarm, and what can be done about it.
+/// Reports the alarm in one sentence, with a hint.
 fn tell_alarm(context: &Context, summary: &Summary, dry_run: bool) {
     if summary.alarm.is_empty() {
         return;
@@ -238,7 +238,8 @@ fn tell_alarm(context: &Context, summary: &Summary, dry_run: bool) {
     }
 }
 
-/// The walk begins as soon as nobody has to be asked for anything more: deriving a key takes a while.
+/// Opens the repository. The walk starts as soon as no more questions must be asked, because deriving a key
+/// takes a while.
 fn open(context: &Context, args: &Backup, options: &Options) -> Result<(Repository, backup::Backup)> {
     let storage = context.storage()?;
     let begin = |storage: &dyn Storage| {
@@ -273,7 +274,7 @@ fn open(context: &Context, args: &Backup, options: &Options) -> Result<(Reposito
     Ok((repo, begun))
 }
 
-/// Those given, or else those of the set.
+/// Returns the given mirrors, otherwise those of the set.
 fn mirrors(context: &Context, args: &Backup, repo: Repository) -> Result<(Repository, Mirrors)> {
     let names = match (args.mirror.is_empty(), context.set.as_ref()) {
         _ if args.dry_run => Vec::new(),
@@ -315,7 +316,7 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
         isolate: isolate(args, set),
         delta: delta(args, set),
         leave_out: Vec::new(),
-        // The old script's sources need not all be there.
+        // Some sources of the legacy script may be missing.
         optional: legacy.map_or(Ok(Vec::new()), Legacy::missing)?,
         count_ahead: Progress::is_watched(&context.global),
         tripwire: set.map_or_else(|| Some(Limits::default()), Set::tripwire),
@@ -327,11 +328,11 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
     })
 }
 
-/// Share of unchanged files that runs of a schedule read again, in millionths.
+/// Share of unchanged files that scheduled runs read again, in millionths.
 const SCHEDULED: u64 = 10_000;
 
-/// What was given, or else what the set says, or else the default. The records of this machine's runs know
-/// where the last one ended.
+/// Returns the share of files to read again: the given one, that of the set, or the default. The run log
+/// contains the position where the last run ended.
 fn reread(context: &Context, args: &Backup, host: &str, sources: &[Vec<u8>]) -> Option<Reread> {
     let of_set = || context.set.as_ref().and_then(|set| set.table.share("reread"));
     let default = if context.due().is_some() { SCHEDULED } else { 0 };
@@ -351,7 +352,8 @@ fn reread(context: &Context, args: &Backup, host: &str, sources: &[Vec<u8>]) -> 
     Some(Reread { share, from: last() })
 }
 
-/// When the run ends with what there is: after so long, or when the window closes, whichever is first.
+/// Returns when the run ends with a partial snapshot: after the given time, or when the window closes,
+/// whichever is first.
 fn time_limit(context: &Context, args: &Backup) -> Option<TimeLimit> {
     let of_set = || context.set.as_ref().and_then(|set| set.table.duration("max-duration"));
     let most = args.pace.max_duration.or_else(of_set);
@@ -366,13 +368,13 @@ fn time_limit(context: &Context, args: &Backup) -> Option<TimeLimit> {
     }
 }
 
-/// Those given come to those of the set.
+/// Returns the given tags and those of the set.
 fn isolate(args: &Backup, set: Option<&Set>) -> Vec<PathBuf> {
     let of_set = set.map(|set| set.table.paths("isolate")).unwrap_or_default();
     args.isolate.iter().cloned().chain(of_set).collect()
 }
 
-/// The configuration has been checked: what it says is one of the words.
+/// Returns when to use deltas. The setting has been validated with the configuration.
 fn delta(args: &Backup, set: Option<&Set>) -> Delta {
     let of_set = || set.and_then(|set| set.table.text("delta")).and_then(|text| values::delta(text).ok());
     args.delta.or_else(of_set).unwrap_or_default()
@@ -387,7 +389,7 @@ fn kind(args: &Backup, set: Option<&Set>) -> SnapshotKind {
     }
 }
 
-/// Those given come to those of the set.
+/// Returns the given tags and those of the set.
 fn tags(args: &Backup, set: Option<&Set>) -> Vec<String> {
     let mut tags = set.map(Set::tags).unwrap_or_default();
     for tag in args.tags.iter().filter(|tag| !tag.is_empty()) {
@@ -413,7 +415,7 @@ fn sources(args: &Backup) -> Result<(Vec<PathBuf>, Option<Stdin>)> {
     Ok((sources, None))
 }
 
-/// Names are bytes: no line is refused for its encoding, and no pattern is seen in it.
+/// Reads the lines of a list as bytes, in any encoding and without interpreting patterns.
 fn lines(list: &Path) -> Result<Vec<PathBuf>> {
     let mut bytes = Vec::new();
     if list == Path::new("-") {
@@ -423,14 +425,14 @@ fn lines(list: &Path) -> Result<Vec<PathBuf>> {
     }
     let text = filter::text_of(&bytes, list)?;
     let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-    // A name may end in a carriage return; a list in which each does comes from another system.
+    // A name may end with a carriage return. If all do, the list comes from another system.
     let is_foreign = lines.iter().all(|line| line.ends_with(b"\r"));
     let lines = lines.into_iter().map(|line| line.strip_suffix(b"\r").filter(|_| is_foreign).unwrap_or(line));
     let lines = lines.filter(|line| !line.is_empty());
     Ok(lines.map(|line| OsString::from_vec(line.to_vec()).into()).collect())
 }
 
-/// What this machine remembers of the run.
+/// Copies the summary of a run to its record in the run log.
 pub(crate) fn record_of(summary: &Summary, record: &mut Record) {
     let counts = &summary.counts;
     record.made = Some(summary.kind.to_string());

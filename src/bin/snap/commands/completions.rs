@@ -50,7 +50,8 @@ fn once_global(top: Command) -> Command {
     })
 }
 
-/// Cuts the descriptions of options to their first clause: a menu of completions has one line for each.
+/// Shortens the descriptions of options to their first clause, because a completion menu has one line for
+/// each.
 fn brief(command: Command) -> Command {
     let first = |text: &str| {
         let ends = [": ", "; ", " ("].into_iter().filter_map(|end| text.find(end));

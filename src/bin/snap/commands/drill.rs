@@ -77,7 +77,7 @@ struct Trial {
 }
 
 impl Trial {
-    /// What was given, or else what the set says.
+    /// Returns the given settings, otherwise those of the set.
     fn of(context: &Context, args: &DrillArgs) -> Result<Option<Self>> {
         let table = context.set.as_ref().map(|set| &set.table);
         let of_set = || table.and_then(|table| table.text("drill.run")).map(str::to_owned);
@@ -127,7 +127,7 @@ impl Tried {
     }
 }
 
-/// How long the command may take.
+/// Default timeout of the command.
 const RUN_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Time after which a drill of a sample stops.
 const TIME: Duration = Duration::from_secs(600);
@@ -196,7 +196,7 @@ fn all(context: &Context, args: &DrillArgs) -> Result<Outcome> {
     }))
 }
 
-/// Returns an error if nothing was tried, because such a drill has shown nothing.
+/// Returns an error if nothing was restored, because such a drill proves nothing.
 fn nothing(report: &Report, args: &DrillArgs) -> Result<()> {
     if report.timed_out {
         return Err(Error::Refused(format!(
@@ -267,7 +267,7 @@ fn practise(
     Ok(report)
 }
 
-/// Stops the work after `time`. The returned flag tells that this was the reason.
+/// Stops the work after `time`. The returned flag is set if that was the reason.
 fn alarm(time: Duration, stop: &Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
     let late = Arc::new(AtomicBool::new(false));
     let (stop, rung) = (Arc::clone(stop), Arc::clone(&late));

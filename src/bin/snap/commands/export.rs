@@ -96,8 +96,8 @@ fn export(context: &Context, args: &Export, among: SnapshotFilter) -> Result<Out
                 summary
             }
             None => {
-                // Rust's standard output is line-buffered and would search for newlines, of which an archive
-                // has none.
+                // Rust's standard output is line-buffered and would search for newlines, which is useless in
+                // an archive.
                 let out = io::stdout().as_fd().try_clone_to_owned().map_err(output::failed)?;
                 write(context, repo, &options, &mut File::from(out), &stop)?
             }
@@ -124,7 +124,7 @@ fn write(
     export::run(repo, options, out, &Control::new(&progress).with_cancel(stop))
 }
 
-/// Returns the format that was given; otherwise that of the file's name; otherwise gzip.
+/// Returns the given format; otherwise that of the file's name; otherwise gzip.
 fn format(args: &Export, file: Option<&Path>) -> Result<Format> {
     if let Some(format) = args.format {
         return Ok(format);

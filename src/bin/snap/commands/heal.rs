@@ -1,4 +1,4 @@
-//! `snap heal`: lists files with bit rot, and puts their good bytes back.
+//! `snap heal`: lists files with bit rot, and restores their good content.
 
 use std::io;
 use std::io::IsTerminal;
@@ -46,7 +46,7 @@ pub(crate) fn run(context: &Context, args: &Heal) -> Result<Outcome> {
     })
 }
 
-/// Files that are not healed yet make it exit with 24.
+/// Lists the corrupt files. The exit code is 24 if some are not healed.
 fn list(context: &Context, found: &[CorruptFile]) -> Result<Outcome> {
     let open: Vec<&CorruptFile> =
         found.iter().filter(|one| matches!(one.state, FileState::Corrupt | FileState::Missing)).collect();
@@ -78,7 +78,7 @@ fn lines(one: &CorruptFile) -> String {
     format!("{}\n    found by snapshot {id} of {when}; {good}{missing}", shown(one))
 }
 
-/// The file's place, or its stored path if the place is not known.
+/// Returns the file's path, or its stored path if its location is unknown.
 fn shown(one: &CorruptFile) -> String {
     match &one.place {
         Some(place) => output::path(place.path().as_os_str().as_bytes()),
@@ -107,7 +107,7 @@ fn json_of(one: &CorruptFile) -> Map<String, Value> {
     map
 }
 
-/// A failure of one file does not keep others from being healed.
+/// Heals files. A failure for one file does not stop the others.
 fn heal_all(context: &Context, healing: &mut Healing, args: &Heal, found: &[CorruptFile]) -> Result<Outcome> {
     let chosen = args.paths.iter().map(|path| chosen(path, found)).collect::<Result<Vec<_>>>()?;
     let mut failed = Vec::new();
@@ -128,7 +128,7 @@ fn heal_all(context: &Context, healing: &mut Healing, args: &Heal, found: &[Corr
     }
 }
 
-/// Returns the corrupt file that a path means: its place, or the path under which it is stored.
+/// Returns the corrupt file for a path: its location, or its stored path.
 fn chosen<'a>(path: &Path, found: &'a [CorruptFile]) -> Result<&'a CorruptFile> {
     let absolute = sources::absolute(path)?;
     let real = real(&absolute);
@@ -147,7 +147,7 @@ fn chosen<'a>(path: &Path, found: &'a [CorruptFile]) -> Result<&'a CorruptFile> 
     })
 }
 
-/// Resolves symbolic links of the directories above a file, not the file itself.
+/// Resolves symbolic links in the parent directories of a file, but not the file itself.
 fn real(path: &Path) -> Option<PathBuf> {
     let parent = std::fs::canonicalize(path.parent()?).ok()?;
     Some(parent.join(path.file_name()?))
@@ -203,7 +203,7 @@ fn say(
     if context.talks() { output::tell(text) } else { Ok(()) }
 }
 
-/// Asks on the terminal.
+/// Asks for confirmation on the terminal.
 fn confirm(question: &str) -> Result<()> {
     if !io::stdin().is_terminal() {
         return Err(Error::Usage(format!("{question}: nobody is there to be asked: --yes does it")));

@@ -138,7 +138,7 @@ pub(crate) fn make_missing(
     Ok(repo)
 }
 
-/// The error of a dry run if the repository would have to be created first.
+/// Returns the error of a dry run for which the repository would have to be created first.
 pub(crate) fn makes_none(storage: &dyn Storage) -> Error {
     let place = storage.location();
     Error::Usage(format!(

@@ -1,4 +1,4 @@
-//! `snap key`: manages the passwords of an encrypted repository. Each opens keys of a role.
+//! `snap key`: manages the passwords of an encrypted repository. Each opens keys with a role.
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
     }
     context.with(|repo| {
         if !matches!(args, Key::List) {
-            // Before a password is asked for.
+            // Checked before the user is asked for a password.
             repo.may_write()?;
         }
         let (action, id) = match args {
@@ -146,7 +146,7 @@ pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
     })
 }
 
-/// Adds a recovery key. It is printed after it is known to open the repository.
+/// Adds a recovery key. It is printed after it has been verified to open the repository.
 fn add_recovery(context: &Context, repo: &Repository, args: &NewKey) -> Result<()> {
     let words = recovery::new()?;
     let label = if args.label.is_empty() { "recovery key" } else { &args.label };
@@ -173,7 +173,7 @@ fn rotate(context: &Context, costs: KdfParams) -> Result<Outcome> {
     let mut access = context.access(&found, &storage.location())?;
     let repo = context.open_asking(storage, &found, &mut access)?;
     context.watch(&repo, |repo| {
-        // Without a password there is none to rotate, which the operation says.
+        // Without a password there is no key to rotate, which the operation reports.
         let rotated = key::rotate(repo, &access.password.unwrap_or_default(), costs)?;
         let others: Vec<String> = rotated.others.iter().map(|id| id.short()).collect();
         if context.global.json {

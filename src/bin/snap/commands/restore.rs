@@ -159,8 +159,7 @@ fn json(summary: &Summary, dry_run: bool) -> Value {
     })
 }
 
-/// Describes what was written. Entries that were already right, or had to be kept, do not count as
-/// restored.
+/// Describes what was written. Entries that were up to date, or had to be kept, do not count as restored.
 fn written(summary: &Summary) -> String {
     let (written, all) = (summary.created + summary.updated, summary.files + summary.others);
     let dirs = count(summary.dirs, "directory", "directories");

@@ -147,7 +147,7 @@ pub(crate) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
     })
 }
 
-/// Takes out what rules per path say.
+/// Removes paths by the rules per path.
 fn by_rules(context: &Context, args: &Rewrite) -> Result<Outcome> {
     args.among.with(context, |context, selection| {
         let min_age = args.min_age.or_else(|| context.set.as_ref().and_then(Set::min_age));
@@ -165,7 +165,7 @@ fn by_rules(context: &Context, args: &Rewrite) -> Result<Outcome> {
     })
 }
 
-/// Returns the snapshots that are younger than any rule may change.
+/// Returns the snapshots that are too young to be changed by any rule.
 fn young(repo: &Repository, min_age: Option<Age>) -> Result<Vec<SnapshotId>> {
     if min_age.is_none() {
         return Ok(Vec::new());

@@ -81,10 +81,10 @@ fn allowed(text: &str) -> std::result::Result<Allowed, String> {
     }
 }
 
-/// Collects what is allowed.
+/// Returns the permissions.
 ///
 /// # Errors
-/// The directory for restores is none, or must not be written to.
+/// The directory for restores is not a directory, or must not be written to.
 fn allow(context: &Context, given: &[Allowed]) -> Result<Allow> {
     let mut allow = Allow { protected: context.protected(), ..Allow::default() };
     for one in given {
@@ -105,7 +105,7 @@ fn allow(context: &Context, given: &[Allowed]) -> Result<Allow> {
     Ok(allow)
 }
 
-/// Sets or removes the password of the page.
+/// Sets or removes the password for the login form.
 fn passwd(context: &Context, new_password_file: Option<PathBuf>, remove: bool) -> Result<Outcome> {
     let no_place =
         || Error::Usage("no state directory for the password: set HOME, or give --state-dir".to_owned());

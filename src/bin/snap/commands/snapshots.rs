@@ -170,7 +170,7 @@ fn row(Snapshot { id, manifest }: &Snapshot) -> [String; 9] {
     ]
 }
 
-/// Returns what retention rules consider besides the age.
+/// Returns the attributes, besides the age, that retention rules use.
 fn marks(manifest: &Manifest) -> String {
     let expires = manifest.expires().map(|at| format!("expires {}", output::local(at)));
     let marks = [

@@ -76,7 +76,7 @@ pub(crate) fn not_itself(from: &Repository, to: &dyn Storage) -> Result<()> {
     Err(Error::Refused(format!("{place} is the repository itself, and no copy of it")))
 }
 
-/// Copies, and reports what is damaged.
+/// Copies missing objects, and reports damaged ones.
 pub(crate) fn bring(
     context: &Context,
     from: &Repository,

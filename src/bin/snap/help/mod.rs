@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// An option that is in no group is listed under `Options`.
+    /// An option in no group is listed under `Options`.
     #[test]
     fn groups_name_options_that_there_are_and_each_once() {
         let mut top = command();

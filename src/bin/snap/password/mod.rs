@@ -83,10 +83,10 @@ pub(crate) fn is_given(global: &Global) -> bool {
             || from_variable(global.password_variable).is_some())
 }
 
-/// How often a password may be typed.
+/// Number of attempts to type a password.
 pub(crate) const TRIES: usize = 3;
 
-/// Returns whether the password of a repository is asked for at the terminal.
+/// Returns whether the user is asked for the repository's password on the terminal.
 pub(crate) fn is_asked_for(global: &Global) -> bool {
     #[cfg(feature = "mount")]
     if crate::mount::is_child() {
@@ -109,7 +109,7 @@ fn warn_of_slip(global: &Global, password: &Password) {
     }
 }
 
-/// Returns what the key is derived from: the password and the key file that belongs to it.
+/// Combines the password with its key file to the input of key derivation.
 fn whole(password: Password, key_file: Option<&Path>) -> Result<Password> {
     let password = recovery::normal(password);
     key_file.map_or(Ok(password.clone()), |path| key_file::join(&password, path))
@@ -137,12 +137,12 @@ pub(crate) fn new(args: &NewPassword, json: bool) -> Result<Password> {
     whole(new_text(args, json)?, args.new_key_file.as_deref())
 }
 
-/// Like [`new`], for the place of the one in use: it needs the same key file, if it needs one.
+/// Like [`new`], to replace the one in use: it needs the same key file, if there is one.
 pub(crate) fn changed(args: &NewPassword, global: &Global) -> Result<Password> {
     whole(new_text(args, global.json)?, args.new_key_file.as_deref().or(global.key_file()))
 }
 
-/// Returns a new password as it was given, for what is no repository.
+/// Returns a new password without a key file, for purposes other than a repository.
 pub(crate) fn new_text(args: &NewPassword, json: bool) -> Result<Password> {
     if let Some(path) = &args.new_password_file {
         return from_file(path, json);
@@ -161,7 +161,7 @@ fn find(global: &Global, prompt: impl FnOnce() -> Result<Password>) -> Result<Op
         return Ok(None);
     }
     if let Some(path) = global.password_file() {
-        // Who calls restic may read both streams as one.
+        // Callers of restic may read both streams as one.
         let is_for_restic = global.json && global.password_variable.starts_with("RESTIC");
         return if is_for_restic { read(path) } else { from_file(path, global.json) }.map(Some);
     }
@@ -174,7 +174,7 @@ fn find(global: &Global, prompt: impl FnOnce() -> Result<Password>) -> Result<Op
     if io::stdin().is_terminal() { prompt().map(Some) } else { Ok(None) }
 }
 
-/// Returns a warning about a password file that everybody can read.
+/// Returns a warning about a password file that all users can read.
 pub(crate) fn exposed(path: &Path) -> Option<String> {
     let mode = path.metadata().ok().filter(|meta| meta.is_file())?.mode();
     let path = path.display();

@@ -1,4 +1,4 @@
-//! The command line of restic 0.19, as clap reads it. What each verb takes is in `flags`.
+//! The command line of restic 0.19 as clap parses it. The arguments of each verb are in `flags`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,7 +1,6 @@
-//! restic's command line, JSON and exit codes on a repository of snap's: `snap restic ...`, and the program
-//! called by the name `restic`. A door, and no more: each verb calls the operation that snap's own verb
-//! calls, and says what came of it in restic's words. `docs/restic.md` says what is mapped and what is
-//! refused.
+//! restic's command line, JSON and exit codes on a repository of snap's: `snap restic ...`, or the program
+//! called by the name `restic`. This is only a translation: each verb calls the same operation as snap's own
+//! verb, and reports the result as restic does. `docs/restic.md` lists what is mapped and what is refused.
 
 mod choose;
 mod cli;
@@ -46,8 +45,8 @@ pub(crate) struct Restic {
     words: Vec<OsString>,
 }
 
-/// The words of a command line that is restic's, if it is one: the program was called by that name, or by its
-/// own with `restic` first.
+/// Returns the arguments of a restic command line; `None` if it is not one. The program must have been called
+/// by that name, or by its own with `restic` as first argument.
 pub(crate) fn words(all: &[OsString]) -> Option<&[OsString]> {
     let (program, rest) = all.split_first()?;
     if Path::new(program).file_name() == Some(OsStr::new(install::NAME)) {
@@ -62,7 +61,7 @@ pub(crate) fn words(all: &[OsString]) -> Option<&[OsString]> {
     }
 }
 
-/// What snap's own command line leaves of it.
+/// Runs `snap restic` if it was parsed as a verb of snap: with `--install`, or with global options before it.
 pub(crate) fn run(args: &Restic) -> Result<Outcome> {
     match &args.install {
         Some(dir) => install::run(dir).map(|()| Outcome::Done),
@@ -73,7 +72,7 @@ pub(crate) fn run(args: &Restic) -> Result<Outcome> {
     }
 }
 
-/// Runs a command line of restic's.
+/// Runs a restic command line.
 pub(crate) fn main(words: &[OsString]) -> ExitCode {
     ExitCode::from(code(words))
 }
@@ -93,8 +92,8 @@ fn code(words: &[OsString]) -> u8 {
     }
 }
 
-/// Go's programs take whatever follows a flag that needs a value for this value, also if it begins with a
-/// hyphen.
+/// Lets flags that need a value take the next argument even if it begins with a hyphen, as Go's flag parser
+/// does.
 fn as_go_reads_flags(command: Command) -> Command {
     let takes_any = |arg: Arg| {
         if arg.get_action().takes_values() && !arg.is_positional() {
@@ -117,7 +116,8 @@ fn switches(command: &Command) -> HashSet<String> {
     with_action(true).difference(&with_action(false)).cloned().collect()
 }
 
-/// Flags as Go's programs take them as well: `--json=true`, `--verbose=2`.
+/// Converts boolean and counting flags with values, which Go's flag parser accepts: `--json=true`,
+/// `--verbose=2`.
 fn plain_flags(words: &[OsString], switches: &HashSet<String>) -> Vec<OsString> {
     let mut plain = Vec::with_capacity(words.len());
     let mut words = words.iter();
@@ -141,7 +141,7 @@ fn plain_flags(words: &[OsString], switches: &HashSet<String>) -> Vec<OsString> 
     plain
 }
 
-/// A command line that is none of restic's: in its words, and with its code.
+/// Reports an invalid command line with restic's message and exit code.
 fn refuse(error: &clap::Error, json: bool) -> u8 {
     let what = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     match error.kind() {
@@ -226,7 +226,7 @@ fn verb(context: &Context, verb: &Verb, level: Option<i32>) -> Result<End> {
         Verb::Snapshots(args) => snapshots::run(context, args),
         Verb::Stats(args) => compare::stats(context, args),
         Verb::Tag(args) => change::tag(context, args),
-        // There is nothing to wait for; that there is a repository is seen to all the same.
+        // There are no locks to remove, but the repository must exist.
         Verb::Unlock(_) => context.with(|_| Ok(End::Done)),
         _ => Err(Error::Bug { what: "verbs that need no repository come first" }),
     }
@@ -266,7 +266,7 @@ fn mount(_: &Context, _: &flags::Mount) -> Result<End> {
     Err(refused("mount", "this program was built without it"))
 }
 
-/// What the record of the run says of how it ended.
+/// Converts the result for the run log.
 fn outcome(result: &Result<End>) -> Result<Outcome> {
     match result {
         Ok(End::Done) => Ok(Outcome::Done),

@@ -1,5 +1,5 @@
 //! `snap import`: imports an archive, or the directory of the legacy backup script, as snapshots; its
-//! subcommands import what other programs keep.
+//! subcommands import data of other programs.
 
 mod dated;
 pub(crate) mod foreign;
@@ -109,7 +109,7 @@ pub(crate) struct NewRepository {
 }
 
 impl NewRepository {
-    /// Opens the repository, which is made if that was asked for.
+    /// Opens the repository, and creates it if requested.
     pub(crate) fn open(&self, context: &Context, dry_run: bool) -> Result<Repository> {
         let storage = context.storage()?;
         if !self.init || Repository::exists(&*storage)? {
@@ -130,7 +130,8 @@ impl NewRepository {
 }
 
 impl Import {
-    /// Options before the subcommand would be those of an archive, and mean nothing.
+    /// Refuses options before the subcommand: they belong to the import of an archive, and would have no
+    /// effect.
     fn refuse_options_before(&self, name: &str) -> Result<()> {
         let text =
             self.archive.is_some() || self.legacy.is_some() || self.store_as.is_some() || self.time.is_some();

@@ -1,4 +1,4 @@
-//! `snap import trees`: imports directories that each are a state of the same thing.
+//! `snap import trees`: imports directories that are states of the same sources.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -83,7 +83,7 @@ pub(crate) enum TimeSource {
 }
 
 pub(crate) fn run(context: &Context, args: &Trees) -> Result<Outcome> {
-    // Mistakes are told before anybody is asked for a password.
+    // Mistakes are reported before the user is asked for a password.
     let found = dated::find(&asked(args)?)?;
     let source = source(args, &found)?;
     let repo = args.repository.open(context, args.dry_run)?;
@@ -105,9 +105,9 @@ fn asked(args: &Trees) -> Result<Asked> {
     })
 }
 
-/// The absolute path that the states are of. It decides which set the snapshots belong to.
+/// Returns the absolute path that the states were taken of. It determines the set of the snapshots.
 fn source(args: &Trees, found: &Found) -> Result<PathBuf> {
-    // Without a slash at the end, and without `.`.
+    // Without a trailing slash and without `.`.
     let given = args.store_as.as_ref().map(|path| Path::new("/").join(path).components().collect());
     let known = given.or_else(|| found.source.clone());
     known.ok_or_else(|| {

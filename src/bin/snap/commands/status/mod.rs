@@ -1,4 +1,4 @@
-//! `snap status`: how long ago what was backed up, and what is wrong.
+//! `snap status`: shows how old the last backups are, and reports problems.
 
 mod human;
 mod json;
@@ -74,14 +74,14 @@ pub(crate) fn run(context: &Context, args: &Status) -> Result<Outcome> {
     Ok(verdict(&reports))
 }
 
-/// The metrics, of what needs no key: nobody waits for one to be derived at each scrape.
+/// Returns the metrics that need no key, so that no scrape has to wait for key derivation.
 fn metrics_of(global: &Global) -> Result<String> {
     let context = Context::new(global.clone(), Config::load(global)?);
     let args = Status { max_age: None, host: Vec::new(), all_hosts: false, alarms: false, prometheus: None };
     Ok(metrics::text(&gather(&context, &args, false)?, Time::now()))
 }
 
-/// Damage that the last check or drill found goes before what is overdue.
+/// Returns the outcome. Damage found by the last check or drill takes precedence over overdue sets.
 fn verdict(reports: &[Report]) -> Outcome {
     let found = |report: &Report, verb: &str| report.work(verb).is_some_and(is_damage);
     let differs = reports.iter().any(|report| !report.diverged.is_empty());
@@ -96,7 +96,7 @@ fn verdict(reports: &[Report]) -> Outcome {
     }
 }
 
-/// Whether its last run found damage.
+/// Returns whether the last run found damage.
 fn is_damage(work: &status::Work) -> bool {
     use snap_backup::run_log::{Ending, State};
     let found = |run: &snap_backup::run_log::Record| run.state() == State::Ended(Ending::Damage);
@@ -111,15 +111,15 @@ struct Place {
     wanted: Vec<Wanted>,
 }
 
-/// Looks at the repository that is named, else at all of the configuration, else at all that this machine has
-/// used. With `opens`, what needs the key is looked at where a password is at hand; nobody is asked for one.
+/// Gathers the status of the given repository, otherwise of all in the configuration, otherwise of all that
+/// this machine has used. With `opens`, repositories are opened if a password is available without asking.
 fn gather(context: &Context, args: &Status, opens: bool) -> Result<Vec<Report>> {
     let history = history(context)?;
     let mut hosts = args.host.clone();
     if !args.all_hosts {
         hosts.push(host::host_name());
     }
-    // Who has named sets means these: one that was renamed or let go would be overdue for ever.
+    // If sets are configured, only these count: a renamed or removed set would be overdue forever.
     let only_wanted = !context.config.sets().is_empty() && args.host.is_empty() && !args.all_hosts;
     let options = Options {
         hosts,
@@ -143,7 +143,7 @@ fn gather(context: &Context, args: &Status, opens: bool) -> Result<Vec<Report>> 
     Ok(reports)
 }
 
-/// A host that nothing is known of is a mistake: nobody would be told that it saves nothing.
+/// Refuses an unknown host, because it is probably mistyped, and its backups would go unmonitored.
 fn refuse_strangers(reports: &[Report], hosts: &[String]) -> Result<()> {
     let known: BTreeSet<&str> =
         reports.iter().flat_map(|report| &report.sets).map(|set| set.host.as_str()).collect();
@@ -159,7 +159,7 @@ fn refuse_strangers(reports: &[Report], hosts: &[String]) -> Result<()> {
     })
 }
 
-/// One repository that is not there, and that nothing is known of, is a mistake.
+/// Refuses a single repository that does not exist and has no history, because it is probably mistyped.
 fn refuse_nothing(reports: &[Report]) -> Result<()> {
     match reports {
         [only] if only.trouble.is_some() && only.sets.is_empty() && only.works.is_empty() => {
@@ -200,7 +200,7 @@ fn places(context: &Context, history: &History) -> Result<Vec<Place>> {
     for set in context.config.sets() {
         let of_set = context.for_set(set);
         let wanted = wanted(set)?;
-        // With a repository named, only sets that are saved there.
+        // If a repository is given, only its sets are shown.
         let location = of_set.storage()?.location();
         if !named || places.iter().any(|place| place.storage.location() == location) {
             add(&mut places, of_set)?.wanted.push(wanted);
@@ -221,7 +221,8 @@ fn places(context: &Context, history: &History) -> Result<Vec<Place>> {
     Ok(places)
 }
 
-/// The place of that repository: what opens it for the first that names it opens it for all.
+/// Adds the repository of a context, or returns the existing entry. The password of the first context is used
+/// for all.
 fn add(places: &mut Vec<Place>, context: Context) -> Result<&mut Place> {
     let storage = context.storage()?;
     let location = storage.location();
@@ -245,7 +246,8 @@ fn wanted(set: &Set) -> Result<Wanted> {
     })
 }
 
-/// `None` where there is no password at hand, or it does not fit: that is said, and the rest still shown.
+/// Opens a repository. Returns `None`, after a warning, if no password is available or it is wrong; the rest
+/// of the status is still shown.
 fn open(context: &Context, storage: &Arc<dyn Storage>) -> Option<Repository> {
     let encrypted = Repository::is_encrypted(&**storage).ok()?;
     if encrypted && !password::is_given(&context.global) {
@@ -261,7 +263,7 @@ fn open(context: &Context, storage: &Arc<dyn Storage>) -> Option<Repository> {
     }
 }
 
-/// Whoever reads the file reads a whole one.
+/// Writes the file atomically, so that readers never see a part of it.
 fn publish(context: &Context, path: &Path, text: &str) -> Result<()> {
     context.may_write(path)?;
     let mut file = AtomicFile::create(path, true)?;

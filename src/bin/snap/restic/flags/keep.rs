@@ -1,4 +1,4 @@
-//! What the verbs take that keep a repository small and whole.
+//! Arguments of the verbs that remove or repair data.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What each verb of restic takes.
+//! Arguments of restic's verbs.
 
 mod keep;
 mod read;

@@ -1,4 +1,4 @@
-//! What the verbs take that read.
+//! Arguments of the verbs that read.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What the verbs take that write snapshots.
+//! Arguments of the verbs that write snapshots.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,6 +1,5 @@
-//! `snap import restic` and `snap import borg`: every snapshot of a repository of another program becomes one
-//! of snap's. The other program itself reads its repository: it mounts it or, where there is no FUSE, writes
-//! tar archives.
+//! `snap import restic` and `snap import borg`: converts every snapshot of another program's repository. The
+//! other program itself reads its repository: it mounts it or, without FUSE, writes tar archives.
 
 mod borg;
 mod borg_items;
@@ -102,7 +101,7 @@ struct Found {
     bytes: Option<u64>,
 }
 
-/// What differs between the programs.
+/// The differences between the supported programs.
 trait OtherProgram {
     fn program(&self) -> &Program;
     /// Lists the snapshots.
@@ -111,15 +110,15 @@ trait OtherProgram {
     fn mount(&self, dir: &Path) -> Command;
     /// Returns the command that writes a snapshot as a tar archive.
     fn dump(&self, found: &Found) -> Command;
-    /// Returns about how many bytes are different in these snapshots. May take a while.
+    /// Returns the approximate number of distinct bytes in these snapshots. May take a while.
     fn to_read(&self, found: &[Found]) -> Option<u64>;
-    /// Returns what is known of a snapshot's entries beyond what the mount shows.
+    /// Returns metadata of a snapshot's entries that the mount does not show.
     fn supplement(&self, found: &Found) -> Result<Supplement>;
-    /// Returns what a snapshot lacks if that cannot be read.
+    /// Names the metadata that is lost if the supplement cannot be read.
     fn lost_without_supplement(&self) -> &'static str;
-    /// Returns what its mount does not show.
+    /// Names the metadata that its mount does not show.
     fn lost_by_mount(&self) -> Option<&'static str>;
-    /// Returns what its archives do not hold.
+    /// Names the metadata that its archives do not contain.
     fn lost_by_dump(&self) -> Option<&'static str>;
 }
 
@@ -179,7 +178,7 @@ impl Job<'_> {
         report::summary(self, &done)
     }
 
-    /// Makes a state of a snapshot. Which sources it has is seen when it is mounted.
+    /// Creates a state from a snapshot. Its sources are determined when it is mounted.
     fn state(&self, found: &Found, dir: &Path) -> State {
         let (program, args) = (self.other.program(), self.args);
         let mut tags = found.tags.clone();
@@ -195,7 +194,8 @@ impl Job<'_> {
         }
     }
 
-    /// On Ctrl-C the other program ends, too: that it did is not the reason then.
+    /// Returns `Interrupted` after Ctrl-C, which also ends the other program; the program's end is not the
+    /// cause then.
     fn interrupted(&self, err: Error) -> Error {
         if self.stop.load(Ordering::Relaxed) { Error::Interrupted } else { err }
     }
@@ -204,13 +204,13 @@ impl Job<'_> {
         self.args.compression.or_else(|| self.context.entry().and_then(|entry| entry.compression))
     }
 
-    /// Returns what a state was made of.
+    /// Returns the snapshot that a state was created from.
     fn found_of(&self, state: &State) -> Option<&Found> {
         let id = state.origin.as_deref()?.split_once(' ')?.1;
         self.found.iter().find(|found| found.id == id)
     }
 
-    /// Mounts the other repository; `None` if its archives are to be read instead.
+    /// Mounts the other repository; `None` if its archives are read instead.
     fn mounted<'d>(&'d self, dir: &'d MountDir) -> Result<Option<Mounted<'d>>> {
         let json = self.context.global.json;
         let (program, lost_by_dump) = (self.other.program(), self.other.lost_by_dump());
@@ -291,7 +291,7 @@ impl Job<'_> {
     }
 }
 
-/// Cuts a comment that is longer than a description may be.
+/// Truncates a comment to the maximum length of a description.
 fn shortened(mut text: String) -> String {
     while text.len() > MAX_DESCRIPTION {
         text.pop();
