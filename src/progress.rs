@@ -1,5 +1,5 @@
-//! How a caller follows an operation, and stops it. Events only drive a display; exact numbers are in the
-//! reports that operations return.
+//! Observing and cancelling an operation. Events only drive a display; exact numbers are in the reports that
+//! operations return.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,8 +51,8 @@ impl<'a> Control<'a> {
         Self { receiver: Receiver::Shared(Arc::new(observer)), cancel: Arc::default() }
     }
 
-    /// When the flag becomes true, the operation ends soon: with [`Error::Interrupted`], or with a report of
-    /// what is done, where a part of the work is of use. A handler of signals may set it.
+    /// Sets the flag that cancels the operation. When it becomes true, the operation ends soon: with
+    /// [`Error::Interrupted`], or with a report if a part of the work is useful. A signal handler may set it.
     #[must_use]
     pub fn with_cancel(mut self, cancel: &Arc<AtomicBool>) -> Self {
         self.cancel = Arc::clone(cancel);
@@ -78,7 +78,7 @@ impl<'a> Control<'a> {
         self.cancel.load(Ordering::Relaxed)
     }
 
-    /// Ends an operation that is cancelled.
+    /// Fails if the operation is cancelled.
     ///
     /// # Errors
     /// [`Error::Interrupted`].
@@ -106,9 +106,9 @@ pub enum Event<'a> {
     },
     /// A new stage begins: counts and totals restart at zero.
     Stage {
-        /// What is being done, for instance "reading packs".
+        /// Description of the stage, for instance "reading packs".
         name: &'static str,
-        /// The unit that is counted beside bytes, for instance "packs".
+        /// Unit that is counted in addition to bytes, for instance "packs".
         unit: &'static str,
     },
     /// The amount of work of the previous run. A scan will report the actual amount.
@@ -118,12 +118,12 @@ pub enum Event<'a> {
         /// Bytes to do.
         bytes: u64,
     },
-    /// Of the items that were expected without a size, the one that just began has this size.
+    /// Size of the current item, if it was expected without a size.
     Part {
         /// Bytes.
         bytes: u64,
     },
-    /// The length of the input that is processed. It measures the work better than the output does.
+    /// Length of the input. It measures the work better than the output does.
     ExpectInput {
         /// Bytes to read.
         bytes: u64,
@@ -180,32 +180,32 @@ pub enum Event<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// A backup saved it, and the parent does not have it.
+    /// A backup saved it, and it is not in the parent.
     New,
-    /// A backup saved it, and the parent has an older version.
+    /// A backup saved it, and the parent has another version.
     Changed,
-    /// A backup found other bytes under the size and times of before: bit rot.
+    /// A backup found different bytes with the same size and times: bit rot.
     Corrupt,
-    /// The parent, or the target of a restore, has it as it is.
+    /// It equals that of the parent or, in a restore, of the target.
     Unchanged,
-    /// The parent of a backup has it, and it is there no more.
+    /// It is in the parent of a backup, but no longer exists.
     Removed,
-    /// A restore made it.
+    /// A restore created it.
     Created,
-    /// A restore changed what was there.
+    /// A restore changed an existing entry.
     Updated,
-    /// A restore left alone what was there.
+    /// A restore kept the existing entry.
     Kept,
-    /// A restore deleted it, since the snapshot does not have it.
+    /// A restore deleted it, because it is not in the snapshot.
     Deleted,
-    /// It is in the archive.
+    /// It was written to an archive.
     Exported,
-    /// It was taken from the archive.
+    /// It was imported from an archive.
     Imported,
 }
 
 impl Action {
-    /// Returns the word for it, in lower case.
+    /// Returns the lower-case name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",

@@ -1,50 +1,49 @@
-//! What sort of failure an error is: what callers decide by.
+//! Kinds of errors, by which callers decide what to do.
 
 use std::io;
 
 use crate::error::{Error, UNTRUSTED};
 
-/// What sort of failure an [`Error`] is, and so what a caller does with it. Messages may change between
-/// versions, and variants of [`Error`] may be added; a kind keeps its meaning.
+/// The kind of an [`Error`], by which callers decide what to do. Messages may change between versions, and
+/// variants of [`Error`] may be added; a kind keeps its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A system call, a device or a server failed. Trying again later may help.
+    /// A system call, a device or a server failed. A retry may succeed later.
     Io,
-    /// The system, or a server, denies access. Other rights or credentials help.
+    /// The system or a server denied access. Other permissions or credentials are required.
     Forbidden,
-    /// Whoever reads the output has closed it. In a pipe this is no failure.
+    /// The reader of the output has closed it. In a pipe this is not a failure.
     OutputClosed,
-    /// The disk is full, or the repository has come to its quota. Nothing that was committed is lost: make
-    /// room, and run the operation again.
+    /// The disk is full, or the repository has reached its quota. No committed data is lost: free some space,
+    /// and run the operation again.
     NoSpace,
-    /// This machine has no more memory or threads for this process. Raise the limits.
+    /// The system grants this process no more memory or threads. Raise the limits.
     NoResources,
-    /// There is no repository at the location. Make one, or name another.
+    /// There is no repository at the location. Create one, or use another location.
     NoRepository,
-    /// A repository is there already, where one was to be made.
+    /// A repository cannot be created, because one exists already.
     AlreadyExists,
     /// The password opens no key slot. Ask for another.
     WrongPassword,
     /// The repository is encrypted, and there is no password. Ask for one.
     NoPassword,
-    /// No snapshot, path or key has this name, or several have it. Name another; nothing was done.
+    /// No snapshot, path or key matches the name, or several do. Nothing was done.
     NotFound,
-    /// Stored bytes are wrong or missing. A check says what is affected, a repair saves the rest.
+    /// Stored bytes are wrong or missing. A check shows what is affected; a repair saves the rest.
     Damaged,
-    /// A newer version wrote it. It is neither damaged nor missing: use a newer version.
+    /// A newer version wrote the object. It is neither damaged nor missing: use a newer version.
     Newer,
-    /// The repository differs from what this machine last saw at the location: an older state, or another
-    /// repository. Ask the user before it is trusted.
+    /// The repository differs from what this machine last saw at the location: it is in an older state, or
+    /// another repository. Ask the user before trusting it.
     Diverged,
-    /// The request must not be fulfilled in this state of things, or data must not be trusted. Nothing was
-    /// done.
+    /// The request is not allowed in the current state, or data must not be trusted. Nothing was done.
     Refused,
-    /// Retention protects the snapshots, or no rule says what to keep. Nothing was forgotten.
+    /// Retention protects the snapshots, or there is no usable retention rule. Nothing was forgotten.
     Protected,
-    /// Options are invalid, or contradict one another. Nothing was done; the caller has to change them.
+    /// Options are invalid, or contradict each other. Nothing was done; the caller has to change them.
     Usage,
-    /// Data from outside, such as an archive, cannot be parsed or is incomplete. Nothing was saved of it.
+    /// Data from outside, such as an archive, cannot be parsed or is incomplete. Nothing of it was saved.
     BadInput,
     /// The operation was cancelled.
     Interrupted,
@@ -52,12 +51,12 @@ pub enum ErrorKind {
     TimeUp,
     /// Another thread of the operation failed first. Operations return the error of that thread instead.
     Stopped,
-    /// An invariant of this library is violated, and the operation was stopped because of that. Report it.
+    /// An invariant of this library was violated, so the operation was stopped. Please report it.
     Bug,
 }
 
 impl Error {
-    /// Returns what sort of failure this is.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { source, .. } => kind_of(source),
@@ -82,7 +81,7 @@ impl Error {
         }
     }
 
-    /// Returns whether the object does not exist. It is a [`ErrorKind::Damaged`] of which nothing is left.
+    /// Returns whether the object does not exist. The kind is [`ErrorKind::Damaged`].
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Missing { .. })
     }
@@ -97,8 +96,8 @@ impl Error {
         self.kind() == ErrorKind::Damaged
     }
 
-    /// Returns whether a newer program wrote it: it is neither damaged nor missing, and nothing may repair,
-    /// move or delete it.
+    /// Returns whether a newer version wrote the object: it is neither damaged nor missing, and must not be
+    /// repaired, moved or deleted.
     pub fn is_newer(&self) -> bool {
         self.kind() == ErrorKind::Newer
     }
@@ -108,7 +107,7 @@ impl Error {
         self.kind() == ErrorKind::OutputClosed
     }
 
-    /// Returns whether the program broke one of its own invariants.
+    /// Returns whether the library violated one of its own invariants.
     pub fn is_bug(&self) -> bool {
         self.kind() == ErrorKind::Bug
     }
@@ -151,7 +150,7 @@ mod tests {
         assert_eq!(kind(io::ErrorKind::PermissionDenied), ErrorKind::Forbidden);
         assert_eq!(kind(io::ErrorKind::BrokenPipe), ErrorKind::OutputClosed);
         assert_eq!(kind(io::ErrorKind::OutOfMemory), ErrorKind::NoResources);
-        // What is not there on this machine is no missing object of a repository.
+        // A missing file on this machine is not a missing object of a repository.
         assert_eq!(kind(io::ErrorKind::NotFound), ErrorKind::Io);
     }
 }

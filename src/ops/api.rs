@@ -1,4 +1,4 @@
-//! The operations as methods of [`Repository`], with the names that their options and reports have outside.
+//! The operations as methods of [`Repository`], with the public names of their options and reports.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -47,31 +47,31 @@ pub use crate::repo::snapshots::trash::TrashEntry;
 
 /// # Operations
 ///
-/// Each takes its options and a [`Control`], and returns a report. Warnings go to the observer of the control.
-/// An operation that is cancelled before it begins fails with [`ErrorKind::Interrupted`](crate::ErrorKind), and
-/// so does one that is cancelled later, unless its report says that a part of the work was kept. Further errors
-/// of all: [`ErrorKind::Io`](crate::ErrorKind) and its like of the storage, and
+/// Each takes its options and a [`Control`], and returns a report. Warnings go to the observer of the
+/// control. A cancelled operation fails with [`ErrorKind::Interrupted`](crate::ErrorKind), unless it was
+/// cancelled after it began and its report says that a part of the work was kept. All operations can also
+/// fail with [`ErrorKind::Io`](crate::ErrorKind) or a similar error of the storage, and with
 /// [`ErrorKind::Damaged`](crate::ErrorKind).
 impl Repository {
     /// Saves files and directories as a snapshot. Entries that cannot be read are listed in the report.
     ///
     /// # Errors
-    /// `BadInput` when nothing could be read, `Usage` when the options contradict one another.
+    /// `BadInput` when nothing could be read, `Usage` when the options contradict each other.
     pub fn backup(&self, options: &BackupOptions, control: &Control<'_>) -> Result<BackupReport> {
         let own = self.storage().local_dir().map(ToOwned::to_owned);
         self.observed(control, || backup::Backup::begin(options.clone(), own, control)?.run(self, control))
     }
 
-    /// Writes a snapshot, or a part of one, to a directory. Entries that cannot be restored are listed in the
-    /// report.
+    /// Restores a snapshot, or a part of one, to a directory. Entries that cannot be restored are listed in
+    /// the report.
     ///
     /// # Errors
-    /// `NotFound` when the selector names nothing, `Refused` when the target must not be written to.
+    /// `NotFound` when the selector matches nothing, `Refused` when the target must not be written to.
     pub fn restore(&self, options: &RestoreOptions, control: &Control<'_>) -> Result<RestoreReport> {
         self.observed(control, || restore::run(self, options, control))
     }
 
-    /// Returns the snapshots that a filter admits, oldest first.
+    /// Returns the snapshots that match a filter, oldest first.
     ///
     /// # Errors
     /// Those of all operations.
@@ -81,10 +81,10 @@ impl Repository {
         Ok(all)
     }
 
-    /// Calls `each` for the path and entry of all that a directory of a snapshot holds, in order of paths.
+    /// Calls `each` for the path and entry of everything in a directory of a snapshot, in order of paths.
     ///
     /// # Errors
-    /// `NotFound` when the query names nothing; what `each` returns.
+    /// `NotFound` when the query matches nothing; errors that `each` returns.
     pub fn list_dir<'a>(
         &self,
         query: impl Into<Query<'a>>,
@@ -95,10 +95,10 @@ impl Repository {
         self.observed(control, || ls::run(self, query, levels, each))
     }
 
-    /// Writes the content of a file of a snapshot, which the query names by `SNAPSHOT:PATH`.
+    /// Writes the content of a file, given as `SNAPSHOT:PATH`, to `out`.
     ///
     /// # Errors
-    /// `NotFound` when the query names nothing, `Usage` when it names no file.
+    /// `NotFound` when the query matches nothing, `Usage` when it does not name a file.
     pub fn cat<'a>(
         &self,
         query: impl Into<Query<'a>>,
@@ -111,7 +111,7 @@ impl Repository {
     /// Searches snapshots for paths, and calls `each` for every match.
     ///
     /// # Errors
-    /// `Usage` when a pattern is invalid; what `each` returns.
+    /// `Usage` when a pattern is invalid; errors that `each` returns.
     pub fn find(
         &self,
         options: &FindOptions,
@@ -124,7 +124,7 @@ impl Repository {
     /// Compares two snapshots, or a snapshot with a directory, and calls `each` for every difference.
     ///
     /// # Errors
-    /// `NotFound` when a side is not there; what `each` returns.
+    /// `NotFound` when a side does not exist; errors that `each` returns.
     pub fn diff(
         &self,
         options: &DiffOptions,
@@ -142,7 +142,7 @@ impl Repository {
         self.observed(control, || history::run(self, options, control))
     }
 
-    /// Measures what the directories of snapshots take.
+    /// Measures the space used by the directories of snapshots.
     ///
     /// # Errors
     /// `NotFound` when the chosen snapshots do not have the path.
@@ -153,7 +153,7 @@ impl Repository {
     /// Measures snapshots and the repository.
     ///
     /// # Errors
-    /// `NotFound` when a selector names nothing.
+    /// `NotFound` when a selector matches nothing.
     pub fn stats(&self, options: &StatsOptions, control: &Control<'_>) -> Result<StatsReport> {
         self.observed(control, || stats::run(self, options, control))
     }
@@ -161,7 +161,7 @@ impl Repository {
     /// Writes a snapshot, or a part of one, as an archive.
     ///
     /// # Errors
-    /// `NotFound` when the selector names nothing; a failure of `out`.
+    /// `NotFound` when the selector matches nothing; an error of `out`.
     pub fn export(
         &self,
         options: &ExportOptions,
@@ -174,7 +174,7 @@ impl Repository {
     /// Saves a tar archive, compressed or not, as a snapshot.
     ///
     /// # Errors
-    /// `BadInput` when the archive cannot be read. Nothing is saved of it then.
+    /// `BadInput` when the archive cannot be read. Nothing of it is saved then.
     pub fn import(
         &self,
         options: &ImportOptions,
@@ -187,21 +187,21 @@ impl Repository {
     /// Forgets snapshots by name. They can be brought back until [`Self::gc`] purges them.
     ///
     /// # Errors
-    /// `NotFound` when a selector names nothing, `Protected` when a snapshot is pinned, held by an alarm or the
-    /// newest of its sources. Nothing is forgotten then.
+    /// `NotFound` when a selector matches nothing, `Protected` when a snapshot is pinned, protected by an
+    /// alarm or the newest of its sources. Nothing is forgotten then.
     pub fn forget(&self, options: &ForgetOptions, control: &Control<'_>) -> Result<Vec<Forgotten>> {
         self.observed(control, || forget::run(self, options))
     }
 
-    /// Forgets the snapshots that no rule keeps. Returns for each why it stays or goes.
+    /// Forgets the snapshots that no rule keeps. Returns for each why it is kept or forgotten.
     ///
     /// # Errors
-    /// `Protected` when there is no rule that can keep anything.
+    /// `Protected` when there is no usable rule.
     pub fn forget_by_policy(&self, options: &PolicyOptions, control: &Control<'_>) -> Result<Vec<Group>> {
         self.observed(control, || forget::by_policy(self, options))
     }
 
-    /// Returns what [`Self::undelete`] can bring back.
+    /// Returns the snapshots that [`Self::undelete`] can bring back.
     ///
     /// # Errors
     /// Those of all operations.
@@ -209,23 +209,23 @@ impl Repository {
         self.observed(control, || forget::trashed(self))
     }
 
-    /// Brings back forgotten snapshots, each named by a prefix of its id. Returns their present ids.
+    /// Brings back forgotten snapshots, each given by a prefix of its id. Returns their current ids.
     ///
     /// # Errors
-    /// `NotFound` when a prefix names no snapshot or several, `Refused` when one is being purged.
+    /// `NotFound` when a prefix matches no snapshot or several, `Refused` when one is being purged.
     pub fn undelete(&self, prefixes: &[String], control: &Control<'_>) -> Result<Vec<SnapshotId>> {
         self.observed(control, || forget::undelete(self, prefixes))
     }
 
-    /// Changes metadata of snapshots, or takes paths out of them.
+    /// Changes the metadata of snapshots, or removes paths from them.
     ///
     /// # Errors
-    /// `NotFound` when a selector names nothing, `Protected` when a snapshot is pinned.
+    /// `NotFound` when a selector matches nothing, `Protected` when a snapshot is pinned.
     pub fn rewrite(&self, options: &RewriteOptions, control: &Control<'_>) -> Result<RewriteReport> {
         self.observed(control, || rewrite::run(self, options, control))
     }
 
-    /// Copies snapshots to another repository, which may have another key and other chunks.
+    /// Copies snapshots to another repository, which may have other keys and chunk boundaries.
     ///
     /// # Errors
     /// `Refused` when both are the same repository.
@@ -233,10 +233,10 @@ impl Repository {
         to.observed(control, || self.observed(control, || copy::run(self, to, options, control)))
     }
 
-    /// Makes a storage a copy of this repository, object by object.
+    /// Mirrors this repository to another storage, object by object.
     ///
     /// # Errors
-    /// `Refused` when the storage holds another repository.
+    /// `Refused` when the storage contains another repository.
     pub fn sync_to(
         &self,
         to: &Arc<dyn Storage>,
@@ -249,13 +249,13 @@ impl Repository {
     /// Deletes what no snapshot needs.
     ///
     /// # Errors
-    /// `Damaged` when it cannot be known what is needed. What is needed is never deleted, even then.
+    /// `Damaged` when it is unknown what snapshots need. Needed data is never deleted, even then.
     pub fn gc(&self, options: &GcOptions, control: &Control<'_>) -> Result<GcReport> {
         self.observed(control, || gc::run(self, options, control))
     }
 
-    /// Verifies that all that snapshots need is there, and, if asked for, that it is as it was written. Damage is
-    /// listed in the report.
+    /// Verifies that everything that snapshots need exists and, if requested, is intact. Damage is listed in
+    /// the report.
     ///
     /// # Errors
     /// Those of all operations.
@@ -271,10 +271,10 @@ impl Repository {
         self.observed(control, || index::run(self, dry_run, control))
     }
 
-    /// Saves what is whole in damaged packs, from parity where there is some.
+    /// Saves the intact part of damaged packs, and rebuilds the rest from parity if possible.
     ///
     /// # Errors
-    /// `NotFound` when an id names no pack.
+    /// `NotFound` when an id matches no pack.
     pub fn repair_packs(
         &self,
         options: &RepairPacksOptions,
@@ -283,10 +283,10 @@ impl Repository {
         self.observed(control, || packs::run(self, options, control))
     }
 
-    /// Replaces snapshots of which something is missing by snapshots of the rest.
+    /// Replaces snapshots that lost data by snapshots of what is left.
     ///
     /// # Errors
-    /// `NotFound` when an id names no snapshot.
+    /// `NotFound` when an id matches no snapshot.
     pub fn repair_snapshots(
         &self,
         options: &RepairSnapshotsOptions,
@@ -295,7 +295,7 @@ impl Repository {
         self.observed(control, || broken::run(self, options, control))
     }
 
-    /// Writes parity that is missing or damaged.
+    /// Writes missing or damaged parity.
     ///
     /// # Errors
     /// Those of all operations.
@@ -303,7 +303,7 @@ impl Repository {
         self.observed(control, || parity::run(self, dry_run, control))
     }
 
-    /// Removes records of garbage collections that cannot be read.
+    /// Removes unreadable records of garbage collections.
     ///
     /// # Errors
     /// `Refused` while another process may need them.
@@ -319,7 +319,7 @@ impl Repository {
         self.observed(control, || key::list(self))
     }
 
-    /// Adds a password. `costs` is what trying it takes.
+    /// Adds a password. `costs` is the cost of trying it.
     ///
     /// # Errors
     /// `Usage` when the repository is not encrypted.
@@ -333,15 +333,15 @@ impl Repository {
         self.observed(control, || key::add(self, password, costs, label))
     }
 
-    /// Removes a password, named by a prefix of its slot's id.
+    /// Removes a password, given by a prefix of its slot's id.
     ///
     /// # Errors
-    /// `Usage` when the prefix names no slot or several, or the only one.
+    /// `Usage` when the prefix matches no slot or several, `Refused` for the slot in use.
     pub fn remove_key(&self, prefix: &str, control: &Control<'_>) -> Result<KeyId> {
         self.observed(control, || key::remove(self, prefix))
     }
 
-    /// Does the work, then gives its warnings and notes to the observer.
+    /// Runs the work, then passes its warnings and notes to the observer.
     fn observed<T>(&self, control: &Control<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
         control.check()?;
         let done = work();

@@ -1,10 +1,10 @@
-//! What helps against an error: the next command to run.
+//! Advice on errors: the command to run next.
 
 use snap_backup::Error;
 
 use crate::terminal::wording;
 
-/// Returns the next command to run, if one helps.
+/// Returns the command to run next, if there is one.
 pub(crate) fn advice(error: &Error) -> Option<String> {
     match error {
         Error::NotFound { help, .. } => Some(wording::of_program(help).into_owned()),
@@ -16,7 +16,7 @@ pub(crate) fn advice(error: &Error) -> Option<String> {
     }
 }
 
-/// Returns the message and what helps, in one line.
+/// Returns the message and the advice in one line.
 #[cfg(feature = "serve")]
 pub(crate) fn told(error: &Error) -> String {
     let hint = hint(error).map(|hint| format!(": {hint}")).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Messages of the library name its operations and options, as rustdoc does: `` `Repository::gc` ``. This says
-//! what a user types instead.
+//! Translates messages of the library. They name operations and options as in rustdoc (`` `Repository::gc`
+//! ``); users need the commands and flags instead.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use regex::{Captures, Regex};
 use snap_backup::Error;
 
-/// What the library names, and the verb that does it. Arguments go behind it.
+/// Names of operations, and the corresponding commands. Arguments follow the name.
 const VERBS: &[(&str, &str)] = &[
     ("Change::pinned(false)", "unpin"),
     ("Repository::accept", "repair known"),
@@ -35,7 +35,7 @@ const VERBS: &[(&str, &str)] = &[
     ("State::Cleared", "alarm clear"),
 ];
 
-/// What the library names, and the option or variable that sets it.
+/// Names of options, and the corresponding flags or variables.
 const OPTIONS: &[(&str, &str)] = &[
     ("AtomicFile::replace", "--force"),
     ("BackupOptions::allow_empty", "--allow-empty"),
@@ -55,7 +55,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("SnapshotFilter::tags", "--tag"),
 ];
 
-/// Returns a message of the library in words of the command line.
+/// Translates a message of the library to command-line terms.
 pub(crate) fn of_program(text: &str) -> Cow<'_, str> {
     static NAME: OnceLock<Option<Regex>> = OnceLock::new();
     let pattern = || Regex::new(r"`([A-Z][A-Za-z]*::[A-Za-z_]+)(\(([^`]*)\))?`").ok();
@@ -65,7 +65,7 @@ pub(crate) fn of_program(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns the message of an error with all its causes, in words of the command line.
+/// Returns the message of an error with all its causes in command-line terms.
 pub(crate) fn chain(error: &Error) -> String {
     of_program(&error.chain()).into_owned()
 }
@@ -80,7 +80,7 @@ fn typed(found: &Captures<'_>) -> String {
         (Some(verb), ..) => format!("`snap {verb}`"),
         (None, Some(verb), _) => format!("`{}`", format!("snap {verb} {}", part(3)).trim_end()),
         (None, None, Some(option)) => option.to_owned(),
-        // A name of the user's that looks alike.
+        // The user's own text that looks like a name of the library.
         (None, None, None) => part(0).to_owned(),
     }
 }
