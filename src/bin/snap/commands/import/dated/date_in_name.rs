@@ -10,13 +10,13 @@ use jiff::tz::{Offset, TimeZone};
 pub(super) enum NoTime {
     /// The name contains no date.
     None,
-    /// There are several.
+    /// The name contains several dates.
     Several,
     /// The date is followed by something that is neither a time nor a suffix.
     Unclear,
 }
 
-/// A date with what follows it, and where it ends.
+/// A date, the text after it, and its end.
 struct Found {
     at: DateTime,
     offset: Option<Offset>,
@@ -48,10 +48,10 @@ pub(super) fn find(name: &str, zone: &TimeZone) -> Result<Timestamp, NoTime> {
     zone.to_timestamp(at).map_err(|_| NoTime::Unclear)
 }
 
-/// Returns the time of a name that fits a strptime pattern as a whole.
+/// Returns the time of a name that matches a strptime pattern completely.
 ///
 /// # Errors
-/// It does not fit, or the pattern has no date.
+/// It does not match, or the pattern has no date.
 pub(super) fn by_pattern(name: &str, pattern: &str, zone: &TimeZone) -> Result<Timestamp, jiff::Error> {
     let parsed = strtime::parse(pattern, name)?;
     match parsed.to_timestamp() {
@@ -133,7 +133,7 @@ fn time_of_day(bytes: &[u8], (date, time, end): (Date, Option<Time>, usize)) -> 
     Ok(with_offset(bytes, date.to_datetime(time), is_iso, end))
 }
 
-/// Parses `HH:MM` or `HH:MM:SS` with any separator, and a fraction, which is left out.
+/// Parses `HH:MM` or `HH:MM:SS` with any separator, and skips a fraction.
 fn parted(bytes: &[u8], at: usize) -> Option<(Time, usize)> {
     let is_sep = |at: usize| byte(bytes, at).is_some_and(|sep| b":-_.h".contains(&sep));
     let two =

@@ -15,7 +15,7 @@ use snap_backup::{Error, Result};
 const BTRFS: i128 = 0x9123_683E;
 const SUBVOLUME: u64 = 256;
 
-/// States of one level by their number, with their mtimes.
+/// The states of one level with their numbers and mtimes.
 type Numbered = Vec<(u64, Time)>;
 
 /// The program or file system that keeps the states.
@@ -45,7 +45,7 @@ impl Layout {
 pub(super) struct Candidate {
     /// The directory, without symbolic links in its path.
     pub(super) dir: PathBuf,
-    /// The directory whose name, mtime or birth time is that of the state.
+    /// The directory whose name, mtime or birth time gives the time of the state.
     pub(super) dated: PathBuf,
     pub(super) layout: Layout,
 }
@@ -133,11 +133,11 @@ pub(super) fn snapper_time(dated: &Path) -> Option<jiff::Timestamp> {
     jiff::tz::TimeZone::UTC.to_timestamp(at).ok()
 }
 
-/// Checks that rsnapshot's numbers and the mtimes agree: the higher a number, the older. A copy without
-/// mtimes has them in any order.
+/// Checks that rsnapshot's numbers and the mtimes agree: the higher the number, the older. In a copy without
+/// mtimes their order is arbitrary.
 ///
 /// # Errors
-/// They do not.
+/// They do not agree.
 pub(super) fn check_order(dated: &[(PathBuf, Time)]) -> Result<()> {
     let mut levels: BTreeMap<(PathBuf, String), Numbered> = BTreeMap::new();
     for (path, time) in dated {

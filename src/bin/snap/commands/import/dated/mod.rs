@@ -35,7 +35,7 @@ pub(crate) struct Asked {
     pub(crate) dirs: Vec<PathBuf>,
     /// Each of `dirs` is the parent of states.
     pub(crate) children: bool,
-    /// Of each state, only this directory below it.
+    /// Use only this subdirectory of each state.
     pub(crate) subdir: Option<PathBuf>,
     /// The time of the only state.
     pub(crate) time: Option<Time>,
@@ -61,18 +61,18 @@ pub(crate) struct Found {
     pub(crate) states: Vec<DatedDir>,
     /// The directory that they are states of, if the layout defines it.
     pub(crate) source: Option<PathBuf>,
-    /// The ctimes in them are those of the source: they are snapshots of a file system.
+    /// Whether their ctimes are those of the source, because they are file system snapshots.
     pub(crate) keeps_ctimes: bool,
     /// Where the times come from, if the caller did not choose and it is not obvious.
     pub(crate) note: Option<&'static str>,
-    /// States that lack the directory below them that was asked for.
+    /// States without the requested subdirectory.
     pub(crate) without: Vec<PathBuf>,
 }
 
 /// Finds the states in directories and their times.
 ///
 /// # Errors
-/// Something is no directory, it is not clear which directories are states, or their times are not known.
+/// A path is not a directory, it is unclear which directories are states, or their times are unknown.
 pub(crate) fn find(asked: &Asked) -> Result<Found> {
     let subdir = asked.subdir.as_deref().map(check_subdir).transpose()?;
     let mut candidates = Vec::new();
@@ -121,7 +121,7 @@ fn check_subdir(subdir: &Path) -> Result<&Path> {
     }
 }
 
-/// Returns the states that a directory is, or holds.
+/// Returns the states in a directory, or the directory itself if it is one.
 fn candidates_in(given: &Path, asked: &Asked) -> Result<Vec<Candidate>> {
     let dir = fs::canonicalize(given).map_err(Error::io("find", given))?;
     if !dir.is_dir() {
@@ -151,7 +151,7 @@ fn candidates_in(given: &Path, asked: &Asked) -> Result<Vec<Candidate>> {
     Ok(vec![one])
 }
 
-/// Refuses a directory that may be the parent of states as well as one itself.
+/// Refuses a directory that may be both a state and a parent of states.
 fn refuse_parent(given: &Path, dir: &Path) -> Result<()> {
     let children = layout::directories(dir)?;
     let dated: Vec<&PathBuf> =
@@ -175,7 +175,7 @@ fn date_of(candidate: &Candidate) -> Result<Timestamp, NoTime> {
     date_in_name::find(&name_of(&candidate.dated), &TimeZone::system())
 }
 
-/// Returns the time of each, and a note on where they come from.
+/// Returns the time of each state, and a note on where the times come from.
 fn times(candidates: &[Candidate], asked: &Asked) -> Result<(Vec<Time>, Option<&'static str>)> {
     if let Some(time) = asked.time {
         return match candidates {
@@ -197,7 +197,7 @@ fn times(candidates: &[Candidate], asked: &Asked) -> Result<(Vec<Time>, Option<&
     }
 }
 
-/// Takes the times from where the layout has them; of other directories from names, or else from mtimes.
+/// Returns the times that the layout defines; for other directories those in names, otherwise mtimes.
 fn best_times(candidates: &[Candidate]) -> Result<(Vec<Time>, Option<&'static str>)> {
     if candidates.iter().all(|one| one.layout == Layout::Snapper) {
         let times = candidates.iter().map(|one| match layout::snapper_time(&one.dated) {
@@ -287,7 +287,7 @@ fn from_births(candidates: &[Candidate]) -> Result<Vec<Time>> {
     candidates.iter().map(born).collect()
 }
 
-/// Returns what all are states of, if their layouts agree on it.
+/// Returns the source of all states, if their layouts agree on it.
 fn common_source(candidates: &[Candidate], subdir: Option<&Path>) -> Option<PathBuf> {
     let first = candidates.first()?.source()?;
     let all = candidates.iter().all(|one| one.source() == Some(first));
