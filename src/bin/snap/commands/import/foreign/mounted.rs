@@ -110,8 +110,7 @@ impl<'a> Mounted<'a> {
         Ok(Some(self.program.failure(status, &said)))
     }
 
-    /// Returns a check that the mount still responds. A dead mount looks empty, and must not become a
-    /// snapshot.
+    /// Returns a check that the mount still responds. What a dead mount shows must not become a snapshot.
     pub(super) fn check(&self) -> Check {
         let (server, dir, shown) =
             (Arc::clone(&self.server), self.dir.path().to_owned(), self.program.shown());
