@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 const BEYOND: u32 = u32::MAX;
 /// Like [`BEYOND`], for 16 bits.
 const MANY: u16 = u16::MAX;
-/// Sizes and the checksum stand behind the member.
+/// Sizes and the checksum follow the member.
 const DESCRIBED_LATER: u16 = 1 << 3;
 const NAME_IS_UTF8: u16 = 1 << 11;
 const DEFLATED: u16 = 8;

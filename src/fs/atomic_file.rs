@@ -114,7 +114,7 @@ impl Write for AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(temp) = &self.temp {
-            // A partial file is useless. If it cannot be removed, its name tells what it is.
+            // A partial file is useless. If it cannot be removed, its name shows that it is temporary.
             let _ = std::fs::remove_file(temp);
         }
     }

@@ -159,7 +159,7 @@ const KNOWN: u64 = DELTAS | CLIENTS;
 const FAMILY: u16 = 1;
 /// Tag: size of parity in percent, one byte.
 const PARITY: u16 = 4;
-/// Tag: write keys that are valid no more: for each slot (32 bytes), public key (32 bytes), last epoch (u32).
+/// Tag: retired write keys. For each slot (32 bytes): public key (32 bytes), last epoch (u32).
 const RETIRED: u16 = 3;
 const RETIRED_LEN: usize = 68;
 /// Bytes of packs that writers do not go beyond: u64.
@@ -229,8 +229,7 @@ impl Config {
         self.slots.len() != before
     }
 
-    /// Returns the write keys that are valid no more: slot, public key, and the last epoch in which it was
-    /// valid.
+    /// Returns the retired write keys: slot, public key, and the last epoch in which it was valid.
     pub fn retired(&self) -> Vec<(KeyId, [u8; 32], u32)> {
         let row = self.extra.iter().find(|(tag, _)| *tag == RETIRED);
         let records = row.map_or(&[][..], |(_, bytes)| bytes.as_chunks::<RETIRED_LEN>().0);
@@ -242,7 +241,8 @@ impl Config {
         fields.collect()
     }
 
-    /// Takes a slot from the list. A write key is noted, so that what it wrote until this epoch still opens.
+    /// Removes a slot from the list. A write key is recorded as retired, so that what it has written until
+    /// this epoch can still be opened.
     pub fn retire_slot(&mut self, id: &KeyId) {
         let gone = self.slots.iter().find(|entry| entry.id == *id && entry.role == WRITE);
         if let Some(public) = gone.map(|entry| entry.public) {

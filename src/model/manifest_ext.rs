@@ -15,8 +15,8 @@ use crate::model::tripwire::State;
 
 /// Pinned: no rule forgets the snapshot. No bytes.
 const PINNED: u16 = 1;
-/// An alarm: a byte for what became of it, then the sentence, UTF-8. Who does not know it would forget what
-/// it holds.
+/// An alarm: a byte for its state, followed by the sentence in UTF-8. A program that does not know this tag
+/// could forget the protected snapshots.
 const ALARM: u16 = 3;
 /// A description by a person: UTF-8.
 const DESCRIPTION: u16 = 4;
@@ -208,7 +208,7 @@ impl Manifest {
     pub fn set_copied(&mut self, from: SnapshotId) {
         let bytes = [from.as_bytes().as_slice(), self.root.as_bytes()].concat();
         self.set_note(COPIED, Some(bytes));
-        // It stands in the history of another repository.
+        // The lineage belongs to the history of another repository.
         self.set_lineage(None);
     }
 
@@ -279,12 +279,12 @@ impl Manifest {
         self.set_note(SIGNS, signs.map(Signs::to_bytes));
     }
 
-    /// Returns where the snapshot stands in the history of its set, if that was recorded.
+    /// Returns the position of the snapshot in the history of its set, if recorded.
     pub fn lineage(&self) -> Option<Lineage> {
         self.note(LINEAGE).and_then(Lineage::from_bytes)
     }
 
-    /// Records where the snapshot stands in the history of its set.
+    /// Records the position of the snapshot in the history of its set.
     pub fn set_lineage(&mut self, lineage: Option<Lineage>) {
         self.set_note(LINEAGE, lineage.map(Lineage::to_bytes));
     }

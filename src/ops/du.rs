@@ -164,8 +164,7 @@ fn count(
 ) -> Result<Report> {
     let mut bounds = past.bounds(stop);
     let mut trees = past.roots();
-    // To know whether snapshots need a chunk at all, what they need outside of the start has to be walked,
-    // too.
+    // To know whether snapshots need a chunk at all, the rest of the snapshots must be walked as well.
     let all = !roles.since.is_empty() || !roles.others.is_empty();
     let base = if all { b"" } else { start };
     let mut first = Vec::new();
@@ -278,7 +277,7 @@ impl Rows {
         Ok(rows)
     }
 
-    /// Returns who needs an index entry, for its own content or as a base.
+    /// Returns which snapshots need an index entry, for its own content or as a base.
     fn of(&self, row: usize) -> u32 {
         let known = |rows: &[Row]| rows.get(row).map_or(0, |Row(row)| *row);
         let (own, made) = (known(&self.rows), known(&self.made));

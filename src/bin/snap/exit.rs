@@ -33,7 +33,7 @@ pub(crate) enum Outcome {
     TimeUp,
 }
 
-/// Stored bytes are wrong or missing, or not those that this machine knew.
+/// Stored bytes are wrong or missing, or differ from what this machine recorded.
 const DAMAGE: u8 = 20;
 
 /// The command of a drill failed.

@@ -10,7 +10,7 @@ const LEAST: usize = 48;
 
 /// Places of a prefix by a hash of the [`STEP`] bytes there.
 struct Places {
-    /// Place divided by `STEP`, plus one; 0 is none.
+    /// Place divided by `STEP`, plus one; 0 means empty.
     slots: Vec<u32>,
     shift: u32,
 }

@@ -111,7 +111,7 @@ struct Names {
 }
 
 impl Names {
-    /// Returns 0 for none, otherwise the position in the list plus one.
+    /// Returns 0 for `None`, otherwise the position in the list plus one.
     fn number(&mut self, name: Option<&Arc<str>>) -> u32 {
         let Some(name) = name else { return 0 };
         if let Some(number) = self.known.get(name) {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// A character, or a byte that belongs to none. Such bytes have values above all characters.
+/// A character, or a byte that is not part of one. Such bytes have values above all characters.
 type Unit = u32;
 
 const FIRST_BYTE: Unit = 0x11_0000;

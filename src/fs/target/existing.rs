@@ -14,7 +14,7 @@ use crate::fs::target::Target;
 use crate::fs::target::inode_flags::unlock_open;
 use crate::model::entry::{Kind, Meta, Time};
 
-/// Flags for opening files to read them. A pipe that somebody put there must not block.
+/// Flags for opening files to read them. A pipe that somebody has created there must not block.
 const READ_FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)

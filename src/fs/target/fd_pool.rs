@@ -47,7 +47,7 @@ pub(super) struct Held {
     pub(super) shared: Arc<Shared>,
     /// Its current name, as a path of the target.
     pub(super) path: Vec<u8>,
-    /// Device and inode. The reopened file must be the same, otherwise it was replaced by somebody.
+    /// Device and inode. The reopened file must have the same; otherwise it was replaced.
     identity: (u64, u64),
     slot: Mutex<Option<Arc<File>>>,
     used: AtomicBool,

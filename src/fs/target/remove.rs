@@ -23,9 +23,9 @@ pub trait RemovalFilter {
     fn gone(&mut self, path: &[u8], size: u64);
     /// The entry should be removed but could not.
     fn stays(&mut self, path: &[u8], err: Error);
-    /// The entry is a protected directory and stays.
+    /// Called for a protected directory, which is not removed.
     fn spares(&mut self, path: &[u8], found: &Protected);
-    /// Returns whether a directory that holds these names must stay for what it is, and what that is.
+    /// Returns the reason why a directory that contains these names must not be removed, if there is one.
     fn keeps(&self, dir: &Path, names: &[Vec<u8>]) -> Option<Protected>;
 }
 
@@ -33,7 +33,7 @@ pub trait RemovalFilter {
 struct Level {
     path: Vec<u8>,
     names: std::vec::IntoIter<Vec<u8>>,
-    /// Whether something in it stays.
+    /// Whether something in it is kept.
     full: bool,
 }
 

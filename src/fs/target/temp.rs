@@ -157,7 +157,7 @@ pub(super) fn came_meanwhile(shared: &Shared, path: &[u8]) -> Error {
 impl Drop for Temp {
     fn drop(&mut self) {
         if self.armed {
-            // A failure cannot be handled here; the name tells what the file is.
+            // A failure cannot be handled here; the name shows that the file is temporary.
             let _left = rustix::fs::unlinkat(&self.dir.fd, self.name.as_str(), AtFlags::empty());
         }
     }

@@ -468,7 +468,7 @@ impl Walker {
         Ok(())
     }
 
-    /// Warns that only the link is saved: most users who name a link mean its target.
+    /// Warns that only the link is saved: most users who give a link mean its target.
     fn remark_link(&mut self, path: &Path, stored: &[u8], target: &[u8]) -> Result<(), ReceiverGone> {
         let real = std::fs::canonicalize(path).ok();
         let is_saved = |real: &PathBuf| {

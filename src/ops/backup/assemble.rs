@@ -386,8 +386,8 @@ impl Assembler<'_, '_, '_> {
         self.drain(dir)
     }
 
-    /// Returns whether a file that was read has rotted, and marks it then. A mark of the parent stays as long
-    /// as the bytes do.
+    /// Returns whether a file that was read has rotted, and marks it if so. A mark of the parent is kept as
+    /// long as the content is the same.
     fn is_corrupt(
         &mut self,
         (path, steady): (&[u8], Option<&Path>),

@@ -131,7 +131,7 @@ pub(super) fn publish(
     Ok(summary)
 }
 
-/// Returns why no snapshot can be made of what was read, not even a partial one.
+/// Returns why what was read cannot become a snapshot, not even a partial one.
 fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
     if summary.partial {
         // A truncated stream cannot be distinguished from a complete one. A partial snapshot of a past state
@@ -143,7 +143,7 @@ fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
 }
 
 /// Returns whether nothing was saved because of problems. Such a snapshot would count as complete, and
-/// outlive those that hold data.
+/// outlive those that contain data.
 fn holds_nothing(run: &Run<'_>, summary: &Summary) -> bool {
     let saved = summary.counts.files() + summary.counts.others;
     let counts = |(path, _): &(Vec<u8>, String)| !run.options.optional.contains(path);

@@ -179,7 +179,7 @@ where
             // session.
             _ if run.options.recorded.is_some() && !still_allows() => false,
             None => true,
-            // No chunk of a stream was looked up before the session, and a full backup looks none up.
+            // No chunk of a stream was looked up before the session, and a full backup looks up none.
             Some(_) if run.options.stdin.is_some() || run.basis.rereads => true,
             Some(parent) if run.basis.trusted => {
                 repo_state.protects(&parent.id) && reachability::is_listed(run.repo, &parent.id)?

@@ -238,7 +238,7 @@ struct Run<'a> {
     /// The root of the tree is not a source, and only leads to sources.
     root_only_leads: bool,
     problems: Mutex<Vec<(Vec<u8>, String)>>,
-    /// Unchanged files whose stored path lies here are read again.
+    /// Unchanged files whose stored path lies on this arc are read again.
     arc: Option<rot::RingArc>,
     findings: rot::Findings,
     /// Bytes that the repository may still grow by.
@@ -332,7 +332,7 @@ impl Run<'_> {
         }
     }
 
-    /// A signal goes before the clock.
+    /// Returns whether the time limit was reached. A signal takes precedence.
     fn ran_out_of_time(&self) -> bool {
         let is_stopped = [self.stop, self.cancel].iter().any(|flag| flag.load(Ordering::Relaxed));
         self.time_up.load(Ordering::Relaxed) && !is_stopped
@@ -417,8 +417,8 @@ impl Backup {
         }
     }
 
-    /// Returns the directories that snap writes to meanwhile. The repository's folders are there for sources
-    /// that lie in it.
+    /// Returns the directories that snap itself writes to during the run. The repository's folders are listed
+    /// as well, for sources within the repository.
     fn own_dirs(&self) -> Vec<PathBuf> {
         let folders = |dir: &PathBuf| ObjectKind::ALL.map(|kind| dir.join(kind.folder())).to_vec();
         let below = self.own.iter().flat_map(folders);
@@ -523,7 +523,7 @@ impl Backup {
     }
 }
 
-/// Bytes that the repository may grow by; none may be left.
+/// Returns the bytes that the repository may still grow by, which may be 0.
 fn left(repo: &Repository, index: &Index) -> Result<Option<u64>> {
     let Some(quota) = repo.config().quota() else { return Ok(None) };
     let bytes: u64 = index.packs().iter().map(|pack| pack.len).sum();

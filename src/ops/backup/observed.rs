@@ -141,7 +141,7 @@ pub(super) fn past(set: &[&Snapshot], now: Time) -> Vec<Past> {
         Some(Past {
             age: between(manifest.started, now),
             signs,
-            // Bit rot says nothing of what was changed.
+            // Bit rot says nothing about intended changes.
             alarm: manifest
                 .alarm()
                 .filter(|_| !manifest.rot().is_some_and(|rot| rot.is_only_reason))

@@ -29,7 +29,7 @@ pub(super) struct ParentChoice {
     pub(super) compare: Option<Snapshot>,
     /// Chunks of `compare` may be reused without looking them up (W2).
     pub(super) trusted: bool,
-    /// `compare` only tells what changed: every byte is read, and nothing of it is reused.
+    /// The parent is only compared with: every byte is read, and nothing of the parent is reused.
     pub(super) rereads: bool,
     /// The newest complete snapshot of the set. If the new tree equals its, nothing changed.
     pub(super) newest: Option<Snapshot>,

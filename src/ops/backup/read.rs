@@ -28,7 +28,7 @@ use crate::util::stoppable::{StoppableOutput, terminate};
 
 /// Plain bytes after which a batch is sent: a block, at the default block size.
 const BATCH: usize = 2 << 20;
-/// Bytes that are read at once under a limit of the rate: reading stays even.
+/// Number of bytes read at once under a rate limit, so that reading is even.
 const PIECE: usize = 64 << 10;
 /// Interval at which a waiting reader checks whether the run is to end.
 const NAP: Duration = Duration::from_millis(100);

@@ -70,7 +70,7 @@ impl RingArc {
             None => random()?,
         };
         let share = u128::from(reread.share.min(WHOLE));
-        // Rounded up: as many arcs as the share says must go round the whole ring.
+        // Rounded up, so that the number of arcs that the share implies covers the whole ring.
         Ok(Self { from, len: (share << 64).div_ceil(u128::from(WHOLE)) })
     }
 
@@ -106,7 +106,7 @@ impl Findings {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Returns what was read again, if anything was to be.
+    /// Returns the statistics of rereading, if any files were to be read again.
     pub(super) fn rereading(&self, arc: Option<RingArc>, partial: bool) -> Option<Rereading> {
         let next = arc.map(|arc| if partial { arc.from } else { arc.end() })?;
         let (files, bytes) = (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));

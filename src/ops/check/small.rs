@@ -53,7 +53,7 @@ impl Checker<'_> {
                 label => self.finding(Subject::KeySlot, label.map(drop))?,
             }
         }
-        // Anybody who can write to the storage can put a file there. It opens nothing, so it is no damage.
+        // Anybody who can write to the storage can put a file there. It opens nothing, so this is not damage.
         self.report.warnings.extend(slots.others.iter().map(|name| keys::not_listed(name)));
         Ok(())
     }

@@ -72,7 +72,7 @@ pub struct Difference<'a> {
     pub path: &'a [u8],
     /// How it differs.
     pub change: Change,
-    /// Names of metadata fields that differ, whatever else differs.
+    /// Names of metadata fields that differ, regardless of other differences.
     pub fields: Vec<&'static str>,
     /// The entry of the second side or, if it was removed, of the first.
     pub entry: &'a Entry,

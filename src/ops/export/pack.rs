@@ -25,7 +25,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Returns the format that a file name's extension stands for.
+    /// Returns the format for a file name, by its extension.
     pub fn of_name(name: &[u8]) -> Option<Self> {
         let name = name.to_ascii_lowercase();
         let ends = |ends: &[&[u8]]| ends.iter().any(|end| name.ends_with(end));

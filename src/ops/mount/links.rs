@@ -14,7 +14,7 @@ use crate::repo::random::random_reader::RandomReader;
 use crate::repo::walk::dir_reader::WalkLimits;
 
 /// Maximum number of entries of a snapshot for which links are counted. In larger ones every hard-linked file
-/// is said to have two names, which is enough for programs.
+/// is reported to have two names, which is enough for programs.
 const MOST: u64 = 250_000;
 /// Number of snapshots whose counts are kept.
 const KEPT: usize = 4;

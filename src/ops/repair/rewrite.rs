@@ -327,7 +327,7 @@ impl RepairedContent {
     }
 }
 
-/// Returns whether a piece covers as many bytes as its reference says.
+/// Returns whether a piece covers as many bytes as its reference claims.
 fn covers(piece: &ListPiece, len: u64) -> bool {
     let lengths: Vec<u64> = match piece {
         ListPiece::Leaf(parts) => parts.iter().map(Part::len).collect(),

@@ -44,9 +44,9 @@ pub enum Fate {
     Recovered,
     /// No entry of it is left.
     Empty,
-    /// It is intact again, as a backup has stored what it lacked. It stays.
+    /// It is intact again, because a backup has stored the missing data. It is kept.
     Healed,
-    /// Another process forgot it meanwhile. It stays forgotten.
+    /// Another process has forgotten it in the meantime. It remains forgotten.
     Forgotten,
     /// Its manifest cannot be read, and this machine's cache does not have it.
     Unreadable(String),

@@ -23,7 +23,7 @@ pub(crate) fn refusal(text: &str) -> Option<String> {
     })
 }
 
-/// Splits at the first colon that is none of an IPv6 address in brackets.
+/// Splits at the first colon that is not part of an IPv6 address in brackets.
 fn word_and_rest(text: &str) -> Option<(&str, &str)> {
     match text.split_once("]:") {
         Some((host, rest)) if host.contains('[') => Some((text.get(..=host.len())?, rest)),
@@ -31,8 +31,7 @@ fn word_and_rest(text: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// Handles what a shell replaces unless it is quoted or stands in a variable or a unit of systemd, and names
-/// of Windows.
+/// Returns advice about `~` and variables that no shell has expanded, and about Windows paths.
 fn unexpanded(text: &str) -> Option<String> {
     let first = text.split('/').next().unwrap_or_default();
     if let Some(user) = first.strip_prefix('~') {

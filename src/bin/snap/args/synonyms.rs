@@ -224,8 +224,8 @@ pub(crate) fn advise(error: &mut clap::Error, top: &clap::Command, verb: Option<
     }
 }
 
-/// Returns whether a suggested option must not be suggested: it destroys something, and what was typed may
-/// mean something else. What lacks a hyphen or its end means nothing else.
+/// Returns whether an option must not be suggested, because it destroys something and the user may have meant
+/// something else. A missing hyphen or a missing end of the name leaves no doubt.
 fn is_rash(typed: &str, suggested: &str) -> bool {
     let letters = |option: &str| -> String {
         let name = option.split([' ', '=']).next().unwrap_or(option);

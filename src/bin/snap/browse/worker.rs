@@ -248,7 +248,7 @@ impl Worker<'_> {
             selector: snapshot.hex(),
             include: paths.iter().map(|path| pattern(path)).collect(),
             target: target.clone(),
-            // A user who browses does not expect existing files to be replaced.
+            // Users of a browser do not expect existing files to be replaced.
             overwrite: restore::Overwrite::Never,
             ..restore::Options::default()
         };

@@ -39,7 +39,7 @@ impl Context {
     }
 
     /// Rejects a file to be written in one of these directories, or in any repository: a repository that is
-    /// reached over a network may lie on this machine.
+    /// accessed over a network may be on this machine.
     pub(crate) fn may_write(&self, file: &Path) -> Result<()> {
         self.guard().check_file(file)?;
         let Some(dir) = file.parent() else { return Ok(()) };
@@ -49,7 +49,7 @@ impl Context {
         }
     }
 
-    /// Rejects a location for a new repository that lies in another one, or in the cache or state directory.
+    /// Rejects a location for a new repository in another one, or in the cache or state directory.
     pub(crate) fn may_make(&self, storage: &dyn Storage) -> Result<()> {
         let Some(dir) = storage.local_dir() else { return Ok(()) };
         let cannot = |why| Error::CannotInit { location: storage.location(), why };
@@ -68,8 +68,8 @@ impl Context {
     }
 }
 
-/// For verbs that must work with an invalid configuration: rejects a directory that lies in any repository,
-/// or in the cache or state directory.
+/// For verbs that must work with an invalid configuration: rejects a directory in any repository, or in the
+/// cache or state directory.
 pub(crate) fn check_unconfigured(global: &Global, dir: &Path) -> Result<()> {
     if let Some(repository) = enclosing::around(dir) {
         return Err(Error::Refused(inside(dir, &repository)));

@@ -82,8 +82,8 @@ fn refuse_for_root(file: &Path, is_named: bool) -> Result<()> {
     Ok(())
 }
 
-/// Returns who, besides root and `owners`, could rename entries of a directory. In a sticky one only owners
-/// can.
+/// Returns which other users, besides root and `owners`, could rename entries of a directory. In a sticky
+/// directory only owners can.
 fn open_to_others(folder: &Metadata, owners: &[u32]) -> Option<&'static str> {
     let is_sticky = folder.mode() & 0o1000 != 0;
     match folder.mode() {

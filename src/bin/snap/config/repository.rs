@@ -106,7 +106,7 @@ impl Config {
             global.limit_upload = given.limit_upload.or(up);
             global.limit_download = given.limit_download.or(down);
             let [authorities, client] = entry.map(|entry| entry.certificates.clone()).unwrap_or_default();
-            // An empty variable counts as none.
+            // An empty variable counts as unset.
             let set = |value: &Option<OsString>| value.clone().filter(|value| !value.is_empty());
             global.cacert = set(&given.cacert).or(authorities);
             global.tls_client_cert = set(&given.tls_client_cert).or(client);

@@ -37,7 +37,7 @@ pub(super) fn normal(password: Password) -> Password {
     }
 }
 
-/// Returns why a password that looks like a recovery key is none.
+/// Returns why a password that looks like a recovery key is not valid.
 pub(crate) fn slip(password: &str) -> Option<String> {
     let lower = Zeroizing::new(password.to_lowercase());
     let words: Vec<&str> = lower.split_whitespace().collect();

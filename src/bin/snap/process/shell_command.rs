@@ -104,7 +104,7 @@ pub(crate) fn run_heard(
     let kept = Arc::clone(&heard);
     let passing = threads::detached("output", move || {
         pass_on(output, &kept);
-        // The receiver is gone if nobody waits any more.
+        // The receiver is gone if nobody is waiting.
         let _ = done.send(());
     });
     if passing.is_err() {

@@ -65,8 +65,8 @@ fn is_retried(code: u8) -> bool {
     matches!(code, 1 | 21 | exit::INTERRUPTED)
 }
 
-/// Converts an exit status for the scheduler. A run that somebody else stopped is retried like a failed
-/// one.
+/// Converts an exit status for the scheduler. A run that was stopped, but not by the scheduler, is retried
+/// like a failed one.
 pub(crate) fn end_of(status: Option<ExitStatus>, stopping: bool) -> End {
     let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
     match code {

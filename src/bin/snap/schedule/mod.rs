@@ -77,7 +77,7 @@ pub(crate) fn plan(
     all
 }
 
-/// Returns when the next job of a set runs, of whatever type.
+/// Returns when the next job of a set runs, of any type.
 pub(crate) fn next(set: &Set, now: Timestamp) -> Option<Timestamp> {
     let enabled = set.table.bool("schedule.enabled").unwrap_or(true);
     let all = if enabled { of_set(set, "") } else { Vec::new() };

@@ -395,7 +395,7 @@ pub(crate) fn days(days: f64) -> String {
     }
 }
 
-/// Hides user and password in a URL: what is between `//` and `@`.
+/// Hides user and password in a URL, between `//` and `@`.
 pub(crate) fn redacted(text: &str) -> String {
     let Some((before, after)) = text.split_once("://") else { return text.to_owned() };
     let end = after.find('/').unwrap_or(after.len());

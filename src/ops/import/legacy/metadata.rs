@@ -183,8 +183,7 @@ fn archive_name(item: &Value) -> Option<String> {
     named.chain(any).find(|name| is_archive(name)).map(str::to_owned)
 }
 
-/// Returns the archive where the chain says it is, or anywhere below the directory, which may have been
-/// moved.
+/// Returns the archive at the path in the chain, or anywhere below the directory, which may have been moved.
 fn find(name: &str, dir: &Path, files: &[PathBuf]) -> Option<PathBuf> {
     let base = Path::new(name).file_name()?;
     let here = [dir.join(base), dir.join(name.trim_start_matches("./"))];

@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    /// Compares with `tests/golden/screens/NAME.snap`; `INSTA_UPDATE=always` writes it anew.
+    /// Compares with `tests/golden/screens/NAME.snap`; `INSTA_UPDATE=always` rewrites it.
     fn golden(name: &str, text: &str) {
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/screens"));

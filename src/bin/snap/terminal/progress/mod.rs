@@ -118,7 +118,7 @@ impl Progress {
         }
     }
 
-    /// Tells of an entry, by this word for what was done with it.
+    /// Reports an entry; `word` names what was done with it.
     pub(crate) fn item(&self, (action, word): (Action, &str), path: &[u8], size: u64) {
         let needed = if action == Action::Unchanged { 2 } else { 1 };
         if self.verbose < needed {
