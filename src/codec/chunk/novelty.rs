@@ -76,9 +76,9 @@ const LOOK: usize = 4 * STEP;
 /// A delta is worthwhile only if the prefix matches at least one place in this many.
 const ONE_OF: usize = 8;
 
-/// Returns for each of the chunks of these lengths that follow each other in `plain`, whether a prefix has
-/// something of at least an eighth of a sample of its places. With less, a delta saves nothing near half of the
-/// chunk, and making it takes far longer than this.
+/// Returns for each of the consecutive chunks of these lengths in `plain` whether a prefix shares data with
+/// at least an eighth of its sampled places. Otherwise a delta saves nothing near half of the chunk, and
+/// making it takes far longer than this.
 pub fn similar_chunks(prefix: &[u8], plain: &[u8], lens: impl Iterator<Item = usize>) -> Vec<bool> {
     let places = Places::of(prefix);
     let mut rest = plain;

@@ -214,8 +214,8 @@ impl<'scope> ChunkWriter<'scope> {
         Ok(())
     }
 
-    /// Announces chunks of another stored block. A block has files of one owner, but it does not say whose: in
-    /// an encrypted repository they share no block with what was put before.
+    /// Announces chunks of another stored block. A block has files of one owner, who is not recorded in it.
+    /// So in an encrypted repository these chunks share no block with earlier ones.
     ///
     /// # Errors
     /// As [`Self::put`].
