@@ -147,5 +147,5 @@ fn a_key_slot_that_is_listed_and_not_there_is_an_error_of_check() {
         "{errors:?}"
     );
     let warnings = look(&storage, &access, "list", || ()).unwrap();
-    assert!(matches!(warnings.as_slice(), [one] if one.contains("snap key remove")), "{warnings:?}");
+    assert!(matches!(warnings.as_slice(), [one] if one.contains("`Repository::remove_key(")), "{warnings:?}");
 }

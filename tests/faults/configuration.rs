@@ -84,7 +84,7 @@ fn a_configuration_with_another_cipher_that_was_put_there_stops_nobody_and_is_to
         assert_eq!((repo.config().generation, repo.config().is_encrypted()), (2, password.is_some()));
         let told = repo.warnings();
         assert!(
-            matches!(&told[..], [one] if one.contains("config/3") && one.contains("snap repair gc")),
+            matches!(&told[..], [one] if one.contains("config/3") && one.contains("`Repository::repair_gc_records`")),
             "{told:?}"
         );
         assert_eq!(collections::run(&repo, true).unwrap().removed, ["config/3"]);

@@ -314,7 +314,7 @@ fn a_sidecar_that_cannot_be_written_is_said_and_costs_no_backup() {
         .unwrap();
     library.assert_restores(summary.snapshot, "src");
     let warnings = repo.warnings();
-    assert!(warnings.iter().any(|text| text.contains("snap repair parity")), "{warnings:?}");
+    assert!(warnings.iter().any(|text| text.contains("`Repository::repair_parity`")), "{warnings:?}");
     *sick.refuses.lock().unwrap() = false;
     // The next collection sees to it.
     gc::run(&library.open(), &gc::Options::default(), &Control::default()).unwrap();

@@ -413,7 +413,10 @@ fn a_collection_is_not_given_up_while_somebody_may_be_sweeping_it() {
     let (number, nonsense) = (format!("{:016x}", 7), b"no record".to_vec());
     storage.put(ObjectKind::Gc, &number, nonsense);
     let refused = collections::run(&repo, false).unwrap_err().chain();
-    assert!(refused.contains("may be deleting") && refused.contains("repair gc"), "{refused}");
+    assert!(
+        refused.contains("may be deleting") && refused.contains("`Repository::repair_gc_records`"),
+        "{refused}"
+    );
     assert_eq!(names(&storage, ObjectKind::Gc), [number.as_str()], "nothing was written");
     collector.close().unwrap();
     // Writers delete nothing.

@@ -197,5 +197,5 @@ fn a_repository_without_deltas_refuses() {
     stage.write("src", &[1]);
     stage.backup("src");
     let refused = gc::run(&stage.library.open(), &options(None), &Control::default()).unwrap_err();
-    assert!(refused.chain().contains("snap config set delta on"), "{}", refused.chain());
+    assert!(refused.chain().contains("`Repository::allow_deltas`"), "{}", refused.chain());
 }
