@@ -9,6 +9,7 @@ use crate::model::entry::{Entry, Kind};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential;
 use crate::repo::repository::Repository;
+use crate::repo::snapshots;
 use crate::repo::snapshots::Query;
 use crate::repo::walk::dir_reader;
 use crate::repo::walk::dir_reader::WalkLimits;
@@ -20,7 +21,7 @@ use crate::repo::walk::dir_reader::WalkLimits;
 /// (lost bytes read as zeros), or `out` fails.
 pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Write) -> Result<()> {
     let session = Arc::new(ReadSession::open(repo, repo)?);
-    let (snapshot, path) = session.resolve(query)?;
+    let (snapshot, path) = snapshots::resolve(repo, &session.snapshots()?, query)?;
     let path = path.ok_or_else(|| {
         Error::Usage(format!(
             "no file of snapshot {} is named: `Repository::cat(SNAPSHOT:PATH)` prints one",

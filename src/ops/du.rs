@@ -98,13 +98,13 @@ struct SnapshotRoles {
 /// run was interrupted.
 pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
     let (observer, stop) = (control.observer(), control.cancel());
-    let (choice, start) = start(repo, options)?;
-    let since = match &options.since {
-        Some(selector) => Some(snapshots::resolve(repo, selector)?.0.id),
-        None => None,
-    };
-    let mut chosen = HashSet::new();
+    let (mut chosen, mut since, mut start) = (HashSet::new(), None, Vec::new());
     let mut past = SnapshotSet::open(repo, observer, |all| {
+        let (choice, path) = choose(repo, all, options)?;
+        start = path;
+        if let Some(selector) = &options.since {
+            since = Some(snapshots::resolve(repo, all, selector)?.0.id);
+        }
         let places = choice.places(repo, all)?;
         chosen.extend(places.iter().filter_map(|at| all.get(*at)).map(|one| one.id));
         let wanted = |(_, one): &(usize, &Snapshot)| {
@@ -138,11 +138,11 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
 }
 
 /// Returns whole snapshots, and the one path that all selectors share.
-fn start(repo: &Repository, options: &Options) -> Result<(SnapshotQuery, Vec<u8>)> {
+fn choose(repo: &Repository, all: &[Snapshot], options: &Options) -> Result<(SnapshotQuery, Vec<u8>)> {
     let mut start = snapshot_set::stored_path(&options.below)?;
     let mut choice = options.choice.clone();
     for (number, selector) in choice.selectors.iter_mut().enumerate() {
-        let (snapshot, path) = snapshots::resolve(repo, &*selector)?;
+        let (snapshot, path) = snapshots::resolve(repo, all, &*selector)?;
         let path = snapshot_set::stored_path(&path.unwrap_or_default())?;
         let path = if path.is_empty() { snapshot_set::stored_path(&options.below)? } else { path };
         if number > 0 && path != start {

@@ -9,6 +9,7 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential::belonging;
 use crate::repo::repository::Repository;
+use crate::repo::snapshots;
 use crate::repo::snapshots::{Query, Snapshot};
 use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
 
@@ -34,7 +35,7 @@ pub fn run<'a>(
     each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
 ) -> Result<Snapshot> {
     let session = Arc::new(ReadSession::open(repo, repo)?);
-    let (snapshot, path) = session.resolve(query)?;
+    let (snapshot, path) = snapshots::resolve(repo, &session.snapshots()?, query)?;
     session.begin(&[snapshot.id])?;
     let mut reader = session.chunks()?;
     let recursive = match levels {

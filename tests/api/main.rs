@@ -14,6 +14,7 @@ mod history;
 mod holds;
 mod index;
 mod io_budget;
+mod listings;
 mod pace;
 mod random_stories;
 mod restore;

@@ -76,7 +76,7 @@ pub(super) fn choose(
     let full =
         set.iter().rev().find(|found| !found.manifest.partial && found.manifest.kind == SnapshotKind::Full);
     let named = match &options.parent {
-        Some(selector) => Some(of_writer(snapshots::resolve(repo, selector)?.0, writer)?),
+        Some(selector) => Some(of_writer(snapshots::resolve(repo, &all, selector)?.0, writer)?),
         None => None,
     };
     let parent = match options.kind {

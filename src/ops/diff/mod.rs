@@ -175,8 +175,10 @@ pub fn run(
 ) -> Result<Summary> {
     let (observer, stop) = (control.observer(), control.cancel());
     let session = Arc::new(ReadSession::open(repo, observer)?);
-    let (before, path) = session.resolve(Query::among(&options.before, &options.among))?;
-    let second = second(&session, &options.after, &options.among)?;
+    let all = session.snapshots()?;
+    let (before, path) = snapshots::resolve(repo, &all, Query::among(&options.before, &options.among))?;
+    let second = second(repo, &all, options)?;
+    drop(all);
     let mut read = vec![before.id];
     if let RightSide::Stored(after, _) = &second {
         read.push(after.id);
@@ -225,7 +227,8 @@ enum RightSide {
     Live(PathBuf),
 }
 
-fn second(session: &ReadSession, given: &Path, among: &SnapshotFilter) -> Result<RightSide> {
+fn second(repo: &Repository, all: &[snapshots::Snapshot], options: &Options) -> Result<RightSide> {
+    let given: &Path = &options.after;
     let text = given.to_string_lossy();
     let is_path = text.starts_with('/')
         || text == "."
@@ -235,7 +238,7 @@ fn second(session: &ReadSession, given: &Path, among: &SnapshotFilter) -> Result
     if is_path {
         return Ok(RightSide::Live(given.to_path_buf()));
     }
-    match session.resolve(Query::among(given.as_os_str().as_bytes(), among)) {
+    match snapshots::resolve(repo, all, Query::among(given.as_os_str().as_bytes(), &options.among)) {
         Ok((snapshot, path)) => Ok(RightSide::Stored(Box::new(snapshot), path)),
         Err(Error::NoSnapshot { .. }) if given.is_dir() => Ok(RightSide::Live(given.to_path_buf())),
         Err(err) => Err(err),

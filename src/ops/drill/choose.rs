@@ -50,9 +50,10 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
 
 /// Returns the named snapshots; otherwise the newest of each set, and a random one of the recent ones.
 fn snapshots_of(reading: &ReadSession, options: &Options) -> Result<Vec<Snapshot>> {
-    let repo = reading.repo();
+    let all = reading.snapshots()?;
     if !options.selectors.is_empty() {
-        let named = options.selectors.iter().map(|selector| Ok(snapshots::resolve(repo, selector)?.0));
+        let find = |selector| Ok(snapshots::resolve(reading.repo(), &all, selector)?.0);
+        let named = options.selectors.iter().map(find);
         let mut named = named.collect::<Result<Vec<Snapshot>>>()?;
         named.sort_by_key(|snapshot| snapshot.id);
         named.dedup_by_key(|snapshot| snapshot.id);
@@ -60,7 +61,6 @@ fn snapshots_of(reading: &ReadSession, options: &Options) -> Result<Vec<Snapshot
     }
     let mut sets: HashMap<_, Vec<Snapshot>> = HashMap::new();
     let mut order = Vec::new();
-    let all = snapshots::list(repo)?;
     if let Some(why) = options.selection.unmatched(&all) {
         return Err(Error::none_selected(why));
     }

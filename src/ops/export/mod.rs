@@ -119,8 +119,10 @@ pub fn run(
         return Err(Error::Usage(format!("levels of this format are {lowest} to {highest}")));
     }
     let session = Arc::new(ReadSession::open(repo, observer)?);
-    let (snapshot, path) = session.resolve(Query::among(&options.selector, &options.among))?;
-    let since = earlier(&session, options, &snapshot, observer)?;
+    let all = session.snapshots()?;
+    let (snapshot, path) = snapshots::resolve(repo, &all, Query::among(&options.selector, &options.among))?;
+    let since = earlier(repo, &all, options, &snapshot, observer)?;
+    drop(all);
     let read: Vec<SnapshotId> = since.iter().chain([&snapshot]).map(|one| one.id).collect();
     session.begin(&read)?;
     let mut reader = session.chunks()?;
@@ -174,13 +176,14 @@ fn expect(observer: &dyn Observer, snapshot: &Snapshot, path: &[u8], options: &O
 
 /// Returns the snapshot that a delta is relative to.
 fn earlier(
-    session: &ReadSession,
+    repo: &Repository,
+    all: &[Snapshot],
     options: &Options,
     snapshot: &Snapshot,
     observer: &dyn Observer,
 ) -> Result<Option<Snapshot>> {
     if let Some(since) = &options.since {
-        let (since, path) = session.resolve(Query::among(since, &options.among))?;
+        let (since, path) = snapshots::resolve(repo, all, Query::among(since, &options.among))?;
         let whole = path.is_none().then_some(since);
         return whole
             .map(Some)
@@ -203,7 +206,7 @@ fn earlier(
             snapshot.id.short()
         ),
     };
-    match snapshots::load(session.repo(), &parent.hex()) {
+    match snapshots::load(repo, &parent.hex()) {
         Ok(found) => found.map(Some).ok_or_else(gone),
         Err(err) if err.is_missing() => Err(gone()),
         Err(err) => Err(err),

@@ -285,7 +285,9 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     refuse_to_empty_the_machine(options)?;
     // R1: the session is opened before the snapshot is resolved, and packs are listed after that.
     let reading = Arc::new(ReadSession::open(repo, observer)?);
-    let (snapshot, path) = snapshots::resolve(repo, Query::among(&options.selector, &options.among))?;
+    let all = reading.snapshots()?;
+    let (snapshot, path) = snapshots::resolve(repo, &all, Query::among(&options.selector, &options.among))?;
+    drop(all);
     let path = path.or_else(|| options.below.clone());
     reading.begin(&[snapshot.id])?;
     let mut reader = ChunkReader::following(&reading)?;

@@ -9,6 +9,7 @@ use crate::ops::stats::{of, owner};
 use crate::progress::Control;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
+use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::ref_graph;
 use crate::repo::walk::ref_graph::{Owner, RefGraph};
@@ -45,8 +46,9 @@ pub fn between(
 ) -> Result<Between> {
     let stop = control.cancel();
     let session = Arc::new(ReadSession::open(repo, repo)?);
-    let (first, _) = session.resolve(&before.hex())?;
-    let (second, _) = session.resolve(&after.hex())?;
+    let all = session.snapshots()?;
+    let (first, _) = snapshots::resolve(repo, &all, &before.hex())?;
+    let (second, _) = snapshots::resolve(repo, &all, &after.hex())?;
     let index = session.fixed_index()?;
     let mut graph = RefGraph::new(repo, &index, stop)?;
     let mut learn = |one: &Snapshot| graph.learn(&one.manifest.root).map_err(|err| of(&one.id, err));

@@ -16,7 +16,7 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots;
-use crate::repo::snapshots::{Query, Snapshot};
+use crate::repo::snapshots::Snapshot;
 
 /// Time without a new listing after one that showed nothing new: a repository that lacks a million chunks
 /// must not be listed a million times.
@@ -70,14 +70,6 @@ impl ReadSession {
     /// When the storage fails.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
         snapshots::list(&self.repo)
-    }
-
-    /// Resolves a selector to a snapshot and the path after the colon: see [`snapshots::resolve`].
-    ///
-    /// # Errors
-    /// `NoSnapshot` says why there is none.
-    pub fn resolve<'a>(&self, query: impl Into<Query<'a>>) -> Result<(Snapshot, Option<Vec<u8>>)> {
-        snapshots::resolve(&self.repo, query)
     }
 
     /// Like [`Self::begin`], but lists packs only when needed; `more` says that snapshots were added. If

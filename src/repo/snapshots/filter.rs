@@ -102,7 +102,7 @@ impl SnapshotQuery {
         }
         let mut ids = HashSet::new();
         for selector in &self.selectors {
-            match snapshots::resolve(repo, Query::among(selector, &self.selection))? {
+            match snapshots::resolve(repo, all, Query::among(selector, &self.selection))? {
                 (snapshot, None) => ids.insert(snapshot.id),
                 (_, Some(_)) => {
                     let why = "a whole snapshot is meant, without :path";

@@ -361,24 +361,28 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Resolves a query to a snapshot and the path after the colon, which may be any bytes.
+/// Resolves a query to one of `all` snapshots, oldest first, and the path after the colon, which may be any
+/// bytes. Notes in the repository which snapshot `latest` is, if that is not obvious.
 ///
 /// # Errors
 /// `NoSnapshot` says why there is none.
-pub fn resolve<'a>(repo: &Repository, query: impl Into<Query<'a>>) -> Result<(Snapshot, Option<Vec<u8>>)> {
+pub fn resolve<'a>(
+    repo: &Repository,
+    all: &[Snapshot],
+    query: impl Into<Query<'a>>,
+) -> Result<(Snapshot, Option<Vec<u8>>)> {
     let query = query.into();
-    let all = list(repo)?;
-    let (snapshot, path) = resolve_in(&all, query)?;
+    let (snapshot, path) = resolve_in(all, query)?;
     if query.among.is_none() && query.selector.starts_with(b"latest") {
-        say_which(repo, &all, &snapshot);
+        say_which(repo, all, &snapshot);
     }
     Ok((snapshot, path))
 }
 
-/// Like [`resolve`], among `all` snapshots, oldest first; for callers that resolve several.
+/// Like [`resolve`], but notes nothing.
 ///
 /// # Errors
-/// `NoSnapshot` says why there is none.
+/// As [`resolve`].
 pub fn resolve_in<'a>(all: &[Snapshot], query: impl Into<Query<'a>>) -> Result<(Snapshot, Option<Vec<u8>>)> {
     let Query { selector, among } = query.into();
     let pick = |name: &[u8]| pick(all, &String::from_utf8_lossy(name), among);

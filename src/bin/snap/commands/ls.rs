@@ -56,7 +56,7 @@ fn list(context: &Context, args: &Ls, repo: &Repository, query: Query<'_>) -> Re
     output::emit_paged(|out| {
         let mut exact = None;
         if context.global.json {
-            let (snapshot, path) = snapshots::resolve(repo, query)?;
+            let (snapshot, path) = snapshots::resolve(repo, &snapshots::list(repo)?, query)?;
             let mut head = Map::from_iter([("message_type".to_owned(), "snapshot".into())]);
             head.extend(output::snapshot(&snapshot));
             writeln!(out, "{}", Value::Object(head)).map_err(failed)?;

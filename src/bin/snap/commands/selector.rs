@@ -19,6 +19,7 @@ pub(crate) fn text_and_path(
     if let Some(text) = selector.to_str() {
         return Ok((text.to_owned(), None));
     }
-    let (snapshot, path) = snapshots::resolve(repo, Query::among(selector.as_bytes(), among))?;
+    let all = snapshots::list(repo)?;
+    let (snapshot, path) = snapshots::resolve(repo, &all, Query::among(selector.as_bytes(), among))?;
     Ok((snapshot.id.hex(), path))
 }
