@@ -15,13 +15,11 @@ use serde_bytes::ByteBuf;
 
 use crate::codec::chunk::compress::{Codec, Compressor, Decompressor};
 use crate::codec::crypto::cipher::Cipher;
-use crate::codec::crypto::hash::Key;
-use crate::codec::tree::dir::DirPiece;
-use crate::codec::tree::part_list::ListPiece;
+use crate::codec::crypto::hash::{ChunkType, Key};
+use crate::codec::tree::chunk_ref::ChunkRef;
 use crate::codec::wire;
 use crate::model::config::CipherKind;
 use crate::model::decode_error::DecodeError;
-use crate::model::entry::{Content, Kind};
 use crate::model::id::{ChunkId, KeyId, RepoId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::util::new_file;
@@ -171,7 +169,7 @@ impl TreeMemory {
             roots.extend(whole.map(|(_, one)| one.root));
         }
         drop(held);
-        let needed = self.reachable(roots);
+        let needed = self.reachable(&roots);
         let mut held = self.held();
         held.chunks.retain(|id, _| needed.contains(id));
         held.bytes = held.chunks.values().map(|packed| packed.bytes.len()).sum();
@@ -193,29 +191,16 @@ impl TreeMemory {
     }
 
     /// Returns all remembered chunks below some roots.
-    fn reachable(&self, mut todo: Vec<ChunkId>) -> HashSet<ChunkId> {
+    fn reachable(&self, roots: &[ChunkId]) -> HashSet<ChunkId> {
         let mut found = HashSet::new();
-        while let Some(id) = todo.pop() {
-            if !found.insert(id) {
-                continue;
-            }
-            let Some(bytes) = self.piece(&id) else { continue };
-            match (DirPiece::decode(&bytes), ListPiece::decode(&bytes)) {
-                (Ok(DirPiece::Leaf(entries)), _) => {
-                    for entry in &entries {
-                        if let Kind::Dir { tree } = &entry.kind {
-                            todo.push(*tree);
-                        }
-                        let lists = entry.contents().filter_map(|(_, content)| match content {
-                            Content::List(root) => Some(*root),
-                            Content::Parts(_) => None,
-                        });
-                        todo.extend(lists);
-                    }
-                }
-                (Ok(DirPiece::Index(kids)), _) => todo.extend(kids.iter().map(|kid| kid.id)),
-                (_, Ok(ListPiece::Index(kids))) => todo.extend(kids.iter().map(|kid| kid.id)),
-                _ => {}
+        let mut todo: Vec<ChunkRef> = roots.iter().copied().map(ChunkRef::Dir).collect();
+        while let Some(piece) = todo.pop() {
+            let (kind, id) = piece.name();
+            if kind == ChunkType::Tree
+                && found.insert(*id)
+                && let Some(bytes) = self.piece(id)
+            {
+                todo.extend(piece.named_in(&bytes).unwrap_or_default());
             }
         }
         found

@@ -11,6 +11,7 @@ use crate::codec::chunk::block::SealedBlock;
 use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::crypto::suite::CipherSuite;
+use crate::codec::tree::chunk_ref::ChunkRef;
 use crate::error::{Error, Result};
 use crate::model::id::ChunkId;
 use crate::progress::{Event, Observer};
@@ -18,7 +19,6 @@ use crate::repo::index::{BlockAt, Index};
 use crate::repo::read::chunk_reader::{BlockReader, ChunkReader};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::walk::ref_graph::ChunkRef;
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::util::bitset::BitSet;
@@ -110,7 +110,8 @@ impl<'a> Alike<'a> {
                 }
                 self.seen.insert(*id);
                 let bytes = self.reader.get(kind, id)?;
-                todo.extend(need.named_in(&bytes)?);
+                let damaged = Error::damaged(format!("tree {}", id.short()));
+                todo.extend(need.named_in(&bytes).map_err(damaged)?);
             }
         }
         Ok(wanted)

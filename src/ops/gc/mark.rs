@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::codec::crypto::hash::ChunkType;
-use crate::codec::tree::dir::DirPiece;
-use crate::codec::tree::part_list::ListPiece;
+use crate::codec::tree::chunk_ref::ChunkRef;
 use crate::error::{Error, Result};
-use crate::model::entry::{Content, Kind, Part};
 use crate::model::id::ChunkId;
 use crate::repo::index::{BlockAt, Copy, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -190,55 +188,23 @@ impl Marker {
     /// # Errors
     /// When a tree cannot be read: it is then unknown what lies below it.
     pub(super) fn root(&mut self, root: &ChunkId) -> Result<()> {
-        let mut todo = vec![*root];
-        while let Some(id) = todo.pop() {
-            match self.mark(ChunkType::Tree, &id)? {
+        let mut todo = vec![ChunkRef::Dir(*root)];
+        while let Some(piece) = todo.pop() {
+            let (kind, id) = piece.name();
+            match self.mark(kind, id)? {
                 Found::New => {}
                 Found::Before => continue,
                 Found::Missing => return Err(Error::Missing { what: format!("tree {}", id.short()) }),
             }
-            let bytes = self.reader.get(ChunkType::Tree, &id)?;
-            match DirPiece::decode(&bytes).map_err(Error::damaged(format!("tree {}", id.short())))? {
-                DirPiece::Index(kids) => todo.extend(kids.iter().map(|kid| kid.id)),
-                DirPiece::Leaf(entries) => {
-                    for entry in &entries {
-                        if let Kind::Dir { tree } = &entry.kind {
-                            todo.push(*tree);
-                        }
-                        for (_, content) in entry.contents() {
-                            match content {
-                                Content::Parts(parts) => self.parts(parts)?,
-                                Content::List(list) => self.list(list)?,
-                            }
-                        }
+            let bytes = self.reader.get(kind, id)?;
+            let damaged = Error::damaged(format!("tree {}", id.short()));
+            for named in piece.named_in(&bytes).map_err(damaged)? {
+                match named {
+                    ChunkRef::Data(id) => {
+                        self.mark(ChunkType::Data, &id)?;
                     }
+                    piece => todo.push(piece),
                 }
-            }
-        }
-        Ok(())
-    }
-
-    fn parts(&mut self, parts: &[Part]) -> Result<()> {
-        for part in parts {
-            if let Part::Chunk { id, .. } = part {
-                self.mark(ChunkType::Data, id)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn list(&mut self, root: &ChunkId) -> Result<()> {
-        let mut todo = vec![*root];
-        while let Some(id) = todo.pop() {
-            match self.mark(ChunkType::Tree, &id)? {
-                Found::New => {}
-                Found::Before => continue,
-                Found::Missing => return Err(Error::Missing { what: format!("list {}", id.short()) }),
-            }
-            let bytes = self.reader.get(ChunkType::Tree, &id)?;
-            match ListPiece::decode(&bytes).map_err(Error::damaged(format!("list {}", id.short())))? {
-                ListPiece::Index(kids) => todo.extend(kids.iter().map(|kid| kid.id)),
-                ListPiece::Leaf(parts) => self.parts(&parts)?,
             }
         }
         Ok(())

@@ -11,56 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::ChunkType;
-use crate::codec::tree::dir::DirPiece;
-use crate::codec::tree::part_list::ListPiece;
+use crate::codec::tree::chunk_ref::ChunkRef;
 use crate::error;
 use crate::error::{Error, Result};
-use crate::model::entry::{Content, Entry, Kind, Part};
 use crate::model::id::ChunkId;
 pub use crate::repo::index::BlockAt;
 use crate::repo::index::{Copy, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
-
-/// A reference to a chunk, with its role.
-#[derive(Debug, Clone, Copy)]
-pub enum ChunkRef {
-    /// A piece of a directory.
-    Dir(ChunkId),
-    /// A piece of a part list.
-    List(ChunkId),
-    /// Bytes of a file.
-    Data(ChunkId),
-}
-
-impl ChunkRef {
-    /// Returns its type and id.
-    pub fn name(&self) -> (ChunkType, &ChunkId) {
-        match self {
-            Self::Dir(id) | Self::List(id) => (ChunkType::Tree, id),
-            Self::Data(id) => (ChunkType::Data, id),
-        }
-    }
-
-    /// Returns the references in its bytes.
-    ///
-    /// # Errors
-    /// When the bytes are not those of a tree.
-    pub fn named_in(&self, bytes: &[u8]) -> Result<Vec<Self>> {
-        let damaged = || Error::damaged(format!("tree {}", self.name().1.short()));
-        match self {
-            Self::Dir(_) => match DirPiece::decode(bytes).map_err(damaged())? {
-                DirPiece::Index(kids) => Ok(kids.iter().map(|kid| Self::Dir(kid.id)).collect()),
-                DirPiece::Leaf(entries) => Ok(entries.iter().flat_map(needs_of).collect()),
-            },
-            Self::List(_) => match ListPiece::decode(bytes).map_err(damaged())? {
-                ListPiece::Index(kids) => Ok(kids.iter().map(|kid| Self::List(kid.id)).collect()),
-                ListPiece::Leaf(parts) => Ok(data_of(&parts)),
-            },
-            Self::Data(_) => Ok(Vec::new()),
-        }
-    }
-}
 
 /// Counts of chunks and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -174,7 +132,8 @@ impl<'a> RefGraph<'a> {
             let start = self.edges.len();
             let (kind, id) = need.name();
             let bytes = self.reader.get(kind, id)?;
-            for need in need.named_in(&bytes)? {
+            let named = need.named_in(&bytes).map_err(Error::damaged(format!("tree {}", id.short())))?;
+            for need in named {
                 match (self.find(&need)?, need) {
                     (Some(found), ChunkRef::Data(_)) => {
                         self.edges.push(found.row);
@@ -361,28 +320,6 @@ pub fn each_copy(index: &Index, each: &mut dyn FnMut(u32, ChunkTotals)) -> Resul
     each_block(index, &mut |block| {
         block.rows.clone().zip(block.shares()).for_each(|(row, share)| each(row, share));
     })
-}
-
-fn needs_of(entry: &Entry) -> Vec<ChunkRef> {
-    let mut needs = Vec::new();
-    if let Kind::Dir { tree } = &entry.kind {
-        needs.push(ChunkRef::Dir(*tree));
-    }
-    for (_, content) in entry.contents() {
-        match content {
-            Content::List(list) => needs.push(ChunkRef::List(*list)),
-            Content::Parts(parts) => needs.extend(data_of(parts)),
-        }
-    }
-    needs
-}
-
-fn data_of(parts: &[Part]) -> Vec<ChunkRef> {
-    let chunks = parts.iter().filter_map(|part| match part {
-        Part::Chunk { id, .. } => Some(ChunkRef::Data(*id)),
-        Part::Hole { .. } => None,
-    });
-    chunks.collect()
 }
 
 fn missing_tree(id: &ChunkId) -> Error {
