@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::model::entry::{Entry, Kind};
-use crate::model::id::ChunkId;
-use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
-use crate::repo::read::sequential::belonging;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::snapshots::{Query, Snapshot};
-use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
+use crate::repo::walk::dir_reader;
+use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::tree_walk::TreeWalk;
 
 /// How deep a listing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +45,7 @@ pub fn run<'a>(
     let start = path.unwrap_or_default();
     let mut tree = snapshot.manifest.root;
     for part in start.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
-        match crate::repo::walk::dir_reader::child(&mut reader, tree, part)? {
+        match dir_reader::child(&mut reader, tree, part)? {
             Some(Entry { kind: Kind::Dir { tree: below }, .. }) => tree = below,
             Some(entry) if start.ends_with(part) => {
                 each(&start, &entry)?;
@@ -57,40 +56,15 @@ pub fn run<'a>(
             }
         }
     }
-    let mut budget = WalkLimits::of(&snapshot.manifest.counts);
-    walk(&mut reader, tree, start, recursive, &mut |path, entry| {
-        budget.take(path, entry)?;
-        each(path, entry)
-    })?;
-    session.leave()?;
-    Ok(snapshot)
-}
-
-fn walk(
-    reader: &mut ChunkReader,
-    tree: ChunkId,
-    start: Vec<u8>,
-    recursive: bool,
-    each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
-) -> Result<()> {
-    let mut open = vec![(start, DirReader::new(tree))];
-    while let Some((base, dir)) = open.last_mut() {
-        let Some(entry) = dir.next(reader).map_err(|err| belonging(base, err))? else {
-            open.pop();
-            continue;
-        };
-        let path =
-            if base.is_empty() { entry.name.clone() } else { [base, b"/".as_slice(), &entry.name].concat() };
-        each(&path, &entry)?;
+    let mut walk = TreeWalk::below(start, tree, WalkLimits::of(&snapshot.manifest.counts), ());
+    while let Some(entry) = walk.next_entry(&mut reader)? {
+        each(walk.path(), &entry)?;
         if let Kind::Dir { tree } = entry.kind
             && recursive
         {
-            if open.len() >= MAX_NESTING {
-                let path = String::from_utf8_lossy(&path).into_owned();
-                return Err(Error::Refused(format!("{path}: too many directories inside one another")));
-            }
-            open.push((path, DirReader::new(tree)));
+            walk.enter(tree, ())?;
         }
     }
-    Ok(())
+    session.leave()?;
+    Ok(snapshot)
 }

@@ -22,7 +22,8 @@ use crate::ops::backup::{Run, Source, Stdin};
 use crate::progress::{Action, Event};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::DirReader;
+use crate::repo::walk::dir_reader::{DirReader, WalkLimits};
+use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 use crate::repo::write::siblings::Siblings;
 use crate::repo::write::similarity::Older;
 
@@ -496,21 +497,17 @@ impl Comparer<'_, '_> {
             });
         }
         self.removed(entry);
-        let mut todo: Vec<DirReader> = Vec::new();
-        if let Kind::Dir { tree } = &entry.kind {
-            todo.push(DirReader::new(*tree));
-        }
-        while let Some(dir) = todo.last_mut() {
-            match dir.next(&mut self.reader) {
-                Ok(Some(Entry { kind: Kind::Dir { tree }, .. })) => todo.push(DirReader::new(tree)),
-                Ok(Some(entry)) => self.removed(&entry),
-                Ok(None) => {
-                    todo.pop();
+        let Kind::Dir { tree } = entry.kind else { return Ok(()) };
+        let mut below = TreeWalk::new(tree, WalkLimits::BOUNDLESS, ());
+        while let Some(step) = below.step(&mut self.reader)? {
+            match step {
+                WalkStep::Entry(Entry { kind: Kind::Dir { tree }, .. }) if below.enter(tree, ()).is_ok() => {}
+                WalkStep::Entry(entry) => self.removed(&entry),
+                // The files of what cannot be read are not counted.
+                WalkStep::Damaged(_) | WalkStep::Excess(..) => {
+                    below.leave();
                 }
-                Err(err) if err.is_damage() => {
-                    todo.pop();
-                }
-                Err(err) => return Err(err),
+                WalkStep::Left { .. } => {}
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 pub use self::sorted::Order;
 use crate::error::Result;
-use crate::model::entry::{Content, Entry, Kind, MAX_NESTING, Meta};
+use crate::model::entry::{Content, Entry, Kind, Meta};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::progress::Control;
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -19,7 +19,8 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::snapshots::{ReadBefore, Snapshot};
-use crate::repo::walk::dir_reader::DirReader;
+use crate::repo::walk::dir_reader::{DirReader, WalkLimits};
+use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 use crate::repo::walk::{dir_reader, file_parts};
 use crate::util::lru::LruCache;
 use crate::util::time_limit::TimeLimit;
@@ -74,19 +75,6 @@ pub struct DirSize {
     pub bytes: u64,
     /// Whether everything was counted before a limit was reached.
     pub is_complete: bool,
-}
-
-/// A directory that is being counted.
-struct Level {
-    tree: ChunkId,
-    dir: DirReader,
-    bytes: u64,
-}
-
-impl Level {
-    fn of(tree: ChunkId) -> Self {
-        Self { tree, dir: DirReader::new(tree), bytes: 0 }
-    }
 }
 
 /// Some entries of a directory.
@@ -187,37 +175,32 @@ impl Browser {
             return Ok(DirSize { bytes: *bytes, is_complete: true });
         }
         self.with(|reader| {
-            let mut levels = vec![Level::of(tree)];
-            while let Some(level) = levels.last_mut() {
-                // Checked before any reading, because a page may ask for many directories after the limit.
-                if !limits.take() {
-                    break;
-                }
-                let Some(entry) = level.dir.next(reader)? else {
-                    let Some(done) = levels.pop() else { break };
-                    sizes.0.put(done.tree, done.bytes, 1);
-                    match levels.last_mut() {
-                        Some(above) => above.bytes = above.bytes.saturating_add(done.bytes),
-                        None => return Ok(DirSize { bytes: done.bytes, is_complete: true }),
-                    }
-                    continue;
-                };
-                let bytes = match entry.kind {
-                    Kind::Dir { tree } => match sizes.0.get(&tree) {
+            let mut walk = TreeWalk::new(tree, WalkLimits::BOUNDLESS, (tree, 0_u64));
+            // Checked before any reading, because a page may ask for many directories after the limit.
+            while limits.take() {
+                let bytes = match walk.step(reader)? {
+                    Some(WalkStep::Entry(Entry { kind: Kind::Dir { tree }, .. })) => match sizes.0.get(&tree)
+                    {
                         Some(bytes) => *bytes,
-                        None if levels.len() >= MAX_NESTING => {
-                            return Err(dir_reader::bad("directories that are nested too deeply"));
-                        }
                         None => {
-                            levels.push(Level::of(tree));
+                            walk.enter(tree, (tree, 0))?;
                             continue;
                         }
                     },
-                    _ => entry.size(),
+                    Some(WalkStep::Entry(entry)) => entry.size(),
+                    Some(WalkStep::Left { kept: (tree, bytes), .. }) => {
+                        sizes.0.put(tree, bytes, 1);
+                        bytes
+                    }
+                    Some(WalkStep::Damaged(err) | WalkStep::Excess(_, err)) => return Err(err),
+                    None => break,
                 };
-                level.bytes = level.bytes.saturating_add(bytes);
+                match walk.kept() {
+                    Some((_, sum)) => *sum = sum.saturating_add(bytes),
+                    None => return Ok(DirSize { bytes, is_complete: true }),
+                }
             }
-            let bytes = levels.iter().fold(0_u64, |sum, level| sum.saturating_add(level.bytes));
+            let bytes = walk.all_kept().iter().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
             Ok(DirSize { bytes, is_complete: false })
         })
     }

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
@@ -18,7 +17,8 @@ use crate::repo::sessions::session::RepoState;
 use crate::repo::snapshots;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
+use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk, WalkStep};
 
 /// How often missing chunks are looked for in a new listing, in case packs are being moved.
 const LOOKS: u32 = 3;
@@ -26,9 +26,6 @@ const LOOKS: u32 = 3;
 /// A directory that the walk is in.
 struct WalkedDir {
     tree: ChunkId,
-    stream: DirReader,
-    /// Length of its path in bytes.
-    path: usize,
     /// Nothing below it is missing so far.
     whole: bool,
 }
@@ -116,51 +113,45 @@ impl Checker<'_> {
 }
 
 impl Walk<'_, '_> {
-    /// Walks a snapshot. Not recursive: a maliciously deep tree must not exhaust the stack.
     fn all(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let mut budget = WalkLimits::of(&snapshot.manifest.counts);
-        let mut path = Vec::new();
-        let mut open: Vec<WalkedDir> = Vec::new();
-        self.descend(&mut open, snapshot.manifest.root, &path);
-        while let Some(dir) = open.last_mut() {
-            if self.checker.stop.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted);
-            }
-            path.truncate(dir.path);
-            let entry = match dir.stream.next(self.reader) {
-                Ok(Some(entry)) => entry,
-                Err(err) if !err.is_damage() => return Err(err),
-                ended => {
-                    if let Err(err) = ended {
-                        dir.whole = false;
-                        let tree = dir.tree;
-                        self.checker.note(Damaged::Chunk(tree), err.chain());
-                        self.tell(&path, &format!("directory: {}", err.chain()));
+        let root = snapshot.manifest.root;
+        if self.seen.get(&root) == Some(&true) {
+            return Ok(());
+        }
+        let limits = WalkLimits::of(&snapshot.manifest.counts);
+        let stop = self.checker.stop;
+        let mut walk = TreeWalk::new(root, limits, WalkedDir { tree: root, whole: true }).until(stop);
+        while let Some(step) = walk.step(self.reader)? {
+            match step {
+                WalkStep::Entry(entry) => {
+                    let Some(tree) = walk.kept().map(|dir| dir.tree) else { continue };
+                    if !self.entry(&entry, tree, walk.path())? {
+                        walk.kept().into_iter().for_each(|dir| dir.whole = false);
                     }
-                    if let Some(WalkedDir { tree, whole, .. }) = open.pop() {
-                        self.seen.insert(tree, whole);
-                        open.last_mut().into_iter().for_each(|above| above.whole &= whole);
+                    if let Kind::Dir { tree } = entry.kind {
+                        self.descend(&mut walk, tree);
                     }
-                    continue;
                 }
-            };
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&entry.name);
-            if let Err(err) = budget.take(&path, &entry) {
-                self.tell(&path, &err.chain());
-                return Ok(());
-            }
-            let tree = dir.tree;
-            if !self.entry(&entry, tree, &path)? {
-                open.last_mut().into_iter().for_each(|dir| dir.whole = false);
-            }
-            if let Kind::Dir { tree } = entry.kind {
-                self.descend(&mut open, tree, &path);
+                WalkStep::Excess(_, err) => {
+                    self.tell(walk.path(), &err.chain());
+                    return Ok(());
+                }
+                WalkStep::Damaged(err) => {
+                    let Some(WalkedDir { tree, .. }) = walk.leave() else { continue };
+                    self.checker.note(Damaged::Chunk(tree), err.chain());
+                    self.tell(walk.path(), &format!("directory: {}", err.chain()));
+                    self.left(&mut walk, tree, false);
+                }
+                WalkStep::Left { kept: WalkedDir { tree, whole }, .. } => self.left(&mut walk, tree, whole),
             }
         }
         Ok(())
+    }
+
+    /// Notes whether all of a directory exists, once the walk has left it.
+    fn left(&mut self, walk: &mut TreeWalk<'_, WalkedDir>, tree: ChunkId, whole: bool) {
+        self.seen.insert(tree, whole);
+        walk.kept().into_iter().for_each(|above| above.whole &= whole);
     }
 
     /// Reports an affected entry.
@@ -174,16 +165,14 @@ impl Walk<'_, '_> {
     }
 
     /// Enters a directory that is not known to be intact.
-    fn descend(&mut self, open: &mut Vec<WalkedDir>, tree: ChunkId, path: &[u8]) {
+    fn descend(&mut self, walk: &mut TreeWalk<'_, WalkedDir>, tree: ChunkId) {
         if self.seen.get(&tree) == Some(&true) {
             return;
         }
-        if open.len() < MAX_NESTING {
-            open.push(WalkedDir { tree, stream: DirReader::new(tree), path: path.len(), whole: true });
-            return;
+        if walk.enter(tree, WalkedDir { tree, whole: true }).is_err() {
+            self.tell(walk.path(), &format!("{TOO_DEEP}: what lies below is not checked"));
+            walk.kept().into_iter().for_each(|above| above.whole = false);
         }
-        self.tell(path, "too many directories inside one another: what lies below is not checked");
-        open.last_mut().into_iter().for_each(|above| above.whole = false);
     }
 
     /// Checks the chunks of an entry itself. Returns false if some are missing.

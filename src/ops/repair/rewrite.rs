@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirBuilder;
@@ -15,7 +15,8 @@ use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
-use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
+use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk, WalkStep};
 use crate::repo::write::chunk_writer::ChunkWriter;
 
 /// Maximum number of losses that are reported one by one.
@@ -61,15 +62,25 @@ pub(super) struct Rewriter<'a, 'scope> {
 /// A directory that the walk is in.
 struct Open {
     tree: ChunkId,
-    stream: DirReader,
     builder: DirBuilder,
     /// Its entry in the parent directory.
     entry: Option<Entry>,
-    path: usize,
     /// Pieces of it that cannot be read.
     lost: u64,
     /// Nothing below it is lost.
     whole: bool,
+}
+
+impl Open {
+    fn of(tree: ChunkId, entry: Option<Entry>) -> Self {
+        Self { tree, builder: DirBuilder::default(), entry, lost: 0, whole: true }
+    }
+
+    /// Counts a part of it that is lost.
+    fn lose(&mut self) {
+        self.lost += 1;
+        self.whole = false;
+    }
 }
 
 /// The repaired content of an entry, with holes for what was lost.
@@ -102,71 +113,52 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
     /// # Errors
     /// When the storage fails or the run was interrupted.
     pub(super) fn snapshot(&mut self, manifest: &Manifest) -> Result<(Option<ChunkId>, LostEntries)> {
-        let (mut losses, mut path) = (LostEntries::default(), Vec::new());
-        let mut budget = WalkLimits::of(&manifest.counts);
-        let mut open = vec![self.enter(manifest.root, None, 0)];
-        let mut entries = 0u64;
-        loop {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted);
-            }
-            let depth = open.len();
-            let Some(dir) = open.last_mut() else { return Ok((None, losses)) };
-            path.truncate(dir.path);
-            let entry = match dir.stream.next(&mut self.reader) {
-                Ok(Some(entry)) => entry,
-                Ok(None) => {
-                    let Some(done) = open.pop() else { continue };
-                    if let Some(root) = self.leave(done, open.last_mut())? {
-                        let nothing = entries == 0 && losses.entries > 0;
-                        return Ok(((!nothing).then_some(root), losses));
-                    }
+        let (mut losses, mut entries) = (LostEntries::default(), 0u64);
+        let limits = WalkLimits::of(&manifest.counts);
+        let mut walk = TreeWalk::new(manifest.root, limits, Open::of(manifest.root, None)).until(self.stop);
+        while let Some(step) = walk.step(&mut self.reader)? {
+            let entry = match step {
+                WalkStep::Entry(entry) => entry,
+                WalkStep::Left { kept, .. } => {
+                    let Some(root) = self.leave(kept, walk.kept())? else { continue };
+                    let nothing = entries == 0 && losses.entries > 0;
+                    return Ok(((!nothing).then_some(root), losses));
+                }
+                WalkStep::Damaged(err) => {
+                    walk.kept().into_iter().for_each(Open::lose);
+                    losses.tell(walk.path(), format!("directory: {}", err.chain()));
                     continue;
                 }
-                Err(err) if err.is_damage() => {
-                    dir.lost += 1;
-                    dir.whole = false;
-                    losses.tell(&path, format!("directory: {}", err.chain()));
+                // The tree exceeds its limits: keep the entries of this directory read so far.
+                WalkStep::Excess(_, err) => {
+                    entries += 1;
+                    walk.kept().into_iter().for_each(Open::lose);
+                    losses.tell(walk.path(), err.chain());
+                    walk.skip_rest();
                     continue;
                 }
-                Err(err) => return Err(err),
             };
             entries += 1;
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&entry.name);
-            if let Err(err) = budget.take(&path, &entry) {
-                dir.whole = false;
-                losses.tell(&path, err.chain());
-                // The tree exceeds its limits: keep the entries of this directory read so far.
-                dir.lost += 1;
-                dir.stream = DirReader::empty();
+            if let Kind::Dir { tree } = entry.kind
+                && !self.whole.get(&tree).copied().unwrap_or_default()
+            {
+                if walk.enter(tree, Open::of(tree, Some(entry))).is_err() {
+                    walk.kept().into_iter().for_each(Open::lose);
+                    losses.tell(walk.path(), TOO_DEEP.to_owned());
+                }
                 continue;
             }
-            if let Kind::Dir { tree } = entry.kind {
-                let known = self.whole.get(&tree).copied().unwrap_or_default();
-                if !known && depth < MAX_NESTING {
-                    let entered = self.enter(tree, Some(entry), path.len());
-                    open.push(entered);
-                    continue;
-                }
-            }
             let bytes = entry.size();
-            let fixed = self.fix(entry, &path, &mut losses)?;
+            let fixed = self.fix(entry, walk.path(), &mut losses)?;
             self.observer.notice(Event::Done { files: 0, bytes });
-            let Some(dir) = open.last_mut() else { continue };
+            let Some(dir) = walk.kept() else { continue };
             dir.whole &= fixed.as_ref().is_some_and(|(_, whole)| *whole);
             if let Some((entry, _)) = fixed {
                 let (chunk_writer, hasher) = (&mut self.chunk_writer, self.repo.hasher());
                 dir.builder.push(&entry, hasher, &mut |bytes| put(self.repo, chunk_writer, bytes))?;
             }
         }
-    }
-
-    fn enter(&self, tree: ChunkId, entry: Option<Entry>, path: usize) -> Open {
-        let (stream, builder) = (DirReader::new(tree), DirBuilder::default());
-        Open { tree, stream, builder, entry, path, lost: 0, whole: true }
+        Ok((None, losses))
     }
 
     /// Ends a directory and adds its entry to its parent. Returns the root's tree for the root.

@@ -15,12 +15,11 @@ use crate::ops::restore::{Job, Overwrite, overwrite};
 use crate::progress::Event;
 use crate::repo::enclosing;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::dir_reader::DirReader;
+use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk, WalkStep};
 
 /// A directory that both the snapshot and the target have.
 struct Level {
-    base: Vec<u8>,
-    dir: DirReader,
     /// Its attributes, to be set again if an entry in it is removed.
     meta: Option<Meta>,
     /// It only leads to sources: nothing in it is removed.
@@ -35,61 +34,69 @@ struct Level {
 impl Job<'_> {
     /// Removes selected entries of the target that are not in the tree.
     pub(super) fn delete(&self, reader: &mut ChunkReader, (root, way): (ChunkId, bool)) -> Result<()> {
-        let mut open = Vec::new();
-        self.enter(&mut open, Vec::new(), root, None, way);
-        while let Some(level) = open.last_mut() {
+        let Some(top) = self.level(b"", None, way) else { return Ok(()) };
+        // The restore has counted the entries.
+        let mut walk = TreeWalk::new(root, WalkLimits::BOUNDLESS, top);
+        while let Some(step) = walk.step(reader)? {
             self.check_stop()?;
-            let entry = match level.dir.next(reader) {
-                Ok(Some(entry)) => entry,
-                Ok(None) => {
-                    open.pop().map_or(Ok(()), |level| self.clear_extra(level))?;
+            let entry = match step {
+                WalkStep::Entry(entry) => entry,
+                WalkStep::Left { kept: level, .. } => {
+                    self.clear_extra(walk.path(), level)?;
                     continue;
                 }
-                Err(err) if err.is_damage() => {
+                WalkStep::Damaged(err) | WalkStep::Excess(_, err) => {
                     // It is unknown what else the directory holds: nothing in it is removed.
-                    self.problem(&level.base, &err);
-                    open.pop();
+                    walk.leave();
+                    self.problem(walk.path(), &err);
                     continue;
                 }
-                Err(err) => return Err(err),
             };
+            let Some(level) = walk.kept() else { break };
             while let Some(name) = level.names.next_if(|name| *name < entry.name) {
                 level.extra.push(name);
             }
             let mut there = level.names.next_if(|name| *name == entry.name).is_some();
-            let path = join(&level.base, &entry.name);
             if let Some(folded) = &mut level.folded {
                 folded.insert(fold::key(&entry.name));
                 there = true;
             }
             if let Kind::Dir { tree } = entry.kind
                 && there
-                && (self.selection.takes(&path, true) || self.selection.may_hold(&path))
+                && (self.selection.takes(walk.path(), true) || self.selection.may_hold(walk.path()))
             {
                 let way = entry.meta.flags & flags::PASSAGE != 0;
                 let mut meta = entry.meta;
                 self.tame(&mut meta);
-                self.enter(&mut open, path, tree, Some(meta), way);
+                if let Some(level) = self.level(walk.path(), Some(meta), way)
+                    && walk.enter(tree, level).is_err()
+                {
+                    self.problem(walk.path(), &Error::Refused(TOO_DEEP.into()));
+                }
             }
         }
         Ok(())
     }
 
-    fn enter(&self, open: &mut Vec<Level>, base: Vec<u8>, tree: ChunkId, meta: Option<Meta>, way: bool) {
-        let names = match self.target.as_ref().map(|target| target.names(&base)) {
-            Some(Ok(Some(names))) => names,
-            Some(Ok(None)) | None => return,
-            Some(Err(err)) => return self.problem(&base, &err),
+    /// Returns what is to be compared with a directory of the snapshot; `None` if the target has none.
+    fn level(&self, base: &[u8], meta: Option<Meta>, way: bool) -> Option<Level> {
+        let target = self.target.as_ref()?;
+        let names = match target.names(base) {
+            Ok(names) => names?,
+            Err(err) => {
+                self.problem(base, &err);
+                return None;
+            }
         };
-        let folds = self.target.as_ref().and_then(|target| target.folds(&base, &names)).unwrap_or(false);
+        let folds = target.folds(base, &names).unwrap_or(false);
         let (names, folded) = (names.into_iter().peekable(), folds.then(HashSet::new));
-        open.push(Level { base, dir: DirReader::new(tree), meta, way, folded, names, extra: Vec::new() });
+        Some(Level { meta, way, folded, names, extra: Vec::new() })
     }
 
     /// Removes entries of a directory that only the target has. Removing changes the directory's times, and
     /// its mode may forbid it: such a directory is made writable and gets its attributes again afterwards.
-    fn clear_extra(&self, level: Level) -> Result<()> {
-        let Level { base, meta, way, folded, names, extra, .. } = level;
+    fn clear_extra(&self, base: &[u8], level: Level) -> Result<()> {
+        let Level { meta, way, folded, names, extra } = level;
         if way {
             return Ok(());
         }
@@ -97,24 +104,24 @@ impl Job<'_> {
             |name: &Vec<u8>| folded.as_ref().is_some_and(|folded| folded.contains(&fold::key(name)));
         let mut extra = extra.into_iter().chain(names).filter(|name| !is_held(name)).peekable();
         let Some(meta) = meta.filter(|_| extra.peek().is_some() && !self.options.dry_run) else {
-            return extra.try_for_each(|name| self.clear(&join(&base, &name)));
+            return extra.try_for_each(|name| self.clear(&join(base, &name)));
         };
-        let was = match self.target()?.look_at_dir(&base) {
+        let was = match self.target()?.look_at_dir(base) {
             Ok(was) => was,
             Err(err) => {
-                self.problem(&base, &err);
+                self.problem(base, &err);
                 return Ok(());
             }
         };
-        let sets = self.options.overwrite != Overwrite::Never && self.selection.takes(&base, true);
-        if !was.is_usable() && !self.step(&base, |target| target.make_dir(&base)) {
+        let sets = self.options.overwrite != Overwrite::Never && self.selection.takes(base, true);
+        if !was.is_usable() && !self.step(base, |target| target.make_dir(base)) {
             return Ok(());
         }
-        extra.try_for_each(|name| self.clear(&join(&base, &name)))?;
+        extra.try_for_each(|name| self.clear(&join(base, &name)))?;
         if !sets {
-            self.step(&base, |target| target.put_back(&base, &was));
+            self.step(base, |target| target.put_back(base, &was));
         } else if overwrite::lets_its_owner_in(&meta) {
-            self.finish_dir(&base, &meta);
+            self.finish_dir(base, &meta);
         }
         Ok(())
     }

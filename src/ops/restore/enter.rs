@@ -9,13 +9,14 @@ use std::collections::HashSet;
 
 use crate::error::{Error, Result};
 use crate::fs::target::{Existing, Lead, Target, fold};
-use crate::model::entry::{Entry, Kind, MAX_PATH, Meta, flags};
+use crate::model::entry::{Entry, Kind, Meta, flags};
 use crate::model::id::ChunkId;
 use crate::ops::restore::overwrite::Action;
 use crate::ops::restore::walk::Walk;
 use crate::ops::restore::{Job, Overwrite};
 use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING};
+use crate::repo::walk::dir_reader::DirReader;
+use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk};
 
 /// Levels of directories that are compared with the snapshot before a symbolic link is followed.
 const DEEPEST_WAY: usize = 100;
@@ -23,7 +24,6 @@ const DEEPEST_WAY: usize = 100;
 /// A directory that is being walked.
 pub(super) struct Level {
     pub(super) base: Vec<u8>,
-    pub(super) dir: DirReader,
     pub(super) what: What,
     pub(super) state: State,
 }
@@ -102,25 +102,29 @@ impl Walk<'_, '_> {
         let (leftovers, folds) = self.look_around(&base, target.is_none(), job.root_folds());
         let folded = folds.then(Folded::default);
         let there = There { fresh: target.is_none(), end: was.map(End::PutBack), leftovers, folded };
-        Level { base, dir: DirReader::new(tree), what, state: State::There(there) }
+        Level { base, what, state: State::There(there) }
     }
 
     /// Enters a directory of the snapshot if anything in it may be selected.
-    pub(super) fn descend(&mut self, open: &mut Vec<Level>, path: Vec<u8>, meta: Meta, tree: ChunkId) {
+    pub(super) fn descend(
+        &mut self,
+        walk: &mut TreeWalk<'_, Level>,
+        path: Vec<u8>,
+        meta: Meta,
+        tree: ChunkId,
+    ) {
         let taken = self.job.selection.takes(&path, true);
-        if open.len() >= MAX_NESTING || path.len() > MAX_PATH {
-            let why = Error::Refused("too many directories inside one another".into());
-            return self.job.problem(&path, &why);
-        }
         if !taken && !self.job.selection.may_hold(&path) {
             return;
         }
         let way = meta.flags & flags::PASSAGE != 0;
-        let outer = way || open.last().is_some_and(|level| level.what.way);
+        let outer = way || walk.kept().is_some_and(|level| level.what.way);
         let what = What { way, outer, taken, tree };
-        let state = State::Waiting(meta);
-        open.push(Level { base: path, dir: DirReader::new(tree), what, state });
-        if taken && self.make_ready(open) {
+        let level = Level { base: path, what, state: State::Waiting(meta) };
+        if walk.enter(tree, level).is_err() {
+            return self.job.problem(walk.path(), &Error::Refused(TOO_DEEP.into()));
+        }
+        if taken && self.make_ready(walk.all_kept()) {
             self.dirs += 1;
         }
     }

@@ -20,6 +20,7 @@ use crate::ops::restore::{Job, batch, overwrite};
 use crate::progress::Event;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 
 /// Maximum number of links, special files and finished directories that wait for the files of their batch.
 const WAITING: usize = 50_000;
@@ -150,69 +151,66 @@ impl<'a, 'j> Walk<'a, 'j> {
     }
 
     fn tree(&mut self, way: bool) -> Result<()> {
-        let mut open = vec![self.top(self.root, way)];
-        while let Some(level) = open.last_mut() {
+        let mut walk = TreeWalk::new(self.root, self.budget, self.top(self.root, way));
+        loop {
             self.job.check_stop()?;
             if self.window.is_full() || self.later.is_full() {
                 self.settle()?;
             }
-            if matches!(level.state, State::Barred) {
-                open.pop();
+            if walk.kept().is_some_and(|level| matches!(level.state, State::Barred)) {
+                walk.leave();
                 continue;
             }
-            let mut entry = match level.dir.next(self.reader) {
-                Ok(Some(entry)) => entry,
-                Ok(None) => {
-                    if let Some(level) = open.pop() {
-                        self.remove_stale_temp_files(&level);
-                        self.leave(level);
-                    }
-                    continue;
-                }
-                Err(err) if err.is_damage() => {
-                    self.job.problem(&level.base, &err);
-                    open.pop().into_iter().for_each(|level| self.leave(level));
-                    continue;
-                }
-                Err(err) => return Err(err),
-            };
-            if let State::There(there) = &mut level.state {
+            let Some(step) = walk.step(self.reader)? else { return Ok(()) };
+            if let (WalkStep::Entry(entry) | WalkStep::Excess(entry, _), Some(level)) = (&step, walk.kept())
+                && let State::There(there) = &mut level.state
+            {
                 there.leftovers.retain(|name| *name != entry.name);
             }
-            let path = join(&level.base, &entry.name);
-            if let Err(err) = self.budget.take(&path, &entry) {
-                self.job.problem(&path, &err);
-                if self.budget.is_spent() {
-                    open.into_iter().rev().for_each(|level| self.leave(level));
-                    return Ok(());
+            match step {
+                WalkStep::Entry(mut entry) => {
+                    self.tell_loss(walk.path(), &entry);
+                    self.job.tame(&mut entry.meta);
+                    self.one(&mut walk, entry)?;
                 }
-                continue;
+                WalkStep::Left { kept: level, .. } => {
+                    self.remove_stale_temp_files(&level);
+                    self.leave(level);
+                }
+                WalkStep::Damaged(err) => {
+                    self.job.problem(walk.path(), &err);
+                    walk.leave().into_iter().for_each(|level| self.leave(level));
+                }
+                WalkStep::Excess(_, err) => {
+                    self.job.problem(walk.path(), &err);
+                    while walk.is_spent()
+                        && let Some(level) = walk.leave()
+                    {
+                        self.leave(level);
+                    }
+                }
             }
-            self.tell_loss(&path, &entry);
-            self.job.tame(&mut entry.meta);
-            self.one(&mut open, path, entry)?;
         }
-        Ok(())
     }
 
     /// Handles an entry of the last open directory.
-    fn one(&mut self, open: &mut Vec<Level>, path: Vec<u8>, entry: Entry) -> Result<()> {
+    fn one(&mut self, walk: &mut TreeWalk<'_, Level>, entry: Entry) -> Result<()> {
+        let path = walk.path().to_vec();
         let taken = self.job.selection.takes(&path, entry.is_dir());
         if taken {
             self.job.matched(&path);
-            if !self.make_ready(open) {
+            if !self.make_ready(walk.all_kept()) {
                 return Ok(());
             }
-            let folds =
-                open.last_mut().is_some_and(|level| self.is_taken_for_another(level, &path, &entry.name));
+            let folds = walk.kept().is_some_and(|level| self.is_taken_for_another(level, &path, &entry.name));
             if folds {
                 return Ok(());
             }
         }
         if let Kind::Dir { tree } = entry.kind {
-            self.descend(open, path, entry.meta, tree);
+            self.descend(walk, path, entry.meta, tree);
         } else if taken {
-            let fresh = open.last().and_then(Level::there).is_some_and(|there| there.fresh);
+            let fresh = walk.kept().and_then(|level| level.there()).is_some_and(|there| there.fresh);
             self.entry(path, entry, fresh)?;
         }
         Ok(())

@@ -10,7 +10,8 @@ use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::DirReader;
+use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 use crate::storage::ObjectKind;
 
 /// Returns whether a snapshot is listed; called by a session that has just begun.
@@ -29,30 +30,35 @@ pub fn is_listed(repo: &Repository, id: &SnapshotId) -> Result<bool> {
 /// When the storage fails.
 pub fn stands(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Result<bool> {
     let mut reader = ChunkReader::new(repo, Arc::clone(index))?;
-    let mut open = vec![DirReader::new(*root)];
+    let mut walk = TreeWalk::new(*root, WalkLimits::BOUNDLESS, ());
     let sound = |found: Result<bool>| match found {
         Err(err) if err.is_damage() => Ok(false),
         other => other,
     };
-    while let Some(dir) = open.last_mut() {
-        let entry = match dir.next(&mut reader) {
-            Err(err) if err.is_damage() => return Ok(false),
-            other => other?,
-        };
-        let Some(entry) = entry else {
-            for id in &dir.pieces {
-                if index.find(ChunkType::Tree, id)?.is_none() {
-                    return Ok(false);
-                }
+    while let Some(step) = walk.step(&mut reader)? {
+        let stands = match step {
+            WalkStep::Entry(entry) => {
+                let enters = match entry.kind {
+                    Kind::Dir { tree } => walk.enter(tree, ()).is_ok(),
+                    _ => true,
+                };
+                enters && sound(entry_stands(&mut reader, &entry))?
             }
-            open.pop();
-            continue;
+            WalkStep::Left { pieces, .. } => all_found(index, &pieces)?,
+            WalkStep::Excess(..) | WalkStep::Damaged(_) => false,
         };
-        if !sound(entry_stands(&mut reader, &entry))? {
+        if !stands {
             return Ok(false);
         }
-        if let Kind::Dir { tree } = &entry.kind {
-            open.push(DirReader::new(*tree));
+    }
+    Ok(true)
+}
+
+/// Returns whether new data may reference these pieces of trees.
+fn all_found(index: &Index, pieces: &[ChunkId]) -> Result<bool> {
+    for id in pieces {
+        if index.find(ChunkType::Tree, id)?.is_none() {
+            return Ok(false);
         }
     }
     Ok(true)
@@ -73,11 +79,7 @@ pub fn entry_stands(reader: &mut ChunkReader, entry: &Entry) -> Result<bool> {
 
 fn content_stands(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<bool> {
     let index = Arc::clone(reader.index());
-    let mut sound = true;
-    let pieces = dir_reader::list_pieces(reader, content)?;
-    for id in &pieces {
-        sound &= index.find(ChunkType::Tree, id)?.is_some();
-    }
+    let mut sound = all_found(&index, &dir_reader::list_pieces(reader, content)?)?;
     dir_reader::each_part(reader, size, content, &mut |part| {
         if let Part::Chunk { id, .. } = part {
             sound &= index.find(ChunkType::Data, &id)?.is_some();

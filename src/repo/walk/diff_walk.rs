@@ -10,7 +10,8 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential::belonging;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
+use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::tree_walk::{TreeWalk, WalkStep, check_depth};
 
 /// A tree that is read depth first, each directory in order of names.
 pub trait TreeSource {
@@ -43,7 +44,7 @@ pub trait TreeSource {
 #[derive(Debug)]
 pub struct StoredTree {
     reader: ChunkReader,
-    open: Vec<DirReader>,
+    walk: TreeWalk<'static>,
 }
 
 impl StoredTree {
@@ -52,25 +53,23 @@ impl StoredTree {
     /// # Errors
     /// When no reader can be created.
     pub fn new(session: &Arc<ReadSession>, root: ChunkId) -> Result<Self> {
-        Ok(Self { reader: session.chunks()?, open: vec![DirReader::new(root)] })
+        // The walk of both trees counts their entries.
+        let walk = TreeWalk::new(root, WalkLimits::BOUNDLESS, ());
+        Ok(Self { reader: session.chunks()?, walk })
     }
 }
 
 impl TreeSource for StoredTree {
     fn next(&mut self) -> Result<Option<Entry>> {
-        let Some(dir) = self.open.last_mut() else { return Ok(None) };
-        let entry = dir.next(&mut self.reader)?;
-        if entry.is_none() {
-            self.open.pop();
+        match self.walk.step(&mut self.reader)? {
+            Some(WalkStep::Entry(entry)) => Ok(Some(entry)),
+            Some(WalkStep::Excess(_, err) | WalkStep::Damaged(err)) => Err(err),
+            Some(WalkStep::Left { .. }) | None => Ok(None),
         }
-        Ok(entry)
     }
 
     fn enter(&mut self, dir: &Entry) -> Result<()> {
-        if let Kind::Dir { tree } = dir.kind {
-            self.open.push(DirReader::new(tree));
-        }
-        Ok(())
+        if let Kind::Dir { tree } = dir.kind { self.walk.enter(tree, ()) } else { Ok(()) }
     }
 
     fn pass(&mut self) -> Result<()> {
@@ -240,10 +239,7 @@ pub fn walk(
         frame.before = open(before, old.as_ref(), go)?;
         frame.after = open(after, new.as_ref(), go)?;
         if matches!(frame.before, Ahead::Unread) || matches!(frame.after, Ahead::Unread) {
-            if stack.len() >= MAX_NESTING {
-                let path = String::from_utf8_lossy(&frame.path).into_owned();
-                return Err(Error::Refused(format!("{path}: too many directories inside one another")));
-            }
+            check_depth(stack.len(), &frame.path)?;
             stack.push(frame);
         }
     }

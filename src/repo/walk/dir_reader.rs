@@ -16,7 +16,6 @@ pub use crate::repo::walk::file_parts::each_part;
 
 /// Maximum nesting of index pieces: with hundreds of children each, four levels exceed any real directory.
 pub(crate) const MAX_DEPTH: usize = 8;
-pub use crate::model::entry::MAX_NESTING;
 
 /// Maximum parts of the value of an extended attribute.
 const MAX_VALUE_PARTS: usize = 1024;

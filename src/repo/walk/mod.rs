@@ -9,3 +9,4 @@ pub mod multi_walk;
 pub mod ref_graph;
 pub mod snapshot_set;
 pub mod totals;
+pub mod tree_walk;

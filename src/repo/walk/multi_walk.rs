@@ -15,7 +15,8 @@ use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::dir_reader::{MAX_NESTING, WalkLimits};
+use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::tree_walk::check_depth;
 use crate::util::bitset::BitSet;
 
 /// Maximum nesting of index pieces.
@@ -126,10 +127,7 @@ pub fn walk(
         if trees.is_empty() {
             continue;
         }
-        if open.len() >= MAX_NESTING {
-            let path = String::from_utf8_lossy(&path).into_owned();
-            return Err(Error::Refused(format!("{path}: too many directories inside one another")));
-        }
+        check_depth(open.len(), &path)?;
         open.push(Level::new(path, trees));
     }
     Ok(())

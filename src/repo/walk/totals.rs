@@ -2,15 +2,15 @@
 //! Runs concurrently with the work.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use crate::codec::tree::dir::{LinkGroup, link_group};
-use crate::error::Result;
 use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::progress::{Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::dir_reader::{DirReader, MAX_NESTING, WalkLimits};
+use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::tree_walk::TreeWalk;
 
 /// Entries between two progress events.
 const OFTEN: u64 = 1024;
@@ -40,50 +40,24 @@ impl Counted {
 /// the count; the work itself will report it.
 pub fn below(
     reader: &mut ChunkReader,
-    (root, mut budget): (ChunkId, WalkLimits),
+    (root, limits): (ChunkId, WalkLimits),
     takes: &dyn Fn(&[u8], bool) -> bool,
     observer: &dyn Observer,
     over: &AtomicBool,
 ) {
-    let mut counted = Counted::default();
-    if let Ok(true) = walk(reader, (root, &mut budget), takes, &mut counted, &mut |counted, entries| {
+    let mut walk = TreeWalk::new(root, limits, ()).until(over);
+    let (mut counted, mut entries) = (Counted::default(), 0_u64);
+    while let Ok(next) = walk.next_entry(reader) {
+        let Some(entry) = next else { return counted.tell(observer, true) };
+        entries += 1;
         if entries % OFTEN == 0 {
             counted.tell(observer, false);
         }
-        !over.load(Ordering::Relaxed)
-    }) {
-        counted.tell(observer, true);
-    }
-}
-
-/// Returns whether all of it could be walked.
-fn walk(
-    reader: &mut ChunkReader,
-    (root, budget): (ChunkId, &mut WalkLimits),
-    takes: &dyn Fn(&[u8], bool) -> bool,
-    counted: &mut Counted,
-    goes_on: &mut dyn FnMut(&Counted, u64) -> bool,
-) -> Result<bool> {
-    let mut open = vec![(Vec::new(), DirReader::new(root))];
-    let mut entries = 0;
-    while let Some((base, dir)) = open.last_mut() {
-        let Some(entry) = dir.next(reader)? else {
-            open.pop();
-            continue;
-        };
-        let path =
-            if base.is_empty() { entry.name.clone() } else { [base, b"/".as_slice(), &entry.name].concat() };
-        budget.take(&path, &entry)?;
-        entries += 1;
-        if !goes_on(counted, entries) {
-            return Ok(false);
-        }
         match entry.kind {
-            Kind::Dir { .. } if open.len() >= MAX_NESTING => return Ok(false),
-            Kind::Dir { tree } => open.push((path, DirReader::new(tree))),
-            _ if takes(&path, false) => counted.add(&entry),
+            Kind::Dir { tree } if walk.enter(tree, ()).is_err() => return,
+            Kind::Dir { .. } => {}
+            _ if takes(walk.path(), false) => counted.add(&entry),
             _ => {}
         }
     }
-    Ok(true)
 }

@@ -8,15 +8,11 @@ use crate::model::entry::{Entry, Kind};
 use crate::ops::import::tree::{Node, Tree};
 use crate::progress::Observer;
 use crate::repo::read::read_session::ReadSession;
+use crate::repo::read::sequential::belonging;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::walk::dir_reader::{DirReader, WalkLimits};
-
-struct Open {
-    name: Vec<u8>,
-    stream: DirReader,
-    node: Node,
-}
+use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 
 /// Reads the tree of a snapshot into memory.
 ///
@@ -31,28 +27,28 @@ pub(crate) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observ
     }
     session.begin(&[snapshot.id])?;
     let mut reader = session.chunks()?;
-    let mut budget = WalkLimits::of(&snapshot.manifest.counts);
     let mut groups = HashMap::new();
-    let stream = DirReader::new(snapshot.manifest.root);
-    let mut root = Open { name: Vec::new(), stream, node: Node::passage() };
-    let mut above: Vec<Open> = Vec::new();
-    loop {
-        let Some(entry) = root.stream.next(&mut reader)? else {
-            let Some(next) = above.pop() else { return Ok(Tree::of(root.node, groups.len() as u64)) };
-            let done = std::mem::replace(&mut root, next);
-            root.node.put(done.name, done.node);
-            continue;
+    let limits = WalkLimits::of(&snapshot.manifest.counts);
+    let mut walk = TreeWalk::new(snapshot.manifest.root, limits, (Vec::new(), Node::passage()));
+    while let Some(step) = walk.step(&mut reader)? {
+        let Entry { name, kind, mut meta } = match step {
+            WalkStep::Entry(entry) => entry,
+            WalkStep::Left { kept: (name, node), .. } => {
+                let Some((_, above)) = walk.kept() else { return Ok(Tree::of(node, groups.len() as u64)) };
+                above.put(name, node);
+                continue;
+            }
+            WalkStep::Damaged(err) => return Err(belonging(walk.path(), err)),
+            WalkStep::Excess(_, err) => return Err(err),
         };
-        budget.take(&entry.name, &entry)?;
-        let Entry { name, kind, mut meta } = entry;
         let link = std::mem::take(&mut meta.link);
         let next = groups.len() as u64 + 1;
         let group = if link == 0 { 0 } else { *groups.entry(link).or_insert(next) };
         if let Kind::Dir { tree } = kind {
-            let inside = Open { name, stream: DirReader::new(tree), node: Node::new(kind, meta) };
-            above.push(std::mem::replace(&mut root, inside));
-        } else {
-            root.node.put(name, Node::new(kind, meta).in_group(group));
+            walk.enter(tree, (name, Node::new(kind, meta)))?;
+        } else if let Some((_, above)) = walk.kept() {
+            above.put(name, Node::new(kind, meta).in_group(group));
         }
     }
+    Err(Error::Bug { what: "a walk leaves its root last" })
 }
