@@ -230,6 +230,18 @@ pub fn together(ends: impl IntoIterator<Item = Result<()>>) -> Result<()> {
     told
 }
 
+/// Combines the result of what fed a consumer with the consumer's own: a consumer that failed knows why, and
+/// what fed it only noticed.
+///
+/// # Errors
+/// The producer's error, or the consumer's if the producer has none or was only `Stopped`.
+pub fn fed<T, W>(producer: Result<T>, consumer: Result<W>) -> Result<(T, W)> {
+    match (producer, consumer) {
+        (Ok(_) | Err(Error::Stopped), Err(err)) | (Err(err), _) => Err(err),
+        (Ok(produced), Ok(consumed)) => Ok((produced, consumed)),
+    }
+}
+
 fn not_tried(slots: usize) -> String {
     match slots {
         0 => String::new(),

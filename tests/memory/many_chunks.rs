@@ -143,7 +143,7 @@ fn store<T>(
             Ok(id)
         };
         let built = build(&mut put).unwrap();
-        (built, chunk_writer.finish().unwrap().bytes)
+        (built, chunk_writer.finish(Ok(())).unwrap().1.bytes)
     })
 }
 

@@ -59,7 +59,7 @@ pub fn settle(sandbox: &Sandbox, change: &mut dyn FnMut(&str, &mut Entry)) {
             ChunkWriter::start(scope, &repo, session.id, Arc::clone(&index), policy, &stored).unwrap();
         let mut reader = ChunkReader::new(&repo, Arc::clone(&index)).unwrap();
         let root = rebuild(&repo, &mut reader, &mut out, manifest.root, &sandbox.path(""), "", change);
-        out.finish().unwrap();
+        out.finish(Ok(())).unwrap();
         root
     });
     (manifest.started, manifest.ended) = (Time::now(), Time::now());

@@ -84,7 +84,7 @@ pub fn make(repo: &Repository, shape: Shape) -> SnapshotId {
             root.push(&entry_of_dir(files + 1, tree), repo.hasher(), &mut put).unwrap();
         }
         let root = root.finish(&mut put).unwrap();
-        chunk_writer.finish().unwrap();
+        chunk_writer.finish(Ok(())).unwrap();
         root
     });
     let id = session.id;

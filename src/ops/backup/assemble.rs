@@ -20,7 +20,7 @@ use crate::model::entry::{Entry, Kind, Meta, Part, flags};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 use crate::model::manifest_ext::MoreCounts;
-use crate::ops::backup::dedup::{DedupWriter, Finished};
+use crate::ops::backup::dedup::DedupWriter;
 use crate::ops::backup::observed::{Read, Tally};
 use crate::ops::backup::read::{Batch, Outcome, Step};
 use crate::ops::backup::read_file::FileStat;
@@ -163,25 +163,19 @@ pub(super) fn work<'run, 'scope, 'env>(
             let _ = buffers.try_send(buffer);
         }
     }
-    let finished = all.store.finish();
-    match (result, finished) {
-        // A writer that failed reports the cause; the thread that fed it only noticed.
-        (Err(Error::Stopped), Err(err)) | (Err(err), _) | (Ok(()), Err(err)) => Err(err),
-        (Ok(()), Ok(Finished { session, added, chunks, deltas })) => {
-            all.counts.bytes_added = added;
-            (all.more.data_chunks, all.more.tree_chunks) = chunks;
-            let root = all.root.ok_or(Error::Stopped)?;
-            Ok(Assembled {
-                root,
-                session,
-                counts: all.counts,
-                more: all.more,
-                deltas,
-                read: all.read,
-                tally: Tally::default(),
-            })
-        }
-    }
+    let (session, written) = all.store.finish(result)?;
+    all.counts.bytes_added = written.added;
+    (all.more.data_chunks, all.more.tree_chunks) = written.new_chunks;
+    let root = all.root.ok_or(Error::Stopped)?;
+    Ok(Assembled {
+        root,
+        session,
+        counts: all.counts,
+        more: all.more,
+        deltas: written.deltas,
+        read: all.read,
+        tally: Tally::default(),
+    })
 }
 
 impl Assembler<'_, '_, '_> {

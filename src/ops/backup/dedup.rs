@@ -15,7 +15,7 @@ use crate::repo::index::Index;
 use crate::repo::repository::DEFAULT_LEVEL;
 use crate::repo::sessions::session::Session;
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
-use crate::repo::write::pack_writer::Deltas;
+use crate::repo::write::pack_writer::Written;
 use crate::repo::write::similarity::Pieces;
 
 /// Plain bytes that a run with a parent compresses at a higher level: about a second of one core.
@@ -34,16 +34,6 @@ fn effort(run: &Run<'_>, read: u64) -> CompressionPolicy {
 fn compresses_harder(run: &Run<'_>) -> bool {
     let usual = run.repo.config().level;
     run.options.level.is_none() && usual >= DEFAULT_LEVEL && run.basis.parent.is_some()
-}
-
-/// What was stored, once it is durable.
-pub(super) struct Finished {
-    pub(super) session: Option<Session>,
-    /// Plain bytes of new chunks.
-    pub(super) added: u64,
-    /// New chunks of files, and of trees.
-    pub(super) chunks: (u64, u64),
-    pub(super) deltas: Deltas,
 }
 
 /// Stores new chunks. The writer and its session are opened at the first one; in a dry run chunks are only
@@ -213,14 +203,13 @@ where
         self.chunk_writer.as_ref().map_or(0, ChunkWriter::sealed_bytes)
     }
 
-    /// Makes everything durable.
-    pub(super) fn finish(&mut self) -> Result<Finished> {
-        let Some(chunk_writer) = self.chunk_writer.take() else {
-            let (added, chunks) = (self.dry_added, self.dry_chunks);
-            return Ok(Finished { session: None, added, chunks, deltas: Deltas::default() });
+    /// Makes everything durable, unless `producer` failed. Returns the session, if there is one, and what was
+    /// written.
+    pub(super) fn finish(self, producer: Result<()>) -> Result<(Option<Session>, Written)> {
+        let Some(chunk_writer) = self.chunk_writer else {
+            let (added, new_chunks) = (self.dry_added, self.dry_chunks);
+            return producer.map(|()| (None, Written { added, new_chunks, ..Written::default() }));
         };
-        let (added, chunks) = (chunk_writer.added(), chunk_writer.new_chunks());
-        let deltas = chunk_writer.finish()?.deltas;
-        Ok(Finished { session: self.session.take(), added, chunks, deltas })
+        chunk_writer.finish(producer).map(|((), written)| (self.session, written))
     }
 }

@@ -29,6 +29,7 @@ use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 use serde_bytes::ByteBuf;
 
+use crate::error;
 use crate::error::{Error, Result};
 use crate::fs::filter::isolated::Isolated;
 use crate::fs::filter::{Filter, FilterOptions};
@@ -588,17 +589,14 @@ fn assemble_all(run: &Run<'_>, source: Source<'_>) -> Result<Assembled> {
             run.failed.store(true, Ordering::Relaxed);
         }
         let assembled = assembler.join().unwrap_or(Err(Error::Stopped));
-        match (compared, assembled) {
-            (Ok(tally), Ok(mut assembled)) => {
-                tally.add_to(&mut assembled.counts, &mut assembled.more);
-                assembled.read.moved_files(tally.files_new);
-                if !run.basis.rereads {
-                    assembled.counts.files_removed += tally.removed;
-                }
-                assembled.tally = tally;
-                Ok(assembled)
-            }
-            (Err(err), Err(Error::Stopped)) | (_, Err(err)) | (Err(err), Ok(_)) => Err(err),
+        // What the assembler says goes first: the comparer may only have noticed that it failed.
+        let (mut assembled, tally) = error::fed(assembled, compared)?;
+        tally.add_to(&mut assembled.counts, &mut assembled.more);
+        assembled.read.moved_files(tally.files_new);
+        if !run.basis.rereads {
+            assembled.counts.files_removed += tally.removed;
         }
+        assembled.tally = tally;
+        Ok(assembled)
     })
 }

@@ -206,7 +206,7 @@ impl<'a> Run<'a> {
         let stored = AtomicU64::new(0);
         let level = self.options.level.unwrap_or(self.to.config().level);
         let effort = CompressionPolicy { level, harder: 0 };
-        let (root, added, written) = std::thread::scope(|scope| {
+        let (root, written) = std::thread::scope(|scope| {
             let mut chunk_writer =
                 ChunkWriter::start(scope, self.to, session.id, Arc::clone(&index), effort, &stored)?;
             let root = match &mut self.alike {
@@ -218,22 +218,13 @@ impl<'a> Run<'a> {
                     work.copy(old, base.as_ref(), &index, &mut chunk_writer)
                 }
             };
-            let added = chunk_writer.added();
-            // A writer that failed reports the cause; the thread that fed it only noticed.
-            match (root, chunk_writer.finish()) {
-                (Err(Error::Stopped) | Ok(_), Err(err)) | (Err(err), _) => {
-                    Err::<(ChunkId, u64, Written), _>(err)
-                }
-                (Ok(root), Ok(written)) => Ok((root, added, written)),
-            }
+            chunk_writer.finish(root)
         })?;
-        let manifest = manifest(old, root, known, added, written.bytes);
+        let manifest = manifest(old, root, known, &written);
         let new = commit::commit(self.to, session, &manifest)?;
         self.new.push(new);
-        Ok((
-            Copied { old: old.clone(), new: Some(new), bytes_added: added, bytes_stored: written.bytes },
-            root,
-        ))
+        let (bytes_added, bytes_stored) = (written.added, written.bytes);
+        Ok((Copied { old: old.clone(), new: Some(new), bytes_added, bytes_stored }, root))
     }
 
     /// Returns the newest snapshot of the same set that both have and whose data in the destination may be
@@ -262,7 +253,7 @@ impl<'a> Run<'a> {
 }
 
 /// Returns the manifest for the destination: as in the source, except for the statistics of this run.
-fn manifest(old: &Snapshot, root: ChunkId, known: &Known, added: u64, stored: u64) -> Manifest {
+fn manifest(old: &Snapshot, root: ChunkId, known: &Known, written: &Written) -> Manifest {
     let there = |id: Option<SnapshotId>| id.and_then(|id| known.copies.get(&id).copied());
     let mut manifest = Manifest {
         parent: there(old.manifest.parent),
@@ -270,8 +261,8 @@ fn manifest(old: &Snapshot, root: ChunkId, known: &Known, added: u64, stored: u6
         root,
         ..old.manifest.clone()
     };
-    manifest.counts.bytes_added = added;
-    manifest.counts.bytes_stored = stored;
+    manifest.counts.bytes_added = written.added;
+    manifest.counts.bytes_stored = written.bytes;
     manifest.set_copied(old.id);
     manifest
 }

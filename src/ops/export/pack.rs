@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::codec::chunk::compress::FrameCompressor;
 use crate::codec::gzip::GzipCompressor;
+use crate::error;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::util::threads;
@@ -84,11 +85,7 @@ pub(super) fn packed(
         let worked = work(&mut |bytes| cutter.take(bytes)).and_then(|()| cutter.send());
         drop(cutter);
         let written = writer.join().unwrap_or(Err(Error::Stopped));
-        match (worked, written) {
-            // The thread that fed the writer only noticed that it had failed.
-            (Err(Error::Stopped), Err(err)) | (Err(err), _) | (Ok(()), Err(err)) => Err(err),
-            (Ok(()), Ok(())) => Ok(()),
-        }
+        error::fed(worked, written).map(|_| ())
     })
 }
 

@@ -54,36 +54,36 @@ impl Repacker<'_> {
             let nothing = Arc::new(Index::default());
             let mut chunk_writer =
                 ChunkWriter::start(scope, self.repo, self.session, nothing, effort, &stored)?;
-            let mut failed = None;
-            for (at, pack) in self.index.packs().iter().enumerate() {
-                if self.plan.packs.get(at).is_none_or(|account| account.fate != PackAction::Move) {
-                    continue;
-                }
-                if self.stop.load(Ordering::Relaxed) {
-                    failed = Some(Error::Interrupted);
-                    break;
-                }
-                match self.pack(at as u32, pack, &mut reader, &mut chunk_writer) {
-                    Ok(()) => {}
-                    // A pack that vanished since it was listed is not damage.
-                    Err(err) if err.is_damage() && !err.is_missing() => {
-                        moved.damaged.extend(blame(self.repo, self.index, at, err)?)
-                    }
-                    Err(err) => {
-                        failed = Some(err);
-                        break;
-                    }
-                }
-                moved.read += pack.len;
-                self.observer.notice(Event::Done { files: 1, bytes: pack.len });
-            }
-            match (chunk_writer.finish(), failed) {
-                // A writer that failed reports the cause; the thread that fed it only noticed.
-                (Err(err), None | Some(Error::Stopped)) => Err(err),
-                (_, Some(err)) => Err(err),
-                (Ok(written), None) => Ok(Moved { written, ..moved }),
-            }
+            let all = self.all(&mut moved, &mut reader, &mut chunk_writer);
+            chunk_writer.finish(all).map(|((), written)| Moved { written, ..moved })
         })
+    }
+
+    fn all(
+        &self,
+        moved: &mut Moved,
+        reader: &mut BlockReader,
+        chunk_writer: &mut ChunkWriter<'_>,
+    ) -> Result<()> {
+        for (at, pack) in self.index.packs().iter().enumerate() {
+            if self.plan.packs.get(at).is_none_or(|account| account.fate != PackAction::Move) {
+                continue;
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            match self.pack(at as u32, pack, reader, chunk_writer) {
+                Ok(()) => {}
+                // A pack that vanished since it was listed is not damage.
+                Err(err) if err.is_damage() && !err.is_missing() => {
+                    moved.damaged.extend(blame(self.repo, self.index, at, err)?)
+                }
+                Err(err) => return Err(err),
+            }
+            moved.read += pack.len;
+            self.observer.notice(Event::Done { files: 1, bytes: pack.len });
+        }
+        Ok(())
     }
 
     fn pack(

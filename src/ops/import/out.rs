@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::codec::crypto::hash::ChunkType;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
@@ -55,12 +55,7 @@ impl Out<'_> {
         match self {
             Self::Dry { added, .. } => work.map(|done| (done, added)),
             Self::Writer(chunk_writer) => {
-                let added = chunk_writer.added();
-                match (work, chunk_writer.finish()) {
-                    // A writer that failed reports the cause; the thread that fed it only noticed.
-                    (Err(Error::Stopped), Err(err)) | (Err(err), _) | (Ok(_), Err(err)) => Err(err),
-                    (Ok(done), Ok(_)) => Ok((done, added)),
-                }
+                chunk_writer.finish(work).map(|(done, written)| (done, written.added))
             }
         }
     }

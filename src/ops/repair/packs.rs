@@ -190,12 +190,11 @@ impl Run<'_> {
                 .map(|session| ChunkWriter::start(scope, self.repo, session.id, nothing, effort, &stored))
                 .transpose()?;
             let salvaged = self.read(damaged, &mut chunk_writer);
-            match (chunk_writer.map(ChunkWriter::finish), salvaged) {
-                // A writer that failed reports the cause; the thread that fed it only noticed.
-                (Some(Err(err)), Ok(_) | Err(Error::Stopped)) => Err(err),
-                (_, Err(err)) => Err(err),
-                (None, Ok(salvaged)) => Ok((salvaged, 0)),
-                (Some(Ok(written)), Ok(salvaged)) => Ok((salvaged, written.bytes)),
+            match chunk_writer {
+                Some(chunk_writer) => {
+                    chunk_writer.finish(salvaged).map(|(salvaged, written)| (salvaged, written.bytes))
+                }
+                None => salvaged.map(|salvaged| (salvaged, 0)),
             }
         })?;
         self.report.bytes_written = written;

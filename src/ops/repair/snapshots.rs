@@ -206,11 +206,9 @@ fn replace(
         rewriter.chunk_writer =
             Some(ChunkWriter::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?);
         let rewritten = rewriter.snapshot(&original.manifest);
-        let finished =
-            rewriter.chunk_writer.take().map_or(Ok(()), |chunk_writer| chunk_writer.finish().map(|_| ()));
-        match (rewritten, finished) {
-            (Ok(_) | Err(Error::Stopped), Err(err)) => Err(err),
-            (rewritten, _) => rewritten,
+        match rewriter.chunk_writer.take() {
+            Some(chunk_writer) => chunk_writer.finish(rewritten).map(|(rewritten, _)| rewritten),
+            None => rewritten,
         }
     })?;
     let now: HashSet<PackId> = RepoState::packs(repo.storage())?.into_iter().map(|(id, _)| id).collect();

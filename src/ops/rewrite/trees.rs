@@ -97,9 +97,7 @@ pub(super) fn rebuild(
             }
             Ok(id)
         });
-        // A writer that failed reports the cause; the thread that fed it only noticed.
-        chunk_writer.finish()?;
-        made
+        chunk_writer.finish(made).map(|(made, _)| made)
     })?;
     Ok(RewrittenTrees { session: Some(session), ..made })
 }

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::codec::chunk::block::SealedBlock;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::pack::padding::Padding;
-use crate::error::{Error, Result, together};
+use crate::error::{Error, Result, fed, together};
 use crate::model::config::{CipherKind, Role};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::repo::index::Index;
@@ -180,16 +180,6 @@ impl<'scope> ChunkWriter<'scope> {
     /// Returns the index that chunks are looked up in.
     pub fn index(&self) -> &Arc<Index> {
         &self.index
-    }
-
-    /// Returns the number of plain bytes stored so far.
-    pub fn added(&self) -> u64 {
-        self.added
-    }
-
-    /// Returns the number of chunks stored so far, of files and of trees.
-    pub fn new_chunks(&self) -> (u64, u64) {
-        self.new_chunks
     }
 
     /// Announces the owner of the following files and directories: in an encrypted repository, those of
@@ -418,11 +408,16 @@ impl<'scope> ChunkWriter<'scope> {
         self.sealed.send(block).map_err(|_| Error::Stopped)
     }
 
-    /// Writes the remaining data and waits until all is durable.
+    /// Writes the remaining data and waits until all is durable. Returns what `producer`, which has put the
+    /// chunks, has returned, and what was written.
     ///
     /// # Errors
-    /// The first failure of a worker.
-    pub fn finish(self) -> Result<Written> {
+    /// The producer's, or the first failure of a worker if that is what stopped the producer.
+    pub fn finish<T>(self, producer: Result<T>) -> Result<(T, Written)> {
+        fed(producer, self.end())
+    }
+
+    fn end(self) -> Result<Written> {
         let Self {
             plain,
             similar,
@@ -435,6 +430,8 @@ impl<'scope> ChunkWriter<'scope> {
             writing,
             landed,
             mut ours,
+            added,
+            new_chunks,
             ..
         } = self;
         let mut failed = None;
@@ -456,7 +453,7 @@ impl<'scope> ChunkWriter<'scope> {
         // Writers first: their failure usually is the cause of the others.
         let others = sealed.into_iter().chain([packed, failed.map_or(Ok(()), Err)]);
         together(written.into_iter().chain(others))?;
-        Ok(writing.finish())
+        Ok(Written { added, new_chunks, ..writing.finish() })
     }
 }
 

@@ -40,6 +40,10 @@ pub struct Written {
     pub parity: u64,
     /// The delta blocks among them.
     pub deltas: Deltas,
+    /// Plain bytes of the new chunks.
+    pub added: u64,
+    /// Number of new chunks: of files, and of trees.
+    pub new_chunks: (u64, u64),
 }
 
 /// Counts of delta blocks.

@@ -51,7 +51,7 @@ pub fn snapshot(repo: &Repository, counts: Counts, build: impl FnOnce(&mut Craft
         .unwrap();
         let mut craft = Craft { repo, chunk_writer };
         let root = build(&mut craft);
-        craft.chunk_writer.finish().unwrap();
+        craft.chunk_writer.finish(Ok(())).unwrap();
         root
     });
     let manifest = Manifest {
