@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::codec::crypto::hash::ChunkType;
 use crate::codec::opaque;
 use crate::codec::tree::stored_xattrs::Value;
 use crate::error::Error;
@@ -22,6 +21,8 @@ use crate::ops::backup::assemble::Message;
 use crate::ops::backup::read_file::FileStat;
 use crate::ops::backup::rot::Expected;
 use crate::repo::read::chunk_reader::ChunkReader;
+use crate::repo::write::content_writer;
+use crate::repo::write::content_writer::ChunkBuffer;
 use crate::repo::write::similarity::{Follower, Older};
 use crate::util::programs;
 use crate::util::stoppable::{StoppableOutput, terminate};
@@ -313,54 +314,10 @@ impl Reader<'_> {
 
     /// Reads to the end. Cuts and hashes chunks in place, in the buffer they were read into.
     pub(super) fn chunks(&mut self, seq: u64, input: &mut dyn Read, expected: u64) -> io::Result<u64> {
-        let max = self.run.repo.chunker().max();
-        let mut total = 0u64;
-        let mut end = self.used;
-        let mut eof = false;
-        loop {
-            while !eof && end - self.used < max {
-                if self.batch.plain.is_empty() {
-                    self.batch.plain = self.buffer()?;
-                }
-                // Never empty: less than a batch is used, followed by fewer than `max` uncut bytes.
-                let free = self.batch.plain.get_mut(end..).filter(|free| !free.is_empty());
-                let free = free.ok_or_else(|| bug("a buffer that is not full has room"))?;
-                let wanted = if self.run.reading.is_some() { free.len().min(PIECE) } else { free.len() };
-                let room = free.get_mut(..wanted).ok_or_else(|| bug("a piece is some of the room"))?;
-                match input.read(room) {
-                    Ok(0) => eof = true,
-                    Ok(count) => {
-                        self.pass(count);
-                        end += count;
-                        total += count as u64;
-                        // A regular file was read to its known length: the short read shows that this is the
-                        // end.
-                        let full = end == self.batch.plain.len();
-                        eof = expected != u64::MAX && total >= expected && !full;
-                    }
-                    Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                    Err(err) => return Err(err),
-                }
-            }
-            if self.used == end {
-                return Ok(total);
-            }
-            let ahead = self.batch.plain.get(self.used..end);
-            let ahead = ahead.ok_or_else(|| bug("what was read lies in its buffer"))?;
-            let len = self.run.repo.chunker().cut(ahead);
-            let chunk = ahead.get(..len).filter(|chunk| !chunk.is_empty());
-            let chunk = chunk.ok_or_else(|| bug("a chunk is some of the bytes that were read"))?;
-            let id = self.run.repo.hasher().name(ChunkType::Data, chunk);
-            if self.run.basis.compare.is_some() {
-                self.opaque.get_or_insert_with(|| opaque::is_opaque(chunk));
-            }
-            let like = self.like(&id, len as u32);
-            self.batch.steps.push(Step::Chunk { seq, id, len: len as u32, like });
-            self.used += len;
-            if self.used >= BATCH {
-                end = self.turn_over(end)?;
-            }
-        }
+        let (repo, end) = (self.run.repo, self.used);
+        let mut stream = Stream { reader: self, seq, input, expected, total: 0, end };
+        content_writer::cut_all(repo, &mut stream, false)?;
+        Ok(stream.total)
     }
 
     /// Begins a file.
@@ -387,23 +344,82 @@ impl Reader<'_> {
         }
         like.unwrap_or_default()
     }
+}
 
-    /// Sends the full batch, and moves the bytes after its last chunk to the next. Returns where they end.
-    fn turn_over(&mut self, end: usize) -> io::Result<usize> {
+/// A file that is being read into the batch.
+struct Stream<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    seq: u64,
+    input: &'r mut dyn Read,
+    /// Bytes that are expected; `u64::MAX` if that is unknown.
+    expected: u64,
+    total: u64,
+    /// Where the bytes that were read end in the batch.
+    end: usize,
+}
+
+impl ChunkBuffer for Stream<'_, '_> {
+    type Error = io::Error;
+
+    fn bug(rule: &'static str) -> io::Error {
+        bug(rule)
+    }
+
+    fn ahead(&self) -> io::Result<&[u8]> {
+        let ahead = self.reader.batch.plain.get(self.reader.used..self.end);
+        ahead.ok_or_else(|| bug("what was read lies in its buffer"))
+    }
+
+    fn more(&mut self) -> io::Result<bool> {
+        if self.reader.batch.plain.is_empty() {
+            self.reader.batch.plain = self.reader.buffer()?;
+        }
+        // Never empty: less than a batch is used, followed by fewer uncut bytes than the longest chunk has.
+        let free = self.reader.batch.plain.get_mut(self.end..).filter(|free| !free.is_empty());
+        let free = free.ok_or_else(|| bug("a buffer that is not full has room"))?;
+        let wanted = if self.reader.run.reading.is_some() { free.len().min(PIECE) } else { free.len() };
+        let room = free.get_mut(..wanted).ok_or_else(|| bug("a piece is some of the room"))?;
+        let count = match self.input.read(room) {
+            Ok(0) => return Ok(false),
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            read => read?,
+        };
+        self.reader.pass(count);
+        self.end += count;
+        self.total += count as u64;
+        // A regular file was read to its known length: the short read shows that this is the end.
+        let is_full = self.end == self.reader.batch.plain.len();
+        Ok(self.expected == u64::MAX || self.total < self.expected || is_full)
+    }
+
+    fn take(&mut self, id: ChunkId, len: usize) -> io::Result<()> {
+        if self.reader.run.basis.compare.is_some() && self.reader.opaque.is_none() {
+            let chunk = self.ahead()?.get(..len).ok_or_else(|| bug("a chunk is some of its bytes"))?;
+            self.reader.opaque = Some(opaque::is_opaque(chunk));
+        }
+        let (seq, like) = (self.seq, self.reader.like(&id, len as u32));
+        self.reader.batch.steps.push(Step::Chunk { seq, id, len: len as u32, like });
+        self.reader.used += len;
+        if self.reader.used >= BATCH { self.turn_over() } else { Ok(()) }
+    }
+}
+
+impl Stream<'_, '_> {
+    /// Sends the full batch, and moves the bytes after its last chunk to the next.
+    fn turn_over(&mut self) -> io::Result<()> {
         let mut next = Vec::new();
-        let rest = self.batch.plain.get(self.used..end);
-        let rest = rest.ok_or_else(|| bug("what was read lies in its buffer"))?;
+        let rest = self.ahead()?;
         if !rest.is_empty() {
-            next = self.buffer()?;
+            next = self.reader.buffer()?;
             let start = next.get_mut(..rest.len());
             start.ok_or_else(|| bug("less than a batch is left over"))?.copy_from_slice(rest);
         }
-        let waiting = rest.len();
-        self.flush();
-        self.batch.plain = next;
-        if self.run.stopping() {
+        self.end = rest.len();
+        self.reader.flush();
+        self.reader.batch.plain = next;
+        if self.reader.run.stopping() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        Ok(waiting)
+        Ok(())
     }
 }

@@ -5,7 +5,6 @@
 //! (`move_blocks`). Otherwise files are cut, hashed and compressed again (`rechunk`), except for files that
 //! were copied before.
 
-mod cutter;
 mod move_blocks;
 mod rechunk;
 

@@ -17,7 +17,6 @@ use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Content, Entry, Kind, Part};
 use crate::model::id::ChunkId;
 use crate::ops::copy::Base;
-use crate::ops::copy::cutter::{Cutter, put_tree};
 use crate::progress::{Event, Observer};
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -29,7 +28,9 @@ use crate::repo::walk::dir_reader::{DirReader, WalkLimits};
 use crate::repo::walk::multi_walk::{Bounds, EntryVersion, Tree, Visitor};
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::walk::{dir_reader, multi_walk};
+use crate::repo::write::chunk_sink::PutChunk;
 use crate::repo::write::chunk_writer::ChunkWriter;
+use crate::repo::write::content_writer::ContentWriter;
 use crate::repo::write::siblings::Siblings;
 use crate::repo::write::similarity::{Older, Pieces};
 use crate::util::bitset::BitSet;
@@ -107,7 +108,7 @@ impl Work<'_> {
             reader: self.past.another_reader()?,
             chunk_writer,
             observer: self.observer,
-            cutter: Cutter::new(self.to, ChunkReader::new(self.to, Arc::clone(there))?),
+            content: ContentWriter::new(self.to, Some(ChunkReader::new(self.to, Arc::clone(there))?)),
             made: Made::default(),
             above: Vec::new(),
             root: None,
@@ -292,7 +293,7 @@ struct Maker<'a, 's> {
     reader: ChunkReader,
     chunk_writer: &'a mut ChunkWriter<'s>,
     observer: &'a dyn Observer,
-    cutter: Cutter<'a>,
+    content: ContentWriter<'a>,
     /// The open directory. Those above it are in `above`.
     made: Made,
     above: Vec<Made>,
@@ -302,19 +303,19 @@ struct Maker<'a, 's> {
 impl Maker<'_, '_> {
     fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.observer.notice(Event::Done { files: 0, bytes: bytes.len() as u64 });
-        self.cutter.push(bytes, self.chunk_writer)
+        self.content.push(bytes, self.chunk_writer)
     }
 
     fn step(&mut self, step: Step) -> Result<()> {
         match step {
             Step::Enter => self.above.push(std::mem::take(&mut self.made)),
-            Step::Like(older, size) => self.cutter.follow(older, size),
+            Step::Like(older, size) => self.content.follow(older, size),
             Step::Hole(len) => {
                 self.observer.notice(Event::Done { files: 0, bytes: len });
-                self.cutter.hole(len, self.chunk_writer)?;
+                self.content.hole(len, self.chunk_writer)?;
             }
             Step::End(old) => {
-                let new = self.cutter.end(self.chunk_writer)?;
+                let new = self.content.finish(self.chunk_writer)?;
                 self.made.contents.insert(old, new);
             }
             Step::Known(old, new) => drop(self.made.contents.insert(old, new)),
@@ -340,7 +341,7 @@ impl Maker<'_, '_> {
     fn build(&mut self, old: &ChunkId, made: &Made, pieces: Vec<ChunkId>) -> Result<ChunkId> {
         let Self { to, reader, chunk_writer, .. } = self;
         let mut pieces = Pieces::new(pieces);
-        let mut put = |bytes: &[u8]| put_tree(to, chunk_writer, bytes, &pieces.like_next());
+        let mut put = |bytes: &[u8]| chunk_writer.put_tree(to.hasher(), bytes, &pieces.like_next());
         let (mut entries, mut builder) = (DirReader::new(*old), DirBuilder::default());
         while let Some(mut entry) = entries.next(reader)? {
             for (_, content) in entry.contents_mut() {

@@ -8,24 +8,22 @@ use std::sync::atomic::Ordering;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tar::read::{Found, Next, Reader};
 use crate::codec::tar::{Member, Node as TarNode, acl};
-use crate::codec::tree::part_list::ListBuilder;
 use crate::codec::tree::stored_xattrs;
 use crate::error;
 use crate::error::{Error, Result};
 use crate::fs::ownership;
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::{
-    Content, Kind, MAX_NESTING, MAX_PATH, Meta, Part, Time, Xattr, XattrValue, check_name, check_xattrs,
+    Content, Kind, MAX_NESTING, MAX_PATH, Meta, Time, Xattr, XattrValue, check_name, check_xattrs,
 };
-use crate::ops::import::out::Out;
 use crate::ops::import::take::ImportJob;
 use crate::ops::import::tree::{Names, Node, Tree, no_tree};
 use crate::progress::{Action, Event};
+use crate::repo::write::chunk_sink::{ChunkSink, PutChunk};
+use crate::repo::write::content_writer::ContentWriter;
 
 /// Maximum length of a link's target in bytes, as in Linux.
 const MAX_TARGET: usize = 4095;
-/// Bytes read at a time, in addition to the longest chunk.
-const BUFFER: usize = 1 << 20;
 
 /// Maps member names to stored paths.
 #[derive(Clone, Copy)]
@@ -40,7 +38,7 @@ pub(super) struct Place<'a> {
 /// Reads archives into a tree.
 pub(super) struct MemberReader<'a, 'scope> {
     work: ImportJob<'a>,
-    pub(super) out: Out<'scope>,
+    pub(super) out: ChunkSink<'scope>,
     pub(super) tree: Tree,
     /// Bytes of files read.
     pub(super) read: u64,
@@ -48,14 +46,15 @@ pub(super) struct MemberReader<'a, 'scope> {
     pub(super) problems: Vec<(Vec<u8>, String)>,
     weight: u64,
     names: HashMap<Vec<u8>, Arc<str>>,
-    buffer: Vec<u8>,
+    content: ContentWriter<'a>,
 }
 
 impl<'a, 'scope> MemberReader<'a, 'scope> {
-    pub(super) fn new(work: ImportJob<'a>, out: Out<'scope>, mut tree: Tree) -> Self {
+    pub(super) fn new(work: ImportJob<'a>, out: ChunkSink<'scope>, mut tree: Tree) -> Self {
         tree.begin();
-        let (problems, names, buffer) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { work, out, tree, read: 0, problems, weight: 0, names, buffer }
+        let (problems, names) = (Vec::new(), HashMap::new());
+        let content = ContentWriter::new(work.repo, None);
+        Self { work, out, tree, read: 0, problems, weight: 0, names, content }
     }
 
     /// Reads all members. `place` maps their names.
@@ -165,7 +164,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         let (xattrs, large) = stored_xattrs::lay_out(self.work.repo.hasher(), values);
         check_xattrs(&xattrs).map_err(|why| bad(&member.path, why))?;
         for value in large {
-            self.out.put(ChunkType::Data, value.id, &value.bytes)?;
+            self.out.put_similar(ChunkType::Data, value.id, &value.bytes, &[])?;
         }
         Ok(Meta {
             mode: member.mode,
@@ -202,96 +201,54 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         size: u64,
         segments: Option<&[(u64, u64)]>,
     ) -> Result<Content> {
-        let mut list = ListBuilder::default();
         let Some(segments) = segments else {
-            self.cut(&mut ContentStream(reader), &mut list)?;
-            return self.finish(list);
+            self.segment(reader, u64::MAX)?;
+            return self.finish();
         };
         let mut at = 0;
         let pieces = segments.iter().copied().filter(|(_, len)| *len > 0);
         for (offset, len) in pieces.chain([(size, 0)]) {
             if offset > at {
-                self.push(&mut list, Part::Hole { len: offset - at })?;
+                self.content.hole(offset - at, &mut self.out)?;
             }
-            self.cut(&mut ContentStream(reader).take(len), &mut list)?;
+            self.segment(reader, len)?;
             at = offset + len;
         }
-        self.finish(list)
+        self.finish()
     }
 
-    fn push(&mut self, list: &mut ListBuilder, part: Part) -> Result<()> {
-        let (repo, out) = (self.work.repo, &mut self.out);
-        list.push(part, &mut |bytes| out.put_tree(repo, bytes))
+    /// Stores the next `len` bytes of a member, or what there is of it.
+    fn segment<R: Read>(&mut self, reader: &mut Reader<R>, len: u64) -> Result<()> {
+        let Self { work, out, content, read, .. } = self;
+        let mut left = len;
+        content.fill(
+            &mut |room| {
+                if work.stop.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted);
+                }
+                let most = usize::try_from(left).map_or(room.len(), |left| left.min(room.len()));
+                let count = reader.read(error::part_mut(room, 0..most, "a segment ends in its room")?)?;
+                left -= count as u64;
+                *read += count as u64;
+                work.observer.notice(Event::Done { files: 0, bytes: count as u64 });
+                Ok(count)
+            },
+            out,
+        )
     }
 
-    fn finish(&mut self, list: ListBuilder) -> Result<Content> {
-        let (repo, out) = (self.work.repo, &mut self.out);
-        let mut content = list.finish(&mut |bytes| out.put_tree(repo, bytes))?;
+    fn finish(&mut self) -> Result<Content> {
+        let mut content = self.content.finish(&mut self.out)?;
         if let Content::Parts(parts) = &mut content {
             parts.shrink_to_fit();
         }
         Ok(content)
-    }
-
-    /// Cuts and stores everything that `input` returns.
-    fn cut(&mut self, input: &mut dyn Read, list: &mut ListBuilder) -> Result<()> {
-        let max = self.work.repo.chunker().max();
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(BUFFER + max, 0);
-        let (mut start, mut end, mut eof) = (0, 0, false);
-        loop {
-            while !eof && end - start < max {
-                if end == buffer.len() {
-                    buffer.copy_within(start..end, 0);
-                    (start, end) = (0, end - start);
-                }
-                let len = buffer.len();
-                let free = error::part_mut(&mut buffer, end..len, "what was read lies in its buffer")?;
-                let count = input.read(free).map_err(told)?;
-                eof = count == 0;
-                end += count;
-            }
-            if start == end {
-                break;
-            }
-            let ahead = error::part(&buffer, start..end, "what was read lies in its buffer")?;
-            let len = self.work.repo.chunker().cut(ahead);
-            let chunk = error::part(ahead, 0..len, "a chunk ends where its bytes do")?;
-            let id = self.work.repo.hasher().name(ChunkType::Data, chunk);
-            self.out.put(ChunkType::Data, id, chunk)?;
-            self.read += len as u64;
-            self.work.observer.notice(Event::Done { files: 0, bytes: len as u64 });
-            start += len;
-            self.push(list, Part::Chunk { id, len: len as u32 })?;
-            if self.work.stop.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted);
-            }
-        }
-        self.buffer = buffer;
-        Ok(())
     }
 }
 
 fn bad(path: &[u8], source: DecodeError) -> Error {
     let what = if path.is_empty() { "the archive".into() } else { String::from_utf8_lossy(path) };
     Error::Archive { what: what.into_owned(), source }
-}
-
-/// Reads a member's content. Wraps errors so that [`told`] can recover them.
-struct ContentStream<'r, R>(&'r mut Reader<R>);
-
-impl<R: Read> Read for ContentStream<'_, R> {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(out).map_err(std::io::Error::other)
-    }
-}
-
-/// Returns the error that `ContentStream` has wrapped.
-fn told(err: std::io::Error) -> Error {
-    match err.downcast::<Error>() {
-        Ok(err) => err,
-        Err(err) => Error::io("read", "the archive")(err),
-    }
 }
 
 fn kind(node: &TarNode) -> Result<Kind, DecodeError> {

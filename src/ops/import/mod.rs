@@ -7,7 +7,6 @@
 mod decompress;
 mod legacy;
 mod members;
-mod out;
 mod take;
 mod tree;
 

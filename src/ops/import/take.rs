@@ -13,13 +13,13 @@ use crate::model::manifest::{Counts, Manifest, SnapshotKind};
 use crate::model::records::SessionKind;
 use crate::ops::import::decompress;
 use crate::ops::import::members::{MemberReader, Place};
-use crate::ops::import::out::Out;
 use crate::ops::import::tree::Tree;
 use crate::progress::Observer;
 use crate::repo::commit::reachability;
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
+use crate::repo::write::chunk_sink::{ChunkSink, PutChunk};
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::{commit, snapshots};
 use crate::util::host;
@@ -137,20 +137,25 @@ impl ImportJob<'_> {
         let mut done = std::thread::scope(|scope| {
             let out = match session {
                 Some(session) => {
-                    Out::Writer(ChunkWriter::start(scope, repo, session, Arc::clone(index), effort, &stored)?)
+                    let index = Arc::clone(index);
+                    ChunkSink::Writer(ChunkWriter::start(scope, repo, session, index, effort, &stored)?)
                 }
-                None => Out::dry(Arc::clone(index)),
+                None => ChunkSink::counting(index),
             };
             let mut intake = MemberReader::new(*self, out, base);
             let taken = intake.archive(input, place).and_then(|()| {
                 let MemberReader { tree, out, .. } = &mut intake;
                 out.set_owner(0);
-                tree.store(repo.hasher(), &mut |bytes| out.put_tree(repo, bytes))
+                tree.store(repo.hasher(), &mut |bytes| out.put_tree(repo.hasher(), bytes, &[]))
             });
             let MemberReader { tree, out, problems, read, .. } = intake;
-            let ((root, counts), added) = out.finish(taken)?;
-            let counts =
-                Counts { bytes_read: read, bytes_added: added, errors: problems.len() as u64, ..counts };
+            let ((root, counts), written) = out.finish(taken)?;
+            let counts = Counts {
+                bytes_read: read,
+                bytes_added: written.added,
+                errors: problems.len() as u64,
+                ..counts
+            };
             Ok::<_, Error>(Stored { root, counts, problems, tree })
         })?;
         done.counts.bytes_stored = stored.load(Ordering::Relaxed);

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirBuilder;
 use crate::codec::tree::part_list::{ListBuilder, ListPiece};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::entry::{Content, Entry, Kind, Part, XattrValue};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Manifest;

@@ -113,9 +113,8 @@ pub struct ChunkWriter<'scope> {
     writers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
     writing: Arc<PackWriter<'scope>>,
     sealed_bytes: Arc<AtomicU64>,
-    added: u64,
-    /// Of files, and of trees.
-    new_chunks: (u64, u64),
+    /// New chunks so far.
+    new: Written,
 }
 
 impl<'scope> ChunkWriter<'scope> {
@@ -172,8 +171,7 @@ impl<'scope> ChunkWriter<'scope> {
             writers,
             writing,
             sealed_bytes,
-            added: 0,
-            new_chunks: (0, 0),
+            new: Written::default(),
         })
     }
 
@@ -218,14 +216,6 @@ impl<'scope> ChunkWriter<'scope> {
         self.effort.harder = self.effort.harder.saturating_add(bytes);
     }
 
-    fn count(&mut self, kind: ChunkType, chunks: usize, bytes: u64) {
-        self.added += bytes;
-        match kind {
-            ChunkType::Data => self.new_chunks.0 += chunks as u64,
-            ChunkType::Tree => self.new_chunks.1 += chunks as u64,
-        }
-    }
-
     /// Returns the bytes of blocks passed on to packs, durable or not.
     pub fn sealed_bytes(&self) -> u64 {
         self.sealed_bytes.load(Ordering::Relaxed)
@@ -249,7 +239,7 @@ impl<'scope> ChunkWriter<'scope> {
             return Ok(false);
         }
         self.ours.add(id);
-        self.count(kind, 1, plain.len() as u64);
+        self.new.count(kind, 1, plain.len() as u64);
         let open = &mut self.plain[slot(kind)];
         if let Some(other) = open.select(self.owner, || OpenBlock::new(kind, Vec::new()))
             && other.len > 0
@@ -283,12 +273,14 @@ impl<'scope> ChunkWriter<'scope> {
         plain: &[u8],
         like: &[(ChunkId, u32)],
     ) -> Result<bool> {
+        if like.is_empty() || !self.deltas {
+            return self.put(kind, id, plain);
+        }
         self.land();
         if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
             return Ok(false);
         }
-        let alike =
-            if self.deltas { bases_of(&self.index, kind, like, self.shortest)? } else { Like::default() };
+        let alike = bases_of(&self.index, kind, like, self.shortest)?;
         if alike.bases.is_empty() {
             return self.put(kind, id, plain);
         }
@@ -325,7 +317,7 @@ impl<'scope> ChunkWriter<'scope> {
         (like, alike): (&[(ChunkId, u32)], &Like),
     ) -> Result<()> {
         self.ours.add(id);
-        self.count(kind, 1, plain.len() as u64);
+        self.new.count(kind, 1, plain.len() as u64);
         let open = &mut self.similar[slot(kind)];
         if let Some(full) = open.select(self.owner, || Similar::new(kind)).and_then(|mut other| other.take())
         {
@@ -359,7 +351,7 @@ impl<'scope> ChunkWriter<'scope> {
     ) -> Result<()> {
         self.land();
         chunks.iter().for_each(|(id, _)| self.ours.add(*id));
-        self.count(kind, chunks.len(), plain.len() as u64);
+        self.new.count(kind, chunks.len(), plain.len() as u64);
         let index = Arc::clone(index);
         let made_from = Some(MadeFrom { index, bases, probe: Probe::default(), is_sure: true });
         let len = plain.len();
@@ -391,7 +383,7 @@ impl<'scope> ChunkWriter<'scope> {
             }
             self.ours.add(*id);
         }
-        self.count(kind, chunks.len(), len as u64);
+        self.new.count(kind, chunks.len(), len as u64);
         let plain = std::mem::replace(plain, self.empty.try_recv().unwrap_or_default());
         let block = OpenBlock { kind, plain, len, chunks: chunks.to_vec(), harder: false, made_from: None };
         self.effort.send(block, &self.blocks).map(|()| true)
@@ -404,7 +396,7 @@ impl<'scope> ChunkWriter<'scope> {
     pub fn put_block(&mut self, block: SealedBlock) -> Result<()> {
         self.land();
         block.chunks.iter().for_each(|(id, _)| self.ours.add(*id));
-        self.added += u64::from(block.plain);
+        self.new.added += u64::from(block.plain);
         self.sealed.send(block).map_err(|_| Error::Stopped)
     }
 
@@ -430,8 +422,7 @@ impl<'scope> ChunkWriter<'scope> {
             writing,
             landed,
             mut ours,
-            added,
-            new_chunks,
+            new,
             ..
         } = self;
         let mut failed = None;
@@ -453,7 +444,7 @@ impl<'scope> ChunkWriter<'scope> {
         // Writers first: their failure usually is the cause of the others.
         let others = sealed.into_iter().chain([packed, failed.map_or(Ok(()), Err)]);
         together(written.into_iter().chain(others))?;
-        Ok(Written { added, new_chunks, ..writing.finish() })
+        Ok(Written { added: new.added, new_chunks: new.new_chunks, ..writing.finish() })
     }
 }
 

@@ -2,7 +2,9 @@
 
 pub(crate) mod attempts;
 pub(crate) mod by_owner;
+pub mod chunk_sink;
 pub mod chunk_writer;
+pub(crate) mod content_writer;
 pub(crate) mod delta_sealer;
 pub mod delta_writer;
 pub(crate) mod drift;

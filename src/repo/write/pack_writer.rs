@@ -46,6 +46,17 @@ pub struct Written {
     pub new_chunks: (u64, u64),
 }
 
+impl Written {
+    /// Counts new chunks of one type, and their plain bytes.
+    pub(crate) fn count(&mut self, kind: ChunkType, chunks: usize, bytes: u64) {
+        self.added += bytes;
+        match kind {
+            ChunkType::Data => self.new_chunks.0 += chunks as u64,
+            ChunkType::Tree => self.new_chunks.1 += chunks as u64,
+        }
+    }
+}
+
 /// Counts of delta blocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Deltas {
