@@ -5,6 +5,7 @@ mod circles;
 mod documents;
 mod folders;
 mod messages;
+mod owners;
 mod recipes;
 
 use std::collections::HashSet;

@@ -11,13 +11,14 @@ use crate::model::entry::Time;
 use crate::model::id::ChunkId;
 use crate::model::manifest::{Manifest, SnapshotKind};
 use crate::model::manifest_ext::Rot;
-use crate::model::records::SessionKind;
 use crate::model::tripwire;
 use crate::model::tripwire::Reason;
 use crate::ops::backup::signs::Watched;
 use crate::ops::backup::{Assembled, Run, Summary, signs};
 use crate::repo::commit;
 use crate::repo::commit::reachability;
+use crate::repo::commit::write_session;
+use crate::repo::commit::write_session::ParentTrust;
 use crate::repo::index::Index;
 use crate::repo::sessions::session::Session;
 use crate::run_log;
@@ -163,9 +164,9 @@ fn why_nothing(summary: &Summary) -> String {
 /// Opens a session for a run that stored nothing (W1, W2): everything its root needs was found before there
 /// was a session.
 fn session_for_reused(run: &Run<'_>, root: &ChunkId) -> Result<Session> {
-    let (session, repo_state) = Session::open(run.repo, SessionKind::Writer)?;
+    let (session, repo_state) = write_session::open(run.repo)?;
     let believed = match run.basis.compare.as_ref().filter(|_| run.basis.trusted) {
-        Some(parent) => repo_state.protects(&parent.id) && reachability::is_listed(run.repo, &parent.id)?,
+        Some(parent) => write_session::trust(run.repo, &repo_state, &[parent.id])? == ParentTrust::Whole,
         None => false,
     };
     if believed || reachability::stands(run.repo, &Arc::new(Index::load(run.repo, repo_state)?), root)? {

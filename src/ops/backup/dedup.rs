@@ -8,9 +8,9 @@ use std::thread::Scope;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::ChunkId;
-use crate::model::records::SessionKind;
 use crate::ops::backup::Run;
-use crate::repo::commit::reachability;
+use crate::repo::commit::write_session;
+use crate::repo::commit::write_session::ParentTrust;
 use crate::repo::index::Index;
 use crate::repo::repository::DEFAULT_LEVEL;
 use crate::repo::sessions::session::Session;
@@ -162,7 +162,7 @@ where
     /// Opens the session, which is visible before the listings that dedup relies on (W1, W2).
     fn open(&mut self) -> Result<()> {
         let run = self.run;
-        let (session, repo_state) = Session::open(run.repo, SessionKind::Writer)?;
+        let (session, repo_state) = write_session::open(run.repo)?;
         let still_allows = || repo_state.still_allows(run.index.repo_state());
         let stands = match run.basis.compare.as_ref() {
             // A past state uses what earlier ones stored, not only its parent: that was looked up before the
@@ -172,7 +172,7 @@ where
             // No chunk of a stream was looked up before the session, and a full backup looks up none.
             Some(_) if run.options.stdin.is_some() || run.basis.rereads => true,
             Some(parent) if run.basis.trusted => {
-                repo_state.protects(&parent.id) && reachability::is_listed(run.repo, &parent.id)?
+                write_session::trust(run.repo, &repo_state, &[parent.id])? == ParentTrust::Whole
             }
             // The parent's chunks were looked up one by one, but before the session.
             Some(_) => still_allows(),

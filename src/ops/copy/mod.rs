@@ -16,12 +16,13 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
-use crate::model::records::SessionKind;
 use crate::ops::copy::move_blocks::Alike;
 use crate::progress::{Control, Event, Observer};
+use crate::repo::commit::write_session;
+use crate::repo::commit::write_session::ParentTrust;
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::{RepoState, Session};
+use crate::repo::sessions::session::RepoState;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotQuery;
 use crate::repo::walk::snapshot_set::SnapshotSet;
@@ -29,7 +30,6 @@ use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::delta_writer::Delta;
 use crate::repo::write::pack_writer::Written;
 use crate::repo::{commit, snapshots};
-use crate::storage::ObjectKind;
 
 /// What to copy.
 #[derive(Debug, Clone, Default)]
@@ -198,9 +198,9 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     /// Copies one snapshot by W1 to W3: opens a session, stores what is missing, and commits.
     fn one(&mut self, old: &Snapshot, known: &Known) -> Result<(Copied, ChunkId)> {
-        let (session, repo_state) = Session::open(self.to, SessionKind::Writer)?;
+        let (session, repo_state) = write_session::open(self.to)?;
         let base = self.base(old, known, &repo_state)?;
-        let vouched = self.stand(&self.new, &repo_state)?;
+        let vouched = write_session::trust(self.to, &repo_state, &self.new)? == ParentTrust::Whole;
         let index = Arc::new(Index::load(self.to, repo_state)?);
         let stored = AtomicU64::new(0);
         let level = self.options.level.unwrap_or(self.to.config().level);
@@ -233,21 +233,11 @@ impl<'a> Run<'a> {
         let pairs = self.past.snapshots.iter().rev().filter(|one| same(one) && one.id != old.id);
         for pair in pairs {
             let Some((new, root)) = known.whole.get(&pair.id) else { continue };
-            if self.stand(&[*new], repo_state)? {
+            if write_session::trust(self.to, repo_state, &[*new])? == ParentTrust::Whole {
                 return Ok(Some(Base { old: pair, root: *root }));
             }
         }
         Ok(None)
-    }
-
-    /// Returns whether all of these exist and their data may be reused (W2).
-    fn stand(&self, there: &[SnapshotId], repo_state: &RepoState) -> Result<bool> {
-        if !there.iter().all(|id| repo_state.protects(id)) {
-            return Ok(false);
-        }
-        let listed = self.to.storage().list(ObjectKind::Snapshots)?;
-        let names: HashSet<String> = listed.into_iter().map(|found| found.name).collect();
-        Ok(there.iter().all(|id| names.contains(&id.hex())))
     }
 }
 

@@ -14,8 +14,9 @@ use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::{KeyId, SnapshotId};
 use crate::model::manifest::Manifest;
-use crate::model::records::{AuditAct, SessionKind};
+use crate::model::records::AuditAct;
 pub use crate::ops::forget::by_policy::{PolicyOptions, by_policy, plan};
+use crate::repo::commit::write_session;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots::trash::TrashEntry;
@@ -81,10 +82,10 @@ pub fn run(repo: &Repository, options: &Options) -> Result<Vec<Forgotten>> {
 /// Opens a session. Works even on a full disk, because forgetting frees space.
 fn open(repo: &Repository) -> Result<Session> {
     repo.may_write()?;
-    match Session::open(repo, SessionKind::Writer) {
+    match write_session::open(repo) {
         Err(err) if err.is_full() => {
             repo.storage().release_reserve()?;
-            Ok(Session::open(repo, SessionKind::Writer)?.0)
+            Ok(write_session::open(repo)?.0)
         }
         other => Ok(other?.0),
     }
@@ -201,7 +202,7 @@ pub fn undelete(repo: &Repository, prefixes: &[String]) -> Result<Vec<SnapshotId
     for prefix in prefixes {
         repo.may_write()?;
         // One session for each: the snapshot gets the session's id if a fence has its own.
-        let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
+        let (session, repo_state) = write_session::open(repo)?;
         let entry = pick(repo, prefix)?;
         refuse_purged(&repo_state, &entry)?;
         let noted = audit::note_return(repo, AuditAct::Undelete, &entry.id, session.id)?;

@@ -10,15 +10,16 @@ use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, Manifest, SnapshotKind};
-use crate::model::records::SessionKind;
 use crate::ops::import::decompress;
 use crate::ops::import::members::{MemberReader, Place};
 use crate::ops::import::tree::Tree;
 use crate::progress::Observer;
 use crate::repo::commit::reachability;
+use crate::repo::commit::write_session;
+use crate::repo::commit::write_session::ParentTrust;
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::session::{RepoState, Session};
+use crate::repo::sessions::session::RepoState;
 use crate::repo::write::chunk_sink::{ChunkSink, PutChunk};
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::{commit, snapshots};
@@ -81,8 +82,7 @@ impl ImportJob<'_> {
         let (session, repo_state) = if self.dry_run {
             (None, RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?)
         } else {
-            Session::open(repo, SessionKind::Writer)
-                .map(|(session, repo_state)| (Some(session), repo_state))?
+            write_session::open(repo).map(|(session, repo_state)| (Some(session), repo_state))?
         };
         let index = Arc::new(Index::load(repo, repo_state)?);
         for (pack, why) in &index.unreadable {
@@ -110,14 +110,15 @@ impl ImportJob<'_> {
                 parent.short()
             ))
         };
-        if !reachability::is_listed(self.repo, parent)? {
-            return Err(gone());
-        }
-        if index.repo_state().protects(parent) {
-            return Ok(());
-        }
-        let parent = snapshots::load(self.repo, &parent.hex())?.ok_or_else(gone)?;
-        if reachability::stands(self.repo, index, &parent.manifest.root)? { Ok(()) } else { Err(gone()) }
+        let stands = match write_session::trust(self.repo, index.repo_state(), &[*parent])? {
+            ParentTrust::Whole => true,
+            ParentTrust::PerChunk => {
+                let parent = snapshots::load(self.repo, &parent.hex())?.ok_or_else(gone)?;
+                reachability::stands(self.repo, index, &parent.manifest.root)?
+            }
+            ParentTrust::Gone => false,
+        };
+        if stands { Ok(()) } else { Err(gone()) }
     }
 
     /// Stores the content of an archive, and the tree.

@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
-use crate::model::records::{AuditAct, Damaged, SessionKind};
+use crate::model::records::{AuditAct, Damaged};
 use crate::ops::repair::salvage::{Salvage, Salvager};
 use crate::progress::{Control, Event, Observer};
 use crate::repo::audit;
+use crate::repo::commit::write_session;
 use crate::repo::index::Index;
 use crate::repo::pack::{packs, parity};
 use crate::repo::read::read_session::ReadSession;
@@ -107,7 +108,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     }
     repo.may_write()?;
     // W1: this session is a writer.
-    let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
+    let (session, repo_state) = write_session::open(repo)?;
     let mut run = Run { repo, observer, stop, session: Some(&session), report: Report::default() };
     run.all(&repo_state, &options.ids)?;
     let report = run.report;

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::codec::pack::parity::Layout;
 use crate::error::{Error, Result};
 use crate::model::id::PackId;
-use crate::model::records::{Damaged, SessionKind};
+use crate::model::records::Damaged;
 use crate::progress::{Control, Event, Observer};
+use crate::repo::commit::write_session;
 use crate::repo::pack::parity;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
@@ -46,7 +47,7 @@ pub fn run(repo: &Repository, dry_run: bool, control: &Control<'_>) -> Result<Re
     if !dry_run {
         repo.may_write()?;
     }
-    let session = if dry_run { None } else { Some(Session::open(repo, SessionKind::Writer)?.0) };
+    let session = if dry_run { None } else { Some(write_session::open(repo)?.0) };
     let share = repo.config().parity();
     let mut run = Run { repo, session: session.as_ref(), report: Report { share, ..Report::default() } };
     run.all(observer, stop)?;

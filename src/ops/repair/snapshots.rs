@@ -10,11 +10,12 @@ use serde_bytes::ByteBuf;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, PackId, SnapshotId};
 use crate::model::manifest::Manifest;
-use crate::model::records::{AuditAct, SessionKind};
+use crate::model::records::AuditAct;
 pub use crate::ops::repair::rewrite::LostEntries;
 use crate::ops::repair::rewrite::Rewriter;
 use crate::progress::{Control, Event, Observer};
 use crate::repo::audit::Noted;
+use crate::repo::commit::write_session;
 use crate::repo::index::Index;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
@@ -182,7 +183,7 @@ fn look(
 /// Replaces a damaged manifest by this machine's cached copy.
 fn recover(repo: &Repository, id: &SnapshotId) -> Result<()> {
     let Some(bytes) = repo.cache().object(&id.hex()) else { return Ok(()) };
-    let (session, _) = Session::open(repo, SessionKind::Writer)?;
+    let (session, _) = write_session::open(repo)?;
     let noted = audit::note_return(repo, AuditAct::Repair, id, session.id)?;
     trash::put_back(repo, &session, id, &bytes, &noted)?;
     session.close()
@@ -196,7 +197,7 @@ fn replace(
 ) -> Result<(Fate, LostEntries)> {
     observer.notice(Event::Part { bytes: original.manifest.counts.bytes_total });
     // W1: the new snapshot is named after this session.
-    let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
+    let (session, repo_state) = write_session::open(repo)?;
     let packs = repo_state.packs.clone();
     let index = Arc::new(Index::load(repo, repo_state)?);
     let stored = AtomicU64::new(0);

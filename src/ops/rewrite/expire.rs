@@ -7,16 +7,15 @@ use std::ffi::OsString;
 use crate::error::Result;
 use crate::fs::filter::PathRules;
 use crate::model::id::SnapshotId;
-use crate::model::records::SessionKind;
 use crate::ops::rewrite::expiring::{Expiring, Plan};
 pub use crate::ops::rewrite::expiring::{Hold, Options, Rule};
 use crate::ops::rewrite::replace::{Replacing, earlier_rewrites};
 use crate::ops::rewrite::taken::Taken;
 use crate::ops::rewrite::{Change, Rewritten, trees};
 use crate::progress::Control;
+use crate::repo::commit::write_session;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::clock;
-use crate::repo::sessions::session::Session;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::snapshot_set::SnapshotSet;
 
@@ -94,7 +93,7 @@ fn by_storage_clock(repo: &Repository, options: &Options) -> Result<Options> {
         return Ok(options);
     }
     repo.may_write()?;
-    let (session, _) = Session::open(repo, SessionKind::Writer)?;
+    let (session, _) = write_session::open(repo)?;
     let present = clock::present(repo, &session, options.now)?;
     session.close()?;
     let ahead = options.now.sec.saturating_sub(present.sec);

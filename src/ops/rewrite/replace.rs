@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
-use crate::model::records::{AuditAct, SessionKind};
+use crate::model::records::AuditAct;
 use crate::model::tripwire::State;
 use crate::ops::rewrite::taken::RemovedTotals;
 use crate::ops::rewrite::trees::RewrittenTrees;
@@ -15,6 +14,8 @@ use crate::ops::rewrite::{Change, Rewritten, rewritten};
 use crate::progress::{Event, Observer};
 use crate::repo::audit::Noted;
 use crate::repo::commit::reachability;
+use crate::repo::commit::write_session;
+use crate::repo::commit::write_session::ParentTrust;
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
@@ -108,23 +109,22 @@ impl Replacing<'_> {
         let written: Vec<ChunkId> = needs.flat_map(|(ids, _)| ids).copied().collect();
         for _ in 0..ATTEMPTS {
             // W1, W2: everything that the new manifest refers to exists for this session and will be kept.
-            let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
-            if !reachability::is_listed(repo, &old.id)? {
-                session.close()?;
-                return Ok(None);
-            }
-            let vouched = repo_state.protects(&old.id);
-            if !vouched || !written.is_empty() {
-                let index = Arc::new(Index::load(repo, repo_state)?);
-                let sound = if vouched {
-                    all_found(&index, &written)?
-                } else {
-                    reachability::stands(repo, &index, &manifest.root)?
-                };
-                if !sound {
-                    let why = "something that it needs is damaged or being collected";
-                    return Err(Error::Refused(format!("snapshot {} stays as it is: {why}", old.id.short())));
+            let (session, repo_state) = write_session::open(repo)?;
+            let sound = match write_session::trust(repo, &repo_state, &[old.id])? {
+                ParentTrust::Gone => {
+                    session.close()?;
+                    return Ok(None);
                 }
+                ParentTrust::Whole if written.is_empty() => true,
+                ParentTrust::Whole => reachability::all_found(&Index::load(repo, repo_state)?, &written)?,
+                ParentTrust::PerChunk => {
+                    let index = Arc::new(Index::load(repo, repo_state)?);
+                    reachability::stands(repo, &index, &manifest.root)?
+                }
+            };
+            if !sound {
+                let why = "something that it needs is damaged or being collected";
+                return Err(Error::Refused(format!("snapshot {} stays as it is: {why}", old.id.short())));
             }
             if !snapshots::commit_under(repo, &session, &manifest)? {
                 // W3: there is a fence. Nothing was forgotten; try again under another name.
@@ -167,13 +167,4 @@ fn act(change: &Change) -> AuditAct {
         Some(State::Cleared) => AuditAct::AlarmClear,
         Some(State::Open) | None => AuditAct::Rewrite,
     }
-}
-
-fn all_found(index: &Index, trees: &[ChunkId]) -> Result<bool> {
-    for id in trees {
-        if index.find(ChunkType::Tree, id)?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

@@ -10,10 +10,10 @@ use crate::codec::tree::dir::DirBuilder;
 use crate::error::Result;
 use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
-use crate::model::records::SessionKind;
 use crate::ops::rewrite::removal::Removal;
 use crate::ops::rewrite::taken::{Reason, RemovedTotals, Taken};
 use crate::progress::{Event, Observer};
+use crate::repo::commit::write_session;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
@@ -80,7 +80,7 @@ pub(super) fn rebuild(
     if dry_run {
         return run(past, &mut |bytes, _| Ok(repo.hasher().name(ChunkType::Tree, bytes)));
     }
-    let (session, repo_state) = Session::open(repo, SessionKind::Writer)?;
+    let (session, repo_state) = write_session::open(repo)?;
     let index = Arc::new(Index::load(repo, repo_state)?);
     let stored = AtomicU64::new(0);
     let effort = CompressionPolicy { level: repo.config().level, harder: HARDER };

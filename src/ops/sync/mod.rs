@@ -23,8 +23,9 @@ use crate::codec::crypto::hash;
 use crate::error::{Error, Result, together};
 use crate::model::config::Config;
 use crate::model::id::{PackId, SnapshotId};
-use crate::model::records::{AuditAct, SessionKind};
+use crate::model::records::AuditAct;
 use crate::progress::{Control, Event, Observer};
+use crate::repo::commit::write_session;
 use crate::repo::pack::header_bundles::Maintenance;
 use crate::repo::pack::{header_bundles, packs};
 use crate::repo::read::read_session::ReadSession;
@@ -159,7 +160,7 @@ impl Run<'_> {
         self.configurations(to.storage())?;
         self.slot_list(to.storage())?;
         for _ in 0..ATTEMPTS {
-            let (session, repo_state) = Session::open(to, SessionKind::Writer)?;
+            let (session, repo_state) = write_session::open(to)?;
             let lack = self.compare(Some((to, &repo_state)))?;
             self.packs(to, &repo_state, &lack.packs)?;
             self.sidecars(to)?;

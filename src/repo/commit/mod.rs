@@ -1,13 +1,13 @@
 //! Committing a snapshot whose chunks are durable.
 
 pub mod reachability;
+pub mod write_session;
 
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::model::id::SnapshotId;
 use crate::model::manifest::Manifest;
-use crate::model::records::SessionKind;
 use crate::repo::index::Index;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
@@ -24,7 +24,7 @@ pub fn commit(repo: &Repository, session: Session, manifest: &Manifest) -> Resul
         session.close()?;
         return Ok(id);
     }
-    let (next, repo_state) = Session::open(repo, SessionKind::Writer)?;
+    let (next, repo_state) = write_session::open(repo)?;
     let index = Arc::new(Index::load(repo, repo_state)?);
     if !reachability::stands(repo, &index, &manifest.root)? {
         return Err(Error::Refused(

@@ -5,23 +5,13 @@ use std::sync::Arc;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
 use crate::model::entry::{Content, Entry, Kind, Part};
-use crate::model::id::{ChunkId, SnapshotId};
+use crate::model::id::ChunkId;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::walk::dir_reader;
 use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
-use crate::storage::ObjectKind;
-
-/// Returns whether a snapshot is listed; called by a session that has just begun.
-///
-/// # Errors
-/// When they cannot be listed.
-pub fn is_listed(repo: &Repository, id: &SnapshotId) -> Result<bool> {
-    let listed = repo.storage().list(ObjectKind::Snapshots)?;
-    Ok(listed.iter().any(|found| found.name == id.hex()))
-}
 
 /// Returns whether new data may reference everything below a root tree. `false` if some of it is missing or
 /// damaged.
@@ -55,7 +45,10 @@ pub fn stands(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Result<b
 }
 
 /// Returns whether new data may reference these pieces of trees.
-fn all_found(index: &Index, pieces: &[ChunkId]) -> Result<bool> {
+///
+/// # Errors
+/// When a table cannot be read.
+pub fn all_found(index: &Index, pieces: &[ChunkId]) -> Result<bool> {
     for id in pieces {
         if index.find(ChunkType::Tree, id)?.is_none() {
             return Ok(false);
