@@ -78,9 +78,12 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Returns the bytes. The range was checked when this was created.
-    pub fn bytes(&self) -> &[u8] {
-        self.block.bytes.get(self.start..self.end).unwrap_or(&[])
+    /// Returns the bytes.
+    ///
+    /// # Errors
+    /// [`Error::Bug`]: the range was checked when this was created.
+    pub fn bytes(&self) -> Result<&[u8]> {
+        error::part(&self.block.bytes, self.start..self.end, "a chunk lies in its block")
     }
 
     /// Wraps bytes that lie in no shared block.

@@ -105,13 +105,13 @@ impl RandomReader {
             return Ok(piece);
         }
         let chunk = self.chunk(ChunkType::Tree, id)?;
-        let piece = DirPiece::decode(chunk.bytes());
+        let piece = DirPiece::decode(chunk.bytes()?);
         let piece = DirPieceRef::from(piece.map_err(Error::damaged(format!("tree {}", id.short())))?);
         let entries = match &piece {
             DirPieceRef::Leaf(entries) => entries.len(),
             DirPieceRef::Index(_) => 0,
         };
-        let cost = entries.saturating_mul(ENTRY).saturating_add(chunk.bytes().len().saturating_mul(2));
+        let cost = entries.saturating_mul(ENTRY).saturating_add(chunk.bytes()?.len().saturating_mul(2));
         Ok(self.dirs.put(*id, piece, cost))
     }
 
@@ -141,11 +141,11 @@ impl RandomReader {
                 Part::Hole { .. } => bytes.resize(bytes.len() + (end - start) as usize, 0),
                 Part::Chunk { id, len } => {
                     let chunk = self.chunk(ChunkType::Data, &id)?;
-                    if chunk.bytes().len() as u64 != u64::from(len) {
+                    if chunk.bytes()?.len() as u64 != u64::from(len) {
                         return Err(bad("a chunk that is not as long as its entry says"));
                     }
                     let range = start as usize..end as usize;
-                    let some = error::part(chunk.bytes(), range, "a range ends within its chunk")?;
+                    let some = error::part(chunk.bytes()?, range, "a range ends within its chunk")?;
                     bytes.extend_from_slice(some);
                 }
             }
@@ -219,8 +219,8 @@ impl PartListSource for &RandomReader {
             return Ok(piece);
         }
         let chunk = self.chunk(ChunkType::Tree, id)?;
-        let piece = file_parts::decode(id, chunk.bytes())?;
-        Ok(self.lists.put(*id, piece, chunk.bytes().len().saturating_mul(2)))
+        let piece = file_parts::decode(id, chunk.bytes()?)?;
+        Ok(self.lists.put(*id, piece, chunk.bytes()?.len().saturating_mul(2)))
     }
 }
 

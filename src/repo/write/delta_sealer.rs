@@ -9,6 +9,7 @@ use crate::codec::chunk::compress::delta;
 use crate::codec::chunk::compress::delta::{Effort, MAX_PREFIX};
 use crate::codec::chunk::novelty;
 use crate::codec::crypto::hash::ChunkType;
+use crate::error;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::ChunkId;
@@ -79,7 +80,7 @@ struct Packed {
 impl Packed {
     /// Drops bases that share no data with the block. The bases for a new version are guessed by position
     /// from those of the previous version, so without this their number would grow with each version.
-    fn drop_unused(&mut self, plain: &[u8]) {
+    fn drop_unused(&mut self, plain: &[u8]) -> Result<()> {
         let mut used = vec![0; self.bases.len()];
         let ends: Vec<usize> = self
             .bases
@@ -105,7 +106,7 @@ impl Packed {
         // Matches that are too short to be found may be all that the two share.
         if self.novel.len() > plain.len() / 2 {
             self.novel.clear();
-            return;
+            return Ok(());
         }
         let (mut bases, mut prefix, mut start) = (Vec::new(), Vec::new(), 0);
         for ((base, end), used) in self.bases.iter().zip(ends).zip(used) {
@@ -113,7 +114,11 @@ impl Packed {
             // begins.
             if used * USED >= u64::from(base.1) || base.1 == MARK {
                 bases.push(*base);
-                prefix.extend_from_slice(self.prefix.get(start..end).unwrap_or(&[]));
+                prefix.extend_from_slice(error::part(
+                    &self.prefix,
+                    start..end,
+                    "a base is a part of the prefix",
+                )?);
             }
             start = end;
         }
@@ -124,6 +129,7 @@ impl Packed {
         if !bases.is_empty() {
             (self.bases, self.prefix) = (bases, prefix);
         }
+        Ok(())
     }
 }
 
@@ -167,7 +173,7 @@ pub(crate) fn seal_delta(
     let failed = || Error::making("a block");
     let mut made = Packed { bases: bases.clone(), prefix, novel: Vec::new(), packed: Vec::new() };
     if probe.drifts || is_parted {
-        made.drop_unused(plain);
+        made.drop_unused(plain)?;
     }
     delta::pack(&made.prefix, plain, effort, &mut made.packed).map_err(failed())?;
     let mut dictionary = None;
@@ -271,7 +277,7 @@ mod tests {
         let named = (0..).zip(bases).map(|(id, base)| (ChunkId::new([id; 32]), base.len() as u32));
         let (novel, packed) = (Vec::new(), Vec::new());
         let mut made = Packed { bases: named.collect(), prefix: bases.concat(), novel, packed };
-        made.drop_unused(plain);
+        made.drop_unused(plain).unwrap();
         (made.bases.iter().map(|(id, _)| id.as_bytes()[0]).collect(), made.prefix)
     }
 
