@@ -65,6 +65,8 @@ pub mod run_log;
 #[doc(hidden)]
 pub mod storage;
 #[doc(hidden)]
+pub mod sys;
+#[doc(hidden)]
 pub mod util;
 
 pub use codec::crypto::kdf::KdfParams;

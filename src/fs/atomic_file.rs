@@ -7,10 +7,9 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags};
-use rustix::io::Errno;
-
 use crate::error::{Error, Result};
+use crate::sys::fs::{CWD, rename_new, sync};
+use crate::sys::io::Errno;
 
 /// A file that is written under a temporary name in the same directory. It is removed if it is dropped
 /// before [`Self::publish`].
@@ -75,16 +74,16 @@ impl AtomicFile {
     /// This fails, or the name has been taken in the meantime and must not be replaced.
     pub fn publish(mut self) -> Result<()> {
         let Some(temp) = self.temp.as_ref() else { return Ok(()) };
-        self.file.sync_all().map_err(Error::io("write", &self.path))?;
+        sync(&self.file).map_err(|err| Error::io("write", &self.path)(err.into()))?;
         if self.replace {
             std::fs::rename(temp, &self.path).map_err(Error::io("publish", &self.path))?;
         } else {
-            match rustix::fs::renameat_with(CWD, temp, CWD, &self.path, RenameFlags::NOREPLACE) {
+            match rename_new(CWD, temp, CWD, &self.path) {
                 Ok(()) => {}
                 Err(Errno::EXIST) => return Err(taken(&self.path)),
                 // The file system lacks RENAME_NOREPLACE. A hard link does not replace an existing name
                 // either.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                     std::fs::hard_link(temp, &self.path).map_err(Error::io("publish", &self.path))?;
                     let _ = std::fs::remove_file(temp);
                 }
@@ -93,7 +92,7 @@ impl AtomicFile {
         }
         self.temp = None;
         let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", dir))
+        File::open(dir).and_then(|dir| Ok(sync(&dir)?)).map_err(Error::io("sync", dir))
     }
 }
 

@@ -2,32 +2,20 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{IFlags, XattrFlags};
-use rustix::io::Errno;
-
 use crate::fs::xattr::whole;
 use crate::fs::xattr_choice::XattrChoice;
 use crate::model::entry::{Xattr, XattrValue, attrs};
+use crate::sys::fs::{flags_of, set_flags};
+use crate::sys::io::{Errno, NO_ATTRIBUTE};
+use crate::sys::xattr::{self, Unopened, is_acl, is_of_this_system, is_removable};
 
 /// The file on which attributes are set.
 #[derive(Clone, Copy)]
 pub(crate) enum XattrTarget<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// A path; a symbolic link is not followed.
-    Named(&'a [u8]),
-}
-
-/// ACLs are connected with the mode and therefore set after it.
-fn is_acl(name: &[u8]) -> bool {
-    name.starts_with(b"system.posix_acl_")
-}
-
-/// Returns whether snap removes an attribute that the snapshot does not have. Attributes that the system
-/// itself maintains, such as labels, are left alone.
-fn is_ours(name: &[u8]) -> bool {
-    let spaces: [&[u8]; 4] = [b"user.", b"trusted.", b"security.capability", b"system.posix_acl_"];
-    spaces.iter().any(|space| name.starts_with(space))
+    /// An entry that cannot be opened; a symbolic link is not followed.
+    Unopened(&'a Unopened),
 }
 
 /// Attributes that could not be set.
@@ -43,8 +31,8 @@ pub(crate) struct Lacking {
 impl Lacking {
     fn note(&mut self, name: &[u8], result: Result<(), Errno>) -> Result<(), Errno> {
         match result {
-            Ok(()) | Err(Errno::NODATA) => {}
-            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::NOSYS) => self.left_out += 1,
+            Ok(()) | Err(NO_ATTRIBUTE) => {}
+            Err(Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::NOSYS) => self.left_out += 1,
             Err(errno @ (Errno::INVAL | Errno::NOSPC | Errno::TOOBIG | Errno::RANGE | Errno::DQUOT)) => {
                 let (name, why) = (String::from_utf8_lossy(name), std::io::Error::from(errno));
                 self.unfit.push(format!("cannot set the extended attribute {name}: {why}"));
@@ -64,13 +52,13 @@ pub(crate) fn set_plain(
 ) -> Result<(), Errno> {
     let chosen = || wanted.iter().filter(|xattr| choice.takes(&xattr.name));
     let there = match thing.list() {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+        Err(Errno::NOTSUP | Errno::NOSYS) => {
             lacking.left_out += chosen().count() as u64;
             return Ok(());
         }
         other => other?,
     };
-    for name in there.iter().filter(|name| is_ours(name) && choice.takes(name)) {
+    for name in there.iter().filter(|name| is_removable(name) && choice.takes(name)) {
         if !wanted.iter().any(|xattr| xattr.name == **name) {
             lacking.note(name, thing.remove(name))?;
         }
@@ -107,7 +95,7 @@ pub(crate) fn has(thing: XattrTarget<'_>, wanted: &[Xattr], choice: &XattrChoice
     let is_right = |xattr: &Xattr| {
         value(xattr).is_ok_and(|value| thing.get(&xattr.name).is_ok_and(|found| found == value))
     };
-    there.iter().all(|name| known(name) || !is_ours(name) || !choice.takes(name)) && chosen.all(is_right)
+    there.iter().all(|name| known(name) || !is_removable(name) || !choice.takes(name)) && chosen.all(is_right)
 }
 
 /// Returns an inline value. Values in chunks must have been loaded by a caller that knows the repository.
@@ -121,9 +109,9 @@ fn value(xattr: &Xattr) -> Result<&[u8], Errno> {
 impl XattrTarget<'_> {
     fn list(self) -> Result<Vec<Vec<u8>>, Errno> {
         let names = whole(&|buffer| match self {
-            Self::Open(fd) => rustix::fs::flistxattr(fd, buffer),
+            Self::Open(fd) => xattr::list(fd, buffer),
             // The entry was just made. It is its path that leads nowhere, where `/proc` is not mounted.
-            Self::Named(path) => rustix::fs::llistxattr(path, buffer).map_err(|err| match err {
+            Self::Unopened(entry) => entry.list(buffer).map_err(|err| match err {
                 Errno::NOENT => Errno::NOSYS,
                 other => other,
             }),
@@ -133,22 +121,23 @@ impl XattrTarget<'_> {
 
     fn get(self, name: &[u8]) -> Result<Vec<u8>, Errno> {
         whole(&|buffer| match self {
-            Self::Open(fd) => rustix::fs::fgetxattr(fd, name, buffer),
-            Self::Named(path) => rustix::fs::lgetxattr(path, name, buffer),
+            Self::Open(fd) => xattr::get(fd, name, buffer),
+            Self::Unopened(entry) => entry.get(name, buffer),
         })
     }
 
     fn set(self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
         match self {
-            Self::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
-            Self::Named(path) => rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()),
+            _ if !is_of_this_system(name) => Err(Errno::NOTSUP),
+            Self::Open(fd) => xattr::set(fd, name, value),
+            Self::Unopened(entry) => entry.set(name, value),
         }
     }
 
     fn remove(self, name: &[u8]) -> Result<(), Errno> {
         match self {
-            Self::Open(fd) => rustix::fs::fremovexattr(fd, name),
-            Self::Named(path) => rustix::fs::lremovexattr(path, name),
+            Self::Open(fd) => xattr::remove(fd, name),
+            Self::Unopened(entry) => entry.remove(name),
         }
     }
 }
@@ -157,16 +146,12 @@ impl XattrTarget<'_> {
 /// permissions or the file system.
 pub(crate) fn set_attrs(fd: BorrowedFd<'_>, wanted: u32, mask: u32) -> Result<u64, Errno> {
     let mask = mask & attrs::KNOWN;
-    let set = rustix::fs::ioctl_getflags(fd).and_then(|there| {
-        let next = there.bits() & !mask | wanted & mask;
-        if next == there.bits() {
-            Ok(())
-        } else {
-            rustix::fs::ioctl_setflags(fd, IFlags::from_bits_retain(next))
-        }
+    let set = flags_of(fd).and_then(|there| {
+        let next = there & !mask | wanted & mask;
+        if next == there { Ok(()) } else { set_flags(fd, next) }
     });
     match set {
-        Err(Errno::NOTTY | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+        Err(Errno::NOTTY | Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::INVAL | Errno::NOSYS) => {
             Ok(u64::from(wanted & mask != 0))
         }
         other => other.map(|()| 0),

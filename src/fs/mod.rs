@@ -3,7 +3,6 @@
 pub mod ancestors;
 pub mod atomic_file;
 pub mod filter;
-pub mod long_path;
 mod metadata;
 pub mod ownership;
 pub mod path_stack;

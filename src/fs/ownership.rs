@@ -6,13 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rustix::fs::{FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid};
-use rustix::io::Errno;
 
 use crate::fs::metadata;
 use crate::fs::metadata::{Lacking, XattrTarget};
 use crate::fs::xattr_choice::XattrChoice;
 use crate::model::entry::{Meta, Time, Xattr, flags};
+use crate::sys::fs::{
+    Gid, Mode, Stat, Timespec, Timestamps, Uid, bits_of, fchmod, fchown, file_type, fstat, futimens, mode_of,
+};
+use crate::sys::io::Errno;
+use crate::sys::process::{getegid, geteuid};
+use crate::sys::users;
 
 /// Numbers of files whose metadata could not be set because of missing privileges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,8 +76,8 @@ pub(crate) struct Matches {
 impl Owners {
     pub(crate) fn new(numeric: bool, wanted: bool) -> Self {
         Self {
-            euid: rustix::process::geteuid().as_raw(),
-            egid: rustix::process::getegid().as_raw(),
+            euid: geteuid().as_raw(),
+            egid: getegid().as_raw(),
             numeric,
             wanted,
             xattrs: XattrChoice::All,
@@ -153,7 +157,7 @@ impl Owners {
         matches: Matches,
         chmod: impl Fn(Mode) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        let (mode, whole) = (mode_for(meta, matches), Mode::from_bits_truncate(meta.mode & 0o7777));
+        let (mode, whole) = (mode_for(meta, matches), mode_of(meta.mode));
         let result = chmod(mode);
         if mode != whole || result.is_err_and(not_allowed) {
             self.counters.modes.fetch_add(1, Ordering::Relaxed);
@@ -185,8 +189,8 @@ impl Owners {
             }
             self.counters.owners.fetch_add(1, Ordering::Relaxed);
         }
-        let is_link = FileType::from_raw_mode(found.st_mode).is_symlink();
-        let mode = (found.st_mode & 0o7777) == mode_for(meta, matches).bits();
+        let is_link = file_type(found.st_mode).is_symlink();
+        let mode = (found.st_mode & 0o7777) == bits_of(mode_for(meta, matches));
         let mtime = (found.st_mtime, u64::from(meta.mtime.nanos)) == (meta.mtime.sec, found.st_mtime_nsec);
         (mode || is_link) && (mtime || meta.flags & flags::PASSAGE != 0)
     }
@@ -229,11 +233,11 @@ impl Owners {
         current: Option<(u32, u32)>,
         times: bool,
     ) -> Result<Vec<String>, Errno> {
-        let matches = self.set(meta, current, |user, group| rustix::fs::fchown(fd, user, group))?;
-        let chmod = |mode| rustix::fs::fchmod(fd, mode);
+        let matches = self.set(meta, current, |user, group| fchown(fd, user, group))?;
+        let chmod = |mode| fchmod(fd, mode);
         let mut notes = self.set_xattrs_and_mode(XattrTarget::Open(fd), meta, matches, chmod)?;
         if times {
-            self.set_times(meta, |times| rustix::fs::futimens(fd, times))?;
+            self.set_times(meta, |times| futimens(fd, times))?;
             notes.extend(time_that_does_not_fit(fd, meta)?);
         }
         Ok(notes)
@@ -241,18 +245,12 @@ impl Owners {
 
     /// Returns the id of the entry's user on this machine.
     pub(crate) fn uid(&self, meta: &Meta) -> u32 {
-        self.by_name(&self.users, meta.user.as_ref(), |name| {
-            uzers::get_user_by_name(name).map(|user| user.uid())
-        })
-        .unwrap_or(meta.uid)
+        self.by_name(&self.users, meta.user.as_ref(), users::user_id).unwrap_or(meta.uid)
     }
 
     /// Returns the id of the entry's group on this machine.
     pub(crate) fn gid(&self, meta: &Meta) -> u32 {
-        self.by_name(&self.groups, meta.group.as_ref(), |name| {
-            uzers::get_group_by_name(name).map(|group| group.gid())
-        })
-        .unwrap_or(meta.gid)
+        self.by_name(&self.groups, meta.group.as_ref(), users::group_id).unwrap_or(meta.gid)
     }
 
     fn by_name(
@@ -284,7 +282,7 @@ fn time_that_does_not_fit(fd: BorrowedFd<'_>, meta: &Meta) -> Result<Option<Stri
     if EVERYWHERE.contains(&wanted) {
         return Ok(None);
     }
-    let found = rustix::fs::fstat(fd)?.st_mtime;
+    let found = fstat(fd)?.st_mtime;
     let shown =
         |sec| jiff::Timestamp::from_second(sec).map_or_else(|_| format!("{sec} s"), |at| at.to_string());
     let note =
@@ -294,7 +292,7 @@ fn time_that_does_not_fit(fd: BorrowedFd<'_>, meta: &Meta) -> Result<Option<Stri
 
 /// Returns the mode to set. Setuid and setgid are kept only if the owner is the snapshot's.
 fn mode_for(meta: &Meta, matches: Matches) -> Mode {
-    let mut mode = Mode::from_bits_truncate(meta.mode & 0o7777);
+    let mut mode = mode_of(meta.mode);
     if !matches.user {
         mode.remove(Mode::SUID);
     }
@@ -306,11 +304,7 @@ fn mode_for(meta: &Meta, matches: Matches) -> Mode {
 
 /// Returns the id of a user (true) or group of this machine.
 pub fn id_of(user: bool, name: &str) -> Option<u32> {
-    if user {
-        uzers::get_user_by_name(name).map(|found| found.uid())
-    } else {
-        uzers::get_group_by_name(name).map(|found| found.gid())
-    }
+    if user { users::user_id(name) } else { users::group_id(name) }
 }
 
 /// Filters out the id with all bits set, which means "do not change" to `chown`.
@@ -320,7 +314,7 @@ fn known(id: u32) -> Option<u32> {
 
 /// Returns whether an error means that this user may not do this, or the file system cannot.
 fn not_allowed(error: Errno) -> bool {
-    matches!(error, Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP)
+    matches!(error, Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::NOTSUP)
 }
 
 /// Converts errors that are to be ignored to success.

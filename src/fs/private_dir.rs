@@ -7,11 +7,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use rustix::fs::{FlockOperation, OFlags};
-
 use crate::error::{Error, Result};
-use crate::fs::{long_path, metadata, stat};
+use crate::fs::{metadata, stat};
 use crate::model::entry::attrs;
+use crate::sys::fs::{FlockOperation, Mode, OFlags, flock, open};
+use crate::sys::long_path;
+use crate::sys::users;
 
 const PREFIX: &str = ".snap-scratch-";
 
@@ -34,8 +35,8 @@ impl PrivateDir {
         let path = parent.join(name);
         DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("make the directory", &path))?;
         let lock = File::open(&path).map_err(Error::io("open", &path))?;
-        // Without the lock another process might consider it abandoned.
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        // Without the lock another process might take it for one that was left behind.
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|err| Error::io("lock", &path)(err.into()))?;
         Ok(Self { path, _lock: lock })
     }
@@ -64,17 +65,17 @@ impl Drop for PrivateDir {
 /// Removes what this user's killed processes have left behind. Best effort.
 fn sweep(parent: &Path) {
     let Ok(found) = fs::read_dir(parent) else { return };
-    let me = rustix::process::getuid().as_raw();
+    let me = users::this_user();
     for entry in found.flatten() {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(dir) = rustix::fs::open(entry.path(), flags, rustix::fs::Mode::empty()).map(File::from) else {
+        let Ok(dir) = open(entry.path(), flags, Mode::empty()).map(File::from) else {
             continue;
         };
         let mine = dir.metadata().is_ok_and(|found| found.uid() == me);
-        if mine && rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if mine && flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = remove(&entry.path());
         }
     }

@@ -7,11 +7,10 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
-use rustix::path::Arg;
-
 use crate::error::{Error, Result};
 use crate::fs::stat;
+use crate::sys::fs::{CWD, Mode, SEARCH, openat};
+use crate::sys::path::Arg;
 
 /// Levels of subdirectories that are identified individually, because a bind mount may show only a part of
 /// a repository. The packs of a repository are two levels below its root.
@@ -122,8 +121,7 @@ fn is_absent(path: &Path) -> bool {
 
 /// Opens a directory to stat it; no read permission is needed.
 fn open(dir: impl AsFd, name: impl Arg) -> std::io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+    Ok(openat(dir, name, SEARCH, Mode::empty())?)
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! Reads extended attributes of live files, including POSIX ACLs and capabilities.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use rustix::io::Errno;
-
-use crate::fs::long_path;
+use crate::sys::io::{Errno, NO_ATTRIBUTE};
+use crate::sys::xattr::{self, MOST, Unopened};
 
 /// Initial buffer size in bytes: nearly all lists and values fit, so that one call is enough.
 const USUAL: usize = 1024;
-/// Maximum size in bytes of a list or value in Linux.
-const MOST: usize = 64 << 10;
+/// Up to this size in bytes there is room for the largest value without asking for its size.
+const ROOM: usize = 64 << 10;
 
 /// Attributes sorted by name, and errors for those that could not be read.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,10 +23,7 @@ pub struct Attributes {
 
 /// Reads the attributes of an open file.
 pub fn of_open(file: BorrowedFd<'_>) -> Attributes {
-    read(
-        |buffer| rustix::fs::flistxattr(file, buffer),
-        |name, buffer| rustix::fs::fgetxattr(file, name, buffer),
-    )
+    read(|buffer| xattr::list(file, buffer), |name, buffer| xattr::get(file, name, buffer))
 }
 
 /// Reads the attributes at a path of any length without following a link. The file is not opened.
@@ -35,12 +31,8 @@ pub fn of_open(file: BorrowedFd<'_>) -> Attributes {
 /// # Errors
 /// The path cannot be reached.
 pub fn of_path(path: &Path) -> io::Result<Attributes> {
-    let reached = long_path::reach(path)?;
-    let path = reached.path();
-    Ok(read(
-        |buffer| rustix::fs::llistxattr(path, buffer),
-        |name, buffer| rustix::fs::lgetxattr(path, name, buffer),
-    ))
+    let entry = Unopened::by_path(path)?;
+    Ok(read(|buffer| entry.list(buffer), |name, buffer| entry.get(name, buffer)))
 }
 
 fn read(
@@ -75,7 +67,7 @@ fn read(
 /// Returns whether an error means that there is no attribute: the file system does not support them, or it
 /// was removed after it was listed.
 fn is_none(err: Errno) -> bool {
-    matches!(err, Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODATA | Errno::NOENT)
+    matches!(err, Errno::NOTSUP | Errno::NOSYS | NO_ATTRIBUTE | Errno::NOENT)
 }
 
 /// Reads a list or value of any length.
@@ -85,14 +77,9 @@ pub(crate) fn whole(ask: &dyn Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<V
         Err(Errno::RANGE) => {}
         other => return buffer.get(..other?).map(<[u8]>::to_vec).ok_or(Errno::RANGE),
     }
-    let mut value = vec![0; MOST];
+    let room = if MOST > ROOM { ask(&mut [])?.min(MOST) } else { MOST };
+    let mut value = vec![0; room];
     let len = ask(&mut value)?;
     value.truncate(len);
     Ok(value)
-}
-
-/// Returns a path to an entry of an open directory, for system calls without a directory descriptor. It
-/// goes through no link except `/proc`'s own to the directory.
-pub fn path_in(dir: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
-    [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat()
 }

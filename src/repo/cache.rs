@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::codec::crypto::hash;
 use crate::model::id::{RepoId, hex};
-use crate::util::{new_file, user_dirs};
+use crate::util::new_file;
+use crate::util::user_dirs::{self, UserDir};
 
 /// Marks a directory as a cache: see bford.info/cachedir.
 const TAG_NAME: &str = "CACHEDIR.TAG";
@@ -34,7 +35,7 @@ pub struct LastSeen {
 
 /// Returns `$XDG_CACHE_HOME/snap`, else `~/.cache/snap`.
 pub fn default_dir() -> Option<PathBuf> {
-    user_dirs::user_dir("XDG_CACHE_HOME", ".cache")
+    user_dirs::user_dir(UserDir::Cache)
 }
 
 impl Cache {

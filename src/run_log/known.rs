@@ -11,13 +11,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::crypto::hash;
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::{RepoId, hex};
+use crate::sys::fs::{FlockOperation, flock};
 use crate::util::new_file;
 
 /// Seconds after which a set that this machine no longer backs up is not expected: others may have forgotten
@@ -174,7 +174,7 @@ impl KnownPlace {
         let Some(dir) = file.parent() else { return Ok(()) };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let lock = File::options().create(true).append(true).mode(0o600).open(dir.join("lock"))?;
-        rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+        flock(&lock, FlockOperation::LockExclusive)?;
         let mut place = self.read();
         change(&mut place);
         place.location.clone_from(&self.location);

@@ -23,10 +23,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use rustix::fs::FlockOperation;
-
 use crate::error::{Error, Result};
-use crate::util::{new_file, user_dirs};
+use crate::sys::fs::{FlockOperation, flock, sync};
+use crate::util::new_file;
+use crate::util::user_dirs::{self, UserDir};
 
 pub use record::{Ending, Name, Numbers, Process, Record, State, set_id};
 
@@ -62,7 +62,7 @@ pub struct History {
 /// Returns `$XDG_STATE_HOME/snap`, else `~/.local/state/snap`. Services often have no HOME; then the password
 /// database is used.
 pub fn default_dir() -> Option<PathBuf> {
-    user_dirs::user_dir("XDG_STATE_HOME", ".local/state")
+    user_dirs::user_dir(UserDir::State)
 }
 
 impl RunLog {
@@ -148,7 +148,7 @@ impl RunLog {
         for look in 0.. {
             let path = self.file();
             let file = File::options().read(true).append(true).create(true).mode(0o600).open(&path)?;
-            let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+            let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
             let (ours, named) = (file.metadata()?, fs::metadata(&path));
             let is_it = named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
             if locked && is_it || look >= LOOKS {
@@ -170,7 +170,7 @@ impl RunLog {
             new.write_all(line)?;
             new.write_all(b"\n")?;
         }
-        new.sync_all()?;
+        sync(&new)?;
         fs::rename(&temp, self.file())
     }
 }

@@ -6,6 +6,7 @@ use crate::codec::crypto::{cipher, hash};
 use crate::model::entry::Time;
 use crate::model::id::hex;
 use crate::run_log::timestamp;
+use crate::sys::process::started;
 use crate::util::host;
 
 /// Maximum sources that a record names; beyond it only their number is recorded.
@@ -77,7 +78,7 @@ pub struct Process {
     pub pid: u32,
     /// The kernel's id of the boot in which the process id is valid.
     pub boot: String,
-    /// When it started, in the kernel's clock ticks, because process ids are reused.
+    /// When it started, in a unit of the system (Linux: the kernel's clock ticks), because process ids are reused.
     pub ticks: u64,
 }
 
@@ -85,21 +86,13 @@ impl Process {
     /// Returns the current process.
     pub fn this() -> Self {
         let pid = std::process::id();
-        Self { pid, boot: host::boot_id(), ticks: ticks(pid).unwrap_or_default() }
+        Self { pid, boot: host::boot_id(), ticks: started(pid).unwrap_or_default() }
     }
 
     /// Returns whether it still runs, as far as this machine can tell.
     pub fn lives(&self) -> bool {
-        !self.boot.is_empty() && self.boot == host::boot_id() && ticks(self.pid) == Some(self.ticks)
+        !self.boot.is_empty() && self.boot == host::boot_id() && started(self.pid) == Some(self.ticks)
     }
-}
-
-/// Returns when a process started; `None` if it does not exist.
-fn ticks(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may contain anything: fields are counted after it.
-    let (_, fields) = text.rsplit_once(')')?;
-    fields.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// Counts of a run; those that do not apply to its verb are absent.

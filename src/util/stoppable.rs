@@ -5,8 +5,8 @@ use std::io::Read;
 use std::process::{Child, ChildStdout};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::sys::event::{PollFd, PollFlags, Timespec, poll};
+use crate::sys::process::{Pid, Signal, kill_process};
 
 /// Interval at which `is_stopping` is checked.
 const NAP: Duration = Duration::from_millis(100);

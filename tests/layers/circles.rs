@@ -12,7 +12,6 @@ type Imports = BTreeMap<String, BTreeSet<String>>;
 const KNOWN: &[(&str, usize)] = &[
     ("bin::serve::request", 2),
     ("bin::terminal::output", 3),
-    ("fs::long_path", 2),
     ("fs::target::dirs", 7),
     ("ops::backup::assemble", 3),
     ("ops::backup::compare", 2),

@@ -4,27 +4,27 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
+use crate::sys::fs::{SeekFrom, copy_range, seek, share_blocks};
+use crate::sys::io::Errno;
 
 /// Buffer size in bytes if the kernel cannot copy.
 const STRIDE: usize = 256 << 10;
 
 /// Makes `to` share all blocks of `from` (FICLONE).
 pub(super) fn share(from: &File, to: &File) -> Result<(), Errno> {
-    rustix::fs::ioctl_ficlone(to, from)
+    share_blocks(from, to)
 }
 
 /// Copies the first `len` bytes and keeps holes.
 pub(super) fn bytes(from: &File, to: &File, len: u64) -> io::Result<()> {
     let mut at = 0;
     while at < len {
-        let (start, end) = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+        let (start, end) = match seek(from, SeekFrom::Data(at)) {
             Err(Errno::NXIO) => return Ok(()),
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => (at, len),
+            Err(Errno::INVAL | Errno::NOTSUP) => (at, len),
             start => {
                 let start = start?;
-                (start, rustix::fs::seek(from, SeekFrom::Hole(start))?.min(len))
+                (start, seek(from, SeekFrom::Hole(start))?.min(len))
             }
         };
         range(from, to, start, end)?;
@@ -34,14 +34,14 @@ pub(super) fn bytes(from: &File, to: &File, len: u64) -> io::Result<()> {
 }
 
 fn range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
-    let (mut read, mut written) = (start, start);
-    while read < end {
-        let left = usize::try_from(end - read).unwrap_or(usize::MAX).min(1 << 30);
-        match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), left) {
+    let mut at = start;
+    while at < end {
+        let left = usize::try_from(end - at).unwrap_or(usize::MAX).min(1 << 30);
+        match copy_range(from, to, at, left) {
             Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM) => {
-                return by_hand(from, to, read, end);
+            Ok(copied) => at += copied as u64,
+            Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::NOTSUP | Errno::PERM) => {
+                return by_hand(from, to, at, end);
             }
             Err(errno) => return Err(errno.into()),
         }

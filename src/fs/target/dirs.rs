@@ -3,9 +3,6 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
-use rustix::io::Errno;
-
 use crate::error::{Error, Result};
 use crate::fs::metadata::XattrTarget;
 use crate::fs::stat;
@@ -15,6 +12,11 @@ use crate::fs::target::inode_flags::{attrs_of, unlock};
 use crate::fs::target::remove::make_usable;
 use crate::fs::target::temp::came_meanwhile;
 use crate::model::entry::{Meta, attrs, flags};
+use crate::sys::fs::{
+    AtFlags, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, errno_of, fchmod, file_type, fstat,
+    futimens, mkdirat, mode_of, statat, unlinkat,
+};
+use crate::sys::io::Errno;
 
 /// Flags for opening directories.
 pub(super) const DIR_FLAGS: OFlags =
@@ -43,7 +45,7 @@ impl Target {
             return Ok(());
         }
         let (dir, name) = shared.place(path)?;
-        let make = || rustix::fs::mkdirat(&dir.fd, name, Mode::RWXU);
+        let make = || mkdirat(&dir.fd, name, Mode::RWXU);
         match make() {
             Err(Errno::EXIST) => {}
             other => return other.map_err(shared.at("create", path)),
@@ -54,13 +56,13 @@ impl Target {
             return Err(Error::Refused(why));
         }
         unlock(&dir.fd, name);
-        if FileType::from_raw_mode(found.st_mode).is_dir() {
+        if file_type(found.st_mode).is_dir() {
             if found.st_mode & 0o700 != 0o700 {
                 make_usable(&dir.fd, name, &found).map_err(shared.at("change the mode of", path))?;
             }
             return Ok(());
         }
-        rustix::fs::unlinkat(&dir.fd, name, AtFlags::empty()).map_err(shared.at("remove", path))?;
+        unlinkat(&dir.fd, name, AtFlags::empty()).map_err(shared.at("remove", path))?;
         make().map_err(shared.at("create", path))
     }
 
@@ -71,7 +73,7 @@ impl Target {
     pub fn make_new_dir(&self, path: &[u8]) -> Result<()> {
         let shared = &self.shared;
         let (dir, name) = shared.place(path)?;
-        match rustix::fs::mkdirat(&dir.fd, name, Mode::RWXU) {
+        match mkdirat(&dir.fd, name, Mode::RWXU) {
             Err(Errno::EXIST) => Err(came_meanwhile(shared, path)),
             other => other.map_err(shared.at("create", path)),
         }
@@ -92,7 +94,7 @@ impl Target {
     pub fn finish_dir(&self, path: &[u8], meta: &Meta) -> Result<()> {
         let shared = &self.shared;
         let dir = shared.dir(path)?;
-        let found = rustix::fs::fstat(&dir.fd).map_err(shared.at("look at", path))?;
+        let found = fstat(&dir.fd).map_err(shared.at("look at", path))?;
         let extras = shared.owners.has_xattrs(XattrTarget::Open(dir.fd.as_fd()), &meta.xattrs)
             && (attrs_of(&dir.fd) ^ meta.attrs) & attrs::KNOWN == 0;
         if extras && shared.owners.is_set(&found, meta) {
@@ -112,7 +114,7 @@ impl Target {
     /// There is no such directory or a system call fails.
     pub fn look_at_dir(&self, path: &[u8]) -> Result<Existing> {
         let shared = &self.shared;
-        rustix::fs::fstat(&shared.dir(path)?.fd).map(Existing).map_err(shared.at("look at", path))
+        fstat(&shared.dir(path)?.fd).map(Existing).map_err(shared.at("look at", path))
     }
 
     /// Restores mode and modification time that a directory had before, if it only leads to what is restored.
@@ -122,13 +124,13 @@ impl Target {
     pub fn put_back(&self, path: &[u8], was: &Existing) -> Result<()> {
         let shared = &self.shared;
         let dir = shared.dir(path)?;
-        let now = rustix::fs::fstat(&dir.fd).map_err(shared.at("look at", path))?;
+        let now = fstat(&dir.fd).map_err(shared.at("look at", path))?;
         if (now.st_dev, now.st_ino) != was.id() {
             return Ok(());
         }
         // Only the owner and root can have changed these, and they can change them back.
         if now.st_mode != was.0.st_mode {
-            let _ = rustix::fs::fchmod(&dir.fd, Mode::from_raw_mode(was.0.st_mode & 0o7777));
+            let _ = fchmod(&dir.fd, mode_of(was.0.st_mode));
         }
         if (now.st_mtime, now.st_mtime_nsec) != (was.0.st_mtime, was.0.st_mtime_nsec) {
             let nanos = was.0.st_mtime_nsec.try_into().unwrap_or(0);
@@ -136,7 +138,7 @@ impl Target {
                 last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
                 last_modification: Timespec { tv_sec: was.0.st_mtime, tv_nsec: nanos },
             };
-            let _ = rustix::fs::futimens(&dir.fd, &times);
+            let _ = futimens(&dir.fd, &times);
         }
         Ok(())
     }
@@ -144,14 +146,14 @@ impl Target {
 
 impl Dir {
     pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
-        let found = stat::look_open(&fd).map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::IO))?;
+        let found = stat::look_open(&fd).map_err(|err| errno_of(&err))?;
         Ok(Self { fd, setgid: found.mode & 0o2000 != 0, attrs: found.attrs, id: found.id })
     }
 
     /// Returns the names in it, sorted.
     pub(super) fn names(&self) -> Result<Vec<Vec<u8>>, Errno> {
         let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+        for entry in crate::sys::fs::Dir::read_from(&self.fd)? {
             let name = entry?.file_name().to_bytes().to_vec();
             if name != b"." && name != b".." {
                 names.push(name);
@@ -163,14 +165,13 @@ impl Dir {
 
     /// Returns whether an entry is a symbolic link to a directory.
     fn leads_to_dir(&self, name: &[u8], found: &Stat) -> bool {
-        FileType::from_raw_mode(found.st_mode).is_symlink()
-            && rustix::fs::statat(&self.fd, name, AtFlags::empty())
-                .is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_dir())
+        file_type(found.st_mode).is_symlink()
+            && statat(&self.fd, name, AtFlags::empty()).is_ok_and(|found| file_type(found.st_mode).is_dir())
     }
 
     /// Returns the state of an entry without following a link.
     pub(super) fn stat(&self, name: &[u8]) -> Result<Stat, Errno> {
-        rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+        statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
     }
 }
 

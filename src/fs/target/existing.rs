@@ -6,13 +6,14 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
-use rustix::io::Errno;
-
 use crate::error::{Error, Result};
 use crate::fs::target::Target;
 use crate::fs::target::inode_flags::unlock_open;
 use crate::model::entry::{Kind, Meta, Time};
+use crate::sys::fs::{
+    FileType, Mode, OFlags, SeekFrom, Stat, file_type, fstat, makedev, openat, readlinkat, seek, sync_volume,
+};
+use crate::sys::io::Errno;
 
 /// Flags for opening files to read them. A pipe that somebody has created there must not block.
 const READ_FLAGS: OFlags = OFlags::RDONLY
@@ -29,7 +30,7 @@ pub struct Existing(pub(super) Stat);
 
 impl Existing {
     fn kind(&self) -> FileType {
-        FileType::from_raw_mode(self.0.st_mode)
+        file_type(self.0.st_mode)
     }
 
     /// Returns whether it is a directory. A symbolic link to one is not.
@@ -84,7 +85,7 @@ impl Existing {
 
     /// Returns whether it has this type and, for a device node, these numbers. Content is not compared.
     pub fn is_a(&self, kind: &Kind) -> bool {
-        let device = |major: &u32, minor: &u32| self.0.st_rdev == rustix::fs::makedev(*major, *minor);
+        let device = |major: &u32, minor: &u32| self.0.st_rdev == makedev(*major, *minor);
         match (kind, self.kind()) {
             (Kind::File { .. }, FileType::RegularFile)
             | (Kind::Dir { .. }, FileType::Directory)
@@ -135,11 +136,11 @@ impl Target {
     pub fn read(&self, path: &[u8], existing: Option<&Existing>) -> Result<File> {
         let shared = &self.shared;
         let (dir, name) = shared.place(path)?;
-        let fd = rustix::fs::openat(&dir.fd, name, READ_FLAGS, Mode::empty());
+        let fd = openat(&dir.fd, name, READ_FLAGS, Mode::empty());
         let fd = fd.map_err(shared.at("open", path))?;
-        let found = rustix::fs::fstat(&fd).map_err(shared.at("look at", path))?;
+        let found = fstat(&fd).map_err(shared.at("look at", path))?;
         let still = existing.is_none_or(|existing| existing.is_still(&found));
-        if !still || !FileType::from_raw_mode(found.st_mode).is_file() {
+        if !still || !file_type(found.st_mode).is_file() {
             return Err(Error::Refused(format!("{} changed meanwhile", shared.show(path).display())));
         }
         Ok(File::from(fd))
@@ -179,7 +180,7 @@ impl Target {
     pub fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
         let shared = &self.shared;
         let (dir, name) = shared.place(path)?;
-        let target = rustix::fs::readlinkat(&dir.fd, name, Vec::new());
+        let target = readlinkat(&dir.fd, name, Vec::new());
         target.map(|target| target.into_bytes()).map_err(shared.at("read", path))
     }
 
@@ -221,14 +222,14 @@ impl Target {
     /// # Errors
     /// The system call fails.
     pub fn sync(&self) -> Result<()> {
-        rustix::fs::syncfs(&self.shared.dir(b"")?.fd).map_err(self.shared.at("sync", b""))
+        sync_volume(&self.shared.dir(b"")?.fd).map_err(self.shared.at("sync", b""))
     }
 }
 
 /// Drops the file's pages from the kernel's cache, so that it is read from the disk next.
 pub fn forget_cached(file: &File) {
     // This is only advice. If the kernel ignores it, the cached pages are read.
-    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+    crate::sys::fs::forget_cached(file);
 }
 
 /// Returns whether a range of a file reads as zeros. Holes are not read, and what lies beyond the end
@@ -240,10 +241,10 @@ pub fn is_zero(file: &File, at: u64, len: u64) -> io::Result<bool> {
     let end = at.saturating_add(len);
     let (mut at, mut buffer) = (at, vec![0u8; STRIDE]);
     while at < end {
-        at = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        at = match seek(file, SeekFrom::Data(at)) {
             Err(Errno::NXIO) => return Ok(true),
             // This file system does not report holes.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+            Err(Errno::INVAL | Errno::NOTSUP) => at,
             other => other?,
         };
         if at >= end {

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use rustix::fs::{Mode, OFlags};
-use rustix::process::Resource;
 
 use crate::error::{Error, Result};
 use crate::fs::target::root::Shared;
+use crate::sys::fs::{Mode, OFlags, fstat, openat};
+use crate::sys::process::raise_open_files;
 
 /// File descriptors reserved for the repository, its index cache, the workers' reads and the standard
 /// streams.
@@ -32,12 +32,7 @@ pub(super) struct Limits {
 impl Limits {
     /// Raises the soft limit of open files to the hard limit and divides it.
     pub(super) fn raise() -> Self {
-        let mut limit = rustix::process::getrlimit(Resource::Nofile);
-        limit.current = limit.maximum;
-        // Best effort: the limit that is read next is what counts.
-        let _ = rustix::process::setrlimit(Resource::Nofile, limit);
-        let most = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let spare = usize::try_from(most.saturating_sub(OTHERS)).unwrap_or(usize::MAX);
+        let spare = usize::try_from(raise_open_files().saturating_sub(OTHERS)).unwrap_or(usize::MAX);
         Self { files: (spare / 2).clamp(4, 4096), dirs: (spare / 4).clamp(4, 64) }
     }
 }
@@ -56,7 +51,7 @@ pub(super) struct Held {
 impl Held {
     /// Takes over an open file.
     pub(super) fn new(shared: &Arc<Shared>, path: Vec<u8>, file: File) -> Result<Arc<Self>> {
-        let found = rustix::fs::fstat(&file).map_err(shared.at("look at", &path))?;
+        let found = fstat(&file).map_err(shared.at("look at", &path))?;
         let held = Arc::new(Self {
             shared: Arc::clone(shared),
             path,
@@ -76,9 +71,9 @@ impl Held {
             return Ok(Arc::clone(file));
         }
         let (dir, name) = self.shared.place(&self.path)?;
-        let fd = rustix::fs::openat(&dir.fd, name, WRITE_FLAGS, Mode::empty());
+        let fd = openat(&dir.fd, name, WRITE_FLAGS, Mode::empty());
         let fd = fd.map_err(self.shared.at("open", &self.path))?;
-        let found = rustix::fs::fstat(&fd).map_err(self.shared.at("look at", &self.path))?;
+        let found = fstat(&fd).map_err(self.shared.at("look at", &self.path))?;
         if (found.st_dev, found.st_ino) != self.identity || found.st_nlink != 1 {
             let shown = self.shared.show(&self.path);
             return Err(Error::Refused(format!("{} was replaced by something else", shown.display())));

@@ -6,9 +6,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{FallocateFlags, Mode, OFlags};
-use rustix::io::Errno;
-
 use crate::error::{Error, Result};
 use crate::fs::target::existing::Existing;
 use crate::fs::target::fd_pool::{Held, WRITE_FLAGS};
@@ -16,6 +13,8 @@ use crate::fs::target::inode_flags::attrs_of;
 use crate::fs::target::temp::Temp;
 use crate::fs::target::{Target, copy_range};
 use crate::model::entry::Meta;
+use crate::sys::fs::{Mode, OFlags, fstat, openat, punch_hole};
+use crate::sys::io::Errno;
 
 /// Granularity in bytes with which zeros become holes.
 const BLOCK: u64 = 4096;
@@ -46,7 +45,7 @@ impl Target {
         let (dir, name) = shared.place(path)?;
         let temp = Temp::new(shared, dir);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&temp.dir.fd, temp.name.as_str(), flags, Mode::RUSR | Mode::WUSR)
+        let fd = openat(&temp.dir.fd, temp.name.as_str(), flags, Mode::RUSR | Mode::WUSR)
             .map_err(shared.at("create", path))?;
         let parent = path.strip_suffix(name).ok_or(Error::Bug { what: "a path ends with its name" })?;
         let temp = temp.arm();
@@ -92,11 +91,11 @@ impl Target {
     fn in_place(&self, path: &[u8], existing: &Existing) -> Result<Option<File>> {
         let shared = &self.shared;
         let (dir, name) = shared.place(path)?;
-        let fd = match rustix::fs::openat(&dir.fd, name, WRITE_FLAGS, Mode::empty()) {
+        let fd = match openat(&dir.fd, name, WRITE_FLAGS, Mode::empty()) {
             Err(Errno::TXTBSY | Errno::ACCESS | Errno::PERM | Errno::ROFS) => return Ok(None),
             other => other.map_err(shared.at("open", path))?,
         };
-        let found = rustix::fs::fstat(&fd).map_err(shared.at("look at", path))?;
+        let found = fstat(&fd).map_err(shared.at("look at", path))?;
         let same = existing.is_still(&found) && found.st_nlink == 1;
         Ok(same.then(|| File::from(fd)))
     }
@@ -154,12 +153,11 @@ impl NewFile {
             return Ok(());
         }
         let (shared, file) = (&self.held.shared, self.held.file()?);
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&*file, flags, offset, len) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV) => {}
+        match punch_hole(&file, offset, len) {
+            Err(Errno::NOTSUP | Errno::NOSYS | Errno::NODEV) => {}
             other => return other.map_err(shared.at("make a hole in", &self.path)),
         }
-        let found = rustix::fs::fstat(&*file).map_err(shared.at("look at", &self.path))?;
+        let found = fstat(&*file).map_err(shared.at("look at", &self.path))?;
         let end = offset.saturating_add(len).min(u64::try_from(found.st_size).unwrap_or(0));
         let mut at = offset;
         while at < end {
@@ -208,11 +206,8 @@ impl NewFile {
         let shared = Arc::clone(&self.held.shared);
         let file = self.held.file()?;
         let (dir, _) = shared.place(&self.path)?;
-        let found = if self.fresh {
-            None
-        } else {
-            Some(rustix::fs::fstat(&*file).map_err(shared.at("look at", &self.path))?)
-        };
+        let found =
+            if self.fresh { None } else { Some(fstat(&*file).map_err(shared.at("look at", &self.path))?) };
         let len = found
             .map_or(self.written.load(Ordering::Relaxed), |found| u64::try_from(found.st_size).unwrap_or(0));
         if len != self.size {

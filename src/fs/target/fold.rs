@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-
 use crate::fs::target::dirs::Dir;
 use crate::fs::target::temp::Temp;
 use crate::fs::target::{Target, TargetOptions};
+use crate::sys::fs::{Mode, OFlags, openat};
+use crate::sys::volume;
 
 /// Number of a directory's names that are tried.
 const TRIED: usize = 16;
@@ -15,11 +15,11 @@ const TRIED: usize = 16;
 /// to find a name whose file is replaced.
 const SURE: usize = 3;
 
-/// Approximates name comparison on such file systems: ignores case, and trailing characters that some do not
-/// store.
+/// Approximates how such a file system sees a name: without case, without trailing characters that some do not
+/// store, and on macOS with characters and their accents composed in one way, whichever is stored.
 pub fn key(name: &[u8]) -> Vec<u8> {
     let shown = String::from_utf8_lossy(name);
-    shown.trim_end_matches(['.', ' ']).to_lowercase().into_bytes()
+    volume::composed(&shown.trim_end_matches(['.', ' ']).to_lowercase()).into_bytes()
 }
 
 /// Returns whether names are folded in a directory, or in its nearest existing ancestor. It tries existing
@@ -31,9 +31,6 @@ pub fn near(dir: &Path) -> bool {
     let names = target.names(b"").ok().flatten().unwrap_or_default();
     target.folds(b"", &names).unwrap_or_else(|| target.is_of_a_folding_kind())
 }
-
-/// `f_type` of FAT, exFAT, NTFS (old and new driver), HFS+, and SMB shares.
-const FOLDING: [u64; 7] = [0x4d44, 0x2011_bab0, 0x5346_544e, 0x7366_746e, 0x482b, 0xff53_4d42, 0xfe53_4d42];
 
 impl Target {
     /// Returns whether names are folded in a directory that contains these names; `None` if they do not tell.
@@ -55,9 +52,7 @@ impl Target {
     }
 
     fn is_of_a_folding_kind(&self) -> bool {
-        let found = self.shared.dir(b"").ok().and_then(|dir| rustix::fs::fstatfs(&dir.fd).ok());
-        // The type of `f_type` differs between platforms.
-        found.is_some_and(|found| FOLDING.contains(&(found.f_type as u64 & 0xffff_ffff)))
+        self.shared.dir(b"").is_ok_and(|dir| volume::is_of_a_folding_kind(&dir.fd))
     }
 
     fn try_names(&self) -> Option<bool> {
@@ -65,7 +60,7 @@ impl Target {
         let dir = self.shared.dir(b"").ok()?;
         let temp = Temp::new(&self.shared, dir);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-        rustix::fs::openat(&temp.dir.fd, temp.name.as_str(), flags, Mode::RUSR | Mode::WUSR).ok()?;
+        openat(&temp.dir.fd, temp.name.as_str(), flags, Mode::RUSR | Mode::WUSR).ok()?;
         let temp = temp.arm();
         let told =
             turned(temp.name.as_bytes()).and_then(|other| is_one(&temp.dir, temp.name.as_bytes(), &other));

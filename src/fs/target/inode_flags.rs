@@ -3,17 +3,16 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-
 use crate::error::{Error, Result};
 use crate::fs::metadata::XattrTarget;
 use crate::fs::target::Target;
 use crate::fs::target::dirs::Dir;
 use crate::fs::target::root::Shared;
-use crate::fs::xattr::path_in;
 use crate::fs::{metadata, stat};
 use crate::model::entry::{Meta, attrs};
+use crate::sys::fs::{Mode, OFlags, openat};
+use crate::sys::io::Errno;
+use crate::sys::xattr::Unopened;
 
 /// Flags for opening a file only to read its inode flags, without blocking.
 const FLAGS: OFlags = OFlags::RDONLY
@@ -41,7 +40,7 @@ impl Target {
             shared.dir(path)?.fd.try_clone().map_err(Error::io("open", shared.show(path)))?
         } else {
             let (dir, name) = shared.place(path)?;
-            rustix::fs::openat(&dir.fd, name, FLAGS, Mode::empty()).map_err(shared.at("open", path))?
+            openat(&dir.fd, name, FLAGS, Mode::empty()).map_err(shared.at("open", path))?
         };
         let set = shared.owners.set_attrs(fd.as_fd(), wanted, attrs::LOCKS);
         set.map_err(shared.at("set the flags of", path))
@@ -71,9 +70,9 @@ impl Shared {
 
     /// Returns whether an entry has the extended attributes and inode flags of `meta`.
     pub(super) fn has_extras(&self, dir: &Dir, name: &[u8], meta: &Meta) -> bool {
-        let path = path_in(dir.as_fd(), name);
+        let entry = Unopened::new(dir.as_fd(), name);
         stat::look(dir, name).is_ok_and(|found| (found.attrs ^ meta.attrs) & attrs::KNOWN == 0)
-            && self.owners.has_xattrs(XattrTarget::Named(&path), &meta.xattrs)
+            && self.owners.has_xattrs(XattrTarget::Unopened(&entry), &meta.xattrs)
     }
 
     /// Records what the target cannot store, to be reported as problems of the path.
@@ -107,7 +106,7 @@ pub(super) fn unlock_open(file: impl AsFd) -> u32 {
 pub(super) fn unlock(dir: &OwnedFd, name: &[u8]) -> bool {
     let locked = stat::look(dir, name).is_ok_and(|found| found.attrs & attrs::LOCKS != 0);
     locked
-        && rustix::fs::openat(dir, name, FLAGS, Mode::empty())
+        && openat(dir, name, FLAGS, Mode::empty())
             .and_then(|fd| metadata::set_attrs(fd.as_fd(), 0, attrs::LOCKS))
             .is_ok_and(|left_out| left_out == 0)
 }

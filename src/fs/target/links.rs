@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::fs::target::Target;
 use crate::fs::target::root::Shared;
+use crate::sys::io::Errno;
 
 /// Where a link leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,7 @@ impl Target {
 }
 
 /// Errno for too many links, or a link to itself.
-const LOOP: i32 = rustix::io::Errno::LOOP.raw_os_error();
+const LOOP: i32 = Errno::LOOP.raw_os_error();
 
 fn is_nowhere(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)

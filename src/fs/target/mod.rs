@@ -134,7 +134,7 @@ mod support {
     }
 
     pub(super) fn meta(mode: u32) -> Meta {
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (uid, gid) = (crate::sys::process::geteuid().as_raw(), crate::sys::process::getegid().as_raw());
         Meta { mode, uid, gid, mtime: Time { sec: 1_000_000_000, nanos: 5 }, ..Meta::default() }
     }
 

@@ -1,17 +1,18 @@
 //! Removes entries of the target one by one, as far as a filter allows. Opens modes that would keep this
 //! process out.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
-
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
-use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::fs::protected_dirs::Protected;
 use crate::fs::target::Target;
 use crate::fs::target::dirs::{DIR_FLAGS, Dir};
 use crate::fs::target::existing::Existing;
+use crate::sys::fs::{
+    AtFlags, Mode, Stat, chmod_at, file_type, fstat, mode_of, open_beneath, openat, unlinkat,
+};
+use crate::sys::io::Errno;
 
 /// Decides what is removed, and is notified of the results.
 pub trait RemovalFilter {
@@ -39,20 +40,10 @@ struct Level {
 
 /// Gives the owner read, write and search permission for a directory, if this user may change the mode.
 pub(super) fn make_usable(dir: &OwnedFd, name: &[u8], found: &Stat) -> Result<(), Errno> {
-    match chmod_by_name(dir, name, Mode::from_raw_mode(found.st_mode & 0o7777) | Mode::RWXU) {
+    match chmod_at(dir, name, mode_of(found.st_mode) | Mode::RWXU) {
         Err(Errno::PERM | Errno::ACCESS) => Ok(()),
         other => other,
     }
-}
-
-/// Changes the mode of an entry that may be unreadable; fails for a symbolic link.
-pub(super) fn chmod_by_name(dir: &OwnedFd, name: &[u8], mode: Mode) -> Result<(), Errno> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-    if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode).is_symlink() {
-        return Err(Errno::LOOP);
-    }
-    rustix::fs::chmod(format!("/proc/self/fd/{}", fd.as_raw_fd()), mode)
 }
 
 impl Target {
@@ -93,7 +84,7 @@ impl Target {
             Err(Errno::NOENT) => return Ok(()),
             other => other.map_err(self.shared.at("look at", path))?,
         };
-        let is_dir = FileType::from_raw_mode(found.st_mode).is_dir();
+        let is_dir = file_type(found.st_mode).is_dir();
         let result = if let Some(protected) = self.protected(&Existing(found)) {
             judge.spares(path, protected);
             Ok(None)
@@ -104,7 +95,7 @@ impl Target {
                 Ok(None)
             }
         } else if judge.takes(path, false) {
-            let removed = if dry { Ok(()) } else { rustix::fs::unlinkat(&dir.fd, name, AtFlags::empty()) };
+            let removed = if dry { Ok(()) } else { unlinkat(&dir.fd, name, AtFlags::empty()) };
             if removed.is_ok() {
                 judge.gone(path, u64::try_from(found.st_size).unwrap_or(0));
                 return Ok(());
@@ -135,16 +126,15 @@ impl Target {
         if !dry && found.st_mode & 0o700 != 0o700 {
             make_usable(&above.fd, name, found)?;
         }
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        let fd = match rustix::fs::openat2(&above.fd, name, DIR_FLAGS, Mode::empty(), resolve) {
-            // Without `openat2`: a file system that is bind-mounted into itself looks like a directory then.
+        let fd = match open_beneath(&above.fd, name, DIR_FLAGS, true) {
+            // Without such a call: a file system that is bind-mounted into itself looks like a directory then.
             Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {
-                rustix::fs::openat(&above.fd, name, DIR_FLAGS, Mode::empty())?
+                openat(&above.fd, name, DIR_FLAGS, Mode::empty())?
             }
             other => other?,
         };
         let dir = Dir::new(fd)?;
-        if rustix::fs::fstat(&dir.fd)?.st_dev != rustix::fs::fstat(&above.fd)?.st_dev {
+        if fstat(&dir.fd)?.st_dev != fstat(&above.fd)?.st_dev {
             return Err(Errno::XDEV);
         }
         Ok(Level { path: path.to_vec(), names: dir.names()?.into_iter(), full: false })
@@ -156,7 +146,7 @@ impl Target {
             Ok(())
         } else {
             self.shared.place(path).and_then(|(dir, name)| {
-                let gone = rustix::fs::unlinkat(&dir.fd, name, AtFlags::REMOVEDIR);
+                let gone = unlinkat(&dir.fd, name, AtFlags::REMOVEDIR);
                 gone.map_err(self.shared.at("remove", path))
             })
         };

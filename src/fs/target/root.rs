@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use rustix::fs::{FlockOperation, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::fs::ownership::Owners;
@@ -19,9 +17,8 @@ use crate::fs::target::dirs::{DIR_FLAGS, Dir};
 use crate::fs::target::fd_pool::{Limits, Pool};
 use crate::fs::target::{TargetOptions, temp};
 use crate::model::entry::check_name;
-
-/// Maximum length of a path in one `openat` call, well below the kernel's limit of 4095 bytes.
-const LONG_PATH: usize = 3000;
+use crate::sys::fs::{FlockOperation, LONG_PATH, Mode, OFlags, flock, open_beneath, openat};
+use crate::sys::io::Errno;
 
 /// State that a target shares with its unfinished files.
 pub(super) struct Shared {
@@ -61,7 +58,7 @@ impl Shared {
     pub(super) fn open(root: &Path, options: TargetOptions, guard: Guard) -> Result<Self> {
         let limits = Limits::raise();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(root, flags, Mode::empty()).map_err(sys("open", root))?;
+        let fd = crate::sys::fs::open(root, flags, Mode::empty()).map_err(sys("open", root))?;
         let top = Arc::new(Dir::new(fd).map_err(sys("look at", root))?);
         let mut random = [0_u8; 8];
         getrandom::fill(&mut random).map_err(io::Error::other).map_err(Error::io("read", "random bytes"))?;
@@ -161,8 +158,7 @@ impl Shared {
 
     fn open_stretch(&self, above: &OwnedFd, stretch: &[u8]) -> Result<OwnedFd, Errno> {
         if !self.one_by_one.load(Ordering::Relaxed) {
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            match rustix::fs::openat2(above, stretch, DIR_FLAGS, Mode::empty(), resolve) {
+            match open_beneath(above, stretch, DIR_FLAGS, false) {
                 // Some sandboxes return EPERM for unknown system calls.
                 Err(Errno::NOSYS | Errno::PERM) => self.one_by_one.store(true, Ordering::Relaxed),
                 // Directories are being moved concurrently; opening one component at a time is not affected.
@@ -173,7 +169,7 @@ impl Shared {
         let mut current: Option<OwnedFd> = None;
         for name in stretch.split(|byte| *byte == b'/') {
             let above = current.as_ref().unwrap_or(above);
-            let next = rustix::fs::openat(above, name, DIR_FLAGS, Mode::empty())?;
+            let next = openat(above, name, DIR_FLAGS, Mode::empty())?;
             current = Some(next);
         }
         current.ok_or(Errno::NOENT)
@@ -195,9 +191,9 @@ impl Shared {
 
 /// Returns whether no other process restores to this target. A shared lock shows others that this one does.
 fn is_alone(top: &Dir) -> bool {
-    let alone = rustix::fs::flock(&top.fd, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let alone = flock(&top.fd, FlockOperation::NonBlockingLockExclusive).is_ok();
     // If the file system does not support locks, other processes are assumed.
-    rustix::fs::flock(&top.fd, FlockOperation::NonBlockingLockShared).is_ok() && alone
+    flock(&top.fd, FlockOperation::NonBlockingLockShared).is_ok() && alone
 }
 
 /// Splits a path into pieces that are short enough for a system call.

@@ -2,17 +2,17 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, FileType, Mode, Stat};
-use rustix::io::Errno;
-
 use crate::error::{Error, Result};
 use crate::fs::metadata::XattrTarget;
 use crate::fs::target::Target;
-use crate::fs::target::remove::chmod_by_name;
 use crate::fs::target::root::Shared;
 use crate::fs::target::temp::Temp;
-use crate::fs::xattr::path_in;
 use crate::model::entry::{Kind, Meta};
+use crate::sys::fs::{
+    AtFlags, FileType, Mode, Stat, chmod_at, chownat, linkat, make_node, makedev, symlinkat, utimensat,
+};
+use crate::sys::io::Errno;
+use crate::sys::xattr::Unopened;
 
 impl Target {
     /// Creates a symbolic link. If `is_new`, the name must be free; otherwise it is replaced.
@@ -24,7 +24,7 @@ impl Target {
         let (dir, _) = shared.place(path)?;
         let temp = Temp::new(shared, dir);
         let (fd, name) = (&temp.dir.fd, temp.name.as_str());
-        rustix::fs::symlinkat(target, fd, name).map_err(shared.at("create", path))?;
+        symlinkat(target, fd, name).map_err(shared.at("create", path))?;
         let temp = temp.arm();
         let set = shared.attributes(&temp, meta, |_| Ok(()));
         shared.note(path, set.map_err(shared.at("set owner and times of", path))?);
@@ -47,8 +47,8 @@ impl Target {
         }
         let temp = Temp::new(shared, dir);
         let (to, to_name) = (&temp.dir.fd, temp.name.as_str());
-        match rustix::fs::linkat(&from.fd, from_name, to, to_name, AtFlags::empty()) {
-            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::XDEV) => {
+        match linkat(&from.fd, from_name, to, to_name, AtFlags::empty()) {
+            Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS | Errno::MLINK | Errno::XDEV) => {
                 return Ok(false);
             }
             other => other.map_err(shared.at("link", path))?,
@@ -91,9 +91,9 @@ impl Target {
             return Ok(false);
         }
         let temp = Temp::new(shared, dir);
-        let number = device.map_or(0, |(major, minor)| rustix::fs::makedev(major, minor));
+        let number = device.map_or(0, |(major, minor)| makedev(major, minor));
         let mode = Mode::RUSR | Mode::WUSR;
-        match rustix::fs::mknodat(&temp.dir.fd, temp.name.as_str(), file_type, mode, number) {
+        match make_node(temp.dir.fd.as_fd(), temp.name.as_str(), file_type, mode, number) {
             Err(Errno::PERM) if device.is_some() => {
                 shared.owners.count_device();
                 return Ok(false);
@@ -101,7 +101,7 @@ impl Target {
             other => other.map_err(shared.at("create", path))?,
         }
         let temp = temp.arm();
-        let chmod = |mode| chmod_by_name(&temp.dir.fd, temp.name.as_bytes(), mode);
+        let chmod = |mode| chmod_at(&temp.dir.fd, temp.name.as_str(), mode);
         let set = shared.attributes(&temp, meta, chmod);
         shared.note(path, set.map_err(shared.at("set the attributes of", path))?);
         temp.take_name(path, is_new)?;
@@ -119,11 +119,11 @@ impl Shared {
     ) -> Result<Vec<String>, Errno> {
         let (fd, name) = (&temp.dir.fd, temp.name.as_str());
         let matches = self.owners.set(meta, self.fresh(&temp.dir), |user, group| {
-            rustix::fs::chownat(fd, name, user, group, AtFlags::SYMLINK_NOFOLLOW)
+            chownat(fd, name, user, group, AtFlags::SYMLINK_NOFOLLOW)
         })?;
-        let path = path_in(fd.as_fd(), name.as_bytes());
-        let notes = self.owners.set_xattrs_and_mode(XattrTarget::Named(&path), meta, matches, chmod)?;
-        let utimens = |times: &_| rustix::fs::utimensat(fd, name, times, AtFlags::SYMLINK_NOFOLLOW);
+        let entry = Unopened::new(fd.as_fd(), name.as_bytes());
+        let notes = self.owners.set_xattrs_and_mode(XattrTarget::Unopened(&entry), meta, matches, chmod)?;
+        let utimens = |times: &_| utimensat(fd, name, times, AtFlags::SYMLINK_NOFOLLOW);
         self.owners.set_times(meta, utimens).map(|()| notes)
     }
 }

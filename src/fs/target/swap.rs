@@ -3,15 +3,14 @@
 
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, RenameFlags, Stat};
-use rustix::io::Errno;
-
 use crate::error::{Error, Result};
 use crate::fs::target::existing::Existing;
 use crate::fs::target::file::NewFile;
 use crate::fs::target::inode_flags::unlock;
 use crate::fs::target::temp::{Temp, came_meanwhile};
 use crate::model::entry::Meta;
+use crate::sys::fs::{AtFlags, Stat, exchange, linkat, rename_new, sync, unlinkat};
+use crate::sys::io::Errno;
 
 impl NewFile {
     /// Sets the metadata of the file and syncs it. Then it takes the place of `existing`, which gets the name
@@ -33,7 +32,7 @@ impl NewFile {
                 let why = "this user may not give it the owner and the mode that it had";
                 return Err(Error::Refused(format!("{}: {why}", shown.display())));
             }
-            held.file()?.sync_all().map_err(Error::io("sync", held.shared.show(path)))?;
+            sync(&*held.file()?).map_err(held.shared.at("sync", path))?;
             temp.swap(path, existing, beside)
         })
     }
@@ -50,14 +49,13 @@ impl Temp {
     fn swap(self, path: &[u8], existing: &Existing, beside: &[u8]) -> Result<()> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let dir = Arc::clone(&self.dir);
-        let exchange =
-            || rustix::fs::renameat_with(&dir.fd, self.name.as_str(), &dir.fd, name, RenameFlags::EXCHANGE);
-        let exchanged = match exchange() {
-            Err(Errno::PERM) if unlock(&dir.fd, name) => exchange(),
+        let swap = || exchange(&dir.fd, self.name.as_str(), name);
+        let exchanged = match swap() {
+            Err(Errno::PERM) if unlock(&dir.fd, name) => swap(),
             other => other,
         };
         match exchanged {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                 return self.link_and_replace(path, existing, beside);
             }
             other => other.map_err(self.shared.at("replace", path))?,
@@ -65,13 +63,12 @@ impl Temp {
         // The temporary name is now that of the file that must not be lost.
         let is_ours = dir.stat(self.name.as_bytes()).is_ok_and(|now| is_still(existing, &now));
         let renamed = if is_ours {
-            let flags = RenameFlags::NOREPLACE;
-            rustix::fs::renameat_with(&dir.fd, self.name.as_str(), &dir.fd, beside, flags)
+            rename_new(&dir.fd, self.name.as_str(), &dir.fd, beside)
         } else {
             Err(Errno::STALE)
         };
         if let Err(errno) = renamed {
-            if exchange().is_err() {
+            if swap().is_err() {
                 let left = self.name.clone();
                 self.leave();
                 let why = format!("it is under the name {left} in its directory now");
@@ -83,7 +80,7 @@ impl Temp {
                 errno => self.shared.at("rename", path)(errno),
             });
         }
-        let synced = rustix::fs::fsync(&dir.fd).map_err(self.shared.at("sync the directory of", path));
+        let synced = sync(&dir.fd).map_err(self.shared.at("sync the directory of", path));
         self.leave();
         synced
     }
@@ -92,11 +89,11 @@ impl Temp {
     fn link_and_replace(self, path: &[u8], existing: &Existing, beside: &[u8]) -> Result<()> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let dir = Arc::clone(&self.dir);
-        let linked = rustix::fs::linkat(&dir.fd, name, &dir.fd, beside, AtFlags::empty());
+        let linked = linkat(&dir.fd, name, &dir.fd, beside, AtFlags::empty());
         linked.map_err(self.shared.at("keep a link of", path))?;
         if !dir.stat(beside).is_ok_and(|now| is_still(existing, &now)) {
             // Another link of the file that is there now: nothing is lost with it.
-            let _ = rustix::fs::unlinkat(&dir.fd, beside, AtFlags::empty());
+            let _ = unlinkat(&dir.fd, beside, AtFlags::empty());
             return Err(changed(&self, path));
         }
         self.publish(path)

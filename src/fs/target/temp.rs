@@ -6,15 +6,14 @@
 
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, RenameFlags};
-use rustix::io::Errno;
-
 use crate::codec::crypto::hash;
 use crate::error::{Error, Result};
 use crate::fs::target::Target;
 use crate::fs::target::dirs::Dir;
 use crate::fs::target::inode_flags::unlock;
 use crate::fs::target::root::Shared;
+use crate::sys::fs::{AtFlags, rename_new, renameat, unlinkat};
+use crate::sys::io::Errno;
 
 const PREFIX: &str = ".snap-tmp-";
 
@@ -54,7 +53,7 @@ impl Target {
     /// The path is refused or a system call fails.
     pub fn remove_leftover(&self, path: &[u8]) -> Result<()> {
         let (dir, name) = self.shared.place(path)?;
-        rustix::fs::unlinkat(&dir.fd, name, AtFlags::empty()).map_err(self.shared.at("remove", path))
+        unlinkat(&dir.fd, name, AtFlags::empty()).map_err(self.shared.at("remove", path))
     }
 }
 
@@ -97,18 +96,17 @@ impl Temp {
     pub(super) fn publish_new(mut self, path: &[u8]) -> Result<()> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let fd = &self.dir.fd;
-        let renamed =
-            match rustix::fs::renameat_with(fd, self.name.as_str(), fd, name, RenameFlags::NOREPLACE) {
-                // The file system lacks RENAME_NOREPLACE. No other thread of this run may interfere.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                    let _alone = self.shared.naming.lock();
-                    match self.dir.stat(name) {
-                        Err(Errno::NOENT) => rustix::fs::renameat(fd, self.name.as_str(), fd, name),
-                        other => other.and(Err(Errno::EXIST)),
-                    }
+        let renamed = match rename_new(fd, self.name.as_str(), fd, name) {
+            // The file system lacks RENAME_NOREPLACE. No other thread of this run may interfere.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                let _alone = self.shared.naming.lock();
+                match self.dir.stat(name) {
+                    Err(Errno::NOENT) => renameat(fd, self.name.as_str(), fd, name),
+                    other => other.and(Err(Errno::EXIST)),
                 }
-                other => other,
-            };
+            }
+            other => other,
+        };
         if renamed == Err(Errno::EXIST) {
             return Err(came_meanwhile(&self.shared, path));
         }
@@ -121,12 +119,12 @@ impl Temp {
     pub(super) fn publish(mut self, path: &[u8]) -> Result<()> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let fd = &self.dir.fd;
-        let rename = || rustix::fs::renameat(fd, self.name.as_str(), fd, name);
+        let rename = || renameat(fd, self.name.as_str(), fd, name);
         let result = match rename() {
             Err(Errno::PERM) if unlock(fd, name) => rename(),
             Err(Errno::ISDIR | Errno::EXIST | Errno::NOTEMPTY) => {
                 self.shared.forget(path);
-                match rustix::fs::unlinkat(fd, name, AtFlags::REMOVEDIR) {
+                match unlinkat(fd, name, AtFlags::REMOVEDIR) {
                     Err(Errno::EXIST | Errno::NOTEMPTY) => {
                         let shown = self.shared.show(path);
                         let why = format!("{} is a directory with something in it", shown.display());
@@ -157,8 +155,8 @@ pub(super) fn came_meanwhile(shared: &Shared, path: &[u8]) -> Error {
 impl Drop for Temp {
     fn drop(&mut self) {
         if self.armed {
-            // A failure cannot be handled here; the name shows that the file is temporary.
-            let _left = rustix::fs::unlinkat(&self.dir.fd, self.name.as_str(), AtFlags::empty());
+            // A failure cannot be handled here; the name tells what the file is.
+            let _left = unlinkat(&self.dir.fd, self.name.as_str(), AtFlags::empty());
         }
     }
 }

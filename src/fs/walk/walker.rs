@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{io, vec};
 
 use crossbeam_channel::Sender;
-use rustix::fs::CWD;
 
 use crate::fs::filter::{Against, Location, Verdict};
 use crate::fs::path_stack::PathStack;
@@ -23,6 +22,7 @@ use crate::fs::stat::{Inode, MetadataReader};
 use crate::fs::walk::{Totals, WalkEvent, WalkOptions};
 use crate::model::entry::{Entry, Kind, MAX_NESTING, MAX_PATH, Meta, Time, flags};
 use crate::model::id::ChunkId;
+use crate::sys::fs::CWD;
 
 /// Number of events that are sent together: waking the receiver for each one costs more than the walk.
 const TOGETHER: usize = 128;

@@ -26,6 +26,7 @@ use crate::repo::walk::dir_reader::{DirReader, WalkLimits};
 use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 use crate::repo::write::siblings::Siblings;
 use crate::repo::write::similarity::Older;
+use crate::sys::process::{getgid, getuid};
 
 /// Messages sent together: waking the assembler for each costs more than comparing.
 const TOGETHER: usize = 128;
@@ -163,8 +164,8 @@ impl Comparer<'_, '_> {
     fn stream(&mut self, stdin: &Stdin) -> Result<()> {
         let meta = Meta {
             mode: 0o600,
-            uid: rustix::process::getuid().as_raw(),
-            gid: rustix::process::getgid().as_raw(),
+            uid: getuid().as_raw(),
+            gid: getgid().as_raw(),
             mtime: self.run.started,
             ctime: self.run.started,
             ..Meta::default()

@@ -7,18 +7,18 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
-
 use crate::codec::tree::stored_xattrs;
 use crate::fs::stat::Inode;
-use crate::fs::{long_path, stat, xattr};
+use crate::fs::{stat, xattr};
 use crate::model::entry::{Meta, Time};
 use crate::ops::backup::read::{Outcome, Reader};
 use crate::ops::backup::rot;
 use crate::ops::backup::rot::{Comparison, Expected};
 use crate::ops::backup::states::Version;
 use crate::repo::write::similarity::Older;
+use crate::sys::fs::{SeekFrom, seek};
+use crate::sys::io::Errno;
+use crate::sys::long_path;
 
 /// Size in bytes above which files are checked for holes regardless of their block count: blocks of metadata
 /// may hide a hole, and a system call is cheap compared with reading.
@@ -125,12 +125,12 @@ impl Reader<'_> {
     fn runs(&mut self, seq: u64, file: &mut File, size: u64) -> io::Result<u64> {
         let mut at = 0;
         while at < size {
-            let start = match rustix::fs::seek(&*file, SeekFrom::Data(at)) {
+            let start = match seek(&*file, SeekFrom::Data(at)) {
                 Ok(start) => start.min(size),
                 // Only a hole follows.
                 Err(Errno::NXIO) => size,
                 // The file system does not support locating holes.
-                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+                Err(Errno::INVAL | Errno::NOTSUP) => at,
                 Err(err) => return Err(err.into()),
             };
             if start > at {
@@ -139,7 +139,7 @@ impl Reader<'_> {
             if start == size {
                 return Ok(size);
             }
-            let end = match rustix::fs::seek(&*file, SeekFrom::Hole(start)) {
+            let end = match seek(&*file, SeekFrom::Hole(start)) {
                 Ok(end) if end > start => end,
                 _ => size,
             };

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use crate::codec::crypto::cipher;
 use crate::codec::crypto::hash::ChunkHasher;
 use crate::error::{Error, Result};
-use crate::fs::{long_path, target};
+use crate::fs::target;
 use crate::model::entry::{Content, Entry, Kind, Time};
 use crate::model::signs::WHOLE;
 use crate::model::tripwire::Reason;
@@ -30,6 +30,7 @@ use crate::progress::Event;
 use crate::repo::commit::reachability;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::compare_file;
+use crate::sys::long_path;
 
 /// Most files with bit rot that a run names.
 const NAMED: usize = 1000;

@@ -13,12 +13,13 @@ use crate::error::{Error, Result};
 use crate::fs::filter::{Filter, FilterOptions};
 use crate::fs::path_stack::PathStack;
 use crate::fs::walk::{Walk, WalkEvent, WalkOptions};
-use crate::fs::{long_path, sources, xattr};
+use crate::fs::{sources, xattr};
 use crate::model::entry::{Content, Entry};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::walk::compare_file;
 use crate::repo::walk::diff_walk::TreeSource;
+use crate::sys::long_path;
 
 /// A live directory, walked as a backup would.
 pub(super) struct LiveTree<'a> {

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::codec::crypto::hash::ChunkHasher;
 use crate::error::{Error, Result};
 use crate::fs::stat::Inode;
-use crate::fs::{long_path, sources, stat, target};
+use crate::fs::{sources, stat, target};
 use crate::model::entry::{Content, Entry, Kind, Time};
 use crate::ops::drill::{Compared, Sample};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::walk::compare_file;
+use crate::sys::long_path;
 use crate::util::host;
 
 /// Files changed within this many seconds before the run began are not compared: they may have changed after

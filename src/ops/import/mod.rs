@@ -113,11 +113,10 @@ pub fn run(
     Ok(Summary { snapshot, root, counts, problems, seconds })
 }
 
+/// What is taken for the machine's memory in bytes where the system does not say.
+const MEMORY: u64 = 2 << 30;
+
 /// Returns half of the machine's memory in bytes.
 fn half_of_memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    // The integer types differ between architectures.
-    #[allow(clippy::useless_conversion)]
-    let (total, unit) = (u64::from(info.totalram), u64::from(info.mem_unit));
-    total.saturating_mul(unit.max(1)) / 2
+    crate::sys::host::memory().unwrap_or(MEMORY) / 2
 }

@@ -341,7 +341,7 @@ impl Job<'_> {
     }
 
     pub(super) fn is_root(&self) -> bool {
-        rustix::process::geteuid().is_root()
+        crate::sys::users::is_root()
     }
 
     /// Returns whether names are folded in the target's root or, if that does not exist, in its nearest

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::time::{ClockId, clock_gettime};
+
+use crate::sys::host;
 
 /// Tracks when a session last wrote a heartbeat.
 #[derive(Debug)]
@@ -26,10 +27,7 @@ struct Moment {
 
 impl Moment {
     fn now() -> Self {
-        Self {
-            since_boot: clock_gettime(ClockId::Boottime).tv_sec,
-            wall: clock_gettime(ClockId::Realtime).tv_sec,
-        }
+        Self { since_boot: host::seconds_with_sleep(), wall: host::seconds_by_wall_clock() }
     }
 
     fn seconds_since(self, earlier: Self) -> u64 {

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fs, io};
 
-use rustix::fs::{AtFlags, CWD, RenameFlags};
-use rustix::io::Errno;
-
 use crate::error::{Error, Result};
 use crate::storage::CreateOutcome;
 use crate::storage::local::quirks::{Modes, Quirks, is_unsupported, is_unsupported_io};
+use crate::sys::fs::{AtFlags, CWD, linkat, rename_new, sync};
+use crate::sys::io::Errno;
 
 /// Makes names of temporary files unique within the process.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -73,7 +72,7 @@ impl Temp {
             self.file.write_all(part.as_ref()).map_err(Error::io("write", path))?;
         }
         if sync {
-            self.file.sync_all().map_err(Error::io("sync", path))?;
+            crate::sys::fs::sync(&self.file).map_err(|err| Error::io("sync", path)(err.into()))?;
         }
         Ok(())
     }
@@ -81,7 +80,7 @@ impl Temp {
     /// Renames the file to `to` if that name is free; otherwise removes it.
     pub(super) fn publish(self, to: &Path, quirks: &Quirks) -> Result<(CreateOutcome, File)> {
         let Self { file, path } = self;
-        match rustix::fs::renameat_with(CWD, &path.name, CWD, to, RenameFlags::NOREPLACE) {
+        match rename_new(CWD, &path.name, CWD, to) {
             Ok(()) => path.renamed(),
             Err(Errno::EXIST) => return Ok((CreateOutcome::Exists, file)),
             Err(errno) if is_unsupported(errno) => {
@@ -96,7 +95,7 @@ impl Temp {
 /// Publishes by hard link, on file systems without rename-no-replace. The temporary name is removed in any
 /// case.
 pub(super) fn link(from: TempPath, to: &Path, quirks: &Quirks) -> Result<CreateOutcome> {
-    match rustix::fs::linkat(CWD, &from.name, CWD, to, AtFlags::empty()) {
+    match linkat(CWD, &from.name, CWD, to, AtFlags::empty()) {
         Ok(()) => Ok(CreateOutcome::New),
         Err(Errno::EXIST) => Ok(CreateOutcome::Exists),
         Err(errno) if has_no_links(errno) => {
@@ -132,11 +131,10 @@ fn look_and_rename(from: &Path, to: &Path, quirks: &Quirks) -> Result<CreateOutc
 pub(super) fn probe_exclusiveness(folder: &Path, quirks: &Quirks) {
     let temp = || Temp::new(folder, Modes::PRIVATE).ok();
     let (Some(first), Some(second)) = (temp(), temp()) else { return };
-    let renamed =
-        rustix::fs::renameat_with(CWD, &first.path.name, CWD, &second.path.name, RenameFlags::NOREPLACE);
+    let renamed = rename_new(CWD, &first.path.name, CWD, &second.path.name);
     if renamed.is_err_and(is_unsupported) {
         // The target exists, so this returns EEXIST if links are supported.
-        let linked = rustix::fs::linkat(CWD, &first.path.name, CWD, &second.path.name, AtFlags::empty());
+        let linked = linkat(CWD, &first.path.name, CWD, &second.path.name, AtFlags::empty());
         if linked.is_err_and(has_no_links) {
             quirks.overwrites.raise();
         }
@@ -145,7 +143,7 @@ pub(super) fn probe_exclusiveness(folder: &Path, quirks: &Quirks) {
 
 /// Renames a file if the new name is free.
 pub(super) fn rename_free(from: &Path, to: &Path, quirks: &Quirks) -> Result<CreateOutcome> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+    match rename_new(CWD, from, CWD, to) {
         Ok(()) => Ok(CreateOutcome::New),
         Err(Errno::EXIST) => Ok(CreateOutcome::Exists),
         Err(errno) if is_unsupported(errno) => {
@@ -199,7 +197,7 @@ pub(super) fn sync_folder(folder: &Path, quirks: &Quirks) -> Result<()> {
 /// Like [`sync_folder`], for an open folder. A file system without folder sync is accepted; any other error
 /// means that entries may be lost.
 pub(super) fn sync_open_folder(open: &File, folder: &Path, quirks: &Quirks) -> Result<()> {
-    match open.sync_all() {
+    match sync(open).map_err(io::Error::from) {
         Err(error) if is_unsupported_io(&error) => {
             quirks.unsynced.raise();
             Ok(())

@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::storage::{Capacity, CreateOutcome, Listed, LockGuard, ObjectKind, Storage, check_name};
+use crate::sys::io::is_bad_medium;
+use crate::sys::volume;
 
 use files::{
     TEMP, Temp, make_folders, metadata_of, parent, probe_exclusiveness, read_folder, rename_free,
@@ -186,9 +188,8 @@ impl Storage for LocalStorage {
     }
 
     fn capacity(&self) -> Option<Capacity> {
-        let found = rustix::fs::statvfs(&self.root).ok()?;
-        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-        Some(Capacity { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
+        let found = volume::space(&self.root).ok()?;
+        Some(Capacity { free: found.free, total: found.total })
     }
 
     fn location(&self) -> String {
@@ -405,15 +406,6 @@ impl Storage for LocalStorage {
         }
         Ok(())
     }
-}
-
-/// Returns whether the disk, or the file system by its checksums, reports these bytes as lost.
-/// That is damage to the object, of which there may be another copy, and not a failure of the run.
-fn is_bad_medium(error: &io::Error) -> bool {
-    // EUCLEAN is what ext4, XFS and btrfs return on a checksum mismatch.
-    const LOST: [rustix::io::Errno; 3] =
-        [rustix::io::Errno::IO, rustix::io::Errno::BADMSG, rustix::io::Errno::UCLEAN];
-    error.raw_os_error().is_some_and(|raw| LOST.iter().any(|lost| lost.raw_os_error() == raw))
 }
 
 /// Resolves symbolic links, also for a directory that does not exist yet: its location must not change when

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::Gid;
-use rustix::io::Errno;
+use crate::sys::fs::{Gid, fchown};
+use crate::sys::io::Errno;
 
 /// Permissions of new objects in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Modes {
     pub(super) fn share(self, made: &File, mode: u32) {
         let Some(group) = self.group else { return };
         if made.metadata().is_ok_and(|found| found.gid() != group) {
-            let _ = rustix::fs::fchown(made.as_fd(), None, Some(Gid::from_raw(group)));
+            let _ = fchown(made.as_fd(), None, Some(Gid::from_raw(group)));
         }
         let _ = made.set_permissions(Permissions::from_mode(mode));
     }
@@ -132,7 +132,7 @@ impl Quirks {
 
 /// Returns whether the error means that the file system lacks the operation.
 pub(super) fn is_unsupported(errno: Errno) -> bool {
-    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
+    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
 }
 
 /// Like [`is_unsupported`], for an error of the standard library.

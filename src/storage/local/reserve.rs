@@ -6,11 +6,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
-
 use crate::codec::crypto::cipher;
 use crate::storage::local::files::TEMP;
+use crate::sys::fs::{allocate, sync};
+use crate::sys::io::Errno;
 
 const RESERVE: &str = "reserve";
 /// Its size in bytes: room for a session, a record and the fences of a gc run.
@@ -37,8 +36,8 @@ pub(super) fn keep(root: &Path) -> io::Result<()> {
 /// Allocates the blocks: without writing, or by writing where the file system cannot do that (ntfs-3g and
 /// other FUSE file systems).
 fn fill(file: File) -> io::Result<()> {
-    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVED) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => write(file),
+    match allocate(&file, RESERVED) {
+        Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => write(file),
         other => other.map_err(io::Error::from),
     }
 }
@@ -50,7 +49,7 @@ fn write(mut file: File) -> io::Result<()> {
         cipher::random(&mut noise).map_err(io::Error::other)?;
         file.write_all(&noise)?;
     }
-    file.sync_all()
+    Ok(sync(&file)?)
 }
 
 #[cfg(test)]

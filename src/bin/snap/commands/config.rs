@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use snap_backup::model::records::AuditAct;
 use snap_backup::repo::audit;
+use snap_backup::sys::users;
 use snap_backup::{Error, Result};
 
 use super::{protected, sets, show};
@@ -201,7 +202,7 @@ fn init(global: &Global, args: &Init) -> Result<Outcome> {
 /// Returns the machine's configuration file for root, and the user's for others.
 fn own_place() -> Result<PathBuf> {
     let mut places = places().into_iter();
-    let place = if rustix::process::geteuid().is_root() { places.next_back() } else { places.next() };
+    let place = if users::is_root() { places.next_back() } else { places.next() };
     place.ok_or_else(|| {
         Error::Usage("there is no place for the configuration: name one with --output".to_owned())
     })

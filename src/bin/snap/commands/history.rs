@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use rustix::fs::{CWD, RenameFlags};
-use rustix::io::Errno;
 use serde_json::{Value, json};
 use snap_backup::ops::history::{Options, Report};
 use snap_backup::ops::{history, restore};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::walk::multi_walk::EntryVersion;
+use snap_backup::sys::fs::{CWD, rename_new};
+use snap_backup::sys::io::Errno;
 use snap_backup::{Control, Error, Result};
 
 use super::select::Among;
@@ -209,14 +209,14 @@ fn move_out(beside: &Path, version: &EntryVersion, path: &[u8], name: &Path) -> 
     } else {
         beside.join(OsString::from_vec(base.to_vec()))
     };
-    rename_new(&from, name).map_err(Error::io("write", name))
+    move_new(&from, name).map_err(Error::io("write", name))
 }
 
 /// Renames without replacing. On a file system without RENAME_NOREPLACE, the earlier check that the name is
 /// free must suffice.
-fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),
+fn move_new(from: &Path, to: &Path) -> std::io::Result<()> {
+    match rename_new(CWD, from, CWD, to) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::rename(from, to),
         other => Ok(other?),
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
+use snap_backup::sys::{host, users};
 use snap_backup::{Error, Result};
 
 use super::daemon;
@@ -12,7 +13,7 @@ use crate::context::Context;
 use crate::exit::Outcome;
 use crate::password;
 use crate::schedule::daemon::{SchedulerDaemon, told};
-use crate::schedule::install::Wanted;
+use crate::schedule::install::{Runner, Wanted};
 use crate::schedule::{Planned, install};
 use crate::terminal::output;
 use crate::terminal::table::Narrow;
@@ -23,7 +24,7 @@ pub(crate) enum Verb {
     Show(Show),
     /// Run what is due, once: for a timer, or cron
     Run,
-    /// Have the system run the schedule: a systemd service and timer, or a line in the crontab
+    /// Have the system run the schedule: a systemd service and timer, a job of launchd, or a line in the crontab
     Install(Install),
     /// Undo `install`
     Remove(Install),
@@ -54,6 +55,9 @@ pub(crate) struct Install {
     /// Units even where systemd does not run the machine
     #[arg(long, conflicts_with = "cron")]
     pub(crate) systemd: bool,
+    /// A job of launchd even where launchd does not run the machine
+    #[arg(long, conflicts_with_all = ["cron", "systemd"])]
+    pub(crate) launchd: bool,
     /// Change nothing, print what would be written and run
     #[arg(short = 'n', long, visible_alias = "print")]
     pub(crate) dry_run: bool,
@@ -162,7 +166,7 @@ fn lacking(context: &Context) -> Result<()> {
 
 fn wanted(context: &Context, args: &Install) -> Result<Wanted> {
     let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
-    let root = rustix::process::geteuid().is_root();
+    let root = users::is_root();
     Ok(Wanted {
         program,
         config: context.config.file.clone(),
@@ -170,7 +174,19 @@ fn wanted(context: &Context, args: &Install) -> Result<Wanted> {
         state: context.given.state_dir.clone().filter(|dir| !dir.is_empty()).map(Into::into),
         daemon: args.daemon,
         system: args.system || root && !args.user,
-        // The directory exists if and only if systemd is the init system.
-        cron: args.cron || !args.systemd && !Path::new("/run/systemd/system").is_dir(),
+        runner: runner(args),
     })
+}
+
+/// Returns who is to run the schedule: who was named, otherwise who runs the machine.
+fn runner(args: &Install) -> Runner {
+    match args {
+        Install { cron: true, .. } => Runner::Cron,
+        Install { systemd: true, .. } => Runner::Systemd,
+        Install { launchd: true, .. } => Runner::Launchd,
+        _ if host::HAS_LAUNCHD => Runner::Launchd,
+        // The directory exists if and only if systemd is the init system.
+        _ if Path::new("/run/systemd/system").is_dir() => Runner::Systemd,
+        _ => Runner::Cron,
+    }
 }

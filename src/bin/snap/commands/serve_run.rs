@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::ops::schedule::scheduler::Job;
+use snap_backup::sys::process::Signal;
 use snap_backup::{Error, Result};
 
 use super::daemon;
@@ -69,7 +70,7 @@ fn wait(events: &Receiver<Event>, stop: &AtomicBool) -> (bool, String) {
             Ok(Event::Signal(_)) => {}
             Err(RecvTimeoutError::Timeout) => {
                 if let Some(id) = process.take_if(|_| stop.load(Ordering::Relaxed)) {
-                    job_process::signal(id, rustix::process::Signal::TERM);
+                    job_process::signal(id, Signal::TERM);
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return (false, "Nobody knows how it ended.".to_owned()),

@@ -1,10 +1,12 @@
 //! Finds the configuration file, and checks that it can be trusted: it contains commands that are run.
 
-use std::env;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use snap_backup::sys::process::geteuid;
+use snap_backup::sys::users;
+use snap_backup::util::user_dirs::{self, UserDir};
 use snap_backup::{Error, Result};
 
 use crate::args::global::Global;
@@ -20,14 +22,14 @@ pub(crate) const NAME: &str = "snap.toml";
 pub(crate) fn find(global: &Global) -> Result<Option<PathBuf>> {
     if let Some(named) = global.config() {
         named.metadata().map_err(Error::io("read the configuration", named))?;
-        if rustix::process::geteuid().is_root() {
+        if users::is_root() {
             refuse_for_root(named, true)?;
         }
         return Ok(Some(named.to_path_buf()));
     }
     let Some(found) = places().into_iter().find(|place| place.is_file()) else { return Ok(None) };
     refuse_strangers(&found)?;
-    if rustix::process::geteuid().is_root() {
+    if users::is_root() {
         refuse_for_root(&found, false)?;
     }
     Ok(Some(found))
@@ -35,9 +37,7 @@ pub(crate) fn find(global: &Global) -> Result<Option<PathBuf>> {
 
 /// Returns the default paths, in order of precedence.
 pub(crate) fn places() -> Vec<PathBuf> {
-    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let user = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
-    let user = user.map(|user| user.join("snap").join(NAME));
+    let user = user_dirs::named(UserDir::Config).map(|user| user.join(NAME));
     user.into_iter().chain([Path::new("/etc/snap").join(NAME)]).collect()
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn passed_over() -> Option<&'static str> {
 
 fn refuse_strangers(file: &Path) -> Result<()> {
     let meta = file.metadata().map_err(Error::io("read the configuration", file))?;
-    let me = rustix::process::geteuid().as_raw();
+    let me = geteuid().as_raw();
     let why = match meta.uid() {
         owner if owner != me && owner != 0 => "belongs to somebody else",
         _ if meta.mode() & 0o002 != 0 => "may be changed by everybody",

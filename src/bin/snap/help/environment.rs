@@ -33,9 +33,15 @@ const GROUPS: &[Group] = &[
             ("SNAP_CACHE_DIR", "disposable local state, as --cache-dir"),
             ("SNAP_STATE_DIR", "the records of runs, as --state-dir"),
             ("SNAP_THREADS", "threads for each kind of work, as --threads"),
-            ("XDG_CONFIG_HOME", "where snap/snap.toml is looked for; ~/.config if not set"),
-            ("XDG_CACHE_HOME", "where snap/ keeps its cache; ~/.cache if not set"),
-            ("XDG_STATE_HOME", "where snap/ keeps the records of runs; ~/.local/state if not set"),
+            (
+                "XDG_CONFIG_HOME",
+                "where snap/snap.toml is looked for; ~/.config (macOS: ~/Library/Application Support) if not set",
+            ),
+            ("XDG_CACHE_HOME", "where snap/ keeps its cache; ~/.cache (macOS: ~/Library/Caches) if not set"),
+            (
+                "XDG_STATE_HOME",
+                "where snap/ keeps the records of runs; ~/.local/state (macOS: ~/Library/Application Support) if not set",
+            ),
             ("HOME", "the home directory that ~ stands for"),
         ],
     },

@@ -71,7 +71,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
         paragraph: "The times of the sets in the configuration. What was missed while the machine was off is made up for once.",
         examples: &[
             ("See what runs when", "snap schedule show"),
-            ("Have systemd or cron run it", "snap schedule install"),
+            ("Have systemd, launchd or cron run it", "snap schedule install"),
             ("See what that would write", "snap schedule install --dry-run"),
         ],
         groups: &[],
@@ -96,7 +96,8 @@ pub(super) const VERBS: &[VerbHelp] = &[
     },
     VerbHelp {
         name: "schedule install",
-        paragraph: "Writes a systemd service and timer, or a line in the crontab where there is no systemd, and enables them.",
+        paragraph: "Writes a systemd service and timer (macOS: a job of launchd), or a line in the crontab where there is no systemd, and \
+            enables them.",
         examples: &[
             ("See what would be written and run", "snap schedule install --dry-run"),
             ("For this user", "snap schedule install --user"),

@@ -9,6 +9,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use snap_backup::sys::process::setsid;
+use snap_backup::sys::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 use zeroize::Zeroizing;
@@ -67,7 +69,7 @@ pub(crate) fn start(password: Option<&str>) -> Result<std::result::Result<u32, O
 /// output goes to `log`.
 pub(crate) fn ready(log: Option<&Path>) -> Result<()> {
     // Fails if the process already leads a session, for instance under a service manager.
-    let _ = rustix::process::setsid();
+    let _ = setsid();
     let nowhere = open("/dev/null".as_ref())?;
     let told = match log {
         Some(path) => open(path)?,
@@ -76,9 +78,8 @@ pub(crate) fn ready(log: Option<&Path>) -> Result<()> {
     let mut out = io::stdout();
     let said = writeln!(out, "{READY}").and_then(|()| out.flush());
     said.map_err(Error::io("say", "that the mount is there"))?;
-    let replaced = rustix::stdio::dup2_stdin(&nowhere)
-        .and_then(|()| rustix::stdio::dup2_stdout(&nowhere))
-        .and_then(|()| rustix::stdio::dup2_stderr(&told));
+    let replaced =
+        dup2_stdin(&nowhere).and_then(|()| dup2_stdout(&nowhere)).and_then(|()| dup2_stderr(&told));
     replaced.map_err(|err| Error::io("leave", "the terminal")(err.into()))
 }
 

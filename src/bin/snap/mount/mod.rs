@@ -18,12 +18,13 @@ use signal_hook::iterator::Signals;
 use snap_backup::ops::mount::{Mount, Options};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
+use snap_backup::sys::process::is_ignored;
+use snap_backup::sys::volume::FUSE_DEVICE;
 use snap_backup::{Control, Error, Result};
 
 pub(crate) use background::{is_child, log, password, ready, start};
 pub(crate) use mount_point::{check, how_to_unmount};
 
-use crate::process::signals;
 use crate::terminal::output;
 
 /// How often to check for new and forgotten snapshots while there are no requests.
@@ -101,14 +102,14 @@ fn config(repo: &Repository, allow_other: bool) -> Config {
     }
     let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     config.n_threads = Some((2 * processors).clamp(4, 16));
-    config.clone_fd = cfg!(target_os = "linux");
+    config.clone_fd = FUSE_DEVICE.is_some();
     config
 }
 
 fn watch_signals(events: &Sender<Happened>) -> Result<()> {
     let cannot = |err| Error::io("watch for", "signals")(err);
     // Under nohup, SIGHUP must not end the process.
-    let hangs_up = (!signals::is_ignored(SIGHUP)).then_some(SIGHUP);
+    let hangs_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
     let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangs_up)).map_err(cannot)?;
     let events = events.clone();
     let forward = move || {

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::{fs, io};
 
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
+use snap_backup::sys::io::Errno;
+use snap_backup::sys::users;
+use snap_backup::sys::volume::{self, FUSE_DEVICE, UNMOUNT, Unmounted, is_mount_point};
 use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
@@ -31,7 +31,7 @@ pub(crate) fn check(given: &Path) -> Result<PathBuf> {
         }
         Err(err) => return Err(Error::io("mount at", given)(err)),
     };
-    if is_mount(&target).map_err(Error::io("mount at", given))? {
+    if is_mount_point(&target).map_err(Error::io("mount at", given))? {
         return refuse("something is mounted there already");
     }
     let mut entries = fs::read_dir(&target).map_err(Error::io("mount at", given))?;
@@ -50,27 +50,17 @@ fn is_dead(error: &io::Error) -> bool {
 
 /// Checks that the system has FUSE and this user may use it.
 fn fuse(given: &Path) -> Result<()> {
-    let opened = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
+    let Some(device) = FUSE_DEVICE else { return Ok(()) };
+    let opened = fs::OpenOptions::new().read(true).write(true).open(device);
     let why = match opened {
         Ok(_) => return Ok(()),
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             "there is no /dev/fuse: `modprobe fuse` as root, or give the container that device"
         }
         Err(err) if err.kind() == io::ErrorKind::PermissionDenied => "this user may not open /dev/fuse",
-        Err(err) => return Err(Error::io("open", "/dev/fuse")(err)),
+        Err(err) => return Err(Error::io("open", device)(err)),
     };
     Err(Error::io("mount at", given)(io::Error::other(why)))
-}
-
-fn is_mount(target: &Path) -> io::Result<bool> {
-    let found = rustix::fs::statx(CWD, target, AtFlags::empty(), StatxFlags::empty())?;
-    if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
-        return Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
-    }
-    // Before kernel 5.8: a mount point is on another device than its parent.
-    use std::os::unix::fs::MetadataExt;
-    let parent = target.parent().unwrap_or(target);
-    Ok(target.metadata()?.dev() != parent.metadata()?.dev())
 }
 
 /// Explains why a mount failed although [`check`] succeeded.
@@ -89,15 +79,11 @@ pub(super) fn failed(target: &Path, err: io::Error) -> Error {
 
 /// Unmounts. If the mount is in use, detaches it at once; it is released after its last use.
 pub(super) fn unmount(target: &Path) -> io::Result<()> {
-    match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
-        Ok(()) => return Ok(()),
-        Err(Errno::BUSY) => {
-            return rustix::mount::unmount(target, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
-                .map_err(Into::into);
-        }
-        // Somebody else has unmounted it already.
-        Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
-        Err(_) => {}
+    if volume::unmount(target)? == Unmounted::Done {
+        return Ok(());
+    }
+    if UNMOUNT.first() != Some(&HELPER) {
+        return Err(io::Error::other("this user may not unmount it"));
     }
     let helper = |options: &[&str]| {
         let mut command = programs::foreign(HELPER);
@@ -112,6 +98,6 @@ pub(super) fn unmount(target: &Path) -> io::Result<()> {
 
 /// Returns the command with which a user can unmount it.
 pub(crate) fn how_to_unmount(target: &Path) -> String {
-    let tool = if rustix::process::geteuid().is_root() { "umount" } else { "fusermount3 -u" };
+    let tool = if users::is_root() { "umount".to_owned() } else { UNMOUNT.join(" ") };
     format!("{tool} {}", target.display())
 }

@@ -5,6 +5,7 @@
 
 use std::process::Stdio;
 
+use snap_backup::sys::process::{getpriority_process, setpriority_process};
 use snap_backup::util::{programs, threads};
 
 use crate::args::global::Global;
@@ -29,7 +30,7 @@ impl Lowered {
     /// Restores the priorities for the next set. Only root may lower its niceness.
     pub(crate) fn undo(self, global: &Global) {
         if let Some(before) = self.nice {
-            let _ = rustix::process::setpriority_process(None, before);
+            let _ = setpriority_process(None, before);
         }
         if self.idle {
             set_io_class(global, "0");
@@ -40,11 +41,11 @@ impl Lowered {
 /// Raises the niceness of this thread. Returns the previous one if it changed. Never lowers it, because the
 /// caller of this program may have raised it.
 fn lower(global: &Global, nice: i32) -> Option<i32> {
-    let before = rustix::process::getpriority_process(None).unwrap_or(0);
+    let before = getpriority_process(None).unwrap_or(0);
     if nice <= before {
         return None;
     }
-    match rustix::process::setpriority_process(None, nice) {
+    match setpriority_process(None, nice) {
         Ok(()) => Some(before),
         Err(err) => {
             let why = std::io::Error::from(err);

@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal};
+use snap_backup::sys::process::{Pid, Signal, kill_process_group};
 use snap_backup::util::{programs, threads};
 
 use crate::schedule::job_process::ORDERS;
@@ -178,6 +178,6 @@ fn end(child: &mut Child) {
 /// Sends a signal to the process group of a child, if there is still one.
 fn signal(child: &Child, signal: Signal) {
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = rustix::process::kill_process_group(group, signal);
+        let _ = kill_process_group(group, signal);
     }
 }

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use rustix::process::Signal;
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use snap_backup::ops::schedule::scheduler::{Scheduler, Skip, Step};
+use snap_backup::sys::host::monotonic_micros;
+use snap_backup::sys::process::Signal;
 use snap_backup::util::host;
 use snap_backup::{Error, Result};
 
@@ -245,7 +246,7 @@ impl<'a> SchedulerDaemon<'a> {
     }
 
     fn reload(&mut self, reload: &dyn Fn() -> Result<Vec<Planned>>) {
-        notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic()));
+        notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_micros()));
         match reload() {
             Ok(planned) => {
                 // Running jobs are matched by name when they end.
@@ -297,9 +298,4 @@ fn watch(events: &Sender<Event>) -> Result<()> {
 /// Formats a time: `2026-11-25 02:00:00 CET`.
 pub(crate) fn told(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
-}
-
-fn monotonic() -> i64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000)
 }

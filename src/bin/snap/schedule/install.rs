@@ -1,15 +1,27 @@
-//! Installs the schedule in the system: systemd units, or a line in the crontab. Both are built as values
-//! first, so that they can be printed.
+//! Installs the schedule in the system: systemd units, a job of launchd, or a line in the crontab. All are built
+//! as values first, so that they can be printed.
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use snap_backup::sys::users;
 use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
+use crate::schedule::launchd;
+use crate::schedule::launchd::LaunchdJob;
 use crate::terminal::output;
+
+/// Who runs the schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runner {
+    Systemd,
+    /// That of macOS.
+    Launchd,
+    Cron,
+}
 
 /// What to install.
 #[derive(Debug)]
@@ -22,8 +34,8 @@ pub(crate) struct Wanted {
     pub(crate) daemon: bool,
     /// For the machine instead of the user.
     pub(crate) system: bool,
-    /// A crontab line instead of units.
-    pub(crate) cron: bool,
+    /// Who is to run it.
+    pub(crate) runner: Runner,
 }
 
 /// Mark at the end of the crontab line, by which it is found again.
@@ -39,24 +51,32 @@ impl Wanted {
     }
 
     fn folder(&self) -> Result<PathBuf> {
-        if self.system {
-            return Ok(PathBuf::from("/etc/systemd/system"));
-        }
         let absolute =
             |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let config =
-            absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
-        let config =
-            config.ok_or_else(|| Error::Usage("HOME is not set: where are the user's units?".to_owned()))?;
-        Ok(config.join("systemd/user"))
+        let unknown = || Error::Usage("HOME is not set: where are the user's units?".to_owned());
+        let home = || absolute("HOME").ok_or_else(unknown);
+        Ok(match (self.runner, self.system) {
+            (Runner::Launchd, true) => launchd::folder(None),
+            (Runner::Launchd, false) => launchd::folder(Some(home()?)),
+            (_, true) => PathBuf::from("/etc/systemd/system"),
+            (_, false) => match absolute("XDG_CONFIG_HOME") {
+                Some(config) => config.join("systemd/user"),
+                None => home()?.join(".config/systemd/user"),
+            },
+        })
     }
 
     /// Returns the command line with its options, each word quoted by `quote`.
     fn call(&self, verb: &[&str], quote: impl Fn(&str) -> String) -> Result<String> {
+        Ok(self.words(verb)?.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "))
+    }
+
+    /// Returns the program and its arguments.
+    fn words(&self, verb: &[&str]) -> Result<Vec<String>> {
         let text = |path: &Path| {
             path.to_str().map(str::to_owned).ok_or_else(|| {
                 Error::Usage(format!(
-                    "{} is not UTF-8: neither systemd nor cron can be told of it",
+                    "{} is not UTF-8: neither systemd nor launchd nor cron can be told of it",
                     path.display()
                 ))
             })
@@ -72,7 +92,59 @@ impl Wanted {
             words.extend(["--profile".to_owned(), profile.clone()]);
         }
         words.extend(verb.iter().map(|word| (*word).to_owned()));
-        Ok(words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "))
+        Ok(words)
+    }
+
+    /// Returns names and contents of the files.
+    fn files(&self) -> Result<Vec<(String, String)>> {
+        match self.runner {
+            Runner::Systemd => self.units(),
+            Runner::Launchd => Ok(vec![(self.plist_name(), self.plist()?)]),
+            Runner::Cron => Ok(Vec::new()),
+        }
+    }
+
+    fn plist_name(&self) -> String {
+        format!("{}.plist", self.name())
+    }
+
+    fn plist(&self) -> Result<String> {
+        let label = self.name();
+        let words = self.words(if self.daemon { &["daemon"] } else { &["--quiet", "schedule", "run"] })?;
+        // The folder of a user's property lists is `Library/LaunchAgents`.
+        let logs = if self.system {
+            Some("/var/log".into())
+        } else {
+            self.folder()?.parent().map(|dir| dir.join("Logs"))
+        };
+        let log = logs.unwrap_or_default().join(format!("{label}.log")).display().to_string();
+        Ok(LaunchdJob { label: &label, words: &words, daemon: self.daemon, log: &log }.plist())
+    }
+
+    /// Returns the name of launchd's domain, and what follows it if the job is in it.
+    fn domain(&self) -> (String, String) {
+        let domain = launchd::domain((!self.system).then(users::this_user));
+        let job = format!("{domain}/{}", self.name());
+        (domain, job)
+    }
+
+    /// Returns the commands that make the written files take effect.
+    fn starting(&self, folder: &Path) -> Vec<Vec<String>> {
+        match self.runner {
+            Runner::Systemd => vec![
+                self.systemctl(&["daemon-reload"]),
+                self.systemctl(&["enable", "--now", &self.started()]),
+            ],
+            Runner::Launchd => {
+                let file = folder.join(self.plist_name()).display().to_string();
+                let (domain, job) = self.domain();
+                vec![
+                    words(&["launchctl", "enable", &job]),
+                    words(&["launchctl", "bootstrap", &domain, &file]),
+                ]
+            }
+            Runner::Cron => Vec::new(),
+        }
     }
 
     /// Returns names and contents of the units.
@@ -128,12 +200,16 @@ impl Wanted {
 /// # Errors
 /// A file cannot be written or a command fails.
 pub(crate) fn install(wanted: &Wanted, dry_run: bool) -> Result<()> {
-    if wanted.cron {
+    if wanted.runner == Runner::Cron {
         let line = wanted.cron_line()?;
         return change_crontab(dry_run, &line, Some(&line));
     }
     let folder = wanted.folder()?;
-    for (name, text) in wanted.units()? {
+    if wanted.runner == Runner::Launchd && folder.join(wanted.plist_name()).exists() {
+        // launchd does not load what it has loaded. It may also have none of it.
+        let _ = call(&words(&["launchctl", "bootout", &wanted.domain().1]), dry_run);
+    }
+    for (name, text) in wanted.files()? {
         let file = folder.join(name);
         if dry_run {
             output::tell(&format!("# {}\n{text}", file.display()))?;
@@ -143,12 +219,14 @@ pub(crate) fn install(wanted: &Wanted, dry_run: bool) -> Result<()> {
         fs::write(&file, text).map_err(Error::io("write", &file))?;
         output::tell(&format!("wrote {}", file.display()))?;
     }
-    call(&wanted.systemctl(&["daemon-reload"]), dry_run)?;
-    call(&wanted.systemctl(&["enable", "--now", &wanted.started()]), dry_run)?;
-    if !wanted.system && !dry_run {
-        output::tell("it runs while you are logged in; `loginctl enable-linger` makes it run always")?;
+    for command in wanted.starting(&folder) {
+        call(&command, dry_run)?;
     }
-    Ok(())
+    match wanted.runner {
+        _ if wanted.system || dry_run => Ok(()),
+        Runner::Launchd => output::tell("it runs while you are logged in"),
+        _ => output::tell("it runs while you are logged in; `loginctl enable-linger` makes it run always"),
+    }
 }
 
 /// Stops and removes the schedule.
@@ -156,18 +234,22 @@ pub(crate) fn install(wanted: &Wanted, dry_run: bool) -> Result<()> {
 /// # Errors
 /// It cannot be removed.
 pub(crate) fn remove(wanted: &Wanted, dry_run: bool) -> Result<()> {
-    if wanted.cron {
+    if wanted.runner == Runner::Cron {
         return change_crontab(dry_run, &wanted.cron_line()?, None);
     }
     let (folder, name) = (wanted.folder()?, wanted.name());
-    let files: Vec<PathBuf> =
-        ["service", "timer"].iter().map(|end| folder.join(format!("{name}.{end}"))).collect();
+    let ends: &[&str] = if wanted.runner == Runner::Launchd { &["plist"] } else { &["service", "timer"] };
+    let files: Vec<PathBuf> = ends.iter().map(|end| folder.join(format!("{name}.{end}"))).collect();
     let there: Vec<&PathBuf> = files.iter().filter(|file| file.exists()).collect();
     if there.is_empty() {
         return output::tell("it is not installed: nothing done");
     }
-    let units: Vec<&str> = there.iter().filter_map(|file| file.file_name()?.to_str()).collect();
-    call(&wanted.systemctl(&[&["disable", "--now"], &units[..]].concat()), dry_run)?;
+    if wanted.runner == Runner::Launchd {
+        call(&words(&["launchctl", "bootout", &wanted.domain().1]), dry_run)?;
+    } else {
+        let units: Vec<&str> = there.iter().filter_map(|file| file.file_name()?.to_str()).collect();
+        call(&wanted.systemctl(&[&["disable", "--now"], &units[..]].concat()), dry_run)?;
+    }
     for file in there {
         if dry_run {
             output::tell(&format!("# remove {}", file.display()))?;
@@ -176,7 +258,10 @@ pub(crate) fn remove(wanted: &Wanted, dry_run: bool) -> Result<()> {
             output::tell(&format!("removed {}", file.display()))?;
         }
     }
-    call(&wanted.systemctl(&["daemon-reload"]), dry_run)
+    if wanted.runner == Runner::Systemd {
+        call(&wanted.systemctl(&["daemon-reload"]), dry_run)?;
+    }
+    Ok(())
 }
 
 /// Replaces the crontab line with the same mark by `put`, or removes it.
@@ -215,6 +300,10 @@ fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
             |line| format!("in the crontab: {line}"),
         ),
     )
+}
+
+fn words(all: &[&str]) -> Vec<String> {
+    all.iter().map(|word| (*word).to_owned()).collect()
 }
 
 fn call(words: &[String], dry_run: bool) -> Result<()> {
@@ -266,7 +355,7 @@ mod tests {
             state: None,
             daemon: false,
             system: true,
-            cron: false,
+            runner: Runner::Systemd,
         }
     }
 

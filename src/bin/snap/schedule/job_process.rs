@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
 use jiff::Timestamp;
-use rustix::process::{Pid, Signal};
 use snap_backup::ops::schedule::scheduler::End;
+use snap_backup::sys::process::{Pid, Signal, getpid, getppid, kill_process, signal_when_parent_ends};
 use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
@@ -181,7 +181,7 @@ pub(crate) fn start(
 pub(crate) fn signal(id: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
         // Fails if the process has ended in the meantime.
-        let _ = rustix::process::kill_process(pid, signal);
+        let _ = kill_process(pid, signal);
     }
 }
 
@@ -198,13 +198,13 @@ pub(crate) fn follows() -> bool {
 /// In a process that the schedule started: makes it stop cleanly if the schedule is killed.
 pub(crate) fn follow_parent() {
     let Some(parent) = std::env::var(PARENT).ok().and_then(|text| text.parse::<i32>().ok()) else { return };
-    let is_parent = || rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent);
+    let is_parent = || getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent);
     if is_parent() {
         // On a kernel without this feature an orphaned job simply finishes its work.
-        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::USR2));
+        signal_when_parent_ends(Signal::USR2);
         FOLLOWS.store(true, Ordering::Relaxed);
         if !is_parent() {
-            let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::USR2);
+            let _ = kill_process(getpid(), Signal::USR2);
         }
     }
 }

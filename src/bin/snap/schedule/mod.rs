@@ -3,6 +3,7 @@
 pub(crate) mod daemon;
 pub(crate) mod install;
 pub(crate) mod job_process;
+mod launchd;
 pub(crate) mod sd_notify;
 pub(crate) mod state;
 

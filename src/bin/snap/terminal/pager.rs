@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::io::fcntl_dupfd_cloexec;
-use rustix::stdio::{dup2_stderr, stderr};
 use signal_hook::SigId;
 use signal_hook::consts::SIGINT;
+use snap_backup::sys::io::fcntl_dupfd_cloexec;
+use snap_backup::sys::stdio::{dup2_stderr, stderr};
 use snap_backup::util::programs;
 
 use crate::terminal::{output, progress, text};

@@ -8,7 +8,8 @@ use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 
 use console::Term;
-use rustix::fs::FileType;
+use snap_backup::sys::fs::{file_type, fstat};
+use snap_backup::sys::stdio;
 
 /// Returns whether a character may affect more than its own position: C0, DEL, C1, line and paragraph
 /// separators, and characters that change the direction of the following text (so that `exe.txt` looks like
@@ -79,8 +80,8 @@ pub(crate) fn is_stderr() -> bool {
 
 /// Returns whether standard output is a pipe to another program, which may use the screen.
 pub(crate) fn is_stdout_a_pipe() -> bool {
-    let mode = rustix::fs::fstat(rustix::stdio::stdout()).map(|found| found.st_mode);
-    mode.is_ok_and(|mode| FileType::from_raw_mode(mode) == FileType::Fifo)
+    let mode = fstat(stdio::stdout()).map(|found| found.st_mode);
+    mode.is_ok_and(|mode| file_type(mode).is_fifo())
 }
 
 /// Returns whether a line on standard error can be redrawn.

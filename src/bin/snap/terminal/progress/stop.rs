@@ -10,10 +10,10 @@ use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use snap_backup::sys::process::is_ignored;
 use snap_backup::{Error, Result};
 
 use crate::exit;
-use crate::process::signals;
 use crate::schedule::job_process;
 use crate::terminal::{output, text};
 
@@ -77,7 +77,7 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     // Under nohup, SIGHUP must not end the work.
     let watched: Vec<i32> = [SIGINT, SIGTERM, SIGHUP]
         .into_iter()
-        .filter(|signal| *signal != SIGHUP || !signals::is_ignored(*signal))
+        .filter(|signal| *signal != SIGHUP || !is_ignored(*signal))
         .collect();
     for signal in &watched {
         // The order matters: the flag must still be unset when the first signal arrives.

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use snap_backup::fs::stat;
 use snap_backup::model::entry::Time;
+use snap_backup::sys::volume;
 use snap_backup::{Error, Result};
 
-/// Type number of a Btrfs file system, and the inode number of the root of each of its subvolumes.
-const BTRFS: i128 = 0x9123_683E;
+/// Inode number of the root of each subvolume of btrfs.
 const SUBVOLUME: u64 = 256;
 
 /// The states of one level with their numbers and mtimes.
@@ -169,6 +169,5 @@ fn is_numbered_snapshot(path: &Path) -> bool {
 }
 
 fn is_subvolume(path: &Path) -> bool {
-    let is_btrfs = rustix::fs::statfs(path).is_ok_and(|found| i128::from(found.f_type) == BTRFS);
-    is_btrfs && stat::follow(path).is_ok_and(|found| found.id.1 == SUBVOLUME)
+    volume::is_btrfs(path) && stat::follow(path).is_ok_and(|found| found.id.1 == SUBVOLUME)
 }

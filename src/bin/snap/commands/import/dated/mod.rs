@@ -13,8 +13,8 @@ use jiff::tz::TimeZone;
 
 use crate::commands::import::dated::date_in_name::NoTime;
 use crate::commands::import::dated::layout::{Candidate, Layout};
-use snap_backup::fs::stat;
 use snap_backup::model::entry::Time;
+use snap_backup::sys::inode;
 use snap_backup::{Error, Result};
 
 /// Where the time of a state comes from.
@@ -270,7 +270,7 @@ fn by_pattern(candidate: &Candidate, pattern: &str) -> Result<Time> {
 
 fn from_mtimes(candidates: &[Candidate]) -> Result<Vec<Time>> {
     let mtime = |one: &Candidate| {
-        let found = stat::follow(&one.dated).map_err(Error::io("examine", &one.dated))?;
+        let found = inode::follow(&one.dated).map_err(Error::io("examine", &one.dated))?;
         Ok((one.dated.clone(), found.mtime))
     };
     let dated: Vec<(PathBuf, Time)> = candidates.iter().map(mtime).collect::<Result<_>>()?;
@@ -280,7 +280,7 @@ fn from_mtimes(candidates: &[Candidate]) -> Result<Vec<Time>> {
 
 fn from_births(candidates: &[Candidate]) -> Result<Vec<Time>> {
     let born = |one: &Candidate| {
-        let found = stat::follow(&one.dated).map_err(Error::io("examine", &one.dated))?;
+        let found = inode::follow(&one.dated).map_err(Error::io("examine", &one.dated))?;
         let why = || Error::Usage(format!("the file system of {} knows no birth times", one.dated.display()));
         found.born.ok_or_else(why)
     };
@@ -297,5 +297,5 @@ fn common_source(candidates: &[Candidate], subdir: Option<&Path>) -> Option<Path
 fn time(at: Timestamp) -> Time {
     let nanos = at.as_nanosecond();
     let (sec, nanos) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
-    stat::time(i64::try_from(sec).unwrap_or(0), i64::try_from(nanos).unwrap_or(0))
+    inode::time(i64::try_from(sec).unwrap_or(0), u64::try_from(nanos).unwrap_or(0))
 }

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::backup::states::Check;
+use snap_backup::sys::process::{Pid, Signal, kill_process};
 use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
@@ -145,7 +145,7 @@ impl Drop for Mounted<'_> {
             }
             // A server that has not mounted yet does not exit by unmounting.
             if let Some(pid) = i32::try_from(server.id()).ok().and_then(Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, Signal::TERM);
+                let _ = kill_process(pid, Signal::TERM);
             }
         }
         let _ = server.kill();

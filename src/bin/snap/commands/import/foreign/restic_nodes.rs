@@ -9,6 +9,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 use snap_backup::ops::backup::states::{Facts, Supplement};
 use snap_backup::repo::snapshots;
+use snap_backup::sys::fs::{major, minor};
 
 use super::borg_items::Names;
 
@@ -91,7 +92,7 @@ pub(super) fn devices_of(tree: &Value) -> Vec<(String, (u32, u32))> {
     let nodes = tree.get("nodes").and_then(Value::as_array);
     let device = |node: &Value| {
         let number = node.get("device")?.as_u64()?;
-        let device = (rustix::fs::major(number), rustix::fs::minor(number));
+        let device = (major(number), minor(number));
         Some((node.get("name")?.as_str()?.to_owned(), device))
     };
     nodes.into_iter().flatten().filter_map(device).collect()

@@ -1,0 +1,41 @@
+//! Calls that are the same on every Unix, under the names that POSIX gives them.
+
+/// Waiting for descriptors.
+pub mod event {
+    pub use rustix::event::{PollFd, PollFlags, Timespec, poll};
+}
+
+/// Error numbers, and descriptors whatever they stand for.
+///
+/// File systems without an operation return [`Errno::NOTSUP`]. On Linux that is the same number as
+/// `EOPNOTSUPP`; on macOS the latter is for sockets only.
+pub mod io {
+    pub use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
+
+    pub use crate::sys::system::{NO_ATTRIBUTE, is_bad_medium, notify_address};
+}
+
+/// Paths in the forms that calls take.
+pub mod path {
+    pub use rustix::path::Arg;
+}
+
+/// The three standard streams.
+pub mod stdio {
+    pub use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdout};
+}
+
+pub(super) mod fs {
+    pub use rustix::fs::{
+        AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps,
+        UTIME_OMIT, Uid, chownat, fchmod, fchown, flock, futimens, linkat, mkdirat, readlinkat, renameat,
+        seek, symlinkat, unlinkat, utimensat,
+    };
+}
+
+pub(super) mod process {
+    pub use rustix::process::{
+        Pid, Resource, Rlimit, Signal, getegid, geteuid, getgid, getpid, getppid, getpriority_process,
+        getrlimit, getuid, kill_process, kill_process_group, setpriority_process, setrlimit, setsid,
+    };
+}
