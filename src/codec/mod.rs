@@ -3,8 +3,8 @@
 pub mod chunk;
 pub mod crypto;
 pub mod gzip;
-pub mod opaque;
 pub mod pack;
+pub mod randomness;
 pub mod tar;
 pub mod tree;
 pub mod wire;

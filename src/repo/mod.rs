@@ -11,12 +11,12 @@ pub mod index;
 pub mod init;
 pub mod keys;
 pub mod lineage;
-pub(crate) mod memory;
 pub mod noted;
 pub mod objects;
 pub mod repository;
 pub mod snapshots;
 mod unlock;
+pub(crate) mod write_key_memory;
 
 pub mod gc;
 pub mod pack;

@@ -3,4 +3,4 @@
 pub mod block;
 pub mod chunker;
 pub mod compress;
-pub mod novelty;
+pub mod delta_match;

@@ -11,8 +11,8 @@ mod path_rules;
 mod path_search;
 mod pattern;
 mod pattern_set;
+mod reachable;
 mod restore_filter;
-mod way;
 
 use std::cell::OnceCell;
 use std::ffi::OsString;

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::error::{Error, Result};
 use crate::fs::filter::pattern::Pattern;
 use crate::fs::filter::pattern_set::PatternSet;
-use crate::fs::filter::way::Way;
+use crate::fs::filter::reachable::Way;
 
 /// Ordered patterns; the last match wins.
 pub struct PathRules {

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::error::Result;
 use crate::fs::filter::pattern::Pattern;
 use crate::fs::filter::pattern_set::PatternSet;
-use crate::fs::filter::way::Way;
+use crate::fs::filter::reachable::Way;
 
 /// Selects what matches an include (everything if there are none) and is not excluded.
 pub struct RestoreFilter {

@@ -13,8 +13,8 @@ use crate::model::manifest::{Manifest, SnapshotKind};
 use crate::model::manifest_ext::Rot;
 use crate::model::tripwire;
 use crate::model::tripwire::Reason;
-use crate::ops::backup::signs::Watched;
-use crate::ops::backup::{Assembled, Run, Summary, signs};
+use crate::ops::backup::alarm_signs::Watched;
+use crate::ops::backup::{Assembled, Run, Summary, alarm_signs};
 use crate::repo::commit;
 use crate::repo::commit::reachability;
 use crate::repo::commit::write_session;
@@ -70,7 +70,8 @@ pub(super) fn publish(
     }
     let saves_always = run.options.allow_empty || recorded.is_some();
     let silent = summary.unchanged && basis.kind != SnapshotKind::Full && !saves_always;
-    let watched = if partial { Watched::default() } else { signs::weigh(run, read, &tally, &counts, silent) };
+    let watched =
+        if partial { Watched::default() } else { alarm_signs::weigh(run, read, &tally, &counts, silent) };
     summary.alarm = watched.reasons;
     let rot = run.findings.reason();
     summary.alarm.extend(rot.clone());

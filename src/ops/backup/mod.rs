@@ -5,18 +5,18 @@
 //! `unchanged_dirs`); readers read, cut and hash (`read`); one assembler decides dedup and builds trees
 //! bottom-up (`assemble`); the writer's workers seal and write. Data flows one way through bounded channels.
 
+mod alarm_signs;
+mod alarm_statistics;
 mod assemble;
 mod commit;
 mod compare;
 mod count;
 mod dedup;
-mod observed;
 mod parent;
 mod read;
 mod read_file;
 mod reuse;
 mod rot;
-mod signs;
 pub mod states;
 mod unchanged_dirs;
 
@@ -347,8 +347,8 @@ struct Assembled {
     counts: Counts,
     more: MoreCounts,
     deltas: Deltas,
-    read: observed::Read,
-    tally: observed::Tally,
+    read: alarm_statistics::Read,
+    tally: alarm_statistics::Tally,
 }
 
 /// Where the content comes from.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::codec::opaque;
+use crate::codec::randomness;
 use crate::codec::tree::stored_xattrs::Value;
 use crate::error::Error;
 use crate::fs::stat::MetadataReader;
@@ -395,7 +395,7 @@ impl ChunkBuffer for Stream<'_, '_> {
     fn take(&mut self, id: ChunkId, len: usize) -> io::Result<()> {
         if self.reader.run.basis.compare.is_some() && self.reader.opaque.is_none() {
             let chunk = self.ahead()?.get(..len).ok_or_else(|| bug("a chunk is some of its bytes"))?;
-            self.reader.opaque = Some(opaque::is_opaque(chunk));
+            self.reader.opaque = Some(randomness::is_opaque(chunk));
         }
         let (seq, like) = (self.seq, self.reader.like(&id, len as u32));
         self.reader.batch.steps.push(Step::Chunk { seq, id, len: len as u32, like });

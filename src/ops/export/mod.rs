@@ -3,7 +3,7 @@
 //! One thread walks the tree and plans the order (`walk`), workers read and decode blocks ahead of it
 //! (`repo::read::sequential`), and the archive is compressed in pieces on all cores (`pack`).
 
-mod delta;
+mod difference;
 mod member;
 mod pack;
 mod walk;

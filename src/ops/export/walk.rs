@@ -11,7 +11,7 @@ use crate::codec::tree::dir::{LinkGroup, link_group};
 use crate::error::{Error, Result};
 use crate::model::entry::{Content, Entry, Kind, Part, Time};
 use crate::model::id::ChunkId;
-use crate::ops::export::delta::Delta;
+use crate::ops::export::difference::Delta;
 use crate::ops::export::{Counts, DELETED, Root, member};
 use crate::progress::{Action, Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;

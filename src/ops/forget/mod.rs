@@ -2,9 +2,9 @@
 
 pub mod age;
 mod by_policy;
-mod clock;
 pub mod groups;
 pub mod policy;
+mod retention_time;
 
 use std::collections::{HashMap, HashSet};
 

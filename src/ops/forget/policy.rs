@@ -19,8 +19,8 @@ use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::{Manifest, SnapshotKind};
 use crate::ops::forget::age::Age;
-pub use crate::ops::forget::clock::Now;
-use crate::ops::forget::clock::zoned;
+pub use crate::ops::forget::retention_time::Now;
+use crate::ops::forget::retention_time::zoned;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::holds::alarm_above;
 

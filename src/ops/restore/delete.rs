@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::fs::protected_dirs::Protected;
-use crate::fs::target::{RemovalFilter, fold};
+use crate::fs::target::{RemovalFilter, name_folding};
 use crate::model::entry::{Kind, Meta, flags};
 use crate::model::id::ChunkId;
 use crate::ops::restore::overwrite::Action;
@@ -58,7 +58,7 @@ impl Job<'_> {
             }
             let mut there = level.names.next_if(|name| *name == entry.name).is_some();
             if let Some(folded) = &mut level.folded {
-                folded.insert(fold::key(&entry.name));
+                folded.insert(name_folding::key(&entry.name));
                 there = true;
             }
             if let Kind::Dir { tree } = entry.kind
@@ -101,7 +101,7 @@ impl Job<'_> {
             return Ok(());
         }
         let is_held =
-            |name: &Vec<u8>| folded.as_ref().is_some_and(|folded| folded.contains(&fold::key(name)));
+            |name: &Vec<u8>| folded.as_ref().is_some_and(|folded| folded.contains(&name_folding::key(name)));
         let mut extra = extra.into_iter().chain(names).filter(|name| !is_held(name)).peekable();
         let Some(meta) = meta.filter(|_| extra.peek().is_some() && !self.options.dry_run) else {
             return extra.try_for_each(|name| self.clear(&join(base, &name)));

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use crate::error::{Error, Result};
-use crate::fs::target::{Existing, Lead, Target, fold};
+use crate::fs::target::{Existing, Lead, Target, name_folding};
 use crate::model::entry::{Entry, Kind, Meta, flags};
 use crate::model::id::ChunkId;
 use crate::ops::restore::overwrite::Action;
@@ -288,7 +288,7 @@ impl Walk<'_, '_> {
     pub(super) fn is_taken_for_another(&self, level: &mut Level, path: &[u8], name: &[u8]) -> bool {
         let State::There(There { fresh, folded: Some(folded), .. }) = &mut level.state else { return false };
         let found = self.job.existing(path, *fresh).ok().flatten().filter(|found| !found.has_other_names());
-        let twice = !folded.names.insert(fold::key(name))
+        let twice = !folded.names.insert(name_folding::key(name))
             || found.is_some_and(|found| !folded.inodes.insert(found.id()));
         if twice {
             let why = "the target does not tell its name from another one in this directory, which was restored: \
@@ -349,7 +349,7 @@ impl Job<'_> {
     fn root_folds(&self) -> bool {
         match &self.target {
             Some(target) if !self.options.dry_run => target.probe_folding(),
-            _ => fold::near(&self.options.target),
+            _ => name_folding::near(&self.options.target),
         }
     }
 }

@@ -12,11 +12,11 @@
 //! regular file or a directory, `delete` removes.
 
 mod batch;
-mod chosen;
 mod delete;
 mod enter;
 mod overwrite;
 mod plan;
+mod selection;
 mod special;
 mod verify;
 mod walk;
@@ -49,9 +49,9 @@ use crate::util::threads;
 
 pub use overwrite::Overwrite;
 
-use chosen::Include;
 use overwrite::Action;
 use parking_lot::{Mutex, MutexGuard};
+use selection::Include;
 use walk::Walk;
 
 /// What to restore, where to, and how.

@@ -12,11 +12,11 @@ use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::ChunkId;
 use crate::repo::index::{BlockAt, BlockPlace, Index, Location};
-use crate::repo::memory::TreeMemory;
 use crate::repo::pack::heal::PackHealer;
 use crate::repo::read::base_reader::BaseBlocks;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::{Repository, Warnings};
+use crate::repo::write_key_memory::TreeMemory;
 use crate::storage::{ObjectKind, Storage};
 
 /// Minimum number of decoded blocks that are cached, of any size: neighbours in a tree lie in few blocks.

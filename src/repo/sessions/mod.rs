@@ -3,5 +3,5 @@
 pub mod clock;
 pub mod damage;
 pub mod gc_record;
+pub(crate) mod heartbeat_lapse;
 pub mod session;
-pub(crate) mod silence;

@@ -18,7 +18,7 @@ use crate::progress::{Event, Observer};
 use crate::repo::objects;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::gc_record::GcRun;
-use crate::repo::sessions::silence::Silence;
+use crate::repo::sessions::heartbeat_lapse::Silence;
 use crate::repo::sessions::{damage, gc_record};
 use crate::repo::snapshots::trash;
 use crate::storage::names::END_MARKER;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::codec::chunk::block::{BlockSealer, SealedBlock, Weights};
 use crate::codec::chunk::compress::delta;
 use crate::codec::chunk::compress::delta::{Effort, MAX_PREFIX};
-use crate::codec::chunk::novelty;
+use crate::codec::chunk::delta_match;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error;
 use crate::error::{Error, Result};
@@ -90,7 +90,7 @@ impl Packed {
                 Some(*end)
             })
             .collect();
-        self.novel = novelty::compare(&self.prefix, plain, &mut |place| {
+        self.novel = delta_match::compare(&self.prefix, plain, &mut |place| {
             let mut at = place.start;
             for (number, end) in ends.iter().enumerate().skip(ends.partition_point(|end| *end <= at)) {
                 let until = place.end.min(*end);
@@ -199,7 +199,7 @@ pub(crate) fn seal_delta(
 /// Returns the chunks of a block that a prefix has something of, and the others. `None` if it has of all.
 fn part(prefix: &[u8], plain: &[u8], chunks: &[(ChunkId, u32)]) -> Option<(Chunks, Chunks)> {
     let lens = chunks.iter().map(|(_, len)| *len as usize);
-    let similar = novelty::similar_chunks(prefix, plain, lens);
+    let similar = delta_match::similar_chunks(prefix, plain, lens);
     if similar.iter().all(|is_similar| *is_similar) {
         return None;
     }

@@ -1,10 +1,10 @@
 //! Writing: deduplication, blocks, deltas and packs.
 
-pub(crate) mod attempts;
 pub(crate) mod by_owner;
 pub mod chunk_sink;
 pub mod chunk_writer;
 pub(crate) mod content_writer;
+pub(crate) mod delta_backoff;
 pub(crate) mod delta_sealer;
 pub mod delta_writer;
 pub(crate) mod drift;

@@ -9,7 +9,7 @@ use crate::error;
 use crate::error::{Error, Result};
 use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
-use crate::repo::write::attempts::Attempts;
+use crate::repo::write::delta_backoff::Attempts;
 use crate::repo::write::delta_sealer::{PlainBlock, SealedDelta, effort_for, seal_delta};
 use crate::repo::write::open_block::OpenBlock;
 

@@ -18,8 +18,8 @@ use snap_backup::storage::sftp::SftpStorage;
 use snap_backup::storage::{Storage, sftp};
 use snap_backup::{Error, Result};
 
-use crate::args::foreign;
 use crate::args::global::Global;
+use crate::args::location_advice;
 use crate::terminal::output;
 
 /// Returns the storage at a location. It need not contain a repository.
@@ -116,7 +116,7 @@ fn local_path(repo: &OsStr) -> Result<&Path> {
              file:///srv/backup; write ./{path} for a directory below this one, or sftp://HOST/PATH for another machine"
         )));
     }
-    match foreign::message(&repo.to_string_lossy()) {
+    match location_advice::message(&repo.to_string_lossy()) {
         Some(message) => Err(Error::Usage(message)),
         None => Ok(Path::new(repo)),
     }

@@ -12,7 +12,7 @@ use snap_backup::repo::audit;
 use snap_backup::sys::users;
 use snap_backup::{Error, Result};
 
-use super::{protected, sets, show};
+use super::{config_show, protected, sets};
 use crate::args::global::Global;
 use crate::args::values;
 use crate::config::{Config, find, passed_over, places, schema, told};
@@ -81,7 +81,7 @@ pub(crate) fn run(global: &Global, verb: &Verb) -> Result<Outcome> {
         Verb::Set(args) => set(&Context::new(global.clone(), load_config(global)?), args),
         Verb::Init(args) => init(global, args),
         Verb::Check => check(global),
-        Verb::Show(args) => show::run(global, &load_config(global)?, &args.set),
+        Verb::Show(args) => config_show::run(global, &load_config(global)?, &args.set),
         Verb::TestNotify(args) => test_notify(global, &args.set),
         Verb::Schema => {
             let text = serde_json::to_string_pretty(&schema());

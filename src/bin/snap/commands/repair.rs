@@ -8,7 +8,7 @@ use snap_backup::ops::repair::snapshots::{Fate, Item};
 use snap_backup::ops::repair::{collections, index, packs, parity, snapshots};
 use snap_backup::{Control, Result};
 
-use super::known;
+use super::repair_known;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::json::without_nulls;
@@ -80,7 +80,7 @@ pub(crate) fn run(context: &Context, args: Repair) -> Result<Outcome> {
             let report = context.with(|repo| collections::run(repo, dry_run))?;
             tell_collections(context, &report, dry_run)
         }
-        Repair::Known(DryRun { dry_run }) => known::run(context, dry_run),
+        Repair::Known(DryRun { dry_run }) => repair_known::run(context, dry_run),
     }
 }
 

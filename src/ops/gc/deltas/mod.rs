@@ -5,7 +5,7 @@
 //! Their packs are then repacked by the usual rules: new packs are durable before the old ones are condemned.
 //! A base stays in a block that is not a delta, because a root needs it and it was marked to stay.
 
-mod judge;
+mod choose_bases;
 mod pairs;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::error::Result;
 use crate::model::id::SnapshotId;
-use crate::ops::gc::deltas::judge::Judge;
+use crate::ops::gc::deltas::choose_bases::Judge;
 use crate::ops::gc::mark::Marker;
 use crate::ops::gc::plan::{PackAction, Plan};
 use crate::progress::{Event, Observer};
@@ -61,7 +61,7 @@ impl Search<'_> {
             pairs::walk(self.repo, self.index, (old, new), &mut judge, self.stop)?;
             self.observer.notice(Event::Done { files: 1, bytes: 0 });
         }
-        let judge::Found { bases, gains, left } = judge.finish();
+        let choose_bases::Found { bases, gains, left } = judge.finish();
         let skipped = self.choose(plan, &gains);
         let mut similar = Similar { later: left + skipped, ..Similar::default() };
         for (pack, gain) in gains {

@@ -8,7 +8,7 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
 use crate::model::entry::{Content, Entry, Kind, Part};
 use crate::model::id::{ChunkId, SnapshotId};
-use crate::ops::gc::deltas::judge::Judge;
+use crate::ops::gc::deltas::choose_bases::Judge;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;

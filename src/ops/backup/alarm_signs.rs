@@ -5,7 +5,7 @@ use crate::model::signs::Signs;
 use crate::model::tripwire;
 use crate::model::tripwire::Reason;
 use crate::ops::backup::Run;
-use crate::ops::backup::observed::{Read, Tally, between};
+use crate::ops::backup::alarm_statistics::{Read, Tally, between};
 use crate::ops::backup::parent::ParentChoice;
 
 /// The statistics of the backup, and the reasons for an alarm.
