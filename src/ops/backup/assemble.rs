@@ -1,5 +1,5 @@
-//! The assembler: the only thread that decides dedup (`put`). Puts the parts of files in order and builds
-//! trees bottom-up.
+//! The assembler: the one thread that owns the `ChunkWriter`, so dedup needs no lock. Puts the parts of files
+//! in order and builds trees bottom-up.
 //!
 //! A directory's entries arrive in order of name, but the content of some arrives later. Each open directory
 //! keeps a queue whose head is written as soon as it is complete, so memory is bounded by what is in flight.

@@ -1,4 +1,5 @@
-//! Decides dedup in one place, and passes new chunks to a writer, or nowhere in a dry run.
+//! Opens the session at the first chunk, and passes chunks to the `ChunkWriter`, which decides dedup. In a
+//! dry run nothing is stored: chunks are looked up here, and counted.
 
 use std::collections::HashSet;
 use std::sync::Arc;

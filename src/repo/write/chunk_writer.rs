@@ -3,7 +3,7 @@
 //!
 //! The pipeline has no cycle: the owner sends full blocks to the sealing workers, they send sealed blocks to
 //! the one packer, and it sends complete packs to the writers (`pack_writer`). All these channels are
-//! bounded. Only empty buffers go back, and no thread waits for one.
+//! bounded. What goes back are empty buffers, for which no thread waits, and the notes of stored packs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

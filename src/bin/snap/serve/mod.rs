@@ -1,4 +1,4 @@
-//! `snap serve`: pages for browsing snapshots, and WebDAV. All asynchronous code is in this module. The
+//! `snap serve`: pages for browsing snapshots, and WebDAV. Asynchronous code of the program is only here. The
 //! repository is accessed through the same operations as in the other verbs, on threads that may block.
 //!
 //! A request is received by `server`, checked by `admission` and `access`, parsed by `request`, and answered
