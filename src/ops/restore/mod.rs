@@ -139,6 +139,8 @@ pub struct Summary {
     pub seconds: f64,
     /// Exclude patterns that matched nothing. Include patterns that matched nothing are listed as problems.
     pub unmatched: Vec<String>,
+    /// Number of problems that are only an include pattern that matched nothing.
+    pub unmatched_includes: u64,
     /// Paths that could not be restored, and why.
     pub problems: Vec<(Vec<u8>, String)>,
     /// Whether some of the problems are damage in the repository.
@@ -157,6 +159,7 @@ struct Tally {
     unchanged: AtomicU64,
     kept: AtomicU64,
     deleted: AtomicU64,
+    unmatched_includes: AtomicU64,
     files_written: AtomicU64,
     bytes_written: AtomicU64,
     copied_links: AtomicU64,
@@ -414,6 +417,7 @@ impl Job<'_> {
             bytes_written: number(&self.tally.bytes_written),
             seconds: 0.0,
             unmatched: self.selection.unmatched_excludes(),
+            unmatched_includes: number(&self.tally.unmatched_includes),
             left_out: self.target.as_ref().map_or(0, |target| target.left_out().total()),
             copied_links: number(&self.tally.copied_links),
             problems: self.problems.into_inner(),

@@ -73,6 +73,7 @@ impl Job<'_> {
                 let pattern = String::from_utf8_lossy(pattern);
                 self.observer.notice(Event::Warning(&format!("{pattern}: {why}")));
             } else {
+                self.tally.unmatched_includes.fetch_add(1, Ordering::Relaxed);
                 self.note(pattern, why);
             }
         }
