@@ -48,8 +48,10 @@ pub use crate::repo::snapshots::trash::TrashEntry;
 /// # Operations
 ///
 /// Each takes its options and a [`Control`], and returns a report. Warnings go to the observer of the
-/// control. A cancelled operation fails with [`ErrorKind::Interrupted`](crate::ErrorKind), unless it was
-/// cancelled after it began and its report says that a part of the work was kept. All operations can also
+/// control; those of a check are in its report. A cancelled operation fails with
+/// [`ErrorKind::Interrupted`](crate::ErrorKind), unless it was cancelled after it began and its report says
+/// that a part of the work was kept. Those that only list, print, forget or change keys are not interrupted
+/// once they have begun. All operations can also
 /// fail with [`ErrorKind::Io`](crate::ErrorKind) or a similar error of the storage, and with
 /// [`ErrorKind::Damaged`](crate::ErrorKind).
 impl Repository {

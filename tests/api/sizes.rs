@@ -230,6 +230,22 @@ fn isolated_files_share_no_block_and_no_base_with_others() {
 }
 
 #[test]
+fn an_isolated_file_shares_no_block_with_other_files_of_its_owner() {
+    if !is_root("an isolated file after files of two owners") {
+        return;
+    }
+    let sizes = Sizes::new(Some("secret"));
+    // The owner's block is open, and that of another owner is the current one: whichever thread reads the
+    // isolated file has read one of the other owner before.
+    let names: Vec<String> = (10..50).map(|number| format!("b{number}")).collect();
+    let others = names.iter().zip(21_000..).map(|(name, len)| (name.as_str(), 1001, len));
+    let mine = [("a", 1000, 20_001), ("mail/c", 1000, 20_003), ("z", 1000, 20_004)];
+    sizes.save(&mine.into_iter().chain(others).collect::<Vec<_>>(), sizes.isolating("src/mail"));
+    let blocks = sizes.blocks(ChunkType::Data);
+    assert!(blocks.contains(&Block::from([20_003])), "{blocks:?}");
+}
+
+#[test]
 fn an_isolated_directory_must_be_one_that_is_saved() {
     let sizes = Sizes::new(Some("secret"));
     sizes.library.write("src", &[("a", b"1")]);

@@ -22,7 +22,7 @@ use crate::model::manifest::Counts;
 use crate::model::manifest_ext::MoreCounts;
 use crate::ops::backup::alarm_statistics::{Read, Tally};
 use crate::ops::backup::dedup::DedupWriter;
-use crate::ops::backup::read::{Batch, Outcome, Step};
+use crate::ops::backup::read::{Batch, Context, Outcome, Step};
 use crate::ops::backup::read_file::FileStat;
 use crate::ops::backup::states::StoredFile;
 use crate::ops::backup::{Assembled, Run, Stdin, rot};
@@ -66,7 +66,7 @@ pub(super) enum Message {
     /// Chunks of files.
     Batch(Batch),
     /// The value of an extended attribute of a later entry.
-    Value { owner: u32, value: Value },
+    Value { context: Context, value: Value },
 }
 
 #[derive(Debug)]
@@ -216,8 +216,10 @@ impl Assembler<'_, '_, '_> {
                 self.drain(seq)
             }
             Message::Batch(batch) => self.batch(batch, plain),
-            Message::Value { owner, value: Value { id, bytes } } => {
-                self.store.put(owner, (ChunkType::Data, id), &bytes)
+            Message::Value { context, value: Value { id, bytes } } => {
+                self.keep_alone(context)?;
+                self.store.put(context.owner, (ChunkType::Data, id), &bytes)?;
+                self.keep_alone(context)
             }
         }
     }
@@ -238,6 +240,11 @@ impl Assembler<'_, '_, '_> {
         }
     }
 
+    /// Before and after what belongs to an isolated file, so that it shares no block.
+    fn keep_alone(&mut self, context: Context) -> Result<()> {
+        if context.file.is_some() { self.store.close_blocks(context.owner) } else { Ok(()) }
+    }
+
     fn batch(&mut self, batch: Batch, plain: &mut Vec<u8>) -> Result<()> {
         let chunks = || {
             batch.steps.iter().filter_map(|step| match step {
@@ -248,9 +255,7 @@ impl Assembler<'_, '_, '_> {
         let alone = chunks().all(|(_, _, like)| like.is_empty());
         let named: Vec<(ChunkId, u32)> = chunks().map(|(id, len, _)| (id, len)).collect();
         let owner = batch.context.owner;
-        if batch.context.file.is_some() {
-            self.store.close_blocks(owner)?;
-        }
+        self.keep_alone(batch.context)?;
         if !alone || !self.store.put_whole(owner, &named, plain)? {
             let mut rest = plain.as_slice();
             for (id, len, like) in chunks() {
@@ -259,9 +264,7 @@ impl Assembler<'_, '_, '_> {
                 self.store.put_like(owner, (ChunkType::Data, id), chunk, like)?;
             }
         }
-        if batch.context.file.is_some() {
-            self.store.close_blocks(owner)?;
-        }
+        self.keep_alone(batch.context)?;
         let run = self.store.run;
         if run.quota.is_some_and(|left| self.store.sealed_bytes() >= left) {
             run.full.store(true, Ordering::Relaxed);

@@ -240,10 +240,11 @@ impl Reader<'_> {
 
     /// Sends values of extended attributes before the file that has them.
     pub(super) fn values(&mut self, values: Vec<Value>) {
-        let owner = self.batch.context.owner;
+        let context = self.batch.context;
         if !values.is_empty() {
             // As in `flush`, a failure means that the assembler has failed.
-            let _ = self.out.send(values.into_iter().map(|value| Message::Value { owner, value }).collect());
+            let _ =
+                self.out.send(values.into_iter().map(|value| Message::Value { context, value }).collect());
         }
     }
 

@@ -9,6 +9,7 @@ use crate::fs::xattr::Attributes;
 use crate::model::entry::{Entry, Time, flags};
 use crate::ops::backup::assemble::Message;
 use crate::ops::backup::compare::Comparer;
+use crate::ops::backup::read::Context;
 use crate::ops::backup::states::Comparison;
 use crate::repo::commit::reachability;
 
@@ -44,8 +45,9 @@ impl Comparer<'_, '_> {
             let stored = self.stored(&entry.name);
             self.run.incomplete(&stored, entry, &found.problems);
         }
-        let owner = entry.meta.uid;
-        values.into_iter().try_for_each(|value| self.send(Message::Value { owner, value }))
+        // A file that is read, which may be isolated, sends its values itself.
+        let context = Context { owner: entry.meta.uid, file: None };
+        values.into_iter().try_for_each(|value| self.send(Message::Value { context, value }))
     }
 
     /// Returns whether a time is safely before the parent's start. A later change may have left the same

@@ -233,7 +233,10 @@ impl<'a> Run<'a> {
         let pairs = self.past.snapshots.iter().rev().filter(|one| same(one) && one.id != old.id);
         for pair in pairs {
             let Some((new, root)) = known.whole.get(&pair.id) else { continue };
-            if write_session::trust(self.to, repo_state, &[*new])? == ParentTrust::Whole {
+            // Asked first: listing for each of many pairs would take long.
+            if write_session::may_trust(repo_state, &[*new])
+                && write_session::trust(self.to, repo_state, &[*new])? == ParentTrust::Whole
+            {
                 return Ok(Some(Base { old: pair, root: *root }));
             }
         }

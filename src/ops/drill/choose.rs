@@ -28,8 +28,7 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
         let mut sample = RotatingSample::new(options, number);
         match files::each(&mut reader, &snapshot, stop, &mut |path, entry| sample.offer(path, entry)) {
             Ok(()) => {}
-            // A tree that is too deep to be walked is refused.
-            Err(err) if err.is_damage() || matches!(err, Error::Refused(_)) => {
+            Err(err) if err.is_damage() => {
                 chosen.damaged.push((snapshot.id.short(), err.chain()));
                 continue;
             }

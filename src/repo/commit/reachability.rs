@@ -13,8 +13,8 @@ use crate::repo::walk::dir_reader;
 use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 
-/// Returns whether new data may reference everything below a root tree. `false` if some of it is missing or
-/// damaged.
+/// Returns whether new data may reference everything below a root tree. `false` if some of it is missing,
+/// damaged or too deep to be walked.
 ///
 /// # Errors
 /// When the storage fails.

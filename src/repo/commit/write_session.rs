@@ -40,7 +40,12 @@ pub fn trust(repo: &Repository, state: &RepoState, snapshots: &[SnapshotId]) -> 
     let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
     Ok(match snapshots.iter().all(|id| names.contains(id.hex().as_str())) {
         false => ParentTrust::Gone,
-        true if snapshots.iter().all(|id| state.protects(id)) => ParentTrust::Whole,
+        true if may_trust(state, snapshots) => ParentTrust::Whole,
         true => ParentTrust::PerChunk,
     })
+}
+
+/// Returns whether [`trust`] may be [`ParentTrust::Whole`]. Lists nothing.
+pub fn may_trust(state: &RepoState, snapshots: &[SnapshotId]) -> bool {
+    snapshots.iter().all(|id| state.protects(id))
 }

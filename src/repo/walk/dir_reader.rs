@@ -30,7 +30,7 @@ pub struct WalkLimits {
 }
 
 impl WalkLimits {
-    /// No limits, for sources that cannot be malicious.
+    /// No limits, where the caller limits the walk by other means, or another walk has counted.
     pub const BOUNDLESS: Self = Self { entries: u64::MAX, bytes: u64::MAX };
 
     /// Returns the limits of a snapshot with these counts.
@@ -65,6 +65,10 @@ impl WalkLimits {
                 source: DecodeError::because(why),
             }
         };
+        // Sparse files may add up to more bytes than a number holds.
+        if self.entries == u64::MAX && self.bytes == u64::MAX {
+            return Ok(());
+        }
         let left = self.entries.checked_sub(1);
         self.entries = left.ok_or_else(|| more("it holds more entries than the snapshot counts"))?;
         let left = self.bytes.checked_sub(entry.size());
@@ -140,7 +144,7 @@ impl DirReader {
     /// Returns the next entry.
     ///
     /// # Errors
-    /// When a piece is missing or damaged; the rest of this directory is then lost to the caller.
+    /// When a piece is missing or damaged. The next call goes on with the piece behind it.
     pub fn next(&mut self, reader: &mut ChunkReader) -> Result<Option<Entry>> {
         loop {
             if let Some(entry) = self.entries.find(|entry| entry.name >= self.from) {

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::AtomicBool;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Entry, Kind};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::dir_reader::WalkLimits;
-use crate::repo::walk::tree_walk::TreeWalk;
+use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk};
 
 /// Calls `each` for every regular file of a snapshot, with its stored path.
 ///
@@ -24,10 +25,16 @@ pub fn each(
     let mut walk = TreeWalk::new(snapshot.manifest.root, limits, ()).until(stop);
     while let Some(entry) = walk.next_entry(reader)? {
         match entry.kind {
-            Kind::Dir { tree } => walk.enter(tree, ())?,
+            Kind::Dir { tree } => walk.enter(tree, ()).map_err(|_| too_deep(walk.path()))?,
             Kind::File { .. } => each(walk.path(), &entry),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// No backup stores such a tree, so one that is stored is damage.
+fn too_deep(path: &[u8]) -> Error {
+    let what = format!("the snapshot's tree at {}", String::from_utf8_lossy(path));
+    Error::Damaged { what, source: DecodeError::because(TOO_DEEP) }
 }

@@ -188,15 +188,23 @@ impl<'scope> ChunkWriter<'scope> {
         }
     }
 
-    /// Closes the blocks of this type of the current owner, so that later chunks share no block with earlier
-    /// ones.
+    /// Closes the blocks of this type of the owner that was announced last, so that later chunks share no
+    /// block with earlier ones.
     ///
     /// # Errors
     /// As [`Self::put`].
     pub fn close_blocks(&mut self, kind: ChunkType) -> Result<()> {
-        let block = std::mem::replace(self.plain[slot(kind)].current(), OpenBlock::new(kind, Vec::new()));
-        let similar = self.similar[slot(kind)].current().take();
-        for block in [Some(block), similar].into_iter().flatten().filter(|block| block.len > 0) {
+        let (plain, similar) = (&mut self.plain[slot(kind)], &mut self.similar[slot(kind)]);
+        // The blocks of another owner may be current: those of this one are open all the same.
+        let others = [
+            plain.select(self.owner, || OpenBlock::new(kind, Vec::new())),
+            similar.select(self.owner, || Similar::new(kind)).and_then(|mut other| other.take()),
+        ];
+        let own = [
+            Some(std::mem::replace(plain.current(), OpenBlock::new(kind, Vec::new()))),
+            similar.current().take(),
+        ];
+        for block in others.into_iter().chain(own).flatten().filter(|block| block.len > 0) {
             self.effort.send(block, &self.blocks)?;
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::repo::repository::Repository;
 use crate::repo::write::chunk_sink::PutChunk;
 use crate::repo::write::similarity::{Follower, Older};
 
-/// Bytes read at a time at least, in addition to the longest chunk.
+/// Room in the buffer at least, in addition to the longest chunk.
 const BUFFER: usize = 1 << 20;
 
 /// A stream in a buffer: bytes are read behind those that are not cut yet, and chunks are cut off in front.

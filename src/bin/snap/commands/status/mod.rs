@@ -30,8 +30,8 @@ use crate::args::values;
 use crate::config::{Config, Set};
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
 use crate::terminal::output::failed;
+use crate::terminal::{output, wording};
 use crate::{password, schedule};
 
 #[cfg(feature = "serve")]
@@ -133,7 +133,9 @@ fn gather(context: &Context, args: &Status, opens: bool) -> Result<Vec<Report>> 
         let only_wanted = only_wanted && !place.wanted.is_empty();
         let options = Options { wanted: place.wanted, only_wanted, ..options.clone() };
         let repo = if opens { open(&place.context, &place.storage) } else { None };
-        reports.push(status::look(&*place.storage, repo.as_ref(), &history, &options));
+        let mut report = status::look(&*place.storage, repo.as_ref(), &history, &options);
+        report.trouble = report.trouble.map(|why| wording::of_program(&why).into_owned());
+        reports.push(report);
         if let Some(repo) = &repo {
             context.pass_on_warnings(repo);
         }
