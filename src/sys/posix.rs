@@ -7,7 +7,7 @@ pub mod event {
 
 /// Error numbers, and descriptors whatever they stand for.
 ///
-/// File systems without an operation return [`Errno::NOTSUP`]. On Linux that is the same number as
+/// File systems without an operation return [`io::Errno::NOTSUP`]. On Linux that is the same number as
 /// `EOPNOTSUPP`; on macOS the latter is for sockets only.
 pub mod io {
     pub use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
