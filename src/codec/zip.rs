@@ -2,8 +2,7 @@
 //! member, and are repeated in the directory at the end. Values that need more than 32 bits are written as
 //! ZIP64.
 
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 
 use flate2::write::DeflateEncoder;
 use flate2::{Compression, Crc};

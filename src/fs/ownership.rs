@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::fs::metadata;
-use crate::fs::metadata::{Lacking, XattrTarget};
+use crate::fs::metadata::{self, Lacking, XattrTarget};
 use crate::fs::xattr_choice::XattrChoice;
 use crate::model::entry::{Meta, Time, Xattr, flags};
 use crate::sys::fs::{

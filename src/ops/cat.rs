@@ -9,10 +9,8 @@ use crate::model::entry::{Entry, Kind};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential;
 use crate::repo::repository::Repository;
-use crate::repo::snapshots;
-use crate::repo::snapshots::Query;
-use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::snapshots::{self, Query};
+use crate::repo::walk::dir_reader::{self, WalkLimits};
 
 /// Writes the file that `SEL:path` names to `out`.
 ///

@@ -6,10 +6,8 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Entry, Kind};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::snapshots;
-use crate::repo::snapshots::{Query, Snapshot};
-use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::snapshots::{self, Query, Snapshot};
+use crate::repo::walk::dir_reader::{self, WalkLimits};
 use crate::repo::walk::tree_walk::TreeWalk;
 
 /// How deep a listing goes.

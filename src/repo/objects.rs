@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::crypto::sealed_object;
-use crate::codec::crypto::sealed_object::{BadHeader, Magic};
+use crate::codec::crypto::sealed_object::{self, BadHeader, Magic};
 use crate::codec::crypto::suite::CipherSuite;
 use crate::error::{Error, Result};
 use crate::model::config::FORMAT;

@@ -7,15 +7,13 @@ use std::path::Path;
 
 use crate::codec::crypto::hash::Key;
 use crate::codec::crypto::key_slot::SlotSecret;
-use crate::codec::crypto::keyring;
-use crate::codec::crypto::keyring::{Keyring, Opened, Verdict};
+use crate::codec::crypto::keyring::{self, Keyring, Opened, Verdict};
 use crate::error::{Error, Result};
 use crate::model::config::Config;
 use crate::model::id::{KeyId, RepoId};
 use crate::repo::cache::Cache;
 use crate::repo::config::Candidates;
-use crate::repo::keys;
-use crate::repo::keys::KeyChoice;
+use crate::repo::keys::{self, KeyChoice};
 use crate::storage::{ObjectKind, Storage};
 
 /// File in the cache with the id of the key slot that opened the repository last.

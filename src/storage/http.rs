@@ -1,7 +1,6 @@
 //! A blocking HTTP client for remote storage, with one request at a time per thread. TLS is rustls.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,7 +1,6 @@
 //! Reading what a command prints, until it is to end: a command may go on for ever, also after Ctrl-C.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::process::{Child, ChildStdout};
 use std::time::{Duration, Instant};
 

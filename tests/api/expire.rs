@@ -12,13 +12,11 @@ use snap_backup::model::entry::{Entry, Kind, Time};
 use snap_backup::model::id::{ChunkId, SnapshotId};
 use snap_backup::model::manifest::Manifest;
 use snap_backup::model::records::SessionKind;
-use snap_backup::ops::rewrite::expire;
-use snap_backup::ops::rewrite::expire::{Hold, Options, Report, Rule};
+use snap_backup::ops::rewrite::expire::{self, Hold, Options, Report, Rule};
 use snap_backup::ops::{backup, gc, ls};
 use snap_backup::repo::sessions::session::Session;
-use snap_backup::repo::snapshots;
-use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
+use snap_backup::repo::snapshots::{self, Snapshot};
 use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::{Control, Error, Result};
 

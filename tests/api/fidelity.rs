@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use crate::support::library::Library;
-use crate::support::torture;
-use crate::support::torture::Unlocked;
+use crate::support::torture::{self, Unlocked};
 use rustix::fs::{Mode, OFlags};
 use snap_backup::Control;
 use snap_backup::model::entry::{Entry, Time};

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use crate::support::Random;
 use crate::support::library::Library;
-use crate::support::scale;
-use crate::support::scale::{CHUNK, Shape};
+use crate::support::scale::{self, CHUNK, Shape};
 use snap_backup::Control;
 use snap_backup::codec::crypto::hash::{ChunkType, Key, SubKeys};
 use snap_backup::codec::crypto::key_slot;

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use snap_backup::ops::backup;
-use snap_backup::ops::backup::{Backup, Options, Summary, TimeLimit};
+use snap_backup::ops::backup::{self, Backup, Options, Summary, TimeLimit};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::{Control, Error};

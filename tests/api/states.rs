@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use snap_backup::model::entry::Time;
-use snap_backup::ops::backup;
-use snap_backup::ops::backup::states;
 use snap_backup::ops::backup::states::{Each, Options, State, StateSource, Summary};
+use snap_backup::ops::backup::{self, states};
 use snap_backup::progress::Event;
 use snap_backup::repo::snapshots;
 use snap_backup::storage::memory::MemoryStorage;

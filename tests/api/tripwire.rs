@@ -3,8 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use snap_backup::model::signs::Signs;
-use snap_backup::model::tripwire;
-use snap_backup::model::tripwire::{Limits, Past, State};
+use snap_backup::model::tripwire::{self, Limits, Past, State};
 
 const DAY: u64 = 86_400;
 /// Alarms of a set's own changes, and the largest share gone when an attack was met, for the table of the

@@ -6,8 +6,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use snap_backup::fs::sources;
-use snap_backup::fs::sources::SourceNode;
+use snap_backup::fs::sources::{self, SourceNode};
 use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::policy::{Count, Rule};
 use snap_backup::{Error, Result};

@@ -8,8 +8,7 @@ use snap_backup::run_log::{Ending, Record, RunLog};
 use snap_backup::{Error, ErrorKind, Result};
 
 use crate::args::global::Global;
-use crate::exit;
-use crate::exit::Outcome;
+use crate::exit::{self, Outcome};
 use crate::terminal::{output, wording};
 
 /// The recorder of one process.

@@ -3,15 +3,13 @@
 //! as in restic: devices and pipes, owners, extended attributes. Holes are stored as zeros.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use snap_backup::codec::tar::Node;
 use snap_backup::codec::tar::read::{Found, Next, Reader};
-use snap_backup::codec::zip;
-use snap_backup::codec::zip::Writer;
+use snap_backup::codec::zip::{self, Writer};
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::{cat, export};

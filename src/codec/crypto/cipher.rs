@@ -6,8 +6,7 @@ use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use ring::aead;
 use zeroize::Zeroizing;
 
-use crate::codec::crypto::hash;
-use crate::codec::crypto::hash::Key;
+use crate::codec::crypto::hash::{self, Key};
 use crate::model::config::CipherKind;
 use crate::model::decode_error::DecodeError;
 use crate::model::id::SnapshotId;

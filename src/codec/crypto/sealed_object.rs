@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::crypto::cipher;
-use crate::codec::crypto::cipher::OVERHEAD;
+use crate::codec::crypto::cipher::{self, OVERHEAD};
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::crypto::session_keys::{ENVELOPE, Envelope, Sealing};
 use crate::codec::crypto::suite::CipherSuite;

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::crypto::suite::CipherSuite;
-use crate::codec::pack;
-use crate::codec::pack::{ENDS, MAX_PACK, Table};
+use crate::codec::pack::{self, ENDS, MAX_PACK, Table};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 

@@ -1,8 +1,7 @@
 //! Inspects and reads what already exists in the target. Never follows links, never changes anything.
 
 use std::fs::File;
-use std::io;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 

@@ -2,8 +2,7 @@
 
 use crate::model::manifest::{Counts, SnapshotKind};
 use crate::model::signs::Signs;
-use crate::model::tripwire;
-use crate::model::tripwire::Reason;
+use crate::model::tripwire::{self, Reason};
 use crate::ops::backup::Run;
 use crate::ops::backup::alarm_statistics::{Read, Tally, between};
 use crate::ops::backup::parent::ParentChoice;

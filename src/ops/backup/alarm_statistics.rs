@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use crate::model::entry::{Entry, Time};
 use crate::model::manifest::{Counts, Manifest, SnapshotKind};
 use crate::model::manifest_ext::MoreCounts;
-use crate::model::signs;
-use crate::model::signs::Signs;
+use crate::model::signs::{self, Signs};
 use crate::model::tripwire::Past;
 use crate::repo::snapshots::Snapshot;
 

@@ -29,12 +29,10 @@ use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 use serde_bytes::ByteBuf;
 
-use crate::error;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::fs::filter::isolated::Isolated;
 use crate::fs::filter::{Filter, FilterOptions};
-use crate::fs::sources;
-use crate::fs::sources::SourceTree;
+use crate::fs::sources::{self, SourceTree};
 use crate::fs::walk::{Walk, WalkOptions};
 use crate::model::config::Role;
 use crate::model::entry::{Entry, Meta, Time};

@@ -1,8 +1,7 @@
 //! Readers: open, read, cut and hash files. Chunks are sent in batches of about a block; small files share a
 //! batch.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,8 +20,7 @@ use crate::ops::backup::assemble::Message;
 use crate::ops::backup::read_file::FileStat;
 use crate::ops::backup::rot::Expected;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::write::content_writer;
-use crate::repo::write::content_writer::ChunkBuffer;
+use crate::repo::write::content_writer::{self, ChunkBuffer};
 use crate::repo::write::similarity::{Follower, Older};
 use crate::util::programs;
 use crate::util::stoppable::{StoppableOutput, terminate};

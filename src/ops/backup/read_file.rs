@@ -1,8 +1,7 @@
 //! Reads one file, and reads it again if it changed meanwhile. Holes are located without reading them.
 
 use std::fs::File;
-use std::io;
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
@@ -12,8 +11,7 @@ use crate::fs::stat::Inode;
 use crate::fs::{stat, xattr};
 use crate::model::entry::{Meta, Time};
 use crate::ops::backup::read::{Outcome, Reader};
-use crate::ops::backup::rot;
-use crate::ops::backup::rot::{Comparison, Expected};
+use crate::ops::backup::rot::{self, Comparison, Expected};
 use crate::ops::backup::states::Version;
 use crate::repo::write::similarity::Older;
 use crate::sys::fs::{SeekFrom, seek};

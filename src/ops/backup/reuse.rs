@@ -4,8 +4,7 @@ use std::path::Path;
 
 use crate::codec::tree::stored_xattrs;
 use crate::error::Result;
-use crate::fs::xattr;
-use crate::fs::xattr::Attributes;
+use crate::fs::xattr::{self, Attributes};
 use crate::model::entry::{Entry, Time, flags};
 use crate::ops::backup::assemble::Message;
 use crate::ops::backup::compare::Comparer;

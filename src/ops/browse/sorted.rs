@@ -10,8 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::entry::Entry;
 use crate::model::id::ChunkId;
 use crate::progress::Control;
-use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::DirReader;
+use crate::repo::walk::dir_reader::{self, DirReader};
 
 /// An order of entries. Directories come first; equal entries are in the order of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::codec::chunk::block;
-use crate::codec::chunk::block::{BlockOpener, SealedAs};
+use crate::codec::chunk::block::{self, BlockOpener, SealedAs};
 use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::{ChunkType, Hasher};
 use crate::codec::crypto::session_keys::Sealing;

@@ -14,10 +14,8 @@ use crate::repo::index::{BlockAt, Copy, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::sessions::session::RepoState;
-use crate::repo::snapshots;
-use crate::repo::snapshots::Snapshot;
-use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::snapshots::{self, Snapshot};
+use crate::repo::walk::dir_reader::{self, WalkLimits};
 use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk, WalkStep};
 
 /// How often missing chunks are looked for in a new listing, in case packs are being moved.

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Sender, bounded};
 
-use crate::codec::chunk::block;
-use crate::codec::chunk::block::SealedBlock;
+use crate::codec::chunk::block::{self, SealedBlock};
 use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::crypto::suite::CipherSuite;

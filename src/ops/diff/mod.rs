@@ -19,9 +19,8 @@ use crate::progress::{Control, Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::snapshots;
-use crate::repo::snapshots::Query;
 use crate::repo::snapshots::filter::SnapshotFilter;
+use crate::repo::snapshots::{self, Query};
 use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, SingleEntry, StoredTree, TreeSource};
 use crate::repo::walk::{diff_walk, dir_reader};
 

@@ -10,8 +10,7 @@ use crate::model::entry::Entry;
 use crate::ops::drill::{Chosen, Options, Sample};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
-use crate::repo::snapshots;
-use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::{self, Snapshot};
 use crate::repo::walk::files;
 
 pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &AtomicBool) -> Result<Chosen> {

@@ -7,8 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::entry::Entry;
 use crate::model::entry_diff;
 use crate::ops::export::DELETED;
-use crate::repo::walk::diff_walk;
-use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, TreeSource};
+use crate::repo::walk::diff_walk::{self, DiffEntry, DiffLimits, TreeSource};
 
 /// Data about a delta that is needed before its first member is written.
 #[derive(Debug, Default)]

@@ -8,8 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::codec::chunk::compress::FrameCompressor;
 use crate::codec::gzip::GzipCompressor;
-use crate::error;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::util::threads;
 

@@ -16,8 +16,7 @@ use crate::ops::export::{Counts, DELETED, Root, member};
 use crate::progress::{Action, Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
-use crate::repo::read::sequential;
-use crate::repo::read::sequential::Feed;
+use crate::repo::read::sequential::{self, Feed};
 use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, EmptyTree, StoredTree, TreeSource};
 use crate::repo::walk::{diff_walk, dir_reader};
 

@@ -15,8 +15,7 @@ use crate::progress::{Control, Event, Observer};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotQuery;
-use crate::repo::walk::multi_walk;
-use crate::repo::walk::multi_walk::{EntryVersion, Visitor};
+use crate::repo::walk::multi_walk::{self, EntryVersion, Visitor};
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::util::bitset::BitSet;
 

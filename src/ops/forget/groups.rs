@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde_bytes::ByteBuf;
 
 use crate::model::id::KeyId;
-use crate::ops::forget::policy;
-use crate::ops::forget::policy::{Decision, Now, Rule};
+use crate::ops::forget::policy::{self, Decision, Now, Rule};
 use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotFilter;
 

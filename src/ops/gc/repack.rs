@@ -4,11 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::codec::chunk::block;
-use crate::codec::chunk::block::{SealedAs, SealedBlock};
+use crate::codec::chunk::block::{self, SealedAs, SealedBlock};
 use crate::codec::pack::BlockRow;
-use crate::error;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::ops::gc::plan::{PackAction, Plan};

@@ -12,11 +12,9 @@ use crate::repo::gc::{peers, roots};
 use crate::repo::index::{Copy, Index};
 use crate::repo::objects;
 use crate::repo::repository::Repository;
-use crate::repo::sessions::gc_record;
-use crate::repo::sessions::gc_record::GcRun;
+use crate::repo::sessions::gc_record::{self, GcRun};
 use crate::repo::sessions::session::RepoState;
-use crate::repo::snapshots::trash;
-use crate::repo::snapshots::trash::TrashEntry;
+use crate::repo::snapshots::trash::{self, TrashEntry};
 use crate::storage::ObjectKind;
 
 /// The outcome of a sweep.

@@ -1,7 +1,6 @@
 //! Reads an archive: decompresses it in a separate thread, a few pieces ahead.
 
-use std::io;
-use std::io::{BufReader, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

@@ -9,8 +9,7 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tar::read::{Found, Next, Reader};
 use crate::codec::tar::{Member, Node as TarNode, acl};
 use crate::codec::tree::stored_xattrs;
-use crate::error;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::fs::ownership;
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::{

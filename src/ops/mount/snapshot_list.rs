@@ -13,9 +13,8 @@ use crate::ops::mount::names;
 use crate::progress::{Event, Observer};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::snapshots;
-use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotFilter;
+use crate::repo::snapshots::{self, Snapshot};
 use crate::storage::{Listed, ObjectKind};
 
 /// Minimum time between two listings of the repository.

@@ -16,11 +16,9 @@ use crate::model::entry::Time;
 use crate::model::records::{AuditAct, GcRecord, SessionKind};
 use crate::ops::repair::numbers;
 use crate::repo::audit;
-use crate::repo::gc::peers;
-use crate::repo::gc::peers::Peer;
+use crate::repo::gc::peers::{self, Peer};
 use crate::repo::repository::Repository;
-use crate::repo::sessions::gc_record;
-use crate::repo::sessions::gc_record::Unreadable;
+use crate::repo::sessions::gc_record::{self, Unreadable};
 use crate::repo::sessions::session::Session;
 
 /// Result of repairing gc records.

@@ -1,7 +1,6 @@
 //! Reads what can still be read of a damaged pack.
 
-use crate::codec::chunk::block;
-use crate::codec::chunk::block::SealedBlock;
+use crate::codec::chunk::block::{self, SealedBlock};
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::pack::{BlockRow, ENDS, PackHeader, Table};
 use crate::error::{Error, Result};

@@ -6,8 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::error;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::fs::target::NewFile;
 use crate::model::entry::{Content, Meta, Part};
 use crate::ops::restore::Job;

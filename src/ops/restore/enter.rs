@@ -14,8 +14,7 @@ use crate::model::id::ChunkId;
 use crate::ops::restore::overwrite::Action;
 use crate::ops::restore::walk::Walk;
 use crate::ops::restore::{Job, Overwrite};
-use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::DirReader;
+use crate::repo::walk::dir_reader::{self, DirReader};
 use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk};
 
 /// Levels of directories that are compared with the snapshot before a symbolic link is followed.

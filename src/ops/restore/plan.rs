@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
-use crate::fs::target;
-use crate::fs::target::Existing;
+use crate::fs::target::{self, Existing};
 use crate::model::entry::Part;
 use crate::model::id::ChunkId;
 use crate::ops::restore::Job;

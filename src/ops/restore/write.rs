@@ -15,8 +15,7 @@ use crate::ops::restore::overwrite::Action;
 use crate::ops::restore::plan::Plan;
 use crate::progress::Event;
 use crate::repo::index::{Index, Location};
-use crate::repo::read::chunk_reader;
-use crate::repo::read::chunk_reader::{BlockReader, ChunkReader};
+use crate::repo::read::chunk_reader::{self, BlockReader, ChunkReader};
 
 impl Job<'_> {
     /// Reads and decodes each block once, and writes its chunks to all their places.

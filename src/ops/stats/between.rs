@@ -9,10 +9,8 @@ use crate::ops::stats::{of, owner};
 use crate::progress::Control;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::snapshots;
-use crate::repo::snapshots::Snapshot;
-use crate::repo::walk::ref_graph;
-use crate::repo::walk::ref_graph::{Owner, RefGraph};
+use crate::repo::snapshots::{self, Snapshot};
+use crate::repo::walk::ref_graph::{self, Owner, RefGraph};
 
 /// Chunks that only one of two snapshots needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

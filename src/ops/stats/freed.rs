@@ -13,8 +13,7 @@ use crate::progress::Control;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
-use crate::repo::walk::ref_graph;
-use crate::repo::walk::ref_graph::{ChunkTotals, Owner};
+use crate::repo::walk::ref_graph::{self, ChunkTotals, Owner};
 
 /// What would be freed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

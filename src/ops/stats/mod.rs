@@ -21,8 +21,7 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::filter::SnapshotQuery;
 use crate::repo::snapshots::{Snapshot, trash};
-use crate::repo::walk::ref_graph;
-use crate::repo::walk::ref_graph::{ChunkTotals, Owner, RefGraph};
+use crate::repo::walk::ref_graph::{self, ChunkTotals, Owner, RefGraph};
 use crate::repo::write::pack_writer::Deltas;
 
 /// What to measure.

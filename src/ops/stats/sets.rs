@@ -6,8 +6,7 @@ use serde_bytes::ByteBuf;
 
 use crate::error::Result;
 use crate::ops::stats::{LoadedRepository, owner};
-use crate::repo::walk::ref_graph;
-use crate::repo::walk::ref_graph::{ChunkTotals, Owner};
+use crate::repo::walk::ref_graph::{self, ChunkTotals, Owner};
 
 /// Numbers of one set of snapshots.
 #[derive(Debug, Clone)]

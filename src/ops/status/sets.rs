@@ -3,8 +3,7 @@
 use crate::model::entry::Time;
 use crate::ops::status::{AHEAD, Alarm, LastSuccess, Options, SetStatus, StoredSnapshots, Wanted};
 use crate::repo::snapshots::Snapshot;
-use crate::run_log;
-use crate::run_log::{Ending, Name, Record, State};
+use crate::run_log::{self, Ending, Name, Record, State};
 use crate::storage::Storage;
 
 /// Exit code of a backup with an alarm.

@@ -9,8 +9,7 @@ use crate::model::id::ChunkId;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
-use crate::repo::walk::dir_reader;
-use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::dir_reader::{self, WalkLimits};
 use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 
 /// Returns whether new data may reference everything below a root tree. `false` if some of it is missing,

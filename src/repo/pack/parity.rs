@@ -8,10 +8,8 @@
 use std::collections::BTreeMap;
 
 use crate::codec::crypto::hash::sha256;
-use crate::codec::pack::parity;
-use crate::codec::pack::parity::{HEADER, Layout, MAX_PACK, Sums};
-use crate::error;
-use crate::error::{Error, Result};
+use crate::codec::pack::parity::{self, HEADER, Layout, MAX_PACK, Sums};
+use crate::error::{self, Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 use crate::repo::pack::packs;

@@ -9,12 +9,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
-use crate::error;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::model::id::{ChunkId, PackId};
 use crate::repo::index::{BlockAt, Index, Location};
-use crate::repo::read::chunk_reader;
-use crate::repo::read::chunk_reader::BlockReader;
+use crate::repo::read::chunk_reader::{self, BlockReader};
 use crate::repo::repository::Repository;
 use crate::util::threads;
 

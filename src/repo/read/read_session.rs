@@ -15,8 +15,7 @@ use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
-use crate::repo::snapshots;
-use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::{self, Snapshot};
 
 /// Time without a new listing after one that showed nothing new: a repository that lacks a million chunks
 /// must not be listed a million times.

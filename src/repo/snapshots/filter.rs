@@ -5,8 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use crate::error::{Error, Result};
 use crate::model::manifest::Manifest;
 use crate::repo::repository::Repository;
-use crate::repo::snapshots;
-use crate::repo::snapshots::{Query, Snapshot};
+use crate::repo::snapshots::{self, Query, Snapshot};
 
 /// Conditions on a snapshot. An empty filter admits every snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,8 +10,7 @@ use crate::model::records::GcRecord;
 use crate::repo::noted::Noted;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
-use crate::repo::snapshots;
-use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::{self, Snapshot};
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
 use crate::util::parallel;
 

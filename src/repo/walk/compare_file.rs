@@ -1,8 +1,7 @@
 //! Compares a file on disk with stored content.
 
 use std::fs::File;
-use std::io;
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};

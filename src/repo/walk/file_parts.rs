@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::part_list::ListPiece;
-use crate::error;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::model::entry::{Content, Part};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;

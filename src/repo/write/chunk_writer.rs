@@ -28,8 +28,7 @@ use crate::repo::write::delta_writer::{Like, Similar, bases_of};
 use crate::repo::write::drift::Probe;
 use crate::repo::write::open_block::OpenBlock;
 use crate::repo::write::pack_writer::{CompletePack, PackWriter, Written};
-use crate::repo::write::seal;
-use crate::repo::write::seal::HARDER;
+use crate::repo::write::seal::{self, HARDER};
 use crate::util::threads;
 
 /// Blocks of one type that are being collected into a pack.

@@ -3,8 +3,7 @@
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::part_list::ListBuilder;
-use crate::error;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::model::entry::{Content, Part};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;

@@ -5,12 +5,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::codec::chunk::block::{BlockSealer, SealedBlock, Weights};
-use crate::codec::chunk::compress::delta;
-use crate::codec::chunk::compress::delta::{Effort, MAX_PREFIX};
+use crate::codec::chunk::compress::delta::{self, Effort, MAX_PREFIX};
 use crate::codec::chunk::delta_match;
 use crate::codec::crypto::hash::ChunkType;
-use crate::error;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::ChunkId;
 use crate::repo::index::Index;

@@ -9,8 +9,7 @@
 //! against the previous version.
 
 use crate::codec::chunk::block::Weights;
-use crate::codec::chunk::compress::delta;
-use crate::codec::chunk::compress::delta::Effort;
+use crate::codec::chunk::compress::delta::{self, Effort};
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::ChunkId;

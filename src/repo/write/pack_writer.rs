@@ -14,8 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::config::Role;
 use crate::model::id::SnapshotId;
 use crate::repo::pack::header_bundles::BundleBuilder;
-use crate::repo::pack::packs;
-use crate::repo::pack::packs::StoredPack;
+use crate::repo::pack::packs::{self, StoredPack};
 use crate::repo::repository::Repository;
 
 /// Packs uploaded concurrently to remote storage: while one waits for its response, another uses the

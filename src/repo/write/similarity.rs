@@ -8,8 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::error::Result;
 use crate::model::entry::{Content, Entry, Kind, Part};
 use crate::model::id::ChunkId;
-use crate::repo::walk::file_parts;
-use crate::repo::walk::file_parts::PartListSource;
+use crate::repo::walk::file_parts::{self, PartListSource};
 
 /// Bytes around a chunk's expected origin within which older chunks are taken.
 const MARGIN: u64 = 64 << 10;

@@ -2,8 +2,7 @@
 //! runtime is needed.
 
 use std::future::Future;
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};

@@ -7,8 +7,7 @@
 mod names;
 pub mod url;
 
-use std::io;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;

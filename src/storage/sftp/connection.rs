@@ -2,8 +2,7 @@
 //! threads may send requests concurrently, and one thread may send many before it waits.
 
 use std::collections::HashMap;
-use std::io;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::storage::rate_limit::{PIECE, RateLimits};
-use crate::storage::sftp::protocol;
-use crate::storage::sftp::protocol::{Reply, Request};
+use crate::storage::sftp::protocol::{self, Reply, Request};
 
 /// A server that is silent for this long is considered lost. Syncing a pack on a busy disk takes seconds.
 const SILENCE: Duration = Duration::from_secs(300);

@@ -4,8 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::storage::sftp::connection::{Channel, Fail, Pending, unexpected};
-use crate::storage::sftp::protocol;
-use crate::storage::sftp::protocol::{Attributes, Names, Reply, Request};
+use crate::storage::sftp::protocol::{self, Attributes, Names, Reply, Request};
 
 /// Pipelined requests per file: 16 MiB at maximum size, more than the bandwidth-delay product of 100 ms at 1
 /// Gbit/s.

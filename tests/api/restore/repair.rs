@@ -1,7 +1,6 @@
 //! Files of which only some bytes are wrong.
 
-use std::fs;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::{Command, Stdio};

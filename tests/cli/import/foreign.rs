@@ -2,8 +2,7 @@
 //! their answers; the real ones, where they are installed, show that what is imported restores as they
 //! restore it.
 
-use std::fs;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use snap_backup::Control;
-use snap_backup::ops::import;
-use snap_backup::ops::import::LegacyOptions;
+use snap_backup::ops::import::{self, LegacyOptions};
 use snap_backup::storage::{ObjectKind, Storage};
 
 use super::{has, run};

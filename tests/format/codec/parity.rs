@@ -1,8 +1,7 @@
 //! Sidecars of packs: what they rebuild, and what they refuse.
 
 use snap_backup::codec::crypto::hash::sha256;
-use snap_backup::codec::pack::parity;
-use snap_backup::codec::pack::parity::{HEADER, Layout, MAX_PACK, Sums};
+use snap_backup::codec::pack::parity::{self, HEADER, Layout, MAX_PACK, Sums};
 use snap_backup::model::id::PackId;
 
 /// Bytes without a pattern.

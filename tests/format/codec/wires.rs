@@ -7,8 +7,7 @@ use proptest::test_runner::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq, proptest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use snap_backup::codec::crypto::sealed_object;
-use snap_backup::codec::crypto::sealed_object::Magic;
+use snap_backup::codec::crypto::sealed_object::{self, Magic};
 use snap_backup::codec::wire;
 use snap_backup::model::config::CipherKind;
 

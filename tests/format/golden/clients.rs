@@ -5,8 +5,7 @@ use snap_backup::codec::crypto::hash::{ChunkType, Key};
 use snap_backup::codec::crypto::session_keys::{ENVELOPE, Writer, WritingSession};
 use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::codec::crypto::{envelope, sealed_object};
-use snap_backup::codec::pack;
-use snap_backup::codec::pack::ENDS;
+use snap_backup::codec::pack::{self, ENDS};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::{KeyId, SnapshotId};
 

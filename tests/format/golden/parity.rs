@@ -1,8 +1,7 @@
 //! The sidecar of a pack, byte for byte: also the code, which is a crate's.
 
 use snap_backup::codec::crypto::hash::sha256;
-use snap_backup::codec::pack::parity;
-use snap_backup::codec::pack::parity::Layout;
+use snap_backup::codec::pack::parity::{self, Layout};
 use snap_backup::model::id::{PackId, hex};
 
 use super::golden;

@@ -11,8 +11,7 @@ use snap_backup::ops::forget::policy::{Count, Period, Rule};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use crate::args::path_rules::PathRules;
-use crate::args::values;
-use crate::args::values::Line;
+use crate::args::values::{self, Line};
 use crate::commands::gc::Collect;
 
 #[derive(Debug, Args)]

@@ -7,11 +7,9 @@ use std::sync::Arc;
 
 use snap_backup::storage::local::LocalStorage;
 #[cfg(feature = "cloud")]
-use snap_backup::storage::object_store;
-use snap_backup::storage::object_store::CloudStorage;
+use snap_backup::storage::object_store::{self, CloudStorage};
 #[cfg(feature = "rest")]
-use snap_backup::storage::rest;
-use snap_backup::storage::rest::RestStorage;
+use snap_backup::storage::rest::{self, RestStorage};
 #[cfg(feature = "rest")]
 use snap_backup::storage::retry::RetryPolicy;
 use snap_backup::storage::sftp::SftpStorage;

@@ -3,18 +3,15 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use snap_backup::model::tripwire::State;
-use snap_backup::ops::rewrite;
-use snap_backup::ops::rewrite::Change;
+use snap_backup::ops::rewrite::{self, Change};
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots;
-use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
+use snap_backup::repo::snapshots::{self, Snapshot};
 use snap_backup::{Control, Error, Result};
 
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
-use crate::terminal::output::printable;
+use crate::terminal::output::{self, printable};
 use crate::terminal::progress::stop_on_signals;
 
 #[derive(Debug, Args)]

@@ -1,8 +1,7 @@
 //! `snap audit`: lists who forgot, rewrote or purged which snapshots, and when.
 
 use std::fs::File;
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,15 +10,13 @@ use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::records::{AuditAct, AuditRecord};
 use snap_backup::ops::receipt;
-use snap_backup::repo::audit;
-use snap_backup::repo::audit::AuditEntry;
+use snap_backup::repo::audit::{self, AuditEntry};
 use snap_backup::{Error, Result};
 
 use crate::args::times;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
-use crate::terminal::output::printable;
+use crate::terminal::output::{self, printable};
 
 /// Maximum number of snapshots in a line; JSON contains all of them.
 const SHOWN: usize = 4;

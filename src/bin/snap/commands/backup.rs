@@ -1,8 +1,7 @@
 //! `snap backup`: saves a snapshot.
 
 use std::ffi::OsString;
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,8 +13,7 @@ use serde_json::{Map, Value};
 use snap_backup::fs::filter;
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::tripwire;
-use snap_backup::model::tripwire::{Limits, Reason};
+use snap_backup::model::tripwire::{self, Limits, Reason};
 use snap_backup::ops::backup::{Options, Reread, Stdin, Summary, TimeLimit};
 use snap_backup::ops::{backup, receipt};
 use snap_backup::repo::repository::Repository;

@@ -1,7 +1,6 @@
 //! `snap browse`: browses snapshots in the terminal.
 
-use std::io;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use clap::Args;
 use snap_backup::{Error, Result};

@@ -14,8 +14,7 @@ use crate::args::values;
 use crate::commands::hooks::Job;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
-use crate::terminal::output::{count, size};
+use crate::terminal::output::{self, count, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 use crate::terminal::text::Paint;
 

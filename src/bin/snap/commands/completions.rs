@@ -15,8 +15,7 @@ use crate::args::global::Global;
 use crate::exit::Outcome;
 use crate::help;
 use crate::process::called;
-use crate::terminal::output;
-use crate::terminal::output::count;
+use crate::terminal::output::{self, count};
 
 #[derive(Debug, Args)]
 pub(crate) struct Completions {

@@ -19,8 +19,7 @@ use crate::config::{Config, find, passed_over, places, schema, told};
 use crate::context::{Context, load_config};
 use crate::exit::Outcome;
 use crate::notify::End;
-use crate::terminal::output;
-use crate::terminal::output::count;
+use crate::terminal::output::{self, count};
 use crate::{notify, password};
 
 /// Content of a new configuration file.

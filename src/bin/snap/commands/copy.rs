@@ -2,8 +2,7 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use snap_backup::ops::copy;
-use snap_backup::ops::copy::{Copied, Options, Report};
+use snap_backup::ops::copy::{self, Copied, Options, Report};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::write::delta_writer::Delta;
@@ -15,8 +14,7 @@ use crate::args::values;
 use crate::commands::destination::Other;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
-use crate::terminal::output::{count, size};
+use crate::terminal::output::{self, count, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]

@@ -13,8 +13,7 @@ use crate::exit::Outcome;
 use crate::schedule::Planned;
 use crate::schedule::daemon::SchedulerDaemon;
 use crate::schedule::state::ScheduleState;
-use crate::terminal::output;
-use crate::terminal::output::count;
+use crate::terminal::output::{self, count};
 use crate::{notify, schedule};
 
 #[derive(Debug, Args)]

@@ -1,23 +1,20 @@
 //! `snap diff`: shows differences. Names are printed as raw bytes.
 
 use std::ffi::OsString;
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use snap_backup::ops::diff;
-use snap_backup::ops::diff::{Change, Difference, Options, Summary, Totals};
+use snap_backup::ops::diff::{self, Change, Difference, Options, Summary, Totals};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Control, Result};
 
 use super::select::Among;
 use crate::context::Context;
 use crate::exit::{Outcome, outcome};
-use crate::terminal::output;
-use crate::terminal::output::{count, failed, size};
+use crate::terminal::output::{self, count, failed, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 use crate::terminal::text::Paint;
 

@@ -23,12 +23,9 @@ use crate::args::keep::Filters;
 use crate::args::values;
 use crate::commands::hooks::Job;
 use crate::context::Context;
-use crate::exit;
-use crate::exit::Outcome;
-use crate::process::shell_command;
-use crate::process::shell_command::Trouble;
-use crate::terminal::output;
-use crate::terminal::output::{count, size};
+use crate::exit::{self, Outcome};
+use crate::process::shell_command::{self, Trouble};
+use crate::terminal::output::{self, count, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]

@@ -5,8 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
-use snap_backup::ops::du;
-use snap_backup::ops::du::{Line, Options, Report};
+use snap_backup::ops::du::{self, Line, Options, Report};
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::{Control, Error, Result};
 
@@ -14,8 +13,7 @@ use super::select::Among;
 use super::selector::text_and_path;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
-use crate::terminal::output::{count, failed, size};
+use crate::terminal::output::{self, count, failed, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 use crate::terminal::table::Narrow;
 

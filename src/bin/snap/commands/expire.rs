@@ -5,8 +5,7 @@ use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::forget;
 use snap_backup::ops::forget::groups::Group;
 use snap_backup::ops::forget::policy::Decision;
-use snap_backup::ops::rewrite::expire;
-use snap_backup::ops::rewrite::expire::{Hold, Options, Report};
+use snap_backup::ops::rewrite::expire::{self, Hold, Options, Report};
 use snap_backup::ops::rewrite::taken::{Reason, Row};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
@@ -14,12 +13,10 @@ use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::{Control, Result};
 
 use super::rewritten;
-use crate::args::path_rules;
-use crate::args::path_rules::{Expiry, PathRules};
+use crate::args::path_rules::{self, Expiry, PathRules};
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
-use crate::terminal::output::{count, size};
+use crate::terminal::output::{self, count, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 /// Rows that are printed without --verbose.

@@ -2,8 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -13,19 +12,16 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use serde_json::{Value, json};
 use snap_backup::fs::atomic_file::AtomicFile;
-use snap_backup::ops::export;
-use snap_backup::ops::export::{Format, Options, Summary};
+use snap_backup::ops::export::{self, Format, Options, Summary};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Control, Error, Result};
 
-use super::select;
-use super::select::Among;
+use super::select::{self, Among};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::json::without_nulls;
-use crate::terminal::output;
-use crate::terminal::output::{count, duration, size};
+use crate::terminal::output::{self, count, duration, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]

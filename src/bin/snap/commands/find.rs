@@ -1,15 +1,13 @@
 //! `snap find`: shows where a file is, and in which snapshots. Names are printed as raw bytes.
 
 use std::ffi::OsString;
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 use snap_backup::model::entry::{Entry, Time};
-use snap_backup::ops::find;
-use snap_backup::ops::find::{Match, Options, Type};
+use snap_backup::ops::find::{self, Match, Options, Type};
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::util::bitset::BitSet;
@@ -20,8 +18,7 @@ use super::select::Among;
 use crate::args::{times, values};
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
-use crate::terminal::output::{count, failed};
+use crate::terminal::output::{self, count, failed};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]

@@ -16,8 +16,7 @@ use crate::commands::hooks::Job;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::json::without_nulls;
-use crate::terminal::output;
-use crate::terminal::output::count;
+use crate::terminal::output::{self, count};
 use crate::terminal::progress::stop_on_signals;
 
 /// Printed if there are no retention rules.

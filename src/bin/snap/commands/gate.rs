@@ -15,8 +15,7 @@ use snap_backup::{Error, Result};
 use crate::args::pace::Pace;
 use crate::config::Set;
 use crate::context::Context;
-use crate::process::shell_command;
-use crate::process::shell_command::Trouble;
+use crate::process::shell_command::{self, Trouble};
 use crate::terminal::output;
 use crate::terminal::progress::stop_on_signals;
 

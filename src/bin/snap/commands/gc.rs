@@ -2,16 +2,14 @@
 
 use clap::Args;
 use serde_json::json;
-use snap_backup::ops::gc;
-use snap_backup::ops::gc::{MaxUnused, Options, Report, Similar};
+use snap_backup::ops::gc::{self, MaxUnused, Options, Report, Similar};
 use snap_backup::repo::repository::Repository;
 use snap_backup::{Control, Result};
 
 use crate::args::values;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
-use crate::terminal::output::{count, size};
+use crate::terminal::output::{self, count, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 /// How to collect.

@@ -1,7 +1,6 @@
 //! `snap heal`: lists files with bit rot, and restores their good content.
 
-use std::io;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +14,7 @@ use snap_backup::{Control, Error, Result};
 
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
-use crate::terminal::output::printable;
+use crate::terminal::output::{self, printable};
 use crate::terminal::progress::stop_on_signals;
 
 #[derive(Debug, Args)]

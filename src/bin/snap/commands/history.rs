@@ -22,8 +22,7 @@ use super::select::Among;
 use super::{find, ls};
 use crate::context::Context;
 use crate::exit::{Outcome, outcome};
-use crate::terminal::output;
-use crate::terminal::output::count;
+use crate::terminal::output::{self, count};
 use crate::terminal::progress::{Progress, stop_on_signals};
 use crate::terminal::table::Narrow;
 

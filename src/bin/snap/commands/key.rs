@@ -4,19 +4,15 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use snap_backup::codec::crypto::kdf::KdfParams;
 use snap_backup::model::config::Role;
-use snap_backup::ops::key;
-use snap_backup::ops::key::Slot;
+use snap_backup::ops::key::{self, Slot};
 use snap_backup::repo::repository::Repository;
 use snap_backup::{Error, Result};
 
-use crate::args::kdf;
-use crate::args::kdf::Kdf;
+use crate::args::kdf::{self, Kdf};
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::password;
-use crate::password::{NewPassword, recovery};
-use crate::terminal::output;
-use crate::terminal::output::{failed, printable};
+use crate::password::{self, NewPassword, recovery};
+use crate::terminal::output::{self, failed, printable};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {

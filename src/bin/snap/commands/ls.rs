@@ -8,18 +8,14 @@ use clap::Args;
 use serde_json::{Map, Value};
 use snap_backup::Result;
 use snap_backup::model::entry::{Entry, Kind, flags};
-use snap_backup::ops::ls;
-use snap_backup::ops::ls::Levels;
+use snap_backup::ops::ls::{self, Levels};
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots;
-use snap_backup::repo::snapshots::Query;
+use snap_backup::repo::snapshots::{self, Query};
 
-use super::select;
-use super::select::Among;
+use super::select::{self, Among};
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
-use crate::terminal::output::failed;
+use crate::terminal::output::{self, failed};
 use crate::terminal::text::Paint;
 
 #[derive(Debug, Args)]

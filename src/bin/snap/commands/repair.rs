@@ -12,8 +12,7 @@ use super::repair_known;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::json::without_nulls;
-use crate::terminal::output;
-use crate::terminal::output::{count, printable, size};
+use crate::terminal::output::{self, count, printable, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Subcommand)]

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use snap_backup::fs::xattr_choice::XattrChoice;
-use snap_backup::ops::restore;
-use snap_backup::ops::restore::{Options, Summary};
+use snap_backup::ops::restore::{self, Options, Summary};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Control, Result};
 
@@ -15,8 +14,7 @@ use super::select::Among;
 use super::selector::text_and_path;
 use crate::context::Context;
 use crate::exit::{Outcome, outcome};
-use crate::terminal::output;
-use crate::terminal::output::{count, duration, size};
+use crate::terminal::output::{self, count, duration, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]

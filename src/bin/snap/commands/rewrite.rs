@@ -26,8 +26,7 @@ use crate::args::{times, values};
 use crate::config::Set;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
-use crate::terminal::output::count;
+use crate::terminal::output::{self, count};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]

@@ -4,8 +4,7 @@ use serde_json::{Map, Value};
 use snap_backup::ops::rewrite::Rewritten;
 
 use crate::context::Context;
-use crate::terminal::output;
-use crate::terminal::output::size;
+use crate::terminal::output::{self, size};
 
 /// Warns about snapshots that other processes forgot or rewrote in the meantime. Returns whether there are
 /// any.

@@ -18,8 +18,7 @@ use super::forget::going;
 use crate::args::values::Line;
 use crate::context::Context;
 use crate::terminal::json::without_nulls;
-use crate::terminal::output;
-use crate::terminal::output::{count, size};
+use crate::terminal::output::{self, count, size};
 use crate::terminal::progress::stop_on_signals;
 
 /// The input for `--keep-below`.

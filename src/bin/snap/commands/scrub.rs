@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
-use snap_backup::ops::check::scrub;
-use snap_backup::ops::check::scrub::{Budget, Options, Report};
+use snap_backup::ops::check::scrub::{self, Budget, Options, Report};
 use snap_backup::repo::repository::Repository;
 use snap_backup::{Control, Result};
 
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::password;
-use crate::terminal::output;
-use crate::terminal::output::{count, size};
+use crate::terminal::output::{self, count, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 pub(crate) fn run(context: &Context, max_age: Option<Duration>, budget: Option<Budget>) -> Result<Outcome> {

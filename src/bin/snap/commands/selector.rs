@@ -5,9 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use snap_backup::Result;
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots;
-use snap_backup::repo::snapshots::Query;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
+use snap_backup::repo::snapshots::{self, Query};
 
 /// Returns the selector as text and, if it is not UTF-8, the path separately. Snapshot names are always
 /// text.

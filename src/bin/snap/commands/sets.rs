@@ -9,12 +9,10 @@ use snap_backup::{Error, Result};
 
 use crate::args::keep::{Filters, Keep};
 use crate::args::path_rules::PathRules;
-use crate::commands::hooks;
-use crate::commands::hooks::Job;
+use crate::commands::hooks::{self, Job};
 use crate::config::Set;
 use crate::context::Context;
-use crate::exit;
-use crate::exit::Outcome;
+use crate::exit::{self, Outcome};
 use crate::process::priority;
 use crate::terminal::output;
 

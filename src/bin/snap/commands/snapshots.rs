@@ -6,20 +6,17 @@ use clap::Args;
 use serde_json::{Value, json};
 use snap_backup::Result;
 use snap_backup::model::manifest::Manifest;
-use snap_backup::ops::forget::groups;
-use snap_backup::ops::forget::groups::{GroupBy, Key};
+use snap_backup::ops::forget::groups::{self, GroupBy, Key};
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots;
-use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
+use snap_backup::repo::snapshots::{self, Snapshot};
 
 use super::forget;
 use super::select::Among;
 use crate::args::keep::group_by;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
-use crate::terminal::output::failed;
+use crate::terminal::output::{self, failed};
 use crate::terminal::table::Narrow;
 use crate::terminal::text::Paint;
 

@@ -4,8 +4,7 @@ use std::io::IsTerminal;
 
 use clap::Args;
 use serde_json::{Value, json};
-use snap_backup::ops::stats;
-use snap_backup::ops::stats::{Freed, Line, Options, Report};
+use snap_backup::ops::stats::{self, Freed, Line, Options, Report};
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::walk::ref_graph::ChunkTotals;
 use snap_backup::{Control, Result};

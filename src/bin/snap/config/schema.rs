@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys;
-use super::keys::{Key, Kind};
+use super::keys::{self, Key, Kind};
 
 /// Returns the schema; JSON Schema draft 2020-12.
 pub(crate) fn schema() -> Value {

@@ -3,8 +3,7 @@
 //! prints errors to standard error; afterwards to a log file.
 
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -11,8 +11,7 @@ use snap_backup::util::threads::Beside;
 use snap_backup::util::{programs, threads};
 
 use crate::args::global::Global;
-use crate::process::shell_command;
-use crate::process::shell_command::Trouble;
+use crate::process::shell_command::{self, Trouble};
 use crate::terminal::{output, text};
 pub(crate) use notification::{End, Notification};
 

@@ -1,8 +1,7 @@
 //! Runs commands of the user with a timeout. A command that takes too long is killed with all its child
 //! processes.
 
-use std::io;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};

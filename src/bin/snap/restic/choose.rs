@@ -4,9 +4,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use snap_backup::fs::sources;
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots;
-use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
+use snap_backup::repo::snapshots::{self, Snapshot};
 use snap_backup::{Error, Result};
 
 use super::flags::Filters;

@@ -7,8 +7,7 @@ use snap_backup::repo::snapshots::Snapshot;
 
 use super::ids;
 use crate::commands::ls::kind;
-use crate::terminal::output;
-use crate::terminal::output::rfc3339;
+use crate::terminal::output::{self, rfc3339};
 
 /// Converts to an object, without null values.
 fn object(value: Value) -> Map<String, Value> {

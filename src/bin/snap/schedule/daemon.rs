@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::process::ExitStatus;
-use std::sync::mpsc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -21,12 +20,10 @@ use snap_backup::{Error, Result};
 
 use super::Planned;
 use crate::args::global::Global;
-use crate::schedule::job_process;
-use crate::schedule::job_process::Event;
+use crate::schedule::job_process::{self, Event};
 use crate::schedule::sd_notify::notify;
 use crate::schedule::state::ScheduleState;
-use crate::terminal::output;
-use crate::terminal::output::count;
+use crate::terminal::output::{self, count};
 
 /// Maximum time to sleep before the clock is read again, so that suspend and clock changes are noticed.
 const LOOK: Duration = Duration::from_secs(20);

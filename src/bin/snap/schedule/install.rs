@@ -10,8 +10,7 @@ use snap_backup::sys::users;
 use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
-use crate::schedule::launchd;
-use crate::schedule::launchd::LaunchdJob;
+use crate::schedule::launchd::{self, LaunchdJob};
 use crate::terminal::output;
 
 /// Who runs the schedule.

@@ -14,8 +14,7 @@ use tokio::task::spawn_blocking;
 
 use crate::serve::app_state::{AppState, in_turn, selector, snapshot};
 use crate::serve::request::PageRequest;
-use crate::serve::response;
-use crate::serve::response::{Body, HttpError, Pipe};
+use crate::serve::response::{self, Body, HttpError, Pipe};
 use crate::serve::sessions::SharedSession;
 use crate::zip_archive;
 

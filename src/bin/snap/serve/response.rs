@@ -1,7 +1,6 @@
 //! Bodies of responses, and the headers that all responses have.
 
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;

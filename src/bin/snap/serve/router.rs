@@ -14,8 +14,7 @@ use snap_backup::Error;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::pages;
-use super::pages::Shown;
+use super::pages::{self, Shown};
 use crate::serve::admission::Checked;
 use crate::serve::app_state::{AppState, in_turn};
 use crate::serve::request::PageRequest;

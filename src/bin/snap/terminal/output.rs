@@ -1,8 +1,7 @@
 //! Formats values for display and JSON. The only module that writes to standard output and standard error.
 
 use std::borrow::Cow;
-use std::io;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,8 +1,7 @@
 //! Long lists on a terminal go through a pager, like in git: `SNAP_PAGER`, `PAGER`, or `less -FRX`.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;

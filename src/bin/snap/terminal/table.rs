@@ -2,8 +2,7 @@
 
 use console::{measure_text_width, truncate_str};
 
-use crate::terminal::text;
-use crate::terminal::text::Paint;
+use crate::terminal::text::{self, Paint};
 
 /// Maximum width of a column. A longer cell moves the rest of its line to the right.
 const WIDEST: usize = 80;

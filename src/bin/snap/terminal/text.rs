@@ -3,8 +3,7 @@
 //! bytes unchanged.
 
 use std::borrow::Cow;
-use std::io;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use console::Term;

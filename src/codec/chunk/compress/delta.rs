@@ -4,8 +4,7 @@
 //! changed database dump of 490 MB takes 68.6 MB, with tables of 2^21 entries 1.8 MB. A context is created
 //! for each frame, because it borrows the prefix.
 
-use zstd::zstd_safe;
-use zstd::zstd_safe::{CCtx, CParameter, DCtx};
+use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
 
 use crate::codec::chunk::compress::{NO_MEMORY, failed, frame};
 use crate::model::decode_error::DecodeError;

@@ -1,7 +1,6 @@
 //! Blocks of the input: verified headers, texts of bounded length, and the errors if they are missing.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 
 use crate::codec::tar::read::{MAX_NAME, Reader, field_number};
 use crate::codec::tar::{BLOCK, field, padding};

@@ -6,8 +6,7 @@ mod blocks;
 mod extended;
 mod holes;
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 
 use crate::codec::tar::read::blocks::broken;
 use crate::codec::tar::read::extended::Extended;

@@ -3,8 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::codec::chunk::compress::delta;
-use crate::codec::chunk::compress::delta::{Effort, MAX_PREFIX};
+use crate::codec::chunk::compress::delta::{self, Effort, MAX_PREFIX};
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, SnapshotId};

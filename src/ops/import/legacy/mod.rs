@@ -25,8 +25,7 @@ use crate::ops::import::take::{ImportJob, Record};
 use crate::ops::import::tree::{Names, Tree};
 use crate::progress::{Control, Event};
 use crate::repo::repository::Repository;
-use crate::repo::snapshots;
-use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::{self, Snapshot};
 use crate::util::host;
 
 /// What to import, and how.

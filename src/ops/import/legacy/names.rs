@@ -8,8 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Result};
-use crate::fs::sources;
-use crate::fs::sources::SourceNode;
+use crate::fs::sources::{self, SourceNode};
 use crate::ops::import::members;
 use crate::ops::import::tree::Names;
 

@@ -7,8 +7,7 @@ pub(crate) mod trees;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,8 +17,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use snap_backup::model::entry::Time;
-use snap_backup::ops::import;
-use snap_backup::ops::import::{LegacyOptions, LegacySummary, Options, Summary};
+use snap_backup::ops::import::{self, LegacyOptions, LegacySummary, Options, Summary};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
@@ -30,8 +28,7 @@ use crate::args::values;
 use crate::commands::init;
 use crate::context::Context;
 use crate::exit::{Outcome, outcome};
-use crate::terminal::output;
-use crate::terminal::output::{count, duration, size};
+use crate::terminal::output::{self, count, duration, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]

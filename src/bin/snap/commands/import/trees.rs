@@ -8,9 +8,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 use snap_backup::fs::filter::FilterOptions;
-use snap_backup::ops::backup;
-use snap_backup::ops::backup::states;
 use snap_backup::ops::backup::states::{Comparison, Each, Options, Planned, State, StateSource, Summary};
+use snap_backup::ops::backup::{self, states};
 use snap_backup::repo::repository::Repository;
 use snap_backup::util::host;
 use snap_backup::{Control, Error, Result};
@@ -18,12 +17,10 @@ use snap_backup::{Control, Error, Result};
 use super::NewRepository;
 use crate::args::filter::FilterArgs;
 use crate::args::values;
-use crate::commands::import::dated;
-use crate::commands::import::dated::{Asked, Found, TimeFrom};
+use crate::commands::import::dated::{self, Asked, Found, TimeFrom};
 use crate::context::Context;
 use crate::exit::{Outcome, outcome};
-use crate::terminal::output;
-use crate::terminal::output::{count, duration, size};
+use crate::terminal::output::{self, count, duration, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]

@@ -4,8 +4,7 @@ use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
 use snap_backup::run_log::{Ending, Name, Record, State};
 
-use crate::terminal::output;
-use crate::terminal::output::{count, days, printable, size};
+use crate::terminal::output::{self, count, days, printable, size};
 use crate::terminal::text::Paint;
 
 /// Formats the whole status.

@@ -5,8 +5,7 @@
 use jiff::tz::TimeZone;
 use snap_backup::Result;
 use snap_backup::model::entry::Time;
-use snap_backup::ops::status;
-use snap_backup::ops::status::{Options, Report, SetStatus, Verdict, Work};
+use snap_backup::ops::status::{self, Options, Report, SetStatus, Verdict, Work};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::run_log::History;

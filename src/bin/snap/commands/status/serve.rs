@@ -1,8 +1,7 @@
 //! `snap daemon --metrics`: serves the metrics of `snap status` over HTTP for Prometheus. Handles one
 //! connection at a time, and answers only `GET /metrics`. Slow clients and long requests are disconnected.
 
-use std::io;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 

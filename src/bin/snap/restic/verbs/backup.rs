@@ -6,12 +6,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use snap_backup::fs::filter;
-use snap_backup::fs::filter::FilterOptions;
+use snap_backup::fs::filter::{self, FilterOptions};
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::ops::backup;
-use snap_backup::ops::backup::{Options, Stdin, Summary};
+use snap_backup::ops::backup::{self, Options, Stdin, Summary};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::{Control, Error, Result};

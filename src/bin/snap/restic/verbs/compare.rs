@@ -18,8 +18,7 @@ use crate::restic::codes::{End, refused};
 use crate::restic::lines::size;
 use crate::restic::watch::Watch;
 use crate::restic::{choose, flags, ids, shapes};
-use crate::terminal::output;
-use crate::terminal::output::failed;
+use crate::terminal::output::{self, failed};
 use crate::terminal::progress::stop_on_signals;
 
 pub(in crate::restic) fn diff(context: &Context, args: &flags::Diff) -> Result<End> {

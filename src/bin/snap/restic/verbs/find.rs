@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use snap_backup::model::entry::Entry;
-use snap_backup::ops::find;
-use snap_backup::ops::find::Options;
+use snap_backup::ops::find::{self, Options};
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::{Control, Error, Result};
 
@@ -14,8 +13,7 @@ use crate::context::Context;
 use crate::restic::codes::{End, refused};
 use crate::restic::watch::Watch;
 use crate::restic::{choose, flags, ids, shapes};
-use crate::terminal::output;
-use crate::terminal::output::failed;
+use crate::terminal::output::{self, failed};
 use crate::terminal::progress::stop_on_signals;
 
 /// Matches in one snapshot, in the order of paths.

@@ -8,8 +8,7 @@ use snap_backup::ops::gc::Report;
 use snap_backup::ops::{forget, gc};
 use snap_backup::repo::read::read_session::ReadSession;
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots;
-use snap_backup::repo::snapshots::Snapshot;
+use snap_backup::repo::snapshots::{self, Snapshot};
 use snap_backup::{Control, Error, Result};
 
 use super::snapshots::{key_of, table};

@@ -6,8 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde_json::Value;
 use snap_backup::model::entry::Entry;
-use snap_backup::ops::ls;
-use snap_backup::ops::ls::Levels;
+use snap_backup::ops::ls::{self, Levels};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::{Error, Result};
@@ -15,8 +14,7 @@ use snap_backup::{Error, Result};
 use crate::context::Context;
 use crate::restic::codes::{End, refused};
 use crate::restic::{choose, flags, shapes};
-use crate::terminal::output;
-use crate::terminal::output::failed;
+use crate::terminal::output::{self, failed};
 
 type Each<'a> = dyn FnMut(&[u8], &Entry) -> Result<()> + 'a;
 

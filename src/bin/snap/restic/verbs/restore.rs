@@ -1,8 +1,7 @@
 //! `restic restore` and `restic dump`.
 
 use std::fs::File;
-use std::io;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

@@ -4,16 +4,14 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 use snap_backup::Result;
-use snap_backup::ops::forget::groups;
-use snap_backup::ops::forget::groups::Key;
+use snap_backup::ops::forget::groups::{self, Key};
 use snap_backup::repo::snapshots::Snapshot;
 
 use crate::context::Context;
 use crate::restic::codes::End;
 use crate::restic::lines::{Column, size};
 use crate::restic::{choose, flags, lines, shapes};
-use crate::terminal::output;
-use crate::terminal::output::failed;
+use crate::terminal::output::{self, failed};
 
 pub(in crate::restic) fn run(context: &Context, args: &flags::Snapshots) -> Result<End> {
     let chosen = context.with(|repo| choose::several(repo, &args.snapshots, &args.filters))?;

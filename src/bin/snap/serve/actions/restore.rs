@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use snap_backup::ops::restore;
-use snap_backup::ops::restore::{Options, Summary};
+use snap_backup::ops::restore::{self, Options, Summary};
 use snap_backup::{Control, Error};
 use tokio::task::spawn_blocking;
 

@@ -11,8 +11,7 @@ use crate::serve::app_state::AppState;
 use crate::serve::request::PageRequest;
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
-use crate::terminal::output;
-use crate::terminal::output::{count, size};
+use crate::terminal::output::{self, count, size};
 
 pub(crate) fn page(
     site: &AppState,

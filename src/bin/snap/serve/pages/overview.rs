@@ -15,8 +15,7 @@ use crate::serve::overview::{LastWork, Overview, RepositoryStatus, SetCard};
 use crate::serve::request::{PageRequest, encoded, shown_at};
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
-use crate::terminal::output;
-use crate::terminal::output::count;
+use crate::terminal::output::{self, count};
 
 pub(crate) fn page(
     site: &AppState,

@@ -5,8 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use maud::{Markup, html};
 use snap_backup::Control;
-use snap_backup::ops::history;
-use snap_backup::ops::history::{Options, Report};
+use snap_backup::ops::history::{self, Options, Report};
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::repo::walk::multi_walk::EntryVersion;

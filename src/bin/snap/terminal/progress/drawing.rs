@@ -4,8 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::terminal::progress::counters::{Counters, get};
 use crate::terminal::progress::estimate::{Left, Rate};
-use crate::terminal::progress::line;
-use crate::terminal::progress::line::View;
+use crate::terminal::progress::line::{self, View};
 
 /// The state of one verb's progress line.
 pub(super) struct Drawing {
@@ -52,8 +51,7 @@ impl Drawing {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::io::Write;
+    use std::io::{self, Write};
     use std::num::NonZeroU16;
     use std::path::Path;
     use std::sync::Arc;
@@ -63,8 +61,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::{Counters, Drawing};
-    use crate::terminal::progress::screen;
-    use crate::terminal::progress::screen::Screen;
+    use crate::terminal::progress::screen::{self, Screen};
 
     const MIB: u64 = 1 << 20;
 

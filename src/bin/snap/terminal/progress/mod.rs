@@ -9,8 +9,7 @@ mod line;
 mod screen;
 mod stop;
 
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::sync::{Arc, mpsc};

@@ -4,8 +4,7 @@
 //! start a new line.
 
 use std::fmt::Debug;
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 
 use console::{Term, truncate_str};
 use indicatif::{ProgressDrawTarget, TermLike};

@@ -1,8 +1,7 @@
 //! Ctrl-C: the first one is acknowledged at once and ends the work cleanly, the second one ends the
 //! process.
 
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -2,8 +2,7 @@
 //! prints the items of an archive as JSON, one value per line, without their content.
 
 use std::collections::HashMap;
-use std::io;
-use std::io::BufRead;
+use std::io::{self, BufRead};
 use std::sync::Arc;
 
 use snap_backup::codec::tar::acl;

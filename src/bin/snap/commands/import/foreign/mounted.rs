@@ -2,8 +2,7 @@
 //! killed.
 
 use std::fs::DirBuilder;
-use std::io;
-use std::io::{IsTerminal, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,7 @@
 //! Finds and starts the other program, and reads what it prints.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};

@@ -6,13 +6,11 @@ use serde_json::{Map, Value};
 use snap_backup::Result;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::Counts;
-use snap_backup::ops::backup::states;
-use snap_backup::ops::backup::states::{Planned, State};
+use snap_backup::ops::backup::states::{self, Planned, State};
 
 use super::{Found, Job};
 use crate::exit::{Outcome, outcome};
-use crate::terminal::output;
-use crate::terminal::output::{count, duration, local, size};
+use crate::terminal::output::{self, count, duration, local, size};
 use crate::terminal::progress::Progress;
 
 /// Progress and results so far.

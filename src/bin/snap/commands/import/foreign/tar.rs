@@ -1,14 +1,12 @@
 //! Imports through tar archives written by the other program, where it cannot be mounted.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use snap_backup::ops::backup::states::Planned;
-use snap_backup::ops::import;
-use snap_backup::ops::import::{Options, Summary};
+use snap_backup::ops::import::{self, Options, Summary};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::snapshots;
 use snap_backup::{Control, Error, Result};

@@ -3,10 +3,8 @@
 use std::path::Path;
 
 use snap_backup::model::entry::Kind;
-use snap_backup::ops::backup::states;
-use snap_backup::ops::backup::states::Planned;
-use snap_backup::ops::diff;
-use snap_backup::ops::diff::{Change, Difference};
+use snap_backup::ops::backup::states::{self, Planned};
+use snap_backup::ops::diff::{self, Change, Difference};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::{Control, Result};
 

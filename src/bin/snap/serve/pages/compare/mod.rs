@@ -10,8 +10,7 @@ use std::sync::atomic::AtomicBool;
 use maud::{Markup, html};
 use snap_backup::Control;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::diff;
-use snap_backup::ops::diff::{Change, Difference, Options, Summary};
+use snap_backup::ops::diff::{self, Change, Difference, Options, Summary};
 use snap_backup::repo::snapshots::Snapshot;
 
 use self::tree::Tree;
@@ -20,8 +19,7 @@ use crate::serve::app_state::{AppState, selector};
 use crate::serve::request::{PageRequest, decoded, encoded_path, shown_at, versions_at};
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
-use crate::terminal::output;
-use crate::terminal::output::count;
+use crate::terminal::output::{self, count};
 
 /// Which differences are shown.
 struct Filter {

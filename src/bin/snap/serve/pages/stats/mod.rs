@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use maud::{Markup, html};
-use snap_backup::ops::stats;
-use snap_backup::ops::stats::{Line as Of, Options, Report};
+use snap_backup::ops::stats::{self, Line as Of, Options, Report};
 
 use super::chart::Line;
 use super::{chart, frame, link, size, time, working};
@@ -17,8 +16,7 @@ use crate::serve::background::{Found, Work};
 use crate::serve::request::{PageRequest, shown_at};
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
-use crate::terminal::output;
-use crate::terminal::output::count;
+use crate::terminal::output::{self, count};
 
 /// Maximum number of snapshots that are listed, newest first.
 const ROWS: usize = 500;

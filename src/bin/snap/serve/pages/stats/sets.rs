@@ -4,8 +4,7 @@ use maud::{Markup, html};
 use snap_backup::ops::stats::{Report, SetLine};
 
 use crate::serve::pages::{name, size};
-use crate::terminal::output;
-use crate::terminal::output::count;
+use crate::terminal::output::{self, count};
 
 /// Maximum number of sets that are listed, largest first.
 const ROWS: usize = 200;

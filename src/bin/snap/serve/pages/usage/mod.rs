@@ -8,8 +8,7 @@ use std::sync::atomic::AtomicBool;
 use hyper::StatusCode;
 use maud::{Markup, html};
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::du;
-use snap_backup::ops::du::{DirTotals, Line, Options, Report};
+use snap_backup::ops::du::{self, DirTotals, Line, Options, Report};
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
 
 use super::{frame, name, size, time, working};
