@@ -218,7 +218,7 @@ impl Assembler<'_, '_, '_> {
             Message::Batch(batch) => self.batch(batch, plain),
             Message::Value { context, value: Value { id, bytes } } => {
                 self.keep_alone(context)?;
-                self.store.put(context.owner, (ChunkType::Data, id), &bytes)?;
+                self.store.put_like(context.owner, (ChunkType::Data, id), &bytes, &[])?;
                 self.keep_alone(context)
             }
         }

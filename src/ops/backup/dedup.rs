@@ -1,7 +1,6 @@
-//! Opens the session at the first chunk, and passes chunks to the `ChunkWriter`, which decides dedup. In a
-//! dry run nothing is stored: chunks are looked up here, and counted.
+//! Opens the session at the first chunk, and passes chunks to the `ChunkSink`, which decides dedup. In a dry
+//! run there is no session: the sink only counts.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::Scope;
@@ -14,6 +13,7 @@ use crate::repo::commit::write_session::{self, ParentTrust};
 use crate::repo::index::Index;
 use crate::repo::repository::DEFAULT_LEVEL;
 use crate::repo::sessions::session::Session;
+use crate::repo::write::chunk_sink::{ChunkSink, PutChunk};
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::pack_writer::Written;
 use crate::repo::write::similarity::Pieces;
@@ -36,18 +36,14 @@ fn compresses_harder(run: &Run<'_>) -> bool {
     run.options.level.is_none() && usual >= DEFAULT_LEVEL && run.basis.parent.is_some()
 }
 
-/// Stores new chunks. The writer and its session are opened at the first one; in a dry run chunks are only
-/// counted.
+/// Stores new chunks. The sink and its session are opened at the first one.
 pub(super) struct DedupWriter<'run, 'scope, 'env> {
     pub(super) run: &'env Run<'run>,
     scope: &'scope Scope<'scope, 'env>,
     session: Option<Session>,
-    chunk_writer: Option<ChunkWriter<'scope>>,
+    sink: Option<ChunkSink<'scope>>,
     /// Bytes of files that were read before it was opened.
     read: u64,
-    dry: HashSet<ChunkId>,
-    dry_added: u64,
-    dry_chunks: (u64, u64),
 }
 
 impl<'run, 'scope, 'env> DedupWriter<'run, 'scope, 'env>
@@ -56,16 +52,7 @@ where
 {
     /// Makes a writer without opening anything.
     pub(super) fn new(run: &'env Run<'run>, scope: &'scope Scope<'scope, 'env>) -> Self {
-        Self {
-            run,
-            scope,
-            session: None,
-            chunk_writer: None,
-            read: 0,
-            dry: HashSet::new(),
-            dry_added: 0,
-            dry_chunks: (0, 0),
-        }
+        Self { run, scope, session: None, sink: None, read: 0 }
     }
 
     /// Stores a piece of a directory or part list of this owner. `pieces` are its pieces in the parent. Those
@@ -98,25 +85,7 @@ where
         plain: &[u8],
         like: &[(ChunkId, u32)],
     ) -> Result<()> {
-        if like.is_empty() || self.run.options.dry_run {
-            return self.put(owner, (kind, id), plain);
-        }
-        self.chunk_writer(owner)?.put_similar(kind, id, plain, like).map(|_| ())
-    }
-
-    /// Stores a chunk of this owner.
-    pub(super) fn put(&mut self, owner: u32, (kind, id): (ChunkType, ChunkId), plain: &[u8]) -> Result<()> {
-        if self.run.options.dry_run {
-            if self.run.index.find(kind, &id)?.is_none() && self.dry.insert(id) {
-                self.dry_added += plain.len() as u64;
-                match kind {
-                    ChunkType::Data => self.dry_chunks.0 += 1,
-                    ChunkType::Tree => self.dry_chunks.1 += 1,
-                }
-            }
-            return Ok(());
-        }
-        self.chunk_writer(owner)?.put(kind, id, plain).map(|_| ())
+        self.sink(owner)?.put_similar(kind, id, plain, like).map(|_| ())
     }
 
     /// Stores the chunks of a batch as one block, if possible. In a dry run each chunk is looked up
@@ -127,16 +96,16 @@ where
         chunks: &[(ChunkId, u32)],
         plain: &mut Vec<u8>,
     ) -> Result<bool> {
-        if self.run.options.dry_run || chunks.is_empty() {
+        if chunks.is_empty() {
             return Ok(false);
         }
-        self.chunk_writer(owner)?.put_whole(ChunkType::Data, chunks, plain)
+        self.sink(owner)?.put_whole(ChunkType::Data, chunks, plain)
     }
 
     /// Counts bytes of files that were read.
     pub(super) fn count_read(&mut self, bytes: u64) {
-        match &mut self.chunk_writer {
-            Some(chunk_writer) if compresses_harder(self.run) => chunk_writer.add_harder(bytes / ONE_OF),
+        match &mut self.sink {
+            Some(ChunkSink::Writer(writer)) if compresses_harder(self.run) => writer.add_harder(bytes / ONE_OF),
             Some(_) => {}
             None => self.read += bytes,
         }
@@ -144,19 +113,23 @@ where
 
     /// Keeps what follows of this owner out of the blocks of what came before.
     pub(super) fn close_blocks(&mut self, owner: u32) -> Result<()> {
-        let Some(chunk_writer) = self.chunk_writer.as_mut() else { return Ok(()) };
-        chunk_writer.set_owner(owner);
-        chunk_writer.close_blocks(ChunkType::Data)
+        let Some(ChunkSink::Writer(writer)) = self.sink.as_mut() else { return Ok(()) };
+        writer.set_owner(owner);
+        writer.close_blocks(ChunkType::Data)
     }
 
-    /// Returns the writer, which takes what follows as this owner's.
-    fn chunk_writer(&mut self, owner: u32) -> Result<&mut ChunkWriter<'scope>> {
-        if self.chunk_writer.is_none() {
-            self.open()?;
+    /// Returns the sink, which takes what follows as this owner's.
+    fn sink(&mut self, owner: u32) -> Result<&mut ChunkSink<'scope>> {
+        if self.sink.is_none() {
+            if self.run.options.dry_run {
+                self.sink = Some(ChunkSink::counting(&self.run.index));
+            } else {
+                self.open()?;
+            }
         }
-        let chunk_writer = self.chunk_writer.as_mut().ok_or(Error::Stopped)?;
-        chunk_writer.set_owner(owner);
-        Ok(chunk_writer)
+        let sink = self.sink.as_mut().ok_or(Error::Stopped)?;
+        sink.set_owner(owner);
+        Ok(sink)
     }
 
     /// Opens the session, which is visible before the listings that dedup relies on (W1, W2).
@@ -186,30 +159,27 @@ where
         } else {
             Arc::new(Index::load(run.repo, repo_state)?)
         };
-        self.chunk_writer = Some(ChunkWriter::start(
-            self.scope,
-            run.repo,
-            session.id,
-            index,
-            effort(run, self.read),
-            &run.stored,
-        )?);
+        let effort = effort(run, self.read);
+        let writer = ChunkWriter::start(self.scope, run.repo, session.id, index, effort, &run.stored)?;
+        self.sink = Some(ChunkSink::Writer(writer));
         self.session = Some(session);
         Ok(())
     }
 
     /// Bytes that it has come to, of which packs in the making are a part.
     pub(super) fn sealed_bytes(&self) -> u64 {
-        self.chunk_writer.as_ref().map_or(0, ChunkWriter::sealed_bytes)
+        match &self.sink {
+            Some(ChunkSink::Writer(writer)) => writer.sealed_bytes(),
+            _ => 0,
+        }
     }
 
     /// Makes everything durable, unless `producer` failed. Returns the session, if there is one, and what was
     /// written.
     pub(super) fn finish(self, producer: Result<()>) -> Result<(Option<Session>, Written)> {
-        let Some(chunk_writer) = self.chunk_writer else {
-            let (added, new_chunks) = (self.dry_added, self.dry_chunks);
-            return producer.map(|()| (None, Written { added, new_chunks, ..Written::default() }));
-        };
-        chunk_writer.finish(producer).map(|((), written)| (self.session, written))
+        match self.sink {
+            Some(sink) => sink.finish(producer).map(|((), written)| (self.session, written)),
+            None => producer.map(|()| (None, Written::default())),
+        }
     }
 }

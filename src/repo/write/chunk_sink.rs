@@ -79,6 +79,22 @@ impl ChunkSink<'_> {
         }
     }
 
+    /// Stores new chunks as one block: see [`ChunkWriter::put_whole`]. They cannot be counted together.
+    ///
+    /// # Errors
+    /// As [`ChunkWriter::put_whole`].
+    pub fn put_whole(
+        &mut self,
+        kind: ChunkType,
+        chunks: &[(ChunkId, u32)],
+        plain: &mut Vec<u8>,
+    ) -> Result<bool> {
+        match self {
+            Self::Writer(chunk_writer) => chunk_writer.put_whole(kind, chunks, plain),
+            Self::Counter(..) => Ok(false),
+        }
+    }
+
     /// Makes everything durable, unless `producer` failed: see [`ChunkWriter::finish`].
     ///
     /// # Errors
