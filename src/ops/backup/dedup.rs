@@ -105,7 +105,9 @@ where
     /// Counts bytes of files that were read.
     pub(super) fn count_read(&mut self, bytes: u64) {
         match &mut self.sink {
-            Some(ChunkSink::Writer(writer)) if compresses_harder(self.run) => writer.add_harder(bytes / ONE_OF),
+            Some(ChunkSink::Writer(writer)) if compresses_harder(self.run) => {
+                writer.add_harder(bytes / ONE_OF)
+            }
             Some(_) => {}
             None => self.read += bytes,
         }
