@@ -1,5 +1,5 @@
-//! Looking around in snapshots: pages of a directory, paths, bytes from anywhere in a file, for as long as it
-//! takes.
+//! Browsing snapshots: pages of a directory, paths, and any range of a file, for as long as a browser is
+//! open.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -46,7 +46,7 @@ fn pages_of_a_large_directory_are_all_of_it_and_a_name_is_found_by_few_pieces() 
     let library = library();
     fs::create_dir_all(library.path("src/many")).unwrap();
     for number in 0..3000 {
-        // Long names: a piece of a directory is measured in bytes.
+        // The names are long because a piece of a directory is measured in bytes.
         fs::write(library.path("src/many").join(format!("file {number:05} {:0>200}", 0)), b"").unwrap();
     }
     library.backup("src", backup::Options::default());
@@ -96,7 +96,7 @@ fn pages_by_size_and_by_time_are_all_of_a_directory_in_that_order() {
         if number % 10 == 0 {
             fs::create_dir(&path).unwrap();
         } else {
-            // Many are of the same size.
+            // Many entries have the same size.
             fs::write(&path, vec![b'x'; (number * 7 % 9) as usize]).unwrap();
         }
         let modified = std::time::UNIX_EPOCH + Duration::new(1_000_000 - number * 31 % 17, number as u32 % 3);
@@ -134,7 +134,8 @@ fn pages_by_size_and_by_time_are_all_of_a_directory_in_that_order() {
 #[test]
 fn any_range_of_a_file_is_its_bytes() {
     let library = library();
-    // More parts than stand in an entry: runs of data between holes; and one in an entry.
+    // One file has more parts than an entry holds, with holes between data; the other has its parts in the
+    // entry.
     let path = library.path("src/holes");
     library.write("src", &[("whole", &Random::new(1).bytes(700_000)), ("empty", b"")]);
     let file = fs::File::create(&path).unwrap();
@@ -241,7 +242,7 @@ fn sizes_of_directories_are_counted_within_limits_and_never_twice() {
     };
     assert_eq!(count(100, TimeLimit::at(Instant::now())).0, DirSize { bytes: 0, is_complete: false });
     assert_eq!(count(0, later()).0, DirSize { bytes: 0, is_complete: false });
-    // Each run reads a little more: a directory that was counted to its end is not read again.
+    // Each run reads a little more. A directory that was counted completely is not read again.
     let mut seen = Vec::new();
     while seen.last().is_none_or(|(size, _): &(DirSize, u64)| !size.is_complete) {
         assert!(seen.len() < 10, "{seen:?}");
@@ -252,7 +253,7 @@ fn sizes_of_directories_are_counted_within_limits_and_never_twice() {
     assert_eq!(count(0, later()), (DirSize { bytes: 120, is_complete: true }, 0));
 }
 
-/// What `snap serve` does, whose sessions are short.
+/// Behaves like `snap serve`, whose sessions are short.
 #[test]
 fn one_session_after_the_other_reads_each_manifest_once() {
     let storage = Arc::new(Hooked::default());
@@ -263,7 +264,7 @@ fn one_session_after_the_other_reads_each_manifest_once() {
     };
     backup(b"one");
     backup(b"another");
-    // Without a cache, whose manifests would be used.
+    // There is no cache, because cached manifests would be used.
     let repo = Repository::open(storage.clone(), &OpenOptions::default()).unwrap();
     let mut before = ReadBefore::default();
     let mut open = || {
@@ -281,7 +282,7 @@ fn one_session_after_the_other_reads_each_manifest_once() {
     let options = forget::Options { selectors: vec![id.hex()], ..forget::Options::default() };
     forget::run(&library.open(), &options).unwrap();
     assert_eq!(open(), (2, 0));
-    // An object of another length is another one.
+    // An object of another length is a different object.
     let name = library.snapshots()[0].hex();
     let cut = storage.inner.get(ObjectKind::Snapshots, &name).unwrap();
     storage.inner.put(ObjectKind::Snapshots, &name, cut[..cut.len() - 1].to_vec());

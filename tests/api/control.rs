@@ -1,4 +1,4 @@
-//! What a control does: it cancels, and its observer is told what is wrong.
+//! `Control`: it cancels an operation, and its observer receives the warnings.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

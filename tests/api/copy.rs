@@ -1,5 +1,5 @@
-//! Snapshots in another repository: what is there is what was here, nothing is brought twice, and nothing
-//! that is brought can be swept away under it.
+//! Copies of snapshots in another repository: they equal the originals, nothing is copied twice, and nothing
+//! that was copied can be swept during the run.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -38,9 +38,9 @@ struct Pair {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Other {
-    /// Names chunks like the first.
+    /// Creates a sibling, which names chunks like the first repository.
     Sibling,
-    /// Has keys and chunk sizes of its own.
+    /// Creates a stranger, which has its own keys and chunk sizes.
     Stranger,
 }
 
@@ -62,7 +62,7 @@ impl Pair {
             .unwrap()
     }
 
-    /// A source of exactly these files, each of its own bytes, saved.
+    /// Backs up a source with exactly these files, each with its own bytes.
     fn save(&self, files: &[(&str, u64, usize)]) -> SnapshotId {
         let _ = fs::remove_dir_all(self.library.path("src"));
         for (name, seed, len) in files {
@@ -79,7 +79,7 @@ impl Pair {
         self.try_copy(&Options::default()).unwrap_or_else(|err| panic!("{}", err.chain()))
     }
 
-    /// The newest snapshot there must be what the source is.
+    /// The newest snapshot in the other repository must equal the source.
     fn assert_there(&self) {
         let newest = snapshots::list(&self.there()).unwrap().last().unwrap().id;
         let source = self.library.path("src");
@@ -153,7 +153,7 @@ fn what_the_last_copy_has_is_not_read_again() {
         pair.copy();
         let known = pair.packs(&pair.from, &pair.library.open(), ChunkType::Data);
         pair.save(&[("old", 1, 3_000_000), ("d/old", 2, 500_000), ("d/new", 3, 1000)]);
-        // Whoever reads it now fails.
+        // Any read of this chunk fails from here on.
         known.iter().for_each(|id| pair.from.inner.remove(ObjectKind::Packs, &id.hex()).unwrap());
         let report = pair.copy();
         assert_eq!((report.copied.len(), report.damaged.len()), (1, 0));
@@ -190,7 +190,7 @@ fn siblings_keep_blocks_as_they_are_packed_and_strangers_pack_anew() {
         let pair = Pair::new(other);
         let text = "all work and no play makes jack a dull boy ".repeat(50_000);
         pair.library.write("src", &[("text", text.as_bytes())]);
-        // Hardly packed here: level 1 there would not come to the same bytes.
+        // Compressed weakly here: level 1 in the other repository would not give the same bytes.
         let options = backup::Options { level: Some(19), ..backup::Options::default() };
         pair.library.backup("src", options);
         pair.try_copy(&Options { level: Some(1), ..Options::default() }).unwrap();
@@ -214,7 +214,7 @@ fn what_is_like_a_file_of_the_last_copy_becomes_a_delta_there_unless_none_are_wa
     for (other, delta) in [(BOTH[0], Delta::Auto), (BOTH[1], Delta::Auto), (BOTH[1], Delta::Off)] {
         let pair = Pair::new(other);
         let mut bytes = Random::new(1).bytes(600_000);
-        // The second has another date, the third is changed.
+        // The second version has another date, the third is changed.
         for (name, number) in [("dump-1", 1), ("dump-2", 2), ("dump-2", 3)] {
             (0..600_000).step_by(20_000).for_each(|at| bytes[at] = number);
             let _ = fs::remove_dir_all(pair.library.path("src"));
@@ -300,7 +300,8 @@ fn a_copy_from_which_something_was_taken_vouches_for_nothing() {
     pair.assert_there();
 }
 
-/// A collector there takes the run for dead right before it commits, and sweeps what it has written.
+/// A gc run in the other repository considers the copy dead right before it commits, and sweeps what it has
+/// written.
 #[test]
 fn what_was_swept_under_a_copy_that_was_taken_for_dead_is_not_committed() {
     for other in BOTH {
@@ -324,7 +325,7 @@ fn what_was_swept_under_a_copy_that_was_taken_for_dead_is_not_committed() {
     }
 }
 
-/// W2: a collection there that does not count the last copy among its roots may take what it holds.
+/// W2: a gc run in the other repository whose roots do not include the last copy may delete its data.
 #[test]
 fn what_a_collection_is_about_to_take_is_brought_again() {
     for other in BOTH {

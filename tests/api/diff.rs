@@ -1,4 +1,4 @@
-//! What differs, told apart.
+//! `diff`: each kind of difference.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
@@ -12,7 +12,7 @@ use snap_backup::ops::{backup, diff};
 use snap_backup::progress::Event;
 use snap_backup::storage::memory::MemoryStorage;
 
-/// Two snapshots with every kind of difference between them.
+/// Creates two snapshots with every kind of difference between them.
 fn changed() -> Sandbox {
     let sandbox = Sandbox::with_tree(&[
         ("same", "1"),
@@ -56,7 +56,7 @@ const DIFFERENCES: [&str; 10] = [
 
 fn lines(text: &str) -> Vec<String> {
     let lines = text.lines().filter(|line| line.get(1..5) == Some("    "));
-    // What a backup dates anew: the directory itself, and the second name of a file.
+    // Times that change as a side effect: those of the directory, and of the second name of a file.
     lines.map(str::to_owned).collect()
 }
 
@@ -92,14 +92,15 @@ fn what_is_the_same_differs_in_nothing() {
 #[test]
 fn a_live_directory_is_read_whatever_its_times_say() {
     let sandbox = changed();
-    // The first snapshot against what is there now: the same differences as between the two.
+    // Compares the first snapshot with the current directory: the differences are those between the two
+    // snapshots.
     let outcome = sandbox.ok(&["diff", "latest~1:src", "./src"]);
     let mut wanted = DIFFERENCES.map(str::to_owned).to_vec();
     wanted.sort();
     let mut found = lines(&outcome.text());
     found.sort();
     assert_eq!(found, wanted, "{}", outcome.all());
-    // Another content under the same size and times.
+    // Other content with the same size and times.
     let path = sandbox.path("src/same");
     let before = fs::metadata(&path).unwrap().modified().unwrap();
     fs::write(&path, "!").unwrap();

@@ -1,4 +1,4 @@
-//! `snap drill`: it restores for real, rotates, leaves nothing behind, and names what is wrong.
+//! `snap drill`: it really restores, rotates through the files, cleans up, and names damage.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -22,7 +22,7 @@ fn last(sandbox: &Sandbox) -> Record {
     RunLog::new(sandbox.state()).read().unwrap().runs.pop().unwrap()
 }
 
-/// 20 files of 1000 bytes, none of them young when it is backed up.
+/// Creates 20 files of 1000 bytes that are old enough not to be read again.
 fn settled() -> Sandbox {
     let sandbox = Sandbox::new();
     let mut random = Random::new(11);
@@ -31,7 +31,7 @@ fn settled() -> Sandbox {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, random.bytes(1000)).unwrap();
     }
-    // Later changes of a file would be seen by its times only then.
+    // Later changes of a file would then only be visible in its times.
     std::thread::sleep(Duration::from_millis(3100));
     sandbox
 }
@@ -52,12 +52,13 @@ fn a_sample_is_restored_and_compared_with_what_is_stored_and_with_the_source() {
     let record = last(&sandbox);
     assert!(record.is_good() && record.verb == "drill" && record.numbers.files == Some(8), "{record:?}");
 
-    // The next ones go on where that ended: after three of eight each of twenty files had its turn.
+    // The next drills continue where this one ended: after three drills of eight files, each of the twenty
+    // files was tested.
     let first = record.cursor.unwrap();
     drill(&sandbox, &["--files", "8"]).expect(0);
     assert_ne!(last(&sandbox).cursor, Some(first));
 
-    // What has changed since is compared with the stored chunks alone.
+    // Files that changed since are compared only with the stored chunks.
     fs::write(sandbox.src().join("d0/f0"), "another").unwrap();
     let summary = drill(&sandbox, &["--files", "100"]).expect(0).summary();
     assert_eq!(
@@ -77,7 +78,7 @@ fn damage_is_named_and_is_20() {
     sandbox.backup(&[]);
     for pack in sandbox.objects("packs") {
         let mut bytes = fs::read(&pack).unwrap();
-        // The packs of data are the large ones; tables at both ends stay whole.
+        // The data packs are the large ones. The tables at both ends stay intact.
         if bytes.len() > 15_000 {
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;
@@ -93,7 +94,7 @@ fn damage_is_named_and_is_20() {
     finish(status, b"").expect(20);
 }
 
-/// Other bytes under the same size and times: nothing but a comparison can find that.
+/// Writes other bytes with the same size and times, which only a comparison can detect.
 #[test]
 fn a_source_that_rotted_in_silence_is_found() {
     let sandbox = Sandbox::new();
@@ -119,7 +120,7 @@ fn a_source_that_rotted_in_silence_is_found() {
         outcome.stderr
     );
 
-    // A backup that reads it again finds it, too, and the good bytes can be put back.
+    // A backup that reads the file again detects it, too, and the good bytes can be restored.
     assert_eq!(fs::read(&file).unwrap()[0], b'N');
     sandbox.ok(&["backup", "mnt"]);
     let found = sandbox.snap(&["backup", "mnt", "--reread", "100%"]).expect(24);
@@ -143,7 +144,7 @@ fn what_cannot_be_tried_is_no_success() {
     drill(&sandbox, &["--tag", "none"]).expect(1);
 }
 
-/// What the command says of the restored tree is what the drill says.
+/// The exit status of the command decides the result of the drill.
 #[test]
 fn a_command_in_the_restored_tree_decides_how_the_drill_ends() {
     let sandbox = Sandbox::with_tree(&[("a", "one\n"), ("sub/b", "two\n")]);
@@ -169,7 +170,7 @@ fn a_command_in_the_restored_tree_decides_how_the_drill_ends() {
     assert!(!last(&sandbox).is_good());
     let slow = drill(&sandbox, &["--run", "sleep 60", "--run-timeout", "1s"]).expect(25);
     assert!(slow.stderr.contains("longer than 1 s"), "{}", slow.stderr);
-    // What it leaves running is stopped, and keeps nobody waiting.
+    // Processes that the command leaves running are stopped, and do not delay the drill.
     drill(&sandbox, &["--run", "sleep 600 & echo started"]).expect(0);
 
     drill(&sandbox, &["--run", "test ! -e src/a && cat src/sub/b", "--include", "src/sub"]).expect(0);
@@ -188,7 +189,7 @@ fn a_command_in_the_restored_tree_decides_how_the_drill_ends() {
     drill(&sandbox, &["--set", "a", "--run", "true"]).expect(0);
 }
 
-/// As root the flags hold even against root; else a directory that nobody may write to does.
+/// As root, inode flags protect files even from root. Otherwise a directory without write permission does.
 #[test]
 fn what_is_locked_when_restored_goes_all_the_same_and_so_does_what_a_killed_drill_left() {
     let sandbox = Sandbox::with_tree(&[("locked/a", "1"), ("b", "2")]);
@@ -242,7 +243,7 @@ impl Loop {
         assert!(run(&["sync", "-f", self.place.to_str().unwrap()]));
     }
 
-    /// Changes the disk behind the file system's back.
+    /// Changes the disk without the file system noticing.
     fn change(self, work: impl FnOnce(&mut Vec<u8>)) -> Self {
         assert!(run(&["umount", self.place.to_str().unwrap()]));
         let mut disk = fs::read(&self.image).unwrap();

@@ -1,4 +1,4 @@
-//! Rules per path: what old snapshots lose, and what nothing may take from them.
+//! Path rules: what they remove from old snapshots, and what they must never remove.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -35,8 +35,8 @@ impl Stage {
         Arc::new(Self { library: Library::on(storage.clone(), None), storage })
     }
 
-    /// Saves exactly these files of a host, each of which holds its text. Files that are there stay as they
-    /// are, so that snapshots share trees.
+    /// Backs up exactly these files of a host, each with its name as content. Existing files are not touched,
+    /// so that snapshots share trees.
     fn save(&self, host: &str, files: &[&str]) -> Snapshot {
         let src = self.library.path("src");
         fs::create_dir_all(&src).unwrap();
@@ -68,7 +68,7 @@ impl Stage {
         snapshots::list(&self.library.open()).unwrap()
     }
 
-    /// Changes what a snapshot says of itself.
+    /// Changes attributes of a snapshot.
     fn alter(&self, old: &Snapshot, change: impl Fn(&mut Manifest)) -> Snapshot {
         let repo = self.library.open();
         let mut manifest = old.manifest.clone();
@@ -89,12 +89,12 @@ impl Stage {
         self.try_expire(options).unwrap_or_else(|err| panic!("{}", err.chain()))
     }
 
-    /// Paths without `src/` of each snapshot, by its time.
+    /// Returns the paths of each snapshot without `src/`, by its time.
     fn paths(&self) -> Vec<Vec<String>> {
         self.trees().into_values().map(|tree| tree.into_keys().collect()).collect()
     }
 
-    /// The entries of each snapshot by time and host; directories without the id of their tree.
+    /// Returns the entries of each snapshot by time and host; directories without the ids of their trees.
     fn trees(&self) -> BTreeMap<(Time, String), BTreeMap<String, Entry>> {
         let repo = self.library.open();
         let tree = |one: &Snapshot| {
@@ -128,7 +128,7 @@ fn now() -> Options {
     Options { now: Time::now(), ..Options::default() }
 }
 
-/// What matches goes from snapshots of that time and older ones.
+/// Matching paths are removed from snapshots of that age and older ones.
 fn by(pattern: &str, before: Time) -> Options {
     Options { rules: vec![Rule { pattern: pattern.into(), before }], ..now() }
 }
@@ -175,7 +175,7 @@ fn the_newest_pinned_held_partial_and_future_ones_lose_nothing() {
     saved[0] = stage.alter(&saved[0], |manifest| manifest.set_pinned(true));
     saved[2] = stage.alter(&saved[2], |manifest| manifest.partial = true);
     saved[3] = stage.alter(&saved[3], |manifest| manifest.started = far);
-    // Another host's alarm holds nothing here; its only snapshot is its newest one.
+    // The alarm of another host protects nothing here; the only snapshot of that host is its newest one.
     let other = stage.save("other", &["tmp"]);
     stage.alter(&other, |manifest| manifest.set_alarm("odd"));
     let report = stage.expire(&by("tmp", Time { sec: i64::MAX, nanos: 0 }));
@@ -203,7 +203,7 @@ fn what_was_deleted_by_then_goes_and_what_was_there_since_stays() {
     let state = stage.save("h", &["late", "now", "d/other"]);
     stage.save("h", &["now", "back=new"]);
     stage.save("h", &["now"]);
-    // Of another host: what it lacks says nothing.
+    // A snapshot of another host: what it lacks is irrelevant.
     stage.save("other", &["gone"]);
     stage.save("other", &["gone"]);
     let at = started(&state);
@@ -220,7 +220,7 @@ fn what_was_deleted_by_then_goes_and_what_was_there_since_stays() {
     assert_eq!(paths[1], names(&["d", "d/other", "late", "now"]));
     let report = stage.expire(&deleted_before(at));
     assert_eq!((report.rewritten.len(), report.unchanged), (0, 2), "nothing more went by then");
-    // Now all that the newest one lacks.
+    // Next, everything that the newest snapshot lacks.
     let report = stage.expire(&deleted_before(Time::now()));
     assert_eq!(report.rewritten.len(), 4);
     let mut expected = vec![names(&["now"]); 5];
@@ -240,7 +240,7 @@ fn a_snapshot_that_is_held_still_shows_what_there_was() {
     stage.alter(&pinned, |manifest| manifest.set_pinned(true));
     stage.save("h", &["b"]);
     assert!(stage.expire(&deleted_before(started(&state))).rewritten.is_empty(), "`a` was there since");
-    // A partial one shows what there was, but not what there was not.
+    // A partial snapshot shows what existed, but not what did not exist.
     let partial = stage.save("h", &["b"]);
     let partial = stage.alter(&partial, |manifest| manifest.partial = true);
     let report = stage.expire(&deleted_before(started(&partial)));
@@ -252,7 +252,7 @@ fn a_snapshot_that_is_held_still_shows_what_there_was() {
 fn one_tree_at_two_paths_loses_only_what_matches_where_it_is() {
     let stage = Stage::new();
     let files = ["a/x/f", "a/y/f", "b/x/f"];
-    // Equal to the byte: hard links have the same times.
+    // Byte for byte equal: hard links have the same times.
     stage.save("h", &files);
     let src = stage.library.path("src");
     for copy in ["a/y/f", "b/x/f"] {
@@ -337,7 +337,7 @@ fn only_the_selected_lose_and_what_is_taken_is_told_by_directory() {
     assert_eq!(stage.expire(&by("none", Time::now())).unmatched, ["none"]);
 }
 
-/// A run that is killed after any commit leaves the original and its rewrite; the next run goes on.
+/// A run that is killed after any commit leaves the original and its rewrite. The next run completes it.
 #[test]
 fn a_run_that_was_cut_short_is_finished_by_the_next_one_and_leaves_no_doubles() {
     for after in 0..3 {
@@ -358,7 +358,7 @@ fn a_run_that_was_cut_short_is_finished_by_the_next_one_and_leaves_no_doubles() 
     }
 }
 
-/// The second run does all right before the first one commits, or right before it forgets.
+/// The second run does everything right before the first one commits, or right before it forgets.
 #[test]
 fn two_runs_at_once_leave_one_rewrite_of_each() {
     for (act, area) in [(Act::Create, ObjectKind::Snapshots), (Act::Create, ObjectKind::Trash)] {
@@ -383,7 +383,7 @@ fn two_runs_at_once_leave_one_rewrite_of_each() {
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// What the definition says, snapshot by snapshot and path by path.
+/// Computes the expected result from the definition, for each snapshot and path.
 fn model(stage: &Stage, options: &Options) -> BTreeMap<(Time, String), Vec<String>> {
     let (all, trees) = (stage.all(), stage.trees());
     let place = |one: &Snapshot| (one.manifest.started, one.id);
@@ -392,7 +392,7 @@ fn model(stage: &Stage, options: &Options) -> BTreeMap<(Time, String), Vec<Strin
         let Manifest { started, host, .. } = &one.manifest;
         let set = || all.iter().filter(|other| other.manifest.host == *host);
         let newest = set().max_by_key(|other| place(other)).unwrap().id == one.id;
-        // The newest snapshot of that time or before.
+        // The newest snapshot at or before that time.
         let state = options.deleted_before.and_then(|before| {
             set().filter(|other| other.manifest.started <= before).max_by_key(|other| place(other))
         });

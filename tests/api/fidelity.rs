@@ -1,4 +1,4 @@
-//! Everything comes back: what a file has, in the format and in both directions.
+//! Completeness: every property of a file is stored and restored, also through archives in both directions.
 #![allow(clippy::unwrap_used)]
 
 use std::ffi::OsStr;
@@ -38,7 +38,7 @@ fn back_up(library: &Library, source: &Path) -> SnapshotId {
     made.snapshot.or(made.newest).unwrap()
 }
 
-/// Backs a directory up and restores it beside itself.
+/// Backs up a directory and restores it next to the original.
 fn round_trip(library: &Library, source: &Path, target: &Path) -> restore::Summary {
     let made = back_up(library, source);
     let options = restore::Options {
@@ -63,7 +63,7 @@ fn a_tree_with_everything_comes_back_with_everything() {
     fs::create_dir(&target).unwrap();
     let summary = round_trip(&library, &source, &target.join("it"));
     assert_eq!(summary.left_out, 0);
-    // The root of what is restored is the target, whose own attributes are the caller's.
+    // The root of the restored tree is the target, whose attributes belong to the caller.
     for name in fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().file_name()) {
         let (left, right) = (source.join(&name), target.join("it").join(&name));
         if left.is_dir() {
@@ -73,7 +73,7 @@ fn a_tree_with_everything_comes_back_with_everything() {
             assert_eq!(fs::read(left).unwrap(), fs::read(right).unwrap());
         }
     }
-    // Once more over itself: nothing that is locked stands in the way.
+    // Restores once more over the result: locked files must not be an obstacle.
     let again = round_trip(&library, &source, &target.join("it"));
     assert_eq!((again.problems.len(), again.left_out), (0, 0));
     let differences = torture::differences(&source.join("locks"), &target.join("it/locks"));
@@ -81,7 +81,7 @@ fn a_tree_with_everything_comes_back_with_everything() {
     assert_eq!(library.errors(), Vec::<String>::new());
 }
 
-/// Extracts an archive as the documentation says, with all that it holds.
+/// Extracts an archive as the documentation describes, with all metadata.
 fn untar(tar: &str, args: &[&str], archive: &Path, target: &Path) -> bool {
     let output = Command::new(tar).args(args).arg("-xpf").arg(archive).arg("-C").arg(target).output();
     let Ok(output) = output else {
@@ -94,8 +94,8 @@ fn untar(tar: &str, args: &[&str], archive: &Path, target: &Path) -> bool {
     true
 }
 
-/// GNU tar finds times before 1970 and behind tomorrow odd, and sets them; inode flags it knows not. bsdtar
-/// goes down any path, but not to date a link there.
+/// GNU tar warns about times before 1970 and after tomorrow, and sets them; it does not know inode flags.
+/// bsdtar follows any path, but cannot set the time of a link there.
 const FORGIVEN: [&str; 5] = [
     "implausibly old",
     "in the future",
@@ -106,7 +106,7 @@ const FORGIVEN: [&str; 5] = [
 
 const GNU: [&str; 4] = ["--numeric-owner", "--acls", "--xattrs", "--xattrs-include=*"];
 
-/// Backs a directory up and exports what is in it.
+/// Backs up a directory and exports its content.
 fn archive(library: &Library, source: &Path) -> PathBuf {
     let made = back_up(library, source);
     let archive = library.path("it.tar");
@@ -120,7 +120,8 @@ fn archive(library: &Library, source: &Path) -> PathBuf {
     archive
 }
 
-/// All but what no archive can hold: sockets, and inode flags, which tar does not set.
+/// Returns the differences without what archives cannot hold: sockets, and inode flags, which tar does not
+/// set.
 #[test]
 fn a_tree_with_everything_comes_out_of_an_archive_with_everything() {
     if !torture::can_torture("a_tree_with_everything_comes_out_of_an_archive_with_everything") {
@@ -135,13 +136,13 @@ fn a_tree_with_everything_comes_out_of_an_archive_with_everything() {
     assert!(untar("tar", &GNU, &archive, &target));
     let mut differences = torture::differences_but_flags(&source, &target);
     let sockets = differences.iter().filter(|line| line.contains("socket")).count();
-    // The root's own time is its maker's.
+    // The time of the root itself belongs to its creator.
     differences.retain(|line| !line.contains("socket") && !line.ends_with("t...... ./"));
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     assert_eq!(sockets, 1, "one was left out");
 }
 
-/// On tmpfs, which keeps times and attributes that ext4 has no room for.
+/// Uses tmpfs, which supports times and attributes that ext4 does not.
 #[test]
 fn far_times_and_large_attributes_come_back() {
     let Ok(home) = tempfile::tempdir_in("/dev/shm") else {
@@ -199,7 +200,7 @@ fn a_collector_keeps_what_only_an_attribute_needs() {
         return;
     }
     let first = library.backup("src", backup::Options::default()).snapshot;
-    // Whatever is not needed goes.
+    // Data that is not needed is deleted.
     let collect = gc::Options { max_unused: gc::MaxUnused::Share(0.0), ..gc::Options::default() };
     for _ in 0..3 {
         gc::run(&library.open(), &collect, &Control::default()).unwrap();
@@ -230,7 +231,7 @@ fn a_changed_attribute_makes_a_snapshot_and_an_unchanged_one_does_not() {
     assert_eq!(ids(library.backup("src", backup::Options::default())), None);
     assert!(user_attribute(&library.path("src/dir"), "user.b", b"2"));
     assert!(ids(library.backup("src", backup::Options::default())).is_some());
-    // Even where ctime is not believed: attributes are asked for where it differs.
+    // Even if ctime is ignored, attributes are read where it differs.
     assert!(user_attribute(&library.path("src/dir/file"), "user.a", b"3"));
     let careless = backup::Options { ignore_ctime: true, ..backup::Options::default() };
     let summary = library.backup("src", careless);
@@ -259,7 +260,7 @@ fn birth_times_are_recorded() {
     assert_eq!(seen, Some(wanted));
 }
 
-/// A chain of directories so deep that no path leads down to its end.
+/// Creates a chain of directories so deep that no single path reaches its end.
 fn deep(root: &Path, name: &[u8], depth: usize) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut dir = rustix::fs::open(root, flags, Mode::empty()).unwrap();
@@ -273,7 +274,7 @@ fn deep(root: &Path, name: &[u8], depth: usize) {
     rustix::fs::symlinkat("to", &dir, "link").unwrap();
 }
 
-/// Bytes of the file at the end, and how many directories lead to it.
+/// Returns the bytes of the file at the end, and the number of directories above it.
 fn bottom(root: &Path, name: &[u8]) -> (Vec<u8>, usize) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut dir = rustix::fs::open(root, flags, Mode::empty()).unwrap();
@@ -300,8 +301,8 @@ fn paths_longer_than_the_system_takes_come_back() {
         deep(&source, name, depth);
         round_trip(&library, &source, &target);
         assert_eq!(bottom(&target, name), (b"deep down".to_vec(), depth));
-        // GNU tar takes no path that the system does not; this one goes down step by step, and each time
-        // anew.
+        // GNU tar accepts no path that the system rejects. This program descends step by step, from the start
+        // each time.
         if depth > 100 {
             continue;
         }

@@ -1,7 +1,8 @@
-//! Files that change, shrink, go or cannot be read while they are backed up: never a silent mixture.
+//! Files that change, shrink, disappear or cannot be read during a backup never result in an undetected
+//! mixture.
 //!
-//! A change is made when the first bytes of a file arrive: readers have only so many buffers, and the file is
-//! far longer than these, so it is surely being read then.
+//! A change is made when the first chunks of a file arrive. Readers have a limited number of buffers, and the
+//! file is much longer, so it is certainly still being read.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -21,7 +22,7 @@ use snap_backup::ops::{backup, restore};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::storage::memory::MemoryStorage;
 
-/// Longer than all that readers may hold.
+/// Longer than all buffers of the readers.
 const LONG: usize = 48 << 20;
 
 struct Story {
@@ -38,7 +39,7 @@ impl Story {
         Self { library, old, new }
     }
 
-    /// Backs up; `change` is told, with their number, of chunks that arrive.
+    /// Backs up. `change` is called with the number of chunks that have arrived.
     fn back_up(&self, change: impl Fn(u64, &Path) + Sync) -> backup::Summary {
         let long = self.library.path("src/long");
         let (far, seen) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -61,7 +62,7 @@ impl Story {
             .unwrap()
     }
 
-    /// The long file as the newest snapshot has it.
+    /// Returns the long file from the newest snapshot.
     fn restored(&self) -> (Vec<u8>, fs::Metadata) {
         let (bytes, metadata, _) = self.restored_with(&());
         (bytes, metadata)
@@ -87,7 +88,8 @@ fn a_file_that_changes_once_is_read_again() {
     let story = Story::new();
     let summary = story.back_up(|number, long| {
         if number == 0 {
-            // Not shorter for a moment: a reader at the end of its buffers waits, and so sees all or nothing.
+            // Never shorter, even for a moment: a reader whose buffers are full waits, and so sees the whole
+            // change or nothing of it.
             let file = fs::File::options().write(true).open(long).unwrap();
             file.write_all_at(&story.new, 0).unwrap();
             set_times(long, 1_000_000_000, 0);
@@ -139,7 +141,7 @@ fn a_file_that_is_replaced_while_it_is_read_is_all_new_or_all_old() {
     let other = story.library.path("other");
     fs::write(&other, &story.new).unwrap();
     fs::set_permissions(&other, fs::Permissions::from_mode(0o640)).unwrap();
-    // The walk saw a file of two names: what came in its place is not one of them.
+    // The walk saw a file with two names. Its replacement is not one of them.
     fs::hard_link(story.library.path("src/long"), story.library.path("src/second")).unwrap();
     let summary = story.back_up(|number, long| {
         if number == 0 {
@@ -149,7 +151,7 @@ fn a_file_that_is_replaced_while_it_is_read_is_all_new_or_all_old() {
     assert_eq!((summary.problems.len(), summary.changing), (0, 0));
     let (bytes, metadata) = story.restored();
     assert!(bytes == story.new || bytes == story.old, "a mixture");
-    // On a busy machine all may have been read before it was replaced.
+    // On a busy machine everything may have been read before the file was replaced.
     if bytes == story.new {
         assert_eq!((metadata.mode() & 0o7777, metadata.nlink()), (0o640, 1));
     }
@@ -198,7 +200,7 @@ fn what_fails_to_be_read_is_named_and_the_rest_is_saved() {
     crate::support::chmod(&sandbox.src().join("closed"), 0o000);
     let mut command = sandbox.command(&["backup", "--json", "src"]);
     if rustix::process::geteuid().is_root() {
-        // Root may read everything: somebody else is needed.
+        // Root may read everything, so the backup runs as another user.
         let home = sandbox.src().parent().unwrap().to_path_buf();
         crate::support::chmod(&sandbox.src(), 0o755);
         for entry in walkdir::WalkDir::new(&home) {
@@ -214,7 +216,7 @@ fn what_fails_to_be_read_is_named_and_the_rest_is_saved() {
     crate::support::chmod(&sandbox.src().join("closed"), 0o700);
 }
 
-/// This file is there, opens, and fails to be read: its first page is nobody's memory.
+/// This file exists and can be opened, but reading it fails, because its first page is not mapped.
 #[test]
 fn an_error_of_the_disk_is_named_and_the_rest_is_saved() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
@@ -223,8 +225,8 @@ fn an_error_of_the_disk_is_named_and_the_rest_is_saved() {
     assert_eq!(outcome.summary()["files_new"], 1);
 }
 
-/// The system fails to read one file, to list one directory, to list the rest of one, to open another file:
-/// of a directory all is saved that was listed.
+/// The system fails to read one file, to list one directory, to list the rest of another, or to open a file.
+/// Everything that was listed of a directory is saved.
 #[test]
 fn whatever_fails_is_named_and_the_rest_is_saved() {
     let strace =

@@ -1,4 +1,4 @@
-//! Whether a repository is as new as somebody knows it.
+//! Detecting that a repository is older than what somebody knows of it.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ impl Place {
         Self { storage, library, state: tempfile::tempdir().unwrap() }
     }
 
-    /// The repository as a machine with this memory opens it.
+    /// Opens the repository as a machine with these records does.
     fn open(&self, state: Option<&Path>) -> Repository {
         let access = OpenOptions { state: state.map(Into::into), ..OpenOptions::default() };
         Repository::open(self.storage.clone(), &access).unwrap()
@@ -64,7 +64,7 @@ fn a_receipt_names_an_older_repository_on_a_machine_that_never_saw_it() {
     place.backup(b"three");
     assert_eq!(differences(), Vec::<String>::new());
 
-    // The newest are withheld, and the configuration.
+    // The newest snapshots and the configuration are withheld.
     let all = place.all(ObjectKind::Snapshots);
     for (name, _) in &all {
         if !earlier.iter().any(|(other, _)| other == name) {
@@ -80,7 +80,7 @@ fn a_receipt_names_an_older_repository_on_a_machine_that_never_saw_it() {
     all.iter().for_each(|(name, bytes)| place.storage.put(ObjectKind::Snapshots, name, bytes.clone()));
     assert_eq!(differences(), Vec::<String>::new());
 
-    // What is forgotten is explained by a record; a forged receipt is not.
+    // A record explains forgotten snapshots; a forged receipt does not.
     let other = receipt::Receipt { chain: "00".repeat(32), ..given.clone() };
     assert_eq!(receipt::differences(&place.open(None), &other).unwrap().len(), 1);
     forget(&place.open(None), &second);
@@ -99,7 +99,7 @@ fn a_forgotten_snapshot_that_the_storage_puts_back_is_named() {
     place.storage.put(ObjectKind::Snapshots, &first.hex(), bytes);
     let named = place.open(state).divergence().unwrap();
     assert!(matches!(named.as_slice(), [one] if one.contains("is there again")), "{named:?}");
-    // A machine that did not forget it cannot know.
+    // A machine that did not forget the snapshot cannot know.
     assert_eq!(place.open(None).divergence().unwrap(), Vec::<String>::new());
     place.open(state).accept().unwrap();
     assert_eq!(place.open(state).divergence().unwrap(), Vec::<String>::new());

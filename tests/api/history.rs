@@ -1,4 +1,4 @@
-//! Answers over many snapshots at once: what is found, in which of them, and how little is read for it.
+//! Queries over many snapshots at once: what they find, in which snapshots, and how little they read.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,7 +71,7 @@ impl Stage {
         history::run(&self.library.open(), &options, &Control::default())
     }
 
-    /// Blocks of trees that are read while `work` runs.
+    /// Counts the blocks of trees that are read while `work` runs.
     fn reads(&self, work: impl FnOnce()) -> usize {
         self.storage.calls();
         work();
@@ -122,7 +122,7 @@ fn a_search_is_by_kind_size_and_time_as_well() {
     assert_eq!(paths(find::Options { types: files, ..find::Options::default() }), ["src/large", "src/small"]);
     let links = vec![find::Type::Symlink, find::Type::Dir];
     assert_eq!(paths(find::Options { types: links, ..find::Options::default() }), ["src", "src/link"]);
-    // More and fewer, not as many.
+    // Adds and removes snapshots, so that the number differs.
     assert_eq!(paths(find::Options { larger: Some(4999), ..find::Options::default() }), ["src/large"]);
     assert!(paths(find::Options { larger: Some(5000), ..find::Options::default() }).is_empty());
     assert_eq!(paths(find::Options { smaller: Some(2), ..find::Options::default() }), ["src/small"]);
@@ -143,7 +143,7 @@ fn a_file_is_found_by_the_bytes_of_another_whatever_it_is_called() {
     let mut other = bytes.clone();
     other[399_999] ^= 1;
     stage.write(&[("a", &bytes), ("b/copy", &bytes), ("other", &other), ("empty", b"")]);
-    // A hole in it, as it may be stored; the same bytes.
+    // A hole, as it may be stored, and the same bytes.
     let mut sparse = fs::File::create(stage.library.path("src/sparse")).unwrap();
     sparse.set_len(1 << 20).unwrap();
     std::io::Write::write_all(&mut sparse, b"begins").unwrap();
@@ -170,7 +170,7 @@ fn a_file_is_found_by_the_bytes_of_another_whatever_it_is_called() {
 #[test]
 fn a_file_is_found_by_a_chunk_and_a_directory_by_its_tree() {
     let stage = Stage::new();
-    // Enough parts for a list of their own.
+    // Enough parts for a part list.
     let mut long = fs::File::create_new({
         fs::create_dir_all(stage.library.path("src")).unwrap();
         stage.library.path("src/long")
@@ -234,7 +234,7 @@ fn a_history_has_each_version_once_and_says_where_it_ends() {
     let report = stage.history("src/d/f").unwrap();
     assert_eq!(versions(&report), [(1, vec![0, 2, 3]), (2, vec![1])]);
     assert_eq!(report.gone, [4]);
-    // A directory is another version when anything in it is.
+    // A directory is another version if anything in it is.
     assert_eq!(stage.history("src/d").unwrap().versions.len(), 5);
     assert!(matches!(stage.history("src/none"), Err(Error::NotFound { .. })));
     assert!(matches!(stage.history("src/../src"), Err(Error::Usage(_))));
@@ -270,8 +270,8 @@ fn names(stage: &Stage) -> BTreeSet<String> {
     stage.storage.inner.list(ObjectKind::Packs).unwrap().into_iter().map(|found| found.name).collect()
 }
 
-/// Not once for each snapshot that shares it; and where each has trees of its own in every directory on the
-/// way, each of its blocks is read once, though the walk comes back to it in every one of these directories.
+/// A block is not read once per snapshot that shares it. Where each snapshot has its own trees on every
+/// level, each of its blocks is read once, although the walk returns to it in every directory.
 #[test]
 fn each_block_of_trees_is_read_once_however_many_snapshots_share_it() {
     let stage = Stage::new();
@@ -290,7 +290,7 @@ fn each_block_of_trees_is_read_once_however_many_snapshots_share_it() {
         stage.backup();
     }
     let many = (stage.reads(find), stage.reads(history), stage.reads(space));
-    // A block for each further snapshot, and once more those that deltas are made from: these are kept apart.
+    // One block for each further snapshot, and one more for the bases of deltas, which are stored separately.
     assert!(many.0 <= one.0 + 80, "find: {one:?} reads for one snapshot, {many:?} for sixty-one");
     assert!(many.1 <= one.1 + 80, "history: {one:?} reads for one snapshot, {many:?} for sixty-one");
     assert!(many.2 <= one.2 + 80, "du: {one:?} reads for one snapshot, {many:?} for sixty-one");
@@ -319,7 +319,7 @@ fn du_says_which_directory_fills_the_repository() {
     for step in 1..4 {
         stage.write(&[(&format!("grows/deep/{step}"), &bytes(10 + step))]);
         stage.write(&[("grows/0", &bytes(100 + step))]);
-        // The same bytes once more elsewhere are nothing new.
+        // The same bytes at another path are not new.
         stage.write(&[(&format!("zz/{step}"), &bytes(1))]);
         stage.backup();
     }
@@ -336,11 +336,11 @@ fn du_says_which_directory_fills_the_repository() {
     near(all["src/same"].grown, 0);
     assert_eq!((all["src/same"].size, all["src/zz"].size), (200_000, 300_000));
     assert_eq!((all["src/grows"].size, all["src/grows"].size_before), (400_000, 100_000));
-    // Less deep: the same sums.
+    // With less depth the sums are the same.
     let flat = du(&stage, &du::Options { depth: 1, ..du::Options::default() });
     assert_eq!(flat.keys().collect::<Vec<_>>(), ["", "src"]);
     assert_eq!((flat[""], flat["src"]), (all[""], all["src"]));
-    // All that is stored is somebody's.
+    // Everything that is stored is attributed to some path.
     let packs = stats::run(&stage.library.open(), &stats::Options::default(), &Control::default());
     assert_eq!(all[""].stored, packs.unwrap().packs.needed);
 }
@@ -363,14 +363,14 @@ fn du_of_a_part_counts_growth_and_what_is_unique_by_whole_snapshots() {
         du::Options { choice: choice("latest:src/d"), since, unique: true, ..du::Options::default() };
     let grown = du(&stage, &options);
     assert_eq!(grown["src/d"].stored, one["src/d"].stored);
-    // What moved in from elsewhere was there.
+    // Content that was moved there existed before.
     near(grown["src/d"].grown, 100_000);
     near(grown["src/d"].unique, 100_000);
     assert_eq!(grown["src/d"].size_before, 100_000);
     let file = du(&stage, &du::Options { choice: choice("latest:src/d/new"), ..du::Options::default() });
     near(file["src/d/new"].stored, 100_000);
     assert_eq!(file["src/d/new"].size, 100_000);
-    // Of snapshots that lack it, as of those that hold it.
+    // From snapshots that lack it as well as from those that have it.
     let below = b"src/old".to_vec();
     let both = du(&stage, &du::Options { below, ..du::Options::default() });
     assert_eq!((both["src/old"].size, both["src/old"].size_before), (0, 100_000));
@@ -397,7 +397,7 @@ fn a_file_with_several_names_counts_once() {
     assert_eq!((all[""].files, all[""].size, all["src/b"].files), (1, 5000, 0));
 }
 
-/// Notes all that it is told.
+/// Records all events.
 #[derive(Default)]
 struct Notes {
     told: BTreeMap<Vec<u8>, Vec<EntryVersion>>,
@@ -425,7 +425,7 @@ impl Visitor for Notes {
     }
 }
 
-/// Stores directories made of entries with these names and sizes, in one pack. Their roots.
+/// Stores directories with entries of these names and sizes in one pack, and returns their roots.
 fn store(repo: &Repository, dirs: &[Vec<(String, u64)>]) -> Vec<ChunkId> {
     let mut chunks = Vec::new();
     let roots = dirs.iter().map(|dir| {
@@ -491,7 +491,7 @@ fn walk(repo: &Repository, roots: &[ChunkId]) -> Notes {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Directories in one piece or many, that share none, some or all of them.
+    /// Directories of one or more pieces, which share none, some or all of them.
     #[test]
     fn many_directories_are_walked_as_each_would_be(
         start in 0..6000_usize,
@@ -514,7 +514,7 @@ proptest! {
             dirs.push(dir.clone().into_iter().collect());
         }
         for cut in cuts {
-            // Another height of the index, maybe.
+            // The index may have another height.
             dir.split_off(&format!("n{cut:05}"));
             dirs.push(dir.clone().into_iter().collect());
         }
@@ -535,12 +535,12 @@ proptest! {
         }).collect();
         prop_assert_eq!(told, expected);
         let distinct: BTreeSet<&ChunkId> = notes.pieces.iter().collect();
-        // A piece on two levels of indexes of different height may be read for each.
+        // A piece that is on two levels of indexes of different heights may be read once for each.
         prop_assert!(notes.pieces.len() <= distinct.len() + distinct.len() / 4, "{} of {}", notes.pieces.len(), distinct.len());
     }
 }
 
-/// Such an index would give one directory the same name twice, or names without end.
+/// Such an index would give one directory the same name twice, or endlessly many names.
 #[test]
 fn an_index_that_lies_about_its_pieces_is_damage() {
     use serde_bytes::ByteBuf;
@@ -585,7 +585,7 @@ fn an_index_that_lies_about_its_pieces_is_damage() {
     }
 }
 
-/// Lists of kids as postcard writes them.
+/// Lists of children in postcard's encoding.
 fn postcard_of(kids: &[snap_backup::codec::tree::dir::DirChild]) -> Vec<u8> {
     let mut bytes = vec![kids.len() as u8];
     for kid in kids {

@@ -1,4 +1,4 @@
-//! Whether a file on a disk is what is stored: all of it, its holes, and its end.
+//! Whether a file on disk equals a stored one: its content, its holes, and its end.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
@@ -22,7 +22,7 @@ fn a_file_is_what_is_stored_to_its_last_byte_and_in_its_holes() {
         id: repo.hasher().name(ChunkType::Data, bytes),
         len: u32::try_from(bytes.len()).unwrap(),
     };
-    // A hole longer than what is read at once, between two chunks.
+    // A hole that is longer than one read, between two chunks.
     let hole = 300 << 10;
     let content = Content::Parts(vec![chunk(b"front"), Part::Hole { len: hole }, chunk(b"back")]);
     let zeros = vec![0u8; usize::try_from(hole).unwrap()];
@@ -70,7 +70,7 @@ fn a_comparison_of_one_large_file_ends_when_it_is_asked_to() {
     let content = Content::Parts(vec![Part::Hole { len: size }]);
     let mut reader = ChunkReader::new(&repo, Arc::new(Index::default())).unwrap();
     let mut file = File::open(&path).unwrap();
-    // It looks before the part and then within it.
+    // The flag is checked before the part, and then within it.
     let looks = Cell::new(0);
     let stop = || {
         looks.set(looks.get() + 1);

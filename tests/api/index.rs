@@ -1,4 +1,4 @@
-//! The index at its limits: rows that do not stay in memory, and a view of them that lies.
+//! The index at its limits: entries that do not fit in memory, and a corrupt index cache.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
@@ -24,10 +24,10 @@ use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
 
 const CHUNKS: u64 = 6000;
-/// Six thousand chunks are several runs, and hardly a table stays at hand.
+/// Six thousand chunks need several runs, and hardly any table stays cached.
 const SMALL: IndexLimits = IndexLimits { rows: 1000, tables: 64 << 10, bloom_after_lookups: 10 };
 
-/// A repository in memory, and a cache for it.
+/// A repository in memory, with a cache.
 struct Store {
     home: tempfile::TempDir,
     storage: Arc<MemoryStorage>,
@@ -62,11 +62,11 @@ impl Store {
         Repository::open(self.storage.clone(), &OpenOptions::default()).unwrap()
     }
 
-    /// The view's values, through sled itself.
+    /// Opens the values of the cache through sled itself.
     fn index_cache(&self) -> sled::Db {
         let mut dirs = fs::read_dir(self.cache()).unwrap().map(|dir| dir.unwrap().path().join("view"));
         let dir = dirs.find(|dir| dir.is_dir()).unwrap();
-        // Threads of sled's may hold its lock for a moment after the last handle is gone.
+        // Threads of sled may hold its lock for a moment after the last handle is dropped.
         let open = |_| {
             let index_cache = sled::open(&dir);
             if index_cache.is_err() {
@@ -77,7 +77,7 @@ impl Store {
         (0..200).find_map(open).expect("this machine's view stays locked")
     }
 
-    /// Changes every value whose name begins so: in ways that sled knows nothing of.
+    /// Changes every value whose key begins with this, without sled noticing.
     fn lie(&self, prefix: &[u8], lie: Lie) {
         let index_cache = self.index_cache();
         let all: Vec<_> = index_cache.scan_prefix(prefix).map(|row| row.unwrap()).collect();
@@ -86,7 +86,7 @@ impl Store {
         index_cache.flush().unwrap();
     }
 
-    /// The view's files with this ending.
+    /// Returns the files of the cache with this extension.
     fn files(&self, ending: &str) -> Vec<PathBuf> {
         let dirs = fs::read_dir(self.cache()).unwrap().map(|dir| dir.unwrap().path().join("view/runs"));
         let files = dirs.filter(|dir| dir.is_dir()).flat_map(|dir| fs::read_dir(dir).unwrap());
@@ -113,7 +113,7 @@ fn load(repo: &Repository) -> Index {
     Index::load(repo, RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap()).unwrap()
 }
 
-/// Every chunk is found where its pack's table has it, and no other.
+/// Every chunk is found where the table of its pack has it, and no other chunk.
 fn assert_knows_all(repo: &Repository, index: &Index) {
     for number in 0..CHUNKS {
         let id = scale::chunk_id(repo, number);
@@ -121,7 +121,7 @@ fn assert_knows_all(repo: &Repository, index: &Index) {
         assert_eq!(copies.len(), 1, "chunk {number}");
         let location = index.find(ChunkType::Data, &id).unwrap().unwrap();
         assert_eq!((location, location.len), (copies[0].location, CHUNK));
-        // All chunks of a pack are of one length, in one block.
+        // All chunks of a pack have the same length and are in one block.
         let at = ChunkAt { pack: location.block.pack, nth: location.start / CHUNK };
         let (_, found, copy) = index.chunk(at).unwrap().unwrap();
         assert_eq!((found, copy), (id, copies[0]));
@@ -186,14 +186,14 @@ fn what_only_begins_like_a_chunk_is_not_taken_for_it() {
 
 type Lie = fn(&sled::Db, &[u8], &[u8]);
 
-/// What somebody or something may do to the values of a view behind sled's back.
+/// Damages values of a cache without sled noticing.
 const LIES: [Lie; 3] = [
     |index_cache, key, value| {
         let mut value = value.to_vec();
         *value.last_mut().unwrap() ^= 1;
         index_cache.insert(key, value).unwrap();
     },
-    // Under the name of another: each pack's table is its neighbour's.
+    // Each pack gets the table of its neighbour.
     |index_cache, key, value| {
         let next = index_cache.get_gt(key).unwrap().map(|(next, _)| next);
         if let Some(next) = next.filter(|next| next.len() == key.len()) {
@@ -205,11 +205,11 @@ const LIES: [Lie; 3] = [
     },
 ];
 
-/// And to its files.
+/// Damages files of a cache.
 const HARMS: [fn(&mut Vec<u8>); 6] = [
-    // The last row of each page leads elsewhere.
+    // The last entry of each page points elsewhere.
     |bytes| (15..bytes.len()).step_by(PAGE).for_each(|at| bytes[at] ^= 1),
-    // Each page is whole, in another place.
+    // Each page is intact, but in another position.
     |bytes| {
         let most = bytes.len();
         bytes.rotate_left(PAGE.min(most));
@@ -230,7 +230,7 @@ fn values_that_lie_are_not_believed() {
         for part in [b"t".as_slice(), b"m", b"runs"] {
             let store = Store::with_chunks();
             load(&store.open(SMALL));
-            // Some packs in no run, so that there are tables in sled as well.
+            // Some packs are in no run, so that sled has tables as well.
             scale::make(
                 &store.open(SMALL),
                 Shape { first: CHUNKS * 9, per_pack: 10, packs: 9, ..Shape::of(90) },
@@ -255,7 +255,7 @@ fn files_that_lie_are_noticed_while_they_are_read() {
             assert_knows_all(&repo, &load(&repo));
             assert!(repo.warnings().len() <= 1);
             drop(repo);
-            // And it does not stay so.
+            // The state is repaired.
             let repo = store.open(SMALL);
             assert_knows_all(&repo, &load(&repo));
             assert_eq!(repo.warnings(), Vec::<String>::new());
@@ -299,7 +299,7 @@ fn a_view_that_another_process_holds_changes_nothing_but_speed() {
     assert_eq!(repo.warnings(), Vec::<String>::new());
 }
 
-/// Packs whose bytes are gone can only be known from the view.
+/// Packs whose bytes are gone can only be known from the cache.
 #[test]
 fn whoever_reads_leaves_the_view_to_the_next() {
     let store = Store::with_chunks();
@@ -321,8 +321,8 @@ fn a_run_that_outgrows_memory_stores_each_chunk_once_and_restores() {
     let store = Store::new();
     let source = store.home.path().join("src");
     fs::create_dir(&source).unwrap();
-    // Blocks of one pack hold few of these, so packs land while the run goes on; each file comes twice, far
-    // apart.
+    // Blocks of one pack hold few of these chunks, so packs are written while the run continues. Each file
+    // occurs twice, far apart.
     let mut random = 7u64;
     let mut bytes = || {
         (0..9000)
@@ -361,7 +361,7 @@ fn a_run_that_outgrows_memory_stores_each_chunk_once_and_restores() {
     assert!(!store.files("rows").is_empty(), "nothing left memory");
 }
 
-/// Chunks of the first snapshot stay, those of the second go, and half of them are in both.
+/// Chunks of the first snapshot stay, those of the second are deleted, and half of them are in both.
 fn forget_and_collect(store: &Store, repo: &Repository) -> (u64, u64, u64) {
     let shape = |first| Shape { first, per_pack: 100, packs: 20, per_file: 5, files_per_dir: 50 };
     let first = scale::make(repo, shape(0));
@@ -408,7 +408,8 @@ fn collecting_from_runs_comes_to_the_same_as_from_memory() {
     assert!(outcomes[0].0 > 0 && outcomes[0].2 == 0);
 }
 
-/// The table of a pack takes its room however little the pack holds: many small ones do not stay in memory.
+/// The table of a pack needs memory even if the pack holds little, so many small tables do not stay in
+/// memory.
 #[test]
 fn tables_of_many_small_packs_do_not_stay_in_memory() {
     let store = Store::new();
@@ -425,7 +426,7 @@ fn tables_of_many_small_packs_do_not_stay_in_memory() {
     assert_eq!(repo.warnings(), Vec::<String>::new());
 }
 
-/// Programs that do not know deltas read such a repository: its configuration does not keep them out.
+/// Programs that do not know deltas read such a repository, because its configuration does not exclude them.
 #[test]
 fn deltas_that_the_configuration_does_not_allow_are_damage() {
     let storage = Arc::new(MemoryStorage::default());

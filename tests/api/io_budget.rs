@@ -1,4 +1,4 @@
-//! What a run costs, counted: store calls and bytes, never time.
+//! The cost of a run, counted in storage calls and bytes, never in time.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -21,7 +21,7 @@ use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 use crate::support::{CHEAP_KDF, Random};
 
-/// Counts what passes through.
+/// Counts calls and bytes.
 #[derive(Debug, Default)]
 struct Counting {
     inner: MemoryStorage,
@@ -89,7 +89,7 @@ fn an_unchanged_run_writes_nothing_reads_no_file_and_asks_little() {
         fs::create_dir_all(&dir).unwrap();
         (0..20).for_each(|file| fs::write(dir.join(format!("f{file}")), format!("{dir:?} {file}")).unwrap());
     }
-    // Younger files are read again on purpose.
+    // More recent files are read again on purpose.
     std::thread::sleep(Duration::from_millis(2500));
     let storage = Arc::new(Counting::default());
     let cache = Some(home.path().join("cache"));
@@ -146,7 +146,7 @@ fn an_unchanged_run_opens_no_file_of_the_source() {
     };
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
     let repo = Repository::init(storage, &InitOptions::default()).unwrap();
-    // The files' ctime is of now: without it, only their mtime says how old they are.
+    // The ctimes of the files are recent. Without them, only the mtimes show that the files are old.
     let options = Options { sources: vec![source], ignore_ctime: true, ..Options::default() };
     let run = || {
         Backup::begin(options.clone(), None, &Control::default())
@@ -160,8 +160,8 @@ fn an_unchanged_run_opens_no_file_of_the_source() {
     assert_eq!((again.counts.files_unchanged, opened()), (3, 0));
 }
 
-/// System calls that look at the tree, counted from outside: one statx for each entry, no attribute is asked
-/// for and no file opened.
+/// System calls on the tree, counted from outside: one statx for each entry, no attribute is read and no file
+/// opened.
 #[test]
 fn an_unchanged_run_asks_once_for_each_entry() {
     let sandbox = crate::support::Sandbox::open();
@@ -185,7 +185,7 @@ fn an_unchanged_run_asks_once_for_each_entry() {
         crate::support::skipped("no strace, or it may not trace");
         return;
     }
-    // Younger files are read again on purpose.
+    // More recent files are read again on purpose.
     std::thread::sleep(Duration::from_millis(2500));
     sandbox.ok(&["backup", "--allow-empty", "src"]);
     assert!(traced(log.to_str().unwrap()));
@@ -200,7 +200,7 @@ fn an_unchanged_run_asks_once_for_each_entry() {
     assert_eq!(count("listxattr", ""), count("listxattr", "ENOENT"), "{log}");
 }
 
-/// What is passed over because it is as in the parent has to come out as if it had been looked at.
+/// A directory that is reused because it equals the parent's must give the same result as a walk.
 #[test]
 fn an_incremental_has_the_tree_of_a_full_to_the_byte() {
     let home = tempfile::tempdir().unwrap();
@@ -220,7 +220,7 @@ fn an_incremental_has_the_tree_of_a_full_to_the_byte() {
         fs::write(path(dir).join(file), file).unwrap();
     }
     std::os::unix::fs::symlink("1", path("link/0")).unwrap();
-    // Younger files are read again on purpose.
+    // More recent files are read again on purpose.
     std::thread::sleep(Duration::from_millis(2500));
     let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
     let run = |kind| {
@@ -254,7 +254,7 @@ fn the_little_that_a_run_with_a_parent_adds_is_packed_harder() {
     let source = home.path().join("src");
     let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
     let mut random = crate::support::Random::new(5);
-    // Different words each time, out of the same sentences.
+    // Different words each time, from the same sentences.
     let mut text = || -> String {
         let sentences: Vec<String> = (0..400).map(|_| format!("{:x} ", random.next()).repeat(2)).collect();
         (0..20_000).map(|_| random.pick(&sentences).as_str()).collect()
@@ -277,7 +277,7 @@ fn the_little_that_a_run_with_a_parent_adds_is_packed_harder() {
     );
 }
 
-/// From afar each request takes its time, however little it brings.
+/// On remote storage each request takes time, however little it returns.
 #[test]
 fn a_machine_that_knows_nothing_reads_each_table_once_and_several_at_a_time() {
     let storage = Arc::new(Hooked::default());
@@ -294,7 +294,7 @@ fn a_machine_that_knows_nothing_reads_each_table_once_and_several_at_a_time() {
             let mut here = together.0.lock().unwrap();
             *here += 1;
             together.1.notify_all();
-            // Whoever comes alone goes on after a while, and is seen to have been alone.
+            // A call that arrives alone continues after a while, and is recorded as alone.
             let both = together.1.wait_timeout_while(here, Duration::from_secs(20), |here| *here < 2);
             assert!(!both.unwrap().1.timed_out(), "one table was waited for before the next was asked for");
         });

@@ -1,4 +1,4 @@
-//! How often the snapshots are listed, counted: a selector is resolved among those that are listed already.
+//! The number of listings of snapshots: a selector is resolved among those already listed.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Backups whose time is up.
+//! Backups that run out of time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use snap_backup::{Control, Error};
 use crate::support::Random;
 use crate::support::library::Library;
 
-/// Sets a flag when so many bytes were read.
+/// Sets a flag after so many bytes were read.
 struct Clock {
     left: AtomicU64,
     up: Arc<AtomicBool>,

@@ -1,5 +1,6 @@
-//! Random stories against plain copies: whatever happened to the source and to this machine's view, every
-//! snapshot restores to its moment, after every step. A story that fails is shrunk to a short one.
+//! Random sequences of operations, compared with plain copies. Whatever happens to the source and to the
+//! local cache, every snapshot restores to its state after every step. A failing sequence is shrunk to a
+//! short one.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -17,12 +18,12 @@ use snap_backup::storage::memory::MemoryStorage;
 use crate::support::library::Library;
 use crate::support::{Random, chmod, compare_trees, copy_tree, files_below};
 
-/// What happens in one step. An [`Index`] picks among what is there by then.
+/// One step. An [`Index`] selects among the existing files or snapshots.
 #[derive(Debug, Clone)]
 enum Step {
     Create(Index, u32),
     Append(Index, u32),
-    /// Other bytes of the same length, at once after whatever came before; maybe under the old mtime.
+    /// Writes other bytes of the same length, right after the previous step, possibly with the old mtime.
     EditInPlace(Index, bool),
     Rename(Index, Index),
     Remove(Index),
@@ -31,7 +32,7 @@ enum Step {
     MakeFolder(Index),
     HardLink(Index, Index),
     Symlink(Index),
-    /// A file becomes a folder with a file in it, or a folder a file.
+    /// Replaces a file by a directory with a file, or the reverse.
     Turn(Index),
     LoseView,
     GarbleView,
@@ -84,7 +85,7 @@ proptest! {
     }
 }
 
-/// More of them with `SNAP_TEST_STORIES`.
+/// `SNAP_TEST_STORIES` sets a larger number.
 fn cases() -> u32 {
     std::env::var("SNAP_TEST_STORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(24)
 }
@@ -92,7 +93,7 @@ fn cases() -> u32 {
 struct Story {
     library: Library,
     random: Random,
-    /// The copy of each snapshot's moment.
+    /// A copy of the source at the time of each snapshot.
     copies: BTreeMap<SnapshotId, PathBuf>,
     newest: Option<PathBuf>,
     names: u64,
@@ -160,7 +161,7 @@ impl Story {
         }
     }
 
-    /// A snapshot, or nothing where nothing had changed; then every snapshot is what it was.
+    /// Makes a snapshot unless nothing has changed, then checks every snapshot.
     fn back_up(&mut self, kind: SnapshotKind) -> Result<(), TestCaseError> {
         let src = self.library.path("src");
         match self.library.backup("src", Options { kind, ..Options::default() }).snapshot {
@@ -194,7 +195,7 @@ impl Story {
         at.get(&folders.collect::<Vec<_>>()).clone()
     }
 
-    /// A name that nothing has, in a folder that is there.
+    /// Returns an unused name in an existing directory.
     fn fresh(&mut self, at: &Index) -> PathBuf {
         self.names += 1;
         self.folder(at).join(format!("n{}", self.names))

@@ -1,4 +1,4 @@
-//! Snapshots that are replaced by others: without some paths, or saying something else of themselves.
+//! Snapshots that are replaced by others without some paths, or with other attributes.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ impl Stage {
         snapshots::list(&self.library.open()).unwrap().into_iter().map(|one| one.manifest).collect()
     }
 
-    /// Each path with its size or tree.
+    /// Returns each path with its size or tree.
     fn paths(&self, selector: &str) -> BTreeMap<String, (u64, Option<ChunkId>)> {
         let mut paths = BTreeMap::new();
         ls::run(&self.library.open(), selector, ls::Levels::All, &mut |path, entry| {
@@ -117,7 +117,7 @@ fn a_path_goes_from_all_snapshots_and_other_trees_keep_their_ids() {
     let now = stage.library.snapshots();
     let repo = stage.library.open();
     let differences = stage.library.differences(&repo, now[1], "src", &stage.library.path("src"));
-    // Directories keep the times that they had.
+    // Directories keep their times.
     let odd: Vec<_> =
         differences.iter().filter(|one| !one.contains("mtime") && !one.contains("time")).collect();
     assert!(odd.is_empty(), "{differences:#?}");
@@ -185,7 +185,7 @@ fn what_a_snapshot_says_changes_and_its_tree_does_not() {
         (new.tags.clone(), new.is_pinned(), new.original()),
         (vec!["b".into(), "a".into()], true, Some(first))
     );
-    // Again: there is nothing to change.
+    // The second run has nothing to change.
     assert_eq!(stage.rewrite(&saying(change)).unchanged, 1);
     let back = Change {
         description: Some(String::new()),
@@ -219,7 +219,7 @@ fn the_new_one_stands_before_the_old_one_goes() {
     assert!(stage.storage.is_spent());
 }
 
-/// As if the rewriting had come first.
+/// The result is as if the rewrite had come first.
 #[test]
 fn what_somebody_else_forgets_meanwhile_stays_forgotten() {
     let stage = Stage::new();
@@ -240,14 +240,14 @@ fn what_somebody_else_forgets_meanwhile_stays_forgotten() {
     assert_eq!(stage.library.snapshots().len(), 1);
 }
 
-/// W2: the session stands before the look, and what it names must still be there.
+/// W2: the session exists before the look-up, and what it refers to must still exist.
 #[test]
 fn a_snapshot_that_is_collected_meanwhile_is_not_brought_back_with_holes() {
     let stage = Stage::new();
     stage.backup(&[("a", b"1")]);
     let old = stage.backup(&[("a", &Random::new(1).bytes(50_000))]);
     let there = Arc::downgrade(&stage);
-    // Forgotten and purged between the choice and the session that commits.
+    // The snapshot is forgotten and purged between its selection and the session that commits.
     stage.storage.before(Act::Create, ObjectKind::Sessions, |_, _| {});
     stage.storage.before(Act::Create, ObjectKind::Sessions, move |_, _| {
         let stage = there.upgrade().unwrap();
@@ -265,7 +265,7 @@ fn a_snapshot_that_is_collected_meanwhile_is_not_brought_back_with_holes() {
     assert_eq!(stage.library.errors(), Vec::<String>::new());
 }
 
-/// As a collector does that took the writer of the new trees for dead.
+/// As a gc run does that considered the writer of the new trees dead.
 #[test]
 fn trees_that_are_gone_before_the_commit_are_missed() {
     let stage = Stage::new();
@@ -274,7 +274,7 @@ fn trees_that_are_gone_before_the_commit_are_missed() {
         storage.list(ObjectKind::Packs).unwrap().into_iter().map(|one| one.name).collect()
     };
     let before = packs(&*stage.storage.inner);
-    // The reader, the writer of trees, the one who commits.
+    // The reader, the writer of trees, and the session that commits.
     stage.storage.before(Act::Create, ObjectKind::Sessions, |_, _| {});
     stage.storage.before(Act::Create, ObjectKind::Sessions, |_, _| {});
     stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {

@@ -47,7 +47,7 @@ impl Roles {
         Repository::open(self.storage.clone(), &access).unwrap()
     }
 
-    /// All objects by name, with their bytes.
+    /// Returns all objects by name, with their bytes.
     fn objects(&self) -> Vec<(ObjectKind, String, Option<Vec<u8>>)> {
         let areas = [
             ObjectKind::Config,
@@ -68,7 +68,7 @@ impl Roles {
     }
 }
 
-/// Every verb that writes, each as it is called.
+/// Calls every operation that writes.
 fn writers(repo: &Repository, roles: &Roles) -> Vec<(&'static str, Result<()>)> {
     let sources = vec![roles.library.path("src")];
     let backup = |dry_run| {
@@ -144,7 +144,7 @@ fn a_read_key_opens_what_is_written_after_a_rotation_until_it_is_removed() {
     ));
 }
 
-/// What only a full key may write is signed: whoever has all other keys of the epoch cannot make one.
+/// What only a full key may write is signed: a holder of all other keys of the epoch cannot create it.
 #[test]
 fn a_read_key_makes_no_manifest_and_no_record_that_deletes() {
     let roles = Roles::new();

@@ -37,7 +37,7 @@ fn dry_run(sandbox: &Sandbox, reread: Reread) -> Summary {
     Backup::begin(options, None, &Control::default()).unwrap().run(&repo, &Control::default()).unwrap()
 }
 
-/// 1 % of 300 files in each run: in a hundred runs each is read once, and the one that rotted is met.
+/// 1 % of 300 files in each run: in a hundred runs each is read once, and the rotted file is found.
 #[test]
 fn a_share_of_one_percent_meets_every_file_within_a_hundred_runs() {
     let sandbox = sandbox(300);

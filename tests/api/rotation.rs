@@ -1,4 +1,4 @@
-//! Epochs of the key: what a rotation shuts out, and what it leaves open.
+//! Epochs of the key: what a rotation protects, and what stays readable.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ fn access(text: &str) -> OpenOptions {
 struct Two {
     storage: Arc<MemoryStorage>,
     library: Library,
-    /// The slot of `two`, and its file.
+    /// Returns the slot of `two`, and its file.
     slot: (KeyId, Vec<u8>),
     before: SnapshotId,
 }
@@ -76,12 +76,12 @@ impl Two {
     }
 }
 
-/// The ids of the snapshots whose manifests a program with these keys can open.
+/// Returns the ids of the snapshots whose manifests a client with these keys can open.
 fn readable(repo: &Repository) -> Vec<SnapshotId> {
     snapshots::list_all(repo).unwrap().snapshots.into_iter().map(|one| one.id).collect()
 }
 
-/// How many packs a program with these keys can open, of how many.
+/// Returns how many packs a client with these keys can open, and how many there are.
 fn open_packs(repo: &Repository) -> (usize, usize) {
     let all = RepoState::packs(repo.storage()).unwrap();
     let open =
@@ -92,7 +92,7 @@ fn open_packs(repo: &Repository) -> (usize, usize) {
 #[test]
 fn who_was_removed_before_a_rotation_opens_nothing_that_was_written_after_it() {
     let two = Two::new();
-    // A client of the removed password keeps what it had: its keys in memory and its slot's file.
+    // A client with the removed password keeps the keys in memory and the file of its slot.
     let stolen = two.open("two").unwrap();
     key::remove(&two.open("one").unwrap(), &two.slot.0.hex()).unwrap();
     assert_eq!(two.rotate().epoch, 1);
@@ -130,7 +130,7 @@ fn a_rotation_leaves_the_other_passwords_and_what_was_stored_is_found_again() {
     assert_eq!(packs.len(), 3, "the content is found again, and a pack of trees is all that is new");
     let repo = two.open("two").unwrap();
     assert_eq!((repo.config().epoch, readable(&repo).len()), (1, 2));
-    // The next rotation comes from the other one, which was not there at the first.
+    // The next rotation is done with the other password, which was not involved in the first.
     let next = key::rotate(&repo, &password("two"), CHEAP_KDF).unwrap();
     assert_eq!((next.epoch, next.others), (2, vec![rotated.id]));
     two.backup();
@@ -162,8 +162,8 @@ fn a_collection_seals_again_what_older_epochs_sealed() {
     assert_eq!(two.check().errors, Vec::<String>::new());
 }
 
-/// Anybody can seal to the public keys of the slots. What is sealed to them counts only in a configuration
-/// that is signed.
+/// Anybody can encrypt to the public keys of the slots. What is encrypted to them counts only in a signed
+/// configuration.
 #[test]
 fn a_configuration_that_seals_a_stranger_s_keys_to_the_slots_is_passed_over() {
     let two = Two::new();
@@ -242,7 +242,7 @@ fn a_machine_that_knew_a_later_epoch_opens_no_earlier_one() {
         "{}",
         refused.chain()
     );
-    // One without a memory takes what it finds, and says nothing.
+    // A machine without records accepts what it finds, and prints nothing.
     two.open("two").unwrap();
 }
 

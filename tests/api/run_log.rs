@@ -1,5 +1,4 @@
-//! What this machine writes down of its runs: all of them, whatever becomes of them, and never at a backup's
-//! cost.
+//! The run log of this machine: it has every run, whatever its result, and never makes a backup fail.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -90,7 +89,7 @@ fn a_run_that_was_killed_is_known_to_be_lost() {
     child.wait().unwrap();
     let run = last(&sandbox);
     assert_eq!((run.state(), run.is_bad(), run.end), (State::Lost, true, None));
-    // Another process with the same number is not it.
+    // Another process with the same number is not the same process.
     let mut imposter = run;
     imposter.process.pid = std::process::id();
     assert_eq!(imposter.state(), State::Lost);
@@ -102,11 +101,11 @@ fn a_damaged_or_unusable_record_costs_history_only() {
     sandbox.backup(&[]);
     let file = sandbox.path("state/runs.jsonl");
     let text = fs::read_to_string(&file).unwrap();
-    // Torn in the middle of a line, as a full disk or a power cut leaves it.
+    // A line is truncated, as by a full disk or a power cut.
     fs::write(&file, [b"\0\0\xff junk\n", &text.as_bytes()[..text.len() - 40]].concat()).unwrap();
     sandbox.ok(&["backup", "src"]);
     let history = history(&sandbox);
-    // The first run's beginning is whole, its end is not; the second is whole.
+    // The start record of the first run is intact, its end record is not. Both of the second are intact.
     assert_eq!((history.unreadable, history.runs.len()), (2, 2));
     assert!(history.runs[1].unchanged);
 
@@ -114,7 +113,7 @@ fn a_damaged_or_unusable_record_costs_history_only() {
     fs::write(sandbox.state(), "in the way").unwrap();
     sandbox.write(&[("a", "22")]);
     let outcome = sandbox.ok(&["backup", "src"]);
-    // What each of the two files in the state directory was for.
+    // The purpose of each of the two files in the state directory.
     assert_eq!(outcome.warnings(), 2, "{}", outcome.stderr);
     for lost in ["snap status", "may go unnoticed"] {
         assert!(outcome.stderr.contains(lost), "{}", outcome.stderr);
@@ -174,8 +173,8 @@ fn a_crowd_writes_whole_lines_and_the_file_stays_short_without_forgetting_what_c
     assert_eq!(history.unreadable, 0);
     assert!(fs::metadata(run_log.file()).unwrap().len() <= LIMIT + 4096);
     assert_eq!(history.runs[0], old, "the last bad check is older than all that was dropped");
-    // What was dropped is the beginning of each thread's work, and no line between: nobody wrote to a file
-    // that had lost its name.
+    // The dropped lines are the first of each thread, and none between: no thread wrote to a file that had
+    // lost its name.
     assert!(history.runs.len() > 500, "{}", history.runs.len());
     for thread in 0..8 {
         let own =

@@ -1,4 +1,4 @@
-//! A year of a clock that nobody waits for.
+//! The schedule over a simulated year.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -38,14 +38,14 @@ fn job(name: &str, lane: &str, cron: &str) -> Job {
     }
 }
 
-/// What happened: starts as (job, due, started), skips as (job, times, why).
+/// The events: starts as (job, due, started), skips as (job, times, reason).
 #[derive(Default)]
 struct World {
     starts: Vec<(String, Timestamp, Timestamp)>,
     skips: Vec<(String, u64, Skip)>,
     waits: Vec<(String, Timestamp)>,
     missed: BTreeMap<String, u64>,
-    /// What runs, and until when.
+    /// The running jobs, and when each ends.
     running: Vec<(Timestamp, String, String)>,
 }
 
@@ -85,7 +85,7 @@ impl World {
         }
     }
 
-    /// Lets the clock go on to `end`, from one thing that happens to the next.
+    /// Advances the clock to `end`, from one event to the next.
     fn run(
         &mut self,
         scheduler: &mut Scheduler,
@@ -111,7 +111,7 @@ impl World {
     }
 }
 
-/// All days of 2028, at a time; where the clock change leaves it out, when the change has been made.
+/// All days of 2028 at a time of day; if a clock change skips it, right after the change.
 fn days(time: impl Fn(DateTime) -> Option<DateTime>) -> Vec<Timestamp> {
     let mut found = Vec::new();
     let mut day = date(2028, 1, 1);
@@ -138,7 +138,7 @@ fn in_a_year_every_time_is_run_for_once() {
         job("leap", "b", "0 4 29 2 *"),
         job("slow", "d", "*/30 * * * *"),
     ];
-    // Slow takes longer than its interval on one day; the full holds up what comes after it.
+    // One job takes longer than its interval on one day, and a full backup delays the jobs after it.
     let busy = (at(date(2028, 9, 1).at(0, 0, 0, 0)), at(date(2028, 9, 2).at(0, 0, 0, 0)));
     let lasts = |name: &str, due: Timestamp| match name {
         "slow" if busy.0 <= due && due < busy.1 => SignedDuration::from_mins(45),
@@ -149,7 +149,7 @@ fn in_a_year_every_time_is_run_for_once() {
     let mut world = World::default();
     world.run(&mut scheduler, from, asleep.0, &lasts);
     assert!(world.running.is_empty());
-    // The machine is off, not only asleep: what is remembered is all that there is.
+    // The machine is switched off, not suspended: only the saved state remains.
     let states: BTreeMap<String, State> = scheduler.states().clone();
     let mut scheduler = Scheduler::new(jobs, states, asleep.1, "seed");
     world.run(&mut scheduler, asleep.1, to, &lasts);
@@ -176,8 +176,8 @@ fn in_a_year_every_time_is_run_for_once() {
         assert_eq!(world.missed[name], made_up, "{name}: once, not once for each, and said how many");
         assert_eq!(world.skips.iter().filter(|(job, ..)| job == name).count(), 0, "{name}");
     }
-    // Of 48 times of the busy day, each that came while a run was on was skipped and reported; none is lost
-    // from the books.
+    // Of the 48 times of the busy day, each that came during a run was skipped and reported. None is missing
+    // from the log.
     let slow = all("slow");
     let skipped = world.skipped("slow", Skip::Running);
     assert!((23..=25).contains(&skipped), "{skipped}");
@@ -226,7 +226,7 @@ fn what_was_cut_off_is_begun_again_and_counted_once() {
     let mut scheduler = Scheduler::new(jobs.clone(), BTreeMap::new(), from, "seed");
     let due = at(date(2028, 1, 3).at(2, 0, 0, 0));
     assert_eq!(scheduler.tick(due), [Step::Start { job: 0, due, attempt: 1, missed: 0 }]);
-    // The machine stops here: what was remembered before the start is all that is left.
+    // The machine stops here: only what was saved before the start remains.
     let left = serde_json::to_string(scheduler.states()).unwrap();
     let morning = at(date(2028, 1, 3).at(9, 0, 0, 0));
     let mut scheduler = Scheduler::new(jobs, serde_json::from_str(&left).unwrap(), morning, "seed");
@@ -338,7 +338,7 @@ fn default_jobs() -> Vec<Job> {
         .into()
 }
 
-/// Every job that starts when the machine comes back at `now`, in order.
+/// Returns every job that starts when the machine is back at `now`, in order.
 fn starts_after_a_gap(jobs: &[Job], gap_began: Timestamp, now: Timestamp) -> Vec<String> {
     let mut scheduler = Scheduler::new(jobs.to_vec(), BTreeMap::new(), gap_began, "seed");
     let mut starts = Vec::new();
@@ -362,7 +362,8 @@ fn starts_after_a_gap(jobs: &[Job], gap_began: Timestamp, now: Timestamp) -> Vec
 
 #[test]
 fn missed_backups_start_before_a_missed_cleanup_at_every_hour_and_clock_change() {
-    // Each range has every weekday and hour, a month's end or a leap day, or a clock change of the time zone.
+    // Each range contains every weekday and hour, the end of a month or a leap day, or a clock change of the
+    // time zone.
     let weeks =
         [date(2026, 11, 23), date(2026, 12, 27), date(2027, 3, 22), date(2027, 10, 25), date(2028, 2, 26)];
     for week in weeks {
@@ -376,7 +377,7 @@ fn missed_backups_start_before_a_missed_cleanup_at_every_hour_and_clock_change()
 
 #[test]
 fn backups_that_become_due_do_not_hold_a_cleanup_back_for_ever() {
-    // Two sets back up by turns, and each is due again before the other has ended.
+    // Two sets back up in turn, and each is due again before the other has ended.
     let jobs = vec![
         job("a", "one", "0 * * * *"),
         job("b", "one", "30 * * * *"),

@@ -1,5 +1,5 @@
-//! What sizes reveal: which files share a compressed block, and how exactly the size of a pack tells what was
-//! added.
+//! What sizes reveal: which files share a compressed block, and how precisely the size of a pack shows what
+//! was added.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,7 @@ use crate::support::{Random, skipped};
 
 const SECRET: &[u8] = b"the key of the safe is hidden below the third stone: 7261";
 
-/// The chunks of one block: lengths are names enough, where every file has its own.
+/// The chunks of one block, identified by their lengths, because every file has its own length.
 type Block = BTreeSet<u32>;
 
 struct Sizes {
@@ -54,7 +54,7 @@ impl Sizes {
         self.tables().into_iter().filter(|(_, table)| table.kind == kind).map(|(len, _)| len).collect()
     }
 
-    /// All packs: lengths and tables.
+    /// Returns lengths and tables of all packs.
     fn tables(&self) -> Vec<(u64, Table)> {
         let repo = self.library.open();
         let packs = self.storage.list(ObjectKind::Packs).unwrap();
@@ -75,7 +75,7 @@ impl Sizes {
         assert_eq!(self.library.errors(), [] as [String; 0]);
     }
 
-    /// Backs up; the snapshot must restore equal. Returns how many blocks of files are deltas by now.
+    /// Backs up, and checks the restored snapshot. Returns how many blocks of files are deltas now.
     fn back_up(&self, options: backup::Options) -> usize {
         let summary = self.library.backup("src", options);
         self.library.assert_restores(summary.snapshot, "src");
@@ -84,7 +84,7 @@ impl Sizes {
         tables.map(|(_, table)| table.blocks.iter().filter(delta).count()).sum()
     }
 
-    /// Forgets snapshots, and deletes all that only they needed.
+    /// Forgets snapshots, and deletes all data that only they need.
     fn collect_without(&self, old: &[SnapshotId]) {
         let selectors = old.iter().map(|id| id.hex()).collect();
         forget::run(&self.library.open(), &forget::Options { selectors, ..forget::Options::default() })
@@ -123,7 +123,7 @@ fn packs_of_an_encrypted_repository_have_few_sizes() {
     }
 }
 
-/// Full packs are as long as they come: padding them would cost a percent of the whole repository.
+/// Full packs are not padded: that would cost a percent of the whole repository.
 #[test]
 fn full_packs_are_not_padded() {
     let sizes = Sizes::new(Some("secret"));
@@ -202,7 +202,7 @@ fn names_in_directories_of_different_owners_share_no_block() {
         }
         sizes.back_up(backup::Options::default());
         let blocks = sizes.blocks(ChunkType::Tree);
-        // The root and what leads to the source are of the user who runs this.
+        // The root and the directories above the source belong to the user who runs this.
         assert_eq!(blocks.len(), if shared { 1 } else { 3 }, "{blocks:?}");
     }
 }
@@ -218,13 +218,13 @@ fn isolated_files_share_no_block_and_no_base_with_others() {
     for alone in [20_001, 20_002] {
         assert!(blocks.contains(&Block::from([alone])), "{blocks:?}");
     }
-    // A message with nearly the same name and content is no delta of the other one.
+    // A message with a similar name and content does not become a delta against the other one.
     let like = [Random::new(20_001).bytes(20_001), b"and more".to_vec()].concat();
     sizes.library.write("src", &[("mail/a-2", &like)]);
     assert_eq!(sizes.back_up(sizes.isolating("src/mail")), 0);
     sizes.library.write("src", &[("e-1", &like), ("mail/a-1", &like)]);
     assert_eq!(sizes.back_up(sizes.isolating("src/mail")), 0, "stored as mail/a-2");
-    // A changed one is a delta of itself.
+    // A changed one becomes a delta against itself.
     sizes.library.write("src", &[("mail/a-1", &[&like[..], b"!"].concat())]);
     assert_eq!(sizes.back_up(sizes.isolating("src/mail")), 1);
 }
@@ -235,7 +235,7 @@ fn an_isolated_file_shares_no_block_with_other_files_of_its_owner() {
         return;
     }
     let sizes = Sizes::new(Some("secret"));
-    // The owner's block is open, and that of another owner is the current one: whichever thread reads the
+    // The owner's block is open, and that of another owner is the current one: the thread that reads the
     // isolated file has read one of the other owner before.
     let names: Vec<String> = (10..50).map(|number| format!("b{number}")).collect();
     let others = names.iter().zip(21_000..).map(|(name, len)| (name.as_str(), 1001, len));
@@ -255,7 +255,7 @@ fn an_isolated_directory_must_be_one_that_is_saved() {
         sizes.library.try_backup("src", options).unwrap_err().to_string()
     };
     assert!(why(sizes.library.path("other")).ends_with("none of the sources holds it"));
-    // One that is gone is no reason to save nothing.
+    // A directory that no longer exists is no reason to save nothing.
     let warned = Mutex::new(Vec::new());
     let observer = |event: Event<'_>| {
         if let Event::Warning(text) = event {
@@ -271,8 +271,8 @@ fn an_isolated_directory_must_be_one_that_is_saved() {
     );
 }
 
-/// Guesses of a secret, in a file of somebody else: without separate blocks the right one makes the
-/// smallest backup.
+/// Guesses of a secret in a file of somebody else: without separate blocks the right guess gives the smallest
+/// backup.
 #[test]
 fn guesses_beside_somebody_elses_secret_are_not_told_apart_by_size() {
     if !is_root("guesses beside somebody else's secret") {
@@ -291,7 +291,7 @@ fn guesses_beside_somebody_elses_secret_are_not_told_apart_by_size() {
     };
     let apart = sizes(Some("secret"), 1000);
     assert!(apart.iter().all(|size| *size == apart[0]), "{apart:?}");
-    // The attack works where nothing is hidden anyway: so this test can fail.
+    // The attack works where nothing is isolated, so this test can fail.
     let together = sizes(None, 1000);
     let least = together.iter().min().unwrap();
     assert_eq!(together.iter().position(|size| size == least), Some(2), "{together:?}");

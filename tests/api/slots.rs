@@ -1,4 +1,4 @@
-//! Key slots and generations of the configuration go by their names.
+//! Key slots and configuration generations are identified by their names.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::hooked::{Act, Hooked};
 
-/// A slot's name is the hash of its bytes: one under another name is not what somebody once made under that.
+/// A slot's name is the hash of its bytes. One under another name is not the slot that somebody created with
+/// that name.
 #[test]
 fn a_key_slot_under_another_name_opens_nothing() {
     let storage = Arc::new(MemoryStorage::default());
@@ -36,13 +37,13 @@ fn a_key_slot_under_another_name_opens_nothing() {
     open().unwrap();
 }
 
-/// The name above the newest whole generation may be taken by one that cannot be read.
+/// The name above the newest intact generation may be taken by one that cannot be read.
 #[test]
 fn a_new_generation_is_above_the_damaged_ones() {
     let storage = Arc::new(Hooked::default());
     let mut repo = Repository::init(storage.clone(), &InitOptions::default()).unwrap();
     storage.inner.put(ObjectKind::Config, "2", b"what was a configuration".to_vec());
-    // Whoever tries a name that is taken tries again and again.
+    // A writer that finds a name taken would retry forever.
     *storage.failing.lock().unwrap() = Some((Act::Create, ObjectKind::Config, 1));
     repo.set_parity(10).unwrap();
     let names: Vec<String> =
@@ -51,7 +52,7 @@ fn a_new_generation_is_above_the_damaged_ones() {
     assert_eq!(Repository::open(storage, &OpenOptions::default()).unwrap().config().parity(), 10);
 }
 
-/// An encrypted repository with two key slots: the second one's name comes last.
+/// An encrypted repository with two key slots. The name of the second one sorts last.
 fn with_two_slots() -> (Arc<Hooked>, OpenOptions, String) {
     let storage = Arc::new(Hooked::default());
     let password = Some("one".to_owned().into());
@@ -72,7 +73,7 @@ fn copy(storage: &MemoryStorage) -> Arc<MemoryStorage> {
     to
 }
 
-/// What everything that looks at key slots says of them.
+/// What every operation that examines key slots reports about them.
 fn look(storage: &Arc<Hooked>, access: &OpenOptions, how: &str, before: impl Fn()) -> Result<Vec<String>> {
     match how {
         "open" => {
@@ -98,7 +99,7 @@ fn look(storage: &Arc<Hooked>, access: &OpenOptions, how: &str, before: impl Fn(
     }
 }
 
-/// Nor is it, of an open, a slot that others may stand in for.
+/// Nor does it fail an opening, if another slot can be used.
 #[test]
 fn a_broken_rule_at_a_key_slot_is_no_damage_of_it() {
     let (storage, access, _) = with_two_slots();
@@ -136,7 +137,7 @@ fn a_key_slot_that_is_removed_while_others_look_is_no_damage() {
     }
 }
 
-/// Its password opens nothing, and perhaps it was the only one that somebody knows.
+/// Its password opens nothing, and may be the only one that somebody knows.
 #[test]
 fn a_key_slot_that_is_listed_and_not_there_is_an_error_of_check() {
     let (storage, access, second) = with_two_slots();

@@ -1,4 +1,4 @@
-//! States of the past through the library: what the program's subcommands of `import` are built on.
+//! Past states through the library: the basis of the subcommands of `import`.
 
 use std::fs;
 use std::io::Write;
@@ -58,7 +58,7 @@ fn a_linked_file_that_changes_between_two_states_is_read_again() {
     let states = vec![state(&library, "a", 1), state(&library, "b", 2)];
     let summary = import(&library, states, &mut Append(library.path("a/file"))).unwrap();
     assert_eq!((summary.made.len(), summary.counts.bytes_read), (2, 9 + 18));
-    // The hook runs behind the second state, too.
+    // The hook runs after the second state, too.
     fs::OpenOptions::new().write(true).open(library.path("b/other")).unwrap().set_len(18).unwrap();
     let differences = library.differences(&library.open(), summary.made[1], "data", &library.path("b"));
     assert!(differences.iter().all(|line| line.contains("mtime")), "{differences:?}");
@@ -127,7 +127,7 @@ fn each_source_of_a_state_has_its_own_place() {
 
 #[test]
 fn a_stopped_run_commits_no_half_of_a_state() {
-    /// Says that the second state is being read.
+    /// Signals that the second state is being read.
     struct Second<'a>(&'a AtomicBool);
     impl Each for Second<'_> {
         fn before(&mut self, state: &State) -> Result<()> {
@@ -144,7 +144,7 @@ fn a_stopped_run_commits_no_half_of_a_state() {
     let states = vec![state(&library, "b", 2), state(&library, "a", 1)];
     let (repo, stop, second) = (library.open(), Arc::new(AtomicBool::new(false)), AtomicBool::new(false));
     let planned = states::plan(&repo, states.clone()).unwrap();
-    // A file of it is stored when the run is stopped.
+    // One file of it is stored when the run is stopped.
     let watch = |event: Event<'_>| {
         if matches!(event, Event::Item { .. }) && second.load(Ordering::Relaxed) {
             stop.store(true, Ordering::Relaxed);

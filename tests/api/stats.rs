@@ -1,4 +1,4 @@
-//! What `stats` counts is what forgetting and collecting then really do.
+//! `stats` counts what forgetting and garbage collection then really free.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -40,7 +40,7 @@ impl Stage {
         Self { library: Library::with(storage.clone(), options), storage }
     }
 
-    /// A source of exactly these files, each of its own bytes, backed up.
+    /// Backs up a source with exactly these files, each with its own bytes.
     fn backup(&self, source: &str, seeds: &[u64]) -> SnapshotId {
         let _ = fs::remove_dir_all(self.library.path(source));
         fs::create_dir(self.library.path(source)).unwrap();
@@ -67,7 +67,7 @@ impl Stage {
         gc::run(&self.library.open(), &options, &Control::default()).unwrap();
     }
 
-    /// Bytes of packs after a collection, done to a copy.
+    /// Returns the bytes of packs after a garbage collection in a copy.
     fn bytes_if_collected(&self) -> u64 {
         let copy = Arc::new(MemoryStorage::default());
         for area in ObjectKind::ALL {
@@ -181,8 +181,8 @@ fn each_distinct_tree_is_read_once() {
         stage.library.write("src", &[("step", &[step])]);
         stage.library.backup("src", backup::Options::default());
     }
-    // Each snapshot has two trees of its own, in one block, and shares the others, which are in another. What
-    // deltas are made from is kept apart, and may be read once more.
+    // Each snapshot has two trees of its own, in one block, and shares the others, which are in another.
+    // Bases of deltas are stored separately, and may be read once more.
     let many = reads();
     assert!(many <= one + 45, "{one} reads for one snapshot, {many} for forty-one");
     assert!(one > 0);
@@ -204,7 +204,7 @@ fn a_missing_file_chunk_is_counted_and_a_missing_tree_is_named() {
     assert!(what.contains(&id.short()), "{what}");
 }
 
-/// Files of a line of kinds: bytes that nothing compresses, or text of which some is shared between files.
+/// Files of several kinds: incompressible bytes, or text of which some is shared between files.
 fn mixed(stage: &Stage, source: &str, files: &[(u8, bool, u16)]) -> SnapshotId {
     let _ = fs::remove_dir_all(stage.library.path(source));
     fs::create_dir(stage.library.path(source)).unwrap();
@@ -225,9 +225,10 @@ fn mixed(stage: &Stage, source: &str, files: &[(u8, bool, u16)]) -> SnapshotId {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// To the hundredth and 32 KiB, whatever lies beside it in its blocks, forgotten before or not: what stays of several
-    /// blocks is packed together, and what they have in common is compressed better then, which nobody foresees. Without deltas: a collection stores those whole whose bases take more
-    /// than they save, which nobody foresees here.
+    /// Accurate to one percent and 32 KiB, whatever else is in the blocks and whether or not it is forgotten:
+    /// the rest of several blocks is compressed together, which can only be estimated. Without deltas,
+    /// because a gc run stores those whole whose bases take more space than they save, which is not estimated
+    /// here.
     #[test]
     fn what_is_said_to_be_freed_is_freed(
         sources in vec(vec((0..12_u8, any::<bool>(), 1..600_u16), 0..6), 2..6),
@@ -235,13 +236,13 @@ proptest! {
     ) {
         let stage = Stage::without_deltas();
         let ids: Vec<SnapshotId> = sources.iter().map(|files| mixed(&stage, "src", files)).collect();
-        // Waste and trash that are none of these snapshots' business.
+        // Unused data and trash that do not belong to these snapshots.
         let early: Vec<SnapshotId> = ids.iter().zip(&marks).filter(|(_, [_, early])| *early).map(|(id, _)| *id).collect();
         let going: Vec<SnapshotId> =
             ids.iter().zip(&marks).filter(|(_, [going, early])| *going && !early).map(|(id, _)| *id).collect();
         early.iter().for_each(|id| stage.forget(*id));
         let said = stats::freed(&stage.library.open(), &going, &Control::default()).unwrap();
-        // What a collection would free without them, on a copy.
+        // What a gc run would free without them, measured on a copy.
         let without = stage.bytes_if_collected();
         going.iter().for_each(|id| stage.forget(*id));
         stage.collect();
@@ -280,7 +281,8 @@ proptest! {
 
         stage.collect();
         let collected = stage.stats(&[]);
-        // A gc run stores a delta whole where that takes fewer bytes than its bases, which then go as well.
+        // A gc run stores a delta whole if that takes fewer bytes than its bases, which are then deleted as
+        // well.
         let more = |now: u64, then: u64| if deltas { now > then } else { now != then };
         prop_assert!(!more(collected.needed.plain, after.needed.plain));
         prop_assert!(!more(collected.needed.chunks, after.needed.chunks));

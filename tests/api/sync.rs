@@ -1,5 +1,5 @@
-//! A second copy of a repository: the same objects, whatever came in between, and the first one never the
-//! worse for it.
+//! A second copy of a repository: it has the same objects, whatever happened in between, and the first copy
+//! is never harmed.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ impl Pair {
         storage.inner.list(area).unwrap().into_iter().map(|found| found.name).collect()
     }
 
-    /// All that makes the repository is the same in both, byte for byte.
+    /// All objects of the repository are the same in both, byte for byte.
     fn assert_equal(&self) {
         for area in [ObjectKind::Config, ObjectKind::Keys, ObjectKind::Packs, ObjectKind::Snapshots] {
             let of = |storage: &Hooked| -> BTreeMap<String, Vec<u8>> {
@@ -102,7 +102,7 @@ fn a_second_copy_is_the_same_object_for_object_and_then_nothing_is_left_to_do() 
     assert_eq!(created.count(), 0);
 }
 
-/// A copy that was made while a backup ran, and collected there, has a fence where the backup's manifest has
+/// A copy that was made during a backup and then collected has a fence where the manifest of the backup has
 /// to be.
 #[test]
 fn a_fence_there_is_no_manifest_and_gives_way_to_one() {
@@ -113,7 +113,7 @@ fn a_fence_there_is_no_manifest_and_gives_way_to_one() {
         let made = pair.save("b", 2);
         let suite = pair.library.open().suite().clone();
         fence(pair.to.inner.as_ref(), &suite, &made.hex());
-        // One here is nobody's manifest, and nothing to copy.
+        // A fence here is no manifest, and is not copied.
         fence(pair.from.inner.as_ref(), &suite, &SnapshotId::new([9; 16]).hex());
         pair.to.far.store(far, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(pair.sync().snapshots, 1);
@@ -123,7 +123,7 @@ fn a_fence_there_is_no_manifest_and_gives_way_to_one() {
     }
 }
 
-/// Empty, cut, or garbled: a name alone says nothing.
+/// Empty, truncated or garbled: a name alone proves nothing.
 #[test]
 fn what_is_damaged_there_is_set_aside_and_copied_again() {
     let ways: [fn(&mut Vec<u8>); 3] =
@@ -161,7 +161,7 @@ fn what_is_damaged_here_takes_the_place_of_nothing_there_and_is_told() {
         let to: Arc<dyn Storage> = pair.to.clone();
         let report = sync::run(&repo, &to, &Options::default(), &Control::default()).unwrap();
         assert_eq!(pair.to.inner.get(area, &name), Some(whole), "{area:?}");
-        // Of keys and configurations the whole one there is all that is asked for.
+        // For keys and configurations, an intact one there is enough.
         assert_eq!(report.is_whole(), area != ObjectKind::Snapshots, "{area:?}");
     }
 }
@@ -189,7 +189,7 @@ fn a_snapshot_that_another_run_forgot_there_is_no_damage() {
     assert!(pair.to.is_spent() && report.forgotten == 0);
 }
 
-/// Making each removal durable takes as long as all of them.
+/// Making each removal durable takes as long as making all of them durable.
 #[test]
 fn what_has_gone_here_goes_there_in_one_pass() {
     let pair = Pair::new();
@@ -209,7 +209,7 @@ fn what_has_gone_here_goes_there_in_one_pass() {
     assert_eq!(Pair::names(&pair.to, ObjectKind::Snapshots), [made[11].hex()]);
 }
 
-/// What a cut connection left, or a file system that lost its end.
+/// The result of a cut connection, or of a file system that lost its end.
 #[test]
 fn a_pack_of_another_length_there_is_set_aside_and_copied_again() {
     let changes: [fn(&mut Vec<u8>); 3] =
@@ -270,7 +270,7 @@ fn a_run_that_is_taken_for_dead_compares_everything_again() {
         pair.save("b", 2);
         let suite = pair.library.open().suite().clone();
         pair.to.before(Act::Create, before, move |storage, _| {
-            // The collector has fenced the session, and swept what nobody there refers to.
+            // The gc run has fenced the session, and swept what nobody there refers to.
             let sessions = storage.list(ObjectKind::Sessions).unwrap();
             let own = sessions.iter().find(|found| !found.name.contains('.')).unwrap();
             fence(storage, &suite, &own.name);
@@ -281,7 +281,7 @@ fn a_run_that_is_taken_for_dead_compares_everything_again() {
         pair.to.calls();
         pair.sync();
         if before == ObjectKind::Packs {
-            // It noticed before it brought a manifest that lacks everything.
+            // It noticed this before it copied a manifest whose data is missing.
             let created = pair.to.calls().into_iter().filter(|call| call.0 == Act::Create).map(|call| call.1);
             let created: Vec<ObjectKind> = created.collect();
             let last = created.iter().rposition(|area| *area == ObjectKind::Packs).unwrap();
@@ -360,7 +360,7 @@ fn a_mirrored_store_writes_each_pack_to_both_and_reads_none_for_the_second() {
 
 // The command.
 
-/// Objects that a copy has.
+/// The objects of a copy.
 fn objects_of(sandbox: &Sandbox, repo: &str) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for area in ["config", "keys", "packs", "snapshots"] {

@@ -1,4 +1,4 @@
-//! What a bar needs: each stage says how much there is to do, and all of it is done at the end.
+//! What a progress bar needs: each stage announces its total, and reaches it at the end.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,14 +11,14 @@ use snap_backup::{Control, Result};
 use crate::support::Random;
 use crate::support::library::Library;
 
-/// What a stage said: what there is to do, and what was done.
+/// The announced total of a stage, and what was done.
 #[derive(Debug, Default, PartialEq)]
 struct Stage {
     name: String,
     unit: String,
     expected: u64,
     done: u64,
-    /// Bytes that are a guess, or those of the parts that were begun.
+    /// Bytes that are an estimate, or those of the parts that were begun.
     guessed: u64,
     bytes: u64,
 }

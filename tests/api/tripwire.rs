@@ -1,13 +1,12 @@
-//! Years of sets that change as such sets do, and what an attacker does to them: counts alone, no file is
-//! touched.
+//! Years of typical changes to sets, and attacks on them. Only counts are simulated; no file is touched.
 #![allow(clippy::unwrap_used)]
 
 use snap_backup::model::signs::Signs;
 use snap_backup::model::tripwire::{self, Limits, Past, State};
 
 const DAY: u64 = 86_400;
-/// Alarms of a set's own changes, and the largest share gone when an attack was met, for the table of the
-/// documents.
+/// Alarms about ordinary changes of a set, and the largest share lost when an attack was detected, for the
+/// table in the documents.
 type Row = (u32, Vec<f64>);
 
 /// A generator that gives the same years on every machine.
@@ -55,7 +54,7 @@ const MODELS: &[(&str, u64, Model)] = &[
     ("build directory", 8_000, build),
 ];
 
-/// Days of work, weekends, two weeks and three weeks off, a clean-up each quarter, and one department that
+/// Working days, weekends, holidays of two and three weeks, a clean-up each quarter, and one department that
 /// moves in.
 fn office(dice: &mut Dice, day: u64, files: u64) -> Change {
     let off = day % 7 >= 5 || (100..114).contains(&(day % 365)) || (200..221).contains(&(day % 365));
@@ -82,7 +81,7 @@ fn office(dice: &mut Dice, day: u64, files: u64) -> Change {
     change
 }
 
-/// Edits, another branch each week, a collection of loose objects each month, other vendored code twice a
+/// Edits, another branch each week, a repack of loose objects each month, an update of vendored code twice a
 /// year.
 fn source(dice: &mut Dice, day: u64, files: u64) -> Change {
     if day % 7 == 6 {
@@ -128,7 +127,7 @@ fn mail(dice: &mut Dice, day: u64, files: u64) -> Change {
     change
 }
 
-/// Nearly all files change each day, logs come and go.
+/// Nearly all files change each day, and logs come and go.
 fn database(dice: &mut Dice, _: u64, files: u64) -> Change {
     let logs = dice.between(1, 5);
     Change {
@@ -140,7 +139,7 @@ fn database(dice: &mut Dice, _: u64, files: u64) -> Change {
     }
 }
 
-/// Imports at weekends and after journeys, new ratings in all of a year's pictures once.
+/// Imports at weekends and after journeys, and once new ratings in all pictures of a year.
 fn photos(dice: &mut Dice, day: u64, files: u64) -> Change {
     match day % 365 {
         120 => Change { rewritten: files / 5, ..Change::default() },
@@ -150,7 +149,7 @@ fn photos(dice: &mut Dice, day: u64, files: u64) -> Change {
     }
 }
 
-/// Builds of a part, of all, and from nothing.
+/// Builds of a part, of everything, and from scratch.
 fn build(dice: &mut Dice, _: u64, files: u64) -> Change {
     let mut change = Change { rewritten: files * dice.between(1, 40) / 100, ..Change::default() };
     (change.new, change.removed) = (dice.between(0, 300), dice.between(0, 300));
@@ -163,11 +162,10 @@ fn build(dice: &mut Dice, _: u64, files: u64) -> Change {
     change
 }
 
-/// What an attacker does to `files` that are still whole; most, not all, of what is encrypted can be told
-/// from what is not.
+/// What an attacker does to `files` that are still intact. Most, not all, encrypted files can be recognized.
 type Attack = fn(&mut Change, u64);
 
-/// Its name, the share of all files that it takes a day, and what it does to them.
+/// Its name, the share of all files that it changes a day, and its effect.
 const ATTACKS: &[(&str, f64, Attack)] = &[
     ("in place, new ending", 1.0, |change, files| {
         (change.new, change.removed) = (change.new + files, change.removed + files);
@@ -196,7 +194,7 @@ fn seen(files: u64) -> u64 {
     files - files / 10
 }
 
-/// A set, as its snapshots tell of it.
+/// A set, as its snapshots describe it.
 struct Set {
     past: Vec<(u64, Past)>,
     files: u64,
@@ -209,7 +207,7 @@ impl Set {
         Self { past: Vec::new(), files, bytes: files << 20, since: 0 }
     }
 
-    /// One run. Whether it gives an alarm, which somebody settles at once.
+    /// One run. Returns whether it raises an alarm, which is settled at once.
     fn run(&mut self, at: u64, change: &Change, settled: State) -> bool {
         let past: Vec<Past> =
             self.past.iter().map(|(then, past)| Past { age: at - then, ..past.clone() }).collect();
@@ -245,7 +243,8 @@ impl Set {
         alarm
     }
 
-    /// What rules leave: two days, then one a day for two weeks, one a week for two months, one a month.
+    /// Applies retention: two days, then one snapshot a day for two weeks, one a week for two months, one a
+    /// month.
     fn thin(&mut self, now: u64) {
         let slot = |at: u64| match (now - at) / DAY {
             0..2 => at,
@@ -270,8 +269,8 @@ fn years(model: Model, files: u64, seed: u64) -> u32 {
     u32::try_from(alarms.len()).unwrap().div_ceil(2)
 }
 
-/// The share of the files that was gone when the attack that begins on a day was met; runs each `step`
-/// seconds.
+/// The share of the files that was lost when the attack that begins on a day was detected, with a run every
+/// `step` seconds.
 fn met(model: Model, files: u64, attack: (f64, Attack), begins: u64, step: u64, seed: u64) -> f64 {
     let (mut dice, mut set) = (Dice(seed), Set::new(files));
     let (mut gone, mut due, mut all) = (0, 0.0, 0);
@@ -321,7 +320,7 @@ fn years_give_one_false_alarm_at_most_and_attacks_are_met_in_time() {
             wrong.push(format!("{name}: {alarms} false alarms a year"));
         }
         for ((attack, share, _), gone) in ATTACKS.iter().zip(gone) {
-            // A fast one is met by the run that finds it.
+            // A fast attack is detected by the first run after it.
             let limit = if *share == 1.0 { 1.0 } else { 0.15 };
             if gone > limit {
                 wrong.push(format!("{name}, {attack}: met at {:.1} %", gone * 100.0));
@@ -331,7 +330,7 @@ fn years_give_one_false_alarm_at_most_and_attacks_are_met_in_time() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-/// More runs a day take less each: what adds up is the same.
+/// With more runs a day each sees less, but the sum is the same.
 #[test]
 fn what_is_slow_is_met_by_hourly_runs_too() {
     for (name, files, model) in MODELS {
@@ -396,7 +395,7 @@ fn few_runs_an_announced_change_and_a_run_after_repair_give_no_alarm() {
     assert!(!given(&open, Some(&limits)), "what nobody has looked at is not what is usual");
 }
 
-/// A vault whose files all change each day always looks like that.
+/// A vault whose files all change each day always looks like this.
 #[test]
 fn a_set_that_always_looks_encrypted_gives_no_alarm_even_while_it_is_young() {
     let mut set = Set::new(30);
@@ -420,7 +419,7 @@ fn each_limit_can_be_moved_and_switched_off() {
     assert_eq!(tripwire::silence(&busy(), 365 * DAY, Some(&off)), None);
 }
 
-/// What was accepted once is usual from then on, also where it is rare; few files are no share.
+/// What was accepted once is usual from then on, even if it is rare. A few files do not count as a share.
 #[test]
 fn what_an_earlier_run_lost_moves_the_line_and_few_files_give_no_alarm() {
     let given =

@@ -26,7 +26,7 @@ fn library() -> (Library, Arc<MemoryStorage>) {
     (Library::on(storage.clone(), None), storage)
 }
 
-/// A file that is old by its mtime: its ctime is of now, and says nothing here.
+/// A file with an old mtime. Its ctime is recent, and irrelevant here.
 fn options() -> backup::Options {
     backup::Options { ignore_ctime: true, ..backup::Options::default() }
 }
@@ -59,8 +59,8 @@ fn begin_at(library: &Library, storage: &MemoryStorage, id: SnapshotId, started:
     other
 }
 
-/// What is written in the two seconds before a run begins may be written again with the same time: many file
-/// systems' clocks are as coarse as that.
+/// A file that is written in the two seconds before a run may be written again with the same time, because
+/// the clocks of many file systems are that coarse.
 #[test]
 fn a_file_that_was_young_when_its_parent_began_is_read_again() {
     for (age, again) in [(-1, 3), (0, 3), (1, 3), (2, 3), (3, 0), (60, 0)] {
@@ -73,7 +73,8 @@ fn a_file_that_was_young_when_its_parent_began_is_read_again() {
     }
 }
 
-/// A file that changed each time it was read, and has size and mtime of what was stored, may hold anything.
+/// A file that changed each time it was read, and has the size and mtime of the stored version, may have any
+/// content.
 #[test]
 fn a_file_that_is_marked_is_read_again_whatever_its_times_say() {
     let (library, _) = library();
@@ -92,15 +93,15 @@ fn a_file_that_is_marked_is_read_again_whatever_its_times_say() {
             .run(&library.open(), &Control::new(&observer))
             .unwrap()
     };
-    // Its ctime alone tells.
+    // Only its ctime shows it.
     assert_eq!(run(&|path| set_times(path, OLD, 0)).changing, 1);
     let again = run(&|_| ());
     assert_eq!((again.changing, again.counts.bytes_read), (0, 24 << 20));
     assert_eq!(run(&|_| ()).counts.bytes_read, 0, "the mark has gone");
 }
 
-/// The system says that such a file has a page of bytes, and gives fewer: nothing else tells that this is not
-/// all.
+/// The system reports a page of bytes for such a file, and returns fewer. Nothing else shows that the content
+/// is incomplete.
 #[test]
 fn a_file_that_gives_fewer_bytes_than_it_has_is_marked() {
     let file = Path::new("/sys/kernel/uevent_seqnum");
@@ -119,7 +120,7 @@ fn a_file_that_gives_fewer_bytes_than_it_has_is_marked() {
     assert_eq!((made.changing, made.problems.len()), (1, 0));
 }
 
-/// More than a walk runs ahead of who compares: it is stopped long before its end.
+/// More entries than the walk may be ahead of the comparer: it is stopped long before its end.
 const FAR: usize = 40_000;
 
 #[test]
@@ -142,7 +143,7 @@ fn what_an_interrupted_walk_did_not_come_to_is_not_gone() {
             *stored.0.lock().unwrap() = true;
             stored.1.notify_all();
         }
-        // Who compares goes on when there is something to save, and all is to end.
+        // The comparer continues if there is something to save, and everything ends.
         Event::Working { path: b"src/b" } => {
             drop(stored.1.wait_while(stored.0.lock().unwrap(), |stored| !*stored).unwrap());
             stop.store(true, Ordering::Relaxed);
@@ -166,7 +167,7 @@ fn what_an_interrupted_walk_did_not_come_to_is_not_gone() {
     assert_eq!(library.errors(), Vec::<String>::new());
 }
 
-/// What a repair put zeros in place of has the size and the times of the whole file.
+/// A file whose lost parts a repair replaced with zeros has the size and the times of the whole file.
 #[test]
 fn what_a_repair_could_not_save_is_read_again() {
     let (library, storage) = library();
@@ -191,7 +192,7 @@ fn what_a_repair_could_not_save_is_read_again() {
     let repaired =
         repair::snapshots::run(&library.open(), &repair::snapshots::Options::default(), &Control::default());
     assert_eq!(repaired.unwrap().items.len(), 1);
-    // Nobody looks at damage any more, and the parent is believed.
+    // The damage record is gone, and the parent is trusted.
     storage
         .list(ObjectKind::Damage)
         .unwrap()

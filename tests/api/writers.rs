@@ -31,12 +31,11 @@ use snap_backup::storage::{ObjectKind, Storage};
 use crate::support::torture::set_times;
 use crate::support::{CHEAP_KDF, compare_trees};
 
-/// A repository with one full key, a key that reads and two clients, each with a key that writes and a state
-/// of its own.
+/// A repository with one full key, a read key and two clients, each with a write key and a state directory.
 struct Fleet {
     storage: Arc<MemoryStorage>,
     home: tempfile::TempDir,
-    /// Each file gets an mtime of its own, long ago: a young file is read again.
+    /// Each file gets an old mtime of its own, because recently changed files are read again.
     written: AtomicU32,
 }
 
@@ -158,7 +157,7 @@ fn a_client_that_lost_its_memory_reads_everything_and_stores_nothing_twice() {
     assert_eq!(fleet.names(ObjectKind::Packs), packs);
     assert!(again.snapshot.is_some() && again.snapshot != first.snapshot);
     fleet.assert_restores("full", again.snapshot);
-    // A file that was garbled is as good as none, and the user is told.
+    // A corrupt memory file counts as missing, and the user is warned.
     let file =
         walk(&fleet.path("state-a")).into_iter().find(|path| path.to_str().unwrap().contains("memory"));
     fs::write(file.unwrap(), b"garbled").unwrap();
@@ -180,7 +179,7 @@ fn write_keys_reuse_what_full_keys_stored_and_nobody_reuses_what_a_write_key_sto
     assert_eq!(by_b.counts.bytes_added, by_a.counts.bytes_added, "b believed a");
     let by_full = fleet.backup("full");
     assert!(by_full.more.data_chunks >= by_a.more.data_chunks, "the full key believed a write key");
-    // What a full key stored, or has sealed again after a look at it, all reuse.
+    // Everybody reuses what a full key stored, or resealed after verifying it.
     fs::remove_dir_all(fleet.path("state-b")).unwrap();
     fleet.write("src", "three", b"only of a");
     fleet.backup("a");
@@ -192,7 +191,7 @@ fn write_keys_reuse_what_full_keys_stored_and_nobody_reuses_what_a_write_key_sto
     assert_eq!(fleet.errors(), Vec::<String>::new());
 }
 
-/// The client's own code, turned hostile: it has the keyring of `a` and all bytes of the repository.
+/// The client's own code, made hostile: it has the keyring of `a` and all bytes of the repository.
 #[test]
 fn a_stolen_write_key_opens_no_data_tree_manifest_or_record() {
     let fleet = Fleet::new();
@@ -264,13 +263,13 @@ fn every_verb_but_backup_refuses_a_write_key() {
     }
 }
 
-/// The name says what the bytes are not.
+/// The id is not that of the bytes.
 #[test]
 fn chunks_under_false_ids_harm_nobody_but_their_writer() {
     let fleet = Fleet::new();
     let hostile = fleet.open("b");
     for content in [&b"first content"[..], &[7; 300_000]] {
-        // Small files are one chunk; of the large one the chunks are found out by cutting it.
+        // Small files are one chunk. The chunks of the large one are found by cutting it.
         let mut rest = content;
         while !rest.is_empty() {
             let (chunk, behind) = rest.split_at(hostile.chunker().cut(rest));
@@ -279,7 +278,7 @@ fn chunks_under_false_ids_harm_nobody_but_their_writer() {
             rest = behind;
         }
     }
-    // a before the full key, whose copies it may reuse.
+    // a comes before the full key, whose copies it may reuse.
     for who in ["a", "full"] {
         let saved = fleet.backup(who);
         assert!(saved.more.data_chunks > 0, "{who} reused what b stored");
@@ -302,7 +301,7 @@ fn a_record_of_a_collection_that_a_write_key_forges_condemns_nothing() {
     let record = GcRecord { by, at: Time::now(), condemned, roots: Vec::new(), purged: Vec::new() };
     let name = "0000000000000001";
     assert!(objects::close(repo.suite(), sealed_object::GC, name, &record).is_err());
-    // It has the key that seals such records, and puts what it likes where the signature stands.
+    // It has the key that seals such records, and writes any bytes as the signature.
     let plain = [wire::encode(&record).unwrap(), vec![7; 64]].concat();
     let mut bytes = b"SNAPGC\x01\0\x01\0\0\0".to_vec();
     bytes.extend((plain.len() as u32).to_le_bytes());
@@ -316,7 +315,7 @@ fn a_record_of_a_collection_that_a_write_key_forges_condemns_nothing() {
     assert!(gc::run(&full, &gc::Options::default(), &Control::default()).is_err());
     repair::collections::run(&full, false).unwrap();
     gc::run(&full, &gc::Options::default(), &Control::default()).unwrap();
-    // Nor does it end one, or take the place of one with a higher number.
+    // Nor does it end one, or replace one with a higher number.
     for name in ["00000000000000ff.done", "0000000000000200"] {
         fleet.storage.put(ObjectKind::Gc, name, b"SNAPGD\x01\0\x01\0\0\0 what no full key made".to_vec());
         assert!(RepoState::look(&*fleet.storage, full.suite(), |_| Ok(())).is_err(), "{name}");
@@ -327,7 +326,7 @@ fn a_record_of_a_collection_that_a_write_key_forges_condemns_nothing() {
     assert_eq!(fleet.errors(), Vec::<String>::new());
 }
 
-/// Somebody without the private key of a slot: the storage, or another client.
+/// An attacker without the private key of a slot: the storage, or another client.
 #[test]
 fn manifests_that_are_forged_in_the_name_of_a_write_key_open_nowhere_and_are_named() {
     let fleet = Fleet::new();
@@ -337,7 +336,7 @@ fn manifests_that_are_forged_in_the_name_of_a_write_key_open_nowhere_and_are_nam
     let bytes = fleet.storage.get(ObjectKind::Snapshots, &saved.hex()).unwrap();
     let slot = KeyId::new(bytes[24..56].try_into().unwrap());
     assert_eq!(Some(slot), fleet.open("a").slot());
-    // The keys of a real session, with other bytes behind them; and keys that a stranger sealed.
+    // The keys of a real session with other bytes after them, and keys that an outsider sealed.
     let stranger = envelope::new_pair().unwrap();
     let session = WritingSession::begin(&full.config().repo, slot, &stranger, &stranger.public).unwrap();
     let forger = fleet.open("b").suite().clone().writing(session);
@@ -366,7 +365,7 @@ fn a_removed_write_key_is_shut_out_and_what_it_wrote_still_opens() {
     key::rotate(&fleet.open("full"), &"full".to_owned().into(), CHEAP_KDF).unwrap();
     fleet.assert_restores("full", saved);
     fleet.assert_restores("read", saved);
-    // b goes on in the new epoch; a, that was open all the time, begins no session.
+    // b continues in the new epoch. a, which was open all the time, begins no session.
     let by_b = fleet.backup("b").snapshot;
     fleet.assert_restores("read", by_b);
     let options = backup::Options { sources: vec![fleet.path("src")], ..backup::Options::default() };
@@ -393,7 +392,7 @@ fn what_a_write_key_claims_takes_no_place_of_others() {
     assert!(!left.contains(&victim), "each key's snapshots are a group of their own");
 }
 
-/// A writer that names chunks that are not there: damage of its own snapshot, and of nothing else.
+/// A writer that refers to missing chunks damages its own snapshot and nothing else.
 #[test]
 fn a_hostile_tree_is_damage_of_its_own_snapshot_only() {
     let fleet = Fleet::new();
@@ -425,7 +424,7 @@ fn a_hostile_tree_is_damage_of_its_own_snapshot_only() {
     assert_eq!(fleet.errors(), Vec::<String>::new());
 }
 
-/// Tables of write keys are believed by nobody, so a delta in one is refused where it is read.
+/// Tables of write keys are not trusted, so a delta in one is refused when it is read.
 #[test]
 fn a_pack_says_which_key_made_it_and_another_key_does_not_take_it_for_its_own() {
     let fleet = Fleet::new();

@@ -1,4 +1,4 @@
-//! What is chosen: patterns, kinds and attributes; and names that matched nothing.
+//! Selection: patterns, types and attributes, and patterns that match nothing.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

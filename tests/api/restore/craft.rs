@@ -1,4 +1,4 @@
-//! Snapshots that no backup makes, put into a repository with the library's own encoder.
+//! Snapshots that no backup makes, written to a repository with the library's own encoder.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct Craft<'a, 's> {
     chunk_writer: ChunkWriter<'s>,
 }
 
-/// The sandbox's repository, which must be an open one.
+/// The sandbox's repository, which must not be encrypted.
 pub fn open(sandbox: &Sandbox) -> Repository {
     let storage = Arc::new(LocalStorage::new(sandbox.path("repo")));
     Repository::open(
@@ -34,7 +34,7 @@ pub fn open(sandbox: &Sandbox) -> Repository {
     .unwrap()
 }
 
-/// Commits a snapshot of the root that `build` returns.
+/// Commits a snapshot with the root that `build` returns.
 pub fn snapshot(repo: &Repository, counts: Counts, build: impl FnOnce(&mut Craft<'_, '_>) -> ChunkId) {
     let (session, repo_state) = Session::open(repo, SessionKind::Writer).unwrap();
     let index = Arc::new(Index::load(repo, repo_state).unwrap());
@@ -81,19 +81,19 @@ impl Craft<'_, '_> {
         Part::Chunk { id, len: bytes.len().try_into().unwrap() }
     }
 
-    /// Any bytes as a piece of a tree.
+    /// Stores any bytes as a piece of a tree.
     pub fn piece(&mut self, bytes: &[u8]) -> ChunkId {
         let id = self.repo.hasher().name(ChunkType::Tree, bytes);
         self.chunk_writer.put(ChunkType::Tree, id, bytes).unwrap();
         id
     }
 
-    /// A directory of entries in the order in which they are given.
+    /// Stores a directory with entries in the given order.
     pub fn dir(&mut self, entries: &[Entry]) -> ChunkId {
         self.forged(entries, b"", b"")
     }
 
-    /// A directory in whose one piece some bytes are replaced by others.
+    /// Stores a directory in whose only piece some bytes are replaced.
     pub fn forged(&mut self, entries: &[Entry], from: &[u8], to: &[u8]) -> ChunkId {
         let hasher = self.repo.hasher().clone();
         let mut put = |bytes: &[u8]| Ok(self.piece(&replaced(bytes, from, to)));
@@ -129,12 +129,12 @@ pub fn dir(name: &str, tree: ChunkId) -> Entry {
     entry(name, Kind::Dir { tree })
 }
 
-/// What a manifest counts.
+/// The counts of a manifest.
 pub fn counts(files: u64, dirs: u64, bytes: u64) -> Counts {
     Counts { files_new: files, dirs, bytes_total: bytes, ..Counts::default() }
 }
 
-/// Everything below a directory, sorted.
+/// Returns everything below a directory, sorted.
 pub fn listing(root: &Path) -> Vec<String> {
     let all = walkdir::WalkDir::new(root).sort_by_file_name().into_iter();
     all.map(|entry| entry.unwrap().path().strip_prefix(root).unwrap().display().to_string()).collect()

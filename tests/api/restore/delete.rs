@@ -1,4 +1,4 @@
-//! `--delete`: what goes, and above all what stays.
+//! `--delete`: what it removes, and above all what it keeps.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -85,7 +85,7 @@ fn the_whole_machine_is_never_meant() {
     let (sandbox, target) = restored();
     symlink("/", sandbox.path("root")).unwrap();
     for path in [Path::new("/"), &target.join("../../../../../../../../.."), &sandbox.path("root")] {
-        // With -n, in case the answer should ever be wrong.
+        // With -n, in case the result should ever be wrong.
         let outcome = restore(&sandbox, path, &["--delete", "-n"]).expect(2);
         assert!(outcome.stderr.contains("--include"), "{}", outcome.stderr);
     }

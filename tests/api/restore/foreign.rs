@@ -1,5 +1,5 @@
-//! What a snapshot has of other systems and of newer programs: kept, copied, and said once where it cannot be
-//! restored.
+//! Metadata of other systems and of newer programs: it is kept and copied, and reported once where it cannot
+//! be restored.
 
 use std::fs;
 

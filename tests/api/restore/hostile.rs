@@ -1,4 +1,4 @@
-//! Repositories made to harm whoever restores from them, and targets that change while they are written to.
+//! Hostile repositories, and targets that change during a restore.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -21,14 +21,14 @@ fn hostile(counts: Counts, build: impl FnOnce(&mut Craft<'_, '_>) -> ChunkId) ->
     sandbox
 }
 
-/// Restores with little memory to give; must say that something is wrong, and name `what`.
+/// Restores with limited memory. It must report an error that names `what`.
 fn refused(sandbox: &Sandbox, what: &str) -> Outcome {
     let outcome = limited(sandbox, &["restore", "latest", "--target", "out"]).expect_one_of(&[1, 20]);
     assert!(outcome.stderr.contains(what), "{what} is not named in {}", outcome.stderr);
     outcome
 }
 
-/// Whatever else reads the snapshot says so too, and no archive is left behind.
+/// All other commands that read the snapshot report it, too, and no archive is left behind.
 fn refused_by_all(sandbox: &Sandbox, what: &str) {
     for args in
         [&["export", "latest", "-o", "a.tar"][..], &["ls", "-R", "latest"], &["diff", "latest", "./src"]]
@@ -39,7 +39,7 @@ fn refused_by_all(sandbox: &Sandbox, what: &str) {
     assert!(!sandbox.path("a.tar").exists(), "{what}: half an archive");
 }
 
-/// Runs with at most so much address space, for so much time of the processor.
+/// Runs with a limit on address space and processor time.
 fn limited(sandbox: &Sandbox, args: &[&str]) -> Outcome {
     let snap = sandbox.command(args);
     let mut command = std::process::Command::new("sh");
@@ -112,7 +112,7 @@ fn sizes_beyond_what_the_snapshot_counts_are_refused_before_a_file_is_made() {
     refused_by_all(&sandbox, "absurd");
 }
 
-/// An index piece over one child, many times.
+/// An index piece with the same child many times.
 fn list_of(craft: &mut Craft<'_, '_>, child: ChunkId, times: usize, len: u64) -> ChunkId {
     let kids: Vec<(ChunkId, u64)> = vec![(child, len); times];
     craft.piece(&[&[4], wire::encode(&kids).unwrap().as_slice()].concat())
@@ -121,11 +121,11 @@ fn list_of(craft: &mut Craft<'_, '_>, child: ChunkId, times: usize, len: u64) ->
 #[test]
 fn lists_that_lie_are_refused_at_the_first_lie() {
     let lies: [(&str, u64, u64); 3] = [
-        // Pieces of nothing, any number of them.
+        // Any number of empty pieces.
         ("empty", 0, 0),
-        // Longer than they say.
+        // Longer than declared.
         ("longer", 1, 1 << 40),
-        // Adding up to more than there are numbers.
+        // Lengths whose sum overflows.
         ("endless", u64::MAX / 4, 1 << 40),
     ];
     for (name, says, size) in lies {
@@ -188,7 +188,7 @@ fn a_nesting_without_end_is_refused() {
         }
         craft.dir(&[dir("deep", tree)])
     });
-    // What lies above is restored.
+    // What is above is restored.
     let outcome = limited(&sandbox, &["restore", "latest", "--target", "out"]).expect(3);
     assert!(outcome.stderr.contains("deep/d/d") && outcome.stderr.contains("refused"), "{}", outcome.stderr);
     refused_by_all(&sandbox, "deep/d/d");
@@ -209,7 +209,7 @@ fn a_value_longer_than_it_says_is_refused() {
     assert!(outcome.stderr.contains("long"), "{}", outcome.stderr);
 }
 
-/// What a directory, a link and a device may say of themselves, and no system takes.
+/// Values of a directory, a link and a device that no system accepts.
 #[test]
 fn attributes_that_no_system_takes_harm_nothing() {
     let sandbox = hostile(counts(5, 1, 100), |craft| {
@@ -260,8 +260,7 @@ fn links_in_the_way_lead_nowhere() {
             symlink(outside.join("f"), &at).unwrap();
         }
         let before = listing(&outside);
-        // A link to a directory may be all that is known of where it leads: it is neither followed nor
-        // replaced.
+        // It may be known only to be a link to a directory. It is neither followed nor replaced.
         let (is_dir, code) = if at.is_dir() { (true, 3) } else { (false, 0) };
         for args in [&["-n", "--delete"][..], &["--delete", "--verify"]] {
             let outcome = restore(&sandbox, &target, args).expect(code);

@@ -1,4 +1,4 @@
-//! Few open files, and a user who may not do everything.
+//! Few open files, and users with few permissions.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +8,7 @@ use std::process::Command;
 use super::is_root;
 use crate::support::{Random, Sandbox, assert_same, chmod};
 
-/// Files of which each lies in blocks far apart, so that a restore by block has all of them in work at once.
+/// Files whose parts are in blocks far apart, so that a restore by block has all of them open at once.
 #[test]
 fn sixty_four_open_files_are_enough() {
     let sandbox = Sandbox::open();
@@ -21,7 +21,7 @@ fn sixty_four_open_files_are_enough() {
             bytes.extend(random.bytes(20_000));
             fs::write(&path, bytes).unwrap();
         }
-        // Depth must cost no open files either.
+        // Depth must need no open files either.
         let deep = sandbox.src().join(["deep"; 80].join("/"));
         fs::create_dir_all(&deep).unwrap();
         fs::write(deep.join("f"), "deep").unwrap();
@@ -86,7 +86,7 @@ fn an_ordinary_user_gets_what_they_may_have_and_is_told_once() {
     assert!(!outcome.stderr.contains("null"), "{}", outcome.stderr);
 }
 
-/// A directory that its owner may not list or enter gets such a mode last, whatever else goes on in it.
+/// A directory that its owner may not list or enter gets this mode last, after everything else in it.
 #[test]
 fn what_closes_itself_to_its_owner_is_closed_last() {
     if !is_root("become somebody else") {

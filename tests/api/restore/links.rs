@@ -1,4 +1,4 @@
-//! Hard links: the group decides, whatever part of it is selected and however far apart its names are.
+//! Hard links: the group decides, whichever names are selected and however far apart they are.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -53,7 +53,7 @@ fn no_name_is_linked_to_a_file_that_was_not_restored() {
         let mut other = craft::file("b", &[craft.data(b"good")]);
         for one in [&mut lost, &mut other] {
             one.meta.link = 7;
-            // A chunk that nobody has.
+            // A chunk that does not exist.
             if let snap_backup::model::entry::Kind::File { content, .. } = &mut one.kind {
                 let id = snap_backup::model::id::ChunkId::new([9; 32]);
                 let part = snap_backup::model::entry::Part::Chunk { id, len: 4 };

@@ -1,4 +1,4 @@
-//! Into a tree that is there: what is listed, what is written, what is left.
+//! Restores over an existing tree: what is listed, written and left alone.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -9,7 +9,7 @@ use super::watch::Watch;
 use super::{craft, is_root, restore, summary};
 use crate::support::{Random, Sandbox, assert_same, chmod};
 
-/// Something of every kind that anybody may make.
+/// Creates an entry of every type that any user can create.
 fn everything() -> Sandbox {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "22"), ("d/empty", ""), ("e/", "")]);
     let src = sandbox.src();
@@ -83,7 +83,8 @@ fn a_dry_run_lists_what_would_happen_and_touches_nothing() {
     assert_same(&sandbox.src(), &root);
 }
 
-/// Gives a file other bytes of the same length, and a time so many seconds after that of the snapshot's.
+/// Gives a file other bytes of the same length, and a time that differs by so many seconds from that of the
+/// snapshot.
 fn alter(path: &Path, original: &Path, text: &str, seconds: i64) {
     fs::write(path, text).unwrap();
     let time = fs::metadata(original).unwrap().modified().unwrap();
@@ -161,14 +162,14 @@ fn read_back_bytes_are_compared() {
     sandbox.backup(&[]);
     let target = sandbox.restore("latest", &[]);
     alter(&target.join("src/a"), &sandbox.src().join("a"), "evil", 0);
-    // The file's size and time are right, so it is believed; reading it tells.
+    // Size and time of the file are right, so it is trusted. Only reading it shows the difference.
     let outcome = restore(&sandbox, &target, &["--overwrite", "if-changed", "--verify"]).expect(3);
     assert!(outcome.stderr.contains("src/a"), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("src/b"), "{}", outcome.stderr);
     restore(&sandbox, &target, &["--verify"]).expect(0);
 }
 
-/// The owner's name decides where this machine knows it, its number elsewhere.
+/// Owners are set by name if this machine knows the name, otherwise by number.
 #[test]
 fn owners_go_by_name_by_number_or_not_at_all() {
     let here = uzers::get_user_by_name("daemon").zip(uzers::get_group_by_name("daemon"));
@@ -188,7 +189,7 @@ fn owners_go_by_name_by_number_or_not_at_all() {
     let cases: [(&[&str], _, _); 3] = [
         (&[], by_name, by_number),
         (&["--numeric-ids"], by_number, by_number),
-        // Whoever runs this must not find programs that run as them.
+        // The user who runs this must not find programs that run as that user.
         (&["--no-owner"], (0, 0, 0o755), (0, 0, 0o755)),
     ];
     for (args, known, unknown) in cases {

@@ -1,5 +1,6 @@
-//! Targets that cannot hold all that a snapshot does: names that they do not tell apart, no hard links,
-//! attributes that do not fit. Real file systems on loop devices, so only root sees all of this.
+//! Targets that do not support everything in a snapshot: names that they do not distinguish, no hard links,
+//! attributes that do not fit. These tests use real file systems on loop devices, so only root can run all of
+//! them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::{restore, summary};
 use crate::support::{Outcome, Sandbox};
 
-/// A file system in a file, mounted as long as this lives.
+/// A file system in a file, mounted for the lifetime of this value.
 struct Mounted {
     at: PathBuf,
     device: String,
@@ -26,7 +27,7 @@ fn ran(program: &str, args: &[&str]) -> bool {
     Command::new(program).args(args).output().is_ok_and(|done| done.status.success())
 }
 
-/// Makes and mounts one, or says loudly that it cannot be had here.
+/// Creates and mounts one, or says loudly that this is not possible here.
 fn mounted(sandbox: &Sandbox, name: &str, make: &[&str], megabytes: u64) -> Option<Mounted> {
     let (image, at) = (sandbox.path(&format!("{name}.img")), sandbox.path(name));
     fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
@@ -45,7 +46,7 @@ fn mounted(sandbox: &Sandbox, name: &str, make: &[&str], megabytes: u64) -> Opti
     None
 }
 
-/// Two pairs of names that differ in case alone, and what does not.
+/// Two pairs of names that differ only in case, and other names.
 fn with_case() -> Sandbox {
     let names = [("README", "upper"), ("readme", "lower"), ("Dir/x", "1"), ("dir/y", "2"), ("other", "3")];
     let sandbox = Sandbox::with_tree(&names);
@@ -53,7 +54,7 @@ fn with_case() -> Sandbox {
     sandbox
 }
 
-/// Each name of a pair is there, or named as not restored.
+/// Each name of a pair exists, or is reported as not restored.
 fn told(outcome: &Outcome) {
     for name in ["src/readme: ", "src/dir: "] {
         assert!(outcome.stderr.contains(name), "{name} in {}", outcome.all());
@@ -70,7 +71,7 @@ fn names_meet(sandbox: &Sandbox, target: &Path) {
         told(&restore(sandbox, target, args).expect(3));
         assert_eq!((read("README"), read("Dir/x"), read("other")), ("upper".into(), "1".into(), "3".into()));
     }
-    // One of each can be had alone, and then nothing of it goes.
+    // One of each pair can be restored alone, and then nothing of it is deleted.
     let args = ["-i", "README", "-i", "x", "-i", "other", "--delete"];
     restore(sandbox, target, &args).expect(0);
     fs::rename(target.join("src/README"), target.join("src/ReadMe")).unwrap();
@@ -83,7 +84,8 @@ fn names_that_a_case_insensitive_target_does_not_tell_apart_are_told() {
     let sandbox = with_case();
     for (name, make) in [("fat", "mkfs.vfat"), ("exfat", "mkfs.exfat")] {
         if let Some(mounted) = mounted(&sandbox, name, &[make], 40) {
-            // So that -n sees what is taken for one: of an empty file system in user space nobody knows.
+            // So that -n can see which names are equal: for an empty file system in user space this is
+            // unknown.
             fs::write(mounted.at.join("name"), "").unwrap();
             names_meet(&sandbox, &mounted.at.join("out"));
         }
@@ -148,7 +150,7 @@ fn an_attribute_that_does_not_fit_is_named() {
     }
 }
 
-/// The file system takes the nearest time that it can store, without an error.
+/// The file system stores the nearest time that it supports, without an error.
 #[test]
 fn a_time_that_does_not_fit_is_named() {
     let sandbox = Sandbox::with_tree(&[("future", "1"), ("now", "2")]);

@@ -1,5 +1,5 @@
-//! What a restore, and whatever else writes where the user says, leaves alone: the repository, its mirrors,
-//! and what this machine keeps of it.
+//! What a restore, and every other command that writes to a given path, never touches: the repository, its
+//! mirrors, and local state.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,8 +9,8 @@ use std::process::Command;
 use super::is_root;
 use crate::support::Sandbox;
 
-/// The sandbox's own directory, `repo/`, `cache/` and `state/` in it, is the source; `-t .` restores it in
-/// place.
+/// The source is the sandbox's own directory, with `repo/`, `cache/` and `state/` in it; `-t .` restores it
+/// in place.
 fn own() -> Sandbox {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.ok(&["backup", "."]);
@@ -72,10 +72,10 @@ fn a_repository_that_is_not_the_open_one_stays_as_well() {
     fs::create_dir_all(sandbox.path("gone/deep")).unwrap();
     fs::write(sandbox.path("gone/file"), "").unwrap();
     copy("gone/deep/second");
-    // Of a damaged one most can be saved.
+    // Of a damaged repository most can be saved.
     copy("gone/cut");
     fs::write(sandbox.path("gone/cut/config/1"), "x").unwrap();
-    // Not every directory that is called so makes a repository.
+    // A directory with such a name is not necessarily a repository.
     fs::create_dir_all(sandbox.path("gone/program/config")).unwrap();
     for args in [&["-n"][..], &[]] {
         let args = [&["restore", "latest", "-t", ".", "--delete"], args].concat();
@@ -99,7 +99,7 @@ fn a_repository_that_is_not_the_open_one_stays_as_well() {
     crate::support::finish(check, b"").expect(0);
 }
 
-/// All that would write somewhere, into this directory.
+/// Everything that would write into this directory.
 fn refused(sandbox: &Sandbox, dir: &Path) {
     let at = dir.to_str().unwrap();
     let (file, deep) = (format!("{at}/x.tar"), format!("{at}/new/deep"));
@@ -151,7 +151,7 @@ fn a_place_in_one_of_them_is_refused_by_whatever_name() {
     is_whole(&sandbox);
 }
 
-/// A repository that nothing names: its folders say that it is one.
+/// A repository that nothing names is recognized by its folders.
 #[test]
 fn nothing_is_made_within_a_repository_that_is_not_named() {
     let sandbox = own();

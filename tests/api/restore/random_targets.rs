@@ -1,5 +1,5 @@
-//! Random trees, targets, existing content, links and filters: a restore changes nothing outside the paths
-//! that the snapshot owns below the target. The whole world is compared, before and after.
+//! Random trees, targets, existing files, links and filters: a restore changes nothing outside the paths that
+//! the snapshot owns below the target. Everything is compared before and after.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,10 +11,10 @@ use crate::support::{Outcome, Random, Sandbox, chmod};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
-/// What of a thing must not change: kind and mode, owner, time, bytes or where it leads.
+/// What must not change: type and mode, owner, time, bytes or link target.
 type Seen = (u32, u32, u32, i64, Vec<u8>);
 
-/// Everything below a directory and the directory itself, by its path from it.
+/// Returns a directory and everything below it, by relative path.
 fn look(root: &Path) -> BTreeMap<PathBuf, Seen> {
     let all = walkdir::WalkDir::new(root).into_iter().map(|entry| {
         let entry = entry.unwrap();
@@ -32,7 +32,7 @@ fn look(root: &Path) -> BTreeMap<PathBuf, Seen> {
     all.collect()
 }
 
-/// Fills a directory; links lead to `others` too.
+/// Fills a directory. Links also point to `others`.
 fn grow(random: &mut Random, dir: &Path, depth: u64, others: &[PathBuf]) {
     for name in NAMES {
         let path = dir.join(name);
@@ -68,7 +68,7 @@ fn grow(random: &mut Random, dir: &Path, depth: u64, others: &[PathBuf]) {
     fs::File::open(dir).unwrap().set_modified(past).unwrap();
 }
 
-/// A path of names, perhaps of something that is not there.
+/// Returns a path, possibly of something that does not exist.
 fn some_path(random: &mut Random) -> String {
     let depth = 1 + random.below(3);
     (0..depth).map(|_| *random.pick(&NAMES)).collect::<Vec<_>>().join("/")
@@ -78,8 +78,8 @@ fn is_at_or_below(path: &Path, tops: &BTreeSet<PathBuf>) -> bool {
     path.ancestors().any(|above| tops.contains(above))
 }
 
-/// Where sources stand below the target: by their stored names, and by where links on the way to them lead,
-/// if that is beneath the target.
+/// Returns where sources are below the target: by their stored paths, and by the targets of links above them
+/// if these are beneath the target.
 fn owned(target: &Path, stored: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     let mut owned = stored.clone();
     let root = fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
@@ -108,7 +108,7 @@ fn words(text: &[&str]) -> Vec<String> {
     text.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// A backup of random sources; every one of them is in the snapshot or named as a problem. Their stored
+/// Backs up random sources. Every one must be in the snapshot or reported as a problem. Returns their stored
 /// paths.
 fn backed_up(random: &mut Random, sandbox: &Sandbox) -> Option<BTreeSet<PathBuf>> {
     let mut args = words(&["backup"]);
@@ -188,7 +188,7 @@ fn round(seed: u64) {
         filters.iter().map(|(_, path)| PathBuf::from(path)).collect::<BTreeSet<_>>()
     };
     let (includes, excludes) = (tops(&includes), tops(&excludes));
-    // Filters speak of stored paths: where a link led elsewhere, what is there goes by another name.
+    // Filters match stored paths. If a link points elsewhere, existing files there have another path.
     let is_selected = |path: &Path| {
         !is_at_or_below(path, &excludes) && (includes.is_empty() || is_at_or_below(path, &includes))
     };
@@ -198,7 +198,7 @@ fn round(seed: u64) {
         let is_owned =
             below.is_some_and(|path| is_at_or_below(path, &owned) && (!direct || is_selected(path)));
         let is_root = below.is_some_and(|path| path.as_os_str().is_empty()) && stored.contains(Path::new(""));
-        // A directory that leads to what was restored may have come into being.
+        // A directory that leads to restored files may have been created.
         let led = || {
             let below_it = |top: &PathBuf| below.is_some_and(|path| top.starts_with(path));
             owned.iter().chain(&includes).any(below_it)
@@ -207,7 +207,7 @@ fn round(seed: u64) {
         let is_new_way = !before.contains_key(path)
             && after.get(path).is_some_and(|seen| seen.0 & 0o170_000 == 0o040_000)
             && led();
-        // The target's own parent gets it as a new entry.
+        // The parent of the target gets it as a new entry.
         let is_parent = path == Path::new("around") && !before.contains_key(Path::new("around/target"));
         if is_owned || is_root || is_new_way || is_parent {
             continue;

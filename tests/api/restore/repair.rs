@@ -1,4 +1,4 @@
-//! Files of which only some bytes are wrong.
+//! Files in which only some bytes are wrong.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -60,7 +60,7 @@ fn a_name_elsewhere_keeps_its_bytes_and_attributes() {
     assert_eq!((now.mode() & 0o777, now.mtime_nsec()), (0o604, mtime));
     assert_same(&sandbox.src(), &target.join("src"));
 
-    // Its attributes alone.
+    // Only its attributes.
     fs::remove_file(&outside).unwrap();
     fs::hard_link(&inside, &outside).unwrap();
     chmod(&outside, 0o604);
@@ -117,7 +117,7 @@ fn zeros_become_holes_over_bytes_that_are_there() {
     assert_same(&sandbox.src(), &target.join("src"));
 }
 
-/// A file of more parts than a window holds, each a byte or a hole of one.
+/// A file with more parts than a window holds, each one byte of data or hole.
 #[test]
 fn a_file_of_many_windows_is_restored_mended_and_read_back() {
     let sandbox = Sandbox::open();

@@ -1,4 +1,4 @@
-//! Interrupted restores: the next one ends at the snapshot, does nothing twice and leaves nothing behind.
+//! Interrupted restores: the next restore ends at the snapshot, repeats nothing and leaves nothing behind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +20,7 @@ fn inodes(root: &Path) -> BTreeMap<String, u64> {
     files.map(|name| (name.clone(), fs::metadata(root.join(name)).unwrap().ino())).collect()
 }
 
-/// Kills a restore after a while; whether it had ended by itself.
+/// Kills a restore after a while. Returns whether it had ended by itself.
 fn kill_after(sandbox: &Sandbox, moment: Duration) -> bool {
     let mut command = sandbox.command(&["restore", "latest", "--target", "out/0"]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -48,7 +48,7 @@ fn a_killed_restore_is_finished_by_the_next_and_nothing_is_done_twice() {
     let whole = u64::try_from(began.elapsed().as_micros()).unwrap();
     let mut cut_short = 0;
     for round in 0..rounds() {
-        // Into nothing, or over a tree in which the large file is to be mended.
+        // Restores to an empty target, or over a tree in which the large file has to be updated.
         if round % 2 == 0 {
             fs::remove_dir_all(target.join("src")).unwrap();
         } else {
@@ -63,7 +63,7 @@ fn a_killed_restore_is_finished_by_the_next_and_nothing_is_done_twice() {
         assert_same(&sandbox.src(), &target.join("src"));
         let temps = listing(&target).into_iter().filter(|name| name.contains(".snap-tmp")).count();
         assert_eq!(temps, 0, "round {round}");
-        // What had its name had its bytes and attributes, the mended file aside.
+        // Every file under its final name had its bytes and attributes, except the one being updated.
         let after = inodes(&target);
         let finished = |name: &&String| !name.contains(".snap-tmp") && !name.contains("big");
         for name in before.keys().filter(finished) {
@@ -76,12 +76,13 @@ fn a_killed_restore_is_finished_by_the_next_and_nothing_is_done_twice() {
 
 #[test]
 fn temporary_names_that_the_snapshot_holds_are_files_like_others() {
-    // Caught in the act: a killed restore left a temporary file, and then that was backed up.
+    // A killed restore left a temporary file, which was then backed up.
     let sandbox = Sandbox::with_tree(&[]);
     fs::write(sandbox.src().join("f"), Random::new(2).bytes(9 << 20)).unwrap();
     sandbox.backup(&[]);
     let target = sandbox.new_target();
-    // That of the file: a restore that only begins looks with names of its own how the target treats names.
+    // The file's own temporary name: a restore that begins uses other names to test how the target treats
+    // names.
     let temp = |root: &Path| listing(root).into_iter().find(|name| name.starts_with("src/.snap-tmp"));
     let mut moment = 200;
     let name = loop {
@@ -101,7 +102,7 @@ fn temporary_names_that_the_snapshot_holds_are_files_like_others() {
         assert_eq!(fs::read_to_string(&left).unwrap(), "precious");
     }
     assert!(target.join("src/.snap-tmp-mine").exists(), "no run of snap made that name");
-    // The same name is a leftover where the snapshot does not hold it.
+    // The same name is a leftover if the snapshot does not contain it.
     sandbox.ok(&["restore", "latest~1", "--target", target.to_str().unwrap()]);
     assert!(!left.exists(), "a leftover was left");
 }

@@ -1,4 +1,4 @@
-//! Sees what is done to a tree: opened for writing, written, made, moved, removed, given attributes.
+//! Watches a tree: files opened for writing, written, created, moved, removed, or given attributes.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +9,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 pub struct Watch(File);
 
 impl Watch {
-    /// Of a directory and all below it that is there now.
+    /// Watches a directory and everything that is below it now.
     pub fn of(root: &Path) -> Self {
         let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
         let what = WatchFlags::MODIFY
@@ -28,7 +28,7 @@ impl Watch {
         Self(File::from(fd))
     }
 
-    /// Whether nothing happened.
+    /// Returns whether nothing happened.
     pub fn is_calm(&mut self) -> bool {
         self.0.read(&mut [0; 4096]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     }

@@ -1,4 +1,4 @@
-//! Directories that only lead to what is restored: they stay what they are.
+//! Directories that only lead to restored files: they are not changed.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -16,7 +16,7 @@ fn put(root: &Path, names: &[&str]) {
     }
 }
 
-/// A repository and `home/`, from which one path is backed up as it is named there.
+/// A repository and `home/`, of which one path is backed up under the given name.
 fn backed_up(files: &[&str], source: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     put(&sandbox.path("home"), files);
@@ -97,7 +97,7 @@ fn what_only_leads_to_a_file_that_is_included_is_gone_through_as_well() {
     assert!(sandbox.path("users").is_symlink() && doc.exists() && me.join("other").exists());
 }
 
-/// What stands in the place of a way, and is neither replaced nor followed.
+/// Entries in the place of such a directory that are neither replaced nor followed.
 #[test]
 fn what_leads_elsewhere_or_nowhere_is_refused_and_stays() {
     let cases: [(&str, fn(&Sandbox, &Path)); 4] = [
@@ -138,7 +138,7 @@ fn a_link_in_the_place_of_a_source_is_gone_through_but_one_inside_it_is_not() {
     in_home(&sandbox, &["restore", "latest", "-t", ".", "--delete"]).expect(0);
     assert!(home.join("documents").is_symlink());
     assert_eq!(read(&sandbox, "data/documents/d"), "documents/d");
-    // A link inside may have been put there by whoever owns the source, to get at somebody else's directory.
+    // The owner of the source may have created a link inside it to reach the directory of somebody else.
     fs::remove_dir_all(home.join("documents/sub")).unwrap();
     put(&home, &["other/e"]);
     symlink("../../other", home.join("data/documents/sub")).unwrap();
@@ -169,7 +169,7 @@ fn a_link_to_where_the_snapshot_holds_other_things_is_not_gone_through() {
 #[test]
 fn what_is_on_the_way_keeps_its_mode_its_owner_and_its_times() {
     let sandbox = backed_up(&["a/b/c"], "a/b");
-    // A backup and an import that make up what leads to them.
+    // A backup and an import that create the directories above their content.
     in_home(&sandbox, &["backup", "--as", "a/made/up", "a/b"]).expect(0);
     in_home(&sandbox, &["export", "latest~1", "-o", "../x.tar"]).expect(0);
     in_home(&sandbox, &["import", "--as", "a/deep", "../x.tar"]).expect(0);

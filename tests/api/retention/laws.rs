@@ -1,4 +1,4 @@
-//! Laws of retention, tried on lines of snapshots and rules that nobody thought of.
+//! Laws of retention, tested with random snapshots and rules.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use super::snapshot;
 
 const DAY: i64 = 86_400;
-/// The middle of the two years in which snapshots lie.
+/// The middle of the two years of snapshots.
 const NOW: i64 = 1_790_000_000;
 
 fn periods() -> impl Strategy<Value = Period> {
@@ -56,7 +56,7 @@ fn kinds() -> impl Strategy<Value = SnapshotKind> {
     prop_oneof![Just(SnapshotKind::Full), Just(SnapshotKind::Incremental), Just(SnapshotKind::Differential)]
 }
 
-/// Oldest first; most lie in the last weeks, a few in the future, some at the same instant.
+/// Oldest first. Most are in the last weeks, a few in the future, some at the same instant.
 fn lines() -> impl Strategy<Value = Vec<Snapshot>> {
     let ages = prop_oneof![4 => 0..30_i64, 2 => 0..400_i64, 1 => -300..0_i64];
     let one = (ages, 0..4_i64, kinds(), any::<[bool; 3]>(), 0..10_u8);
@@ -141,8 +141,8 @@ proptest! {
         prop_assert_eq!(of_all, kept(&counted, by, &some));
     }
 
-    /// Where a group is of one set. In one of several, what is younger again once its successor went may take the
-    /// place of another set's in its stretch.
+    /// This holds if a group has one set. In a group of several, a snapshot that becomes younger when its
+    /// successor is removed may displace one of another set in its period.
     #[test]
     fn deciding_again_about_what_stays_forgets_nothing(all in lines(), tags in any::<bool>(), some in vec(rules(), 0..4)) {
         let by = GroupBy { host: true, paths: true, tags };
@@ -151,7 +151,7 @@ proptest! {
         prop_assert_eq!(kept(&rest, by, &some), first);
     }
 
-    /// The meaning of age: whatever moment within the time somebody wants back, its state is there.
+    /// The meaning of age: every state that was current within the period can be restored.
     #[test]
     fn every_moment_within_the_time_can_be_restored(all in lines(), by in groupings(), days in 0..60_u32, back in 0..60 * DAY) {
         let moment = NOW - back % (i64::from(days) * DAY - DAY).max(1);

@@ -1,4 +1,4 @@
-//! Retention: what stays, what goes and why, decided without a repository and done with one.
+//! Retention: what is kept and why, as a pure decision and on a repository.
 #![allow(clippy::unwrap_used)]
 
 mod laws;
@@ -11,12 +11,12 @@ use snap_backup::model::id::{ChunkId, SnapshotId};
 use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
 use snap_backup::repo::snapshots::Snapshot;
 
-/// `2026-11-24T02:00:00Z`.
+/// Parses `2026-11-24T02:00:00Z`.
 fn time(text: &str) -> Time {
     Time { sec: text.parse::<jiff::Timestamp>().unwrap().as_second(), nanos: 0 }
 }
 
-/// Complete, of `/src` on `host`; the number is its name.
+/// A complete snapshot of `/src` on `host`, named by the number.
 fn snapshot(number: u8, started: Time, kind: SnapshotKind) -> Snapshot {
     let manifest = Manifest {
         kind,

@@ -1,4 +1,4 @@
-//! Each rule on one line of snapshots, and the cases that it must not get wrong.
+//! Each rule on one series of snapshots, and edge cases.
 
 use std::collections::HashMap;
 
@@ -42,7 +42,7 @@ fn decide(all: &[Snapshot], rules: &[Rule], now: &str, zone: TimeZone) -> Vec<Gr
     groups::decide(all, &SnapshotFilter::default(), GroupBy::default(), rules, &now)
 }
 
-/// Numbers of those that stay.
+/// Returns the numbers of the kept snapshots.
 fn stay(groups: &[Group]) -> Vec<u8> {
     let all = groups.iter().flat_map(|group| &group.decisions).filter(|one| one.stays());
     let mut numbers: Vec<u8> = all.map(|one| one.snapshot.id.as_bytes()[0]).collect();
@@ -68,18 +68,18 @@ fn each_rule_keeps_what_it_says() {
         (every(Period::Week, UpTo(2)), &[4, 7]),
         // The first week of 2025 begins in 2024.
         (every(Period::Week, UpTo(4)), &[1, 2, 4, 7]),
-        // Fewer weeks than asked for: the oldest stays as well.
+        // Fewer weeks than requested: the oldest is kept as well.
         (every(Period::Week, UpTo(5)), &[0, 1, 2, 4, 7]),
         (every(Period::Week, All), &[0, 1, 2, 4, 7]),
         (every(Period::Month, UpTo(2)), &[2, 7]),
         (every(Period::Month, UpTo(4)), &[0, 1, 2, 7]),
         (every(Period::Year, UpTo(2)), &[1, 7]),
         (every(Period::Year, UpTo(3)), &[0, 1, 7]),
-        // Replaced on the 23rd at two, so it was the state at its midnight.
+        // Replaced on the 23rd at two o'clock, so it was current at midnight.
         (Rule::Within(age("2d")), &[4, 5, 6, 7]),
         (Rule::Within(age("24h")), &[5, 6, 7]),
         (Rule::Within(age("0d")), &[7]),
-        // Number 1 was the state until October.
+        // Number 1 was current until October.
         (Rule::Within(age("1m")), &[2, 3, 4, 5, 6, 7]),
         (Rule::Within(age("2m")), &[1, 2, 3, 4, 5, 6, 7]),
         (Rule::Within(age("1y10m")), &[1, 2, 3, 4, 5, 6, 7]),
@@ -93,7 +93,7 @@ fn each_rule_keeps_what_it_says() {
         (Rule::Tags(vec!["a".into()]), &[2, 4, 7]),
         (Rule::Tags(vec!["a".into(), "b".into()]), &[4, 7]),
         (Rule::Tags(vec![String::new()]), &[0, 1, 3, 5, 6, 7]),
-        // Nothing is kept by it, but for the newest.
+        // The rule keeps nothing, except the newest.
         (Rule::Last(UpTo(0)), &[7]),
     ];
     let mut all = line(&LINE);
@@ -108,7 +108,7 @@ fn each_rule_keeps_what_it_says() {
 #[test]
 fn a_week_across_new_year_is_one() {
     let groups = decide(&line(&LINE), &[Rule::Every(Period::Week, UpTo(5))], NOW, TimeZone::UTC);
-    // Were it two, the first would be the newest of its own.
+    // If these were two groups, the first would be the newest of its own.
     assert_eq!(groups[0].decisions[0].reasons, [Reason::Oldest(Period::Week)]);
 }
 
@@ -140,7 +140,7 @@ fn a_state_that_stood_for_months_has_not_aged_before_it_is_replaced() {
     assert_eq!(stay(&decide(&all, &within, "2026-11-25T00:00:00Z", TimeZone::UTC)), [0, 1]);
     assert_eq!(stay(&decide(&all, &within, "2026-11-30T23:59:59Z", TimeZone::UTC)), [0, 1]);
     assert_eq!(stay(&decide(&all, &within, "2026-12-01T00:00:00Z", TimeZone::UTC)), [1]);
-    // Backups that stopped: the last state stays for ever.
+    // Backups stopped: the last state is kept forever.
     assert_eq!(stay(&decide(&all, &within, "2036-01-01T00:00:00Z", TimeZone::UTC)), [1]);
 }
 
@@ -173,7 +173,7 @@ fn a_partial_snapshot_counts_for_nothing_and_stays() {
     assert_eq!(stay(&groups), [4, 5, 6, 7]);
     assert_eq!(groups[0].decisions[7].reasons, [Reason::Partial]);
     assert_eq!(groups[0].decisions[6].reasons, [Reason::Last, Reason::Newest]);
-    // Nor does it replace what was before it.
+    // Nor does it replace its predecessor.
     let groups = decide(&all, &[Rule::Within(age("23h"))], NOW, TimeZone::UTC);
     assert_eq!(stay(&groups), [4, 5, 6, 7]);
     assert_eq!(groups[0].decisions[4].successor.unwrap().0, all[6].id);
@@ -194,7 +194,7 @@ fn days_are_those_of_the_time_zone() {
 #[test]
 fn the_hour_that_is_set_back_is_two() {
     let all = line(&[("2026-10-25T00:30:00Z", Full), ("2026-10-25T01:30:00Z", Full), (NOW, Full)]);
-    // Both are half past two in Berlin.
+    // Both are at half past two in Berlin.
     let groups =
         decide(&all, &[Rule::Every(Period::Hour, UpTo(3))], NOW, TimeZone::get("Europe/Berlin").unwrap());
     let hourly = vec![Reason::Every(Period::Hour)];
@@ -217,11 +217,11 @@ fn rules_count_within_groups_and_the_newest_of_each_set_stays_in_any() {
     };
     assert_eq!(by(true, true, false), (3, vec![3, 4, 7]));
     assert_eq!(by(true, true, true), (4, vec![3, 4, 5, 7]));
-    // Without groups, one is the last; but no set may lose its newest.
+    // Without groups, one is the last, but no set may lose its newest.
     assert_eq!(by(false, false, false), (1, vec![3, 4, 7]));
 }
 
-/// Expired ones as well: whoever makes a snapshot says when it expires.
+/// This includes expired ones: whoever makes a snapshot chooses when it expires.
 #[test]
 fn no_rule_forgets_what_is_younger_than_the_least_age_by_the_clock_of_the_storage() {
     let mut all = line(&LINE);
@@ -234,14 +234,14 @@ fn no_rule_forgets_what_is_younger_than_the_least_age_by_the_clock_of_the_storag
         groups::decide(&all, &SnapshotFilter::default(), GroupBy::default(), &last, &now)
     };
     assert_eq!(stay(&stays("0d")), [7]);
-    // The third was dated in October and came yesterday; the fourth came no later than it says.
+    // The third has a date in October and arrived yesterday. The fourth arrived when its date says.
     assert_eq!(stay(&stays("2d")), [2, 5, 6, 7]);
     let groups = stays("5d");
     assert_eq!(stay(&groups), [2, 4, 5, 6, 7]);
     assert_eq!(groups[0].decisions[5].reasons, [Reason::Young(age("5d"))]);
 }
 
-/// Seven true ones, one a day, and seven that all came on the last day with dates after each of the true
+/// Seven real ones, one a day, and seven that all arrived on the last day, with dates after each of the real
 /// ones.
 #[test]
 fn snapshots_with_made_up_dates_take_the_place_of_none() {
@@ -262,10 +262,10 @@ fn snapshots_with_made_up_dates_take_the_place_of_none() {
     let daily = Rule::Every(Period::Day, UpTo(7));
     let forged: Vec<u8> = (0..7).map(|number| number * 2 + 1).collect();
     assert_eq!(decided(daily.clone(), &HashMap::new()), forged, "dates alone are believed");
-    // The last one came on the day that it says.
+    // The last one arrived on its date.
     let both: Vec<u8> = (0..14).filter(|number| *number != 12).collect();
     assert_eq!(decided(daily.clone(), &arrived), both);
-    // Where all came late, as in a copy of a repository, rules count as ever.
+    // If all arrived late, as in a copy of a repository, rules apply as usual.
     let copied = arrived.keys().map(|id| (*id, time("2027-11-24T23:30:00Z"))).collect();
     assert_eq!(decided(daily, &copied), forged);
 }
@@ -278,7 +278,7 @@ fn what_is_not_selected_is_not_touched_and_still_replaces() {
     let now = Now::new(time(NOW), TimeZone::UTC);
     let groups = groups::decide(&all, &selection, GroupBy::default(), &[Rule::Within(age("1d"))], &now);
     assert_eq!(groups[0].decisions.len(), 1);
-    // It is the last with its tag, yet not the newest of its set: it was replaced on the 23rd.
+    // It is the last with its tag, but not the newest of its set: it was replaced on the 23rd.
     assert_eq!(stay(&groups), Vec::<u8>::new());
 }
 

@@ -1,4 +1,4 @@
-//! Retention on a repository: what stays restores, whatever went.
+//! Retention on a repository: what is kept restores, whatever was removed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -67,7 +67,7 @@ fn no_rule_at_all_is_refused() {
     assert_eq!(library.snapshots().len(), 1);
 }
 
-/// Two that clean up at the same time want the same.
+/// Two concurrent cleanups want the same.
 #[test]
 fn what_somebody_else_forgets_meanwhile_is_no_failure() {
     let storage = Arc::new(Hooked::default());
@@ -78,7 +78,7 @@ fn what_somebody_else_forgets_meanwhile_is_no_failure() {
     }
     let other = Arc::downgrade(&library);
     storage.before(Act::Create, ObjectKind::Trash, move |_, _| {
-        // Several go at once: one of them may be in the trash already.
+        // Several are removed at once, and one of them may already be in the trash.
         let going = keep_last(&other.upgrade().unwrap(), 1, false).len();
         assert!((1..=2).contains(&going), "{going}");
     });
@@ -88,13 +88,13 @@ fn what_somebody_else_forgets_meanwhile_is_no_failure() {
     assert_eq!(library.errors(), Vec::<String>::new());
 }
 
-/// Some change to the source; what it is hangs on the numbers.
+/// Makes some change to the source that depends on the numbers.
 fn change(library: &Library, step: usize, random: &mut Random) {
     let name = format!("d{}/f{}", random.below(3), random.below(4));
     let len = usize::try_from(*random.pick(&[0, 10, 3_000, 90_000])).unwrap();
     match random.below(4) {
         0 => drop(fs::remove_file(library.path("src").join(name))),
-        // What an older snapshot may hold as well.
+        // Content that an older snapshot may have as well.
         1 => library.write("src", &[(&name, &Random::new(random.below(3)).bytes(90_000))]),
         _ => library.write("src", &[(&name, &random.bytes(len))]),
     }
