@@ -1,4 +1,4 @@
-//! Backups that are unlike those before them: files really written, and what the program says.
+//! Backups that differ from earlier ones, with real files, and the output of the program.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::support::{Random, Sandbox};
 
 const FILES: usize = 60;
 
-/// A set with eight runs behind it, in each of which a file changed.
+/// A set with eight earlier runs, in each of which a file changed.
 fn used() -> Sandbox {
     let sandbox = Sandbox::open();
     for at in 0..FILES {
@@ -20,7 +20,7 @@ fn used() -> Sandbox {
     sandbox
 }
 
-/// Each file, its place and its name.
+/// Iterates over all files with their paths and names.
 fn each(sandbox: &Sandbox, mut act: impl FnMut(&std::path::Path, usize)) {
     for at in 0..FILES {
         act(&sandbox.src().join(format!("d{}/f{at}.txt", at % 5)), at);
@@ -116,8 +116,8 @@ fn an_alarm_holds_what_is_older_until_it_is_settled() {
     assert_eq!(sandbox.snapshot_names().len(), 1);
 }
 
-/// What was announced, or repaired after an alarm, is no news. What moved, or only has another owner's mode,
-/// is not lost.
+/// What was announced, or repaired after an alarm, raises none. Files that were moved, or only have another
+/// owner or mode, are not lost.
 #[test]
 fn what_is_meant_gives_no_alarm() {
     let sandbox = used();
@@ -186,8 +186,7 @@ fn a_set_says_from_where_on_and_receivers_are_told() {
     assert_eq!(fs::read_to_string(&told).unwrap(), "alarm alarm 24\n");
 }
 
-/// As many runs as there must have been come first; a program that knows nothing of alarms has counted all
-/// the same.
+/// The configured number of runs comes first. Runs of a program without alarms count as well.
 #[test]
 fn the_first_runs_give_no_alarm() {
     let sandbox = Sandbox::open();

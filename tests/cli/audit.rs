@@ -1,4 +1,4 @@
-//! Audit records: each verb that destroys, or that changes who may, leaves exactly one.
+//! Audit records: each command that destroys data or changes permissions leaves exactly one.
 
 use std::fs;
 use std::ops::Range;
@@ -15,7 +15,7 @@ fn records(sandbox: &Sandbox, args: &[&str]) -> Vec<Value> {
     answer["records"].as_array().unwrap().clone()
 }
 
-/// Runs a command and checks that it left one record of this act, and no other.
+/// Runs a command and checks that it left one record of this action, and no other.
 fn leaves(sandbox: &Sandbox, act: &str, args: &[&str]) -> Value {
     let before = records(sandbox, &[]);
     let done = sandbox.snap(args);
@@ -75,7 +75,7 @@ fn every_verb_that_destroys_leaves_one_record_and_dry_runs_leave_none() {
     let mut there = sandbox.bin();
     there.args(["-r", second.to_str().unwrap(), "audit", "--json"]);
     let answer = finish(there, b"").expect(0).json();
-    // A copy has the records of the first one, too.
+    // A copy has the records of the original, too.
     let there = answer["records"].as_array().unwrap();
     assert_eq!(there.len(), records(&sandbox, &[]).len() + 1, "{answer}");
     let last = there.last().unwrap();
@@ -124,7 +124,7 @@ fn keys_and_repairs_leave_records_without_secrets() {
     assert!(record["detail"].as_str().unwrap().contains(&id[..8]), "{record}");
     fs::write(&pack, whole).unwrap();
 
-    // What is left of a damaged snapshot takes its place.
+    // The rest of a damaged snapshot replaces it.
     for pack in sandbox.objects("packs") {
         if fs::read(&pack).unwrap()[8] == 1 {
             fs::remove_file(pack).unwrap();
@@ -159,7 +159,7 @@ fn gc_names_what_it_forgets_and_purges_does_neither_without_a_record_and_drops_r
     backups(&sandbox, 0..3);
     let oldest = sandbox.ok(&["snapshots", "--json"]).json()[0]["id"].as_str().unwrap().to_owned();
     let partial = interrupt(&sandbox.path("repo"), None, &oldest, days(-1));
-    // A complete snapshot took the place of the partial one.
+    // A complete snapshot has replaced the partial one.
     assert_eq!(leaves(&sandbox, "forget", &["gc"])["snapshots"], json!([partial]));
     sandbox.ok(&["gc"]);
     assert_eq!(records(&sandbox, &[]).len(), 1, "nothing was purged");

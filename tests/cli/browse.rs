@@ -6,7 +6,7 @@ use std::fs;
 use crate::support::Sandbox;
 use crate::support::terminal::Terminal;
 
-/// Two snapshots, between which one file changed and one came.
+/// Two snapshots, between which one file changed and one was added.
 fn sandbox() -> Sandbox {
     let sandbox =
         Sandbox::with_tree(&[("docs/plan.txt", "first"), ("docs/list.txt", "same"), ("top.txt", "top")]);
@@ -56,7 +56,7 @@ fn a_window_that_needs_more_memory_than_there_is_is_refused() {
     let args = ["-r", "repo", "browse"];
     let (code, text) = Terminal::start(&home, (60_000, 20), &vars, &args).finish();
     assert!(code == 1 && text.contains("too large to draw on"), "{code}: {text}");
-    // Also one that becomes so large.
+    // Including a window that becomes larger than needed.
     let mut terminal = browse(&sandbox, (80, 24));
     terminal.resize(60_000, 20);
     let (code, _) = terminal.finish();
@@ -78,7 +78,7 @@ fn versions_are_listed_and_an_old_one_is_restored() {
     terminal.send("old\r");
     terminal.wait_for("restored 1 file");
     assert_eq!(fs::read_to_string(sandbox.path("old/src/docs/plan.txt")).unwrap(), "first");
-    // Again: what is there stays, and that is said.
+    // The second time, existing files are kept, and this is reported.
     terminal.send("kr");
     terminal.wait_for("below this directory");
     terminal.send(&"\x7f".repeat("./restored".len()));

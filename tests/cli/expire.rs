@@ -1,4 +1,4 @@
-//! Rules per path, as `cleanup` and `rewrite` do them.
+//! Path rules in `cleanup` and `rewrite`.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::Sandbox;
 use crate::support::dates::{days, redate};
 
-/// Snapshots of 400, 40 and 10 days ago and of now; `old.iso` was last there 400 days ago.
+/// Snapshots of 400, 40 and 10 days ago and of now. `old.iso` was last present 400 days ago.
 fn aged() -> Sandbox {
     let sandbox = Sandbox::open();
     sandbox.write(&[("Downloads/a", "1"), ("Downloads/b", "22"), ("old.iso", "333"), ("keep", "4")]);
@@ -120,7 +120,7 @@ fn rules_and_room_go_with_rules_per_path() {
     assert_eq!(line(&done, "room")["fits"], true);
     assert_eq!(sandbox.snapshot_names().len(), 2);
 
-    // Rewritten snapshots are known to what makes room.
+    // `--keep-below` takes rewritten snapshots into account.
     let sandbox = aged();
     let args = [&["cleanup", "--keep-below", "1K", "--json"], &BOTH[..]].concat();
     let done = sandbox.snap(&args).expect(3).text();

@@ -1,4 +1,4 @@
-//! Archives: what other programs take out of them is what a restore gives.
+//! Archives: other programs extract what a restore gives.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use crate::support::{Random, Sandbox, assert_same, chmod, compare_trees, finish,
 
 const FORMATS: [&str; 3] = ["tar", "tar.gz", "tar.zst"];
 
-/// Everything that any user can make.
+/// Creates everything that any user can create.
 fn torture(sandbox: &Sandbox) {
     sandbox.write(&[("a.txt", "hello"), ("empty", ""), ("empty dir/", ""), ("d/e/f", "deep")]);
     let src = sandbox.src();
@@ -57,7 +57,7 @@ fn has(program: &str) -> bool {
     there
 }
 
-/// Extracts with GNU tar as root would; nothing may be complained of.
+/// Extracts with GNU tar as root would, without any warning.
 fn untar(archive: &Path, target: &Path) {
     fs::create_dir_all(target).unwrap();
     let unpack = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls", "-xpf"];
@@ -152,7 +152,8 @@ fn python_extracts_what_a_restore_gives() {
     let script = "import sys, tarfile\nwith tarfile.open(sys.argv[1]) as t: t.extractall(sys.argv[2], numeric_owner=True)";
     let status = Command::new("python3").args(["-c", script]).arg(&archive).arg(&target).status().unwrap();
     assert!(status.success());
-    // It keeps times as floating-point numbers, gives a link none, and links to what a link leads to.
+    // Python keeps times as floating-point numbers, sets no times on links, and hard-links to the target of a
+    // link.
     let differences = compare_trees(&sandbox.src(), &target.join("src"));
     let real: Vec<&String> = differences
         .iter()
@@ -245,7 +246,7 @@ fn a_file_that_is_there_stays_unless_forced_and_half_an_archive_never_appears() 
     assert_eq!(fs::read(sandbox.path("a.tar")).unwrap(), b"precious");
     sandbox.ok(&["export", "latest", "-o", "a.tar", "--force"]);
     assert!(fs::read(sandbox.path("a.tar")).unwrap().len() > 1 << 20);
-    // A block of data is gone: the archive cannot be made, and nothing is left where it would be.
+    // A block of data is gone: the archive cannot be completed, and no file is left under its name.
     for pack in sandbox.objects("packs") {
         let mut bytes = fs::read(&pack).unwrap();
         if bytes.len() > 1 << 20 {
@@ -284,7 +285,7 @@ fn what_makes_no_sense_is_2() {
 
 // Deltas.
 
-/// Removes what the list names, then extracts the rest: the way the documentation shows.
+/// Removes what the list names, then extracts the rest, as the documentation shows.
 fn apply(delta: &Path, target: &Path) {
     let list = Command::new("tar").arg("-xOf").arg(delta).arg(".snap-deleted").output().unwrap();
     assert!(list.status.success());

@@ -1,4 +1,5 @@
-//! Every command of docs/guide.md and of the README's quick start, run as it stands, in a home of its own.
+//! Every command of docs/guide.md and of the README's quick start is run unchanged, in an empty home
+//! directory.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -8,7 +9,8 @@ use std::process::Command;
 
 use crate::support::finish;
 
-/// Blocks marked `sh` of the sections of a page whose titles begin so, as one script.
+/// Returns the blocks marked `sh` of the sections of a page whose titles begin with one of these, as one
+/// script.
 fn script(page: &str, titles: &[&str]) -> String {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
     let (mut wanted, mut inside, mut script) = (false, false, String::new());
@@ -27,7 +29,7 @@ fn script(page: &str, titles: &[&str]) -> String {
     script
 }
 
-/// The only block of a section.
+/// Returns the only block of a section.
 fn block(page: &str, title: &str) -> String {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
     let section = page.split("\n## ").find(|section| section.starts_with(title)).unwrap();
@@ -38,8 +40,8 @@ fn run(home: &Path, titles: &[&str]) -> String {
     run_script(home, &script("docs/guide.md", titles))
 }
 
-/// `snap` is the first program that is found there; what belongs to the machine goes by programs that only
-/// take notes.
+/// `snap` is the first program in PATH. Programs that would change the machine are replaced by ones that only
+/// record their calls.
 pub(crate) fn run_script(home: &Path, script: &str) -> String {
     let bin = home.join("bin");
     fs::create_dir(&bin).unwrap();
@@ -78,7 +80,7 @@ fn the_quick_start_of_the_readme_works_as_it_stands() {
     fs::create_dir(&disk).unwrap();
     fs::write(home.join("notes.txt"), "do not forget").unwrap();
     fs::write(home.join(".cache/page"), "anybody's").unwrap();
-    // The one thing that a test cannot have: a disk that is mounted there.
+    // What a test cannot have: a disk that is mounted there.
     let script = script("README.md", &["Quick start"]).replace("/mnt/backup", disk.to_str().unwrap());
     let all = run_script(&home, &script);
     assert!(all.contains("no errors were found"), "{all}");
@@ -135,7 +137,7 @@ fn the_two_commands_and_the_installation_of_the_readme_work_as_they_stand() {
     assert!(share.join("man/man1/snap-backup.1").is_file());
 }
 
-/// The calls of the script's times, and the import, as the page on it has them.
+/// The scheduled calls of the legacy script, and the import, as shown in its page.
 #[test]
 fn the_page_on_the_old_script_works_as_it_stands() {
     let home = tempfile::tempdir().unwrap();
@@ -159,7 +161,7 @@ fn the_page_on_the_old_script_works_as_it_stands() {
     assert!(all.contains("no errors were found"), "{all}");
 }
 
-/// What the script left: a full with the last part of each source as root, and the chain.
+/// The files of the script: a full backup with the last component of each source as root, and the chain.
 fn old_archives(home: &Path) {
     let app = home.join("app");
     fs::create_dir_all(app.join("data")).unwrap();
@@ -191,7 +193,7 @@ fn the_crontab_and_the_move_from_restic_work_as_they_stand() {
         .filter_map(|line| line.find("snap ").map(|at| &line[at..]))
         .collect();
     assert_eq!(calls.len(), 3);
-    // What a test cannot have: restic. A function restores a file that says which snapshot it is of.
+    // What a test cannot have: restic. A function restores a file that names its snapshot.
     let moved = block("restic restore").replace("/tmp/old", home.path().join("old").to_str().unwrap());
     let restic =
         "restic() { mkdir -p \"$4\"; echo \"$2\" > \"$4/file\"; touch -d \"@$((16#$2))\" \"$4/file\"; }";
@@ -219,7 +221,7 @@ fn no_block_of_commands_is_run_by_no_test() {
         for section in text.split("\n## ").skip(1) {
             let title = section.lines().next().unwrap();
             let mut blocks = section.split("```").skip(1).step_by(2);
-            // Those of the guide that are marked are all run.
+            // All marked blocks of the guide are run.
             if blocks.any(|block| page == "README.md" || !block.starts_with("sh\n")) {
                 titles.push(title);
             }
@@ -235,7 +237,7 @@ fn from_the_old_script_step_by_step() {
     let all = run(home.path(), &["From the old script"]);
     assert!(all.contains("is not encrypted"), "{all}");
     assert!(all.contains("incremental backup, compared with"), "{all}");
-    // What only the archive knew is in the repository.
+    // What only the archive contained is in the repository.
     let mut snap = Command::new(env!("CARGO_BIN_EXE_snap"));
     snap.env_clear().args(["-r", "app/backups/incremental", "cat", "2026-11-02:data/db.json"]);
     snap.current_dir(home.path()).env("HOME", home.path());

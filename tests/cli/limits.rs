@@ -1,4 +1,4 @@
-//! Little of everything: files, memory, threads, lengths of files; readers that leave early, and signals.
+//! Scarce resources (open files, memory, threads, file sizes), readers that close early, and signals.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::{Outcome, Random, Sandbox, finish};
 
-/// The program under a tool that limits it; `None` without the tool.
+/// Returns the program under a tool that limits it; `None` without the tool.
 fn limited(sandbox: &Sandbox, tool: &[&str], args: &[&str]) -> Option<Outcome> {
     let inner = sandbox.command(args);
     let mut command = Command::new(tool[0]);
@@ -61,7 +61,7 @@ fn few_open_files_little_memory_and_one_processor_are_enough() {
     }
 }
 
-/// Where there is too little, that is said; what stood stands.
+/// If there is too little, it is reported, and existing data stays.
 #[test]
 fn too_little_of_anything_is_said_and_harms_nothing() {
     let sandbox = sandbox();
@@ -84,7 +84,7 @@ fn too_little_of_anything_is_said_and_harms_nothing() {
     sandbox.assert_restores("latest", &sandbox.src());
 }
 
-/// A user of whom others have processes enough already: that is said, and no run gets stuck half-way.
+/// A user who already has too many processes: this is reported, and no run hangs.
 #[test]
 fn too_few_threads_are_said_before_anything_begins() {
     let sandbox = sandbox();
@@ -107,8 +107,9 @@ fn too_few_threads_are_said_before_anything_begins() {
     assert_eq!(sandbox.snapshot_names(), [kept].into());
 }
 
-/// Less and less address space: threads, caches and buffers are refused at another place each time. A run
-/// then says so or is ended by the allocator; none waits for a thread that never came, and what stood stands.
+/// With less and less address space, threads, caches and buffers are refused at different places. The run
+/// then reports it or is ended by the allocator. No run waits for a thread that never started, and existing
+/// data stays.
 #[test]
 fn at_no_size_of_memory_a_run_panics_hangs_or_harms() {
     let sandbox = Sandbox::open();
@@ -126,9 +127,9 @@ fn at_no_size_of_memory_a_run_panics_hangs_or_harms() {
         ] {
             let Some(outcome) = limited(&sandbox, &tool, args) else { return };
             let told = format!("{mebibytes} MiB, {args:?}: {} {}", outcome.code, outcome.stderr);
-            // 127: not even the program could be loaded. -1: SIGABRT.
+            // 127: the program could not even be loaded. -1: SIGABRT.
             assert!([0, 1, 127, -1].contains(&outcome.code), "{told}");
-            // Where the standard library has no memory for a thread's second stack, it panics itself, and
+            // If the standard library has no memory for a thread's signal stack, it panics itself, and
             // aborts.
             let mut panics = outcome.stderr.lines().filter(|line| line.contains("panicked at"));
             assert!(panics.all(|line| line.contains("panicked at /rustc/")), "{told}");
@@ -157,7 +158,7 @@ fn a_reader_that_has_had_enough_is_no_failure() {
         &["gc"],
         &["--help"],
     ] {
-        // Gone before the first word, and after it.
+        // Closed before the first output, and after it.
         for wanted in [0, 10] {
             let mut command = sandbox.command(args);
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -174,7 +175,7 @@ fn a_reader_that_has_had_enough_is_no_failure() {
     sandbox.assert_clean();
 }
 
-/// A backup that has stored something and waits for more, and then is sent these signals.
+/// A backup that has stored something and waits for more, and is then sent these signals.
 fn signalled(sandbox: &Sandbox, signals: &[&str]) -> Outcome {
     let mut command = sandbox.command(&["backup", "--stdin"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -184,10 +185,10 @@ fn signalled(sandbox: &Sandbox, signals: &[&str]) -> Outcome {
     for signal in signals {
         let sent = Command::new("kill").args([*signal, &child.id().to_string()]).status().unwrap();
         assert!(sent.success());
-        // The second must not be taken for the first.
+        // The second signal must not be mistaken for the first.
         std::thread::sleep(Duration::from_millis(200));
     }
-    // Whoever heard the signal stops at the next bytes.
+    // A process that received the signal stops at the next bytes.
     let _ = input.write_all(&[1; 1 << 20]);
     drop(input);
     let output = child.wait_with_output().unwrap();
@@ -201,7 +202,7 @@ fn signalled(sandbox: &Sandbox, signals: &[&str]) -> Outcome {
 #[test]
 fn a_signal_ends_a_backup_with_130_and_leaves_nothing_behind() {
     for signal in ["-INT", "-TERM", "-HUP"] {
-        // Under nohup nobody is to hear it.
+        // Under nohup the signal is ignored.
         let ignored = fs::read_to_string("/proc/self/status").unwrap();
         let ignored = ignored.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
         if signal == "-HUP" && u64::from_str_radix(ignored, 16).unwrap() & 1 != 0 {
@@ -235,7 +236,7 @@ fn a_second_signal_ends_it_at_once_and_the_next_run_needs_no_help() {
     sandbox.assert_clean();
 }
 
-/// Signals at any moment of a run over many files: 130 with what was saved, or done.
+/// Signals at any moment of a run over many files: it exits with 130 and saves what it has, or is done.
 #[test]
 fn a_signal_at_any_moment_leaves_a_repository_that_goes_on() {
     let sandbox = sandbox();
@@ -250,7 +251,7 @@ fn a_signal_at_any_moment_leaves_a_repository_that_goes_on() {
         let _ = Command::new("kill").args([signal, &child.id().to_string()]).stderr(Stdio::null()).status();
         let output = child.wait_with_output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        // Before it listens for signals one ends it as any program: no code then.
+        // Before it handles signals, one ends it like any program, without an exit code.
         assert!(
             matches!(output.status.code(), Some(0 | 130) | None),
             "{signal}: {:?} {stderr}",

@@ -1,4 +1,4 @@
-//! The program as its users meet it: real processes, flags, output and exit codes.
+//! The program as its users see it: real processes, flags, output and exit codes.
 #![allow(clippy::unwrap_used)]
 
 mod alarms;

@@ -1,4 +1,4 @@
-//! `snap daemon --metrics`: what a scraper sees is what `snap status` writes.
+//! `snap daemon --metrics`: a scraper gets what `snap status` writes.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -13,7 +13,7 @@ struct Daemon {
     address: String,
 }
 
-/// With one set whose times are far away, and a port that the system chooses.
+/// A daemon with one set whose times are far away, and a port chosen by the system.
 fn daemon(sandbox: &Sandbox) -> Daemon {
     let config = "[repositories.main]\nlocation = \"repo\"\n[sets.files]\nrepository = \"main\"\n\
         sources = [\"src\"]\nmax-age = \"26h\"\nschedule = { full = \"0 0 29 2 *\", catch-up = false }\n";
@@ -29,10 +29,10 @@ fn daemon(sandbox: &Sandbox) -> Daemon {
 }
 
 impl Daemon {
-    /// What it answers to these bytes.
+    /// Returns the response to these bytes.
     fn ask(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        // It may have had enough before all is said.
+        // It may close before everything is sent.
         let _ = stream.write_all(request.as_bytes());
         let mut answer = String::new();
         // It may close while there is still something to read for it.
@@ -76,20 +76,20 @@ fn a_scraper_gets_what_status_writes_and_nobody_anything_else() {
         text.lines().filter(steady).map(str::to_owned).collect::<Vec<_>>()
     };
     let body = after.split_once("\r\n\r\n").unwrap().1;
-    // With the key status knows the manifest's own time; the daemon asks for no key at each scrape.
+    // With the key, status knows the time in the manifest. The daemon needs no key for a scrape.
     let success = |line: &String| !line.starts_with("snap_backup_last_success");
     let same = |text: &str| lines(text).into_iter().filter(success).collect::<Vec<_>>();
     assert_eq!(same(body), same(&written));
     assert!(body.contains("kind=\"full\"} "), "{body}");
 
-    // A page whose own name leads here.
+    // A web page whose own host name resolves to this address.
     let rebound = daemon.ask("GET /metrics HTTP/1.1\r\nHost: page.example\r\n\r\n");
     assert!(rebound.starts_with("HTTP/1.1 421 ") && !rebound.contains("snap_"), "{rebound}");
     assert!(get("/").starts_with("HTTP/1.1 404 "));
     assert!(daemon.ask("POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
     let head = daemon.ask("HEAD /metrics HTTP/1.1\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
-    // Whoever says too much is left, and the next is answered all the same.
+    // A client that sends too much is disconnected, and the next one gets a response.
     daemon.ask(&"x".repeat(100_000));
     assert!(get("/metrics").starts_with("HTTP/1.1 200 "));
 }

@@ -1,4 +1,4 @@
-//! Snapshots as directories: a mount shows what a restore writes, while others write, forget and collect.
+//! A mount shows what a restore writes, while others write, forget and run gc.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use snap_backup::ops::mount::{FsError, Mount, Options, TOP};
 use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::storage::local::LocalStorage;
 
-/// What takes longer than this on any machine does not happen.
+/// Nothing takes longer than this on any machine.
 const LONG: Duration = Duration::from_secs(60);
 
 /// A mount in the foreground.
@@ -31,7 +31,7 @@ struct Mounted {
 }
 
 impl Mounted {
-    /// `None`, with a word, where this machine or user cannot mount.
+    /// Returns `None`, with a message, if this machine or user cannot mount.
     fn new(sandbox: &Sandbox, args: &[&str]) -> Option<Self> {
         if !can_mount() {
             return None;
@@ -61,14 +61,14 @@ impl Mounted {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Peak of the memory that it held, in KiB.
+    /// Returns its peak memory in KiB.
     fn peak(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Waits for its end, which must be a good one.
+    /// Waits for its end, which must be successful.
     fn ended(mut self) -> String {
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}: {}", self.log());
@@ -78,7 +78,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // Where a test failed nobody has ended it.
+        // After a failed test it is still running.
         if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
             let _ = rustix::mount::unmount(&self.at, rustix::mount::UnmountFlags::DETACH);
             let _ = self.child.kill();
@@ -100,7 +100,7 @@ fn names(dir: &Path) -> BTreeSet<OsString> {
     fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
 }
 
-/// Asks until it is so: which snapshots are shown is looked up once a second at most.
+/// Polls until the condition holds: snapshots are listed at most once a second.
 fn until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
@@ -113,7 +113,7 @@ fn sessions(sandbox: &Sandbox) -> usize {
     sandbox.objects("sessions").len()
 }
 
-/// Removes flags that stand in the way of removing the sandbox.
+/// Removes flags that would prevent removing the sandbox.
 struct Unlock(PathBuf);
 
 impl Drop for Unlock {
@@ -141,7 +141,7 @@ fn a_mount_shows_what_a_restore_writes() {
         let same = shown.join(path.strip_prefix(&restored).unwrap());
         assert_eq!(flags(&path), flags(&same), "{}", same.display());
     }
-    // And the other way round: there is nothing more.
+    // And the reverse: there is nothing more.
     let differences = torture::differences_but_flags(&shown, &restored);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     let links = |root: &Path| -> Vec<u64> {
@@ -161,7 +161,7 @@ fn flags(path: &Path) -> IFlags {
     rustix::fs::ioctl_getflags(File::open(path).unwrap()).unwrap() & kept
 }
 
-/// A large file with holes, one in many directories, and one short one.
+/// A large file with holes, a directory with many files, and a short file.
 fn large(sandbox: &Sandbox) -> Vec<PathBuf> {
     let mut random = Random::new(7);
     fs::write(sandbox.src().join("large"), random.bytes(40 << 20)).unwrap();
@@ -183,7 +183,7 @@ fn many_readers_at_once_read_what_was_saved() {
     let Some(mounted) = Mounted::new(&sandbox, &[]) else { return };
     let root = mounted.path("latest");
     let shown = |path: &Path| root.join(path.strip_prefix(sandbox.path("")).unwrap());
-    // Another process reads in order meanwhile.
+    // Another process reads sequentially meanwhile.
     let mut other = Command::new("diff");
     other.args(["-r", "src"]).arg(root.join("src")).current_dir(sandbox.path(""));
     let mut other = other.spawn().unwrap();
@@ -284,8 +284,7 @@ fn a_mount_that_is_read_from_is_unmounted_and_leaves_nothing() {
                         continue;
                     };
                     let mut bytes = Vec::new();
-                    // Whoever has it open reads to its end, or hears of an error; nobody reads something
-                    // else.
+                    // A process that has it open reads to its end, or gets an error. None reads other data.
                     if found.read_to_end(&mut bytes).is_ok() {
                         assert!(bytes == fs::read(path).unwrap(), "{}", path.display());
                         begun.store(true, Ordering::Relaxed);
@@ -319,7 +318,7 @@ fn a_mount_in_the_background_says_how_to_end_it() {
     let said = crate::support::finish(command, b"").expect(0).json();
     let pid = said["pid"].as_u64().unwrap();
     assert_eq!(said["target"], at.to_str().unwrap());
-    // The password is not among what everybody may read.
+    // The password is not in what everybody may read.
     let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
     assert!(!String::from_utf8_lossy(&arguments).contains(crate::support::PASSWORD));
     assert_eq!(fs::read_to_string(at.join("latest/src/a")).unwrap(), "1");
@@ -331,7 +330,7 @@ fn a_mount_in_the_background_says_how_to_end_it() {
     assert_eq!(fs::read_to_string(sandbox.path("state/mount.log")).unwrap(), "");
 }
 
-/// Nobody may be there to wait for it.
+/// There may be no process left to wait for it.
 fn is_zombie(pid: u64) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     status.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
@@ -370,7 +369,7 @@ fn a_dead_mount_is_to_be_unmounted_first() {
     assert!(refused.stderr.contains("unmount it first with"), "{}", refused.stderr);
 }
 
-/// With a repository whose sessions beat twelve times in so many seconds, not in an hour.
+/// A mount of a repository whose sessions send twelve heartbeats in so many seconds, not in an hour.
 fn lively(stale_after: u64) -> Sandbox {
     let sandbox = Sandbox::bare();
     let options = InitOptions {
@@ -424,21 +423,21 @@ fn the_kernel_may_forget_what_is_too_much() {
     assert_eq!(sessions(&sandbox), 0);
 }
 
-/// What the only session's heartbeat says.
+/// Returns the heartbeat of the only session.
 fn beat(sandbox: &Sandbox) -> Vec<u8> {
     let all = sandbox.objects("sessions");
     let one = all.iter().find(|path| path.extension().is_some_and(|end| end == "beat"));
     one.and_then(|path| fs::read(path).ok()).unwrap_or_default()
 }
 
-/// Packs, as a collection leaves them.
+/// Returns the packs that a gc run leaves.
 fn packs(sandbox: &Sandbox) -> usize {
     sandbox.objects("packs").len()
 }
 
 #[test]
 fn a_collection_waits_for_what_is_open_and_for_nothing_else() {
-    // What is open of a forgotten snapshot is kept for that long.
+    // Open files of a forgotten snapshot are kept for that long.
     let sandbox = lively(60);
     let bytes = Random::new(3).bytes(3 << 20);
     fs::write(sandbox.src().join("a"), &bytes).unwrap();
@@ -465,13 +464,13 @@ fn a_collection_waits_for_what_is_open_and_for_nothing_else() {
     assert!(read == bytes);
     drop(open);
     until("the collection goes ahead", || {
-        // Somebody looks, so the session says what it reads now.
+        // Something is open, so the session declares what it reads now.
         names(&all);
         sandbox.ok(&["gc", "--empty-trash"]);
         packs(&sandbox) < before
     });
     assert_eq!(fs::read_to_string(mounted.path("latest/src/b")).unwrap(), "2");
-    // And what a collection moves is read where it went.
+    // And data that a gc run moves is read at its new place.
     mounted.signal(Signal::TERM);
     assert_eq!(mounted.ended(), "");
     sandbox.assert_clean();

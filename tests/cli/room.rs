@@ -1,4 +1,4 @@
-//! Room: `cleanup --keep-below` and the quota of a repository.
+//! Size limits: `cleanup --keep-below` and the quota of a repository.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ fn filled() -> Sandbox {
     sandbox
 }
 
-/// The line of JSON that tells of room.
+/// Returns the JSON line about the size limit.
 fn room(text: &str) -> Value {
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines.into_iter().find(|line| line["message_type"] == "room").unwrap()
@@ -52,7 +52,7 @@ fn as_many_snapshots_go_as_must_and_never_those_that_stay() {
     assert!(
         left.iter().any(|one| one["pinned"] == true) && left.iter().any(|one| one["tags"][0] == "release")
     );
-    // What was condemned goes with the collections that follow.
+    // Condemned packs are deleted by the gc runs that follow.
     (0..2).for_each(|_| drop(sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0%"])));
     assert!(bytes(&sandbox) <= line, "{} bytes", bytes(&sandbox));
     assert_eq!(room(&sandbox.ok(&args).text())["forgotten"].as_array().unwrap().len(), 0);
@@ -79,7 +79,7 @@ fn nothing_younger_than_the_least_age_goes_for_room_or_by_rules() {
     };
     set("min-age = \"14d\"").expect(0);
     assert_eq!(sandbox.snapshot_names().len(), 12);
-    // By name, it is no rule that forgets.
+    // Forgetting by name is no rule.
     sandbox.ok(&["forget", "latest~3"]);
     set("").expect(0);
     assert_eq!(sandbox.snapshot_names().len(), 2);
@@ -96,7 +96,7 @@ fn what_does_not_fit_is_told_and_costs_nothing() {
     sandbox.snap(&["cleanup"]).expect(22);
 }
 
-/// Forty days: each day one file more, and one of the first ten is rewritten.
+/// Forty days: each day one more file, and one of the first ten is rewritten.
 #[test]
 fn where_files_become_more_what_stays_is_spread_evenly() {
     let sandbox = Sandbox::open();
@@ -124,7 +124,7 @@ fn where_files_become_more_what_stays_is_spread_evenly() {
     let left = oldest_first(&sandbox.ok(&["snapshots", "--json"]).json());
     let age = |time: &jiff::Timestamp| (now as i64 - time.as_second()) as f64 / 86_400.0 + 1.0;
     let widest = left.windows(2).map(|pair| age(&pair[0]) / age(&pair[1])).fold(1.0, f64::max);
-    // Where files are cut differs with each repository, and with it how many fit.
+    // Chunk boundaries differ between repositories, and so does the number of snapshots that fit.
     assert!(left.len() >= 4 && widest <= 2.01, "{widest}: {left:?}");
 }
 

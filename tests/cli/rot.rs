@@ -1,4 +1,4 @@
-//! Bit rot of the sources, as a user meets it: `backup --full`, `backup --reread`, `heal`.
+//! Bit rot of the sources for a user: `backup --full`, `backup --reread`, `heal`.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -10,7 +10,7 @@ use snap_backup::model::entry::{Entry, Time};
 use crate::support::rot::{flip, settle};
 use crate::support::{Sandbox, chmod, finish, skipped};
 
-/// Files of an open repository that were backed up, and of which some have rotted since.
+/// Backed-up files of an unencrypted repository, some of which have rotted since.
 fn rotten(files: &[&str], rotten: &[&str]) -> Sandbox {
     rotten_with(files, rotten, &mut |_, _| {})
 }
@@ -31,7 +31,7 @@ fn good(file: &str) -> Vec<u8> {
     format!("the good content of {file}\n").repeat(200).into_bytes()
 }
 
-/// Names in a directory, sorted.
+/// Returns the names in a directory, sorted.
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -60,7 +60,7 @@ fn a_full_backup_finds_bit_rot_and_heal_puts_the_good_bytes_back() {
     assert!(sandbox.snap(&["alarm"]).expect(24).text().contains("silent corruption"));
     assert!(sandbox.snap(&["status", "--alarms"]).expect(24).text().contains("silent corruption"));
 
-    // Both versions stay whatever the rules say; later backups keep the mark and find nothing new.
+    // Both versions are kept whatever the rules say. Later backups keep the mark and find nothing new.
     let kept = sandbox.ok(&["forget", "--keep-last", "1"]).text();
     assert!(kept.contains("held by the alarm") && kept.contains("nothing to forget"), "{kept}");
     sandbox.ok(&["backup", "src"]);
@@ -92,8 +92,7 @@ fn a_full_backup_finds_bit_rot_and_heal_puts_the_good_bytes_back() {
     assert!(!sandbox.ok(&["ls", "latest", "--json", "--recursive"]).text().contains("corrupt_since"));
 }
 
-/// Whatever was done to a file since the backup that found it stays, and so does what a symbolic link leads
-/// to.
+/// A file that was changed since the backup that found it is kept, and so is the target of a symbolic link.
 #[test]
 fn heal_leaves_alone_what_is_not_the_file_that_the_backup_found() {
     let files = ["edited", "moded", "link", "dir/file", "linked"];
@@ -108,7 +107,7 @@ fn heal_leaves_alone_what_is_not_the_file_that_the_backup_found() {
     };
     set(&src.join("edited"), &fs::read(src.join("edited")).unwrap().to_ascii_uppercase());
     chmod(&src.join("moded"), 0o600);
-    // The same bad bytes, outside.
+    // The same bad bytes, outside of the source.
     fs::rename(src.join("dir/file"), outside.join("file")).unwrap();
     fs::remove_dir(src.join("dir")).unwrap();
     symlink(&outside, src.join("dir")).unwrap();
@@ -143,14 +142,14 @@ fn heal_leaves_alone_what_is_not_the_file_that_the_backup_found() {
     }
     assert_eq!((state(&src), state(&outside)), before);
 
-    // A further name changes nothing of the file; that name keeps the bad bytes.
+    // A further name does not change the file. That name keeps the bad bytes.
     let healed = sandbox.ok(&["heal", "--yes", "src/linked"]);
     assert!(healed.stderr.contains("other hard links"), "{}", healed.all());
     assert_eq!(fs::read(src.join("linked")).unwrap(), good("linked"));
     assert_ne!(fs::read(src.join("other")).unwrap(), good("linked"));
 }
 
-/// An unchanged file that is read again and has its bytes changes nothing: nothing is stored.
+/// An unchanged file that is read again and has the same bytes changes nothing: nothing is stored.
 #[test]
 fn files_that_are_read_again_and_are_as_before_leave_the_repository_as_it_was() {
     let sandbox = rotten(&["a", "b/c", "d"], &[]);
@@ -164,7 +163,7 @@ fn files_that_are_read_again_and_are_as_before_leave_the_repository_as_it_was() 
     for wrong in ["101%", "x", "-1%"] {
         sandbox.snap(&["backup", "src", &format!("--reread={wrong}")]).expect(2);
     }
-    // Runs take turns: after two halves each file was read once.
+    // Runs rotate: after two runs of one half each, every file was read once.
     let halves: u64 = (0..2)
         .map(|_| {
             sandbox.ok(&["backup", "src", "--reread", "50%", "--json"]).summary()["files_reread"]
@@ -174,7 +173,7 @@ fn files_that_are_read_again_and_are_as_before_leave_the_repository_as_it_was() 
         .sum();
     assert_eq!(halves, 3);
 
-    // In a set the key says how much; a schedule reads a hundredth where it does not.
+    // In a set the key gives the share. Without it a schedule reads one percent.
     let set = |line: &str| {
         let (repo, src) = (sandbox.path("repo"), sandbox.src());
         let text =
@@ -202,7 +201,7 @@ fn files_that_are_read_again_and_are_as_before_leave_the_repository_as_it_was() 
     crate::support::finish(wrong, b"").expect(2);
 }
 
-/// A disk that cannot read a file is no rot, and is never passed over.
+/// A disk that cannot read a file is not bit rot, and is never ignored.
 #[test]
 fn a_file_that_cannot_be_read_again_is_a_problem_and_no_rot() {
     let strace =
@@ -223,12 +222,11 @@ fn a_file_that_cannot_be_read_again_is_a_problem_and_no_rot() {
     assert!(met.all().contains("src/a") && met.all().contains("os error 5"), "{}", met.all());
     assert_eq!((&summary["files_reread"], summary.get("files_corrupt")), (&1.into(), None), "{summary}");
     assert_eq!(sandbox.snap(&["alarm"]).code, 0, "it gives no alarm");
-    // The snapshot has the file as the one before.
+    // The snapshot has the file as in the previous one.
     assert_eq!(sandbox.ok(&["cat", "latest:src/a"]).stdout, good("a"));
 }
 
-/// Somebody wrote to the file, or it is another one, if ctime or birth time say so. That is a change like any
-/// other.
+/// A different ctime or birth time means that somebody wrote to the file or replaced it: an ordinary change.
 #[test]
 fn other_bytes_are_rot_only_if_ctime_and_birth_time_are_the_same() {
     let files = ["born", "ctime", "rotten"];

@@ -1,5 +1,5 @@
-//! What people see, on a pseudo-terminal and in a pipe, as snapshots: `INSTA_UPDATE=always` writes them anew.
-//! Ids, times, durations, sizes that depend on the machine and the sandbox's own directory are made alike.
+//! Output on a pseudo-terminal and in a pipe, as snapshots: `INSTA_UPDATE=always` rewrites them. Ids, times,
+//! durations, sizes that depend on the machine and the directory of the sandbox are normalized.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -14,7 +14,7 @@ const WIDE: (u16, u16) = (200, 24);
 const USUAL: (u16, u16) = (80, 24);
 const NARROW: (u16, u16) = (50, 24);
 
-/// Two snapshots, between which one file changed and one went.
+/// Two snapshots, between which one file changed and one was deleted.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write(&[
@@ -30,7 +30,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// The screen that a command leaves.
+/// Returns the screen after a command.
 fn screen(sandbox: &Sandbox, size: (u16, u16), vars: &[(&str, &str)], args: &[&str]) -> String {
     let home = sandbox.path("home");
     let mut all = vec![
@@ -45,13 +45,13 @@ fn screen(sandbox: &Sandbox, size: (u16, u16), vars: &[(&str, &str)], args: &[&s
     format!("{text}\nexit {code}\n")
 }
 
-/// What depends on the run, with as many characters as it has.
+/// Replaces what depends on the run by as many characters.
 fn alike(text: &str) -> String {
     let hashes = |found: &regex::Captures<'_>| {
         let alike = |c: char| if c.is_ascii_digit() { '#' } else { c };
         found.get(0).map_or("", |all| all.as_str()).chars().map(alike).collect::<String>()
     };
-    // What was written a moment ago is read again, or not, as time goes by.
+    // Whether a just written file is read again depends on timing.
     let mut text = text.to_owned();
     for (pattern, wanted) in [
         (r"\b[0-9a-f]{8}\b", Some("id-of-it")),
@@ -60,7 +60,7 @@ fn alike(text: &str) -> String {
         (r"ratio \d+\.\d+", Some("ratio 1.00")),
         (r"(?m)^(added|holds|read): .*$", None),
         (r"\d+\.\d [KMGT]iB|\d{3} B", None),
-        // The last column; where it is cut depends on the name of the sandbox.
+        // The last column. Where it is cut depends on the path of the sandbox.
         (r"(?m) +/[^\s…]*/src\b| +/(tmp|var)[^\s…]*…", Some("  PLACE")),
         (r"(?m)^([dlrwx-]{10}) \S+ +\S+ +", Some("$1 user group ")),
     ] {
@@ -70,7 +70,7 @@ fn alike(text: &str) -> String {
             None => pattern.replace_all(&text, hashes).into_owned(),
         };
     }
-    // Sizes of one machine may have more digits than those of another.
+    // Sizes on one machine may have more digits than on another.
     Regex::new(r" *#+(\.#)? [KMGT]?i?B").unwrap().replace_all(&text, " #.# KiB").into_owned()
 }
 
@@ -114,7 +114,7 @@ fn a_backup_and_a_restore_say_what_came_of_them() {
     }
 }
 
-/// All verbs and flags are compared by `docs/cli.md`; this is how a terminal shows them.
+/// `docs/cli.md` covers all commands and flags. This shows how a terminal displays them.
 #[test]
 fn help_fits_the_window() {
     let sandbox = sandbox();

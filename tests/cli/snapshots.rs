@@ -1,4 +1,4 @@
-//! Texts compared with files below `tests/golden`. `INSTA_UPDATE=always cargo test` writes them anew.
+//! Texts compared with files below `tests/golden`. `INSTA_UPDATE=always cargo test` rewrites them.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a backup is asked to save: every named source is in the snapshot, or is said not to be.
+//! The sources of a backup: every named source is in the snapshot, or reported as missing.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -15,7 +15,7 @@ fn sandbox(tree: &[(&str, &str)]) -> Sandbox {
     sandbox
 }
 
-/// Paths in the newest snapshot.
+/// Returns the paths in the newest snapshot.
 fn saved(sandbox: &Sandbox) -> Vec<String> {
     sandbox.ok(&["ls", "-R", "latest"]).text().lines().map(str::to_owned).collect()
 }
@@ -125,13 +125,13 @@ fn a_source_of_which_nothing_is_left_is_a_problem_and_no_snapshot_by_itself() {
         assert!(outcome.stderr.contains("no snapshot was saved"), "{}", outcome.stderr);
         assert_eq!(sandbox.snapshot_names(), before, "{args:?}");
     }
-    // All that happens to be there is left out, but not all that may come.
+    // All current content is excluded, but not everything that might be there.
     let outcome = backup(&sandbox, &["-e", "x", "src/a"]).expect(0);
     assert!(outcome.stderr.contains("src/a: nothing of this source is saved"), "{}", outcome.stderr);
     assert_eq!(saved(&sandbox), ["src", "src/a"]);
     backup(&sandbox, &["-e", "*", "--allow-empty", "src"]).expect(0);
     assert_eq!(saved(&sandbox), ["src"]);
-    // What holds nothing anyway is saved as that.
+    // A source that is empty anyway is saved as such.
     backup(&sandbox, &["-e", "*", "src/empty"]).expect(0);
     assert_eq!(saved(&sandbox), ["src", "src/empty"]);
 }
@@ -164,13 +164,13 @@ fn a_link_with_a_slash_behind_it_is_what_it_points_to() {
     let outcome = backup(&sandbox, &["current"]).expect(0);
     assert!(outcome.stderr.contains("current is a symbolic link"), "{}", outcome.stderr);
     assert_eq!(saved(&sandbox), ["current"]);
-    // Both names of one place, and a link to what is saved anyway.
+    // Two names of one directory, and a link to a saved one.
     backup(&sandbox, &["current", "current/"]).expect(0);
     assert_eq!(saved(&sandbox), ["current", "current/doc"]);
     symlink("data", sandbox.path("src/inner")).unwrap();
     let outcome = backup(&sandbox, &["src/data", "src/inner"]).expect(0);
     assert_eq!(outcome.warnings(), 0, "{}", outcome.stderr);
-    // Also below another source, and what is not a directory has no inside.
+    // Also below another source. Something that is not a directory contains nothing.
     symlink("../outside", sandbox.path("src/out")).unwrap();
     fs::create_dir(sandbox.path("outside")).unwrap();
     fs::write(sandbox.path("outside/x"), "1").unwrap();
@@ -230,7 +230,7 @@ fn what_is_stored_under_another_name_is_known_by_that_name() {
     sandbox.ok(&["forget", "--keep-last", "1"]);
     let left = sandbox.ok(&["snapshots", "--json", "--path", "/home"]).json();
     assert_eq!(left.as_array().unwrap().len(), 1);
-    // The name stands for the anchors of patterns, too.
+    // The stored path also anchors patterns.
     sandbox.ok(&["backup", "--as", "/home", "-e", "/home/g", "tue"]);
     fs::write(sandbox.path("tue/g"), "g").unwrap();
     sandbox.ok(&["backup", "--as", "/home", "-e", "/home/g", "tue"]);
@@ -355,7 +355,7 @@ fn a_pattern_that_matched_nothing_is_told_to_those_who_ask() {
     assert_eq!(summary["patterns_unmatched"], serde_json::json!(["*.lgo"]));
 }
 
-/// Every verb that takes patterns.
+/// Every command that takes patterns.
 #[test]
 fn verbs_that_read_snapshots_tell_of_patterns_that_matched_nothing() {
     let sandbox = sandbox(&[("a.log", ""), ("b", "1"), ("old.log", "1")]);
@@ -398,13 +398,13 @@ fn lists_of_sources_of_other_systems_are_read_or_refused() {
     run(b"\xef\xbb\xbfsrc/a\r\nsrc/b\r\n").expect(0);
     assert_eq!(saved(&sandbox), ["src", "src/a", "src/b"]);
     run(b"\xff\xfes\0r\0c\0").expect(2);
-    // In a list of this system's a carriage return is a part of the name.
+    // In a list from this system, a carriage return is a part of the name.
     fs::write(sandbox.src().join("odd\r"), "3").unwrap();
     run(b"src/a\nsrc/odd\r\n").expect(0);
     assert_eq!(saved(&sandbox).len(), 3);
 }
 
-/// A file system that is mounted as long as this lives.
+/// A file system that is mounted for the lifetime of this value.
 struct Mounted(OsString);
 
 impl Mounted {

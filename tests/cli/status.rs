@@ -1,5 +1,4 @@
-//! `snap status`: what a monitor believes. It must not say that all is well when it is not, nor cry when it
-//! is.
+//! `snap status`, on which monitors rely: it must neither hide a problem nor invent one.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -16,7 +15,7 @@ pub(crate) fn run_log(sandbox: &Sandbox) -> RunLog {
     RunLog::new(sandbox.state())
 }
 
-/// All that this machine remembers becomes so many hours older; its snapshot may have got another name for
+/// Makes everything in this machine's records so many hours older. Its snapshot may have got another name by
 /// that.
 pub(crate) fn age_records(sandbox: &Sandbox, hours: i64, snapshot: Option<&String>) {
     let runs = run_log(sandbox).read().unwrap().runs;
@@ -67,7 +66,7 @@ fn a_set_that_is_too_old_is_23_with_the_key_and_without() {
     );
     assert!(text(&sandbox).contains("no password"));
 
-    // A run that finds nothing changed is as good as one that saves something.
+    // A run that finds no changes counts like one that saves something.
     sandbox.set_password(Some(PASSWORD));
     sandbox.ok(&["backup", "src"]);
     for password in [Some(PASSWORD), None] {
@@ -96,7 +95,7 @@ fn only_snapshots_that_stand_are_good() {
         let good = sets(&answer)[0]["good"].as_array().unwrap();
         assert_eq!(good.iter().map(|one| &one["snapshot_id"]).collect::<Vec<_>>(), [&full], "{answer}");
     }
-    // A name that a fence has is no snapshot.
+    // A name that a fence has is not a snapshot.
     sandbox.set_password(Some(PASSWORD));
     sandbox.ok(&["repair", "known"]);
     let third = sandbox.backup(&[]);
@@ -128,11 +127,11 @@ fn a_source_mistyped_once_is_told_and_overdue_only_when_it_is_tried_again_later(
     let answer = status(&sandbox, &["--max-age", "26h"]).expect(0).json();
     assert_eq!(sets(&answer).len(), 2, "{answer}");
     assert!(sets(&answer).iter().any(|set| set["failing"] == true), "{answer}");
-    // Who tries again later means it.
+    // A source that is tried again later is intended.
     age_records(&sandbox, 2, None);
     assert_ne!(sandbox.snap(&["backup", "scr"]).code, 0);
     status(&sandbox, &["--max-age", "26h"]).expect(23);
-    // What is not tried any more for longer than a set may be old was given up.
+    // A source that was not tried for longer than a set's maximum age was given up.
     age_records(&sandbox, 30, None);
     sandbox.write(&[("a", "2")]);
     sandbox.backup(&[]);
@@ -230,7 +229,7 @@ fn a_repository_that_is_away_is_told_of_from_memory() {
     assert!(repository["bytes"].is_null() && sets(&away)[0]["good"][0]["kind"] == "full", "{away}");
     age_records(&sandbox, 2, None);
     status(&sandbox, &["--max-age", "1h"]).expect(23);
-    // Nothing is remembered of this one: it is a slip.
+    // There are no records of this one: it was a typo.
     status(&sandbox, &["-r", "never"]).expect(10);
     fs::remove_dir_all(sandbox.state()).unwrap();
     status(&sandbox, &[]).expect(2);
@@ -269,7 +268,7 @@ fn sets_of_the_configuration_are_told_of_by_name_also_those_never_saved() {
         command.args(args);
         finish(command, b"")
     };
-    // A set of no name is of no interest to who has named some.
+    // A set without a name is not shown if some sets are named.
     sandbox.ok(&["backup", "src/a"]);
     let answer = run(&["status", "--json"]).expect(23).json();
     let names = |answer: &Value| sets(answer).iter().map(|set| set["set"].clone()).collect::<Vec<_>>();
@@ -283,7 +282,7 @@ fn sets_of_the_configuration_are_told_of_by_name_also_those_never_saved() {
     assert_eq!(sets(&run(&["status", "--json", "--all-hosts"]).expect(0).json()).len(), 3);
     let text = run(&["status"]).text();
     assert!(text.contains("set files: ") && text.contains("no good backup is known"), "{text}");
-    // Without the key, too: the set's name is in the records.
+    // Without the key, too, because the records have the name of the set.
     let mut blind = sandbox.bin();
     blind.env_remove("SNAP_PASSWORD").args(["status", "--json", "-r", "main"]);
     let answer = finish(blind, b"").expect(0).json();
@@ -294,7 +293,7 @@ fn sets_of_the_configuration_are_told_of_by_name_also_those_never_saved() {
 fn days_left_follow_from_growth_and_room() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
-    // Nothing is known yet of how it grows.
+    // The growth is not known yet.
     let answer = status(&sandbox, &[]).expect(0).json();
     assert!(answer["repositories"][0].get("seconds_until_full").is_none(), "{answer}");
     let run = run_log(&sandbox).read().unwrap().runs.pop().unwrap();
@@ -318,7 +317,7 @@ fn days_left_follow_from_growth_and_room() {
     assert!((seconds / 86_400.0 - left).abs() < 1e-6 * left, "{answer}");
     assert!(text(&sandbox).contains("grows 10 B a day") || text(&sandbox).contains("grows 9 B a day"));
     assert!(text(&sandbox).contains(" free, more than 100 years until full"));
-    // The quota is met long before, and that is known without a password as well.
+    // The quota is reached long before, and that is known without a password as well.
     sandbox.ok(&["config", "set", "quota", &(bytes + 355).to_string()]);
     let mut blind = sandbox.command(&["status"]);
     blind.env_remove("SNAP_PASSWORD");
@@ -331,7 +330,7 @@ fn days_left_follow_from_growth_and_room() {
     let days = repository["seconds_until_full"].as_f64().unwrap() / 86_400.0;
     assert!((34.0..37.0).contains(&days), "{answer}");
     sandbox.ok(&["config", "set", "quota", "none"]);
-    // A backup says it, too.
+    // A backup reports it, too.
     sandbox.write(&[("b", "2")]);
     let told = sandbox.ok(&["backup", "src"]).text();
     assert!(

@@ -1,4 +1,4 @@
-//! What only a terminal has: the line that moves, colours, the pager, Ctrl-C.
+//! Features of a terminal: the progress line, colours, the pager, Ctrl-C.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -15,7 +15,7 @@ fn start(sandbox: &Sandbox, size: (u16, u16), vars: &[(&str, &str)], args: &[&st
     Terminal::start(&sandbox.path(""), size, &all, args)
 }
 
-/// A repository on another machine, and a restore from it that takes minutes.
+/// A remote repository, and a restore from it that takes minutes.
 fn slow_restore(sandbox: &Sandbox, size: (u16, u16)) -> Option<Terminal> {
     let ssh = sftp::server()?;
     fs::write(sandbox.src().join("one"), Random::new(1).bytes(6 << 20)).unwrap();
@@ -33,7 +33,7 @@ fn the_bar_fits_the_window_and_follows_it() {
     let sandbox = Sandbox::new();
     let Some(mut terminal) = slow_restore(&sandbox, (100, 24)) else { return };
     let has = |text: &str, words: &[&str]| words.iter().all(|word| text.contains(word));
-    // A part is counted as well, so there is a total.
+    // A partial restore is counted as well, so there is a total.
     let wide = terminal.wait_until("a bar", |text| {
         has(text, &["restore ", "%", "[", " of 12.0 MiB", "/s"]) && text.contains("left")
     });
@@ -134,7 +134,7 @@ fn only_lists_that_are_longer_than_the_window_go_through_the_pager() {
     assert!(long.contains("paged:src/file39") && !long.contains("\nsrc/"), "{long}");
     let short = screen(&[path, pager], 60, &["ls", "latest"]);
     assert!(short.contains("src/file39") && !short.contains("paged"), "{short}");
-    // What is found last has no newline of its own to lose.
+    // The last match has no newline of its own to lose.
     for off in [("SNAP_PAGER", ""), ("SNAP_PAGER", "cat"), ("TERM", "dumb")] {
         let vars = [path, ("PAGER", "sed s/^/paged:/"), off];
         let plain = screen(&vars, 24, &["ls", "latest"]);
@@ -142,7 +142,7 @@ fn only_lists_that_are_longer_than_the_window_go_through_the_pager() {
     }
     let shell = screen(&[path, ("PAGER", "sed 's/^/shell: /' | tail -n 1")], 24, &["ls", "latest"]);
     assert!(shell.contains("shell: src/file39") && !shell.contains("file38"), "{shell}");
-    // One that cannot be run is named, and the list is there all the same.
+    // A pager that cannot be run is reported, and the list is printed all the same.
     let none = screen(&[path, ("PAGER", "no-such-pager -x")], 60, &["snapshots"]);
     assert!(!none.contains("pager"), "nobody asked for it: {none}");
     let none = screen(&[path, ("PAGER", "no-such-pager -x")], 24, &["ls", "latest"]);
@@ -168,7 +168,7 @@ fn a_reader_who_leaves_the_pager_is_no_failure() {
 
 #[test]
 fn ctrl_c_saves_no_half_of_a_stream_and_ends_with_130() {
-    // The command ends of the signal, or says that all is well.
+    // The command is ended by the signal, or succeeds.
     for script in ["sleep 300", "trap : INT; while ! test -e told; do sleep 0.1; done; exit 0"] {
         let sandbox = Sandbox::new();
         let script = format!("echo half; touch started; {script}");
@@ -176,7 +176,7 @@ fn ctrl_c_saves_no_half_of_a_stream_and_ends_with_130() {
         let mut terminal = start(&sandbox, (80, 24), &[("PATH", "/usr/bin:/bin")], &args);
         let started = sandbox.path("started");
         terminal.wait_until("the command", |_| started.exists());
-        // A signal that comes while the shell starts its next command may be lost on it.
+        // A signal that comes while the shell starts its next command may be lost.
         thread::sleep(Duration::from_millis(300));
         terminal.send("\x03");
         terminal.wait_for("half of a stream is not saved; press Ctrl-C again to stop now");

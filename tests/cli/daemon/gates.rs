@@ -1,4 +1,4 @@
-//! When a run may begin, how long it may take, and what share of the machine it asks for.
+//! When a run may begin, how long it may take, and how much of the machine it may use.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{REPO, ended, let_pass, place, run};
 use crate::support::{Outcome, Random, Sandbox, finish, skipped};
 
-/// A set that saves `docs`, with more keys and what it tells its receivers in `told`.
+/// A set that saves `docs`, with further keys. Notifications go to the file `told`.
 fn set(keys: &str) -> Sandbox {
     place(&format!(
         "{REPO}[sets.docs]\nsources = \"docs\"\nhooks.before = \"echo before >> log\"\nhooks.finally = \"echo finally >> log\"\n\
@@ -21,7 +21,7 @@ fn read(sandbox: &Sandbox, name: &str) -> String {
     fs::read_to_string(sandbox.path(name)).unwrap_or_default()
 }
 
-/// `HH:MM` so many hours from now.
+/// Returns `HH:MM` so many hours from now.
 fn hours(by: i64) -> String {
     (Timestamp::now() + SignedDuration::from_hours(by)).strftime("%H:%M").to_string()
 }
@@ -51,7 +51,7 @@ fn a_condition_that_fails_skips_a_run_and_that_is_no_failure() {
     assert_eq!(line["message_type"], "skipped");
     run(&sandbox, &["backup", "-n"]).expect(2);
 
-    // The schedule does not try again, and has not failed.
+    // The schedule does not retry, and has not failed.
     run(&sandbox, &["schedule", "run"]).expect(0);
     let_pass(&sandbox, 200);
     let scheduled = run(&sandbox, &["schedule", "run"]).expect(0);
@@ -80,7 +80,7 @@ fn outside_of_its_window_a_run_is_skipped_and_a_scheduled_one_waits() {
     let waits = run(&sandbox, &["schedule", "run"]).expect(0);
     assert!(waits.stderr.contains("waits until its window opens"), "{}", waits.all());
     assert_eq!(ended(&sandbox).len(), 1, "nothing was started");
-    // A flag goes before the file, and needs no set.
+    // A flag precedes the file, and needs no set.
     let open = format!("{}-{}", hours(-1), hours(2));
     run(&sandbox, &["backup", "--window", &open]).expect(0);
     run(&sandbox, &["-r", "main", "backup", "docs", "--window", &closed]).expect(75);
@@ -125,8 +125,8 @@ fn a_run_is_as_nice_as_its_set_says_and_has_as_many_threads() {
     run(&sandbox, &["backup", "--full", "--nice", "9"]).expect(0);
     assert!(read(&sandbox, "nice").trim().parse::<i32>().unwrap() >= 9);
 
-    // Those that compress begin with the first data and stay to the end. A thread names itself a moment after
-    // it was started, and another may end between its listing and its reading.
+    // Compression threads begin with the first data and stay to the end. A thread sets its name a moment
+    // after it was started, and another may end between being listed and being read.
     let sealers = |threads: &str| {
         let names = format!(
             "head -c 9000000 /dev/zero; for i in $(seq 200); do \
@@ -145,7 +145,7 @@ fn a_run_is_as_nice_as_its_set_says_and_has_as_many_threads() {
     for args in [["--threads", "0"], ["--threads", "many"], ["--nice", "20"], ["--nice", "-5"]] {
         run(&sandbox, &[&["backup"], &args[..]].concat()).expect(2);
     }
-    // What is not there is a warning.
+    // A source that does not exist gives a warning.
     let mut alone = sandbox.bin();
     alone.env("PATH", "/nowhere").args(["-r", "main", "--io-idle", "snapshots"]);
     let outcome = finish(alone, b"").expect(0);

@@ -1,4 +1,4 @@
-//! Hooks: what they know, when they take too long, and that no secret gets out through them.
+//! Hooks: their variables, their timeout, and that no secret leaks through them.
 
 use std::fs;
 
@@ -53,7 +53,7 @@ fn hooks_know_what_happens_and_when_they_take_too_long() {
     );
     assert!(log().contains("after success 0"));
     assert_eq!(run(&sandbox, &["snapshots", "--json"]).expect(0).json().as_array().unwrap().len(), 2);
-    // Not around what they are not for, and not around what writes nothing.
+    // They run only for their own jobs, and not for dry runs.
     run(&sandbox, &["check", "--set", "docs"]).expect(0);
     run(&sandbox, &["backup", "-n"]).expect(0);
     assert_eq!(log(), "");

@@ -1,4 +1,4 @@
-//! What `snap schedule install` writes is right to systemd and to cron.
+//! What `snap schedule install` writes is valid for systemd and cron.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -86,7 +86,7 @@ fn the_crontab_gets_one_line_and_loses_only_that() {
     assert_eq!((installed.lines().count(), installed.lines().next()), (2, Some("0 4 * * * mine")));
     call(&["schedule", "install", "--cron"]);
     assert_eq!(tab(), installed);
-    // What cron would run runs.
+    // The command line in the crontab works.
     let line = installed.lines().last().unwrap().strip_prefix("*/5 * * * * ").unwrap();
     let mut shell = Command::new("sh");
     shell.args(["-c", line]).env_clear().env("SNAP_STATE_DIR", sandbox.state());

@@ -1,5 +1,4 @@
-//! What a daemon does, when it is stopped, killed, asked to read its file again, and what status says
-//! meanwhile.
+//! A daemon that is stopped, killed, or asked to reload its configuration, and the status meanwhile.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -10,7 +9,7 @@ use serde_json::Value;
 use super::{Daemon, PATIENCE, REPO, command, ended, let_pass, place, run, until};
 use crate::support::{Random, Sandbox, finish};
 
-/// What `snap status` says of a set, and its exit code is as wanted.
+/// Returns what `snap status` prints for a set, and checks its exit code.
 fn status(sandbox: &Sandbox, code: i32, set: &str) -> Value {
     let answer = run(sandbox, &["status", "--json"]).expect(code).json();
     let sets = answer["repositories"][0]["sets"].as_array().unwrap();
@@ -35,7 +34,7 @@ fn a_daemon_runs_two_sets_and_a_failing_hook_stops_only_its_own() {
         ended(&sandbox).into_iter().filter(|run| run.set.as_deref() == Some(set)).collect::<Vec<_>>()
     };
     until("runs of both sets", || of("docs").len() >= 2 && of("music").len() >= 2);
-    // A monitor that asks while it runs sees the one saved and the other not, and which is which.
+    // A monitor that asks during the run sees which set is saved and which is not.
     let (docs, music) = (status(&sandbox, 23, "docs"), status(&sandbox, 23, "music"));
     assert!(docs["overdue"] == false && docs["failing"] == false, "{docs}");
     assert!(docs["good"][0]["kind"] == "incremental" && docs["next_run"].is_string(), "{docs}");
@@ -62,7 +61,7 @@ fn a_daemon_runs_two_sets_and_a_failing_hook_stops_only_its_own() {
     dues.dedup();
     assert_eq!(dues.len(), of("docs").len(), "a time was run for twice");
     let list = run(&sandbox, &["snapshots", "--json"]).expect(0).json();
-    // One that was stopped may have saved what it had.
+    // A stopped backup may have saved a partial snapshot.
     let complete = list.as_array().unwrap().iter().filter(|snapshot| snapshot["partial"] != true).count();
     assert_eq!(complete, 1, "{list}");
 }
@@ -94,12 +93,12 @@ fn a_daemon_stopped_in_the_middle_of_a_backup_goes_on_from_there() {
     assert_eq!(first.iter().map(|run| run.exit).collect::<Vec<_>>(), [Some(130)], "{first:?}");
     assert!(packs() > 0);
     let stopped = status(&sandbox, 23, "big");
-    // To be stopped is no failure; that nothing was saved yet shows.
+    // Being stopped is no failure, but the status shows that nothing was saved yet.
     assert!(stopped["failing"] == false && stopped["failure"].is_null(), "{stopped}");
     assert!(stopped["running"].is_null() && stopped["state"] == "late", "{stopped}");
     assert_eq!(stopped["good"], Value::Array(vec![]));
 
-    // Only what is owed may start now: the times are far away.
+    // Only jobs that were interrupted may start now: the scheduled times are far away.
     let file = fs::read_to_string(sandbox.path("snap.toml")).unwrap().replace("* * * * * *", "0 0 1 1 *");
     fs::write(sandbox.path("snap.toml"), file).unwrap();
     let daemon = Daemon::start(command(&sandbox, &["daemon"]));
@@ -191,7 +190,7 @@ fn a_schedule_is_kept_by_one_process_only() {
     assert!(run(&sandbox, &["schedule", "run"]).expect(0).text().contains("nothing done"));
 }
 
-/// Only the old script's variables: the jobs, the times and the calls are those of the old scheduler.
+/// With only the legacy script's variables, the jobs, times and calls are those of the old scheduler.
 #[test]
 fn with_the_old_scripts_variables_alone_the_schedule_is_the_old_one() {
     let sandbox = place("");
@@ -218,7 +217,7 @@ fn with_the_old_scripts_variables_alone_the_schedule_is_the_old_one() {
             _ => assert_eq!((job.as_str(), time.as_str()), ("cleanup", "Mon 03:00")),
         }
     }
-    // A week passes in which nothing runs: what is due is found in what the schedule remembers.
+    // A week passes in which nothing runs. What is due follows from the saved state of the schedule.
     finish(old(&["schedule", "run"]), b"").expect(0);
     assert!(ended(&sandbox).is_empty(), "a schedule that begins has missed nothing");
     let_pass(&sandbox, 15 * 24);

@@ -1,4 +1,5 @@
-//! Real processes: a schedule by the second, hooks, receivers on loopback, stops in the middle.
+//! The daemon with real processes: a schedule in seconds, hooks, receivers on loopback, and stops during a
+//! job.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod gates;
@@ -18,10 +19,10 @@ use crate::support::{Outcome, Sandbox, finish};
 use serde_json::Value;
 use snap_backup::run_log::{Record, RunLog};
 
-/// Nothing waits so long unless something is broken.
+/// Nothing takes this long unless something is broken.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A place with `snap.toml`, a password file and two trees.
+/// A directory with `snap.toml`, a password file and two trees.
 fn place(file: &str) -> Sandbox {
     let mut sandbox = Sandbox::bare();
     sandbox.set_password(None);
@@ -49,13 +50,13 @@ fn run(sandbox: &Sandbox, args: &[&str]) -> Outcome {
 
 const REPO: &str = "[repositories.main]\nlocation = \"store\"\npassword-file = \"password\"\ninit = true\n";
 
-/// Records of runs that have ended, the oldest first.
+/// Returns the records of completed runs, the oldest first.
 fn ended(sandbox: &Sandbox) -> Vec<Record> {
     let runs = RunLog::new(sandbox.state()).read().unwrap().runs;
     runs.into_iter().filter(|run| run.end.is_some()).collect()
 }
 
-/// As if nothing had run for so many hours.
+/// Makes the records look as if nothing had run for so many hours.
 fn let_pass(sandbox: &Sandbox, hours: i64) {
     let mut files = fs::read_dir(sandbox.state()).unwrap().map(|entry| entry.unwrap().path());
     let memory = files.find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
@@ -67,7 +68,7 @@ fn let_pass(sandbox: &Sandbox, hours: i64) {
     fs::write(&memory, content.to_string()).unwrap();
 }
 
-/// Looks until it is so.
+/// Polls until the condition holds.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !is_so() {
@@ -76,7 +77,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A daemon and all that it says.
+/// A daemon and its output.
 struct Daemon {
     child: Child,
     said: Receiver<String>,
@@ -92,7 +93,7 @@ impl Daemon {
         Self { child, said }
     }
 
-    /// All lines up to one with this in it.
+    /// Returns all lines up to one that contains this.
     fn wait_for(&self, part: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
@@ -109,7 +110,7 @@ impl Daemon {
         assert!(status.success());
     }
 
-    /// The code, and what was left to say.
+    /// Returns the exit code, and the remaining output.
     fn end(mut self) -> (Option<i32>, Vec<String>) {
         let code = self.child.wait().unwrap().code();
         (code, self.said.iter().collect())

@@ -1,4 +1,4 @@
-//! Webhooks, pings, mails and commands: what they are told, and that none of them can harm a backup.
+//! Webhooks, pings, mails and commands: what they receive, and that none of them can harm a backup.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Daemon, REPO, command, ended, finish, let_pass, place, run};
 
-/// A receiver that takes requests and answers as told.
+/// A receiver that accepts requests and responds as configured.
 struct Listener {
     port: u16,
     requests: Receiver<(String, String, String)>,
@@ -43,14 +43,14 @@ fn receive(answers: &[u16]) -> Listener {
             }
             let mut body = vec![0; len];
             stream.read_exact(&mut body).unwrap();
-            // Known here before the other side knows that it is done.
+            // It is recorded before the client knows that the request is done.
             let first = first.trim().trim_end_matches(" HTTP/1.1").to_owned();
             if send.send((first, kind, String::from_utf8(body).unwrap())).is_err() {
                 return;
             }
             let code = answers.pop_front().unwrap_or(200);
             let answer = format!("HTTP/1.1 {code} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            // A client that is gone has had enough.
+            // A client that is gone has read enough.
             let _ = stream.get_mut().write_all(answer.as_bytes());
         }
     });
@@ -81,7 +81,7 @@ fn receivers_get_exactly_the_documented_requests() {
     fs::set_permissions(sandbox.path("sendmail"), fs::Permissions::from_mode(0o755)).unwrap();
     let told = || fs::read_to_string(sandbox.path("told")).unwrap_or_default();
 
-    // Success is the ping's alone.
+    // Success is only sent to the ping.
     run(&sandbox, &["backup", "--set", "docs"]).expect(0);
     assert_eq!(
         (ping.lines(), hook.lines()),
@@ -89,7 +89,7 @@ fn receivers_get_exactly_the_documented_requests() {
     );
     assert_eq!(told(), "");
 
-    // Failure is everybody's.
+    // Failure is sent to all receivers.
     fs::rename(sandbox.path("docs"), sandbox.path("away")).unwrap();
     run(&sandbox, &["backup", "--set", "docs"]).expect(1);
     let pings = ping.all();
@@ -144,7 +144,7 @@ fn receivers_get_exactly_the_documented_requests() {
         "{mails}"
     );
 
-    // Recovery is told once.
+    // Recovery is sent once.
     fs::rename(sandbox.path("away"), sandbox.path("docs")).unwrap();
     for _ in 0..2 {
         run(&sandbox, &["backup", "--set", "docs"]).expect(0);
@@ -158,7 +158,7 @@ fn receivers_get_exactly_the_documented_requests() {
     assert_eq!(events, ["recovery"]);
     assert_eq!(told(), "failure docs backup 1\nrecovery docs backup 0\n");
 
-    // A cleanup that goes well says nothing of backups; a dry run says nothing at all.
+    // A successful cleanup sends nothing about backups. A dry run sends nothing at all.
     run(&sandbox, &["cleanup", "--set", "docs"]).expect(0);
     run(&sandbox, &["backup", "--set", "docs", "-n"]).expect(0);
     assert_eq!((ping.lines(), hook.lines()), (vec![], vec![]));
@@ -169,7 +169,7 @@ fn receivers_get_exactly_the_documented_requests() {
     assert!(!shown.contains("token") && !shown.contains("uuid"), "{shown}");
 }
 
-/// Whatever runs next at the place tells of it: its user may never look at a terminal.
+/// Any run at this location reports it, because its user may never look at a terminal.
 #[test]
 fn a_repository_that_is_not_as_it_was_is_told_to_receivers() {
     let hook = receive(&[]);
@@ -186,17 +186,17 @@ fn a_repository_that_is_not_as_it_was_is_told_to_receivers() {
     };
     run(&sandbox, &["backup", "--set", "docs"]).expect(0);
     assert_eq!(hook.all(), []);
-    // Its newest snapshot vanished.
+    // Its newest snapshot was deleted.
     fs::rename(sandbox.path("store/snapshots"), sandbox.path("away")).unwrap();
     run(&sandbox, &["backup", "--set", "docs"]).expect(3);
     told("problems", "was made by this machine and is gone");
     run(&sandbox, &["cleanup", "--set", "docs"]).expect(20);
     told("failure", "was made by this machine and is gone");
-    // Emptied: `init = true` makes none in its place.
+    // The location is empty: `init = true` creates no repository there.
     fs::rename(sandbox.path("store"), sandbox.path("first")).unwrap();
     run(&sandbox, &["backup", "--set", "docs"]).expect(20);
     told("failure", "there is none now");
-    // Another one.
+    // Another repository.
     let mut elsewhere = command(&sandbox, &["init", "-r", "main"]);
     elsewhere.env("SNAP_STATE_DIR", sandbox.path("another"));
     finish(elsewhere, b"").expect(0);
@@ -207,7 +207,7 @@ fn a_repository_that_is_not_as_it_was_is_told_to_receivers() {
     assert_eq!(hook.all()[0].2.matches("\"recovery\"").count(), 1);
 }
 
-/// What a name can do to a terminal it can do to a reader of mail.
+/// Names can attack a reader of mail in the same way as a terminal.
 #[test]
 fn no_control_character_of_a_name_reaches_a_mail_or_a_ping() {
     let ping = receive(&[]);
@@ -230,7 +230,7 @@ fn no_control_character_of_a_name_reaches_a_mail_or_a_ping() {
 
 #[test]
 fn a_receiver_that_is_dead_or_angry_fails_nothing() {
-    // One that takes connections and never answers, one that answers 500, one that is not there.
+    // One that accepts connections and never responds, one that responds with 500, one that does not exist.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let angry = receive(&[500; 9]);
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! What other programs write, and what `export` writes.
+//! Archives written by other programs, and by `export`.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -44,7 +44,7 @@ fn what_export_writes_import_reads_in_every_format() {
         let name = format!("a.{format}");
         sandbox.ok(&["export", &original, "-o", &name]);
         sandbox.ok(&["import", &name, "--as", "src"]);
-        // The directory itself is not in an archive of what is in it.
+        // The directory itself is not in an archive of its content.
         let differences = compare_trees(&sandbox.src(), &sandbox.restore("latest", &[]).join("src"));
         assert!(differences.iter().all(|text| text.starts_with(": mtime")), "{format}: {differences:#?}");
         let archive = fs::read(sandbox.path(&name)).unwrap();
@@ -103,7 +103,7 @@ fn holes_of_gnu_tar_are_read_in_all_its_versions() {
                 == fs::read(restored.join("src").join(name)).unwrap();
             assert!(same, "{args:?}: {name}");
         }
-        // And out again with its holes.
+        // The holes survive an export, too.
         sandbox.ok(&["export", "latest", "-o", "b.tar", "--force"]);
         assert!(fs::metadata(sandbox.path("b.tar")).unwrap().len() < 1 << 20, "{args:?}: holes were filled");
         let target = sandbox.new_target();
@@ -124,7 +124,7 @@ fn archives_of_python_are_read_in_all_its_formats() {
     torture(&sandbox);
     for format in ["PAX", "GNU", "USTAR"] {
         if format == "USTAR" {
-            // Names that it cannot hold.
+            // Names that it cannot represent.
             fs::remove_dir_all(sandbox.src().join("d".repeat(90))).unwrap();
             fs::remove_file(sandbox.src().join("far away")).unwrap();
         }

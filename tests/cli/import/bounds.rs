@@ -1,4 +1,4 @@
-//! Memory, and who is waited for.
+//! Memory limits, and interruptions.
 
 use std::fs;
 use std::io::{Cursor, Write};
@@ -27,7 +27,7 @@ fn peak_of(process: u32) -> Option<u64> {
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// Waits for the end and says the most memory that was seen, in KiB.
+/// Waits for the end and returns the peak memory that was seen, in KiB.
 fn peak(mut child: Child) -> u64 {
     let mut peak = 0;
     loop {
@@ -53,7 +53,7 @@ fn gzip(plain: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
 #[test]
 fn a_bomb_of_zeros_takes_bounded_memory() {
     let sandbox = Sandbox::open();
-    // A file of 1 GiB, a million bytes of archive.
+    // A file of 1 GiB in an archive of a million bytes.
     let mut head = Vec::new();
     write::member(&member(b"zeros", Node::File), Stored::Plain(1 << 30), &mut head);
     let zeros = (0..1024).map(|_| vec![0; 1 << 20]);
@@ -84,7 +84,7 @@ fn a_large_archive_takes_bounded_memory() {
     assert!(peak > 0 && peak < 200 << 10, "{peak} KiB");
 }
 
-/// Imports with so much memory for names and metadata.
+/// Imports with a limit on memory for names and metadata.
 fn within(memory: u64, archive: Vec<u8>) -> Result<import::Summary, String> {
     let library = Library::on(Arc::new(MemoryStorage::default()), None);
     let options = import::Options { memory: Some(memory), ..import::Options::default() };
@@ -95,7 +95,7 @@ fn within(memory: u64, archive: Vec<u8>) -> Result<import::Summary, String> {
 
 #[test]
 fn names_and_metadata_take_no_more_memory_than_they_may() {
-    // Each path has 8000 directories that nobody tells of: a tiny archive, gigabytes of them.
+    // Each path has 8000 directories without members of their own: a small archive with gigabytes of them.
     let deep = |nth: u32| [format!("{nth}").into_bytes(), b"/d".repeat(8000)].concat();
     let members: Vec<(Vec<u8>, Node, &[u8])> = (0..60).map(|nth| (deep(nth), Node::File, &b""[..])).collect();
     let borrowed: Vec<(&[u8], Node, &[u8])> =
@@ -103,11 +103,11 @@ fn names_and_metadata_take_no_more_memory_than_they_may() {
     let bomb = archive(&borrowed);
     let why = within(16 << 20, bomb).unwrap_err();
     assert!(why.starts_with("cannot import ") && why.contains("more than 16 MiB of memory"), "{why}");
-    // Kinds that are left out are told of, and that takes memory as well.
+    // Types that are left out are reported, which takes memory as well.
     let odd: Vec<u8> = (0..20_000).flat_map(|_| super::header(&[b'n'; 90], b'Z', b"00000000000")).collect();
     let why = within(2 << 20, [odd, write::END.to_vec()].concat()).unwrap_err();
     assert!(why.contains("more than 2 MiB of memory"), "{why}");
-    // What comes again and again takes no more than once.
+    // Repeated reports take no more memory than one.
     let same: Vec<(&[u8], Node, &[u8])> =
         (0..20_000).map(|_| (&b"d/same"[..], Node::File, &b""[..])).collect();
     assert_eq!(within(1 << 20, archive(&same)).unwrap().counts.files_new, 1);
@@ -133,7 +133,7 @@ fn a_refusal_does_not_wait_for_the_rest_of_a_pipe() {
     let mut head = Vec::new();
     write::member(&member(b"../evil", Node::File), Stored::Plain(1 << 30), &mut head);
     input.write_all(&head).unwrap();
-    // What travels together must be full before it is looked at. Who has refused already does not listen.
+    // A pipe is passed on only when its buffer is full. A process that has refused no longer reads.
     let _ = input.write_all(&vec![0; 1 << 20]);
     assert_eq!(child.wait().unwrap().code(), Some(1));
     drop(input);
@@ -146,7 +146,7 @@ fn an_interrupt_does_not_wait_for_a_pipe_that_gives_nothing() {
         let mut child = begin(&sandbox);
         let mut input = child.stdin.take().unwrap();
         input.write_all(&archive(&[(b"a", Node::File, b"1")])[..given]).unwrap();
-        // Once there is a session, signals are heard.
+        // Once there is a session, signals are handled.
         let begun = || fs::read_dir(sandbox.path("repo/sessions")).is_ok_and(|found| found.count() > 0);
         while !begun() {
             assert!(child.try_wait().unwrap().is_none());

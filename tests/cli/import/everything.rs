@@ -1,5 +1,5 @@
-//! A tree with everything that a file can have, as root: through archives of three programs into a snapshot
-//! and back.
+//! A tree with every property that a file can have, as root: through archives of three programs into a
+//! snapshot and back.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::has;
 use crate::support::torture::Unlocked;
 use crate::support::{Sandbox, torture};
 
-/// The tree but for its sockets, which no archive can hold; a sandbox to import into.
+/// The tree without its sockets, which archives cannot hold, and a sandbox to import into.
 fn scene(test: &str) -> Option<(Unlocked, Sandbox)> {
     if !torture::can_torture(test) {
         return None;
@@ -21,7 +21,7 @@ fn scene(test: &str) -> Option<(Unlocked, Sandbox)> {
     Some((home, Sandbox::new()))
 }
 
-/// How what the newest snapshot restores differs from the tree.
+/// Returns how the restored newest snapshot differs from the tree.
 fn differences(home: &Unlocked, sandbox: &Sandbox) -> Vec<String> {
     let target = Unlocked(tempfile::tempdir().unwrap());
     sandbox.ok(&["restore", "latest", "--target", target.path().to_str().unwrap()]);
@@ -46,7 +46,7 @@ fn a_tree_with_everything_comes_back_through_export_and_import() {
     sandbox.ok(&["import", "it.tar.zst"]);
     let found = differences(&home, &sandbox);
     assert!(found.is_empty(), "{}", found.join("\n"));
-    // The archive of the import is the archive of the backup.
+    // The archive exported from the import equals that of the backup.
     let again = sandbox.ok(&["export", "latest", "--format", "tar.zst"]).stdout;
     assert!(again == fs::read(sandbox.path("it.tar.zst")).unwrap());
     sandbox.assert_clean();
@@ -61,8 +61,8 @@ fn a_tree_with_everything_comes_back_from_gnu_tar() {
         tar("tar", &[&args, numeric].concat(), home.path(), &archive);
         sandbox.ok(&["import", "it.tar"]);
         let found = differences(&home, &sandbox);
-        // It knows no inode flags, gives a pipe's other name a pipe of its own, and tells holes by the number
-        // of blocks.
+        // It does not know inode flags, makes a second pipe of a hard-linked one, and detects holes by the
+        // number of blocks.
         let known = ["flags:", "rsync: hS ", "holes of holes/hidden", "holes of holes/less-than-a-block"];
         let found: Vec<&String> =
             found.iter().filter(|text| !known.iter().any(|known| text.starts_with(known))).collect();

@@ -1,6 +1,5 @@
-//! Repositories of restic and borg become snapshots. Programs that stand in for them show what snap makes of
-//! their answers; the real ones, where they are installed, show that what is imported restores as they
-//! restore it.
+//! Repositories of restic and borg become snapshots. Stand-in programs show how snap handles their output;
+//! the real ones, if they are installed, show that an imported snapshot equals what they restore.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
@@ -11,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::{Outcome, Sandbox, finish, skipped};
 
-/// A program that says it is restic, with snapshots `1` and `2` of the directories of these names.
+/// A program that pretends to be restic, with snapshots `1` and `2` of the directories of these names.
 const RESTIC: &str = r#"#!/bin/sh
 env >> ENVIRONMENT
 case $1 in
@@ -130,7 +129,7 @@ fn what_is_not_the_other_program_is_refused_by_name() {
     says(&["restic"], 2, "RESTIC_REPOSITORY");
     fs::remove_file(sandbox.path("bin/restic")).unwrap();
     symlink(env!("CARGO_BIN_EXE_snap"), sandbox.path("bin/restic")).unwrap();
-    // A real one may stand behind it in PATH.
+    // A real one may come later in PATH.
     let own = sandbox.path("bin/restic");
     says(&["restic", "other", "--program", own.to_str().unwrap()], 2, "is snap itself");
     fs::remove_file(&own).unwrap();
@@ -145,14 +144,14 @@ fn what_is_not_the_other_program_is_refused_by_name() {
     assert!(snapshots(&sandbox).is_empty());
 }
 
-/// A real program, and how it makes and restores snapshots of a directory.
+/// A real program, and how it creates and restores snapshots of a directory.
 struct Real {
     name: &'static str,
     sandbox: Sandbox,
 }
 
 impl Real {
-    /// `None`, loudly, where it is not installed, or nothing can be mounted.
+    /// Returns `None`, loudly, if it is not installed, or nothing can be mounted.
     fn new(name: &'static str) -> Option<Self> {
         let version = Command::new(name).arg(if name == "restic" { "version" } else { "--version" }).output();
         let version =
@@ -188,7 +187,7 @@ impl Real {
         assert!(output.status.success(), "{} {args:?}: {said}", self.name);
     }
 
-    /// Saves the state of `src/` so many seconds from now: the ctimes of its files must be older.
+    /// Saves the state of `src/` so many seconds from now, because the ctimes of its files must be older.
     fn save(&self, number: i64) {
         let source = self.sandbox.src();
         let time = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(number);
@@ -224,7 +223,7 @@ impl Real {
         }
     }
 
-    /// Restores a snapshot as the program does.
+    /// Restores a snapshot with the program.
     fn restore(&self, original: &Value) -> PathBuf {
         let target = self.sandbox.new_target();
         fs::create_dir_all(&target).unwrap();
@@ -268,7 +267,7 @@ fn change(dir: &Path, number: u32) {
     holes.write_all_at(b"data", 1 << 20).unwrap();
     symlink("nowhere", dir.join("link")).unwrap();
     fs::set_permissions(dir.join("large"), fs::Permissions::from_mode(0o4751)).unwrap();
-    // Where these cannot be set they are no part of the test.
+    // If these cannot be set, they are not tested.
     for command in ["setfattr -n user.x -v y large", "setfacl -m u:1234:rw changes", "chown 1234:5678 large"]
     {
         let _ = Command::new("sh").args(["-c", command]).current_dir(dir).stderr(Stdio::null()).status();
@@ -285,7 +284,7 @@ fn every_snapshot_restores_as_the_other_program_restores_it(name: &'static str) 
     let imported = real.import(&["--json", "--verify"]).expect(0);
     let summary = imported.summary();
     assert_eq!((&summary["imported"], &summary["verified"]), (&4.into(), &4.into()), "{}", imported.all());
-    // All of the first state, and what changed since.
+    // Everything of the first state, and what changed since.
     assert!(summary["bytes_read"].as_u64().unwrap() < 2_600_000, "{summary}");
     let again = real.import(&["--json"]).expect(0).summary();
     assert_eq!((&again["imported"], &again["skipped"]), (&0.into(), &4.into()));

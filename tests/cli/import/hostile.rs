@@ -1,4 +1,4 @@
-//! Archives that must not be believed: nothing of them becomes a snapshot, and the message names the member.
+//! Hostile archives: nothing of them becomes a snapshot, and the message names the member.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use snap_backup::codec::tar::Node;
 use super::{archive, header, pax, records, run};
 use crate::support::{Random, Sandbox, finish};
 
-/// Must be refused with exit 1 and a message that names the member; no snapshot is made.
+/// The import must be refused with exit 1 and a message that names the member, and create no snapshot.
 fn refused(what: &str, bytes: &[u8], named: &str) {
     let sandbox = Sandbox::open();
     let outcome = finish(sandbox.command(&["import", "-"]), bytes).expect(1);
@@ -66,7 +66,7 @@ fn slashes_in_front_go_and_a_later_member_replaces_an_earlier_one() {
 fn an_archive_that_is_cut_or_damaged_anywhere_makes_no_snapshot() {
     let noise = Random::new(4).bytes(3000);
     let whole = archive(&[(b"first", Node::File, b"1"), (b"second", Node::File, &noise)]);
-    // In headers, contents, paddings, between members, and before the mark of the end.
+    // In headers, contents, padding, between members, and before the end marker.
     for end in [0, 100, 512, 700, 1024, 1300, 1536, 1536 + 100, whole.len() - 1100, whole.len() - 1024] {
         refused(&format!("cut at {end}"), &whole[..end], "cannot import");
     }
@@ -110,7 +110,7 @@ fn absurd_sizes_are_refused_cheaply() {
     );
     bytes.resize(bytes.len() + 512, 0);
     refused("a map beyond the end of numbers", &bytes, "evil");
-    // A vast hole costs nothing and is no lie.
+    // A huge hole costs nothing and is valid.
     let sandbox = Sandbox::open();
     let mut bytes =
         pax(&records("GNU.sparse.size=1099511627776 GNU.sparse.map=0,1"), b"vast", b"00000000001");
@@ -148,7 +148,7 @@ fn headers_that_go_on_and_on_are_refused() {
     );
     refused("no record", &pax(b"99999 path=a", b"evil", b"00000000000"), "not made of records");
     refused("a record that lies", &pax(b"5 path=a\n", b"evil", b"00000000000"), "not made of records");
-    // A name in a record counts, whatever the header says.
+    // A name in a record takes precedence over the header.
     refused("a name in a record", &pax(&records("path=../../evil"), b"good", b"00000000000"), "../../evil");
     refused(
         "a sparse name",

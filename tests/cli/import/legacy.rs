@@ -1,4 +1,4 @@
-//! The old script's directory.
+//! The directory of the legacy script.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,8 +13,8 @@ use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 use crate::support::{Sandbox, compare_trees, finish};
 
-/// As the script did it: fulls with the last part of each source as root, the others with names as seen from
-/// where it ran; a chain in metadata.json.
+/// Archives as the script writes them: full ones with the last component of each source as root, the others
+/// with names relative to where it ran, and a chain in metadata.json.
 struct Script {
     sandbox: Sandbox,
     chain: Vec<serde_json::Value>,
@@ -39,7 +39,7 @@ impl Script {
         fs::write(path, text).unwrap();
     }
 
-    /// Records a backup that `args` of tar make, and keeps a copy of the sources as they are.
+    /// Records a backup that `args` of tar create, and keeps a copy of the sources.
     fn record(&mut self, kind: &str, day: u32, args: &[&str]) {
         let stamp = format!("2026-11-{day:02}T02-00-00-000Z");
         let name = format!("{kind}-{stamp}.tar.gz");
@@ -63,7 +63,7 @@ impl Script {
     }
 }
 
-/// The file's text in the snapshot of that day, if it is there.
+/// Returns the text of the file in the snapshot of that day, if it exists.
 fn text(sandbox: &Sandbox, day: u32, path: &str) -> Option<String> {
     let outcome = sandbox.snap(&["cat", &format!("2026-11-{day:02}T02-00-00-000Z:{path}")]);
     (outcome.code == 0).then(|| outcome.text())
@@ -108,11 +108,11 @@ fn the_old_script_s_chain_becomes_one_snapshot_for_each_backup() {
         assert_eq!(text(&sandbox, day, "data/a").as_deref(), Some(a), "day {day}");
         assert_eq!(text(&sandbox, day, "uploads/u").as_deref(), Some("u1"), "day {day}");
         assert_eq!(text(&sandbox, day, "uploads/new/n").is_some(), day >= 3, "day {day}");
-        // Deletions are not in the chain: what vanished on day 3 stays until the next full.
+        // The chain has no deletions: a file deleted on day 3 stays until the next full backup.
         assert_eq!(text(&sandbox, day, "data/gone").is_some(), day < 5, "day {day}");
     }
     let last = sandbox.restore("latest", &[]);
-    // The script's archives keep whole seconds only.
+    // The archives of the script have times in whole seconds.
     for (before, after) in [("state-5/storage/data", "data"), ("state-5/uploads", "uploads")] {
         let differences = compare_trees(&sandbox.path(before), &last.join(after));
         assert!(differences.iter().all(|text| text.contains(": mtime")), "{differences:#?}");
@@ -167,7 +167,8 @@ fn a_missing_or_damaged_archive_is_3_and_the_rest_is_imported() {
     if !has("tar") {
         return;
     }
-    // The second day's archive is gone: the third lacks it and says so, the differential does not need it.
+    // The archive of the second day is missing. The third day lacks it and is marked; the differential does
+    // not need it.
     let sandbox = story().sandbox;
     fs::remove_file(sandbox.path("old/incremental-2026-11-02T02-00-00-000Z.tar.gz")).unwrap();
     let outcome = sandbox.snap(&["import", "--legacy", "old"]).expect(3);
@@ -178,7 +179,7 @@ fn a_missing_or_damaged_archive_is_3_and_the_rest_is_imported() {
     let tagged = sandbox.ok(&["--json", "snapshots"]).json();
     let tags: Vec<_> = tagged.as_array().unwrap().iter().map(|one| one["tags"].to_string()).collect();
     assert_eq!(tags, ["[]", "[\"gap\"]", "[]", "[]"]);
-    // Without the full nothing can be said until the next one.
+    // Without the full backup nothing is known until the next one.
     let sandbox = story().sandbox;
     fs::write(sandbox.path("old/full-2026-11-01T02-00-00-000Z.tar.gz"), "garbage").unwrap();
     sandbox.snap(&["import", "--legacy", "old"]).expect(3);
@@ -218,13 +219,13 @@ fn a_forgotten_state_comes_again_on_top_of_the_one_before_it() {
     }
     let mut script = story();
     script.sandbox.ok(&["import", "--legacy", "old"]);
-    // As a cleanup would: the newest incremental is forgotten, and the files of the script up to it with it.
+    // As a cleanup would: the newest incremental is forgotten, and the script's files up to it are deleted.
     script.sandbox.ok(&["forget", "2026-11-03T02-00-00-000Z"]);
     let outcome = script.sandbox.ok(&["import", "--legacy", "old"]);
     assert!(outcome.text().contains("1 snapshot was saved, 4 were there already"), "{}", outcome.all());
     assert_eq!(text(&script.sandbox, 3, "uploads/new/n").as_deref(), Some("n3"));
     assert_eq!(text(&script.sandbox, 3, "data/a").as_deref(), Some("a2"));
-    // What is there already need not be read: only the newest archive is.
+    // Existing snapshots need not be read again: only the newest archive is.
     script.write("storage/data/a", "a6");
     script.record("differential", 6, &["storage/data/a"]);
     for day in 1..=5 {
@@ -268,7 +269,7 @@ fn the_script_s_variables_name_the_sources() {
     assert!(!outcome.all().contains("becomes a full"), "{}", outcome.all());
 }
 
-/// The script named files as seen from where it ran: of a source beside that, with `..` in front.
+/// The script named files relative to where it ran: those of a source outside of it begin with `..`.
 #[test]
 fn a_source_beside_the_working_directory_keeps_its_incrementals() {
     if !has("tar") {
@@ -322,7 +323,7 @@ fn an_import_makes_the_repository() {
         }
         finish(command, b"")
     };
-    // Only what the variables alone name is made without being asked for.
+    // Only a repository that the variables alone name is created without a request.
     run(&["-r", "new", "import", "--legacy", "old"], false).expect(10);
     run(&["-r", "new", "import", "--legacy", "old", "--init", "--no-encryption", "-n"], false).expect(2);
     run(&["-r", "new", "import", "--legacy", "old", "--init", "--no-encryption"], false).expect(0);
@@ -331,7 +332,7 @@ fn an_import_makes_the_repository() {
     assert!(listed.contains("5 snapshots"), "{listed}");
 }
 
-/// Takes the first snapshot away, and all that only it needs, right before the session of the second.
+/// Removes the first snapshot, and all data that only it needs, right before the session of the second.
 #[test]
 fn what_is_built_on_and_collected_meanwhile_is_not_built_on() {
     if !has("tar") {
@@ -356,7 +357,7 @@ fn what_is_built_on_and_collected_meanwhile_is_not_built_on() {
     let why = import::run_legacy(&repo, &options, &Control::default()).unwrap_err().chain();
     assert!(why.contains("was removed meanwhile"), "{why}");
     assert_eq!(library.snapshots(), []);
-    // Run again it is whole.
+    // The next run completes it.
     let done = import::run_legacy(&library.open(), &options, &Control::default()).unwrap();
     assert_eq!((done.imported, done.problems), (5, Vec::new()));
     assert_eq!(library.errors(), Vec::<String>::new());

@@ -1,4 +1,4 @@
-//! Archives of anybody's become snapshots; hostile ones become errors.
+//! Archives of any program become snapshots, and hostile ones are refused.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::type_complexity, unreachable_pub)]
 
 mod archives;
@@ -59,7 +59,7 @@ fn archive(members: &[(&[u8], Node, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// A header by hand, for what the library does not write.
+/// A header made by hand, for what the library does not write.
 fn header(name: &[u8], kind: u8, size: &[u8]) -> Vec<u8> {
     let mut head = vec![0u8; 512];
     head[..name.len()].copy_from_slice(name);
@@ -84,7 +84,7 @@ fn pax(records: &[u8], name: &[u8], size: &[u8]) -> Vec<u8> {
     out
 }
 
-/// pax records: `key=value`, divided by spaces.
+/// pax records: `key=value`, separated by spaces.
 fn records(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     for line in text.split(' ') {

@@ -1,4 +1,4 @@
-//! Directories that each are a state of the same thing become snapshots, and what they share is read once.
+//! Directories that are past states of the same data become snapshots, and what they share is read once.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,10 +14,10 @@ use super::run;
 use crate::support::trace::under_strace;
 use crate::support::{Random, Sandbox, assert_same, chmod, compare_trees, finish};
 
-/// States below `rs/`, as rsnapshot has them: each a copy of hard links of the one before, with changes.
+/// States below `rs/`, as rsnapshot has them: each consists of hard links to the previous one, with changes.
 struct Rsnapshot {
     sandbox: Sandbox,
-    /// How many there were.
+    /// The number of states.
     days: u32,
 }
 
@@ -36,12 +36,12 @@ impl Rsnapshot {
     fn write(&self, name: &str, bytes: &[u8]) {
         let path = self.newest().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // The file may be there, linked in other states.
+        // The file may exist, linked to other states.
         let _ = fs::remove_file(&path);
         fs::write(path, bytes).unwrap();
     }
 
-    /// The newest state is complete: its mtime is the time of the backup.
+    /// Completes the newest state: its mtime is the time of the backup.
     fn finish_day(&mut self) {
         self.days += 1;
         touch(&self.newest(), &format!("2026-03-{:02}T03:00:00Z", self.days));
@@ -64,7 +64,7 @@ impl Rsnapshot {
         self.sandbox.ok(&["--json", "snapshots"]).json().as_array().unwrap().clone()
     }
 
-    /// Every snapshot restores to its state.
+    /// Every snapshot must restore to its state.
     fn assert_all_restore(&self) {
         let snapshots = self.snapshots();
         assert_eq!(snapshots.len(), self.days as usize);
@@ -79,7 +79,7 @@ fn touch(path: &Path, time: &str) {
     assert!(Command::new("touch").args(["-h", "-d", time]).arg(path).status().unwrap().success());
 }
 
-/// States of forty files, each changed, added, removed and renamed ones.
+/// States of forty files, each with changed, added, removed and renamed ones.
 fn rsnapshot(days: u64) -> Rsnapshot {
     let mut all = Rsnapshot::new();
     for number in 0..40 {
@@ -109,11 +109,11 @@ fn what_linked_states_share_is_read_once_and_each_restores_as_it_was() {
     let traced = under_strace(&command, &["-y", "-e", "trace=openat", "-o", log.to_str().unwrap()]);
     let outcome = finish(traced.unwrap_or(command), b"").expect(0);
     let summary = outcome.summary();
-    // Forty files, and for each further day one that is changed and one that is new.
+    // Forty files, and for each further day one changed and one new file.
     assert_eq!(summary["bytes_read"], (40 + 9 * 2) * 1000, "{summary}");
     assert_eq!((&summary["imported"], &summary["skipped"]), (&10.into(), &0.into()));
     if let Ok(log) = fs::read_to_string(log) {
-        // A call that others interrupt has a second line.
+        // A call that is interrupted by others has a second line.
         let is_call = |line: &str| line.contains("openat(") && line.contains("/rs/daily.");
         let is_file = |line: &&str| is_call(line) && !line.contains("O_DIRECTORY");
         assert_eq!(log.lines().filter(is_file).count(), 58, "no file is opened that is not read");
@@ -188,7 +188,7 @@ fn whatever_a_state_holds_comes_back() {
     touch(&newest.join("a"), "@86400.5");
     all.finish_day();
     all.next_day();
-    // One of the two names goes: what is left is linked to the state before, and to nothing in its own.
+    // One of the two names is removed. The other is linked to the previous state, and to nothing in its own.
     fs::remove_file(all.newest().join("a/two")).unwrap();
     touch(&all.newest().join("a"), "@86400.5");
     all.finish_day();
@@ -279,8 +279,8 @@ fn states_that_are_older_than_what_is_there_have_older_parents() {
         (None, &listed[0]["id"])
     );
     assert_eq!((&listed[0]["kind"], &listed[1]["kind"]), (&"full".into(), &"incremental".into()));
-    // The set is that of the source: what was imported is followed by the next backup, whose parent is the
-    // newest.
+    // The set is that of the source: the next backup follows the imported snapshots, and its parent is the
+    // newest of them.
     fs::write(src.join("a"), "later").unwrap();
     let next = sandbox.backup(&["--as", "/data"]);
     let listed = sandbox.ok(&["--json", "snapshots"]).json();

@@ -1,4 +1,4 @@
-//! Which directories are states, of what they are, and of when.
+//! Which directories are states, of which path, and from when.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::{Outcome, Sandbox, finish};
 
-/// Directories with one file each, and these mtimes of March 2026.
+/// Creates directories with one file each, and these mtimes in March 2026.
 fn states(dirs: &[(&str, u32)]) -> Sandbox {
     let sandbox = Sandbox::open();
     for (number, (dir, day)) in dirs.iter().enumerate() {
@@ -22,14 +22,14 @@ fn touch(sandbox: &Sandbox, name: &str, time: &str) {
     assert!(Command::new("touch").args(["-d", time]).arg(sandbox.path(name)).status().unwrap().success());
 }
 
-/// Runs `import trees` where the local time is three hours before UTC.
+/// Runs `import trees` in a time zone three hours before UTC.
 fn import(sandbox: &Sandbox, args: &[&str]) -> Outcome {
     let mut command = sandbox.command(&[&["import", "trees"], args].concat());
     command.env("TZ", "UTC+3");
     finish(command, b"")
 }
 
-/// The times of a plan, each with the directory's last name.
+/// Returns the times of a plan, each with the last component of the directory.
 fn planned(sandbox: &Sandbox, args: &[&str]) -> Vec<String> {
     let outcome = import(sandbox, &[args, &["--as", "/x", "-n", "--json"]].concat()).expect(0);
     let text = outcome.text();
@@ -43,7 +43,7 @@ fn planned(sandbox: &Sandbox, args: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// What a refusal says.
+/// Returns the message of a refusal.
 fn refused(sandbox: &Sandbox, args: &[&str]) -> String {
     import(sandbox, &[args, &["-n"]].concat()).expect(2).stderr
 }
@@ -191,7 +191,7 @@ fn what_is_not_clear_is_refused_with_what_to_say() {
     let text = refused(&sandbox, &["b", "--children"]);
     assert!(text.contains("--as /home/me"), "{text}");
     assert!(sandbox.snapshot_names().is_empty());
-    // Each of the ways that the first refusal names.
+    // Each of the options that the first refusal names.
     assert_eq!(planned(&sandbox, &["b", "--children"]).len(), 2);
     assert_eq!(planned(&sandbox, &["b", "--time", "2026-03-05T00:00:00Z"]), ["2026-03-05T00:00:00Z b"]);
     assert_eq!(planned(&sandbox, &["b", "--time-from", "mtime"]).len(), 1);

@@ -8,7 +8,7 @@ use super::{REPOSITORY, block, shape, transcribe};
 use crate::support::servers::Server;
 use crate::support::{Sandbox, finish, sftp};
 
-/// What a server of ssh's is reached by; `/srv` is in the sandbox.
+/// How an SSH server is reached; `/srv` is in the sandbox.
 fn over_ssh(sandbox: &Sandbox) -> Option<(String, String)> {
     let server = sftp::server()?;
     let served = sandbox.path("srv");
@@ -36,7 +36,7 @@ fn the_first_backup_over_ssh_works_as_it_stands() {
     run(&sandbox, &before, &block("remote.md", 0), "cmp src/a out/src/a", &[("/srv", &served)]);
 }
 
-/// Lines of a block that begin with `$`, between others.
+/// Returns the lines of a block that begin with `$`.
 fn run(sandbox: &Sandbox, before: &str, block: &str, after: &str, places: &[(&str, &str)]) -> String {
     let mut block = block.lines().map(|line| line.trim_start_matches("$ ")).collect::<Vec<_>>().join("\n");
     for (shown, real) in places {
@@ -61,13 +61,13 @@ fn the_first_backup_to_a_bucket_works_as_it_stands() {
 #[cfg(feature = "rest")]
 fn the_first_backup_to_rclone_works_as_it_stands() {
     let Some(other) = Server::rclone_rest(false, &[]) else { return };
-    // One that was free a moment ago.
+    // A port that was free a moment ago.
     let port = other.port();
     drop(other);
     let sandbox = Sandbox::bare();
     let before = "export SNAP_PASSWORD=try RCLONE_CONFIG=/dev/null RCLONE_CONFIG_REMOTE_TYPE=alias \
                   RCLONE_CONFIG_REMOTE_REMOTE=$HOME\ntrap 'kill %1' EXIT\nmkdir src backup\necho 1 > src/a";
-    // The server has to listen before anybody asks it.
+    // The server must listen before the first request.
     let listening = format!(
         "&\nfor try in $(seq 600); do (exec 3<> /dev/tcp/localhost/{port}) 2> /dev/null && break; sleep 0.1; done"
     );
@@ -92,7 +92,7 @@ fn a_mount_shows_what_its_page_shows() {
     fs::create_dir(&at).unwrap();
     sandbox.ok(&["backup", letter.to_str().unwrap(), "--as", "home/me/letter.txt", "--tag", "tagged"]);
     fs::remove_file(&letter).unwrap();
-    // In a pipe, ls has one name a line.
+    // In a pipe, ls prints one name per line.
     let before = format!("{REPOSITORY}\nls() {{ command ls -C \"$@\"; }}");
     transcribe(&sandbox, &before, &block("mount.md", 0), &[("/mnt", at.to_str().unwrap())]);
     assert_eq!(fs::read_to_string(letter).unwrap(), "dear");

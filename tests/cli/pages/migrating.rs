@@ -7,7 +7,7 @@ use std::process::Command;
 use super::{REPOSITORY, block, transcribe};
 use crate::support::Sandbox;
 
-/// Two states of two files, of which the second has one changed; both have the mtimes that the page shows.
+/// Two states of two files, of which the second has one changed. Both have the mtimes that the page shows.
 fn two_states(first: &Path, second: &Path, dated: [&Path; 2]) {
     fs::create_dir_all(first).unwrap();
     fs::write(first.join("kept"), "kept ").unwrap();
@@ -23,7 +23,7 @@ fn two_states(first: &Path, second: &Path, dated: [&Path; 2]) {
     }
 }
 
-/// The real name of a directory of the sandbox: what is printed.
+/// Returns the real path of a directory of the sandbox, which is printed.
 fn real(sandbox: &Sandbox, name: &str) -> PathBuf {
     fs::create_dir_all(sandbox.path(name)).unwrap();
     sandbox.path(name).canonicalize().unwrap()
@@ -63,7 +63,7 @@ fn snapshots_of_snapper_are_imported_as_shown() {
     transcribe(&sandbox, REPOSITORY, &block("migrating.md", 2), &places);
 }
 
-/// What stands in for restic here only lists: the tests of the import have the real one.
+/// The stand-in for restic only lists: the tests of the import use the real one.
 const RESTIC: &str = r#"#!/bin/sh
 one() {
     printf '{"time":"%s","paths":["/home"],"hostname":"%s","username":"me","tags":null,"id":"%s"}' "$1" "$2" "$3$3$3$3$3$3$3$3"

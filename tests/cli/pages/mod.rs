@@ -1,5 +1,4 @@
-//! The blocks of the pages in `docs/`: commands run as they stand, and what a page shows of their output is
-//! compared with it.
+//! The blocks of the pages in `docs/`: commands are run unchanged, and the output is compared with the page.
 
 mod machines;
 mod migrating;
@@ -12,15 +11,15 @@ use std::path::Path;
 use crate::guide::run_script;
 use crate::support::Sandbox;
 
-/// Where the scripts find the repository of a sandbox.
+/// Where scripts find the repository of a sandbox.
 const REPOSITORY: &str = "export SNAP_REPO=$HOME/../repo SNAP_PASSWORD=try";
 
-/// What each block of a page is, in their order. The README, the guide and the page on the old script have
-/// tests of their own (`guide.rs`); the reference of commands is made of the program, whose own tests parse
-/// its examples.
+/// The kind of each block of a page, in order. The README, the guide and the page on the legacy script have
+/// their own tests (`guide.rs`). The reference of commands is generated from the program, whose own tests
+/// parse its examples.
 const PAGES: [(&str, &[&str]); 29] = [
     ("README.md", &[]),
-    // What a run says that gives an alarm: `alarms.rs` has such runs.
+    // Output of a run that raises an alarm: `alarms.rs` has such runs.
     ("alarms.md", &["of a run", "of a run"]),
     ("architecture.md", &["drawing", "drawing", "drawing", "drawing", "drawing", "drawing", "drawing"]),
     ("archives.md", &["run"]),
@@ -38,7 +37,7 @@ const PAGES: [(&str, &[&str]); 29] = [
     ("performance.md", &[]),
     ("platforms.md", &[]),
     ("reliability.md", &[]),
-    // A policy of S3's, and a line of sshd's, under which `tests/storages/sftp.rs` works.
+    // A policy for S3, and a line for sshd, which `tests/storages/sftp.rs` uses.
     ("remote.md", &["run", "run", "run", "of a server", "of a server"]),
     ("repair.md", &[]),
     ("restic.md", &[]),
@@ -48,7 +47,7 @@ const PAGES: [(&str, &[&str]); 29] = [
     ("selectors.md", &["run", "run"]),
     ("serve.md", &["run", "run"]),
     ("status.md", &["run", "run", "run"]),
-    // A line of a terminal, which a test of `progress/line.rs` has drawn.
+    // A line on a terminal, which a test of `progress/line.rs` draws.
     ("terminal.md", &["of a terminal", "run"]),
     ("threat-model.md", &[]),
 ];
@@ -57,7 +56,7 @@ fn page(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
 }
 
-/// Block number so of a page, without what it is marked as.
+/// Returns the block of a page with this number, without its mark.
 fn block(name: &str, number: usize) -> String {
     let page = page(name);
     let block = page.split("```").skip(1).step_by(2).nth(number).unwrap();
@@ -88,7 +87,7 @@ fn every_block_of_the_pages_is_run_or_is_no_command() {
     }
 }
 
-/// Commands of a block with what is shown below each.
+/// Splits a block into commands and the output shown below each.
 fn steps(block: &str) -> Vec<(&str, Vec<&str>)> {
     let mut steps: Vec<(&str, Vec<&str>)> = Vec::new();
     for line in block.lines() {
@@ -101,7 +100,7 @@ fn steps(block: &str) -> Vec<(&str, Vec<&str>)> {
     steps
 }
 
-/// What stands in place of ids, numbers, sizes and spans of time, which are others each time.
+/// Replaces ids, numbers, sizes and durations, which differ each time.
 fn shape(line: &str) -> String {
     let is_other = |word: &str| {
         let is_id = word.len() >= 8 && word.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -121,7 +120,7 @@ fn shape(line: &str) -> String {
     for unit in ["d", "h", "min", "s"] {
         shape = shape.replace(&format!("# {unit} "), "AGE ");
     }
-    // How long a disk lasts is another number on each machine.
+    // The time until a disk is full differs on each machine.
     shape = shape.replace("more than # years", "about # years");
     while shape.contains("AGE AGE") {
         shape = shape.replace("AGE AGE", "AGE");
@@ -129,8 +128,8 @@ fn shape(line: &str) -> String {
     shape
 }
 
-/// Runs the commands of a block after `before` in the sandbox, with other words for some of the page's; what
-/// each prints must have the shape of what the page shows of it.
+/// Runs the commands of a block after `before` in the sandbox, with some words of the page replaced. The
+/// output of each must have the shape of what the page shows.
 fn transcribe(sandbox: &Sandbox, before: &str, block: &str, places: &[(&str, &str)]) {
     let steps = steps(block);
     let mut script = format!("{before}\n");
@@ -147,7 +146,7 @@ fn transcribe(sandbox: &Sandbox, before: &str, block: &str, places: &[(&str, &st
         for (shown, real) in places.iter().rev() {
             told = told.replace(real, shown);
         }
-        // The shell's own last word is on the other stream.
+        // The shell's own last message is on the other stream.
         let told: Vec<String> = told.lines().skip(1).filter(|line| *line != "+ set +x").map(shape).collect();
         let shown: Vec<String> = shown.into_iter().map(shape).collect();
         assert_eq!(told, shown, "`{command}` prints something else than its page shows: {all}");

@@ -1,4 +1,4 @@
-//! Pages whose commands need nothing but this machine's disk.
+//! Pages whose commands need only the local disk.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use crate::status::{age_records, run_log};
 use crate::support::dates::redate;
 use crate::support::{PASSWORD, Sandbox, finish};
 
-/// A sandbox whose `home/me/src` is what it backs up, as the pages have it.
+/// A sandbox that backs up its `home/me/src`, as in the pages.
 fn of_me(tree: &[(&str, &str)]) -> Sandbox {
     let sandbox = Sandbox::new();
     fs::create_dir_all(sandbox.path("home/me")).unwrap();
@@ -30,7 +30,7 @@ fn back_up(sandbox: &Sandbox, args: &[&str]) -> String {
     sandbox.snapshot_names().difference(&before).next().unwrap().clone()
 }
 
-/// Where `/home` of a page is.
+/// Returns the directory that replaces `/home` of a page.
 fn home(sandbox: &Sandbox) -> String {
     sandbox.path("home").to_str().unwrap().to_owned()
 }
@@ -156,7 +156,7 @@ fn a_drill_and_the_status_are_told_as_shown() {
     let repo = sandbox.path("repo");
     let places = [("/home", home.as_str()), ("/backup/repo", repo.to_str().unwrap())];
     transcribe(&sandbox, &format!("{REPOSITORY} HOSTNAME=vm"), &block("status.md", 0), &places);
-    // Two snapshots, between which three files went.
+    // Two snapshots, between which three files were deleted.
     for name in ["1", "2", "3"] {
         fs::remove_file(source.join(name)).unwrap();
     }

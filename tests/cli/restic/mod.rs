@@ -1,4 +1,4 @@
-//! restic's command line on a repository of snap's: by its name, its JSON and its exit codes.
+//! restic's command line on a repository of snap: names, JSON and exit codes.
 
 mod schema;
 mod script;
@@ -11,10 +11,10 @@ use std::process::Command;
 
 use crate::support::{Outcome, Sandbox, finish};
 
-/// A place with a link `restic`, and a repository without encryption.
+/// A directory with a link `restic`, and a repository without encryption.
 struct Door {
     sandbox: Sandbox,
-    /// Runs restic's own program in its place.
+    /// Runs the real restic instead.
     other: Option<PathBuf>,
 }
 
@@ -32,8 +32,8 @@ impl Door {
         door
     }
 
-    /// The program by the name of restic, with nothing set but HOME and the repository, standing beside
-    /// `src/`.
+    /// Returns the program under the name restic, with only HOME and the repository in its environment,
+    /// started next to `src/`.
     fn command(&self, args: &[&str]) -> Command {
         let program = self.other.clone().unwrap_or_else(|| self.sandbox.path("bin/restic"));
         let mut command = Command::new(program);
@@ -57,12 +57,11 @@ impl Door {
         self.run(args).expect(0)
     }
 
-    /// Ids of all snapshots, oldest first.
+    /// Returns the ids of all snapshots, oldest first.
     fn ids(&self) -> Vec<String> {
         let all = self.ok(&["snapshots", "--json"]).json();
         let mut all = all.as_array().unwrap().clone();
-        // A rewritten snapshot has the time of its original: which of them comes first is a matter of random
-        // ids.
+        // A rewritten snapshot has the time of its original, so their order depends on random ids.
         all.sort_by_key(|one| (one["time"].to_string(), one["hostname"] == "renamed"));
         all.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
     }

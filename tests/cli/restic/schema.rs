@@ -1,13 +1,13 @@
-//! The shape of an answer in JSON: its keys and the types of their values, and no values.
+//! The shape of a JSON response: its keys and the types of their values, without values.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Keys that only restic has, and only at times: snap does not note with what patterns a snapshot was made.
+/// Keys that only restic has, and only sometimes: snap does not record the patterns of a snapshot.
 const LACKING: [&str; 1] = ["excludes"];
 
-/// What a value is; of an array, what its items are together.
+/// The type of a value; for an array, the union of its items.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Shape {
     /// `string`, `number`, `bool`, `null`, `object`, `array`.
@@ -51,8 +51,8 @@ impl Shape {
     }
 }
 
-/// The shape of what a run printed: of one value, or of its lines by what they say that they are. Lines of
-/// progress come as time goes by, so they say nothing.
+/// Returns the shape of what a run printed: of one value, or of its lines by their message type. Lines of
+/// progress depend on timing, and are left out.
 pub(super) fn of(stdout: &[u8]) -> String {
     let text = String::from_utf8_lossy(stdout);
     if let Ok(value) = serde_json::from_str::<Value>(&text)

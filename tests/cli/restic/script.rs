@@ -1,6 +1,6 @@
-//! One script of command lines, and what restic 0.19.1 answered: exit codes, and keys and types of JSON. The
-//! answers are committed (`tests/golden/restic-0.19.1.txt`); where that version of restic is found (in PATH,
-//! or by SNAP_TEST_RESTIC), it runs the same script, and with SNAP_BLESS=1 writes its answers anew.
+//! A script of command lines, and restic 0.19.1's results: exit codes, and keys and types of JSON. The
+//! results are committed (`tests/golden/restic-0.19.1.txt`). If that version of restic is found (in PATH, or
+//! by SNAP_TEST_RESTIC), it runs the same script, and with SNAP_BLESS=1 writes its results again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,12 +8,12 @@ use std::process::Command;
 use super::{Door, schema};
 use crate::support::skipped;
 
-/// Command lines; `$1` is the id of the oldest snapshot, `$2` of the next. A line with `!` changes what is
-/// saved.
+/// Command lines; `$1` is the id of the oldest snapshot, `$2` of the next. A line with `!` changes the
+/// sources.
 const SCRIPT: &str = include_str!("script.txt");
 const GOLDEN: &str = "tests/golden/restic-0.19.1.txt";
 
-/// Where snap answers otherwise, and why that is right.
+/// Where snap answers differently, and why that is right.
 const DIFFERENT: &[(&str, &str)] = &[
     ("stats --mode blobs-per-file", "refused by name: chunks are counted by raw-data"),
     ("list blobs", "refused by name: names of chunks say nothing to callers"),
@@ -38,7 +38,7 @@ fn lines() -> impl Iterator<Item = &'static str> {
     SCRIPT.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// Runs the script; one line for each command line.
+/// Runs the script, and returns one line for each command line.
 fn answers(door: &Door) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for line in lines() {
@@ -107,7 +107,7 @@ fn snap_answers_a_script_as_restic_does_but_for_what_is_listed() {
     for (line, answer) in &mut answers {
         let is_listed = DIFFERENT.iter().any(|(known, _)| known == line);
         let wanted = golden.iter().find(|(of, _)| of == line).map(|(_, wanted)| wanted.clone());
-        // A difference that is none any more must not stay on the list.
+        // A difference that no longer exists must not stay in the list.
         if is_listed {
             assert_ne!(Some(&*answer), wanted.as_ref(), "restic {line}: take it off the list");
             *answer = wanted.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What callers of restic rely on.
+//! Behaviour that callers of restic rely on.
 
 use std::path::Path;
 use std::process::Command;
@@ -69,7 +69,7 @@ fn ids_have_64_digits_on_the_way_out_and_are_cut_on_the_way_in() {
     }
     let other = format!("{}{}", &made[..32], "1".repeat(32));
     door.run(&["dump", &other, "/src/a.txt"]).expect(1);
-    // A time is no name of a snapshot here.
+    // A time does not name a snapshot here.
     door.run(&["dump", "2126-01-01", "/src/a.txt"]).expect(1);
 }
 
@@ -172,8 +172,8 @@ fn what_cannot_be_had_is_refused_by_name() {
     }
 }
 
-/// Read by Python's own reader of ZIP archives: names as in the tar archive, the bytes of each name of a
-/// file, links as links.
+/// Read by Python's reader of ZIP archives: names as in the tar archive, the bytes of each name of a file,
+/// and links as links.
 #[test]
 fn a_directory_is_dumped_as_a_zip_archive() {
     let door = door();
@@ -269,7 +269,7 @@ fn what_is_restored_is_what_was_saved() {
     door.ok(&["backup", "src"]);
     door.ok(&["restore", "latest", "--target", "out/a", "--verify"]);
     assert_same(&door.sandbox.src(), &door.sandbox.path("out/a/src"));
-    // What matches nothing is no failure.
+    // A pattern without a match is no failure.
     door.ok(&["restore", "latest", "--target", "out/b", "--include", "nothere"]);
 }
 

@@ -1,12 +1,12 @@
-//! Programs that call restic, as they are published: unchanged, with a `restic` in PATH that is snap. Each
-//! needs a Python that has it, as `.ci/run` makes one.
+//! Published programs that call restic, unchanged, with a `restic` in PATH that is snap. Each needs a Python
+//! that has it, as `.ci/run` installs one.
 
 use std::process::Command;
 
 use super::Door;
 use crate::support::{Outcome, finish, skipped};
 
-/// Every call of resticpy that is not about restic's own files.
+/// Every call of resticpy except those about restic's own files.
 const RESTICPY: &str = r#"
 import os, restic
 restic.repository, restic.password_file, restic.use_cache = "repo", "pw", False
@@ -35,7 +35,7 @@ except restic.errors.ResticFailedError:
 print("all well")
 "#;
 
-/// Makes the repository, saves, forgets and checks, as its configuration says.
+/// Creates the repository, backs up, forgets and checks, as its configuration says.
 const RUNRESTIC: &str = r#"
 name = "all"
 repositories = ["repo"]
@@ -66,7 +66,7 @@ fn door() -> Door {
     door
 }
 
-/// Runs Python beside `src/`, with snap as the only `restic` that it finds.
+/// Runs Python next to `src/`, with snap as the only `restic` in PATH.
 fn python(door: &Door, args: &[&str]) -> Outcome {
     let mut command = Command::new("python3");
     let path = format!("{}:{}", door.sandbox.path("bin").display(), std::env::var("PATH").unwrap());

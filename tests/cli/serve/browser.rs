@@ -1,5 +1,6 @@
-//! The pages in a browser: a person finds a file that was deleted three weeks ago, compares its versions, restores it, and downloads a
-//! directory, mostly with the keyboard; at three widths, and with axe-core where it is installed.
+//! The pages in a browser: a visitor finds a file that was deleted three weeks ago, compares its versions,
+//! restores it, and downloads a directory, mostly with the keyboard, at three widths, and with axe-core if it
+//! is installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +10,19 @@ use super::Serving;
 use crate::support::dates::{days, redate};
 use crate::support::{PASSWORD, Sandbox, skipped};
 
-/// A document of one empty page.
+/// A document with one empty page.
 const PDF: &str = "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj \
     3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 200]>>endobj trailer<</Size 4/Root 1 0 R>>\n%%EOF\n";
-/// A picture of one pixel.
+/// An image of one pixel.
 const GIF: &[u8] = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
 
-/// A program on the path.
+/// A program in PATH.
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
-/// axe-core, where `.ci/run` installs it beside programs of npm's.
+/// axe-core, which `.ci/run` installs next to npm's programs.
 fn axe() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let beside = |dir: PathBuf| Some(dir.parent()?.join("axe-core/axe.min.js"));

@@ -1,4 +1,4 @@
-//! Forms that browsers send to `snap serve`: forgery is refused, and what is ticked comes back as it was.
+//! Forms that browsers send to `snap serve`: forgery is refused, and ticked entries are restored correctly.
 
 use std::fs;
 use std::process::Command;
@@ -41,7 +41,7 @@ impl<'a> Visitor<'a> {
         self.serving.ask("POST", &format!("{}{path}", self.base), &lines, form.as_bytes())
     }
 
-    /// What pages of other sites, and programs, may try with a form. Each is refused.
+    /// Attempts that pages of other sites, and programs, may make with a form. Each is refused.
     pub(super) fn assert_forgeries_are_refused(&self, path: &str, form: &str) {
         let (csrf, at) = (&self.csrf, format!("{}{path}", self.base));
         let own = format!("http://{}", self.serving.address);
@@ -72,12 +72,12 @@ impl<'a> Visitor<'a> {
             assert_eq!(self.serving.ask(method, &at, &lines, whole.as_bytes()).status, status, "{lines}");
         }
         let by_get = self.get(&format!("{path}?csrf={csrf}&{form}"));
-        // A page of this name, at most.
+        // A page with at most this name.
         assert!([200, 404].contains(&by_get.status), "{}", by_get.head);
     }
 }
 
-/// The members of a tar.gz or zip, unpacked by other programs.
+/// Returns the members of a tar.gz or zip, unpacked by other programs.
 fn unpacked(sandbox: &Sandbox, name: &str, bytes: &[u8]) -> Vec<String> {
     let (file, dir) = (sandbox.path(name), sandbox.path(&format!("{name}.out")));
     fs::write(&file, bytes).unwrap();
@@ -134,14 +134,14 @@ fn what_is_ticked_comes_as_an_archive_or_as_the_command_that_restores_it() {
     let whole = visitor.get(&format!("/zip/{id}/src/dir"));
     assert_eq!(unpacked(&sandbox, "whole.zip", &whole.body), ["a=1", "sub/b=2"]);
     assert_eq!(visitor.get(&format!("/zip/{id}/src/no")).status, 404, "a file is no archive");
-    // A file's own page leads to the same.
+    // The page of a file leads to the same.
     let own = visitor.get(&format!("/s/{id}/src/dir/a")).text();
     let at = format!("action=\"{}/pick/{id}/src/dir\"", visitor.base);
     assert!(own.contains(&at) && own.contains("name=\"e\" value=\"a\""), "{own}");
     let page = visitor.post(&pick, &format!("{chosen}&as=restore")).text();
     let line = page.split("<code>snap -r ").nth(1).unwrap().split("</code>").next().unwrap();
     let line = line.replace("&#39;", "'").replace("&amp;", "&").replace("&quot;", "\"");
-    // The command of the page, but for the name of the program.
+    // The command on the page, except for the name of the program.
     let program = sandbox.bin();
     let script = format!("exec \"$0\" -r {line}");
     let mut bash = Command::new("bash");
@@ -175,7 +175,7 @@ fn after_the_login_comes_the_page_that_was_asked_for() {
     let (to, cookie) = login(&wanted.replace('?', "%3F").replace('=', "%3D"));
     assert!(to.ends_with(&wanted), "{to}");
     assert_eq!(serving.ask("GET", &to, &cookie, b"").status, 200);
-    // Thrown out, and at the same address again.
+    // Signed out, and redirected to the login at the same address.
     let base = to.split("/s/").next().unwrap();
     serving.ask("POST", &format!("{base}/logout"), &cookie, b"");
     let again = serving.ask("GET", &to, &cookie, b"");
@@ -223,7 +223,7 @@ fn the_overview_loads_itself_again_and_says_what_is_late() {
     assert_eq!(serving.get("/snapshots").header("refresh"), None);
 }
 
-/// The page of the job to which an answer leads, when it has ended.
+/// Waits for the job to which a response leads, and returns its page.
 fn job(visitor: &Visitor<'_>, answer: &Answer) -> String {
     assert_eq!(answer.status, 303, "{}", answer.text());
     let to = answer.header("location").unwrap().strip_prefix(&visitor.base).unwrap().to_owned();

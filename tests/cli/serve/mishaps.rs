@@ -1,4 +1,4 @@
-//! What goes wrong under a server that runs: a disk that is unplugged, and damage in the middle of a download.
+//! Failures under a running server: an unplugged disk, and damage in the middle of a download.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use super::Serving;
 use crate::support::rot::flip;
 use crate::support::{Random, Sandbox};
 
-/// A listing of a disk that is not there is empty: that is not a repository without snapshots.
+/// An unplugged disk gives an empty listing, which is not a repository without snapshots.
 #[test]
 fn a_repository_that_is_unplugged_is_not_an_empty_one() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
@@ -17,7 +17,7 @@ fn a_repository_that_is_unplugged_is_not_an_empty_one() {
     assert!(serving.page("/snapshots").contains(&id[..8]));
     let (repo, away) = (sandbox.path("repo"), sandbox.path("away"));
     fs::rename(&repo, &away).unwrap();
-    // The mount point may be left, or not.
+    // The mount point may exist or not.
     for is_left in [false, true] {
         if is_left {
             fs::create_dir(&repo).unwrap();
@@ -42,7 +42,7 @@ fn a_repository_that_is_unplugged_is_not_an_empty_one() {
     assert!(serving.page("/snapshots").contains(&id[..8]));
 }
 
-/// A program that unpacks, and a browser, must see that something is missing.
+/// An unpacking program, and a browser, must see that something is missing.
 #[test]
 fn a_damaged_archive_breaks_off_and_has_no_end() {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("z", "2")]);

@@ -1,4 +1,4 @@
-//! `snap serve`: who is let in, what the pages hold, and that what is downloaded is what was saved.
+//! `snap serve`: authentication, the content of pages, and that a download equals what was saved.
 #![cfg(feature = "serve")]
 #![allow(clippy::unwrap_used)]
 
@@ -21,10 +21,10 @@ use crate::support::{Random, Sandbox};
 struct Serving {
     child: Child,
     address: String,
-    /// Of the printed address: good for one browser.
+    /// The token of the printed address, valid for one browser.
     once: String,
     token: String,
-    /// What is sent with a request to be let in.
+    /// The header that authenticates a request.
     key: String,
 }
 
@@ -52,10 +52,10 @@ impl Serving {
         Self { child, address: address.to_owned(), once, token, key }
     }
 
-    /// Sends these bytes; what comes back until the other side has had enough.
+    /// Sends these bytes, and returns what comes back until the other side closes.
     fn raw(&self, request: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        // It may have had enough before all is said.
+        // It may close before everything is sent.
         let _ = stream.write_all(request);
         let mut bytes = Vec::new();
         let _ = stream.read_to_end(&mut bytes);
@@ -72,12 +72,12 @@ impl Serving {
         self.raw(&[head.as_bytes(), body].concat())
     }
 
-    /// As somebody who is let in.
+    /// Sends an authenticated request.
     fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &self.key, b"")
     }
 
-    /// A page that must be there.
+    /// Returns a page that must exist.
     fn page(&self, path: &str) -> String {
         let answer = self.get(path);
         let text = answer.text();
@@ -120,7 +120,7 @@ impl Answer {
     }
 }
 
-/// What the pieces hold; one that is cut short panics.
+/// Joins the chunks of a response; panics if one is truncated.
 fn unchunked(mut rest: &[u8]) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
@@ -135,7 +135,7 @@ fn unchunked(mut rest: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The address behind the link that is called so.
+/// Returns the address of the link with this text.
 fn link(page: &str, label: &str) -> String {
     let at = page.find(&format!("aria-label=\"{label}\"")).unwrap_or_else(|| panic!("no {label}: {page}"));
     let tag = &page[page[..at].rfind('<').unwrap()..];
@@ -187,7 +187,7 @@ fn strangers_get_401_and_no_data() {
             let answer = serving.ask("GET", &path, &lines, b"");
             assert_eq!(answer.status, 401, "{path} {lines}");
             assert!(answer.header("www-authenticate").is_some());
-            // The form leads to what was asked for, and says nothing else.
+            // The form leads to the requested page, and reveals nothing else.
             let text = answer.text().replace(&format!("value=\"{path}\""), "");
             assert!(!text.contains("secret") && !text.contains(&id[..8]), "{text}");
         }
@@ -200,13 +200,13 @@ fn strangers_get_401_and_no_data() {
         let answer = serving.ask("GET", "/", &lines, b"");
         assert!(answer.status == 200 && answer.text().contains(&id[..8]), "{lines}");
     }
-    // A name that somebody else had point here.
+    // Another site's host name that resolves to this address.
     let request = format!("GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n{}\r\n", serving.key);
     let answer = serving.raw(request.as_bytes());
     assert!(answer.status == 421 && !answer.text().contains(&id[..8]), "{}", answer.head);
 }
 
-/// The cookie and the beginning of all paths that a browser gets.
+/// Returns the cookie and the path prefix that a browser gets.
 fn signed_in(answer: &Answer) -> (String, String) {
     assert_eq!(answer.status, 303, "{}", answer.text());
     let cookie = answer.header("set-cookie").unwrap();
@@ -233,7 +233,7 @@ fn the_printed_address_lets_one_browser_in_and_its_cookie_is_good_below_a_secret
         assert_eq!(answer.status, 401, "{path} {lines}");
         assert!(!answer.text().contains(&id[..8]));
     }
-    // All that a page leads to lies below the same path.
+    // Everything that a page links to is below the same prefix.
     let mut at = format!("{base}/snapshots");
     for label in [format!("Download {} as tar.gz", &id[..8]), String::new()] {
         let answer = serving.ask("GET", &at, &cookie, b"");
@@ -254,7 +254,7 @@ fn the_printed_address_lets_one_browser_in_and_its_cookie_is_good_below_a_secret
     assert_eq!(file.body, b"1");
     let nothing = serving.ask("GET", &format!("{base}/none"), &cookie, b"");
     assert!(nothing.status == 404 && nothing.text().contains(&format!("href=\"{base}/\"")));
-    // Another browser is asked for the lasting token.
+    // Another browser needs the permanent token.
     let form = |token: &str| serving.ask("POST", "/login", "", format!("token={token}").as_bytes());
     for wrong in ["", "wrong", &serving.once] {
         assert_eq!(form(wrong).status, 401, "{wrong}");
@@ -282,7 +282,7 @@ fn whoever_opens_many_connections_and_says_nothing_keeps_nobody_out() {
         assert_eq!(serving.get("/dav/latest/src/a").body, b"1");
         assert_eq!(serving.ask("GET", "/", "", b"").status, 401);
     }
-    // The oldest were hung up on to make room.
+    // The oldest connections were closed to make room.
     let mut oldest = &held[0];
     assert!(matches!(oldest.read(&mut [0; 10]), Ok(0) | Err(_)));
 }
@@ -463,7 +463,7 @@ fn each_page_holds_what_it_should() {
         ("/status".to_owned(), vec!["repository ", "other&lt;host"]),
     ];
     for (path, wanted) in pages {
-        // What is counted in the background loads itself again until it is there.
+        // What is computed in the background reloads itself until it is there.
         until("what is counted", || !serving.page(&path).contains("Counting since"));
         let answer = serving.get(&path);
         let text = answer.text();
@@ -472,7 +472,7 @@ fn each_page_holds_what_it_should() {
         for piece in wanted {
             assert!(text.contains(piece), "{path} has no {piece}: {text}");
         }
-        // Nothing is run, nothing comes from elsewhere, and no name is markup.
+        // No scripts, nothing from other machines, and no name is markup.
         assert!(
             !text.contains("<script") && !text.contains("<img") && !text.contains("<b>tag"),
             "{path}: {text}"
@@ -550,7 +550,7 @@ fn downloads_are_what_was_saved_whole_or_in_parts() {
         assert!(answer.body == bytes[wanted], "{range}");
     }
     assert!([200, 416].contains(&part("3000000-").status));
-    // Many ranges would be many files: all of it is the answer.
+    // Many ranges would give a multipart response: the whole file is returned instead.
     let many = part("0-,0-,0-");
     assert!(many.status == 200 && many.body.len() == bytes.len());
     let head = serving.ask("HEAD", &at, &serving.key, b"");
@@ -560,14 +560,14 @@ fn downloads_are_what_was_saved_whole_or_in_parts() {
     assert_eq!((again.status, again.body.len()), (304, 0));
     let empty = serving.get(&format!("/dav/{id}/src/empty"));
     assert_eq!((empty.status, empty.body.len()), (200, 0));
-    // An image is shown, and has an origin of its own; nothing else is.
+    // An image is displayed, with an origin of its own; nothing else is.
     let shown = serving.page(&format!("/s/{id}/src/pixel"));
     assert!(shown.contains(&format!("<img class=\"preview\" src=\"/preview/{id}/src/pixel\"")), "{shown}");
     let image = serving.get(&format!("/preview/{id}/src/pixel"));
     assert_eq!((image.status, image.header("content-type")), (200, Some("image/gif")));
     assert_eq!(image.header("x-content-type-options"), Some("nosniff"));
     assert!(image.header("content-security-policy").unwrap().starts_with("sandbox; default-src 'none'"));
-    // A document is framed by pages of this server alone, and has no more rights than an image.
+    // A document is framed only by pages of this server, and has no more rights than an image.
     let shown = serving.page(&format!("/s/{id}/src/paper"));
     assert!(shown.contains(&format!("<iframe class=\"preview\" src=\"/preview/{id}/src/paper\"")), "{shown}");
     let paper = serving.get(&format!("/preview/{id}/src/paper"));
@@ -661,8 +661,8 @@ fn names_that_are_no_text_are_found_by_their_links() {
     assert!(listed.status == 207 && listed.text().contains("f%FE%3A%01"), "{}", listed.text());
 }
 
-/// Escapes, line ends, C1 and what turns the direction of text: neither names nor what a snapshot says of
-/// itself reaches a page raw.
+/// Escapes, line breaks, C1 characters and direction marks: neither names nor attributes of a snapshot reach
+/// a page raw.
 #[test]
 fn no_control_character_reaches_a_page() {
     const EVIL: &str = "x\u{1b}[31m\u{202e}\u{2066}\u{85}\u{7f}\r\u{7}y";
@@ -712,7 +712,7 @@ fn a_large_directory_comes_in_pages_in_each_order() {
     let serving = Serving::start(&sandbox, &[]);
     let by_name: Vec<String> = (0..1100).map(|number| format!("{number:04}")).collect();
     let by_size: Vec<String> = (0..11).rev().flat_map(|size| by_name[size * 100..][..100].to_vec()).collect();
-    // A page that begins at a name is made as those of a directory that is too large to be held.
+    // A page that begins at a name is produced like those of a directory that is too large to be held.
     for (query, wanted) in [
         ("", &by_name),
         ("?sort=size", &by_size),
@@ -734,7 +734,7 @@ fn a_large_directory_comes_in_pages_in_each_order() {
     assert_eq!(serving.get(&format!("/s/{id}/src?sort=time&from=none")).status, 404);
 }
 
-/// Sessions of the repository, heartbeats aside.
+/// Returns the sessions of the repository, without heartbeats.
 fn sessions(sandbox: &Sandbox) -> usize {
     let is_session = |path: &&Path| path.extension().is_none();
     sandbox.objects("sessions").iter().map(|path| path.as_path()).filter(is_session).count()
@@ -775,7 +775,7 @@ fn it_stops_in_good_order_while_somebody_still_reads() {
         fs::write(sandbox.src().join("long"), Random::new(1).bytes(12_000_000)).unwrap();
         let id = sandbox.backup(&[]);
         let mut serving = Serving::start(&sandbox, &[]);
-        // Both take their first bytes and then nothing more.
+        // Both read their first bytes and then nothing more.
         let readers = ["dav", "tar"].map(|how| {
             let mut stream = TcpStream::connect(&serving.address).unwrap();
             let request =

@@ -1,4 +1,4 @@
-//! The password of the page: who sets it, what it lets in, and how often it may be guessed.
+//! The password of the page: who sets it, what it admits, and how often it may be guessed.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -35,14 +35,14 @@ fn a_password_is_taken_by_the_form_alone_and_ten_wrong_ones_make_it_wait() {
     let to = answer.header("location").unwrap().to_owned();
     let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap();
     assert_eq!(serving.ask("GET", &to, &format!("Cookie: {cookie}\r\n"), b"").status, 200);
-    // It is good for nothing else.
+    // It is valid for nothing else.
     let basic = format!("Authorization: Basic {}\r\n", base64(&format!("me:{PASSWORD}")));
     let bearer = format!("Authorization: Bearer {PASSWORD}\r\n");
     for lines in [basic, bearer, format!("Cookie: snap-session={PASSWORD}\r\n")] {
         assert_eq!(serving.ask("GET", "/", &lines, b"").status, 401, "{lines}");
     }
     assert_eq!(serving.ask("GET", "/?token=correct+horse", "", b"").status, 401);
-    // Ten guesses, and no more, be they right.
+    // Ten guesses, and no more, even right ones.
     for number in 0..10 {
         assert_eq!(login(&serving, &format!("wrong horse {number}")).status, 401, "{number}");
     }
@@ -50,7 +50,7 @@ fn a_password_is_taken_by_the_form_alone_and_ten_wrong_ones_make_it_wait() {
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!(refused.status == 429 && (1..=31).contains(&wait), "{}", refused.head);
     assert!(refused.header("set-cookie").is_none() && refused.text().contains("name=\"token\""));
-    // The token is no guess, and is taken at any time.
+    // The token is not a guess, and is accepted at any time.
     signed_in(&serving.ask("POST", "/login", "", format!("token={}", serving.token).as_bytes()));
 }
 
@@ -68,7 +68,7 @@ fn a_password_that_is_removed_or_open_to_others_lets_nobody_in() {
     let refused = sandbox.bin().args(["-r", "repo", "serve"]).output().unwrap();
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && why.contains("chmod 600"), "{why}");
-    // A link that somebody planted is replaced, and not followed.
+    // A planted link is replaced, and not followed.
     let victim = sandbox.path("victim");
     fs::write(&victim, "precious").unwrap();
     fs::remove_file(&file).unwrap();

@@ -1,4 +1,4 @@
-//! Answers.
+//! Output.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -126,7 +126,7 @@ fn excludes_keep_things_out() {
     }
 }
 
-/// Returns where something is null.
+/// Returns the paths of null values.
 fn nulls(value: &serde_json::Value, at: &str) -> Vec<String> {
     match value {
         serde_json::Value::Null => vec![at.to_owned()],
@@ -156,8 +156,8 @@ fn shape(value: &serde_json::Value, at: &str, shapes: &mut BTreeMap<String, &'st
     shapes.insert(at.to_owned(), kind);
 }
 
-/// Wrappers read either one value or a line at a time, and must know which; and what a line is from its first
-/// key.
+/// Wrappers read either one value or one line at a time, and must know which; the first key of a line gives
+/// its type.
 #[test]
 fn json_is_one_object_a_line_but_for_four_verbs() {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "2")]);
@@ -214,7 +214,7 @@ fn json_is_one_object_a_line_but_for_four_verbs() {
         for line in text.lines() {
             let value: serde_json::Value =
                 serde_json::from_str(line).unwrap_or_else(|err| panic!("{verb}: {err}: {text}"));
-            // A cleanup is a forget by rules and a collection, and prints what both print.
+            // A cleanup is a forget by rules and a gc run, and prints what both print.
             assert!(value.is_object() || verb.starts_with("cleanup"), "{verb}: {line}");
             let first = value.as_object().and_then(|map| map.keys().next());
             assert!(first.is_none_or(|key| key == "message_type"), "{verb}: {line}");

@@ -1,4 +1,4 @@
-//! One file says where to, what and how; flags and variables go before it.
+//! The configuration file, and the precedence of flags and variables.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +29,7 @@ kind = "full"
 repository = "other"
 "#;
 
-/// `snap.toml`, two sets and a password file; no variable says anything.
+/// `snap.toml`, two sets and a password file; no variables are set.
 fn place(file: &str) -> Sandbox {
     let mut sandbox = Sandbox::bare();
     sandbox.set_password(None);
@@ -108,7 +108,7 @@ fn the_working_directory_changes_nothing() {
 fn flag_goes_before_variable_before_profile_before_file_before_the_old_script() {
     let sandbox = place(FILE);
     let saved_to = |args: &[&str], variables: &[(&str, &str)]| {
-        // What this machine knows goes with them.
+        // This machine's records are removed with it.
         let _ = fs::remove_dir_all(sandbox.state());
         for repo in ["store", "other", "flag", "variable", "old"] {
             let _ = fs::remove_dir_all(sandbox.path(repo));
@@ -144,7 +144,7 @@ fn a_password_of_the_environment_goes_before_the_file() {
     let mut command = sandbox.bin();
     command.env_remove("SNAP_REPO").env("SNAP_PASSWORD", "wrong").args(["-r", "main", "snapshots"]);
     finish(command, b"").expect(12);
-    // A repository that the file does not name gets none of its passwords.
+    // A repository that is not in the file gets none of its passwords.
     run(&sandbox, &["-r", "./elsewhere/repo", "init"]).expect(2);
 }
 
@@ -253,7 +253,7 @@ fn a_file_that_anybody_could_have_put_there_is_refused() {
     fs::set_permissions(&own, fs::Permissions::from_mode(0o666)).unwrap();
     let outcome = check(&[]).expect(1);
     assert!(outcome.stderr.contains("--config"), "{}", outcome.stderr);
-    // Root is refused whatever is named: somebody else could make root run commands.
+    // Root refuses any file that somebody else could replace, even if named: it could make root run commands.
     let code = if rustix::process::geteuid().is_root() { 1 } else { 0 };
     check(&["--config", own.to_str().unwrap()]).expect(code);
 }
@@ -268,7 +268,7 @@ fn init_writes_a_file_that_is_right_and_replaces_none() {
     run(&sandbox, &["config", "init", "--output", file.to_str().unwrap()]).expect(1);
 }
 
-/// A page that does not name a key is a page that nobody can use.
+/// A key that the page does not name cannot be found by users.
 #[test]
 fn the_page_names_every_key() {
     fn names(schema: &serde_json::Value, found: &mut Vec<String>) {

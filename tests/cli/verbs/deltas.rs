@@ -1,4 +1,4 @@
-//! Deltas, as the command line makes, allows and counts them.
+//! Deltas on the command line: made, allowed and counted.
 
 use std::fs;
 

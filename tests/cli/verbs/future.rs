@@ -8,7 +8,7 @@ fn a_snapshot_of_the_future_is_neither_the_latest_nor_what_the_next_is_compared_
     let sandbox = Sandbox::with_tree(&[("a", "old")]);
     let first = sandbox.backup(&[]);
     let future = redate(&sandbox.path("repo"), Some(PASSWORD), &first, days(5000));
-    // While there is no other it is the latest, and that is said.
+    // While there is no other it is the latest, and this is reported.
     let outcome = sandbox.ok(&["cat", "latest:src/a"]);
     assert_eq!((outcome.text().as_str(), outcome.warnings()), ("old", 1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("dated in the future"), "{}", outcome.stderr);
@@ -16,12 +16,12 @@ fn a_snapshot_of_the_future_is_neither_the_latest_nor_what_the_next_is_compared_
     sandbox.ok(&["backup", "src"]);
     assert_eq!(sandbox.ok(&["cat", "latest:src/a"]).text(), "new");
     assert_eq!(sandbox.ok(&["cat", "latest~1:src/a"]).text(), "old");
-    // The next is compared with the new one, and finds nothing to save.
+    // The next backup is compared with the new one, and finds nothing to save.
     assert_eq!(sandbox.try_backup(&[]), None);
     let listed = sandbox.ok(&["snapshots", "--json"]).json();
     let newest = listed.as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
     assert_ne!(newest, future);
-    // Retention does not take it for the newest, either.
+    // Retention does not treat it as the newest, either.
     sandbox.ok(&["forget", "--keep-last", "1"]);
     assert_eq!(sandbox.ok(&["cat", "latest:src/a"]).text(), "new");
 }

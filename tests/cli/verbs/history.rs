@@ -1,4 +1,4 @@
-//! Looking for files in all snapshots, and one of their versions back.
+//! Finding files in all snapshots, and restoring one of their versions.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -31,7 +31,7 @@ fn find_tells_of_each_version_with_its_range() {
     let range = format!("{}..{}", short[1], short[2]);
     assert_eq!((rows[2][0], rows[2][1], rows[2][4]), (range.as_str(), "2", "6"), "{text}");
     assert_eq!(rows[3].join(" "), "2 matches in 3 snapshots");
-    // For a script: nothing but the answer.
+    // For a script: only the result.
     assert_eq!(sandbox.ok(&["find", "f", "-q"]).text().lines().count(), 2);
     let none = sandbox.ok(&["find", "none"]).text();
     assert_eq!(none, "0 matches in 3 snapshots\n");
@@ -109,7 +109,7 @@ fn a_version_comes_back_under_another_name() {
     assert_eq!((read("out/old").as_str(), read("out/new").as_str()), ("one", "second"));
     let restored = fs::metadata(sandbox.path("out/new")).unwrap();
     assert_eq!(restored.modified().unwrap(), original.modified().unwrap());
-    // Nothing is written over, and nothing is left behind.
+    // Nothing is overwritten, and nothing is left behind.
     sandbox.snap(&["history", "src/d/f", "--restore-as", "out/old"]).expect(2);
     sandbox.snap(&["history", "src/d/f", "--restore-as", "out/third", "--number", "3"]).expect(2);
     sandbox.snap(&["history", "src/d/f", "--restore-as", "out/third", "--number", "0"]).expect(2);

@@ -92,7 +92,7 @@ fn an_unencrypted_stranger_in_an_encrypted_repository_s_place_is_refused() {
     sandbox.ok(&["snapshots"]);
 }
 
-/// It may lie in the place of an encrypted one, and a job of cron is asked nothing.
+/// It may have replaced an encrypted one, and a cron job cannot be asked.
 #[test]
 fn a_backup_into_an_unencrypted_repository_that_this_machine_never_used_is_warned_of_once() {
     let sandbox = Sandbox::open();
@@ -125,7 +125,7 @@ fn a_newer_format_is_refused_by_its_number() {
     let config = &sandbox.objects("config")[0];
     let mut bytes = fs::read(config).unwrap();
     bytes[6..8].copy_from_slice(&4711_u16.to_le_bytes());
-    // A newer format has another check, too: with the one of today it would be a flipped byte.
+    // A newer format has another checksum, too: with the current one it would be a flipped byte.
     *bytes.last_mut().unwrap() ^= 1;
     chmod(config, 0o600);
     fs::write(config, bytes).unwrap();
@@ -148,7 +148,7 @@ fn only_init_makes_an_unencrypted_repository_where_an_encrypted_one_was() {
     sandbox.ok(&["backup", "src"]);
 }
 
-/// A slot as somebody makes one who may add objects and knows no password, with costs of his choice: its id.
+/// Creates a slot as somebody can who may add objects and knows no password, with any costs. Returns its id.
 fn forge(sandbox: &Sandbox, memory: u32, passes: u32, number: u32) -> String {
     let real = sandbox.objects("keys").into_iter().find(|path| fs::read(path).unwrap().len() > 104).unwrap();
     let mut bytes = fs::read(real).unwrap();
@@ -187,7 +187,7 @@ fn any_number_of_forged_slots_keeps_nobody_out() {
     for number in 0..70 {
         forge(&sandbox, 8 << 10, 1, number);
     }
-    // Not even where nothing is known of the repository: no configuration lists them.
+    // Not even if nothing is known of the repository: no configuration lists them.
     fs::remove_dir_all(sandbox.cache()).unwrap();
     sandbox.ok(&["snapshots"]);
     sandbox.ok(&["--key", &real[..6], "snapshots"]);
@@ -208,7 +208,7 @@ fn a_slot_that_is_named_is_the_only_one_tried() {
     sandbox.snap(&["--key", &first, "snapshots"]).expect(12);
 }
 
-/// Tests make slots as cheap as they may be; users get what RFC 9106 recommends.
+/// Tests make slots as cheap as possible; users get what RFC 9106 recommends.
 #[test]
 fn a_new_slot_costs_what_is_asked_for_and_64_mib_by_default() {
     let sandbox = Sandbox::bare();
@@ -275,14 +275,14 @@ fn a_password_with_a_key_file_opens_nothing_without_it() {
     let refused = sandbox.snap(&["snapshots", "--key-file", "none.key"]).expect(12).stderr;
     assert!(refused.contains("none.key"), "{refused}");
     sandbox.ok(&["snapshots", "--key-file", "snap.key"]);
-    // A changed password needs the same file, and so does what is sealed again.
+    // A changed password needs the same file, and so does a rehashed one.
     with(&sandbox, &["key", "passwd", "--key-file", "snap.key"], "three").expect(0);
     sandbox.set_password(Some("three"));
     sandbox.snap(&["snapshots"]).expect(12);
     sandbox.ok(&["key", "rotate", "--key-file", "snap.key"]);
     sandbox.ok(&["key", "rehash", "--key-file", "snap.key"]);
     sandbox.snap(&["snapshots"]).expect(12);
-    // One without a file is another way in, and that is said.
+    // A password without a key file is a second way to open it, and this is reported.
     let said = with(&sandbox, &["key", "add", "--key-file", "snap.key"], "four").expect(0).all();
     assert!(said.contains("without the key file"), "{said}");
     sandbox.set_password(Some("four"));

@@ -1,4 +1,5 @@
-//! A repository that is not as this machine knew it: swapped, rolled back, emptied, or short of snapshots.
+//! A repository that differs from this machine's records: swapped, rolled back, emptied, or with missing
+//! snapshots.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ fn where_the_snapshots_are_missing_nothing_is_collected_and_every_check_says_so(
     sandbox.backup(&[]);
     let packs = sandbox.objects("packs");
     fs::rename(sandbox.path("repo/snapshots"), sandbox.path("away")).unwrap();
-    // Whoever may add objects can make entries of the trash, but not with a manifest.
+    // Anybody who may add objects can create trash entries, but not with a manifest.
     let planted = plant_trash(&sandbox, &sandbox.path("away"));
     for args in [&["gc"][..], &["gc", "--empty-trash", "--max-unused", "0"], &["gc", "-n"]] {
         assert_told(&sandbox, args, 20, "was made by this machine and is gone");
@@ -32,7 +33,7 @@ fn where_the_snapshots_are_missing_nothing_is_collected_and_every_check_says_so(
     }
     let status = sandbox.snap(&["status"]).expect(20).text();
     assert!(status.contains("NOT AS IT WAS"), "{status}");
-    // A new snapshot of the same files does not make up for the old one.
+    // A new snapshot of the same files does not replace the old one.
     sandbox.write(&[("a", "another")]);
     assert_told(&sandbox, &["backup", "src"], 3, "is gone");
     assert_told(&sandbox, &["check"], 20, "is gone");
@@ -65,7 +66,7 @@ fn planted_entries_of_the_trash_explain_no_missing_snapshots_where_nobody_rememb
     assert_eq!(sandbox.objects("packs"), packs);
 }
 
-/// An empty entry and one of other bytes for each snapshot. Returns their files.
+/// Creates an empty entry and one with other bytes for each snapshot. Returns their files.
 fn plant_trash(sandbox: &Sandbox, snapshots: &Path) -> Vec<PathBuf> {
     let trash = sandbox.path("repo/trash");
     fs::create_dir_all(&trash).unwrap();
@@ -81,7 +82,7 @@ fn plant_trash(sandbox: &Sandbox, snapshots: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What lies in the trash says nothing of what was lost with `snapshots/`, whoever collects.
+/// Trash entries do not explain what was lost with `snapshots/`, whichever machine runs gc.
 #[test]
 fn where_only_the_trash_is_left_nothing_is_collected() {
     let sandbox = sandbox();
@@ -110,7 +111,7 @@ fn where_only_the_trash_is_left_nothing_is_collected() {
     sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
 }
 
-/// Runs the program on a machine that does not know the repository.
+/// Runs the program on a machine without records of the repository.
 fn elsewhere(sandbox: &Sandbox, args: &[&str], code: i32) -> String {
     let mut command = sandbox.command(args);
     command.env("HOME", sandbox.path("another"));
@@ -213,7 +214,7 @@ fn what_this_machine_forgot_and_what_lies_in_the_trash_is_not_missing() {
     sandbox.ok(&["check"]);
     sandbox.ok(&["gc", "--empty-trash"]);
     sandbox.ok(&["check"]);
-    // Another machine forgets: this one knows nothing of it.
+    // Another machine forgets, which this one does not know.
     sandbox.write(&[("a", "3")]);
     sandbox.backup(&[]);
     let mut elsewhere = sandbox.command(&["forget", "latest", "--allow-remove-all"]);
@@ -255,7 +256,7 @@ fn another_repository_at_the_same_place_is_refused_until_both_are_known() {
     sandbox.snap(&["status"]).expect(20);
     sandbox.ok(&["repair", "known"]);
     sandbox.ok(&["backup", "src"]);
-    // Disks that take turns at one place.
+    // Disks that are used in turn at one location.
     fs::rename(sandbox.path("repo"), sandbox.path("second")).unwrap();
     fs::rename(sandbox.path("first"), sandbox.path("repo")).unwrap();
     sandbox.ok(&["check"]);
@@ -288,7 +289,7 @@ fn no_repository_is_made_by_the_way_where_one_was() {
     fs::create_dir(sandbox.path("repo")).unwrap();
     assert_told(&sandbox, &["backup", "--init", "src"], 20, "there is none now");
     assert_eq!(sandbox.objects("config").len(), 0);
-    // Whoever asks for nothing else gets it.
+    // The default requires nothing.
     sandbox.ok(&["init"]);
     sandbox.ok(&["backup", "src"]);
     sandbox.ok(&["check"]);

@@ -1,4 +1,4 @@
-//! Only the old script's variables are set.
+//! Only the variables of the legacy script are set.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::support::{Outcome, Sandbox, assert_same, copy_tree, finish};
 
 const REPO: &str = "backups/incremental";
 
-/// `data/` and `uploads/`, no `logs/`, and what the script left.
+/// `data/` and `uploads/`, no `logs/`, and the files of the script.
 fn old_place() -> Sandbox {
     let mut sandbox = Sandbox::bare();
     sandbox.set_password(None);
@@ -120,7 +120,7 @@ fn a_password_makes_it_encrypted_and_the_warning_goes() {
 fn own_flags_and_variables_win() {
     let sandbox = old_place();
     sandbox.write(&[("a", "1")]);
-    // A repository that snap's own flag names is not made unasked.
+    // A repository that snap's own flag names is not created without a request.
     run(&sandbox, ONE, &["-r", "repo", "backup"]).expect(10);
     run(&sandbox, ONE, &["-r", "repo", "init", "--no-encryption"]).expect(0);
     let outcome = run(&sandbox, ONE, &["-r", "repo", "backup", "src"]).expect(0);
@@ -129,7 +129,7 @@ fn own_flags_and_variables_win() {
     assert_eq!(names.lines().collect::<Vec<_>>(), ["src", "src/a"]);
     run(&sandbox, &[("LOGS_PATH", "x"), ("SNAP_REPO", "repo")], &["backup"]).expect(0);
     assert!(!sandbox.path(REPO).join("config").exists());
-    // A named source that is missing is one that somebody asked for.
+    // A named source that is missing is one that somebody requested.
     run(&sandbox, ONE, &["backup", "src", "gone"]).expect(3);
 }
 
@@ -139,7 +139,7 @@ fn no_other_verb_makes_the_repository_and_a_dry_run_does_not() {
     for verb in [&["snapshots"][..], &["restore", "latest", "--target", "out/x"]] {
         run(&sandbox, ONE, verb).expect(10);
     }
-    // Where there is nothing yet, there is nothing to clean up.
+    // Where there is no repository yet, there is nothing to clean up.
     run(&sandbox, ONE, &["cleanup"]).expect(0);
     run(&sandbox, ONE, &["backup", "--dry-run"]).expect(2);
     assert!(!sandbox.path(REPO).join("config").exists());
@@ -185,7 +185,7 @@ fn cleanup_keeps_fulls_and_what_was_the_state_within_the_days_and_all_of_it_rest
     assert!(dry.text().contains("keep 4 of 6"), "{}", dry.all());
     assert_eq!(ids(&sandbox), made);
     run(&sandbox, ONE, &["cleanup", "--empty-trash", "--max-unused", "0"]).expect(0);
-    // The differential is 18 days old, but it was the state until 3 days ago.
+    // The differential is 18 days old, but it was current until 3 days ago.
     assert_eq!(ids(&sandbox), [&made[0], &made[3], &made[4], &made[5]].map(String::clone));
     for (at, age) in [(0, 40), (3, 20), (4, 18), (5, 3)] {
         assert_data(&sandbox, &made[at], &sandbox.path(&format!("copy-{age}")));
@@ -207,10 +207,10 @@ fn seven_days_are_assumed_only_for_the_scripts_own_repository() {
     assert_eq!(ids(&sandbox), made);
     run(&sandbox, &logs, &["cleanup"]).expect(0);
     assert_eq!(ids(&sandbox).len(), 4);
-    // Given days count wherever the repository is named.
+    // The given days apply wherever the repository is named.
     run(&sandbox, &[("BACKUP_RETENTION_DAYS", "1")], &named).expect(0);
     assert_eq!(ids(&sandbox).len(), 3);
-    // An own rule takes their place.
+    // An own rule replaces them.
     run(&sandbox, ONE, &["cleanup", "--keep-last", "1"]).expect(0);
     assert_eq!(ids(&sandbox), made[5..]);
     run(&sandbox, &[("BACKUP_RETENTION_DAYS", "soon")], &["cleanup"]).expect(2);

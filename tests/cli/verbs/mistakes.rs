@@ -1,4 +1,4 @@
-//! What a newcomer types: words of other programs, slips, and what must not be accepted in silence.
+//! Mistakes of new users: names from other programs, typos, and what must not be accepted silently.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ fn words_of_other_programs_are_answered() {
         assert!(outcome.stderr.contains(wanted), "{args:?}: {}", outcome.stderr);
         assert!(!outcome.stderr.contains("similar"), "{args:?}: {}", outcome.stderr);
     }
-    // A slip is still clap's to guess.
+    // clap still suggests corrections of typos.
     assert!(sandbox.snap(&["bakup"]).expect(2).stderr.contains("'backup'"));
 }
 
@@ -112,7 +112,7 @@ fn copy_to_nowhere_says_init() {
             assert!(!outcome.stderr.contains("snap init"), "{verb}: {}", outcome.stderr);
         }
     }
-    // A dry run makes nothing to copy to, and does not ask for the flag that is there.
+    // A dry run creates no destination, and does not ask for the given flag.
     let outcome = sandbox.snap(&["copy", "--to", "nowhere", "--init", "-n"]).expect(2);
     assert!(outcome.stderr.contains("run without it first"), "{}", outcome.stderr);
     assert!(!sandbox.path("nowhere").exists());
@@ -133,7 +133,7 @@ fn forget_says_how_many_it_kept() {
     assert!(outcome.contains("1 snapshot forgotten, 1 kept"), "{outcome}");
 }
 
-/// Words of decoders, names of types and what a debug print leaves: none of them is for a person.
+/// Terms of decoders, type names and debug output are not for users.
 const OF_LIBRARIES: [&str; 12] = [
     "varint",
     "authentication tag",
@@ -230,7 +230,7 @@ fn a_damaged_key_slot_is_told_with_what_helps() {
     sandbox.ok(&["check"]);
 }
 
-/// Anybody who can write to the repository's directory can put a file there. It opens nothing.
+/// Anybody who can write to the repository's directory can create a file there. It opens nothing.
 #[test]
 fn a_file_beside_the_key_slots_is_told_by_check_and_is_no_damage() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);

@@ -1,4 +1,4 @@
-//! What a user sees: the real binary, a directory, and the tree that comes back. One file per theme.
+//! The program for its users: the real binary, a directory, and the restored tree. One file per topic.
 #![allow(clippy::unwrap_used)]
 
 mod answers;

@@ -84,7 +84,7 @@ fn completions_do_not_repeat_all_global_options_for_each_verb() {
     }
 }
 
-/// Packages install it as `snap-backup`, since snapd has `/usr/bin/snap`.
+/// Packages install it as `snap-backup`, because snapd has `/usr/bin/snap`.
 #[test]
 fn every_text_has_the_name_by_which_the_program_was_called() {
     let sandbox = Sandbox::bare();

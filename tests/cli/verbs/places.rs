@@ -1,4 +1,4 @@
-//! Where things come from and go.
+//! Where data comes from and goes to.
 
 use std::fs;
 use std::process::Stdio;

@@ -1,11 +1,11 @@
-//! What is asked at a terminal.
+//! Prompts on a terminal.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::support::{PASSWORD, Sandbox};
 
-/// Runs snap at a terminal where `typed` is typed. What was shown, and the exit code.
+/// Runs snap on a terminal on which `typed` is typed. Returns what was shown, and the exit code.
 fn at_a_terminal(sandbox: &Sandbox, args: &str, typed: &str) -> Option<(String, i32)> {
     if Command::new("script").arg("--version").output().is_err() {
         crate::support::skipped("no script(1): nothing is typed at a terminal");

@@ -1,4 +1,4 @@
-//! What stays and what goes.
+//! What is kept and what is forgotten.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use snap_backup::model::entry::Time;
 
 use crate::support::dates::{days, expire, redate};
 
-/// One snapshot for each age in days, oldest first, each of another content.
+/// One snapshot for each age in days, oldest first, each with different content.
 fn line(sandbox: &Sandbox, ages: &[i64], args: &[&str]) -> Vec<String> {
     let made = ages.iter().map(|age| {
         sandbox.write(&[("a", &format!("{age} {args:?}"))]);
@@ -22,7 +22,7 @@ fn ids(sandbox: &Sandbox) -> Vec<String> {
     snapshots(sandbox).iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The line that an answer has on a snapshot.
+/// Returns the line about a snapshot.
 fn said(outcome: &Outcome, id: &str) -> String {
     let text = outcome.text();
     let mut lines = text.lines().filter(|line| line.contains(&id[..8]) && !line.contains("replaced by"));
@@ -127,7 +127,7 @@ fn the_newest_of_a_set_goes_only_by_name_and_when_allowed() {
     assert_eq!(ids(&sandbox), Vec::<String>::new());
 }
 
-/// By name as by policy: what is dated in the future is not taken for the newest.
+/// Neither forgetting by name nor by rules treats a snapshot from the future as the newest.
 #[test]
 fn a_snapshot_from_the_future_is_not_the_newest() {
     let sandbox = Sandbox::new();
@@ -285,7 +285,7 @@ fn cleanup_of_a_repository_that_is_yet_to_come_has_nothing_to_do() {
     assert!(sandbox.ok(&rules).text().starts_with("nothing to clean up: there is no repository at "));
     let line = sandbox.ok(&[&rules[..], &["--json"]].concat()).json();
     assert_eq!(line["message_type"], "nothing_to_do");
-    // One that was there and is gone is another thing.
+    // A snapshot that was forgotten before is a different case.
     sandbox.write(&[("a", "a")]);
     sandbox.ok(&["backup", "--init", "src"]);
     std::fs::remove_dir_all(sandbox.path("repo")).unwrap();

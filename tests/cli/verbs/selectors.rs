@@ -1,10 +1,10 @@
-//! Which snapshot is meant: filters of `latest`, paths behind selectors, lists in groups.
+//! Selecting snapshots: filters of `latest`, paths in selectors, lists in groups.
 
 use std::process::Command;
 
 use crate::support::{Outcome, Sandbox, finish};
 
-/// Two sets: the newest snapshot is of `other`, one of host `laptop` lies between.
+/// Two sets: the newest snapshot is of `other`, one of host `laptop` is between.
 fn two_sets() -> Sandbox {
     let sandbox = Sandbox::with_tree(&[("a", "one"), ("d/b", "two"), ("other/c", "three")]);
     sandbox.ok(&["backup", "src/a", "src/d", "--tag", "mine"]);
@@ -29,7 +29,7 @@ fn latest_is_chosen_by_host_tag_and_path_in_every_verb() {
     let source = sandbox.src().join("other");
     let source = source.to_str().unwrap();
     assert_eq!(sandbox.ok(&["cat", "latest", "src/other/c", "--path", source]).text(), "three");
-    // Both selectors look among the same.
+    // Both selectors use the same filters.
     sandbox.backup(&["--tag", "mine"]);
     let diff = sandbox.ok(&["diff", "latest~1", "latest", "--tag", "mine", "--no-metadata"]).text();
     assert!(diff.contains("+    src/other/c"), "{diff}");
@@ -68,7 +68,7 @@ fn a_filter_that_fits_nothing_is_named_with_what_there_is() {
     refused(sandbox.snap(&["cat", "latest:src/a", "--host", "laptop", "--tag", "mine"]), &["together"]);
     let list = sandbox.ok(&["snapshots", "--host", "labtop"]);
     assert!(list.stderr.contains("warning: no snapshot is of host labtop"), "{}", list.stderr);
-    // An empty repository lacks nothing in particular.
+    // In an empty repository the message names no value in particular.
     let empty = Sandbox::new();
     assert_eq!(empty.ok(&["snapshots", "--host", "x"]).stderr, "");
 }
@@ -97,7 +97,7 @@ fn ls_lists_all_of_a_snapshot_and_one_level_of_a_path() {
     assert_eq!(sandbox.ok(&["ls", "latest:src/d"]).text(), "src/d/e\n");
     assert_eq!(sandbox.ok(&["ls", "latest", "/src/a/"]).text(), "src/a\n");
     assert_eq!(sandbox.ok(&["ls", "-R", "latest", "src/d"]).text(), "src/d/e\nsrc/d/e/f\n");
-    // restic's fields, and the head before them.
+    // restic's fields, and the header before them.
     let json = sandbox.ok(&["ls", "--json", "latest", "src"]).text();
     let lines: Vec<serde_json::Value> =
         json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -1,4 +1,4 @@
-//! A repository that several users write to, and output that several kinds of readers get.
+//! A repository that several users write to, and output for terminals, pipes and programs.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -20,7 +20,7 @@ fn run_as(sandbox: &Sandbox, user: u32, args: &[&str]) -> Outcome {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(program).args(["-r", "shared"]).args(args);
     command.env_clear().env("HOME", &own).env("SNAP_PASSWORD", PASSWORD).current_dir(sandbox.path(""));
-    // The group is the second one of both: their files are their own group's at first.
+    // The group is the second one of both users: their files belong to their own group at first.
     command.uid(user).gid(GROUP);
     finish(command, b"")
 }
@@ -57,7 +57,7 @@ fn members_of_a_group_share_a_repository_that_was_made_for_them() {
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert!(mode & 0o007 == 0, "{}: {mode:o}", file.display());
     }
-    // A stranger is kept out.
+    // A user outside the group has no access.
     let mut command = Command::new(sandbox.path("snap"));
     command.args(["-r", "shared", "snapshots"]).env_clear().env("SNAP_PASSWORD", PASSWORD);
     command.current_dir(sandbox.path("")).uid(12347).gid(12347);
@@ -78,7 +78,7 @@ fn a_repository_of_one_s_own_stays_so() {
     }
 }
 
-/// The output of a run whose standard output and error are a terminal; `None` where there is no `script`.
+/// The output of a run whose standard output and error are a terminal; `None` without the program `script`.
 fn on_terminal(sandbox: &Sandbox, args: &str) -> Option<Vec<u8>> {
     in_shell(sandbox, &format!("{} -r repo {args}", env!("CARGO_BIN_EXE_snap")))
 }
@@ -97,7 +97,7 @@ fn in_shell(sandbox: &Sandbox, line: &str) -> Option<Vec<u8>> {
 
 const NAME: &[u8] = b"esc\x1b]0;pwned\x07\x1b[2J \xc2\x9b31m \xe2\x80\xaefdp.exe\n\x7f\xff";
 
-/// What shows names, tags, hosts, descriptions or paths.
+/// All commands that show names, tags, hosts, descriptions or paths.
 const SHOWING: &[&str] = &[
     "ls latest",
     "ls -R -l latest",
@@ -124,7 +124,7 @@ const SHOWING: &[&str] = &[
     "ls latest:none",
 ];
 
-/// The second snapshot has hostile words wherever somebody may have put some.
+/// The second snapshot has hostile text in every field.
 fn with_hostile_names(sandbox: &Sandbox) {
     sandbox.write(&[("plain", "1")]);
     sandbox.backup(&[]);
@@ -137,7 +137,7 @@ fn with_hostile_names(sandbox: &Sandbox) {
 }
 
 fn assert_tame(out: Vec<u8>, story: &str) {
-    // What a progress bar draws is the program's own, and so are colours: it knows no others.
+    // Progress bars and colours are drawn by the program itself; no other sequences are allowed.
     let text = String::from_utf8(out).unwrap_or_else(|err| panic!("{story}: not UTF-8: {err}"));
     for bad in ["\u{1b}]", "\u{1b}[2J ", "\u{1b}[45m", "\u{9b}", "\u{7f}", "\u{202e}", "\u{7}", "\0"] {
         assert!(!text.contains(bad), "{story}: {bad:?} in {text:?}");
@@ -151,7 +151,7 @@ fn windows_of_every_width_show_every_list_and_nothing_raw() {
     for columns in [1, 3, 31, 300] {
         let mut lines = format!("stty cols {columns} rows 5\n");
         for args in SHOWING {
-            // A program that panics ends with 101.
+            // A program that panics exits with 101.
             lines += &format!("{} -r repo {args}\n", env!("CARGO_BIN_EXE_snap"));
             lines += "case $? in 0|1|3) ;; *) echo ENDED BADLY;; esac\n";
         }
@@ -190,7 +190,7 @@ fn a_terminal_gets_no_control_characters_and_a_pipe_gets_names_as_they_are() {
 #[test]
 fn one_digit_of_an_id_is_enough_and_an_ambiguous_one_lists_its_candidates() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
-    // Of more than sixteen ids two begin with one digit.
+    // Of more than sixteen ids two begin with the same digit.
     for number in 0..17 {
         sandbox.write(&[("a", &number.to_string())]);
         sandbox.backup(&[]);

@@ -1,4 +1,4 @@
-//! How much there is.
+//! Sizes.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The tree that comes back.
+//! The restored tree.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Whose configuration, whose password, and what commands of the user's find in their environment.
+//! Trust in configuration files and passwords, and the environment of user commands.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::support::{Outcome, PASSWORD, Sandbox, chmod, finish};
 
-/// Without a configuration or a password of the sandbox's.
+/// Without a configuration or a password of the sandbox.
 fn bare(sandbox: &Sandbox, args: &[&str]) -> Command {
     let mut command = sandbox.bin();
     for name in ["SNAP_CONFIG", "SNAP_PASSWORD"] {
@@ -96,7 +96,7 @@ fn root_takes_no_file_that_others_may_change_or_replace() {
     chmod(&folder, 0o755);
     std::os::unix::fs::chown(&folder, Some(12345), None).unwrap();
     check(1);
-    // Root may trust who owns the file, and then the folders that are that user's: but only by name.
+    // Root may trust the owner of the file, and then that user's directories, but only if the file is named.
     std::os::unix::fs::chown(&own, Some(12345), None).unwrap();
     std::os::unix::fs::chown(own.parent().unwrap(), Some(12345), None).unwrap();
     run(&sandbox, &["config", "check"]).expect(1);
@@ -127,14 +127,14 @@ fn a_flag_that_gives_the_password_goes_before_every_variable() {
         assert_eq!(run(&good, &all_wrong), 0, "{good:?}");
         assert_eq!(run(&bad, &all_right), 12, "{bad:?}");
     }
-    // Of the variables, the password itself goes first, then the file.
+    // Among the variables, the password itself comes first, then the file.
     for first in 0..3 {
         let mut variables = all_wrong;
         variables[first] = all_right[first];
         assert_eq!(run(&[], &variables[first..]), 0, "{variables:?}");
         assert_eq!(run(&[], &[&[all_wrong[first]], &all_right[first + 1..]].concat()), 12);
     }
-    // As an editor of Windows writes it.
+    // As a Windows editor writes it.
     fs::write(sandbox.path("windows"), format!("\u{feff}{PASSWORD}\r\n")).unwrap();
     assert_eq!(run(&["--password-file", "windows"], &[]), 0);
     assert_eq!(run(&["--password-file", "right", "--password-command", right], &[]), 2);
@@ -249,7 +249,7 @@ fn a_running_process_leaves_no_core_and_shows_its_memory_to_nobody() {
     chmod(&sandbox.path(""), 0o755);
     fs::copy(env!("CARGO_BIN_EXE_snap"), sandbox.path("snap")).unwrap();
     chmod(&sandbox.path("snap"), 0o755);
-    // The command runs while the program waits for it, and finds the program by its parent.
+    // The command runs while the program waits for it, and finds the program as its parent.
     let look = "cat /proc/$PPID/limits > limits; stat -c %u /proc/$PPID/mem > owner; echo try";
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\""]).arg(sandbox.path("snap"));
@@ -260,7 +260,7 @@ fn a_running_process_leaves_no_core_and_shows_its_memory_to_nobody() {
     let limits = read("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
-    // What may not be dumped belongs to root, whoever runs it.
+    // The memory files of a process that may not be dumped belong to root.
     assert_eq!(read("owner").trim(), "0");
 }
 

@@ -1,4 +1,4 @@
-//! The view in the cache is disposable.
+//! The local index cache can be deleted at any time.
 
 use std::fs;
 use std::io::Read;
@@ -94,7 +94,7 @@ fn whoever_reads_beside_a_slow_reader_hears_nothing_of_it() {
     sandbox.backup(&[]);
     let mut slow = sandbox.command(&["cat", "latest:src/big"]);
     let mut slow = slow.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    // It has begun, and waits for somebody to take the rest.
+    // It has begun, and waits for a reader.
     slow.stdout.as_mut().unwrap().read_exact(&mut [0; 1000]).unwrap();
     for args in [&["ls", "latest"][..], &["backup", "src"], &["check"], &["repair", "index"]] {
         assert_no_warning(&sandbox.ok(args));

@@ -1,4 +1,4 @@
-//! The view in the cache in every broken state: each run gives the answers it gives without one, and at most
+//! The local index cache in every broken state: each run gives the same results as without it, and at most
 //! one warning.
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::support::{Random, Sandbox, files_below, skipped};
 
-/// What becomes of a view: a name, and how.
+/// Ways to damage the cache: a name, and a function.
 type Wreck = (&'static str, fn(&Path));
 
 const WRECKS: [Wreck; 12] = [
@@ -59,7 +59,7 @@ const WRECKS: [Wreck; 12] = [
     }),
 ];
 
-/// Changes all values of a view but the one that says whose it is.
+/// Changes all values of a cache except the one that identifies its repository.
 fn rewrite(view: &Path, change: impl Fn(&mut Vec<Vec<u8>>)) {
     let db = sled::open(view).unwrap();
     let rows: Vec<_> = db.iter().map(Result::unwrap).filter(|(key, _)| key != b"repo").collect();
@@ -82,7 +82,7 @@ fn each(view: &Path, harm: impl Fn(&Path, usize)) {
     }
 }
 
-/// Some packs, and a view that knows them.
+/// Some packs, and a cache that knows them.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::open();
     sandbox.write(&[("a", "1"), ("d/b", "2")]);
@@ -91,7 +91,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// Backups, a check and a restore, with the view harmed before each.
+/// Backups, a check and a restore, with the cache damaged before each.
 fn assert_same_answers(name: &str, harm: impl Fn(&Sandbox)) {
     let sandbox = sandbox();
     let unharmed = |args: &[&str]| {
@@ -114,7 +114,7 @@ fn assert_same_answers(name: &str, harm: impl Fn(&Sandbox)) {
     sandbox.assert_clean();
 }
 
-/// Where the view is, or was.
+/// The path of the cache, whether or not it exists.
 fn view(sandbox: &Sandbox) -> std::path::PathBuf {
     let caches = fs::read_dir(sandbox.cache()).unwrap().map(|entry| entry.unwrap().path());
     let mut caches = caches.filter(|path| !path.ends_with("known") && path.is_dir());
@@ -148,7 +148,7 @@ fn a_view_cut_at_any_point_changes_no_answer() {
     }
 }
 
-/// A disk of its own for the cache, with room for nothing, or that nobody may write to.
+/// A separate disk for the cache, which is full or read-only.
 #[test]
 fn a_cache_without_room_or_leave_to_write_changes_no_answer() {
     for options in ["size=4k", "size=64k", "size=1m,ro"] {
