@@ -1,4 +1,4 @@
-//! A newest configuration that is damaged, with an older one that is whole.
+//! A damaged newest configuration, with an intact older one.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
 
-/// A repository whose second configuration wants parity.
+/// A repository whose second configuration enables parity.
 fn repository(password: Option<&str>) -> (Arc<MemoryStorage>, OpenOptions) {
     let storage = Arc::new(MemoryStorage::default());
     let password = password.map(|text| text.to_owned().into());
@@ -32,7 +32,7 @@ fn open(storage: &Arc<MemoryStorage>, access: &OpenOptions, at: usize) -> Result
     opened
 }
 
-/// These bytes are the format's number.
+/// These bytes are the format number.
 const FORMAT: std::ops::Range<usize> = 6..8;
 
 #[test]
@@ -42,7 +42,7 @@ fn whatever_byte_of_the_newest_configuration_is_flipped_the_older_one_is_used_an
     for at in 0..len {
         match open(&storage, &access, at) {
             Ok(repo) => {
-                // Where its format alone is damaged, the rest of it is whole.
+                // If only its format number is damaged, the rest is intact.
                 let expected = if FORMAT.contains(&at) { (2, 10) } else { (1, 0) };
                 assert_eq!((repo.config().generation, repo.config().parity()), expected, "byte {at}");
                 let told = repo.warnings();
@@ -55,7 +55,7 @@ fn whatever_byte_of_the_newest_configuration_is_flipped_the_older_one_is_used_an
     assert_eq!((repo.config().generation, repo.warnings()), (2, Vec::new()));
 }
 
-/// What somebody who may write to the storage and has no key puts there: a configuration of the same
+/// What somebody who may write to the storage and has no key can create: a configuration of the same
 /// repository with another cipher.
 fn plant(storage: &MemoryStorage, repo: &Repository, generation: u32) {
     let (cipher, open_master) = if repo.config().is_encrypted() {
@@ -100,7 +100,7 @@ fn what_this_machine_knows_goes_before_the_oldest_configuration() {
     let (storage, access) = repository(Some("p"));
     let access = OpenOptions { state: Some(state.path().into()), ..access };
     let repo = Repository::open(storage.clone(), &access).unwrap();
-    // Somebody who may also overwrite.
+    // An attacker who may also overwrite.
     plant(&storage, &repo, 1);
     assert_eq!(Repository::open(storage.clone(), &access).unwrap().config().generation, 2);
     let open = OpenOptions { password: None, ..access };
@@ -125,7 +125,7 @@ fn a_configuration_of_a_newer_format_is_not_passed_over() {
 fn the_same_where_there_is_a_password() {
     let (storage, access) = repository(Some("p"));
     let len = storage.get(ObjectKind::Config, "2").unwrap().len();
-    // The first bytes are the magic and lengths, then comes the repository's id; each try derives a key.
+    // The first bytes are the magic and lengths, then comes the repository's id. Each attempt derives a key.
     for at in [0, 8, 12, 20, 30, 40, 50, 60, len - 40, len - 1] {
         let repo = open(&storage, &access, at).unwrap_or_else(|err| panic!("byte {at}: {}", err.chain()));
         assert_eq!(repo.config().generation, 1, "byte {at}");

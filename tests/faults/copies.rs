@@ -1,5 +1,5 @@
-//! Packs that hold what they should not: bytes under another chunk's id, as a bad memory or a bad program
-//! writes them.
+//! Packs with wrong content: bytes under the id of another chunk, as written by a machine with bad memory or
+//! a faulty program.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn index(repo: &Repository) -> Arc<Index> {
     Arc::new(Index::load(repo, repo_state).unwrap())
 }
 
-/// Writes a pack of one block, whatever the ids say.
+/// Writes a pack of one block, whatever the ids are.
 fn write(repo: &Repository, plain: &[u8], chunks: Vec<(ChunkId, u32)>) -> PackId {
     let mut sealer = BlockSealer::new(repo.suite().clone(), 3).unwrap();
     let block = sealer.seal(ChunkType::Data, plain, chunks).unwrap();
@@ -41,7 +41,7 @@ fn lone(repo: &Repository, id: ChunkId, bytes: &[u8]) -> PackId {
     write(repo, bytes, vec![(id, u32::try_from(bytes.len()).unwrap())])
 }
 
-/// A block opens, and what lies where a chunk should is not that chunk.
+/// A block can be opened, but what is at the position of a chunk is not that chunk.
 #[test]
 fn a_chunk_whose_bytes_do_not_have_its_id_is_damage() {
     let (library, _) = library();
@@ -53,7 +53,7 @@ fn a_chunk_whose_bytes_do_not_have_its_id_is_damage() {
     assert!(err.is_damage() && err.chain().contains("do not have its id"), "{}", err.chain());
 }
 
-/// The pack that is looked into first is the one whose bytes are wrong.
+/// The pack that is tried first has the wrong bytes.
 #[test]
 fn of_two_copies_of_a_chunk_the_whole_one_is_read() {
     let (library, storage) = library();
@@ -75,8 +75,8 @@ fn of_two_copies_of_a_chunk_the_whole_one_is_read() {
     panic!("a pack of random name never came first");
 }
 
-/// A collection that moves a block as it is would take the wrong bytes along under their id, where a later
-/// backup finds them; so it takes what is needed out of the block.
+/// If a gc run moved a block as it is, it would move the wrong bytes under their id, and a later backup would
+/// find them. So it extracts the needed chunks from the block.
 #[test]
 fn a_collection_leaves_a_dead_chunk_behind_that_is_not_what_it_says() {
     let (library, storage) = library();
@@ -90,7 +90,7 @@ fn a_collection_leaves_a_dead_chunk_behind_that_is_not_what_it_says() {
     let (row, _) = before.table(at).unwrap().block(0).map(|(row, first)| (row.clone(), first)).unwrap();
     let mut plain = Vec::new();
     BlockReader::new(&repo).unwrap().read(&before, BlockAt { pack: at, block: 0 }, &mut plain).unwrap();
-    // A dead one beside it, of less than the share that moves with what is needed.
+    // A dead chunk in the same block, smaller than the share that moves with the needed chunks.
     let poison = repo.hasher().name(ChunkType::Data, b"right");
     plain.extend_from_slice(b"wrong");
     let mut chunks = row.chunks;

@@ -1,5 +1,4 @@
-//! Every kind of harm to every kind of object: it is found, it is named, and nothing wrong is restored
-//! silently.
+//! Every kind of damage to every kind of object is found and named, and nothing wrong is restored silently.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -29,10 +28,10 @@ enum Harm {
     ZeroSector,
     Truncate,
     Append,
-    /// By another object of its kind, as an older state of it would be.
+    /// Replaced by another object of its kind, such as an older state of it.
     Replace,
     Swap,
-    /// It stands under another name as well.
+    /// It exists under another name as well.
     Duplicate,
     Delete,
 }
@@ -51,7 +50,7 @@ const HARMS: [Harm; 10] = [
 ];
 
 impl Harm {
-    /// Whether the other object, too, is not what it was.
+    /// Returns whether the other object has changed as well.
     fn harms_both(self) -> bool {
         self == Self::Swap
     }
@@ -66,7 +65,7 @@ fn a_damaged_data_pack_is_named_no_wrong_byte_is_restored_and_a_backup_and_a_rep
         apply(harm, victim, other);
         let report = sandbox.snap(&["check", "-v", "--read-data"]).expect(20).all();
         let named = if harm == Harm::Duplicate { another(&name(victim)) } else { name(victim) };
-        // A pack that is gone has no name any more: what needed it has.
+        // A pack that is gone has no name any more: what needed it does.
         assert!(harm == Harm::Delete || report.contains(&named), "{harm:?}: {report}");
         sandbox.snap(&["snapshots"]).expect(0);
         match harm {
@@ -95,8 +94,8 @@ fn a_damaged_tree_pack_is_named_and_a_backup_and_a_repair_heal_it() {
     }
 }
 
-/// What the source still has comes back with the next backup, and the damaged pack goes aside: all snapshots
-/// are whole.
+/// What the source still has is stored again by the next backup, and the damaged pack is moved to quarantine:
+/// all snapshots are complete.
 fn assert_heals(harm: Harm, sandbox: &Sandbox) {
     let before = sandbox.snapshot_names();
     sandbox.ok(&["backup", "src"]);
@@ -125,7 +124,7 @@ fn a_damaged_snapshot_is_named_and_the_other_restores() {
             let report = report.expect(20).all();
             assert!(report.contains(&another(&name(victim))), "{harm:?}: {report}");
         } else if harm == Harm::Delete {
-            // This machine remembers it, and so does the snapshot that was made after it.
+            // This machine's records and the next snapshot know it.
             let report = report.expect(0);
             assert!(report.stderr.contains(&name(victim)), "{harm:?}: {}", report.stderr);
             assert_eq!(report.warnings(), 2, "{harm:?}: {}", report.stderr);
@@ -138,12 +137,12 @@ fn a_damaged_snapshot_is_named_and_the_other_restores() {
         assert_no_panic(&sandbox, &["restore", &name(victim), "--target", "out/victim"]);
         if !harm.harms_both() {
             sandbox.assert_restores(&second, &sandbox.src());
-            // A damaged neighbour must not stop the next backup.
+            // Another damaged object must not stop the next backup.
             sandbox.write(&[("more", "and more")]);
             sandbox.backup(&[]);
         }
         if !matches!(harm, Harm::Swap | Harm::Delete | Harm::Duplicate) {
-            // This machine has kept what the manifest said.
+            // This machine has a copy of the manifest.
             sandbox.snap(&["repair", "snapshots"]).expect(0);
             sandbox.assert_clean();
         }
@@ -164,7 +163,7 @@ fn a_damaged_second_key_slot_is_named_and_the_first_still_opens() {
         let report = sandbox.snap(&["check", "-v", "--read-data"]);
         match harm {
             Harm::Duplicate => {
-                // Anybody can put a file there. It opens nothing.
+                // Anybody can create a file there. It opens nothing.
                 let report = report.expect(0).stderr;
                 assert!(report.contains(&another(&name(victim))), "{harm:?}: {report}");
             }
@@ -226,7 +225,7 @@ fn a_damaged_record_of_damage_counts_by_its_name_and_ends_like_one() {
         apply(harm, record, record);
         let report = sandbox.snap(&["check", "-v"]).expect(20).all();
         assert!(report.contains(&format!("damage/{}", name(pack))), "{harm:?}: {report}");
-        // The pack counts as damaged all the same: nothing is written against it.
+        // The pack still counts as damaged: no new data refers to it.
         sandbox.ok(&["backup", "src"]);
         sandbox.snap(&["repair", "packs"]).expect(3);
         sandbox.ok(&["gc"]);
@@ -253,7 +252,7 @@ fn a_damaged_entry_of_the_trash_is_named_and_brings_nothing_back() {
         let id: String = name(&entries[0]).chars().take(8).collect();
         let told = sandbox.snap(&["undelete", &id]);
         assert_ne!(told.code, 0, "{harm:?}: {}", told.all());
-        // Nobody knows what it needs, so nothing is collected until it is purged.
+        // Nobody knows which data it needs, so gc deletes nothing until it is purged.
         sandbox.snap(&["gc"]).expect(20);
         sandbox.ok(&["gc", "--empty-trash"]);
         sandbox.assert_clean();
@@ -297,7 +296,7 @@ fn a_damaged_session_is_named_and_its_owner_is_waited_for() {
         [Harm::FlipHead, Harm::FlipMiddle, Harm::FlipTail, Harm::Truncate, Harm::Append, Harm::Duplicate]
     {
         let sandbox = sandbox();
-        // A session of a machine that is not this one: it cannot be told to be dead.
+        // A session of another machine: whether it is dead cannot be known.
         let name_of = "0123456789abcdef0123456789abcdef";
         let session = sandbox.path("repo/sessions").join(name_of);
         fs::create_dir_all(session.parent().unwrap()).unwrap();
@@ -310,7 +309,8 @@ fn a_damaged_session_is_named_and_its_owner_is_waited_for() {
     }
 }
 
-/// The walk finds just what can still be read of the parent's directory: that is not all that the parent has.
+/// The walk finds exactly what can still be read of the parent's directory, which is not everything that the
+/// parent has.
 #[test]
 fn a_parent_that_can_be_read_in_part_is_not_taken_over_whole() {
     let home = tempfile::tempdir().unwrap();
@@ -345,7 +345,7 @@ fn a_parent_that_can_be_read_in_part_is_not_taken_over_whole() {
         let repo = open("p");
         snapshots::load(&repo, &made.snapshot.unwrap().hex()).unwrap().unwrap().manifest.root
     };
-    // What is younger than this when it is backed up is read again by the next run.
+    // Files modified less than this before a backup are read again by the next one.
     let settle = || std::thread::sleep(Duration::from_millis(2500));
     settle();
     backup();
@@ -396,7 +396,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// A restore that cannot be whole says so, names what is missing, and leaves nothing that is wrong.
+/// A restore that cannot be complete reports it, names what is missing, and writes nothing wrong.
 fn assert_honest_restore(harm: Harm, sandbox: &Sandbox) {
     let target = sandbox.new_target();
     let outcome = sandbox.snap(&["restore", "latest", "--target", target.to_str().unwrap()]);
@@ -450,7 +450,7 @@ fn apply(harm: Harm, victim: &Path, other: &Path) {
     }
 }
 
-/// A name of the same kind that nothing has.
+/// Returns an unused name of the same form.
 fn another(name: &str) -> String {
     let last = if name.ends_with('0') { '1' } else { '0' };
     match name.parse::<u32>() {
@@ -480,13 +480,13 @@ fn what_somebody_took_away_is_missed_and_what_this_machine_removed_is_not() {
     sandbox.backup(&[]);
     sandbox.ok(&["forget", &first]);
     fs::remove_file(sandbox.path("repo/snapshots").join(&second)).unwrap();
-    // Neither a backup nor a collection in between makes this machine forget what it knew.
+    // Neither a backup nor a gc run in between makes this machine forget it.
     sandbox.write(&[("more", "last")]);
     sandbox.backup(&[]);
     sandbox.ok(&["gc"]);
     let report = sandbox.ok(&["check"]);
     assert!(report.stderr.contains(&second) && !report.stderr.contains(&first), "{}", report.stderr);
-    // From this machine's memory once is enough. The snapshot that was made after it names it each time.
+    // This machine's records report it once. The snapshot that was made after it reports it each time.
     let again = sandbox.ok(&["check"]);
     assert_eq!(again.warnings(), 1, "{}", again.stderr);
     assert!(
@@ -503,7 +503,7 @@ fn a_newest_configuration_that_is_gone_is_missed() {
     let sandbox = sandbox();
     let file = sandbox.path("repo/config/2");
     fs::copy(sandbox.path("repo/config/1"), &file).unwrap();
-    // Not a generation of its own, but it was there.
+    // It was not a generation of its own, but it existed.
     sandbox.snap(&["check", "-v"]).expect(20);
     fs::remove_file(&file).unwrap();
     let report = sandbox.ok(&["check"]);

@@ -1,5 +1,5 @@
-//! A disk of every size, until it is large enough: whoever finds no room says so, loses nothing, and goes on
-//! once there is some.
+//! Disks of every size, up to a sufficient one: a run that finds no space reports it, loses nothing, and
+//! continues once there is some.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
@@ -39,7 +39,7 @@ impl Drop for Disk {
 
 const STEP: u64 = 64;
 
-/// Bytes of a file of a source, about the size of a step, that no compression shrinks.
+/// Bytes of a source file, about the size of a step, that cannot be compressed.
 fn write(sandbox: &Sandbox, seeds: &[u64]) {
     let _ = fs::remove_dir_all(sandbox.src());
     fs::create_dir(sandbox.src()).unwrap();
@@ -72,7 +72,7 @@ fn a_disk_of_any_size_holds_a_whole_backup_or_says_that_it_is_full() {
         sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
         sandbox.assert_clean();
         drop(disk);
-        // The next disk is another one, and this machine would miss the repository of this one.
+        // The next disk is another one, and this machine would report the previous repository as missing.
         fs::remove_dir_all(sandbox.state().join("known")).unwrap();
         if held >= 2 {
             break;
@@ -123,7 +123,7 @@ fn a_disk_that_fills_at_any_point_of_a_run_keeps_all_that_was_there() {
             assert!(broken.is_empty(), "{run:?} with {free} KiB free: {broken:#?}");
         }
         println!("{run:?}: {outcomes:?}");
-        // A forget and a collection make room for themselves.
+        // A forget and a gc run make space for themselves.
         assert!(run[0] != "backup" || outcomes.contains(&21) && outcomes.contains(&0), "{outcomes:?}");
     }
 }
@@ -150,7 +150,7 @@ fn a_restore_to_a_full_disk_says_so_once() {
     }
 }
 
-/// KiB that a tmpfs holds now.
+/// Returns the KiB in use on a tmpfs.
 fn used(at: &Path) -> u64 {
     let found = rustix::fs::statvfs(at).unwrap();
     (found.f_blocks - found.f_bfree) * found.f_frsize / 1024

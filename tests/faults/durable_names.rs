@@ -1,5 +1,5 @@
-//! A name that is there already is made durable before anybody goes by it: whoever made it may not have come
-//! as far.
+//! An existing name is made durable before a process relies on it, because the process that created it may
+//! not have synced it yet.
 #![allow(clippy::unwrap_used)]
 
 use crate::support::trace::Call;
@@ -16,7 +16,7 @@ fn a_name_that_is_there_is_synced_by_whoever_finds_it() {
     bytes[middle] ^= 1;
     crate::support::chmod(&largest, 0o600);
     std::fs::write(&largest, bytes).unwrap();
-    // The first check writes down that the pack is damaged; the second one finds that written.
+    // The first check records that the pack is damaged. The second one finds that record.
     sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
     let record = sandbox.objects("damage").pop().unwrap();
     let command = sandbox.command(&["check", "--read-data"]);

@@ -1,4 +1,4 @@
-//! Collecting on a full disk, within a budget, and as foreseen.
+//! Garbage collection on a full disk, within a budget, and as predicted by a dry run.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
@@ -20,7 +20,7 @@ use crate::support::{Random, Sandbox};
 struct Disk(PathBuf);
 
 impl Disk {
-    /// `None`, loudly, for whoever may not mount.
+    /// Returns `None`, loudly, if mounting is not allowed.
     fn mount(at: &Path, size: &str) -> Option<Self> {
         fs::create_dir_all(at).unwrap();
         let options = format!("size={size}");
@@ -33,7 +33,7 @@ impl Disk {
         None
     }
 
-    /// Takes all the room there is.
+    /// Fills the disk.
     fn fill(&self) {
         let mut file = fs::File::create(self.0.join("filler")).unwrap();
         for len in [1 << 20, 4096] {
@@ -71,7 +71,7 @@ fn forgetting_and_collecting_make_room_on_a_full_disk() {
     sandbox.set_password(None);
     let Some(disk) = Disk::mount(&sandbox.path("repo"), "32m") else { return };
     sandbox.ok(&["init", "--no-encryption"]);
-    // The first collection makes the reserve.
+    // The first gc run creates the reserve.
     gc(&sandbox, &[]);
     assert!(sandbox.path("repo/reserve").exists());
     write(&sandbox, &[("a", 1), ("b", 2), ("c", 3)], 3 * MIB);
@@ -86,7 +86,7 @@ fn forgetting_and_collecting_make_room_on_a_full_disk() {
 
     sandbox.ok(&["forget", &old]);
     let first = gc(&sandbox, &ALL);
-    // Where the first had no room to move anything, it made some.
+    // If the first run had no space to move anything, it freed some.
     let again = gc(&sandbox, &ALL);
     assert_eq!(again["bytes_unused"], 0, "{first} {again}");
     assert!(packs(&sandbox) < 4 * MIB as u64, "{} bytes of packs are left", packs(&sandbox));
@@ -121,7 +121,7 @@ fn no_more_is_moved_than_the_budget_allows() {
     let none = gc(&sandbox, &[&ALL[..], &["--max-repack", "0"]].concat());
     assert_eq!((&none["packs_rewritten"], &none["bytes_written"]), (&0.into(), &0.into()));
     assert!(none["bytes_unused"].as_u64().unwrap() > 1_150_000, "{none}");
-    // Room for one of them.
+    // Space for one of them.
     let one = gc(&sandbox, &[&ALL[..], &["--max-repack", "1000000"]].concat());
     assert!(
         one["packs_rewritten"].as_u64().unwrap() >= 1 && one["bytes_deleted"].as_u64().unwrap() <= 1_000_000
@@ -135,7 +135,7 @@ fn no_more_is_moved_than_the_budget_allows() {
     sandbox.assert_restores("latest", &sandbox.src());
 }
 
-/// A dry run, and then the run: they must agree, and the dry one leave all as it was.
+/// Compares a dry run with the run that follows. The dry run must change nothing.
 fn agree(sandbox: &Sandbox, args: &[&str]) -> Value {
     let before = sandbox.listing();
     let dry = gc(sandbox, &[&["-n"], args].concat());
@@ -188,7 +188,8 @@ fn a_dry_run_says_what_the_run_then_does() {
     sandbox.assert_clean();
 }
 
-/// While somebody stands in the way: now and later must be told apart alike.
+/// While another session blocks the sweep, what happens now and what happens later must be predicted
+/// correctly.
 fn gc_beside(sandbox: &Sandbox) -> Value {
     let (dry, real) = (gc(sandbox, &[&["-n"], &ALL[..]].concat()), gc(sandbox, &ALL));
     for figure in

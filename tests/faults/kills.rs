@@ -1,4 +1,5 @@
-//! `kill -9` at any moment costs at most what was just being done. `SNAP_TEST_ROUNDS` sets how many moments.
+//! `kill -9` at any moment loses at most the current operation. `SNAP_TEST_ROUNDS` sets the number of
+//! moments.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ fn a_killed_backup_harms_nothing_that_was_acknowledged() {
         let moment = Duration::from_micros(random.below(whole));
         let before = sandbox.snapshot_names();
         let finished = kill_after(&sandbox, &["backup", "src"], moment);
-        // Killed after the commit but before its last word: the snapshot stands, so it must restore.
+        // Killed after the commit but before the report: the snapshot exists, so it must restore.
         let committed = sandbox.snapshot_names().difference(&before).cloned().collect::<Vec<_>>();
         assert!(!finished || committed.len() == 1, "round {round}: success without a snapshot");
         acknowledged.extend(committed.into_iter().map(|id| (id, round)));
@@ -95,7 +96,7 @@ fn a_killed_cleanup_needs_no_help() {
     assert_is_tree(&target.join("src"), rounds());
 }
 
-/// Passwords: whichever moment it was, one of the two opens the repository, and the change can be made again.
+/// Passwords: at every moment one of the two opens the repository, and the change can be repeated.
 #[test]
 fn a_killed_change_of_passwords_locks_nobody_out() {
     let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
@@ -127,7 +128,7 @@ fn a_killed_change_of_passwords_locks_nobody_out() {
     sandbox.assert_restores("latest", &sandbox.src());
 }
 
-/// Everything that writes, killed at any moment, one after the other, on one repository.
+/// All writing commands, killed at any moment, one after the other, on one repository.
 #[test]
 fn kills_in_any_mixture_need_no_help() {
     let sandbox = Sandbox::open();
@@ -148,14 +149,14 @@ fn kills_in_any_mixture_need_no_help() {
             }
         };
         let done = kill_after(&sandbox, &args, Duration::from_micros(random.below(whole)));
-        // As many after the end as before it, on any machine.
+        // As many kills after the end as before it, on any machine.
         whole = if done { whole * 9 / 10 } else { whole * 11 / 10 }.clamp(5_000, 2_000_000);
         ends += u64::from(done);
         let after = sandbox.snapshot_names();
         if args[0] == "backup" {
             let made: Vec<String> = after.difference(&before).cloned().collect();
             assert!(!done || made.len() == 1, "round {round}: {args:?} made {made:?}");
-            // Killed after the commit but before its last word: it stands, so it must restore.
+            // Killed after the commit but before the report: the snapshot exists, so it must restore.
             stand.extend(made.into_iter().filter(|id| is_manifest(&sandbox, id)).map(|id| (id, round)));
         } else if args[0] == "forget" {
             let id = forgotten.as_ref().unwrap();
@@ -207,18 +208,18 @@ fn bytes_below(folder: &Path) -> u64 {
     entries.map(|path| if path.is_dir() { bytes_below(&path) } else { path.metadata().unwrap().len() }).sum()
 }
 
-/// Whether it had ended well before it could be killed.
+/// Returns whether it had ended successfully before it could be killed.
 fn kill_after(sandbox: &Sandbox, args: &[&str], moment: Duration) -> bool {
     let mut command = sandbox.command(args);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     thread::sleep(moment);
-    // It may have ended; the status tells.
+    // It may have ended: the status shows it.
     let _ = child.kill();
     child.wait().unwrap().success()
 }
 
-/// The source as it is in a round: every file of it is new.
+/// The source in a round: every file of it is new.
 fn write_tree(sandbox: &Sandbox, round: u64) {
     for number in 0..FILES {
         fs::write(sandbox.src().join(number.to_string()), content(round, number)).unwrap();

@@ -1,4 +1,4 @@
-//! What breaks: power cuts, kills, failing calls, full disks, damaged objects.
+//! Failures: power cuts, kills, failing calls, full disks, damaged objects.
 #![allow(clippy::unwrap_used)]
 
 mod configuration;

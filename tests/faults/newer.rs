@@ -1,4 +1,4 @@
-//! Packs and sidecars of a newer format: nobody takes them for damaged, moves them or deletes them.
+//! Packs and sidecars of a newer format are not treated as damaged, moved or deleted.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -18,7 +18,7 @@ fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Puts a pack that a newer program may have written beside the others.
+/// Adds a pack as a newer program may write it.
 fn put_newer_pack(sandbox: &Sandbox) -> PathBuf {
     let mut bytes = fs::read(sandbox.objects("packs").pop().unwrap()).unwrap();
     let tail = bytes.len() - 64;
@@ -92,7 +92,7 @@ fn a_sidecar_of_a_newer_format_is_neither_replaced_nor_deleted() {
         assert!(outcome.stderr.contains("needs a newer snap"), "{args:?}: {}", outcome.stderr);
     }
     sandbox.ok(&["restore", "latest", "--target", "out"]);
-    // Without its pack it is garbage, but not this program's.
+    // Without its pack it is garbage, but not for this program to delete.
     let name = sidecar.file_name().unwrap().to_str().unwrap();
     let pack = sandbox.path("repo/packs").join(&name[..2]).join(name);
     fs::rename(&pack, sandbox.path("pack")).unwrap();
@@ -101,7 +101,7 @@ fn a_sidecar_of_a_newer_format_is_neither_replaced_nor_deleted() {
     let repaired = sandbox.snap(&["repair", "parity"]);
     assert_eq!(fs::read(&sidecar).unwrap(), newer, "{}", repaired.all());
     assert!(repaired.stderr.contains("needs a newer snap, and stays"), "{}", repaired.all());
-    // A version that is wrong at one end only is damage, and is repaired.
+    // A wrong version at one end only is damage, and is repaired.
     fs::rename(sandbox.path("pack"), &pack).unwrap();
     change(&sidecar, |bytes| bytes[VERSION] = 1);
     sandbox.ok(&["repair", "parity"]);

@@ -1,5 +1,5 @@
-//! File systems that lack what others have: exclusive renames and links, locks, syncing of directories. They
-//! are imitated by calls that fail.
+//! File systems without exclusive renames and links, locks, or syncing of directories, simulated by calls
+//! that fail.
 #![allow(clippy::unwrap_used)]
 
 use std::process::Command;
@@ -11,7 +11,7 @@ const WITHOUT_LINKS: [&str; 4] =
     ["-e", "inject=renameat2:error=EINVAL", "-e", "inject=link,linkat:error=EPERM"];
 const WITHOUT_LOCKS: [&str; 2] = ["-e", "inject=flock:error=ENOLCK"];
 
-/// `None` without strace.
+/// Returns `None` without strace.
 fn run(command: &Command, options: &[&str]) -> Option<Outcome> {
     let options =
         [&["-o", "/dev/null", "-e", "trace=renameat2,link,linkat,flock,fsync"][..], options].concat();
@@ -35,7 +35,7 @@ fn story(options: &[&str], kind: &str) {
     snap(&["gc", "--empty-trash", "--max-unused", "0"]).unwrap().expect(0);
     snap(&["check", "-v", "--read-data"]).unwrap().expect(0);
     assert_eq!(sandbox.snapshot_names().len(), 1);
-    // Elsewhere, or once the file system can do more, nothing is different.
+    // On other file systems, or once it supports more, nothing is different.
     sandbox.assert_restores("latest", &sandbox.src());
     assert_eq!(sandbox.objects("sessions"), Vec::<std::path::PathBuf>::new());
 }

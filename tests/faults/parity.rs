@@ -1,5 +1,5 @@
-//! Parity: a scattering of bad sectors up to the share heals, whoever comes upon it; what is beyond is damage
-//! as ever.
+//! Parity: scattered bad sectors up to the percentage are repaired, whichever command finds them. Anything
+//! more is ordinary damage.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -55,7 +55,7 @@ fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Makes nonsense of so many sectors, spread over all of it, the first and the last among them.
+/// Overwrites so many sectors, spread over the whole pack, including the first and the last.
 fn scatter(path: &Path, count: usize) {
     change(path, |bytes| {
         let sectors = bytes.len().div_ceil(SECTOR);
@@ -67,7 +67,7 @@ fn scatter(path: &Path, count: usize) {
     });
 }
 
-/// Sectors that the parity of a pack can rebuild.
+/// Returns the number of sectors that the parity of a pack can rebuild.
 fn share_of(pack: &Path, percent: usize) -> usize {
     (fs::metadata(pack).unwrap().len() as usize).div_ceil(SECTOR) * percent / 100
 }
@@ -162,7 +162,7 @@ fn a_pack_that_lost_both_tables_is_read_and_repaired() {
     assert!(report.contains("without its parity") && !report.contains("/src/"), "{report}");
     fs::remove_dir_all(sandbox.path("repo/damage")).unwrap();
     fs::remove_dir_all(sandbox.cache()).unwrap();
-    // Nobody named it.
+    // Nothing recorded the damage.
     sandbox.ok(&["repair", "packs"]);
     sandbox.assert_clean();
 }
@@ -259,7 +259,7 @@ fn what_a_sidecar_gives_must_have_the_name_of_the_pack() {
     let (library, storage) = library(10);
     let (name, bytes) = largest(&storage);
     let id = PackId::parse(&name).unwrap();
-    // Whoever can write to the store can write one that fits in all but what it gives.
+    // Anybody who can write to the storage can write a sidecar that is valid except for what it rebuilds.
     let layout = Layout::new(id, bytes.len() as u64, 10).unwrap();
     let mut forged = bytes.clone();
     forged[SECTOR * 20] ^= 1;
@@ -315,7 +315,7 @@ fn a_sidecar_that_cannot_be_written_is_said_and_costs_no_backup() {
     let warnings = repo.warnings();
     assert!(warnings.iter().any(|text| text.contains("`Repository::repair_parity`")), "{warnings:?}");
     *sick.refuses.lock().unwrap() = false;
-    // The next collection sees to it.
+    // The next gc run writes it.
     gc::run(&library.open(), &gc::Options::default(), &Control::default()).unwrap();
     assert_eq!(names(&storage, ObjectKind::Parity), names(&storage, ObjectKind::Packs));
 }
@@ -350,7 +350,7 @@ fn a_sidecar_that_is_written_while_a_collection_looks_is_nobodys_garbage() {
     library.open().set_parity(10).unwrap();
     library.write("src", &[("f", &Random::new(1).bytes(100_000))]);
     library.backup("src", backup::Options::default());
-    // Right before sidecars are listed another writer's pack and sidecar appear.
+    // Right before sidecars are listed, another writer's pack and sidecar appear.
     let (name, bytes) = largest(&hooked.inner);
     let sidecar = hooked.inner.get(ObjectKind::Parity, &name).unwrap();
     hooked.inner.remove(ObjectKind::Packs, &name).unwrap();
@@ -382,7 +382,7 @@ fn parity_that_is_switched_on_later_comes_with_the_next_repair_or_bit_by_bit() {
     assert!(told.contains("parity of 2 packs written"), "{told}");
     assert_eq!(sandbox.objects("parity").len(), 2);
     sandbox.assert_clean();
-    // Of another share.
+    // Of another percentage.
     let before = fs::metadata(sidecar_of(&largest_pack(&sandbox))).unwrap().len();
     sandbox.ok(&["config", "set", "parity", "30%"]);
     let told = sandbox.ok(&["repair", "parity"]).all();
@@ -391,7 +391,7 @@ fn parity_that_is_switched_on_later_comes_with_the_next_repair_or_bit_by_bit() {
     assert!(fs::metadata(sidecar_of(&pack)).unwrap().len() > before * 2);
     scatter(&pack, share_of(&pack, 30));
     sandbox.assert_restores("latest", &sandbox.src());
-    // A damaged pack gets none, and keeps what it has.
+    // A damaged pack gets none, and keeps its own.
     sandbox.ok(&["config", "set", "parity", "20%"]);
     let told = sandbox.snap(&["repair", "parity"]).expect(20).all();
     assert!(told.contains("repair packs"), "{told}");
@@ -411,7 +411,7 @@ fn sidecars_go_with_their_packs_and_all_of_them_when_parity_is_switched_off() {
     sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
     let named = |area: &str| sandbox.objects(area).iter().map(|path| name(path)).collect::<BTreeSet<_>>();
     assert_eq!(named("parity"), named("packs"));
-    // One whose pack went without it.
+    // A sidecar whose pack is gone.
     let orphan = sandbox.path("repo/parity/ab").join("ab".repeat(32));
     fs::create_dir_all(orphan.parent().unwrap()).unwrap();
     fs::copy(&sandbox.objects("parity")[0], &orphan).unwrap();
@@ -445,7 +445,7 @@ fn a_new_share_holds_for_everybody_and_needs_no_newer_program() {
     let (library, storage) = library(0);
     let repo = library.open();
     assert_eq!((repo.config().parity(), repo.config().generation), (0, 1));
-    // A newer generation that is damaged keeps its name.
+    // A damaged newer generation keeps its name.
     storage.put(ObjectKind::Config, "2", b"nonsense".to_vec());
     library.open().set_parity(7).unwrap();
     let config = library.open().config().clone();
@@ -455,7 +455,7 @@ fn a_new_share_holds_for_everybody_and_needs_no_newer_program() {
     assert!(config.extra.iter().all(|(tag, _)| tag % 2 == 0), "who does not know it may ignore it");
 }
 
-/// Files of half a megabyte in all, with this share of parity.
+/// Files of half a megabyte in all, with this percentage of parity.
 fn library(share: u8) -> (Library, Arc<MemoryStorage>) {
     let storage = Arc::new(MemoryStorage::default());
     let library = Library::on(Arc::clone(&storage) as Arc<dyn Storage>, None);
@@ -480,7 +480,7 @@ fn largest(storage: &MemoryStorage) -> (String, Vec<u8>) {
     (found, bytes)
 }
 
-/// A store with bad sectors, and with no room for sidecars.
+/// A storage with bad sectors, and without space for sidecars.
 #[derive(Debug)]
 struct Sick {
     inner: Arc<MemoryStorage>,

@@ -1,6 +1,6 @@
-//! The power goes while the real program writes to a real file system: ext4 on a file, shut down without its
-//! journal being written. What was acknowledged before is there when it is mounted again, and the next run
-//! needs no help. 300 cuts with `SNAP_TEST_LONG`, a few in each run of the tests.
+//! Real power cuts: the real program writes to ext4 in a file, which is shut down without writing its
+//! journal. What was acknowledged before exists when it is mounted again, and the next run needs no help. 300
+//! cuts with `SNAP_TEST_LONG`, a few in each ordinary run.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
@@ -84,7 +84,7 @@ impl Disk {
     }
 
     fn unmount(&self) -> bool {
-        // Whoever was killed may take a moment to let go.
+        // A killed process may keep files open for a moment.
         for _ in 0..100 {
             if Command::new("umount").arg(&self.at).output().unwrap().status.success() {
                 return true;
@@ -104,12 +104,12 @@ impl Drop for Disk {
 struct Show {
     sandbox: Sandbox,
     promises: Promises,
-    /// Copies of what the source was.
+    /// Copies of earlier states of the source.
     copies: u64,
 }
 
 impl Show {
-    /// Another source.
+    /// Another state of the source.
     fn change(&mut self, random: &mut Random) {
         for _ in 0..3 {
             let (name, seed) = (random.below(12), random.below(1000));
@@ -118,7 +118,7 @@ impl Show {
         }
     }
 
-    /// A copy of what the source is, for what is made of it.
+    /// Copies the current source, for the snapshot that is made of it.
     fn copy(&mut self) -> PathBuf {
         self.copies += 1;
         let copy = self.sandbox.path("copies").join(self.copies.to_string());
@@ -126,13 +126,13 @@ impl Show {
         copy
     }
 
-    /// Runs until the power goes; what it has said by then.
+    /// Runs until the power is cut. Returns what it has printed by then.
     fn run(&self, args: &[&str], cutter: &mut Cutter, disk: &Disk, moment: Duration) -> Option<Outcome> {
         let mut command = self.sandbox.command(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         std::thread::sleep(moment);
-        // Only what had ended by now was acknowledged before the power went.
+        // Only what was printed by now was acknowledged before the power cut.
         let ended = child.try_wait().unwrap().is_some();
         cutter.cut(&disk.at);
         let _ = child.kill();
@@ -184,9 +184,9 @@ fn what_was_acknowledged_outlives_the_power() {
 
         let story = format!("cut {number}, {args:?} after {moment:?}, {}", said.is_some());
         ends += u64::from(said.is_some());
-        // As many after the end as before it, on any machine.
+        // As many cuts after the end as before it, on any machine.
         whole = if said.is_some() { whole * 9 / 10 } else { whole * 11 / 10 }.clamp(10_000, 2_000_000);
-        // Whatever this machine remembers may be ahead of the disk: that, too, must not matter.
+        // Local records may be ahead of the disk, which must not matter either.
         let sandbox = &show.sandbox;
         let before: Vec<&String> = show.promises.stand.keys().collect();
         let now = sandbox.snapshot_names();
@@ -214,7 +214,7 @@ fn what_was_acknowledged_outlives_the_power() {
         }
         let broken = show.promises.broken_now(&sandbox.path("repo"), &sandbox.path("out"));
         assert!(broken.is_empty(), "{story}: {broken:#?}");
-        // Nobody helps; the next of each kind just runs, at times.
+        // Without any repair, the next run of each kind just runs, at random.
         if number % 5 == 4 {
             sandbox.ok(&["gc", "--empty-trash", "--max-unused", "0"]);
         }

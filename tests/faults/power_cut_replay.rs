@@ -1,6 +1,6 @@
-//! The power goes at any moment: what the real program does to files is recorded, and played back onto a disk
-//! that keeps of what was not synced whatever it likes. After every call, for many choices of what is kept,
-//! the repository must hold all that was acknowledged, and the next runs must need no help.
+//! Power cuts at any moment: the file operations of the real program are recorded, and replayed on a model of
+//! a disk that keeps any part of what was not synced. After every call, for many choices of what is kept, the
+//! repository must contain everything that was acknowledged, and the next runs must need no help.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
@@ -14,16 +14,16 @@ use crate::support::trace::Call;
 use crate::support::verdict::Promises;
 use crate::support::{Random, Sandbox, copy_tree, trace};
 
-/// A run of the program on a repository, and what was promised before it.
+/// A run of the program on a repository, and the promises made before it.
 struct Story {
     sandbox: Sandbox,
     promises: Promises,
     args: Vec<String>,
-    /// What becomes of the promises when the run has said so much.
+    /// How the promises change with the output of the run.
     then: fn(&mut Promises, &str),
 }
 
-/// Where images are laid out: in memory, if there is such a place.
+/// Where images are written: in memory, if possible.
 fn private_dir() -> tempfile::TempDir {
     let shm = Path::new("/dev/shm");
     if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap()
@@ -37,7 +37,7 @@ fn write(sandbox: &Sandbox, files: &[(&str, u64)]) {
     }
 }
 
-/// A backup of what is in `src` now: its name, and a copy of that.
+/// Backs up the current `src`: its name, and a copy of the source.
 fn kept(sandbox: &Sandbox, copy: &str) -> (String, PathBuf) {
     let id = sandbox.backup(&[]);
     let copy = sandbox.path(copy);
@@ -64,7 +64,7 @@ fn story(args: &[&str], then: fn(&mut Promises, &str)) -> (Story, [String; 2]) {
 }
 
 impl Story {
-    /// Plays it, and judges every moment of it. How many moments, and how many different disks.
+    /// Replays the run, and checks every moment of it. Returns the number of moments, and of distinct disks.
     fn play(mut self) -> Option<(usize, usize)> {
         let repo = self.sandbox.path("repo");
         let mut disk = Disk::of(&repo);
@@ -98,7 +98,7 @@ impl Story {
         let home = tempfile::tempdir_in(private_dir).unwrap();
         let repo = home.path().join("repo");
         lay_out(image, &repo);
-        // No repository yet, and nobody was told that there is one.
+        // No repository exists yet, and none was reported.
         if !repo.join("config/1").exists() && said.is_empty() && self.promises.stand.is_empty() {
             return;
         }
@@ -107,8 +107,8 @@ impl Story {
     }
 }
 
-/// What may be found: nothing or all of what was not synced, all but one or one alone, torn and zeroed bytes,
-/// and a few choices by lot.
+/// The states of a disk: nothing or all of what was not synced, all but one operation or only one, truncated
+/// and zeroed bytes, and a few random choices.
 fn images(disk: &Disk, seed: u64) -> Vec<(String, Image)> {
     let mut images = Vec::new();
     let mut add = |what: String, fate: &mut dyn FnMut(usize) -> Fate| {
@@ -116,7 +116,7 @@ fn images(disk: &Disk, seed: u64) -> Vec<(String, Image)> {
     };
     add("nothing kept".into(), &mut |_| Fate::Lost);
     add("all kept".into(), &mut |_| Fate::Kept);
-    // The youngest say most; what was left unsynced for long is tried with each of them.
+    // Recent operations matter most. What was unsynced for long is combined with each of them.
     let count = disk.unsynced();
     for one in 0..count {
         add(format!("all but {one} kept"), &mut |at| if at == one { Fate::Lost } else { Fate::Kept });
@@ -142,13 +142,13 @@ fn print(image: &Image, spoken: usize) -> u64 {
     hasher.finish()
 }
 
-/// The short name of a snapshot that was said to be saved.
+/// Parses the short id of a snapshot that was reported as saved.
 fn made(said: &str) -> Option<String> {
     let (_, rest) = said.split_once("\nsnapshot ")?;
     rest.strip_suffix(" saved\n").map(str::to_owned)
 }
 
-/// At least so many moments and disks, where there is a strace.
+/// Requires at least so many moments and disks, if there is strace.
 fn assert_played(story: Story, moments: usize, disks: usize) {
     if let Some(played) = story.play() {
         println!("{played:?} moments and disks");
@@ -203,13 +203,13 @@ fn a_power_cut_in_an_undelete_loses_nothing() {
     });
     story.sandbox.ok(&["forget", &first]);
     let of_first = story.promises.stand.remove(&first).unwrap();
-    // For a moment it stands under the session's name as well.
+    // For a moment it exists under the session's name as well.
     story.promises.source = of_first.clone();
     story.promises.may_stand.insert(first, of_first);
     assert_played(story, 15, 20);
 }
 
-/// The names in `keys/` at the worst moment: nothing that was not synced is kept.
+/// Returns the names in `keys/` in the worst case: nothing that was not synced is kept.
 #[test]
 fn a_password_that_was_said_to_be_changed_stays_so() {
     let sandbox = Sandbox::new();

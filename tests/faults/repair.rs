@@ -1,4 +1,4 @@
-//! Repair only adds: what can be read is saved, what is lost is named, and nothing that was there is gone.
+//! Repairs only add: what can be read is saved, what is lost is named, and nothing that existed is lost.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -64,7 +64,7 @@ fn what_can_be_read_of_a_damaged_pack_is_saved_and_the_original_stays_in_quarant
     let aside = sandbox.objects("quarantine");
     assert_eq!(aside.len(), 1);
     assert!(fs::read(&aside[0]).unwrap() == damaged, "the original is there as it was");
-    // What is lost is named still; everything else is there.
+    // What is lost is still named, and everything else exists.
     let after = sandbox.snap(&["check", "-v"]).expect(20).all();
     assert_eq!(after.lines().filter(|line| line.contains("/src/d/")).count(), named, "{after}");
     // The source still has it.
@@ -187,7 +187,7 @@ fn a_pack_that_is_whole_after_all_is_left_alone() {
     let good = fs::read(&pack).unwrap();
     flip_middle(&pack);
     sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
-    // A bad cable, say.
+    // A bad cable, for example.
     change(&pack, |bytes| *bytes = good);
     let report = sandbox.snap(&["check", "-v", "--read-data"]).expect(0).all();
     assert!(report.contains("snap repair packs"), "{report}");
@@ -225,7 +225,7 @@ fn a_snapshot_that_lost_something_is_replaced_by_what_is_left_and_can_be_brought
     let left = sandbox.snapshot_names().into_iter().next().unwrap();
     assert_ne!(left, original);
     sandbox.snap(&["check", "-v"]).expect(0);
-    // All but what was lost is as it was; what was lost in part is told at every restore.
+    // Everything that was not lost is unchanged. Every restore reports what was partly lost.
     let target = sandbox.new_target();
     let outcome = sandbox.snap(&["restore", "latest", "--target", target.to_str().unwrap()]);
     let outcome = outcome.expect(3);
@@ -242,17 +242,17 @@ fn a_snapshot_that_lost_something_is_replaced_by_what_is_left_and_can_be_brought
     }
     assert!(same >= 1, "only {same} are whole");
     assert!(zeros > 0, "nothing was lost?");
-    // Which block a small file shares is not settled: it may lie in the damaged one.
+    // The block of a small file is not fixed: it may be in the damaged one.
     let small = sandbox.snap(&["cat", &format!("{}:src/a", &left[..8])]);
     let damaged = lost.lines().any(|line| line.contains("/src/a:"));
     assert_eq!(small.expect(if damaged { 1 } else { 0 }).stdout.is_empty(), damaged);
-    // Again: nothing is left to do.
+    // The second run has nothing to do.
     sandbox.snap(&["repair", "snapshots"]).expect(0);
     assert_eq!(sandbox.snapshot_names(), BTreeSet::from([left.clone()]));
-    // The next backup believes nothing of what is marked.
+    // The next backup does not trust anything that is marked.
     let next = sandbox.backup(&[]);
     sandbox.assert_restores(&next, &sandbox.src());
-    // And so the original is whole again.
+    // And so the original is complete again.
     sandbox.ok(&["undelete", &original[..8]]);
     sandbox.assert_restores(&original, &sandbox.src());
     sandbox.ok(&["gc"]);
@@ -265,7 +265,7 @@ fn a_lost_directory_takes_only_what_lay_in_it() {
     let sandbox = Sandbox::with_tree(&[("a", "hello"), ("d/b", "deep"), ("e/c", "beside")]);
     sandbox.ok(&["backup", "src/d"]);
     let first = sandbox.snapshot_names();
-    // The tree of `d` lies where the first run put it; those above it are the second's own.
+    // The tree of `d` is where the first run stored it. Those above it are stored by the second run.
     let trees = sandbox.objects("packs").into_iter().find(|pack| fs::read(pack).unwrap()[8] == 2).unwrap();
     let whole = sandbox.backup(&[]);
     chmod(&trees, 0o600);
@@ -310,7 +310,7 @@ fn a_scrub_needs_no_password_and_takes_the_least_recently_verified_first() {
     }
     let packs = sandbox.objects("packs").len() as u64;
     sandbox.set_password(None);
-    // One byte is a budget for one pack.
+    // A budget of one byte is enough for one pack.
     for done in 1..=packs {
         let told = sandbox.ok(&["check", "--scrub", "--max-age", "1d", "--budget", "1", "--json"]).summary();
         assert_eq!((told["packs_read"].as_u64(), told["packs_recent"].as_u64()), (Some(1), Some(done - 1)));
@@ -318,7 +318,7 @@ fn a_scrub_needs_no_password_and_takes_the_least_recently_verified_first() {
     let told = sandbox.ok(&["check", "--scrub", "--max-age", "1d", "--json"]).summary();
     assert_eq!((told["packs_read"].as_u64(), told["packs_recent"].as_u64()), (Some(0), Some(packs)));
     assert!(sandbox.ok(&["check", "--scrub"]).text().contains(&format!("verified {packs} of {packs} packs")));
-    // Damage is told each time, whatever was verified before.
+    // Damage is reported each time, whatever was verified before.
     let pack = largest_pack(&sandbox);
     flip_middle(&pack);
     let name = pack.file_name().unwrap().to_str().unwrap().to_owned();
@@ -329,11 +329,11 @@ fn a_scrub_needs_no_password_and_takes_the_least_recently_verified_first() {
     sandbox.set_password(Some(crate::support::PASSWORD));
     sandbox.snap(&["check", "-v", "--scrub"]).expect(20);
     assert_eq!(sandbox.objects("damage").len(), 1);
-    // What the structure's check then says is what the scrub found.
+    // The structure check then reports what the scrub found.
     sandbox.snap(&["check", "-v"]).expect(20);
 }
 
-/// A library whose repository lies in memory.
+/// A library whose repository is in memory.
 fn library() -> (Library, Arc<MemoryStorage>) {
     let storage = Arc::new(MemoryStorage::default());
     let library = Library::on(Arc::clone(&storage) as Arc<dyn Storage>, None);
@@ -430,8 +430,8 @@ fn a_collection_is_not_given_up_while_somebody_may_be_sweeping_it() {
     assert_eq!(library.errors(), Vec::<String>::new());
 }
 
-/// A collection that began before the damage was known gives up the good copy of what it keeps in the damaged
-/// pack: what can be read of that must be saved whether or not there is another copy at that time.
+/// A gc run that began before the damage was known deletes the good copy of what it keeps in the damaged
+/// pack. What can be read of that must be saved, whether or not there is another copy at that time.
 #[test]
 fn what_a_collection_at_work_keeps_in_a_damaged_pack_is_saved_from_it() {
     let (library, storage) = library();
@@ -445,7 +445,7 @@ fn what_a_collection_at_work_keeps_in_a_damaged_pack_is_saved_from_it() {
     let before: BTreeSet<String> = names(&storage, ObjectKind::Packs).into_iter().collect();
     let report = packs::run(&library.open(), &options, &Control::default()).unwrap();
     assert_eq!(report.packs.len(), 1);
-    // The collection now deletes all that the repair did not write.
+    // The gc run now deletes everything that the repair did not write.
     for name in before {
         let large = storage.get(ObjectKind::Packs, &name).is_some_and(|bytes| bytes.len() > 100_000);
         if large {

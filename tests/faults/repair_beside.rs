@@ -1,4 +1,4 @@
-//! `repair snapshots` beside whoever moves packs: what seems lost may only have gone elsewhere.
+//! `repair snapshots` while other processes move packs: data that seems lost may only have been moved.
 #![allow(clippy::unwrap_used)]
 
 use crate::support::hooked::Act;
@@ -27,7 +27,7 @@ fn a_snapshot_is_not_replaced_while_packs_are_moved_by_others() {
         let options = snapshots::Options::default();
         snapshots::run(&stage.library.open(), &options, &Control::default())
     };
-    // As what is left of it is written, a collection has moved what the other one needs, too.
+    // When the rest is written, a gc run has moved what the other snapshot needs, too.
     let other = packs[1].clone();
     stage.storage.before(Act::Create, ObjectKind::Packs, move |storage, _| {
         storage.remove(ObjectKind::Packs, &other).unwrap()

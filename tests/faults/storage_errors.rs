@@ -1,6 +1,5 @@
-//! Every call to the store fails once: it does nothing and says so, or does its work and says that it failed,
-//! or leaves half an object. What was promised stands, nobody takes an error for an empty list, and the same
-//! run, made again, completes.
+//! Every call to the storage fails once: without effect, after its effect, or leaving half an object. What
+//! was acknowledged stays, no error is treated as an empty listing, and the same run, repeated, completes.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
@@ -20,17 +19,17 @@ use crate::support::world::{World, copy_of};
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// Nothing happens.
+    /// It has no effect.
     Before,
-    /// It is done, and is said not to be.
+    /// It takes effect, and reports an error.
     After,
-    /// Nothing happens, since a rule of our own is broken.
+    /// It has no effect, because an invariant is violated.
     Bug,
-    /// Of an object that is made, the first half stands under its name: what no store should do.
+    /// The first half of a new object appears under its name, which no storage should do.
     Half,
 }
 
-/// A store whose n-th call fails, or all listings of one area.
+/// A storage whose n-th call fails, or all listings of one area.
 struct Faulty {
     inner: Arc<MemoryStorage>,
     fault: Fault,
@@ -169,15 +168,14 @@ fn run(world: &World, storage: Arc<dyn Storage>, op: Op) -> Result<Vec<String>> 
     Ok(made.iter().map(|id| id.hex()).collect())
 }
 
-/// The repository with `old` forgotten.
+/// A repository with `old` forgotten.
 fn begin(world: &World) -> Arc<MemoryStorage> {
     let storage = Arc::new(world.storage());
     world.forget(storage.clone(), "old").unwrap();
     storage
 }
 
-/// Where a fault may pass without a word: what only tells others of this run, or is made again at the next
-/// one.
+/// Where a failure may be silent: what only informs others of this run, or is repeated by the next one.
 fn is_silent(what: &str, area: ObjectKind) -> bool {
     area == ObjectKind::Sessions || matches!((what, area), ("list" | "read" | "remove", ObjectKind::Gc))
 }
@@ -199,7 +197,7 @@ fn a_call_that_fails_anywhere_harms_nothing_and_the_next_run_completes() {
                 runs += 1;
                 let story = format!("{op:?}, call {at}, {what} {} fails {fault:?}", area.path(&name));
                 if let (Ok(_), Op::Check | Op::Restore) = (&first, op) {
-                    // What is not read counts as unread, never as empty.
+                    // What cannot be read counts as unread, never as empty.
                     let listing = what == "list" && !is_silent(what, area);
                     assert!(
                         !listing || area == ObjectKind::Damage || area == ObjectKind::Packs,
@@ -218,9 +216,9 @@ fn a_call_that_fails_anywhere_harms_nothing_and_the_next_run_completes() {
     assert!(runs > 500, "{runs}");
 }
 
-/// The same run once more, without a fault.
+/// The same run once more, without a failure.
 fn again(world: &World, storage: &Arc<MemoryStorage>, op: Op, story: &str) -> Vec<String> {
-    // All who were at work then are gone.
+    // All processes that ran then are gone.
     let copy = copy_of(storage);
     match run(world, copy.clone(), op) {
         Ok(made) => {
@@ -237,7 +235,7 @@ fn again(world: &World, storage: &Arc<MemoryStorage>, op: Op, story: &str) -> Ve
             }
             made
         }
-        // Done the first time, whatever was said.
+        // The first run completed, whatever it reported.
         Err(err) if op == Op::Forget || op == Op::Undelete => {
             let known = matches!(err, Error::NoSnapshot { .. } | Error::NotFound { .. });
             assert!(known, "{story}, and again: {}", err.chain());
@@ -259,7 +257,7 @@ fn judge(world: &World, storage: &MemoryStorage, promised: &BTreeSet<String>, fo
     assert!(wrong.is_empty() && gone.is_empty(), "{story}: {wrong:#?}, gone: {gone:?}");
 }
 
-/// Not one listing that fails, which another one makes good, but each: an area that cannot be seen is not
+/// Not one failing listing that another one compensates, but each: an area that cannot be listed is not
 /// empty.
 #[test]
 fn a_collector_that_cannot_list_an_area_deletes_nothing() {
@@ -287,8 +285,8 @@ fn a_collector_that_cannot_list_an_area_deletes_nothing() {
     }
 }
 
-/// A rule of our own that turns out to be broken, wherever: the run ends and says so. It is taken for no
-/// damage, for the end of nothing, and for nothing that can be left out.
+/// A violated invariant, anywhere: the run ends and reports it. It is not treated as damage, as the end of
+/// something, or as something that can be left out.
 #[test]
 fn a_broken_rule_anywhere_ends_the_run_as_a_bug_and_harms_nothing() {
     let world = World::new();
@@ -301,7 +299,7 @@ fn a_broken_rule_anywhere_ends_the_run_as_a_bug_and_harms_nothing() {
             let Some((what, area, name)) = faulty.hit() else { break };
             runs += 1;
             let story = format!("{op:?}, call {at}, {what} {}", area.path(&name));
-            // A block that could not be read is read once more, alone: all is restored then.
+            // A block that could not be read is read once more, alone: then everything is restored.
             let whole = op == Op::Restore && what == "read_range" && first.is_ok();
             let told = whole || matches!(&first, Err(Error::Bug { .. }));
             assert!(told || is_silent(what, area), "{story}: {first:?}");
@@ -315,8 +313,8 @@ fn a_broken_rule_anywhere_ends_the_run_as_a_bug_and_harms_nothing() {
     assert!(runs > 100, "{runs}");
 }
 
-/// A store that leaves half an object does what none may; still nothing that stood before is lost, and a
-/// check names just that object, or the chunks that only a pack of that run held.
+/// A storage that leaves half an object violates its contract. Still no earlier data is lost, and a check
+/// names exactly that object, or the chunks that only a pack of that run contained.
 #[test]
 fn half_an_object_is_found_and_takes_nothing_with_it() {
     let world = World::new();
@@ -353,7 +351,7 @@ fn half_an_object_is_found_and_takes_nothing_with_it() {
     assert!(halves > 10, "{halves}");
 }
 
-/// Passwords: whatever fails, one of them opens the repository, and the change can be made again.
+/// Passwords: whatever fails, one of them opens the repository, and the change can be repeated.
 #[test]
 fn a_change_of_keys_that_fails_anywhere_locks_nobody_out() {
     let password = |text: &str| OpenOptions {

@@ -1,4 +1,4 @@
-//! What somebody else put into the repository: it is in nobody's way, stays, and is told of once.
+//! Foreign files in the repository: they affect nothing, stay, and are reported once.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -71,7 +71,7 @@ fn what_is_not_snaps_stops_no_verb_and_stays_and_is_told_of_once() {
     }
 }
 
-/// What is to be removed is named by its path, also where that looks like the name of a pack.
+/// A file to remove is named by its path, even if it looks like the name of a pack.
 #[test]
 fn a_pack_in_the_wrong_folder_is_named_by_its_path() {
     let sandbox = Sandbox::with_tree(&[("a", "hello")]);
@@ -92,7 +92,7 @@ fn a_file_in_the_place_of_a_configuration_makes_no_repository() {
     sandbox.ok(&["init"]);
 }
 
-/// The highest that a name can hold, the highest that snap counts to, and one that leaves a few.
+/// The highest number that a name can contain, the highest that snap counts to, and one close to it.
 #[test]
 fn a_number_that_nobody_can_have_counted_to_uses_up_none_and_repair_removes_it() {
     for (name, stops) in [
@@ -121,7 +121,7 @@ fn a_number_that_nobody_can_have_counted_to_uses_up_none_and_repair_removes_it()
     }
 }
 
-/// Without a reserve forgetting and collecting fail on a full disk; one with holes is none.
+/// Without a reserve, forgetting and gc fail on a full disk. A sparse reserve does not count.
 #[test]
 fn the_reserve_is_there_from_the_beginning_and_holds_room() {
     use std::os::unix::fs::MetadataExt;
@@ -138,8 +138,8 @@ fn the_reserve_is_there_from_the_beginning_and_holds_room() {
     assert!(capacity() >= 8 << 20, "after a copy that left holes out");
 }
 
-/// A machine whose clock is two days ahead takes no writer's file for what a dead one left, and one that is
-/// two days behind still clears that up: the clock that dates the files counts.
+/// A machine whose clock is two days ahead does not treat a writer's file as a leftover, and one that is two
+/// days behind still removes leftovers: the clock that dates the files counts.
 #[test]
 fn what_a_dead_writer_left_is_told_by_the_clock_of_the_store() {
     if Command::new("faketime").arg("--version").output().is_err() {
@@ -157,7 +157,7 @@ fn what_a_dead_writer_left_is_told_by_the_clock_of_the_store() {
         command.env_clear().current_dir(sandbox.path(""));
         command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        // The clock of the files is the right one, and nobody waits by the wrong one.
+        // The clock of the files is right, and nothing waits by the wrong one.
         command.env("NO_FAKE_STAT", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         crate::support::finish(command, b"").expect(0);
         assert_eq!(temp.exists(), stays, "{clock}");

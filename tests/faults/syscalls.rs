@@ -1,5 +1,5 @@
-//! The real program, killed at every system call that changes something, or refused it: what was acknowledged
-//! stands, the exit code and the message say what happened, and the next runs need no help.
+//! The real program, killed at every modifying system call, or with that call failing: what was acknowledged
+//! stays, the exit code and the message are right, and the next runs need no help.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
@@ -13,7 +13,7 @@ use crate::support::{Outcome, Random, Sandbox, copy_tree, finish};
 const CHANGES: [&str; 9] =
     ["write", "pwrite64", "fsync", "mkdir", "rename", "renameat2", "unlink", "ftruncate", "fallocate"];
 
-/// A repository and a run on it, both of which can be had as often as needed.
+/// A repository and a run on it, both of which can be repeated as often as needed.
 struct Scene {
     sandbox: Sandbox,
     promises: Promises,
@@ -21,15 +21,15 @@ struct Scene {
     shm: tempfile::TempDir,
 }
 
-/// How a run ended that was interfered with.
+/// How a run ended after the interference.
 struct Ending {
     outcome: Outcome,
-    /// The call that was interfered with, if there were so many.
+    /// The affected call, if there were so many.
     hit: Option<String>,
 }
 
 impl Scene {
-    /// Two snapshots; the first is forgotten where `forgotten` says so.
+    /// Two snapshots. The first is forgotten if `forgotten` is true.
     fn new(args: &[&str], forgotten: bool) -> Self {
         let sandbox = Sandbox::open();
         let mut stand = Vec::new();
@@ -49,7 +49,7 @@ impl Scene {
             ..Promises::default()
         };
         if args.first() == Some(&"undelete") {
-            // It may stand under another name for a moment.
+            // It may exist under another name for a moment.
             promises.source = first.1.clone();
         }
         if forgotten || args.contains(&"FIRST") {
@@ -65,15 +65,15 @@ impl Scene {
         Self { sandbox, promises, args, shm }
     }
 
-    /// Runs on a copy of the repository, and of the cache, with something done to the n-th call of a kind.
-    /// Where the copy is.
+    /// Runs on a copy of the repository and the cache, with interference at the n-th call of a kind. Returns
+    /// where the copy is.
     fn run(&self, call: &str, what: &str, at: usize) -> Option<(Ending, PathBuf)> {
         let (repo, cache) = (self.shm.path().join("repo"), self.shm.path().join("cache"));
         for (from, to) in [(self.sandbox.path("repo"), &repo), (self.sandbox.cache(), &cache)] {
             let _ = fs::remove_dir_all(to);
             copy_tree(&from, to);
         }
-        // The copy is older than what the run before left there, which this machine would miss.
+        // The copy is older than what the previous run left there, which this machine would report.
         let _ = fs::remove_dir_all(self.sandbox.state().join("known"));
         let mut command = self.sandbox.bin();
         command.env("SNAP_CACHE_DIR", &cache).arg("-r").arg(&repo).args(&self.args);
@@ -82,14 +82,14 @@ impl Scene {
         let options = ["-y", "-e", &trace, "-e", &inject, "-o", log.to_str().unwrap()];
         let outcome = finish(under_strace(&command, &options)?, b"");
         let log = fs::read_to_string(log).unwrap();
-        // Each thread has an n-th call of its own.
+        // Each thread has its own n-th call.
         let injected = log.lines().filter(|line| line.contains("(INJECTED)")).collect::<Vec<_>>().join("; ");
         let last = log.lines().rev().find(|line| line.contains(call)).map(str::to_owned);
         let hit = if outcome.code == -1 { last } else { (!injected.is_empty()).then_some(injected) };
         Some((Ending { outcome, hit }, repo))
     }
 
-    /// Each call of each kind, one after the other. How many there were.
+    /// Tries each call of each kind, one after the other. Returns how many there were.
     fn each(&self, what: &str, mut judge: impl FnMut(&Ending, &Path, &str)) -> usize {
         let mut count = 0;
         for call in CHANGES {
@@ -144,7 +144,7 @@ fn a_run_killed_at_any_call_loses_nothing_and_needs_no_help() {
     }
 }
 
-/// The call may concern what nobody waits for: the cache, a heartbeat, the reserve.
+/// The call may concern something optional: the cache, a heartbeat, the reserve.
 #[test]
 fn a_call_that_fails_is_said_or_was_not_needed() {
     let kinds: &[(&str, i32, &str)] = &[
@@ -170,28 +170,28 @@ fn a_call_that_fails_is_said_or_was_not_needed() {
                 let outcome = &ending.outcome;
                 if outcome.code == 0 {
                     unharmed += 1;
-                    // Whatever is synced in a repository is waited for. Where there is no room a collection
-                    // gives back its reserve and goes on.
+                    // Every sync in a repository must succeed. Without space, a gc run releases its reserve
+                    // and continues.
                     let may_go_on = !hit.contains("fsync(") || hit.contains("/cache/") || args[0] == "gc";
                     assert!(may_go_on, "{story}");
                 } else {
                     said += 1;
                     assert_eq!(outcome.code, *code, "{story}");
-                    // Unless that was the very call that failed.
+                    // Unless that was the call that failed.
                     let told = outcome.stderr.contains(words) && outcome.stderr.contains("cannot ");
                     assert!(told || hit.contains("write(2<"), "{story}");
                 }
                 scene.assert_kept(repo, story);
             });
             println!("{args:?}: {error} at {count} calls, {said} said so, {unharmed} went on");
-            // Where there is no room, all but a backup give back the reserve and try once more.
+            // Without space, all commands except backup release the reserve and try once more.
             let speaks = said > 5 || *error != "EIO" && args.first() != Some(&"backup");
             assert!(count >= least && speaks, "{args:?}: {error} at {count} calls, {said} said so");
         }
     }
 }
 
-/// What the system says to be tried again is tried again.
+/// Calls that the system interrupts are retried.
 #[test]
 fn a_call_that_is_interrupted_is_made_again() {
     let scene = Scene::new(&["backup", "src"], false);
@@ -199,8 +199,8 @@ fn a_call_that_is_interrupted_is_made_again() {
         for at in [1, 2, 3, 5, 8, 13, 21, 34, 55] {
             let Some((ending, repo)) = scene.run(call, "error=EINTR", at) else { return };
             let Some(hit) = &ending.hit else { break };
-            // The loader's own calls come first: it is not this program.
-            // A folder of the source is read by others' code, and named as unread.
+            // The loader's own calls come first, before the program. A folder of the source is read by other
+            // libraries, and reported as unread.
             if hit.contains("/src") && hit.contains("O_DIRECTORY") {
                 continue;
             }
