@@ -1,5 +1,5 @@
-//! Everything that fuzzing starts from, and what it once found, goes through the same decoders in each run of
-//! the tests. `SNAP_MAKE_SEEDS=1` makes seeds from the golden files where there are none.
+//! All fuzz seeds and findings pass through the same decoders in each run of the tests. `SNAP_MAKE_SEEDS=1`
+//! creates missing seeds from the golden files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 #[allow(unreachable_pub, reason = "shared with the fuzz targets")]
@@ -13,7 +13,7 @@ use snap_backup::codec::crypto::sealed_object::HEADER;
 
 use crate::support::files_below;
 
-/// Inputs kept for good, all together: a repository of source code is no place for more.
+/// Inputs that are kept, all together: a source repository is no place for more.
 const MOST_BYTES: u64 = 1 << 20;
 
 fn fuzz() -> PathBuf {
@@ -38,7 +38,7 @@ fn every_target_can_be_fuzzed_and_no_input_is_forgotten() {
     let manifest = fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
     let all = fs::read_to_string(fuzz().join("decoders.rs")).unwrap();
     for name in &known {
-        // Only a nightly compiler would see it: each file calls what the list has beside its name.
+        // Only a nightly compiler would check this: each file calls the function that the list names.
         let (_, rest) = all.split_once(&format!("(\"{name}\", ")).unwrap();
         let (function, _) = rest.split_once(')').unwrap();
         let target = fs::read_to_string(fuzz().join(format!("fuzz_targets/{name}.rs"))).unwrap();
@@ -46,7 +46,7 @@ fn every_target_can_be_fuzzed_and_no_input_is_forgotten() {
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
     }
     for folder in ["corpus", "regressions"] {
-        // Nothing has been found yet, perhaps.
+        // There may be no findings yet.
         let Ok(found) = fs::read_dir(fuzz().join(folder)) else { continue };
         for name in found.map(|entry| entry.unwrap().file_name()) {
             assert!(known.contains(&name.to_str().unwrap()), "nobody reads fuzz/{folder}/{name:?}");
@@ -82,7 +82,7 @@ fn seeds_come_from_the_golden_files() {
         if cipher != "open" || matches!(name, "config" | "key-slot" | "pack" | "parity" | "segment") {
             continue;
         }
-        // An open object: nonce, body, tag.
+        // An unencrypted object: nonce, body, tag.
         let body = &bytes[HEADER + OVERHEAD - 16..bytes.len() - 16];
         let which = match name.split('-').next().unwrap() {
             "manifest" => {
@@ -114,7 +114,7 @@ fn pack(title: &str, bytes: &[u8]) {
     }
 }
 
-/// A segment, what it says that it holds, and a front of it.
+/// A header bundle, the pack headers that it declares, and one of them.
 fn segment(title: &str, bytes: &[u8]) {
     let start = snap_backup::codec::crypto::sealed_object::object_len(bytes).unwrap() as usize;
     seed("segment", title, bytes);
@@ -124,7 +124,7 @@ fn segment(title: &str, bytes: &[u8]) {
     }
 }
 
-/// The golden sidecar, and small ones with a damaged pack behind them.
+/// The golden sidecar, and small ones with a damaged pack after them.
 fn parities(golden: &[u8]) {
     use snap_backup::codec::crypto::hash::sha256;
     use snap_backup::codec::pack::parity::Layout;
@@ -140,7 +140,7 @@ fn parities(golden: &[u8]) {
     }
 }
 
-/// What no golden file holds.
+/// What no golden file contains.
 fn other() {
     use snap_backup::codec::chunk::block::BlockOpener;
     use snap_backup::codec::crypto::hash::{Key, SubKeys};
@@ -198,7 +198,7 @@ fn other() {
     archives();
 }
 
-/// Deltas: of text, of what no compressor shrinks, of nothing, and one that asks for too much memory.
+/// Deltas: of text, of incompressible bytes, of nothing, and one that requests too much memory.
 fn deltas() {
     use snap_backup::codec::chunk::compress::delta;
 

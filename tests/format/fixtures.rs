@@ -1,5 +1,5 @@
-//! Repositories of every format version ever written must open, check and restore. A new version adds a
-//! folder under `fixtures/`; none is ever changed.
+//! Repositories of every format version must open, check and restore. A new version adds a folder under
+//! `fixtures/`; none is ever changed.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -40,7 +40,7 @@ fn every_repository_ever_written_opens_checks_and_gives_back_its_files() {
             }
             let private_dir = tempfile::tempdir().unwrap();
             copy(&golden.path(), private_dir.path());
-            // The second opens a key that only reads.
+            // The second opens a read key.
             let passwords: &[Option<&str>] = match golden.file_name().to_str().unwrap() {
                 "encrypted" => &[Some("golden"), Some("golden read")],
                 "clients" => &[Some("golden")],

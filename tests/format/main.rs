@@ -1,4 +1,4 @@
-//! Bytes: the format, its codecs, golden files and what fuzzing found.
+//! Bytes: the format, its codecs, golden files and fuzz findings.
 #![allow(clippy::unwrap_used)]
 
 mod codec;

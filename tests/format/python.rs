@@ -1,5 +1,5 @@
-//! `reader.py` was written from docs/format.md alone. It reads what snap writes, so the text is enough to
-//! write a reader. It needs a python3 with three modules, as `.ci/run` makes one.
+//! `reader.py` was written from docs/format.md alone. It reads what snap writes, so the document is
+//! sufficient to write a reader. It needs a python3 with three modules, as `.ci/run` installs it.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -16,7 +16,7 @@ fn under(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Whether there is a Python for it.
+/// Returns whether there is a suitable Python.
 fn has_python() -> bool {
     let mut python = Command::new("python3");
     python.args(["-c", "import zstandard, cryptography, argon2"]);
@@ -40,7 +40,7 @@ fn reader(repo: &Path, password: Option<&str>, args: &[&str]) -> Outcome {
     finish(python, b"")
 }
 
-/// What the reader lists of a snapshot, said of a directory: kind, mode, size, SHA-256 or target, path.
+/// The reader's listing of a snapshot, computed from a directory: type, mode, size, SHA-256 or target, path.
 fn listing(root: &Path) -> String {
     let mut lines = String::new();
     list(root, "", &mut lines);
@@ -75,7 +75,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Bytes that do not compress.
+/// Incompressible bytes.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15u64;
     let mut next = || {
@@ -124,7 +124,7 @@ fn a_reader_made_from_the_text_reads_deltas_links_holes_attributes_and_parity() 
     fs::set_permissions(sandbox.src().join("dir"), fs::Permissions::from_mode(0o750)).unwrap();
     let attribute = rustix::fs::setxattr(&noisy, "user.try", b"hello", rustix::fs::XattrFlags::empty());
     let first = sandbox.try_backup(&[]).unwrap();
-    // Two chunks differ a little: they are stored as a delta.
+    // Two chunks differ slightly: they are stored as a delta.
     bytes[100] ^= 1;
     bytes[200_000] ^= 1;
     fs::write(&noisy, &bytes).unwrap();

@@ -1,4 +1,4 @@
-//! Laws of cutting. Small numbers make many cuts of few bytes.
+//! Laws of chunking. Small parameters give many chunks from few bytes.
 
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
@@ -32,13 +32,13 @@ fn masks_that_are_empty_or_have_their_highest_bit_are_refused() {
     }
 }
 
-/// Noise, and runs of one byte, where no mask ever fits or one fits everywhere.
+/// Random bytes, and runs of one byte, in which no mask ever matches or one matches everywhere.
 fn streams() -> impl Strategy<Value = Vec<u8>> {
     let run = (any::<u8>(), 0..3000usize).prop_map(|(byte, len)| vec![byte; len]);
     vec(prop_oneof![vec(any::<u8>(), 0..3000), run], 0..5).prop_map(|pieces| pieces.concat())
 }
 
-/// Chunks of a stream of which `ahead` bytes beyond the largest chunk are at hand when it is cut.
+/// Cuts a stream into chunks, with `ahead` bytes beyond the largest chunk in the buffer.
 fn chunks(mut bytes: &[u8], ahead: impl IntoIterator<Item = usize>) -> Vec<&[u8]> {
     let chunker = chunker();
     let mut all = Vec::new();
@@ -55,7 +55,7 @@ fn chunks(mut bytes: &[u8], ahead: impl IntoIterator<Item = usize>) -> Vec<&[u8]
     unreachable!("the stream did not end")
 }
 
-/// The cut as docs/format.md tells it, a byte at a time.
+/// The cut as described in docs/format.md, one byte at a time.
 fn plain_cut(bytes: &[u8]) -> usize {
     let gear = keys().gear;
     let most = bytes.len().min(TINY.max as usize);
@@ -107,7 +107,8 @@ proptest! {
 
     #[test]
     fn a_cut_depends_on_nothing_before_the_chunk(bytes in streams(), more in vec(any::<u8>(), 0..2000)) {
-        // What follows the last cut of one stream may be cut anew when the stream goes on; nothing before it.
+        // What follows the last cut of one stream may be cut differently when the stream continues; nothing
+        // before it.
         let longer = [&bytes[..], &more].concat();
         let (before, after) = (chunks(&bytes, std::iter::repeat(0)), chunks(&longer, std::iter::repeat(0)));
         let settled = before.len().saturating_sub(1);

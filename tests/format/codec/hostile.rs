@@ -1,4 +1,4 @@
-//! Bytes from anywhere: a decoder says no, or gives a value. It never panics.
+//! Arbitrary bytes: a decoder refuses them or returns a value. It never panics.
 
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
@@ -96,8 +96,7 @@ fn a_frame_that_unpacks_to_more_than_it_should_is_cut_off_there() {
     assert!(out.capacity() < 64 << 10, "{} bytes were taken for 1000", out.capacity());
 }
 
-/// A storage could otherwise have an encrypted repository's objects taken for open ones, or the other way
-/// round.
+/// Otherwise a storage could pass off objects of an encrypted repository as unencrypted ones, or the reverse.
 #[test]
 fn a_small_object_with_the_cipher_byte_of_another_is_refused_before_it_is_opened() {
     for kind in [CipherKind::None, CipherKind::Xaes256Gcm] {

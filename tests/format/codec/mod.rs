@@ -1,4 +1,4 @@
-//! Laws of the codecs, tried on values and bytes that nobody thought of.
+//! Laws of the codecs, tested with random values and bytes.
 #![allow(clippy::unwrap_used)]
 
 mod chunks;
@@ -27,7 +27,7 @@ fn hasher() -> ChunkHasher {
     ChunkHasher::new(&keys().id)
 }
 
-/// A copy with one bit flipped; any number will do.
+/// Returns a copy with one bit flipped; any number selects a bit.
 fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
     let mut bad = bytes.to_vec();
     let bit = bit % (bytes.len() * 8);

@@ -1,4 +1,4 @@
-//! Packs' tables: what was framed is read; what does not add up is refused even when it is sealed.
+//! Tables of packs: what was written is read, and inconsistent tables are refused even if they are sealed.
 
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy, any};
@@ -77,7 +77,7 @@ proptest! {
 
 type Row = (u32, u32, u8, Vec<(ChunkId, u32)>);
 
-/// A preamble and a table of these bytes, sealed by whoever can: without encryption that is anybody.
+/// A preamble and a table of these bytes, sealed by anybody who can: without encryption that is everybody.
 fn sealed_bytes(suite: &CipherSuite, plain: Vec<u8>, area: u64) -> (Vec<u8>, Vec<u8>) {
     let mut head = b"SNAPPK\x01\0\x01\0\0\0".to_vec();
     head.extend(u32::try_from(plain.len()).unwrap().to_le_bytes());
@@ -90,7 +90,7 @@ fn sealed_bytes(suite: &CipherSuite, plain: Vec<u8>, area: u64) -> (Vec<u8>, Vec
     (head, table)
 }
 
-/// Whether the table of these rows opens in a pack whose blocks are `area` bytes.
+/// Returns whether the table of these rows opens in a pack whose blocks have `area` bytes.
 fn accepts(rows: &[Row], area: u64) -> bool {
     accepts_bytes(wire::encode(&rows).unwrap(), area)
 }
@@ -133,7 +133,7 @@ fn a_sealed_pack_of_another_cipher_version_or_reserved_byte_is_refused() {
         opened(&suite, &head, &table, 2 * (head.len() + table.len()) + 100)
     };
     assert!(opens(9, 0).is_ok());
-    // Behind 28 is the epoch, of which there are no keys.
+    // At offset 28 is the epoch, of which there are no keys.
     for at in [9, 28, 29, 30, 31] {
         let why = opens(at, 1).unwrap_err();
         assert!(!why.is_newer(), "byte {at}: {why}");
@@ -147,7 +147,7 @@ fn a_sealed_pack_of_another_cipher_version_or_reserved_byte_is_refused() {
     );
 }
 
-/// A table of one row, of a delta, with these bases.
+/// A table of one delta row with these bases.
 fn delta(bases: &[(ChunkId, u32)]) -> Vec<u8> {
     let id = ChunkId::new([3; 32]);
     let mut bytes = wire::encode(&vec![(100u32, 12u32, 2u8, vec![(id, 12u32)])]).unwrap();
@@ -184,7 +184,7 @@ proptest! {
     }
 }
 
-/// Whoever has the shared key could otherwise say of any pack that it holds any chunk.
+/// Otherwise a holder of the shared key could claim of any pack that it contains any chunk.
 #[test]
 fn a_table_that_no_full_key_signed_is_refused() {
     let keys = EpochKeys::full(0, &super::keys()).unwrap();

@@ -18,7 +18,7 @@ fn layout(bytes: &[u8], share: u8) -> Layout {
     Layout::new(PackId::new(sha256(bytes)), bytes.len() as u64, share).unwrap()
 }
 
-/// What a sidecar says from its front and from its end.
+/// The content of a sidecar, read from its front and from its end.
 fn read(sidecar: &[u8]) -> (Layout, Sums, Vec<u8>) {
     let layout = Layout::decode(sidecar.first_chunk().unwrap()).unwrap();
     assert_eq!(Layout::decode(sidecar.last_chunk().unwrap()).unwrap(), layout);
@@ -148,7 +148,7 @@ fn numbers_that_cannot_be_are_refused_before_anything_is_made_for_them() {
 #[test]
 fn hashes_that_lie_give_nothing() {
     let (bytes, other) = (noise(50_000, 1), noise(50_000, 2));
-    // A sidecar for this pack, made of other bytes: it takes every sector for damaged.
+    // A sidecar for this pack, made from other bytes: it treats every sector as damaged.
     let (layout, sums, parity) = read(&parity::sidecar(&layout(&bytes, 100), &[&other]).unwrap().concat());
     let mut pack = padded(&bytes, &layout);
     parity::rebuild(&layout, &sums, &mut pack, &parity).unwrap();

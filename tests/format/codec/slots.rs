@@ -1,4 +1,4 @@
-//! Key slots: only the password opens one, and no slot makes a reader work for ever.
+//! Key slots: only the password opens one, and no slot keeps a reader busy forever.
 
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any};
@@ -13,7 +13,7 @@ use snap_backup::model::entry::Time;
 
 use super::suite;
 
-/// The least that is allowed.
+/// The lowest allowed costs.
 const CHEAP: KdfParams = KdfParams { memory: 8 << 10, passes: 1, lanes: 1 };
 
 fn slot_for(password: &[u8], private: [u8; 32]) -> Vec<u8> {

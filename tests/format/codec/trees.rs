@@ -1,5 +1,4 @@
-//! Directories and lists: whatever goes in comes out, in pieces of bounded size, and only what is valid comes
-//! out.
+//! Directories and lists: values roundtrip in pieces of bounded size, and only valid values are decoded.
 
 use std::collections::HashMap;
 
@@ -35,7 +34,7 @@ fn directory(entries: &[Entry]) -> (ChunkId, Pieces) {
     (root, pieces)
 }
 
-/// All entries below a piece; an index must tell the truth about its children.
+/// Returns all entries below a piece; an index must describe its children correctly.
 fn entries(root: &ChunkId, pieces: &Pieces) -> Result<Vec<Entry>, TestCaseError> {
     match DirPiece::decode(&pieces[root]).unwrap() {
         DirPiece::Leaf(entries) => Ok(entries),
@@ -77,7 +76,7 @@ fn parts_below(root: &ChunkId, pieces: &Pieces) -> Result<Vec<Part>, TestCaseErr
     }
 }
 
-/// A leaf depends on its own entries alone: what stood before it leaves no trace.
+/// A leaf depends only on its own entries, not on those before it.
 fn leaves_stand_alone(pieces: &Pieces) -> bool {
     pieces.iter().all(|(id, piece)| match DirPiece::decode(piece).unwrap() {
         DirPiece::Leaf(entries) => directory(&entries).0 == *id,
@@ -105,7 +104,7 @@ fn is_sound(entries: &[Entry]) -> bool {
     each && entries.is_sorted_by(|a, b| a.name < b.name)
 }
 
-/// 256 KiB, the tag, the names of owners, and the longest record there is here.
+/// 256 KiB, the tag, the names of owners, and the longest record here.
 const LARGEST: usize = (256 << 10) + (16 << 10);
 
 proptest! {
@@ -160,7 +159,7 @@ proptest! {
     }
 }
 
-/// An entry without owners, times or anything else, as its bytes.
+/// The bytes of an entry without owners, times or anything else.
 fn entry(name: &[u8], kind: &[u8], mode: &[u8], flags: u8) -> Vec<u8> {
     let name = [&[u8::try_from(name.len()).unwrap()], name].concat();
     [&name, kind, mode, &[0, 0, 0, 0, 0, 0, 0, 0, 0, flags, 0]].concat()
@@ -262,7 +261,7 @@ fn files_whose_parts_do_not_add_up_to_their_size_are_refused() {
     assert!(!accepts(&[entry(b"a", &wrapping, &[0], 0)]), "lengths beyond 2^64");
     assert!(accepts(&[entry(b"a", &[0, 0, 0], &[0], 0)]), "an empty file");
     assert!(!accepts(&[entry(b"a", &[0, 0, 1, 1, 0], &[0], 0)]), "a hole of no bytes");
-    // Kind 0, and chunks (0, id, length): 16 MiB is the most.
+    // Kind 0, and chunks (0, id, length): 16 MiB is the maximum.
     let chunk = |len: &[u8]| [&[0][..], len, &[1, 0], &[7; 32], len].concat();
     assert!(accepts(&[entry(b"a", &chunk(&[0x80, 0x80, 0x80, 8]), &[0], 0)]));
     assert!(!accepts(&[entry(b"a", &chunk(&[0x81, 0x80, 0x80, 8]), &[0], 0)]), "a chunk too long");

@@ -44,7 +44,7 @@ fn byte_strings(most: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn extras() -> impl Strategy<Value = Vec<(u16, Vec<u8>)>> {
-    // Beyond the tags that mean something.
+    // Beyond the tags that are defined.
     let tags = (4..u16::MAX / 2).prop_map(|tag| tag * 2).prop_filter("a free tag", |tag| *tag != 18);
     btree_map(tags, byte_strings(20), 0..3).prop_map(|all| all.into_iter().collect())
 }
@@ -130,7 +130,7 @@ fn metas() -> impl Strategy<Value = Meta> {
     )
 }
 
-/// Up to `most` entries of a directory in order, with symbolic links up to `target` bytes.
+/// Up to `most` entries of a directory in order, with symbolic links of up to `target` bytes.
 pub(crate) fn directories(most: usize, target: usize) -> impl Strategy<Value = Vec<Entry>> {
     let names = vec(any::<u8>(), 1..20).prop_filter("a name", |name| check_name(name).is_ok());
     btree_map(names, (kinds(target), metas()), 0..most).prop_map(|entries: BTreeMap<_, _>| {

@@ -1,4 +1,4 @@
-//! Small objects: what is written comes back, and nothing else does.
+//! Small objects roundtrip, and nothing else is accepted.
 
 use std::fmt::Debug;
 
@@ -13,7 +13,7 @@ use snap_backup::model::config::CipherKind;
 
 use super::{flipped, suite, values};
 
-/// `bit` is anything: it chooses what is flipped.
+/// `bit` is arbitrary: it selects the flipped bit.
 fn survives<T>(magic: Magic, value: &T, kind: CipherKind, bit: usize) -> Result<(), TestCaseError>
 where
     T: Serialize + DeserializeOwned + PartialEq + Debug,

@@ -1,4 +1,4 @@
-//! What a write key writes: a pack and a manifest with keys of a session.
+//! The data of a write key: a pack and a manifest with keys of a session.
 
 use snap_backup::codec::chunk::block::{BlockOpener, BlockSealer};
 use snap_backup::codec::crypto::hash::{ChunkType, Key};
@@ -53,7 +53,7 @@ fn a_pack_of_a_write_key_is_read_as_ever() {
     opener.open(&row.seal((table.sealing(), table.kind)), &mut sealed, &mut plain).unwrap();
     assert_eq!((plain.as_slice(), table.by.map(|by| by.slot()), table.own), (PLAIN, Some(SLOT), None));
     assert!(flips(front).all(|(_, bad)| open(&bad).is_err()), "a flipped bit in a front");
-    // Only the slot knows it for its own.
+    // Only this slot identifies it as its own.
     assert_eq!(pack::open_front(&client(), front, bytes.len() as u64).unwrap().own, Some(SLOT));
 }
 

@@ -1,4 +1,4 @@
-//! A pack of one delta block: its row names what it is made from, and its frame opens only beside that.
+//! A pack of one delta block: its row names its bases, and its frame opens only with them.
 
 use snap_backup::codec::chunk::block::{BlockOpener, BlockSealer};
 use snap_backup::codec::chunk::compress::Codec;
@@ -13,7 +13,7 @@ use super::{CIPHERS, REPO, flips, golden, hasher, suite};
 
 const SESSION: SnapshotId = SnapshotId::new([0xa1; 16]);
 
-/// Sixty-four lines; those from `changed` on up to the next multiple of 32 say something else.
+/// Sixty-four lines; those from `changed` up to the next multiple of 32 are different.
 fn lines(changed: usize) -> Vec<u8> {
     let line = |at: usize| {
         let word = hex(&sha256(&[at as u8]));
@@ -80,7 +80,7 @@ fn the_bytes_of_the_row_are_where_they_ever_were() {
         let plain = suite.shared().open(&aad, &mut sealed).unwrap();
         let plain = suite.verified(0, &aad, plain).unwrap();
         let name = |plain: &[u8]| hex(named(plain).0.as_bytes());
-        // What the id begins with, and a hash of the delta's chunks and the id.
+        // A prefix of the id, and a hash of the delta's chunks and the id.
         let [first, second] = bases().map(|base| {
             let id = named(&base).0;
             let tag = sha256(&[&named(&changed()).0.as_bytes()[..], id.as_bytes()].concat());
@@ -97,7 +97,7 @@ fn the_bytes_of_the_row_are_where_they_ever_were() {
     }
 }
 
-/// As a varint, in hex.
+/// A varint in hex.
 fn wire_number(number: u32) -> String {
     hex(&snap_backup::codec::wire::encode(&number).unwrap())
 }

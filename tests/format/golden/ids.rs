@@ -1,4 +1,4 @@
-//! What keys and names come to: derived from the master key and the repository's id alone.
+//! Keys and names that are derived only from the master key and the repository's id.
 
 use snap_backup::codec::crypto::hash::{ChunkType, mac, sha256};
 use snap_backup::model::id::hex;

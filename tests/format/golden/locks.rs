@@ -121,8 +121,8 @@ fn a_key_slot_gives_its_private_key_for_its_password_alone() {
     assert_eq!(key_slot::label(&slot, &suite(CipherKind::Xaes256Gcm)).unwrap(), label());
 }
 
-/// One bit of each byte: a derivation for every bit would take minutes. The lowest bit of each cost leads out
-/// of bounds or to a cost that is quickly paid.
+/// One bit of each byte: a derivation for every bit would take minutes. The lowest bit of each cost gives an
+/// invalid cost, or a cheap one.
 #[test]
 fn a_key_slot_with_a_flipped_bit_gives_no_key_or_no_label() {
     let slot = key_slot();

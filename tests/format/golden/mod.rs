@@ -1,8 +1,8 @@
-//! Bytes written once that must mean the same for ever. Every file under `fixtures/format-1/records/` was
-//! made with the keys below; what holds no random bytes is pinned as hex beside its value.
+//! Bytes that must mean the same forever. Every file under `fixtures/format-1/records/` was made with the
+//! keys below; what contains no random bytes is also given as hex next to its value.
 //!
-//! A new file is made by naming it in a test and running with `SNAP_MAKE_GOLDEN=1`; one that exists is never
-//! written again.
+//! To create a new file, name it in a test and run with `SNAP_MAKE_GOLDEN=1`. An existing file is never
+//! overwritten.
 #![allow(clippy::unwrap_used)]
 
 mod clients;
@@ -26,7 +26,7 @@ use snap_backup::model::id::RepoId;
 
 const MASTER: [u8; 32] = [1; 32];
 const REPO: RepoId = RepoId::new([2; 16]);
-/// Each golden file lies in a folder for each cipher.
+/// Each golden file exists once per cipher, in a folder for each.
 const CIPHERS: [(&str, CipherKind); 2] = [("open", CipherKind::None), ("sealed", CipherKind::Xaes256Gcm)];
 
 fn keys() -> SubKeys {

@@ -36,7 +36,7 @@ fn framed(cipher: CipherKind, blocks: &[SealedBlock; 2]) -> Vec<u8> {
     [frame.head, blocks[0].sealed.clone(), blocks[1].sealed.clone(), frame.tail].concat()
 }
 
-/// The stored blocks in a frame made today.
+/// Puts the stored blocks into a new pack frame.
 fn framed_today(cipher: CipherKind, pack: &[u8]) -> Vec<u8> {
     let blocks = table(cipher).blocks.into_iter().map(|row| SealedBlock {
         kind: ChunkType::Data,
@@ -56,7 +56,7 @@ pub(crate) fn stored(folder: &str, cipher: CipherKind) -> Vec<u8> {
 /// Stored bytes of the two blocks.
 const BLOCKS: [usize; 2] = [51, 59];
 
-/// Stored bytes of a table: it is signed where there is encryption.
+/// Stored bytes of a table, which is signed if there is encryption.
 pub(crate) fn table_len(cipher: CipherKind) -> usize {
     150 + suite(cipher).signature_len()
 }
@@ -220,7 +220,7 @@ fn a_block_passes_for_no_other_and_for_no_other_type_codec_or_length() {
     }
 }
 
-/// The block stays where its row is, in whatever pack: gc moves both without sealing the block again.
+/// A block is bound to its row, in whatever pack: gc moves both without sealing the block again.
 #[test]
 fn a_block_opens_in_another_pack_under_the_same_row() {
     for (folder, cipher) in CIPHERS {

@@ -1,4 +1,4 @@
-//! The sidecar of a pack, byte for byte: also the code, which is a crate's.
+//! The sidecar of a pack, byte for byte, including the code, which is from another crate.
 
 use snap_backup::codec::crypto::hash::sha256;
 use snap_backup::codec::pack::parity::{self, Layout};
@@ -6,7 +6,7 @@ use snap_backup::model::id::{PackId, hex};
 
 use super::golden;
 
-/// Three sectors and a bit.
+/// Three sectors and a part of one.
 fn pack() -> Vec<u8> {
     (0..13_000u32).map(|at| (at * 31 % 251) as u8).collect()
 }

@@ -1,4 +1,5 @@
-//! The small objects: what each file says, what its body's bytes are, and what it must not pass for.
+//! Small objects: the content of each file, the bytes of its body, and that it is not accepted as another
+//! kind.
 
 use std::fmt::Debug;
 
@@ -48,7 +49,8 @@ const SIGNED: [Magic; 5] = [
     sealed_object::AUDIT,
 ];
 
-/// A value's body and its files, in both ciphers; each file says that and passes for nothing else.
+/// A value's body and its files, in both ciphers. Each file decodes to it, and is not accepted as another
+/// kind.
 fn holds<T>(file: &str, magic: Magic, name: &str, value: &T, body: &str)
 where
     T: Serialize + DeserializeOwned + PartialEq + Debug,
@@ -286,7 +288,7 @@ fn manifests() {
     );
 }
 
-/// What format 1 learned of snapshots after its first day.
+/// Fields of snapshots that were added to format 1 later.
 #[test]
 fn notes_of_a_manifest() {
     let mut noted = full();
@@ -313,7 +315,7 @@ fn notes_of_a_manifest() {
     noted.set_pinned(false);
     noted.set_description(Some("")).unwrap();
     assert_eq!(noted.extra.iter().map(|(tag, _)| *tag).collect::<Vec<_>>(), [2, 8]);
-    // An odd tag that nobody knows, and one that is not what it should be.
+    // An unknown odd tag, and an invalid one.
     for odd in [(3, ByteBuf::new()), (1, ByteBuf::from("x")), (5, ByteBuf::new())] {
         let unknown = Manifest { extra: vec![odd], ..full() };
         assert!(unknown.check_tags().unwrap_err().is_newer());
@@ -322,13 +324,13 @@ fn notes_of_a_manifest() {
         let extra = tags.map(|tag| (tag, ByteBuf::from("x"))).to_vec();
         assert!(!Manifest { extra, ..full() }.check_tags().unwrap_err().is_newer(), "{tags:?} is damage");
     }
-    // Impossible values are not there.
+    // Impossible values are absent.
     let torn =
         Manifest { extra: vec![(4, ByteBuf::from(vec![0xff])), (6, ByteBuf::from("short"))], ..full() };
     assert_eq!((torn.expires(), torn.description(), torn.check_tags().is_ok()), (None, None, true));
 }
 
-/// What a backup saw of its set, and the alarm that it gave.
+/// What a backup recorded about its set, and the alarm that it raised.
 #[test]
 fn an_alarm_of_a_manifest() {
     let mut alarming = full();

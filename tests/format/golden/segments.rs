@@ -1,4 +1,4 @@
-//! A segment of one pack, the golden one: what it says of it, and its front as it stands there.
+//! A header bundle of the golden pack: its content, and the header in it.
 
 use snap_backup::codec::crypto::hash::sha256;
 use snap_backup::codec::crypto::sealed_object;

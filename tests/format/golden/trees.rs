@@ -93,7 +93,7 @@ const LEAF: &str = "01020361646105757365727308016100ac020200d4d4d4d4d4d4d4d4d4d4
     02809becaf0d959aef3a0100000000016605ed13e807640102809becaf0d959aef3a010000000001670601ac02ed13e8\
     07640102809becaf0d959aef3a01000000000168070800ed13e807640102809becaf0d959aef3a0100000000";
 
-/// Extended attributes here and in chunks, a birth time and inode flags.
+/// Extended attributes inline and in chunks, a birth time and inode flags.
 #[test]
 fn a_leaf_with_an_entry_that_has_everything() {
     let named = |name: &str, value| Xattr { name: name.into(), value };
@@ -119,7 +119,8 @@ const RICH: &str = "01020361646105757365727301016104ed13e807640102809becaf0d959a
     4d4d4d4d4d4a01f06757365722e6302808004e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5\
     e5e5e50402030706015008056c61746572";
 
-/// A mark of bit rot is a row of its own. Its tag is even: who does not know it has a file like any other.
+/// A bit rot mark is a row of its own. Its tag is even: a program that does not know it sees an ordinary
+/// file.
 #[test]
 fn a_leaf_with_a_file_that_has_rotted() {
     let mut rotten = entry("a", Kind::Fifo);
@@ -156,7 +157,7 @@ fn index_pieces_and_pieces_of_a_list() {
     assert_eq!(ListPiece::decode(&index).unwrap(), ListPiece::Index(vec![ListChild { id, len: 300 }]));
 }
 
-/// Root and how many pieces: every split position and every index above is in the root's id.
+/// The root and the number of pieces: the root's id covers every split position and every index.
 #[test]
 fn where_a_long_directory_is_split() {
     let mut pieces = Pieces::default();
