@@ -1,5 +1,4 @@
-//! What is believed of sessions, of records, and of what this machine keeps: only what is whole, and what it
-//! says.
+//! Which sessions, records and cached data are trusted: only what is intact.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use crate::support::stage::Stage;
 
 const NOBODY: SnapshotId = SnapshotId::new([7; 16]);
 
-/// With a forgotten snapshot, whose packs a collection would take.
+/// A repository with a forgotten snapshot, whose packs a gc run would delete.
 fn with_garbage() -> Arc<Stage> {
     let stage = Stage::new();
     stage.write("src", &[1]);
@@ -28,7 +27,7 @@ fn with_garbage() -> Arc<Stage> {
     stage
 }
 
-/// C4: nobody knows what a session whose record cannot be read is about: it is waited for.
+/// C4: nobody knows what a session with an unreadable record does, so gc waits for it.
 #[test]
 fn a_session_that_cannot_be_read_is_waited_for() {
     let stage = with_garbage();
@@ -39,7 +38,7 @@ fn a_session_that_cannot_be_read_is_waited_for() {
     assert_eq!(report.waiting_for.len(), 1, "{report:?}");
 }
 
-/// C4: a last word that cannot be read is none.
+/// C4: an unreadable end record does not count.
 #[test]
 fn a_last_word_that_cannot_be_read_buries_nobody() {
     let stage = with_garbage();
@@ -53,8 +52,8 @@ fn a_last_word_that_cannot_be_read_buries_nobody() {
     assert!(!stage.names(ObjectKind::Snapshots).contains(&NOBODY.hex()), "it was fenced");
 }
 
-/// W1: whoever has said that it saw a collection has seen it for good: a later beat that says less would hold
-/// up a sweep that nothing speaks against.
+/// W1: a session that has acknowledged a gc run never withdraws that. A later heartbeat with a lower number
+/// would delay a sweep for no reason.
 #[test]
 fn no_beat_takes_back_what_a_session_has_seen() {
     let stage = Stage::new();
@@ -72,7 +71,7 @@ fn no_beat_takes_back_what_a_session_has_seen() {
     }
 }
 
-/// What this machine keeps of a manifest is of another length than the fence that has its name now.
+/// The cached manifest has another length than the fence that now has its name.
 #[test]
 fn a_manifest_that_is_kept_here_hides_no_fence() {
     let stage = Stage::new();
@@ -88,8 +87,8 @@ fn a_manifest_that_is_kept_here_hides_no_fence() {
     assert_eq!(stage.library.snapshots(), []);
 }
 
-/// C2: as long as a damaged pack stands nobody may write against it, whether or not all it held lies
-/// elsewhere, too.
+/// C2: as long as a damaged pack exists, no new data may refer to it, even if everything in it also exists
+/// elsewhere.
 #[test]
 fn the_record_of_a_damaged_pack_stays_while_the_pack_does() {
     let stage = Stage::new();

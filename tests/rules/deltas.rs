@@ -1,5 +1,4 @@
-//! Deltas beside everybody else: what a delta is made from is a reference like any other, in each of the
-//! rules.
+//! Deltas and concurrent processes: a base is a reference like any other, in each of the rules.
 
 use std::fs;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use crate::support::Random;
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
 
-/// Bytes that no compressor shrinks; each version differs from all others in a few bytes of every chunk.
+/// Incompressible bytes. Each version differs from all others in a few bytes of every chunk.
 pub(crate) fn version(seed: u64, number: usize) -> Vec<u8> {
     let mut bytes = Random::new(seed).bytes(200_000);
     let places = if number == 0 { 0 } else { 100 };
@@ -31,7 +30,8 @@ pub(crate) fn version(seed: u64, number: usize) -> Vec<u8> {
     bytes
 }
 
-/// A version of a file, and of forty empty files beside it that make the directory's tree worth a delta.
+/// A version of a file, and of forty empty files next to it that make the directory's tree large enough for a
+/// delta.
 pub(crate) fn write(stage: &Stage, number: usize) {
     write_as(stage, "file", number);
 }
@@ -57,7 +57,7 @@ pub(crate) fn deltas(stage: &Stage, kind: ChunkType) -> usize {
     tables.flat_map(|(_, table)| table.blocks).filter(|block| block.codec == Codec::Delta).count()
 }
 
-/// Every base lies in a block that is no delta.
+/// Every base must be in a block that is not a delta.
 pub(crate) fn assert_shallow(stage: &Stage) {
     let tables = tables(stage);
     let plain = |kind, means: &dyn Fn(&(ChunkId, u32)) -> bool| {
@@ -75,8 +75,8 @@ pub(crate) fn assert_shallow(stage: &Stage) {
     }
 }
 
-/// Snapshots of versions one after the other, all of them standing; at least one more delta for each but the
-/// first.
+/// Makes snapshots of versions one after the other, and keeps all. Each but the first adds at least one
+/// delta.
 pub(crate) fn series(stage: &Stage, versions: usize) -> Vec<SnapshotId> {
     let make = |number| {
         write(stage, number);
@@ -88,7 +88,7 @@ pub(crate) fn series(stage: &Stage, versions: usize) -> Vec<SnapshotId> {
     (0..versions).map(make).collect()
 }
 
-/// What a snapshot restores to that is not its version.
+/// Returns how the restored snapshot differs from its version.
 pub(crate) fn differences(stage: &Stage, id: SnapshotId, number: usize) -> Vec<String> {
     write(stage, number);
     let repo = stage.library.open();
@@ -96,7 +96,7 @@ pub(crate) fn differences(stage: &Stage, id: SnapshotId, number: usize) -> Vec<S
     wrong.into_iter().filter(|what| !what.contains("mtime")).collect()
 }
 
-/// Each restores to its version.
+/// Each must restore to its version.
 pub(crate) fn assert_versions(stage: &Stage, snapshots: &[(SnapshotId, usize)]) {
     for (id, number) in snapshots {
         let wrong = differences(stage, *id, *number);
@@ -178,7 +178,7 @@ fn a_collection_keeps_bases_or_stores_deltas_whole_whichever_takes_less() {
     let before = stage.bytes();
     stage.forget(made[0]);
     stage.gc();
-    // Two are made from the same: one of them whole would take more than the bases.
+    // Two deltas have the same base: storing one of them whole would take more space than the bases.
     assert!(deltas(&stage, ChunkType::Data) >= 2 && stage.bytes() < before + 1000);
     stage.forget(made[1]);
     stage.gc();
@@ -250,7 +250,7 @@ fn what_is_condemned_is_no_base_where_its_table_is_at_hand_either() {
     assert_eq!(look(), (None, None));
 }
 
-/// What a collector publishes that has not marked from anything, and has seen to it that `first` is gone.
+/// What a gc run publishes that has no roots, and has made sure that `first` is gone.
 fn condemn(
     storage: &MemoryStorage,
     suite: &snap_backup::codec::crypto::suite::CipherSuite,
@@ -271,7 +271,7 @@ fn what_a_delta_was_made_from_before_it_was_condemned_is_rescued() {
     write(&stage, 0);
     let first = stage.backup("src");
     write(&stage, 1);
-    // While the writer of the second stands, the first is forgotten and condemned.
+    // While the writer of the second exists, the first is forgotten and condemned.
     let other = Arc::downgrade(&stage);
     stage.storage.before(Act::Create, ObjectKind::Snapshots, move |_, _| {
         let stage = other.upgrade().unwrap();
@@ -353,7 +353,7 @@ fn packs_with_deltas_of_a_dead_part_are_packed_again_as_deltas() {
     assert_versions(&stage, &[(first, 0)]);
 }
 
-/// The packs of data that hold a delta.
+/// Returns the data packs that contain a delta.
 pub(crate) fn packs_of_deltas(stage: &Stage) -> Vec<PackId> {
     let is_delta = |table: &Table| table.blocks.iter().any(|block| block.codec == Codec::Delta);
     let tables = tables(stage).into_iter();
@@ -380,8 +380,8 @@ fn of_versions_that_drift_one_is_stored_whole_when_that_pays() {
     let stage = Stage::new();
     let mut bytes = Random::new(1).bytes(180_000);
     let mut added = Vec::new();
-    // A delta grows by about 5000 bytes with each version, so that the twelfth is worth a whole one: twice
-    // the root of 180 / 5. The changes are so short that dictionaries of them save nothing.
+    // A delta grows by about 5000 bytes with each version, so the twelfth is better stored whole: twice the
+    // root of 180 / 5. The changes are so short that dictionaries of them save nothing.
     for number in 0..16_usize {
         stage.library.write("src", &[("file", &bytes)]);
         let before = stage.bytes();

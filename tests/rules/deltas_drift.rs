@@ -14,7 +14,7 @@ use crate::support::stage::Stage;
 const VERSIONS: usize = 12;
 const ROWS: usize = 1500;
 
-/// The versions of a file of 200 kB. Each changes a fiftieth of the rows of the one before.
+/// The versions of a file of 200 kB. Each changes a fiftieth of the rows of the previous one.
 fn versions() -> Vec<Vec<u8>> {
     let mut random = Random::new(11);
     let mut rows: Vec<Vec<u8>> = (0..ROWS).map(|_| random.bytes(133)).collect();
@@ -62,7 +62,7 @@ fn a_series_that_drifts_stores_each_change_about_once() {
     let first = stage.bytes();
     let made = [made, back_up(&stage, &versions[1..])].concat();
     let added = stage.bytes() - first;
-    // A version changes 4 kB. Deltas against the first one alone would add up to 260 kB.
+    // A version changes 4 kB. Deltas against only the first one would add up to 260 kB.
     let changes = 133 * (ROWS as u64 / 50) * (VERSIONS as u64 - 1);
     assert!(added < 3 * changes, "{added} bytes for changes of {changes}");
     assert!(!dictionaries(&stage).is_empty());

@@ -1,4 +1,4 @@
-//! Packs with deltas as only a faulty or malicious writer makes them, and what is made of them.
+//! Packs with deltas that only a faulty or malicious writer makes.
 
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ fn a_delta_of_somebody_at_work_does_not_stay_instead_of_another_copy() {
     let in_first = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Data).unwrap().1;
     let base = in_first.blocks[0].chunks[0];
     let prefix = read(&repo, &base.0).unwrap();
-    // A second source has a chunk that is like one of the first; who is at work has stored it as a delta.
+    // A second source has a chunk similar to one of the first. The running session has stored it as a delta.
     let mut like = prefix.clone();
     like[10] ^= 1;
     stage.library.write("other", &[("file", &like)]);
@@ -83,7 +83,7 @@ fn a_delta_of_somebody_at_work_does_not_stay_instead_of_another_copy() {
         table.blocks.iter().any(|block| block.codec != Codec::Delta && block.chunks[0].0 == wanted)
     });
     let whole = whole.expect("the other file is one chunk").0;
-    // The name of a pack is random: of two copies the first is marked, and that is to be the other one.
+    // The name of a pack is random: of two copies the first is marked, and that must be the other one.
     loop {
         forge(&repo, &like, (base, &prefix));
         let forged = packs_of_deltas(&stage)[0];
@@ -102,7 +102,7 @@ fn a_delta_of_somebody_at_work_does_not_stay_instead_of_another_copy() {
 
 const FORGER: SnapshotId = SnapshotId::new([9; 16]);
 
-/// A block of one chunk made from `base`, written as a pack by whoever can.
+/// Writes a pack with a block of one chunk made from `base`.
 fn forge(repo: &Repository, plain: &[u8], (base, prefix): ((ChunkId, u32), &[u8])) -> (ChunkId, u32) {
     let named = (repo.hasher().name(ChunkType::Data, plain), plain.len() as u32);
     let mut sealer = BlockSealer::new(repo.suite().clone(), 3).unwrap();
@@ -146,7 +146,7 @@ fn a_delta_that_is_made_from_a_delta_is_neither_read_nor_written_against() {
 #[test]
 fn a_delta_of_data_is_not_made_from_a_tree() {
     let stage = Stage::new();
-    // Ids in trees are what no compressor shrinks.
+    // Ids in trees cannot be compressed.
     let files: Vec<(String, [u8; 1])> = (0..100).map(|at| (format!("f{at}"), [at])).collect();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
     stage.library.write("src", &files);

@@ -1,4 +1,4 @@
-//! `gc --delta`: what was stored without deltas is stored as deltas later, by the rules of any other move.
+//! `gc --delta`: data that was stored without deltas becomes deltas later, by the rules of any other move.
 
 use std::fs;
 use std::sync::{Arc, Mutex};
@@ -60,7 +60,7 @@ fn what_was_stored_without_deltas_becomes_deltas_that_restore_alike() {
     let after = stage.bytes();
     let again = collect(&stage, &options(None));
     assert_eq!((again.similar, stage.bytes()), (gc::Similar::default(), after), "all is done");
-    // The next backup is made from the same, and old snapshots go as always.
+    // The next backup uses the same bases, and old snapshots are forgotten as always.
     write(&stage, 4);
     let next = stage.backup("src");
     assert!(stage.bytes() < after + 6000, "{} bytes, {after} before", stage.bytes());
@@ -123,7 +123,7 @@ fn a_run_that_is_cut_short_anywhere_loses_nothing_and_the_next_one_goes_on() {
     }
 }
 
-/// Replaces what the stage has.
+/// Replaces the files of the stage.
 fn put_back(stage: &Stage, from: &MemoryStorage) {
     let inner = &stage.storage.inner;
     for area in ObjectKind::ALL {
@@ -136,7 +136,7 @@ fn put_back(stage: &Stage, from: &MemoryStorage) {
     }
 }
 
-/// C4: a backup makes a delta from what a collection stores as a delta meanwhile.
+/// C4: a backup makes a delta from data that a gc run is converting to a delta.
 #[test]
 fn what_a_backup_makes_a_delta_from_meanwhile_stays_whole() {
     let stage = Stage::new();
@@ -157,12 +157,12 @@ fn what_a_backup_makes_a_delta_from_meanwhile_stays_whole() {
     assert_versions(&stage, &made);
 }
 
-/// What one file's version is made from may be the version of another.
+/// The base of one file's version may be the version of another.
 #[test]
 fn what_something_is_made_from_never_becomes_a_delta_itself() {
     let stage = Stage::new();
     let mut made = Vec::new();
-    // The second of each pair of names goes from version to version as the first did, one snapshot later.
+    // The second of each pair of names goes through the same versions as the first, one snapshot later.
     for number in 0..4_usize {
         write(&stage, number);
         let before = version(1, (number + 3) % 4);

@@ -1,5 +1,5 @@
-//! Deltas where something is lost, damaged or not listed: nothing else of what they are made from goes
-//! meanwhile, and the blame is where the damage is.
+//! Deltas if something is lost, damaged or not listed: no other base is deleted meanwhile, and the damage is
+//! attributed correctly.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ use crate::deltas::{assert_versions, deltas, packs_of_deltas, series, tables, ve
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
 
-/// Damages the sealed bytes of the first block that is no delta.
+/// Damages the sealed bytes of the first block that is not a delta.
 fn damage_bases(stage: &Stage) -> PackId {
     for (id, table) in tables(stage) {
         let is_delta = |block: &BlockRow| block.codec == Codec::Delta;
@@ -53,7 +53,7 @@ fn what_is_made_from_something_lost_is_named_by_check_and_healed_by_the_next_bac
 #[test]
 fn a_collection_that_meets_a_damaged_base_deletes_nothing_of_it() {
     let stage = Stage::new();
-    // What only the first has makes its pack move.
+    // Data that only the first has makes its pack move.
     stage.library.write("src", &[("only-in-the-first", &version(2, 0))]);
     write(&stage, 0);
     let first = stage.backup("src");
@@ -68,8 +68,7 @@ fn a_collection_that_meets_a_damaged_base_deletes_nothing_of_it() {
     assert!(stage.names(ObjectKind::Damage).contains(&damaged.hex()), "the pack of the base is written down");
 }
 
-/// Takes packs away while something is done, and brings them back, as a listing that is late or a folder that
-/// was moved does.
+/// Removes packs during an operation, and brings them back, like a late listing or a moved folder.
 fn without<T>(stage: &Stage, packs: &[PackId], work: impl FnOnce() -> T) -> T {
     let names: Vec<String> = packs.iter().map(PackId::hex).collect();
     let bytes: Vec<Vec<u8>> =
@@ -186,7 +185,7 @@ fn repair_keeps_deltas_whose_bases_are_lost_and_the_next_backup_of_those_heals_t
     let stage = Stage::new();
     let made = series(&stage, 2);
     let mut damaged = vec![damage_bases(&stage)];
-    // The second table of a pack of deltas: its blocks are sound.
+    // The second table of a pack of deltas: its blocks are intact.
     for id in packs_of_deltas(&stage) {
         let mut bytes = stage.storage.inner.get(ObjectKind::Packs, &id.hex()).unwrap();
         *bytes.iter_mut().nth_back(100).unwrap() ^= 1;

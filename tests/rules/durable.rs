@@ -1,4 +1,4 @@
-//! What a collection and a forget have removed stays so after a power cut, in the order that the rules need.
+//! What a gc run and a forget have removed stays removed after a power cut, in the order that the rules need.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -8,9 +8,8 @@ use snap_backup::storage::{ObjectKind, Storage};
 use crate::support::hooked::Act;
 use crate::support::stage::Stage;
 
-/// C5: once a collection has ended nobody goes by its record any more. An entry that came back then could be
-/// brought back without its packs; a pack that came back would be found, used, and be gone after the next
-/// cut.
+/// C5: once a gc run has ended, its record no longer applies. If a trash entry returned then, it could be
+/// undeleted without its packs; if a pack returned, it could be used, and be gone after the next power cut.
 #[test]
 fn what_a_collection_removed_is_gone_for_good_before_the_collection_ends() {
     let stage = Stage::new();
@@ -33,7 +32,8 @@ fn what_a_collection_removed_is_gone_for_good_before_the_collection_ends() {
     assert_eq!((stage.names(ObjectKind::Trash), stage.bytes()), (vec![], 0));
 }
 
-/// An entry that a forget takes back, since the snapshot was purged meanwhile, would need what is gone.
+/// If an entry returned that a forget had withdrawn because the snapshot was purged meanwhile, it would need
+/// deleted data.
 #[test]
 fn an_entry_that_is_taken_back_stays_away() {
     let stage = Stage::new();

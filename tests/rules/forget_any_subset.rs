@@ -1,4 +1,4 @@
-//! Whatever is forgotten and collected, what remains restores exactly, and the space comes back.
+//! Whatever is forgotten and collected, the rest restores exactly, and the space is freed.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -34,7 +34,7 @@ impl Place {
         Self { library: Library::on(storage.clone(), None), storage }
     }
 
-    /// A fresh one with the same keys, so that it cuts files where the other did.
+    /// A new repository with the same keys, so that it cuts files in the same way.
     fn like(other: &Self) -> Self {
         let fresh = Self::new();
         let config = other.storage.get(ObjectKind::Config, "1").unwrap();
@@ -51,8 +51,8 @@ impl Place {
         self.storage.list(ObjectKind::Packs).unwrap().iter().map(|found| found.len).sum()
     }
 
-    /// One file of few is written, grows, has a piece inserted, or goes. Nothing is compressed: what
-    /// compression makes of chunks that are alike depends on which of them came in one block.
+    /// One of a few files is written, grows, gets an insertion, or is deleted. Nothing is compressed, because
+    /// the compressed size of similar chunks depends on which of them share a block.
     fn change(&self, (which, what, seed): (u8, u8, u8)) {
         let name = format!("d{}/f{}", which % 2, which % 5);
         let path = self.library.path("src").join(&name);
@@ -78,8 +78,9 @@ impl Place {
     }
 }
 
-/// Forgets some, collects, and compares with a repository that never held them and has no deltas. One with
-/// deltas may take less: its deltas have other bases than those that were made beside what is forgotten.
+/// Forgets some snapshots, runs gc, and compares with a repository that never had them and has no deltas. One
+/// with deltas may take less: its deltas have other bases than those that were made next to the forgotten
+/// data.
 fn forget_and_compare(stories: &[Vec<(u8, u8, u8)>], forgotten: &[bool], delta: Delta) {
     let place = Place::new();
     place.library.write("src", &[("always", b"here")]);

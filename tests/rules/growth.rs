@@ -1,4 +1,4 @@
-//! How work grows with what there is: calls to the store are counted, as those are what takes its time.
+//! How work grows with the repository: storage calls are counted, because they take the time.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::support::stage::Stage;
 
 type Calls = BTreeMap<String, usize>;
 
-/// How often each kind of call was made since the last look.
+/// The number of calls of each kind since the last count.
 fn calls(stage: &Stage) -> Calls {
     let mut counts = Calls::new();
     for (act, area, _) in stage.storage.calls() {
@@ -27,8 +27,8 @@ fn calls(stage: &Stage) -> Calls {
     counts
 }
 
-/// Everything that `few` counts besides, `many` counts as often or, of what is done once for each, `per`
-/// times `more`.
+/// Every call that `few` counts, `many` counts as often or, if it is made once for each object, `per` times
+/// `more` often.
 fn assert_linear(few: &Calls, many: &Calls, more: usize, per: &[(&str, usize)]) {
     let per: BTreeMap<&str, usize> = per.iter().copied().collect();
     for (call, count) in many {
@@ -37,7 +37,7 @@ fn assert_linear(few: &Calls, many: &Calls, more: usize, per: &[(&str, usize)]) 
     }
 }
 
-/// A snapshot of a source, and others of the same that are older; their ids.
+/// A snapshot of a source, and older ones of the same. Returns their ids.
 fn with_older(number: u64) -> (std::sync::Arc<Stage>, Vec<SnapshotId>) {
     let stage = Stage::new();
     stage.write("src", &[1]);
@@ -57,14 +57,14 @@ fn with_older(number: u64) -> (std::sync::Arc<Stage>, Vec<SnapshotId>) {
     (stage, older)
 }
 
-/// One entry, one removal and two looks for each; the listings, and what makes it durable, once for all.
+/// One entry, one removal and two look-ups for each. Listings and syncs are made once for all.
 const FORGOTTEN: &[(&str, usize)] = &[("Read snapshots", 2), ("Create trash", 1), ("Remove snapshots", 1)];
 
 #[test]
 fn forgetting_many_by_name_lists_once_and_syncs_once() {
     let counted = |number: u64| {
         let (stage, older) = with_older(number);
-        // What this machine keeps of manifests need not be read.
+        // Manifests in the local cache need not be read.
         assert_eq!(stage.library.snapshots().len() as u64, number + 1);
         stage.storage.calls();
         let selectors = older.iter().map(SnapshotId::hex).collect();
@@ -94,7 +94,7 @@ fn forgetting_many_by_a_rule_lists_once_and_syncs_once() {
     assert_linear(&counted(1), &counted(41), 40, FORGOTTEN);
 }
 
-/// One that fails is an error, and what went before it is durable all the same.
+/// One that fails is an error, and those before it are durable all the same.
 #[test]
 fn of_many_that_are_forgotten_one_that_fails_is_heard_of() {
     let (stage, older) = with_older(20);
@@ -109,8 +109,8 @@ fn of_many_that_are_forgotten_one_that_fails_is_heard_of() {
     assert_eq!(stage.library.snapshots().len(), left);
 }
 
-/// A collection looks at each dead session a few times and gives it one fence; what there is of it goes, and
-/// nothing is listed for each.
+/// A gc run reads each dead session a few times and writes one fence for it. It removes all its objects, and
+/// lists nothing per session.
 #[test]
 fn many_dead_sessions_are_buried_with_as_many_listings_as_one() {
     let counted = |number: u8| {
@@ -127,7 +127,7 @@ fn many_dead_sessions_are_buried_with_as_many_listings_as_one() {
         counts
     };
     let per = [
-        // The session, its beat and the last look at it, as it is marked and as it is buried.
+        // The session, its heartbeat and the last observation of it, when it is marked and when it is buried.
         ("Read sessions", 6),
         ("Create snapshots", 1),
         ("Remove sessions", 1),
@@ -135,7 +135,7 @@ fn many_dead_sessions_are_buried_with_as_many_listings_as_one() {
     assert_linear(&counted(1), &counted(41), 40, &per);
 }
 
-/// What a budget does not reach is left to a later run.
+/// What exceeds a budget is left to a later run.
 #[test]
 fn small_packs_are_merged_as_far_as_the_budget_goes() {
     let stage = Stage::new();
@@ -149,7 +149,7 @@ fn small_packs_are_merged_as_far_as_the_budget_goes() {
         let options = gc::Options { max_repack, ..gc::Options::default() };
         gc::run(&stage.library.open(), &options, &Control::default()).unwrap()
     };
-    // Enough for the smallest of data and of trees, not for all.
+    // Enough for the smallest data packs and tree packs, not for all.
     let report = collect(Some(stage.bytes() / 2));
     let after = stage.names(ObjectKind::Packs).len();
     assert!(

@@ -1,6 +1,5 @@
-//! Between any two calls to the store of every operation another whole operation runs, or the first is cut
-//! short for ever. All of them, one after the other: what was promised stands, and the next run needs no
-//! help.
+//! Between any two storage calls of every operation another whole operation runs, or the first is interrupted
+//! for good. This covers all cases: what was acknowledged stays, and the next run needs no help.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -16,12 +15,12 @@ use crate::support::world::{World, copy_of};
 
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
-/// A store at whose n-th call something happens first, or which is gone from there on.
+/// A storage at whose n-th call something happens first, or which fails from there on.
 pub(crate) struct Gap {
     pub(crate) inner: Arc<MemoryStorage>,
     pub(crate) state: Mutex<(usize, Option<Work>)>,
     pub(crate) at: usize,
-    /// Only calls that change something count, and from the n-th on none arrives.
+    /// Only modifying calls count, and from the n-th on none takes effect.
     pub(crate) cut: bool,
 }
 
@@ -86,19 +85,19 @@ impl Storage for Gap {
 enum Op {
     /// With a parent that may be forgotten meanwhile.
     Backup,
-    /// Of what only a forgotten snapshot holds.
+    /// Of data that only a forgotten snapshot has.
     Other,
     Forget,
     Undelete,
     Gc,
     Restore,
-    /// Of a pack that is damaged in the beginning.
+    /// Of a pack that is damaged from the start.
     Repair,
 }
 
 const ALL: [Op; 7] = [Op::Backup, Op::Other, Op::Forget, Op::Undelete, Op::Gc, Op::Restore, Op::Repair];
 
-/// What was acknowledged. Whatever fails must say so; only then nothing was promised.
+/// What was acknowledged. A failed operation must report it; only then nothing was promised.
 fn run(world: &World, storage: Arc<dyn Storage>, op: Op, promised: &Mutex<BTreeSet<String>>) -> Result<()> {
     let made = match op {
         Op::Backup => world.backup(storage, "dad", SnapshotKind::Incremental)?.into_iter().collect(),
@@ -117,7 +116,7 @@ fn run(world: &World, storage: Arc<dyn Storage>, op: Op, promised: &Mutex<BTreeS
     Ok(())
 }
 
-/// The repository with `old` forgotten, and with a damaged pack if somebody is to repair it.
+/// A repository with `old` forgotten, and with a damaged pack if one is to be repaired.
 fn begin(world: &World, ops: &[Op]) -> Arc<MemoryStorage> {
     let is_damaged = ops.contains(&Op::Repair);
     let storage = Arc::new(if is_damaged { world.damaged() } else { world.storage() });
@@ -127,7 +126,7 @@ fn begin(world: &World, ops: &[Op]) -> Arc<MemoryStorage> {
 
 fn judge(world: &World, storage: &MemoryStorage, promised: &BTreeSet<String>, forgotten: bool, story: &str) {
     let storage = copy_of(storage);
-    // Where it was cut short, another one finishes it.
+    // If it was interrupted, another run completes it.
     world.repair(storage.clone()).unwrap_or_else(|err| panic!("{story}: {}", err.chain()));
     let mut wrong = world.wrong(&storage);
     wrong.extend(world.wrong_later(&storage));
@@ -169,12 +168,12 @@ fn a_whole_operation_between_any_two_calls_of_another_harms_neither() {
     assert!(runs > 1000, "{runs}");
 }
 
-/// What may be refused because of the other.
+/// Errors that are allowed because of the other operation.
 fn allow(op: Op, other: Op, err: &Error) {
     let meant = match (op, other) {
-        // Purged or brought back already.
+        // Already purged or undeleted.
         (Op::Undelete, Op::Gc | Op::Undelete) => true,
-        // Forgotten already.
+        // Already forgotten.
         (Op::Forget, Op::Forget) => true,
         _ => false,
     };
@@ -186,8 +185,8 @@ fn whatever_is_cut_short_anywhere_needs_no_help() {
     cut_anywhere(&World::new());
 }
 
-/// Sidecars are written and removed by all of them: in the end every pack has its own, and there is none
-/// without a pack.
+/// All of them write and remove sidecars: at the end every pack has its own, and there is none without a
+/// pack.
 #[test]
 fn the_same_where_there_is_parity() {
     cut_anywhere(&World::with_parity(50));
@@ -210,7 +209,7 @@ fn cut_anywhere(world: &World) {
     }
 }
 
-/// Cut short anywhere, half swept too, and then its record is lost.
+/// Interrupted anywhere, even half swept, and then its record is lost.
 #[test]
 fn a_collection_whose_record_is_lost_is_given_up_without_harm() {
     let world = World::new();

@@ -1,6 +1,6 @@
-//! The whole protocol of docs/collecting.md, the real code, in thousands of orders of its calls to the store:
-//! writers, collectors, readers, forgetting and bringing back, in every mixture; somebody killed at any call;
-//! clocks that take everybody for dead; listings that come late. `SNAP_TEST_SCHEDULES` sets how many,
+//! The whole protocol of docs/collecting.md, with the real code, in thousands of orders of its storage calls:
+//! writers, collectors, readers, forgets and undeletes, in every mixture; processes killed at any call;
+//! clocks by which every session seems dead; late listings. `SNAP_TEST_SCHEDULES` sets the number,
 //! `SNAP_TEST_SEED` repeats one.
 #![allow(clippy::unwrap_used)]
 
@@ -16,51 +16,51 @@ use crate::support::Random;
 use crate::support::paced::{Crossing, Order, Weather};
 use crate::support::world::{World, copy_of};
 
-/// One thing that a participant does.
+/// One operation of a participant.
 #[derive(Debug, Clone, Copy)]
 enum Act {
     /// Backs up a source.
     Backup(&'static str),
-    /// Backs up a source as a full.
+    /// Makes a full backup of a source.
     Full(&'static str),
-    /// Forgets the snapshot that stands in the beginning.
+    /// Forgets the initial snapshot.
     Forget(&'static str),
     Undelete(&'static str),
     Gc,
     Restore(&'static str),
-    /// Repairs the pack that is damaged in the beginning, where anybody does.
+    /// Repairs the pack that is damaged from the start, if there is one.
     Repair,
 }
 
 use Act::{Backup as B, Forget, Full, Gc, Repair, Restore, Undelete};
 
-/// Who does what.
+/// The participants of a scenario.
 const CASTS: &[&[&[Act]]] = &[
-    // A parent that goes; content that only what is forgotten holds.
+    // A parent that is forgotten; content that only a forgotten snapshot has.
     &[&[Forget("dad")], &[B("dad")], &[Gc], &[B("ab")]],
     &[&[Forget("old")], &[B("ab")], &[Gc, Gc]],
     &[&[Forget("old")], &[B("ab")], &[Gc], &[Gc]],
-    // The same new content from two writers, two collectors between.
+    // The same new content from two writers, with two collectors.
     &[&[B("new")], &[Full("new2")], &[Gc], &[Gc]],
-    // Forgotten and brought back.
+    // Forgotten and undeleted.
     &[&[Forget("old"), Undelete("old")], &[Gc, Gc], &[B("ab")]],
     &[&[Forget("old")], &[Undelete("old")], &[Gc], &[Gc]],
     &[&[Forget("old")], &[Forget("old"), Undelete("old")], &[Gc]],
-    // A damaged pack, and two who repair it.
+    // A damaged pack, and two repairs of it.
     &[&[Repair], &[Repair], &[B("ab")], &[Gc]],
     &[&[Forget("old"), Repair], &[Repair, Gc], &[Gc], &[Restore("dad"), Restore("keep")]],
-    // Everybody.
+    // Everything.
     &[&[Forget("dad"), B("ab")], &[B("dad")], &[Gc], &[Restore("dad")]],
     &[&[Forget("old")], &[B("new")], &[B("ab")], &[Gc], &[Restore("old"), Restore("keep")]],
     &[&[Forget("keep"), Undelete("keep")], &[B("new")], &[B("dad")], &[Gc], &[Gc], &[Restore("keep")]],
 ];
 
-/// What was promised to whom.
+/// What was promised.
 #[derive(Default)]
 struct Promises {
-    /// Snapshots that must stand.
+    /// Snapshots that must exist.
     stand: BTreeSet<SnapshotId>,
-    /// Somebody was told, or may be told, to forget these.
+    /// Snapshots that were, or may have been, reported as forgotten.
     forgotten: BTreeSet<SnapshotId>,
     wrong: Vec<String>,
 }
@@ -70,7 +70,7 @@ fn act(world: &World, storage: Arc<dyn Storage>, act: Act, weather: &Weather, pr
         Act::Backup(source) | Act::Full(source) => {
             let kind =
                 if matches!(act, Act::Full(_)) { SnapshotKind::Full } else { SnapshotKind::Incremental };
-            // A writer that was taken for dead may say so and fail.
+            // A writer that was considered dead may report it and fail.
             if let Ok(Some(id)) = world.backup(storage, source, kind) {
                 promises.lock().unwrap().stand.insert(id);
             }
@@ -107,7 +107,7 @@ fn act(world: &World, storage: Arc<dyn Storage>, act: Act, weather: &Weather, pr
             let mut promises = promises.lock().unwrap();
             match result {
                 Ok(differences) if differences.is_empty() => {}
-                // Taken for dead, it may lose what is forgotten under it, and says so.
+                // Considered dead, it may lose what is forgotten meanwhile, and reports it.
                 Ok(differences) if weather.hasty && promises.forgotten.contains(&id) => drop(differences),
                 Ok(differences) => promises.wrong.push(format!("restore {name}: {differences:?}")),
                 Err(_) if promises.forgotten.contains(&id) || weather.kill.is_some() || weather.late > 0 => {}

@@ -1,5 +1,6 @@
-//! Every verb that reads, with another whole operation before any of its calls to the store: it reads all
-//! that it chose, or says that the snapshot is not there, and never takes what a collection does for damage.
+//! Every reading command, with another whole operation before any of its storage calls: it reads everything
+//! that it selected, or reports that the snapshot does not exist, and never mistakes the effects of gc for
+//! damage.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
@@ -30,7 +31,7 @@ enum Read {
 enum Write {
     /// A new snapshot in packs of its own.
     Backup,
-    /// Forgets what is read and collects until nothing of it is left.
+    /// Forgets what is read and runs gc until nothing of it is left.
     Purge,
     /// Moves what is read into other packs.
     Collect,
@@ -72,7 +73,7 @@ fn read(world: &World, storage: Arc<dyn Storage>, reader: Read) -> Result<()> {
 fn write(world: &World, storage: &Arc<MemoryStorage>, writer: Write) -> Result<()> {
     match writer {
         Write::Backup => world.backup(storage.clone(), "new", SnapshotKind::Full).map(drop),
-        // A snapshot that somebody else has forgotten already is none of this.
+        // A snapshot that was already forgotten is irrelevant here.
         Write::Purge => {
             world.forget(storage.clone(), "dad")?;
             world.gc(storage.clone())?;
@@ -85,13 +86,13 @@ fn write(world: &World, storage: &Arc<MemoryStorage>, writer: Write) -> Result<(
     }
 }
 
-/// One that was forgotten before it was chosen is not there; nothing else may be said.
+/// If the snapshot was forgotten before it was selected, it does not exist; no other error is allowed.
 fn is_meant(reader: Read, writer: Write, err: &Error) -> bool {
     let names = [Read::Cat, Read::Ls, Read::Export, Read::Diff, Read::Restore];
     writer == Write::Purge && names.contains(&reader) && matches!(err, Error::NoSnapshot { .. })
 }
 
-/// Before each call of the reader each of the writers runs, whole.
+/// Before each call of the reader each of the writers runs completely.
 fn beside_every_writer(reader: Read) {
     let world = Arc::new(World::new());
     let mut wrong = Vec::new();

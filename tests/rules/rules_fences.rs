@@ -1,5 +1,4 @@
-//! W3 and what comes after it: how long a fence stands, and who is stopped when it is gone; and whose free
-//! lock tells nothing.
+//! W3: how long a fence exists, who is stopped when it is gone, and whose free lock proves nothing.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
@@ -110,7 +109,7 @@ fn a_writer_that_slept_until_its_fence_was_gone_commits_under_a_new_name_when_al
     library.assert_restores(Some(made), "src");
 }
 
-/// What a session says of the boot that it began on.
+/// The boot id in a session's record.
 fn boot_of(storage: &Arc<Hooked>, library: &Library) -> String {
     let repo = library.open();
     let (session, _) = Session::open(&repo, SessionKind::Writer).unwrap();
@@ -130,8 +129,8 @@ fn a_session_that_locks_nothing_does_not_say_on_which_boot_it_began() {
     assert_eq!(boot_of(&stage.storage, &stage.library), "");
 }
 
-/// By SFTP to this very machine, say: whoever comes by the path finds the lock free, and must not take that
-/// for an end.
+/// By SFTP to this machine, for example: a process that uses the path finds the lock free, and must not
+/// conclude that the session has ended.
 #[test]
 fn a_writer_that_came_by_a_way_without_locks_is_not_taken_for_dead_by_its_free_lock() {
     let stage = Stage::new();

@@ -1,4 +1,5 @@
-//! Collecting beside writers: rules C1 to C5 of docs/collecting.md, each broken moment staged.
+//! Garbage collection and concurrent writers: rules C1 to C5 of docs/collecting.md, each critical moment
+//! staged.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
@@ -62,7 +63,7 @@ fn a_forgotten_snapshot_comes_back_until_it_is_purged() {
     };
     assert_eq!(collect(false).in_trash, 0);
     stage.library.assert_restores(Some(id), "src");
-    // The entry is still there: purging it must not take what stands, nor count as a loss.
+    // The entry still exists: purging it must not delete the existing snapshot, nor count as a loss.
     assert_eq!(collect(true).purged, 0);
     stage.library.assert_restores(Some(id), "src");
     assert_eq!(stage.names(ObjectKind::Trash), Vec::<String>::new());
@@ -87,8 +88,7 @@ fn the_undelete_window_is_kept_by_the_stores_clock() {
     assert_eq!(stage.bytes(), 0);
 }
 
-/// C1 and C4: a run that has begun keeps what it may have found from being deleted; the next collection
-/// deletes it.
+/// C1 and C4: a running session protects what it may have found; the next gc run deletes it.
 #[test]
 fn nothing_is_deleted_while_somebody_who_saw_it_is_at_work() {
     for kind in [SessionKind::Writer, SessionKind::Reader] {
@@ -130,7 +130,7 @@ fn what_a_backup_found_before_it_was_condemned_is_rescued() {
     stage.library.assert_restores(Some(stage.library.snapshots()[0]), "new");
 }
 
-/// C4: the same for a snapshot that was brought back in between.
+/// C4: the same for a snapshot that was undeleted in between.
 #[test]
 fn what_is_brought_back_before_it_is_condemned_is_rescued() {
     let stage = Stage::new();
@@ -165,7 +165,7 @@ fn a_snapshot_forgotten_between_two_listings_is_still_a_root() {
     }
 }
 
-/// C3: the number is taken: all over again, and the other's record is swept first.
+/// C3: the number is taken: the run starts again, and the other's record is swept first.
 #[test]
 fn two_collections_never_share_a_number() {
     let stage = Stage::new();
@@ -193,7 +193,7 @@ fn a_dead_writer_is_fenced_and_its_packs_are_collected() {
     assert_fenced(&Stage::new());
 }
 
-/// Whoever may add objects could otherwise make a writer commit that was taken for dead.
+/// Otherwise anybody who may add objects could let a writer commit that was considered dead.
 #[test]
 fn an_entry_of_the_trash_without_a_manifest_does_not_show_that_a_dead_writer_has_committed() {
     let stage = Stage::new();
@@ -222,7 +222,8 @@ fn assert_fenced(stage: &Stage) {
     stage.assert_sound();
 }
 
-/// C1: what comes back after the first listing and loses its entry before the second is found by the third.
+/// C1: a snapshot that returns after the first listing and loses its trash entry before the second is found
+/// by the third.
 #[test]
 fn a_snapshot_brought_back_between_two_listings_is_a_root() {
     let stage = Stage::new();
@@ -245,7 +246,7 @@ fn a_snapshot_brought_back_between_two_listings_is_a_root() {
     stage.assert_sound();
 }
 
-/// C5: a purged snapshot whose writer still stands cannot be committed once more.
+/// C5: a purged snapshot whose writer still exists cannot be committed once more.
 #[test]
 fn the_name_of_a_purged_snapshot_is_closed_while_its_writer_stands() {
     let stage = Stage::new();
@@ -265,7 +266,7 @@ fn the_name_of_a_purged_snapshot_is_closed_while_its_writer_stands() {
     stage.assert_sound();
 }
 
-/// C2: damage found while moving is written down, and the mark begins anew without the damaged copy.
+/// C2: damage found while moving is recorded, and the mark starts again without the damaged copy.
 #[test]
 fn damage_met_while_moving_deletes_nothing() {
     let stage = Stage::new();
@@ -278,7 +279,7 @@ fn damage_met_while_moving_deletes_nothing() {
         stage.storage.inner.list(ObjectKind::Packs).unwrap().into_iter().max_by_key(|found| found.len);
     let name = largest.unwrap().name;
     let mut bytes = stage.storage.inner.get(ObjectKind::Packs, &name).unwrap();
-    // In each of its two blocks: readers decide which file lies in which.
+    // In each of its two blocks: the readers determine which file is in which.
     for at in [bytes.len() / 10, bytes.len() - bytes.len() / 20] {
         bytes[at] ^= 1;
     }

@@ -1,5 +1,5 @@
-//! Rules of docs/collecting.md that others back up: with one of them gone nothing is lost at once, so each is
-//! shown by what it alone prevents.
+//! Rules of docs/collecting.md that back each other up. If one is removed, nothing is lost at once, so each
+//! is tested by what it alone prevents.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
@@ -34,7 +34,7 @@ fn at(
     stage.storage.before(act, area, move |_, _| work(&weak.upgrade().unwrap()));
 }
 
-/// Listings of one area that a collection makes up to its record, when nothing is unfinished.
+/// Listings of one area that a gc run makes before its record, if nothing is unfinished.
 fn listings(area: ObjectKind) -> usize {
     let stage = Stage::new();
     stage.write("a", &[1]);
@@ -48,7 +48,7 @@ fn listings(area: ObjectKind) -> usize {
     calls[..record].iter().filter(|call| (call.0, call.1) == (Act::List, area)).count()
 }
 
-/// C1: wherever among the listings a snapshot is forgotten, the mark has it: nothing waits to be rescued.
+/// C1: at whichever listing a snapshot is forgotten, it is marked: nothing has to be rescued.
 #[test]
 fn a_snapshot_forgotten_at_any_listing_is_marked() {
     for area in [ObjectKind::Snapshots, ObjectKind::Trash, ObjectKind::Packs, ObjectKind::Sessions] {
@@ -71,7 +71,7 @@ fn a_snapshot_forgotten_at_any_listing_is_marked() {
     }
 }
 
-/// C1: nor is one that comes back, and whose entry goes, at any listing.
+/// C1: the same for one that is undeleted, and whose entry disappears, at any listing.
 #[test]
 fn a_snapshot_brought_back_at_any_listing_is_marked() {
     for area in [ObjectKind::Snapshots, ObjectKind::Trash, ObjectKind::Packs, ObjectKind::Sessions] {
@@ -125,7 +125,7 @@ fn a_backup_at_any_listing_has_none_of_its_packs_condemned() {
     }
 }
 
-/// A writer at work: its packs are there, its session stands, its manifest is not written yet. Returns that.
+/// A running writer: its packs and its session exist, its manifest is not written yet. Returns the manifest.
 fn writer_at_work(stage: &Stage) -> (SnapshotId, Vec<u8>) {
     stage.write("src", &[1, 2]);
     let id = stage.backup("src");
@@ -142,7 +142,7 @@ fn commit(stage: &Stage, id: SnapshotId, manifest: &[u8]) {
     let _ = inner.remove(ObjectKind::Sessions, &format!("{}.seen", id.hex()));
 }
 
-/// C1: sessions before roots: a writer that commits at any listing is seen at work, or its snapshot is.
+/// C1: sessions before roots: of a writer that commits at any listing, the session or the snapshot is seen.
 #[test]
 fn a_writer_that_commits_at_any_listing_has_none_of_its_packs_condemned() {
     for area in [ObjectKind::Snapshots, ObjectKind::Trash, ObjectKind::Packs, ObjectKind::Sessions] {
@@ -163,7 +163,7 @@ fn a_writer_that_commits_at_any_listing_has_none_of_its_packs_condemned() {
     }
 }
 
-/// C2: what somebody at work has stored is neither condemned nor moved, though no root needs it yet.
+/// C2: what a running session has stored is neither condemned nor moved, although no root needs it yet.
 #[test]
 fn packs_of_a_writer_at_work_are_left_alone() {
     let stage = Stage::new();
@@ -176,14 +176,14 @@ fn packs_of_a_writer_at_work_are_left_alone() {
     stage.library.assert_restores(Some(id), "src");
 }
 
-/// C2: the copy that stays is looked at before the other goes, whichever is damaged.
+/// C2: the copy that stays is read before the other is deleted, whichever is damaged.
 #[test]
 fn of_two_copies_the_damaged_one_is_never_the_one_that_stays() {
     for damaged in 0..2 {
         let stage = Stage::new();
         stage.write("one", &[1, 2]);
         stage.write("two", &[1, 2]);
-        // Both store all of it: neither sees the other.
+        // Both store everything: neither sees the other.
         let first = Arc::new(Mutex::new(None));
         let note = Arc::clone(&first);
         at(&stage, 1, Act::Create, ObjectKind::Packs, move |stage| {
@@ -223,7 +223,7 @@ fn publish(stage: &Stage, number: u64, ended: bool) {
     }
 }
 
-/// C3: a collector that slept while its number was used and tidied away deletes nothing under it.
+/// C3: a collector that slept while its number was used and cleaned up deletes nothing under it.
 #[test]
 fn a_record_below_the_highest_number_never_counts() {
     let stage = Stage::new();
@@ -247,8 +247,8 @@ fn a_record_below_the_highest_number_never_counts() {
     stage.assert_sound();
 }
 
-/// C4: a collector that sleeps before it looks for what to rescue, while another one ends its collection,
-/// finds the packs that were rescued in use, and no record that condemns them.
+/// C4: a collector sleeps before it looks for packs to rescue, while another one ends its run. The rescued
+/// packs are in use, and no record condemns them.
 #[test]
 fn a_collector_that_slept_through_the_end_of_its_collection_deletes_nothing() {
     let stage = Stage::new();
@@ -261,7 +261,7 @@ fn a_collector_that_slept_through_the_end_of_its_collection_deletes_nothing() {
     stage.storage.before(Act::Create, ObjectKind::Gc, move |_, _| {
         let stage = other.upgrade().unwrap();
         *note.lock().unwrap() = Some(stage.backup("new"));
-        // After the record the sessions are looked at, then the roots.
+        // After the record the sessions are listed, then the roots.
         at(&stage, 1, Act::List, ObjectKind::Snapshots, |stage| assert!(stage.gc().rescued > 0));
     });
     stage.gc();
@@ -270,7 +270,7 @@ fn a_collector_that_slept_through_the_end_of_its_collection_deletes_nothing() {
     assert_eq!(stage.library.errors(), Vec::<String>::new());
 }
 
-/// R1: a reader says nothing of having seen a collection that purges what it reads.
+/// R1: a reader does not acknowledge a gc run that purges what it reads.
 #[test]
 fn a_reader_is_waited_for_by_a_collection_that_takes_what_it_reads() {
     let stage = Stage::new();
@@ -289,7 +289,7 @@ fn a_reader_is_waited_for_by_a_collection_that_takes_what_it_reads() {
     stage.assert_sound();
 }
 
-/// R1: it does say so of one that leaves it all it reads, and need not be waited for.
+/// R1: it acknowledges one that keeps everything it reads, which need not wait for it.
 #[test]
 fn a_reader_is_not_waited_for_by_a_collection_that_leaves_what_it_reads() {
     let stage = Stage::new();
@@ -309,7 +309,7 @@ fn a_reader_is_not_waited_for_by_a_collection_that_leaves_what_it_reads() {
     assert_eq!(stage.library.errors(), Vec::<String>::new());
 }
 
-/// Forgetting: the entry is there before the manifest goes.
+/// Forget: the trash entry exists before the manifest is removed.
 #[test]
 fn a_snapshot_that_is_forgotten_is_in_the_trash_before_it_goes() {
     let stage = Stage::new();
@@ -322,7 +322,7 @@ fn a_snapshot_that_is_forgotten_is_in_the_trash_before_it_goes() {
     stage.assert_sound();
 }
 
-/// Forgetting: an entry made after the snapshot was forgotten and purged by others would need what is gone.
+/// Forget: an entry made after the snapshot was forgotten and purged by others would need deleted data.
 #[test]
 fn no_entry_stays_of_a_snapshot_that_was_purged_meanwhile() {
     let stage = Stage::new();
@@ -335,7 +335,7 @@ fn no_entry_stays_of_a_snapshot_that_was_purged_meanwhile() {
     assert_eq!(stage.names(ObjectKind::Trash), Vec::<String>::new());
 }
 
-/// Bringing back: whoever was taken for dead brings nothing back.
+/// Undelete: a session that was considered dead undeletes nothing.
 #[test]
 fn nothing_comes_back_under_a_session_that_was_taken_for_dead() {
     let stage = Stage::new();
@@ -353,7 +353,7 @@ fn nothing_comes_back_under_a_session_that_was_taken_for_dead() {
     assert!(stage.storage.is_spent());
 }
 
-/// Bringing back: at every moment it stands under one name or the other.
+/// Undelete: at every moment the snapshot exists under one name or the other.
 #[test]
 fn a_snapshot_that_comes_back_never_stands_under_no_name() {
     let stage = Stage::new();
@@ -368,7 +368,7 @@ fn a_snapshot_that_comes_back_never_stands_under_no_name() {
     stage.assert_sound();
 }
 
-/// Bringing back: what an unfinished collection purges may be gone at any moment.
+/// Undelete: what an unfinished gc run purges may be gone at any moment.
 #[test]
 fn nothing_comes_back_that_an_unfinished_collection_purges() {
     let stage = Stage::new();
@@ -385,14 +385,15 @@ fn nothing_comes_back_that_an_unfinished_collection_purges() {
     stage.assert_sound();
 }
 
-/// A backup stores again what was lacking when `repair snapshots` looked: the snapshot is whole, and stays.
+/// A backup stores again what was missing when `repair snapshots` looked: the snapshot is complete, and is
+/// kept.
 #[test]
 fn a_snapshot_that_a_backup_healed_meanwhile_is_not_replaced() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let id = stage.backup("src");
     lose_packs_of_data(&stage);
-    // The look's session, then that of replacing.
+    // The session of the look-up, then that of the replacement.
     at(&stage, 2, Act::Create, ObjectKind::Sessions, |stage| {
         let options =
             backup::Options { kind: SnapshotKind::Full, allow_empty: true, ..backup::Options::default() };
@@ -405,7 +406,7 @@ fn a_snapshot_that_a_backup_healed_meanwhile_is_not_replaced() {
     stage.assert_sound();
 }
 
-/// Another run forgets it: what was left of it must not come to stand in its place.
+/// Another run forgets it: the repaired one must not replace it.
 #[test]
 fn a_snapshot_that_was_forgotten_while_it_was_repaired_stays_forgotten() {
     let stage = Stage::new();
@@ -430,7 +431,7 @@ fn repair(stage: &Stage) -> Vec<snapshots::Fate> {
     report.unwrap().items.into_iter().map(|item| item.fate).collect()
 }
 
-/// A collection sweeps packs that `repair index` has listed: that is no damage.
+/// A gc run sweeps packs that `repair index` has listed: that is not damage.
 #[test]
 fn packs_that_are_swept_while_the_index_is_rebuilt_are_not_damaged() {
     for dry_run in [false, true] {
@@ -447,7 +448,7 @@ fn packs_that_are_swept_while_the_index_is_rebuilt_are_not_damaged() {
     }
 }
 
-/// One that is there and cannot be read is damaged all the same.
+/// An existing pack that cannot be read is damaged all the same.
 #[test]
 fn packs_that_stand_and_cannot_be_read_are_damaged() {
     let stage = Stage::new();

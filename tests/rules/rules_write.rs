@@ -1,4 +1,5 @@
-//! Writers beside other writers and collectors: rules W1 to W3 of docs/format.md, each broken moment staged.
+//! Writers and concurrent writers and collectors: rules W1 to W3 of docs/collecting.md, each critical moment
+//! staged.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -32,7 +33,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// With an empty repository.
+    /// An empty repository.
     fn new() -> Self {
         let storage = Arc::new(Hooked::default());
         let library = Library::on(storage.clone(), None);
@@ -40,7 +41,7 @@ impl Stage {
         Self { library, storage, suite }
     }
 
-    /// Files of a source that have not been touched for years; a seed each for what is in them.
+    /// Files of a source that have not been modified for years, each with the seed of its content.
     fn write(&self, source: &str, files: &[(&str, u64)]) {
         for (name, seed) in files {
             self.library.write(source, &[(name, &Random::new(*seed).bytes(50_000))]);
@@ -50,7 +51,7 @@ impl Stage {
         }
     }
 
-    /// An incremental backup, whose every step comes about as it was staged.
+    /// An incremental backup, each step of which can be staged.
     fn backup(&self, source: &str) -> Summary {
         self.backup_with(source, options())
     }
@@ -67,7 +68,7 @@ impl Stage {
     }
 }
 
-/// A file that is old by its mtime counts as untouched however young the test is.
+/// A file with an old mtime counts as unmodified, however recent the test is.
 fn options() -> Options {
     Options { ignore_ctime: true, ..Options::default() }
 }
@@ -83,7 +84,7 @@ fn packs_of(storage: &MemoryStorage, suite: &CipherSuite, kind: ChunkType) -> Ve
     pack_ids(storage).into_iter().filter(is).collect()
 }
 
-/// What a collector publishes: collection `number` condemns `condemned` and has marked from `roots`.
+/// What a collector publishes: gc run `number` condemns `condemned` and has marked from `roots`.
 fn condemn(
     storage: &MemoryStorage,
     suite: &CipherSuite,
@@ -96,14 +97,14 @@ fn condemn(
     objects::create(storage, suite, sealed_object::GC, ObjectKind::Gc, &name, &record).unwrap();
 }
 
-/// What a collector does once nobody stands in its way.
+/// What a collector does when no session blocks it.
 fn sweep(storage: &MemoryStorage, suite: &CipherSuite, number: u64, condemned: &[PackId]) {
     condemned.iter().for_each(|id| storage.remove(ObjectKind::Packs, &id.hex()).unwrap());
     let name = format!("{number:016x}.done");
     objects::create(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &name, &()).unwrap();
 }
 
-/// The whole way of what nobody refers to: forgotten, condemned, gone.
+/// Forgets, condemns and deletes what nothing refers to.
 fn forget_and_collect_all(storage: &MemoryStorage, suite: &CipherSuite) {
     for found in storage.list(ObjectKind::Snapshots).unwrap() {
         storage.remove(ObjectKind::Snapshots, &found.name).unwrap();
@@ -165,7 +166,7 @@ fn a_record_published_between_the_two_listings_counts_and_is_not_said_to_be_seen
     stage.backup("src");
     let condemned = pack_ids(&stage.storage.inner);
     let suite = stage.suite.clone();
-    // The first hook has the first listing to itself.
+    // The first hook gets the first listing.
     stage.storage.before(Act::List, ObjectKind::Gc, |_, _| ());
     stage.storage.before(Act::List, ObjectKind::Gc, move |storage, _| {
         condemn(storage, &suite, 1, pack_ids(storage), Vec::new());
@@ -175,7 +176,7 @@ fn a_record_published_between_the_two_listings_counts_and_is_not_said_to_be_seen
     assert_eq!(repo_state.condemned, condemned.into_iter().collect());
 }
 
-// W2: nothing is written against what may go.
+// W2: new data refers to nothing that may be deleted.
 
 #[test]
 fn what_was_condemned_before_the_session_is_stored_again() {
@@ -289,7 +290,7 @@ fn what_was_looked_up_before_the_session_is_looked_up_again() {
     stage.write("src", &[("a", 1), ("d/b", 2)]);
     stage.backup("src");
     stage.write("src", &[("c", 3)]);
-    // The parent is no root: it is not believed from the first look on.
+    // The parent is not a root: it is not trusted from the first look-up on.
     condemn(&stage.storage.inner, &stage.suite, 1, Vec::new(), Vec::new());
     let suite = stage.suite.clone();
     stage.storage.before(Act::Create, ObjectKind::Sessions, move |storage, _| {
@@ -301,12 +302,12 @@ fn what_was_looked_up_before_the_session_is_looked_up_again() {
     stage.library.assert_restores(made.snapshot, "src");
 }
 
-/// Bytes of the trees that a run stored.
+/// Returns the bytes of the trees that a run stored.
 fn made_of_trees(made: &Summary) -> u64 {
     made.counts.bytes_added % 50_000
 }
 
-// Writers beside one another.
+// Concurrent writers.
 
 #[test]
 fn a_backup_within_another_harms_neither() {
@@ -452,7 +453,7 @@ fn the_backup_after_a_check_stores_again_what_the_check_found_damaged() {
         let made = stage.backup("src").snapshot;
         for id in packs_of(&stage.storage.inner, &stage.suite, kind) {
             let mut bytes = stage.storage.inner.get(ObjectKind::Packs, &id.hex()).unwrap();
-            // Behind the table, before its copy: one of the blocks.
+            // Between the two tables: one of the blocks.
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;
             stage.storage.inner.put(ObjectKind::Packs, &id.hex(), bytes);

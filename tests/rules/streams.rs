@@ -33,7 +33,7 @@ impl Stage {
         Self { library, storage, stop: Arc::default() }
     }
 
-    /// Saves what a command prints, which leaves a line behind each time it runs.
+    /// Saves the output of a command, which adds a line to a file each time it runs.
     fn save(&self, bytes: &[u8]) -> Result<Summary> {
         self.library.write("src", &[("out", bytes)]);
         let (ran, out) = (self.library.path("ran"), self.library.path("src/out"));
@@ -63,7 +63,7 @@ impl Stage {
     }
 }
 
-/// Forgets all, and deletes every pack.
+/// Forgets all snapshots, and deletes every pack.
 fn collect_all(storage: &impl Storage, suite: &CipherSuite) {
     let packs = storage.list(ObjectKind::Packs).unwrap();
     let condemned = packs.iter().map(|found| PackId::parse(&found.name).unwrap()).collect();

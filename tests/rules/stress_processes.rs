@@ -1,5 +1,5 @@
-//! Real processes on one repository, all at once: writers, collectors, forgetting and bringing back,
-//! restores, and a writer that is stopped until it is taken for dead. `SNAP_TEST_SECONDS` sets for how long.
+//! Real processes on one repository, all at once: writers, collectors, forgets and undeletes, restores, and a
+//! writer that is stopped until it is considered dead. `SNAP_TEST_SECONDS` sets the duration.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,17 +21,17 @@ use crate::support::{Outcome, Random, Sandbox, finish};
 const STALE: u64 = 2;
 const FILES: u64 = 8;
 const FILE_LEN: usize = 30_000;
-/// Seeds of what is in files: few, so that all writers hold much of the same.
+/// Seeds of file contents: few, so that all writers have much in common.
 const SEEDS: u64 = 60;
 
-/// What is in each file: a name, and a seed of its bytes.
+/// The files: a name, and a seed of the content.
 type Tree = BTreeMap<String, u64>;
 
 #[derive(Default)]
 struct Ledger {
     /// Acknowledged snapshots, and what each must restore to.
     stand: BTreeMap<String, (String, Tree)>,
-    /// Somebody was told, or may be told, to forget these.
+    /// Snapshots that were, or may have been, reported as forgotten.
     forgotten: BTreeSet<String>,
     counts: BTreeMap<&'static str, u64>,
 }
@@ -59,7 +59,7 @@ impl Crowd {
         *self.ledger.lock().unwrap().counts.entry(what).or_default() += 1;
     }
 
-    /// Whoever is taken for dead on a busy machine must say so. Whether it succeeded.
+    /// A process that is considered dead on a busy machine must report it. Returns whether it succeeded.
     fn settled(&self, outcome: &Outcome, what: &'static str, refused: &'static str, words: &str) -> bool {
         assert!(!outcome.stderr.contains("panicked"), "{what}: {}", outcome.all());
         let done = outcome.code == 0;
@@ -68,7 +68,7 @@ impl Crowd {
         done
     }
 
-    /// Backs up again and again what changes a little.
+    /// Backs up a slightly changing source again and again.
     fn write(&self, who: u64) {
         let mut random = Random::new(100 + who);
         let name = format!("w{who}");
@@ -97,7 +97,7 @@ impl Crowd {
         while self.goes_on() {
             let outcome = self.sandbox.snap(&args);
             self.settled(&outcome, "collections", "collections that gave up", "came in between");
-            // With room for forgotten snapshots to be brought back.
+            // With time for forgotten snapshots to be undeleted.
             thread::sleep(Duration::from_millis(if empty_trash { 300 } else { 0 }));
         }
     }
@@ -112,7 +112,7 @@ impl Crowd {
         })
     }
 
-    /// Forgets, and brings every second one back if it is not purged yet.
+    /// Forgets snapshots, and undeletes every second one if it is not purged yet.
     fn forget(&self) {
         let mut random = Random::new(7);
         for round in 0.. {
@@ -161,8 +161,8 @@ impl Crowd {
         }
     }
 
-    /// A writer that has stored so many bytes is stopped until a fence stands, and goes on. It was true to
-    /// its word if it succeeded and all is there, or said that it was taken for dead.
+    /// A writer that has stored so many bytes is stopped until a fence exists, and continues. It is correct
+    /// if it succeeded and everything exists, or reported that it was considered dead.
     fn sleep(&self, len: usize) {
         let bytes = Random::new(len as u64).bytes(len);
         let mut command = self.sandbox.command(&["backup", "--json", "--stdin"]);
@@ -177,7 +177,7 @@ impl Crowd {
             assert!(retry_policy.elapsed() < Duration::from_secs(40), "nobody took the writer for dead");
             thread::sleep(Duration::from_millis(50));
         }
-        // And a collection after that.
+        // And a gc run after that.
         thread::sleep(Duration::from_millis(500));
         signal("-CONT", child.id());
         input.write_all(rest).unwrap();
@@ -201,7 +201,7 @@ impl Crowd {
             .collect()
     }
 
-    /// Everything that was acknowledged, and not forgotten, is there and whole.
+    /// Everything that was acknowledged, and not forgotten, exists and is complete.
     fn judge(&self) {
         let last = self.sandbox.ok(&["gc", "--json", "--empty-trash", "--max-unused", "0"]).summary();
         assert_eq!(last["waiting_for"], serde_json::json!([]), "nobody is left");
@@ -238,7 +238,7 @@ fn signal(which: &str, pid: u32) {
     assert_eq!(finish(command, b"").code, 0);
 }
 
-/// Ends the show, also for the others when one participant fails.
+/// Ends the test, also for the others, when one participant fails.
 struct Curtain<'a>(&'a AtomicBool);
 
 impl Drop for Curtain<'_> {
@@ -268,7 +268,7 @@ fn processes_beside_one_another_lose_nothing() {
         }
         let _end = Curtain(&crowd.over);
         let began = Instant::now();
-        // Less than a pack, and more than one: what that has stored is collected in its sleep.
+        // Less than a pack, and more than one: what the second has stored is collected while it sleeps.
         crowd.sleep(20_000_000);
         crowd.sleep(60_000_000);
         while crowd.goes_on() && began.elapsed() < Duration::from_secs(seconds) {

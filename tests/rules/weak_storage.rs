@@ -1,5 +1,4 @@
-//! Stores that promise less, clocks that are wrong, and machines that are only partly the same: collecting
-//! waits, and loses nothing.
+//! Storages with weaker guarantees, wrong clocks, and containers: gc waits, and loses nothing.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
@@ -30,7 +29,7 @@ use crate::support::{Random, Sandbox};
 const SOMEBODY: SnapshotId = SnapshotId::new([9; 16]);
 const HOUR: i64 = 3600;
 
-/// What stays, what goes, and a name for what a collection has to do: two snapshots, one of them forgotten.
+/// A snapshot that is kept, one that is forgotten, and a pack that gc has to delete.
 fn garbage(stage: &Stage) {
     stage.write("a", &[1, 2]);
     let old = stage.backup("a");
@@ -39,7 +38,7 @@ fn garbage(stage: &Stage) {
     stage.forget(old);
 }
 
-/// What a collector saw of a heart that has not begun to beat, so long ago.
+/// A collector's observation, so long ago, of a heartbeat that has not begun.
 fn seen(stage: &Stage, id: SnapshotId, ago: i64) {
     let (repo, now) = (stage.library.open(), Time::now());
     let name = format!("{id}.seen");
@@ -48,7 +47,7 @@ fn seen(stage: &Stage, id: SnapshotId, ago: i64) {
     stage.storage.inner.put(ObjectKind::Sessions, &name, bytes);
 }
 
-// Stores that promise little.
+// Storages with weak guarantees.
 
 #[test]
 fn on_a_store_that_promises_nothing_nothing_is_deleted_beside_anybody() {
@@ -57,7 +56,7 @@ fn on_a_store_that_promises_nothing_nothing_is_deleted_beside_anybody() {
         garbage(&stage);
         let before = stage.bytes();
         let (session, _) = Session::open(&stage.library.open(), SessionKind::Reader).unwrap();
-        // It says that it has seen all there will be: elsewhere nobody waits for it.
+        // It has acknowledged all later gc runs: on other storages nobody waits for it.
         session.acknowledge_gc(1000).unwrap();
         stage.storage.distrusted.store(distrusted, Ordering::Relaxed);
         let report = stage.gc();
@@ -76,7 +75,7 @@ fn a_lock_that_not_everybody_sees_makes_nobody_dead() {
     let stage = Stage::new();
     garbage(&stage);
     stage.storage.distrusted.store(true, Ordering::Relaxed);
-    // Its lock is free, on this machine, since it booted; and its heart stood still for a while.
+    // Its lock is free, on this machine, since it booted; and its heartbeat has not changed for a while.
     stage.stand(SOMEBODY);
     for ago in [0, 2 * HOUR, 23 * HOUR] {
         seen(&stage, SOMEBODY, ago);
@@ -94,8 +93,8 @@ fn a_record_that_another_collector_overwrote_deletes_nothing() {
     garbage(&stage);
     let suite = stage.library.open().suite().clone();
     let (weak, deleted) = (Arc::downgrade(&stage), Arc::new(Mutex::new(BTreeSet::new())));
-    // Right after the record is published, and before it is looked at again, another of the same name is
-    // there.
+    // Right after the record is published, and before it is read again, another one with the same name
+    // exists.
     let other = suite.clone();
     stage.storage.before(Act::Create, ObjectKind::Gc, move |_, name| {
         let (name, suite) = (name.to_owned(), other);
@@ -127,7 +126,7 @@ fn a_record_that_another_collector_overwrote_deletes_nothing() {
 fn a_clock_a_day_ahead_purges_nothing_that_was_forgotten_just_now() {
     let stage = Stage::new();
     garbage(&stage);
-    // The store's clock is 25 hours behind this machine's.
+    // The storage's clock is 25 hours behind this machine's.
     let (now, there) = (Time::now(), 25 * HOUR);
     let there = Time { sec: now.sec - there, ..now };
     for found in stage.storage.inner.list(ObjectKind::Trash).unwrap() {
@@ -150,10 +149,10 @@ fn a_looker_whose_clock_went_back_takes_nobody_for_dead() {
     let stage = Stage::new();
     garbage(&stage);
     stage.stand_on(SOMEBODY, "elsewhere".to_owned());
-    // Looked at tomorrow: the looker's clock was a day ahead then, or is a day behind now.
+    // Observed tomorrow: the observer's clock was a day ahead then, or is a day behind now.
     seen(&stage, SOMEBODY, -24 * HOUR);
     assert_eq!(stage.gc().waiting_for.len(), 1);
-    // The look counts from now on, by this clock.
+    // The observation counts from now on, by this clock.
     let repo = stage.library.open();
     let name = format!("{SOMEBODY}.seen");
     let seen: Seen =
@@ -163,7 +162,8 @@ fn a_looker_whose_clock_went_back_takes_nobody_for_dead() {
     assert_eq!(stage.gc().waiting_for.len(), 1);
 }
 
-/// A clock that jumped a day ahead buries a writer alive: the fence costs it a second look, nothing else.
+/// A clock that jumped a day ahead buries a live writer: the fence makes it look everything up again, nothing
+/// else.
 #[test]
 fn a_writer_that_a_wrong_clock_buries_commits_all_or_says_so() {
     let stage = Stage::new();
@@ -173,7 +173,7 @@ fn a_writer_that_a_wrong_clock_buries_commits_all_or_says_so() {
     stage.storage.before(Act::Create, ObjectKind::Snapshots, move |storage, own| {
         let stage = weak.upgrade().unwrap();
         let own = SnapshotId::parse(own).unwrap();
-        // Of another machine, as its lock is held here.
+        // The session belongs to another machine, because its lock is held here.
         storage.remove(ObjectKind::Sessions, &own.hex()).unwrap();
         storage.remove(ObjectKind::Sessions, &format!("{own}.beat")).unwrap();
         stage.stand_on(own, "elsewhere".to_owned());
@@ -213,7 +213,7 @@ fn a_snapshot_of_tomorrow_hides_no_change_and_stops_nobody() {
 
 // Containers.
 
-/// A backup in a container, made by `unshare` with these options, that waits for more to store.
+/// A backup in a container, made by `unshare` with these options, that waits for more data.
 fn contained(sandbox: &Sandbox, options: &[&str], before: &str) -> Option<Child> {
     let inner = sandbox.command(&["backup", "--stdin"]);
     let mut command = Command::new("unshare");
@@ -229,7 +229,7 @@ fn contained(sandbox: &Sandbox, options: &[&str], before: &str) -> Option<Child>
         return None;
     };
     child.stdin.as_mut().unwrap().write_all(&Random::new(7).bytes(40_000_000)).ok();
-    // It stands once its first pack does; more than a pack has been taken from it by now, or it never began.
+    // Its first pack exists; more than a pack of data has been read by now, or it never began.
     for _ in 0..400 {
         let stands = !sandbox.objects("sessions").is_empty();
         if stands || child.try_wait().unwrap().is_some() {
@@ -251,7 +251,7 @@ fn waits(sandbox: &Sandbox) -> usize {
     report["waiting_for"].as_array().unwrap().len()
 }
 
-/// Something for collections to wait with.
+/// Something that lets gc wait.
 fn with_garbage() -> Sandbox {
     let sandbox = Sandbox::open();
     sandbox.write(&[("a", "1")]);
@@ -267,7 +267,7 @@ fn a_container_of_the_same_machine_is_seen_alive_whatever_it_calls_its_processes
     let sandbox = with_garbage();
     let options = ["--pid", "--fork", "--kill-child"];
     let Some(mut child) = contained(&sandbox, &options, "") else { return };
-    // Its process has a number that here is another's, or nobody's.
+    // Its process number belongs to another process here, or to none.
     assert_eq!(waits(&sandbox), 1, "its packs are being used");
     assert_eq!(waits(&sandbox), 1);
     child.kill().unwrap();
@@ -283,7 +283,7 @@ fn a_container_of_the_same_machine_is_seen_alive_whatever_it_calls_its_processes
     sandbox.assert_clean();
 }
 
-/// The same boot of the same kernel, but a name of its own: nobody can tell whose locks those are.
+/// The same boot of the same kernel, but a host name of its own: whose locks those are cannot be known.
 #[test]
 fn a_container_of_another_name_is_not_taken_for_dead_at_once() {
     let sandbox = with_garbage();
