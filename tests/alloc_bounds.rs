@@ -1,5 +1,5 @@
-//! A length that somebody wrote is not memory to take. Alone in its program, because it looks at the whole of
-//! it.
+//! A length in untrusted data must not cause an allocation of that size. This test has a binary of its own,
+//! because it measures the whole process.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -16,18 +16,17 @@ use snap_backup::model::id::{ChunkId, PackId, SnapshotId};
 use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
 use snap_backup::model::records::GcRecord;
 
-/// Elements of 16 bytes and more: any of these would be a gigabyte or beyond all memory.
+/// Elements of at least 16 bytes: each of these lengths would take a gigabyte, or more memory than exists.
 const LENGTHS: [u64; 4] = [1 << 26, u32::MAX as u64, 1 << 60, u64::MAX];
 
-/// The most address space that this program ever had, in KiB: it grows even where memory is taken and not
-/// used.
+/// The peak address space of this process, in KiB. It grows even if memory is allocated and not used.
 fn peak() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// The bytes with every place taken for a length in turn.
+/// Returns the bytes with a length inserted at each position in turn.
 fn claiming(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     (0..bytes.len()).flat_map(move |at| {
         let claim = |length| [&bytes[..at], &wire::encode(&length).unwrap(), &bytes[at + 1..]].concat();
@@ -100,7 +99,7 @@ fn gc_run() -> GcRecord {
     GcRecord { by, at: Time::default(), condemned, roots: vec![by], purged: vec![(by, by)] }
 }
 
-/// Asks for 2 GiB and a little more, which is more than is ever granted.
+/// Requests slightly more than 2 GiB, which is more than is ever granted.
 fn greedy_slot() -> Vec<u8> {
     let mut slot = b"SNAPKY\x01\0\x01\0\0\0".to_vec();
     slot.extend([(2u32 << 20) + 8, 1, 1].map(u32::to_le_bytes).concat());

@@ -1,5 +1,5 @@
-//! Files that import each other in a circle cannot be read one after the other. A folder's `mod.rs` and its
-//! own files may: they are one thing. The list below may only get shorter.
+//! Files in an import cycle cannot be read one after the other. A folder's `mod.rs` and its own files may
+//! import each other, because they are one module. The list below may only get shorter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::{sources, src};
 /// A file by its module path; those of the program begin with `bin::`.
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
-/// The circles there are, each by one of its files and how many it has.
+/// The existing cycles, each by one of its files and their number.
 const KNOWN: &[(&str, usize)] = &[
     ("bin::serve::request", 2),
     ("bin::terminal::output", 3),
@@ -75,7 +75,7 @@ fn module(path: &std::path::Path) -> String {
     text.trim_end_matches("::mod").trim_end_matches("::main").to_owned()
 }
 
-/// The paths that a `use` names, braces resolved.
+/// The paths that a `use` names, with braces expanded.
 fn leaves(path: &str) -> Vec<String> {
     let path: String = path.split_whitespace().collect();
     let Some((before, inner)) = path.split_once('{') else { return vec![path] };
@@ -96,7 +96,7 @@ fn leaves(path: &str) -> Vec<String> {
     found
 }
 
-/// The file that a path leads to, if it is one of this crate's own.
+/// The file that a path refers to, if it belongs to this crate.
 fn target(from: &str, path: &str, names: &BTreeSet<String>) -> Option<String> {
     let mut parts: Vec<&str> = path.split("::").collect();
     let first = *parts.first()?;
@@ -116,7 +116,7 @@ fn target(from: &str, path: &str, names: &BTreeSet<String>) -> Option<String> {
     (1..=whole.len()).rev().map(|len| whole[..len].join("::")).find(|name| names.contains(name))
 }
 
-/// The circles, each by its first file and how many it has (Tarjan's strongly connected components, by
+/// The cycles, each by its first file and their number (Tarjan's strongly connected components, computed by
 /// reachability: a few hundred files need nothing faster).
 fn circles(imports: &Imports) -> Vec<(String, usize)> {
     let is_own = |a: &str, b: &str| b.starts_with(&format!("{a}::")) || a.starts_with(&format!("{b}::"));

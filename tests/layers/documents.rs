@@ -1,12 +1,12 @@
-//! How the documents are written.
+//! The form of the documents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Columns of a line.
+/// The maximum number of columns in a line.
 const WIDEST: usize = 100;
 
-/// All documents but those that are generated.
+/// All documents except generated ones.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = [root.to_owned(), root.join("docs"), root.join("docs/decisions"), root.join("packaging")];

@@ -1,4 +1,4 @@
-//! How many files a folder holds, and which words no name has.
+//! How many files a folder may have, and which words identifiers may not contain.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::sources;
 /// More files than this in one folder are a list that nobody reads.
 const MOST: usize = 14;
 
-/// Words of an older time, each with the term of the field that took its place: docs/glossary.md.
+/// Former terms, each with the standard term that replaced it: docs/glossary.md.
 const DENIED: &[(&str, &str)] = &[
     ("sieve", "Bloom filter"),
     ("shelf", "catalog"),
@@ -55,7 +55,7 @@ fn words_in_texts_are_not_names() {
     assert_eq!(names("fn put_desk(Sieve)").collect::<Vec<_>>(), ["fn", "put", "desk", "sieve"]);
 }
 
-/// The words of the names in a line of code, without texts and comments.
+/// The words of the identifiers in a line of code, without string literals and comments.
 fn names(line: &str) -> impl Iterator<Item = String> {
     let code = line.split("//").next().unwrap_or_default();
     let outside: Vec<&str> = code.split('"').step_by(2).collect();

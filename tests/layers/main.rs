@@ -1,4 +1,5 @@
-//! The house's rules, read from the source: who may name whom, and which module alone may name a crate.
+//! Structure rules, checked on the source: which module may import which, and which module alone may use a
+//! crate.
 #![allow(clippy::unwrap_used)]
 
 mod circles;
@@ -12,7 +13,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Ground floor first. A module may name its own folder and any floor below; never a neighbour.
+/// Lowest layer first. A module may import its own folder and any lower layer, never a neighbour.
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["error"],
@@ -25,7 +26,7 @@ const FLOORS: &[&[&str]] = &[
     &["ops"],
 ];
 
-/// A crate, and the one file or folder of the library that may name it.
+/// A crate, and the only file or folder of the library that may use it.
 const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("rustix", "sys"),
     ("uzers", "sys/users.rs"),
@@ -120,7 +121,7 @@ fn only_the_floor_of_the_system_names_what_a_system_has() {
     }
 }
 
-/// Where the system gives no thread, a plain spawn panics.
+/// If the system allows no more threads, a plain spawn panics.
 #[test]
 fn threads_start_where_a_refusal_is_an_error() {
     for (file, code) in sources() {
@@ -134,7 +135,7 @@ fn threads_start_where_a_refusal_is_an_error() {
     }
 }
 
-/// Whoever starts a program otherwise hands it the passwords that are in the environment.
+/// Otherwise a started program gets the passwords in the environment.
 #[test]
 fn programs_start_where_passwords_are_withheld() {
     for (file, code) in sources().into_iter().filter(|(file, _)| !file.ends_with("programs.rs")) {
@@ -153,7 +154,7 @@ fn the_homes_exist() {
     }
 }
 
-/// Without the feature `cli` this is a library, which brings none of them.
+/// Without the feature `cli` this is a library that needs none of them.
 #[test]
 fn what_only_the_program_names_is_an_optional_dependency() {
     let manifest = fs::read_to_string(src().with_file_name("Cargo.toml")).unwrap();
@@ -201,7 +202,7 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// Every source file, relative to `src`, with its code: no unit tests, no comment lines.
+/// Every source file, relative to `src`, with its code, without unit tests and comment lines.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     collect(&src(), &mut found);
@@ -215,7 +216,7 @@ fn collect(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
     });
 }
 
-/// Every file of Rust below a folder, with what it holds.
+/// Every Rust file below a folder, with its content.
 fn walk(folder: &Path, each: &mut dyn FnMut(&Path, &str)) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -232,13 +233,14 @@ fn without_tests_and_comments(code: &str) -> String {
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// `None` for lib.rs and the binary.
+/// Returns `None` for lib.rs and the binary.
 fn top_module(file: &Path) -> Option<String> {
     let name = first_part(file);
     (name != "lib" && name != "bin").then_some(name)
 }
 
-/// `None` outside `ops`, for the list of them, and for the methods of `Repository`, which call them.
+/// Returns `None` outside `ops`, for the list of operations, and for the methods of `Repository`, which call
+/// them.
 fn op_of(file: &Path) -> Option<String> {
     let name = first_part(file.strip_prefix("ops").ok()?);
     (name != "mod" && name != "api").then_some(name)
@@ -265,8 +267,8 @@ fn names_crate(code: &str, name: &str) -> bool {
     })
 }
 
-/// Where the links of a Markdown text lead, but for those to other sites and within the page. Some name their
-/// targets at the end of the page.
+/// Returns the targets of the links in a Markdown text, except those to other sites and within the page. Some
+/// links have their targets at the end of the page.
 fn local_links(text: &str) -> Vec<&str> {
     let inline = text.match_indices("](").filter_map(|(at, _)| text.get(at + 2..)?.split(')').next());
     let at_the_end =
@@ -275,7 +277,7 @@ fn local_links(text: &str) -> Vec<&str> {
     targets.filter(|link| !link.contains("://") && !link.starts_with('#')).collect()
 }
 
-/// A heading as links name it: lower case, without punctuation, hyphens for blanks.
+/// A heading as an anchor: lower case, without punctuation, hyphens for blanks.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim_start_matches('#').trim().to_lowercase();
     kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
@@ -307,7 +309,8 @@ fn every_link_of_the_documents_leads_somewhere() {
     assert!(links > 50, "{links} links were found");
 }
 
-/// Names of tests in a text: words of four parts or more between backquotes. A star stands for any end.
+/// Returns the names of tests in a text: words of four parts or more in backquotes. A star matches any
+/// suffix.
 fn tests_named_in(text: &str) -> impl Iterator<Item = &str> {
     let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_*".contains(c);
     let words = text.split('`').skip(1).step_by(2);
@@ -336,7 +339,8 @@ fn every_test_that_the_documents_name_is_one() {
     assert!(named > 100, "{named} tests were named");
 }
 
-/// Names of types, functions and constants in a text: `Type`, `Type::method`, `CONSTANT`, `some_function`.
+/// Returns the names of types, functions and constants in a text: `Type`, `Type::method`, `CONSTANT`,
+/// `some_function`.
 fn code_named_in(text: &str) -> impl Iterator<Item = &str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "_:".contains(c);
     let words = text.split('`').skip(1).step_by(2);

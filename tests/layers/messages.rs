@@ -1,4 +1,4 @@
-//! The library knows no command line.
+//! The library does not know the command line.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn literals(code: &str) -> Vec<String> {
             (Some(text), '\\') => text.extend(letters.next().filter(|next| *next != '\n')),
             (Some(text), _) => text.push(letter),
             (None, '"') => text = Some(String::new()),
-            // `'"'`, which is no string.
+            // `'"'`, which is not a string.
             (None, '\'') if letters.as_str().starts_with("\"'") => _ = letters.nth(1),
             (None, '\'') if letters.as_str().starts_with("\\\"'") => _ = letters.nth(2),
             (None, _) => {}

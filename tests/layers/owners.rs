@@ -1,9 +1,9 @@
-//! One owner for each decision: who alone may name what decides it. What others still name it is listed, and
-//! the list may only get shorter.
+//! One owner for each decision: only it may use the names that implement the decision. Other uses are listed,
+//! and the list may only get shorter.
 
 use super::sources;
 
-/// A name, the files and folders that may have it, and the files that have it although they should not.
+/// A name, the files and folders that may use it, and the files that use it although they should not.
 struct Owned {
     name: &'static str,
     homes: &'static [&'static str],
@@ -14,21 +14,21 @@ const OWNED: &[Owned] = &[
     // Readers are sessions (R1).
     Owned { name: "SessionKind::Reader", homes: &["repo/sessions", "repo/read"], left: &[] },
     Owned { name: "Session::open_deferred(", homes: &["repo/read"], left: &[] },
-    // A writer's session stands before what it relies on is listed (W1), and says what may be trusted (W2).
-    // Who looks at the sessions of others (`repo/gc/peers.rs`) has to name their kinds.
+    // A writer's session exists before the listings that it relies on (W1), and determines what may be
+    // trusted (W2). Code that examines other sessions (`repo/gc/peers.rs`) has to name their kinds.
     Owned {
         name: "SessionKind::Writer",
         homes: &["repo/sessions", "repo/commit", "repo/gc/peers.rs"],
         left: &[],
     },
     Owned { name: ".protects(", homes: &["repo/commit"], left: &["ops/backup/mod.rs"] },
-    // What a piece of a tree holds.
+    // What a piece of a tree contains.
     Owned {
         name: "DirPiece::decode(",
         homes: &["codec/tree", "repo/walk"],
         left: &["repo/random/random_reader.rs"],
     },
-    // How deep directories may lie.
+    // How deep directories may be nested.
     Owned {
         name: "MAX_NESTING",
         homes: &["model/entry.rs", "fs/walk", "repo/walk/tree_walk.rs"],
@@ -37,7 +37,7 @@ const OWNED: &[Owned] = &[
     // Where a chunk ends.
     Owned { name: "chunker.cut(", homes: &["repo/write/content_writer.rs"], left: &[] },
     Owned { name: "chunker().cut(", homes: &["repo/write/content_writer.rs"], left: &[] },
-    // Whose error counts when a writer has failed.
+    // Which error is reported when a writer has failed.
     Owned { name: "(Err(Error::Stopped), Err(", homes: &["error"], left: &[] },
 ];
 

@@ -1,5 +1,5 @@
-//! What `packaging/` says of the source is true: scripts run, and files and profiles that a recipe names are
-//! there.
+//! Statements in `packaging/` about the source are true: scripts run, and files and profiles that a recipe
+//! names exist.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -34,7 +34,7 @@ fn every_packaging_script_parses_may_be_run_and_is_in_the_table() {
             let output = Command::new("bash").arg("-n").arg(root().join(&name)).output().unwrap();
             assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         }
-        // Scripts for users lie in `packaging/` itself; those of packages in `packaging/files`.
+        // Scripts for users are in `packaging/` itself; those of packages in `packaging/files`.
         if name.matches('/').count() == 1 && name != "packaging/README.md" {
             let mode = fs::metadata(root().join(&name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o111, 0o111, "{name} cannot be run");

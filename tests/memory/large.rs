@@ -1,4 +1,4 @@
-//! Large trees and large files go through backup, restore and export with as much memory as small ones.
+//! Backup, restore and export of large trees and large files take as much memory as those of small ones.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use crate::support::scale;
@@ -14,15 +14,15 @@ use snap_backup::ops::{backup, export, restore};
 use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::storage::local::LocalStorage;
 
-/// Files, each with a directory and a link of its own: more of these than wait for one another at once.
+/// Files, each with a directory and a link of its own: more of them than are kept at once.
 const FEW: usize = 40_000;
 const MANY: usize = 100_000;
-/// KiB that a step may take more for them. What is remembered of each directory or link to the end is 300
-/// bytes and more; a backup has a row of the table of chunks, which goes to the disk when it is large, for
-/// each new directory.
+/// KiB that a step may take more for them. What is kept for each directory or link until the end takes at
+/// least 300 bytes. A backup keeps an index entry for each new directory, which is written to disk when there
+/// are many.
 const MOST: [u64; 4] = [24 << 10, 20 << 10, 20 << 10, 8 << 10];
 
-/// One step, in a process whose memory is its own.
+/// One step, in a process of its own.
 #[test]
 #[ignore = "part of another test"]
 fn step() {
@@ -78,7 +78,7 @@ fn peaks(home: &Path) -> [u64; 4] {
     })
 }
 
-/// A repository and an empty `src/`, on a file system in memory where there is one.
+/// A repository and an empty `src/`, on a file system in memory if there is one.
 fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let storage = Arc::new(LocalStorage::new(home.path().join("repo")));
@@ -87,7 +87,7 @@ fn home() -> tempfile::TempDir {
     home
 }
 
-/// Each file alone in a directory with a link beside it.
+/// Each file is alone in a directory with a link.
 fn tree_of(files: usize) -> tempfile::TempDir {
     let home = home();
     for number in 0..files {
@@ -111,7 +111,7 @@ fn memory_does_not_follow_the_number_of_files() {
     }
 }
 
-/// 100 GB, of which three pieces are no holes.
+/// 100 GB, with three pieces that are not holes.
 #[test]
 fn a_long_file_costs_what_is_in_it() {
     let _alone = crate::alone();

@@ -1,5 +1,5 @@
-//! What operations hold in memory at the peak, each in a process of its own. One is measured at a time: a
-//! thread that has to wait for a processor holds a block or two longer.
+//! Peak memory of operations, each in a process of its own. They are measured one at a time, because a thread
+//! that waits for a processor holds a block or two longer.
 #![allow(clippy::unwrap_used)]
 
 mod large;
@@ -9,7 +9,7 @@ mod support;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Held while something is measured.
+/// Held during a measurement.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! What grows with a repository and what does not: memory of commands, bytes of a small change.
+//! What grows with a repository and what does not: memory of commands, and bytes of a small change.
 //! `benches/scale.rs` does the same for millions of chunks.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -26,21 +26,21 @@ use snap_backup::storage::local::LocalStorage;
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::{Control, Result};
 
-/// Enough trees to fill what is kept of them.
+/// Enough trees to fill the caches.
 const FEW: u64 = 300_000;
 const MANY: u64 = 1_200_000;
-/// A twentieth of the real ones, as the repository is a small part of a large one.
+/// A twentieth of the real ones, because the repository is a small part of a large one.
 const SMALL: IndexLimits = IndexLimits { rows: 20_000, tables: 1 << 20, bloom_after_lookups: 100 };
-/// KiB that a step may take more where there are four times as many chunks: ten bytes for each, of which one
-/// and a half are the Bloom filter's and one the first prefixes' and the marks'. The others are buffers that
-/// threads of one run hold longer. Rows and tables in memory are over fifty.
+/// KiB that a step may take more for four times as many chunks: ten bytes per chunk, of which the Bloom
+/// filter takes one and a half, and the first prefixes and the marks one. The rest are buffers that threads
+/// of one run hold longer. Entries and tables in memory would take over fifty.
 const MOST: u64 = (MANY - FEW) * 10 / 1024;
 
 fn load(repo: &Repository) -> Index {
     Index::load(repo, RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap()).unwrap()
 }
 
-/// One step, in a process whose memory is its own.
+/// One step, in a process of its own.
 #[test]
 #[ignore = "part of another test"]
 fn step() {
@@ -67,7 +67,7 @@ fn step() {
             assert_eq!((report.errors.len(), report.chunks >= FEW), (0, true));
         }
         "gc" => {
-            // The packs are small as their chunks are: they are not to be merged here.
+            // The packs are small because their chunks are. They must not be merged here.
             let options = gc::Options { max_repack: Some(0), ..gc::Options::default() };
             let report = gc::run(&repo, &options, &Control::default()).unwrap();
             assert_eq!((report.packs_deleted, report.lost), (0, 0));
@@ -108,7 +108,7 @@ fn memory_does_not_follow_the_number_of_chunks() {
     };
     for step in ["first use", "ls", "check", "look-ups", "gc"] {
         // A thread that has to wait for its processor holds a block or two longer than in the other run. What
-        // grows with the chunks does so each time.
+        // grows with the number of chunks does so each time.
         let more = (0..4).map(|_| growth(step)).find(|more| *more < MOST);
         assert!(more.is_some(), "{step} takes over {MOST} KiB more for more chunks, four times in a row");
     }
@@ -117,7 +117,7 @@ fn memory_does_not_follow_the_number_of_chunks() {
     assert!(all > 3 * MOST, "with all rows in memory only {all} KiB more: this test would not notice");
 }
 
-/// Stores what `build` puts; the id it gives and the bytes of the packs written.
+/// Stores what `build` produces. Returns its id and the bytes of the packs written.
 fn store<T>(
     repo: &Repository,
     build: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<T>,

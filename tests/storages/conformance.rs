@@ -1,4 +1,4 @@
-//! What every store must do, in one list: each check gets an empty store.
+//! The contract of all storages, in one list: each check gets an empty storage.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::fs;
@@ -91,7 +91,7 @@ fn sftp_through_ssh_conforms() {
     }
 }
 
-/// Servers that look whether a name is taken and write then: two writers that come at once may both have it.
+/// Servers that check whether a name is taken and then write: two concurrent writers may both succeed.
 #[cfg(feature = "cloud")]
 #[test]
 fn s3_conforms_on_moto_and_s3s_but_for_those_who_come_at_once() {
@@ -106,7 +106,7 @@ fn s3_conforms_on_moto_and_s3s_but_for_those_who_come_at_once() {
     }
 }
 
-/// A server that overwrites: then no store can have one winner, and it has to say so.
+/// A server that overwrites: no storage on it can have exactly one winner, and it has to report that.
 #[cfg(feature = "cloud")]
 #[test]
 fn s3_conforms_on_rclone_but_for_its_having_several_winners() {
@@ -152,9 +152,9 @@ fn conforms_on(scheme: &str, variables: &[(String, String)], lacks: Option<&str>
             assert!(said.contains("no create-if-absent"), "{said}");
             continue;
         }
-        // Such a server also answers with the length of one version and bytes of another, status 200, while
-        // it overwrites: curl gets the same of rclone. Objects that are replaced carry a seal, by
-        // which that is noticed.
+        // While it overwrites, such a server also responds with the length of one version and bytes of
+        // another, status 200: curl gets the same from rclone. Objects that are replaced are sealed, which
+        // detects this.
         if lacks.is_some() && name == "replace never mixes" {
             continue;
         }
@@ -162,12 +162,12 @@ fn conforms_on(scheme: &str, variables: &[(String, String)], lacks: Option<&str>
         assert_eq!(store.weakness().unwrap().is_some(), lacks.is_some());
     }
     let store = cloud(scheme, CONFORMANCE.len(), variables);
-    // Before anything else is written, as a session's beginning does.
+    // Before anything else is written, as at the beginning of a session.
     assert_eq!(store.weakness().unwrap().is_some(), lacks.is_some());
     in_parts(&store);
 }
 
-/// What is too large for one request.
+/// Objects that are too large for one request.
 #[cfg(feature = "cloud")]
 fn in_parts(store: &CloudStorage) {
     let halves = [vec![1u8; 65 << 20], vec![2u8; 65 << 20]];
@@ -319,7 +319,7 @@ fn sizes(store: &dyn Storage) {
 
 fn held(store: &dyn Storage) {
     let hold = store.create_held(ObjectKind::Sessions, "s", b"me").unwrap();
-    // A store without locks cannot tell.
+    // A storage without locks cannot know.
     let held = store.is_held(ObjectKind::Sessions, "s").unwrap();
     assert!(held != Some(false));
     assert_eq!(store.is_held(ObjectKind::Sessions, "s").unwrap(), held);
@@ -327,7 +327,7 @@ fn held(store: &dyn Storage) {
     assert!(store.create_held(ObjectKind::Sessions, "s", b"you").is_err());
     assert_eq!(store.is_held(ObjectKind::Sessions, "s").unwrap(), held);
     drop(hold);
-    // A process that another test starts at this moment has the lock, too, until it becomes its program.
+    // A process that another test starts at this moment also has the lock, until it executes its program.
     let is_free = |_| {
         let free = store.is_held(ObjectKind::Sessions, "s").unwrap() == held.map(|_| false);
         free || {
@@ -350,7 +350,7 @@ fn replace(store: &dyn Storage) {
     assert_eq!(names(store, ObjectKind::Sessions), ["s.beat"]);
 }
 
-/// A reader sees one or the other, whole.
+/// A reader sees one or the other, complete.
 fn replace_never_mixes(store: &dyn Storage) {
     let bodies = [vec![1u8; 3000], vec![2u8; 70_000]];
     store.replace(ObjectKind::Sessions, "s.beat", &bodies[0]).unwrap();
@@ -411,7 +411,7 @@ fn odd_names(store: &dyn Storage) {
     assert!(store.list(ObjectKind::Trash).unwrap().is_empty());
 }
 
-/// Whoever reads what goes gets all of it, or that it is missing; never a part.
+/// A reader of an object that is being removed gets all of it, or that it is missing, never a part.
 fn removed_while_read(store: &dyn Storage) {
     let body = vec![5; 1 << 20];
     std::thread::scope(|scope| {

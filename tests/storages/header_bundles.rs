@@ -1,5 +1,5 @@
-//! Segments: many packs' tables in one object, for machines that come new to a far store. Nothing may rest on
-//! them.
+//! Header bundles: the headers of many packs in one object, for machines without a cache of a remote
+//! repository. Nothing may depend on them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::fs;
@@ -29,7 +29,7 @@ use crate::support::Random;
 use crate::support::hooked::{Act, Hooked};
 use crate::support::stage::Stage;
 
-/// A far repository whose packs are small, so that there are many.
+/// A remote repository whose packs are small, so that there are many.
 fn stage() -> Arc<Stage> {
     let stage = Stage::new();
     stage.storage.far.store(true, Ordering::Relaxed);
@@ -42,7 +42,7 @@ fn stage() -> Arc<Stage> {
     stage
 }
 
-/// Folders full of long names that do not compress, each of which is a pack.
+/// Folders full of long incompressible names, each of which is a pack.
 fn write(stage: &Stage, seed: u64, folders: u64) {
     let _ = fs::remove_dir_all(stage.library.path("src"));
     stage.library.write("src", &[("data", &Random::new(seed).bytes(20_000))]);
@@ -56,7 +56,7 @@ fn write(stage: &Stage, seed: u64, folders: u64) {
     }
 }
 
-/// Another machine, which knows nothing of the repository.
+/// Another machine, without any local data of the repository.
 struct Machine {
     repo: Repository,
     _home: tempfile::TempDir,
@@ -80,14 +80,14 @@ impl Machine {
     }
 }
 
-/// How often packs and segments were read since this was last asked.
+/// The number of reads of packs and bundles since the last call.
 fn reads(stage: &Stage) -> (usize, usize) {
     let calls = stage.storage.calls();
     let of = |area| calls.iter().filter(|call| call.0 == Act::Read && call.1 == area).count();
     (of(ObjectKind::Packs), of(ObjectKind::Index))
 }
 
-/// What the index says of every chunk that there is, told by the packs' own tables.
+/// What the index has on every existing chunk, according to the packs' own tables.
 fn assert_knows_all(stage: &Stage, index: &Index) {
     let other = Machine::new(stage);
     let own = Index::load_from_packs(&other.repo, other.repo_state()).unwrap();
@@ -122,7 +122,7 @@ fn a_machine_that_comes_new_asks_for_the_segments_and_for_no_pack() {
     reads(&stage);
     machine.load();
     assert!(!stage.storage.calls().iter().any(|call| call.1 == ObjectKind::Index));
-    // Without them each pack is asked.
+    // Without bundles each pack is read.
     let other = Machine::new(&stage);
     stage.storage.inner.remove(ObjectKind::Index, &stage.names(ObjectKind::Index)[0]).unwrap();
     reads(&stage);
@@ -229,10 +229,10 @@ fn a_collection_puts_packs_of_many_runs_into_segments_and_takes_them_out_again()
     reads(&stage);
     machine.load();
     assert_eq!(reads(&stage).0, 0);
-    // Where nothing is to be done, nothing is.
+    // If there is nothing to do, nothing is done.
     stage.gc();
     assert_eq!(stage.names(ObjectKind::Index), first);
-    // What is left is too little for one.
+    // The rest is too little for one.
     ids[..11].iter().for_each(|id| stage.forget(*id));
     stage.gc();
     assert_eq!(stage.names(ObjectKind::Index), first);
@@ -255,7 +255,8 @@ fn a_collection_puts_packs_of_many_runs_into_segments_and_takes_them_out_again()
     stage.assert_sound();
 }
 
-/// The last check asks whether what was taken from a segment is what the packs say: somebody may have erred.
+/// The last check verifies that bundles agree with the packs: the process that wrote them may have been
+/// wrong.
 #[test]
 fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
     let stage = stage();
@@ -264,7 +265,7 @@ fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
     let suite = stage.library.open().suite().clone();
     let found = stage.storage.inner.list(ObjectKind::Packs).unwrap()[0].clone();
     let (id, name) = (PackId::parse(&found.name).unwrap(), "ab".repeat(16));
-    // As long as the pack, of a chunk that it does not hold.
+    // As long as the pack, of a chunk that it does not contain.
     let block = |len: usize| SealedBlock {
         kind: ChunkType::Data,
         codec: Codec::Raw,
@@ -335,7 +336,8 @@ fn a_second_copy_far_away_gets_segments_of_its_own() {
     assert_eq!(there.inner.list(ObjectKind::Index).unwrap().len(), 1);
 }
 
-/// While the answer to one is awaited, another one is on its way; near, they go one after the other.
+/// On remote storage a second upload starts before the first is confirmed; on local storage they follow one
+/// another.
 #[test]
 fn packs_go_to_a_far_store_two_at_a_time() {
     for far in [true, false] {
@@ -355,7 +357,7 @@ fn packs_go_to_a_far_store_two_at_a_time() {
     }
 }
 
-/// A pack that cannot be written ends the run soon, whichever thread met it.
+/// A pack that cannot be written ends the run soon, whichever thread wrote it.
 #[test]
 fn of_several_threads_that_write_the_one_that_failed_is_heard() {
     let stage = stage();
@@ -373,7 +375,7 @@ fn of_several_threads_that_write_the_one_that_failed_is_heard() {
     stage.assert_sound();
 }
 
-/// Whatever is wrong with the way to one: a sector of the server's disk, a policy.
+/// Whatever prevents reading one: a bad sector of the server's disk, or a policy.
 #[test]
 fn a_segment_that_cannot_be_read_stops_nobody() {
     let stage = stage();
@@ -396,7 +398,7 @@ fn a_segment_that_cannot_be_read_stops_nobody() {
     stage.assert_sound();
 }
 
-/// Where few packs fill a segment it is as full as any.
+/// If few packs fill a bundle, it is full.
 #[test]
 fn segments_of_packs_with_long_tables_stay_as_they_are() {
     let stage = stage();
@@ -423,7 +425,7 @@ fn segments_of_packs_with_long_tables_stay_as_they_are() {
     reads(&stage);
     assert_eq!(maintain(), first);
     assert_eq!(reads(&stage).0, 0, "packs that are in segments were read again");
-    // Nothing goes where nothing may, and nothing comes where there is no room.
+    // Nothing is deleted if that is not allowed, and nothing is written without space.
     let packs = stage.names(ObjectKind::Packs);
     packs.iter().for_each(|name| stage.storage.inner.remove(ObjectKind::Packs, name).unwrap());
     let may = header_bundles::Maintenance { add: true, remove: false };
@@ -432,7 +434,7 @@ fn segments_of_packs_with_long_tables_stay_as_they_are() {
     assert_eq!(maintain(), Vec::<String>::new());
 }
 
-/// A listing of packs that is older than that of the segments would not have its packs.
+/// A listing of packs that is older than that of the bundles would lack their packs.
 #[test]
 fn a_segment_that_is_written_while_a_collection_looks_stays() {
     let stage = stage();

@@ -1,4 +1,4 @@
-//! One contract for all storages, and what is particular to each of the remote ones.
+//! One contract for all storages, and the specifics of each remote one.
 #![allow(clippy::unwrap_used)]
 
 mod conformance;

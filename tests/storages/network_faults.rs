@@ -1,5 +1,5 @@
-//! Lines to object stores that break, servers that have no time, answers that are lost: what stands between
-//! snap and a real server spoils some requests.
+//! Broken connections to object stores, overloaded servers and lost responses: a proxy between snap and a
+//! real server disturbs some requests.
 #![cfg(feature = "cloud")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -16,7 +16,7 @@ use snap_backup::storage::rate_limit::RateLimits;
 use snap_backup::storage::retry::RetryPolicy;
 use snap_backup::storage::{CreateOutcome, ObjectKind, Storage};
 
-/// A server, what spoils the line to it, and a sandbox.
+/// A server, a proxy that disturbs requests to it, and a sandbox.
 struct Line {
     proxy: Proxy,
     sandbox: Sandbox,
@@ -58,7 +58,7 @@ impl Line {
     }
 }
 
-/// Spoils every n-th request, each time in the next of these ways.
+/// Disturbs every n-th request, with the next of these faults each time.
 fn every(n: usize, ways: Vec<fn() -> Fate>) -> impl FnMut(&str) -> Fate + Send + 'static {
     let mut count = 0;
     move |_| {
@@ -113,7 +113,7 @@ fn an_answer_that_was_lost_is_no_other_writer() {
     };
     line.proxy.set(lose_first_put());
     assert_eq!(store.create(ObjectKind::Keys, "k", &[b"mi", b"ne"]).unwrap(), CreateOutcome::New);
-    // A name that somebody else has taken stays theirs, also then.
+    // A name that another process has taken stays its own, even then.
     line.proxy.set(lose_first_put());
     assert_eq!(store.create(ObjectKind::Keys, "k", &[b"more"]).unwrap(), CreateOutcome::Exists);
     assert_eq!(store.read(ObjectKind::Keys, "k", 100).unwrap(), b"mine");
@@ -233,7 +233,7 @@ fn whoever_may_delete_nothing_backs_up_and_leaves_nothing_that_keeps_a_collectio
     line.snap(&["tag", "latest", "--add", "kept"]).expect_one_of(&[0, 1]);
     let said = line.snap(&["forget", "latest~1"]).expect(1).stderr;
     assert!(said.contains("AccessDenied"), "{said}");
-    // Whoever may delete collects at once, loses nothing, and clears up.
+    // A client that may delete runs gc at once, loses nothing, and cleans up.
     line.proxy.set(|_| Fate::Pass);
     let collected = line.snap(&["gc", "--empty-trash", "--max-unused", "0"]).expect(0).all();
     assert!(!collected.contains("later"), "{collected}");
@@ -259,14 +259,14 @@ fn limits_hold_for_what_goes_and_for_what_comes() {
     assert!(begun.elapsed() >= Duration::from_millis(380), "received in {:?}", begun.elapsed());
 }
 
-/// Each request costs the time that light takes to the server and back.
+/// Each request has the latency of a distant server.
 #[test]
 fn an_unchanged_backup_makes_few_requests() {
     let Some(line) = Line::new() else { return };
     for number in 0..300 {
         line.sandbox.write(&[(&format!("many/{number}/{number}"), "one of many")]);
     }
-    // Younger files are read again on purpose.
+    // More recent files are read again on purpose.
     std::thread::sleep(Duration::from_millis(2500));
     line.snap(&["init"]).expect(0);
     line.snap(&["backup", "src"]).expect(0);
@@ -278,13 +278,13 @@ fn an_unchanged_backup_makes_few_requests() {
     assert!(seen.iter().all(|request| !request.starts_with("PUT")), "something was written: {seen:#?}");
 }
 
-/// Whoever makes packs so large has them go up in parts, each of which is sent again by itself.
+/// Large packs are uploaded in parts, each of which is resent by itself.
 #[test]
 fn what_is_too_large_for_one_request_goes_in_parts_and_appears_whole_or_not_at_all() {
     let Some(line) = Line::new() else { return };
     let store = line.store_of(RateLimits::default(), Duration::from_secs(60), Duration::from_secs(120));
     let (half, other) = (Random::new(4).bytes(65 << 20), Random::new(5).bytes(65 << 20));
-    // One part is lost on its way; of another the answer is.
+    // One part is lost on its way; of another the response is lost.
     let mut puts = 0;
     line.proxy.set(move |request| {
         puts += usize::from(request.starts_with("PUT"));
@@ -300,8 +300,8 @@ fn what_is_too_large_for_one_request_goes_in_parts_and_appears_whole_or_not_at_a
     assert_eq!(parts, 5 + 2, "130 MiB in parts of 32 MiB, two of them twice");
     assert!(store.read(ObjectKind::Packs, "aa", 130 << 20).unwrap() == [half.as_slice(), &other].concat());
     assert_eq!(store.create(ObjectKind::Packs, "aa", &[&other, &half]).unwrap(), CreateOutcome::Exists);
-    // It is there, though nobody was told, and then there is no such upload: S3 and Azure say that in their
-    // ways.
+    // The object exists, although the response was lost, and its upload no longer does: S3 and Azure report
+    // that in different ways.
     for (status, code) in [("404 Not Found", "NoSuchUpload"), ("400 Bad Request", "InvalidBlockList")] {
         let mut completed = 0;
         line.proxy.set(move |request| {
@@ -320,7 +320,7 @@ fn what_is_too_large_for_one_request_goes_in_parts_and_appears_whole_or_not_at_a
         );
         store.remove(ObjectKind::Packs, "cc").unwrap();
     }
-    // Of one that never came to its end nobody says so.
+    // Of one that never completed, neither reports that.
     line.proxy.set(|request| {
         if request.starts_with("POST") && request.contains("uploadId") {
             Fate::Say("404 Not Found", "NoSuchUpload")
@@ -329,7 +329,7 @@ fn what_is_too_large_for_one_request_goes_in_parts_and_appears_whole_or_not_at_a
         }
     });
     store.create(ObjectKind::Packs, "cc", &[&other, &half]).unwrap_err();
-    // One that is given up leaves nothing, and takes back what it has sent.
+    // An upload that is given up leaves nothing, and removes what it has sent.
     line.proxy.set(|request| {
         if request.contains("partNumber=3") { Fate::Say("403 Forbidden", "AccessDenied") } else { Fate::Pass }
     });

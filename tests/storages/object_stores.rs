@@ -1,4 +1,4 @@
-//! Repositories on object stores: real servers on this machine.
+//! Repositories on object stores, with real servers on this machine.
 #![cfg(feature = "cloud")]
 #![allow(clippy::unwrap_used)]
 
@@ -36,7 +36,7 @@ fn a_server_may_stand_in_the_location() {
     far.snap(&["init"]).expect(0);
     far.snap(&["backup", "src"]).expect(0);
     far.assert_restores();
-    // It goes before the variable, and a program that calls restic writes it so.
+    // It precedes the variable, and programs that call restic write it in this way.
     let mut command = far.command(&["check"]);
     command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     finish(command, b"").expect(0);
@@ -54,7 +54,7 @@ fn a_store_that_overwrites_is_named_and_swept_only_alone() {
     assert!(made.stderr.contains("overwrites what should stand"), "{}", made.stderr);
     far.snap(&["backup", "src"]).expect(0);
     far.snap(&["forget", "latest", "--allow-remove-all"]).expect(0);
-    // Somebody is at work, or was: nobody can know.
+    // A session is or was running; which of both cannot be known.
     let lingers = "/bucket/deep/repo/sessions/0123456789abcdef0123456789abcdef";
     server.request("PUT", lingers);
     let waits = far.snap(&["gc", "--empty-trash", "--max-unused", "0"]);
@@ -70,7 +70,7 @@ fn a_store_that_overwrites_is_named_and_swept_only_alone() {
     far.snap(&["backup", "src"]).expect(0);
     far.snap(&["check", "-v", "--read-data"]).expect(0);
     far.assert_restores();
-    // It is a repository as any: the disk of that machine reads it without the server.
+    // It is an ordinary repository: it can be read from the disk of that machine without the server.
     let mut there = far.sandbox.bin();
     there.arg("-r").arg(server.folder().join("bucket/deep/repo")).args(["check", "--read-data"]);
     finish(there, b"").expect(0);

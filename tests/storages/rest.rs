@@ -16,7 +16,7 @@ fn every_verb_works_on_a_rest_server() {
     let Some(server) = Server::rclone_rest(false, &[]) else { return };
     let far = far(&server);
     far.bears_every_verb(&[]);
-    // Stricter servers take no other names.
+    // Stricter servers accept no other names.
     for path in crate::support::files_below(&server.folder()) {
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", path.display());
@@ -39,7 +39,7 @@ fn every_verb_works_on_rest_server_with_parity_and_so_do_copies() {
     far(&server).bears_copies();
 }
 
-/// It compares what it is given with a hash in the name: that is said before anything is written.
+/// The server compares the data with a hash in the name: this is reported before anything is written.
 #[test]
 fn a_rest_server_that_verifies_uploads_is_refused_in_words_and_left_empty() {
     let Some(server) = Server::rest_server(&[]) else { return };

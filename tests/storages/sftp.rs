@@ -1,5 +1,5 @@
-//! A repository on another machine: a real server of OpenSSH's on two pipes, lines that break, servers that
-//! are none.
+//! A repository on another machine: a real OpenSSH server on two pipes, broken connections, and hosts without
+//! a server.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -30,12 +30,12 @@ fn behind(server: &Sshd) -> Far {
     })
 }
 
-/// What stands in the place of ssh.
+/// The script that replaces ssh.
 fn ssh(far: &mut Far) -> &mut String {
     &mut far.variables[0].1
 }
 
-/// Puts a script there.
+/// Writes a script there.
 fn script(far: &mut Far, text: &str) {
     let path = far.sandbox.path("ssh");
     let server = std::mem::take(ssh(far));
@@ -48,7 +48,7 @@ fn script(far: &mut Far, text: &str) {
 fn every_verb_works_on_another_machine() {
     let Some(far) = far() else { return };
     far.bears_every_verb(&["--parity", "20%"]);
-    // It is a repository as any: the disk of that machine reads it without SFTP.
+    // It is an ordinary repository: it can be read from the disk of that machine without SFTP.
     let mut there = far.sandbox.bin();
     there.args(["-r", "far/repo", "check", "--read-data"]);
     finish(there, b"").expect(0);
@@ -72,7 +72,7 @@ fn two_machines_back_up_while_a_third_collects() {
 fn a_line_that_breaks_is_made_again_and_the_run_goes_on() {
     let Some(mut far) = far() else { return };
     far.snap(&["init"]).expect(0);
-    // Each of the first three lines carries some requests and then is dead; the fourth stays.
+    // Each of the first three connections carries some requests and then breaks; the fourth stays.
     script(
         &mut far,
         "n=$(cat lines 2>/dev/null || echo 0); echo $((n + 1)) > lines\n\
@@ -136,8 +136,8 @@ fn a_full_disk_there_is_21_and_a_folder_that_may_not_be_written_is_said() {
     assert!(outcome.stderr.contains("/packs/"), "{}", outcome.stderr);
 }
 
-/// An interrupt from the keyboard goes to all processes of the terminal, and the line is needed to save what
-/// there is.
+/// An interrupt from the keyboard goes to all processes of the terminal, and the connection is needed to save
+/// what has been read.
 #[test]
 fn an_interrupt_saves_what_there_is_over_the_line_that_it_interrupts_too() {
     let Some(mut far) = far() else { return };
@@ -164,11 +164,11 @@ fn an_interrupt_saves_what_there_is_over_the_line_that_it_interrupts_too() {
     far.snap(&["check", "-v", "--read-data"]).expect(0);
 }
 
-/// Each request costs the time that light takes to the server and back.
+/// Each request has the latency of a distant server.
 #[test]
 fn an_unchanged_backup_makes_few_requests() {
     let Some(mut far) = far() else { return };
-    // Younger files are read again on purpose.
+    // More recent files are read again on purpose.
     std::thread::sleep(std::time::Duration::from_millis(2500));
     far.snap(&["init"]).expect(0);
     far.snap(&["backup", "src"]).expect(0);
@@ -181,7 +181,7 @@ fn an_unchanged_backup_makes_few_requests() {
     *ssh(&mut far) = server;
 }
 
-/// The types of the packets in what went to a server.
+/// The types of the packets that were sent to a server.
 fn requests(mut bytes: &[u8]) -> Vec<u8> {
     let mut kinds = Vec::new();
     while let Some((len, rest)) = bytes.split_first_chunk::<4>() {
@@ -191,7 +191,7 @@ fn requests(mut bytes: &[u8]) -> Vec<u8> {
     kinds
 }
 
-/// Keys, ports and what goes over the line are ssh's own.
+/// Keys, ports and encryption are ssh's own.
 #[test]
 fn a_repository_behind_ssh_itself_is_written_and_read() {
     let Some(server) = Sshd::start() else { return };
@@ -221,12 +221,12 @@ fn an_account_that_may_remove_nothing_takes_backups() {
     far.snap(&["forget", "latest~1"]).expect(1);
     let manifests = crate::support::files_below(&far.sandbox.path("far/repo/snapshots"));
     assert_eq!(manifests.len(), 2, "{manifests:?}");
-    // Whoever may remove clears up, and nothing that was left keeps it waiting.
+    // A client that may remove cleans up, and no leftovers make it wait.
     *ssh(&mut far) = free;
     let collected = far.snap(&["gc", "--empty-trash", "--max-unused", "0"]).expect(0).all();
     assert!(!collected.contains("later"), "{collected}");
     let mut sessions = crate::support::files_below(&far.sandbox.path("far/repo/sessions"));
-    // Temporary files are nobody's after two days.
+    // Temporary files count as leftovers after two days.
     sessions.retain(|path| !path.to_string_lossy().contains("/.tmp-"));
     assert!(sessions.is_empty(), "{sessions:?}");
     far.assert_restores();

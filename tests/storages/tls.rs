@@ -1,4 +1,4 @@
-//! Servers whose certificate is signed by an authority of one's own.
+//! Servers whose certificate is signed by a private authority.
 #![cfg(feature = "rest")]
 #![allow(clippy::unwrap_used)]
 
@@ -6,8 +6,8 @@ use crate::support::far::Far;
 use crate::support::finish;
 use crate::support::servers::Server;
 
-/// A file of `tests/support/tls`: `authority` signed `server` and `client`, which hold their private keys,
-/// too.
+/// A file of `tests/support/tls`: `authority` signed `server` and `client`, which also contain their private
+/// keys.
 fn file(name: &str) -> String {
     format!("{}/tests/support/tls/{name}.pem", env!("CARGO_MANIFEST_DIR"))
 }

@@ -1,4 +1,4 @@
-//! A store that is gone from the n-th change on, as for a process that is killed there.
+//! A storage that fails from the n-th change on, as for a process that is killed there.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Snapshots of other days: nobody can wait for them.
+//! Snapshots of other days, for which no test can wait.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ pub fn days(number: i64) -> Time {
     Time { sec: now.sec + number * 86_400, ..now }
 }
 
-/// Lets a snapshot have begun at another time. Its name now.
+/// Sets the time at which a snapshot began. Returns its new name.
 pub fn redate(repo: &Path, password: Option<&str>, id: &str, started: Time) -> String {
     change(repo, password, id, |manifest| (manifest.started, manifest.ended) = (started, started))
 }
 
-/// Lets a snapshot expire at that time, which the command line takes only if it is to come. Its name now.
+/// Sets the expiry of a snapshot, which the command line accepts only in the future. Returns its new name.
 pub fn expire(repo: &Path, password: Option<&str>, id: &str, at: Time) -> String {
     change(repo, password, id, |manifest| manifest.set_expires(Some(at)))
 }
 
-/// Lets a snapshot be one of a run that was interrupted at that time. Its name now.
+/// Marks a snapshot as that of a run that was interrupted at this time. Returns its new name.
 pub fn interrupt(repo: &Path, password: Option<&str>, id: &str, at: Time) -> String {
     change(repo, password, id, |manifest| {
         (manifest.started, manifest.ended, manifest.partial) = (at, at, true)
@@ -50,7 +50,7 @@ fn change(repo: &Path, password: Option<&str>, id: &str, change: impl Fn(&mut Ma
     repo.storage().remove(ObjectKind::Snapshots, id).unwrap();
     let name = session.id.hex();
     session.close().unwrap();
-    // What a sandbox's machine knows of the snapshot is not so any more.
+    // The local records of a sandbox's machine no longer match the snapshot.
     for above in dir.ancestors() {
         let _ = std::fs::remove_dir_all(above.join("home/.local/state/snap/known"));
     }

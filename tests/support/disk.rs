@@ -1,10 +1,10 @@
-//! A disk that keeps of what was not synced whatever it likes: it is given what a program did, call by call,
-//! and then says what might be found after the power went.
+//! A model of a disk that keeps any part of what was not synced. It receives the calls of a program, and then
+//! returns the possible states after a power cut.
 //!
-//! Names are kept by folder: making, renaming, linking or removing one is durable when the folder was synced
-//! after it; before that it may have happened or not, whatever became of its neighbours. Bytes are durable
-//! when the file was synced; before that each piece may be there, be zeros, be half there or be missing. Real
-//! file systems keep more.
+//! Names are kept by folder: creating, renaming, linking or removing one is durable once the folder was
+//! synced after it. Before that it may have happened or not, independently of others. Bytes are durable once
+//! the file was synced. Before that each piece may be there, be zeros, be half there or be missing. Real file
+//! systems keep more.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +33,7 @@ struct Change {
     sets: Vec<(PathBuf, Option<Node>)>,
 }
 
-/// What becomes of one thing that was not synced.
+/// The fate of one operation that was not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     Kept,
@@ -44,10 +44,10 @@ pub enum Fate {
     Zeros,
 }
 
-/// What is found after the power went: folders, and files with their bytes.
+/// The state after a power cut: folders, and files with their bytes.
 pub type Image = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
-/// A folder of a disk, and what is below it.
+/// A folder of a disk, and everything below it.
 #[derive(Debug, Clone)]
 pub struct Disk {
     root: PathBuf,
@@ -58,7 +58,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// What lies at `root` now, all of it durable.
+    /// Reads the current state of `root`, all of it durable.
     pub fn of(root: &Path) -> Self {
         let root = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
         let (mut names, mut files) = (BTreeMap::new(), Vec::new());
@@ -76,7 +76,7 @@ impl Disk {
         Self { root, durable: names.clone(), names, pending: Vec::new(), files }
     }
 
-    /// Does what the program did. Whether it was anything on this disk.
+    /// Applies a call of the program. Returns whether it concerned this disk.
     pub fn apply(&mut self, call: &Call) -> bool {
         let path = match call {
             Call::Say(_) => return false,
@@ -160,12 +160,12 @@ impl Disk {
         }
     }
 
-    /// How many things are not durable.
+    /// Returns the number of operations that are not durable.
     pub fn unsynced(&self) -> usize {
         self.pending.len() + self.files.iter().map(|file| file.pending.len()).sum::<usize>()
     }
 
-    /// What is found if each of them, by its number, has this fate. Names come first.
+    /// Returns the state if each of them, by its number, has this fate. Names come first.
     pub fn after_power_cut(&self, fate: &mut dyn FnMut(usize) -> Fate) -> Image {
         let mut names = self.durable.clone();
         let mut number = 0;
@@ -198,7 +198,7 @@ impl Disk {
         let mut image = Image::new();
         for (path, node) in &names {
             let name = path.strip_prefix(&self.root).unwrap().to_path_buf();
-            // A folder that was lost takes all with it.
+            // Everything in a lost folder is lost with it.
             let reached = path == &self.root
                 || path
                     .ancestors()

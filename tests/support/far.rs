@@ -1,11 +1,11 @@
-//! A repository somewhere else, and the stories that every such place must bear.
+//! A remote repository, and the scenarios that every remote storage must pass.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
 use super::{Outcome, Random, Sandbox, assert_same, finish};
 
-/// A sandbox, and what leads to its repository.
+/// A sandbox, and the location of its repository.
 pub struct Far {
     pub sandbox: Sandbox,
     pub url: String,
@@ -13,7 +13,7 @@ pub struct Far {
 }
 
 impl Far {
-    /// With a few files, one of them large. The place may lie in the sandbox.
+    /// With a few files, one of them large. The location may be in the sandbox.
     pub fn new(place: impl FnOnce(&Sandbox) -> (String, Vec<(String, String)>)) -> Self {
         let sandbox = Sandbox::bare();
         sandbox.write(&[("a", "hello"), ("d/b", "deep")]);
@@ -50,13 +50,13 @@ impl Far {
         assert_same(&self.sandbox.src(), &target.join("src"));
     }
 
-    /// A place beside it.
+    /// A second location next to it.
     fn second(&self) -> String {
         let end = if self.url.ends_with('/') { "/" } else { "" };
         format!("{}-second{end}", self.url.trim_end_matches('/'))
     }
 
-    /// In a repository that is made so.
+    /// In a repository created with these options.
     pub fn bears_every_verb(&self, init: &[&str]) {
         self.snap(&["snapshots"]).expect(10);
         self.snap(&[&["init"], init].concat()).expect(0);
@@ -79,7 +79,7 @@ impl Far {
         self.assert_restores();
     }
 
-    /// From a disk to there, from there to a disk, and from there to there.
+    /// From a disk to it, from it to a disk, and from it to another.
     pub fn bears_copies(&self) {
         let second = self.second();
         let (near, back) = (self.sandbox.path("near"), self.sandbox.path("back"));
@@ -105,7 +105,7 @@ impl Far {
         }
     }
 
-    /// Each time with so many bytes that are new.
+    /// Each time with so many new bytes.
     pub fn bears_two_machines_while_a_third_collects(&self, bytes: usize) {
         self.snap(&["init"]).expect(0);
         self.snap(&["backup", "src"]).expect(0);

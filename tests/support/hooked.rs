@@ -1,4 +1,4 @@
-//! A store in memory that remembers every call, and lets something else happen right before a chosen one.
+//! A storage in memory that records every call, and runs hooks right before chosen ones.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 use snap_backup::{Error, Result};
 
-/// What is done to an object, or to an area.
+/// An operation on an object, or on an area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
     List,
@@ -19,35 +19,34 @@ pub enum Act {
     Sync,
 }
 
-/// One call: the name is empty for a listing.
+/// One call; the name is empty for a listing.
 pub type Call = (Act, ObjectKind, String);
 
 type Work = Box<dyn FnOnce(&MemoryStorage, &str) + Send>;
 
-/// Calls go on to `inner`, which others may use beside it without being noticed.
+/// Calls are passed to `inner`, which others may use as well without being recorded.
 #[derive(Default)]
 pub struct Hooked {
     pub inner: Arc<MemoryStorage>,
-    /// It promises nothing of what collecting beside others needs.
+    /// It gives none of the guarantees for concurrent garbage collection.
     pub distrusted: AtomicBool,
-    /// It lies behind a line.
+    /// It is remote.
     pub far: AtomicBool,
     /// Nothing may be created there, or removed.
     pub closed: Mutex<Option<ObjectKind>>,
     /// A call of this kind fails, once, after so many others of its kind.
     pub failing: Mutex<Option<(Act, ObjectKind, usize)>>,
-    /// What fails breaks a rule of our own by that.
+    /// A failing call violates an invariant.
     pub is_bug: AtomicBool,
     calls: Mutex<Vec<Call>>,
     hooks: Mutex<Vec<(Act, ObjectKind, Work)>>,
-    /// Removed, and nobody has made that durable yet.
+    /// Removed, and not made durable yet.
     unsynced: Mutex<Vec<(ObjectKind, String, Vec<u8>)>>,
 }
 
 impl Hooked {
-    /// Right before the next call of this kind, once, `work` is given the store and the name of the object.
-    /// Of several hooks for one kind of call, each takes a call of its own, in the order in which they
-    /// were set.
+    /// Right before the next call of this kind, once, `work` gets the storage and the name of the object. Of
+    /// several hooks for one kind of call, each takes a call of its own, in the order in which they were set.
     pub fn before(
         &self,
         act: Act,
@@ -57,25 +56,25 @@ impl Hooked {
         self.hooks.lock().unwrap().push((act, area, Box::new(work)));
     }
 
-    /// The calls since this was last asked.
+    /// Returns the calls since the last call of this.
     pub fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut *self.calls.lock().unwrap())
     }
 
-    /// A power cut: what was removed comes back unless its area was synced since. All else is durable when it
-    /// is made.
+    /// A power cut: removed objects return unless their area was synced since. Everything else is durable
+    /// when it is created.
     pub fn cut_power(&self) {
         for (area, name, bytes) in std::mem::take(&mut *self.unsynced.lock().unwrap()) {
             self.inner.create(area, &name, &[&bytes]).unwrap();
         }
     }
 
-    /// What a power cut would bring back.
+    /// Returns what a power cut would bring back.
     pub fn unsynced(&self) -> Vec<(ObjectKind, String)> {
         self.unsynced.lock().unwrap().iter().map(|(area, name, _)| (*area, name.clone())).collect()
     }
 
-    /// Whether every hook has had its call.
+    /// Returns whether every hook has run.
     pub fn is_spent(&self) -> bool {
         self.hooks.lock().unwrap().is_empty()
     }

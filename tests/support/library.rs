@@ -1,5 +1,5 @@
-//! Backups, restores and checks through the library, as the command makes them: the repository opened anew
-//! each time, with a cache of its own.
+//! Backups, restores and checks through the library, as the command makes them: the repository is opened anew
+//! each time, with a cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use snap_backup::{Control, Result};
 use super::watchdog::Watchdog;
 use super::{CHEAP_KDF, compare_trees};
 
-/// A directory with sources in it, and a repository that lies elsewhere.
+/// A directory with sources in it, and a repository that is elsewhere.
 pub struct Library {
     home: tempfile::TempDir,
     storage: Arc<dyn Storage>,
@@ -25,13 +25,13 @@ pub struct Library {
 }
 
 impl Library {
-    /// Makes the repository: encrypted if there is a password.
+    /// Creates the repository, encrypted if there is a password.
     pub fn on(storage: Arc<dyn Storage>, password: Option<&str>) -> Self {
         let password = password.map(|password| password.to_owned().into());
         Self::with(storage, InitOptions { password, ..InitOptions::default() })
     }
 
-    /// Makes the repository as it is wanted, with a cache of its own.
+    /// Creates the repository with these options and a cache of its own.
     pub fn with(storage: Arc<dyn Storage>, options: InitOptions) -> Self {
         let home = tempfile::tempdir().unwrap();
         let password = options.password.as_ref().map(|password| password.to_string());
@@ -75,12 +75,12 @@ impl Library {
         summary
     }
 
-    /// The snapshots there are, oldest first.
+    /// Returns the existing snapshots, oldest first.
     pub fn snapshots(&self) -> Vec<SnapshotId> {
         snapshots::list(&self.open()).unwrap().iter().map(|snapshot| snapshot.id).collect()
     }
 
-    /// Every way in which the restored snapshot of a source differs from `original`.
+    /// Returns every difference between the restored snapshot of a source and `original`.
     pub fn differences(
         &self,
         repo: &Repository,
@@ -104,14 +104,14 @@ impl Library {
         }
     }
 
-    /// A snapshot of a source must restore to what the source is now.
+    /// A snapshot of a source must restore to the current source.
     pub fn assert_restores(&self, id: Option<SnapshotId>, source: &str) {
         let Some(id) = id else { panic!("no snapshot was made") };
         let differences = self.differences(&self.open(), id, source, &self.path(source));
         assert!(differences.is_empty(), "{}: {differences:#?}", id.short());
     }
 
-    /// What `check --read-data` complains of.
+    /// Returns the findings of `check --read-data`.
     pub fn errors(&self) -> Vec<String> {
         let options = check::Options { read_data: true, ..check::Options::default() };
         check::run(&self.open(), &options, &Control::default()).unwrap().errors

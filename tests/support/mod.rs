@@ -1,4 +1,5 @@
-//! A place to back up and restore in, the real binary in a clean environment, and a strict eye for trees.
+//! A sandbox for backups and restores, the real binary in a clean environment, and a strict comparison of
+//! trees.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 pub mod cut;
@@ -34,13 +35,13 @@ use std::{fs, thread};
 use snap_backup::codec::crypto::kdf::KdfParams;
 use watchdog::Watchdog;
 
-/// No process of a test takes so long unless something is broken.
+/// No process of a test takes this long unless something is broken.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What all sandboxes lock their repositories with.
+/// The password of all sandboxes' repositories.
 pub const PASSWORD: &str = "try";
 
-/// The least that a key slot may cost: with the default, deriving keys took half the time of the suite.
+/// The lowest cost of a key slot: with the default, deriving keys took half the time of the suite.
 pub const CHEAP_KDF: KdfParams = KdfParams { memory: 8 << 10, passes: 1, lanes: 1 };
 
 /// `src/` to back up, `repo/`, `cache/` and `out/`, in a directory of its own.
@@ -50,7 +51,7 @@ pub struct Sandbox {
     _watchdog: Watchdog,
 }
 
-/// What a run of the binary left.
+/// The result of a run of the binary.
 #[derive(Debug)]
 pub struct Outcome {
     pub code: i32,
@@ -86,14 +87,14 @@ impl Sandbox {
         for name in ["src", "home", "out"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        // Shorter ways to where they are by default.
+        // Shorter paths than the defaults.
         for (name, place) in [("cache", "home/.cache/snap"), ("state", "home/.local/state/snap")] {
             std::os::unix::fs::symlink(place, dir.path().join(name)).unwrap();
         }
         Self { dir, password: Some(PASSWORD.to_owned()), _watchdog: Watchdog::start() }
     }
 
-    /// Another password from here on.
+    /// Uses another password from here on.
     pub fn set_password(&mut self, password: Option<&str>) {
         self.password = password.map(str::to_owned);
     }
@@ -119,24 +120,24 @@ impl Sandbox {
         }
     }
 
-    /// Where this machine keeps what it can lose.
+    /// The cache directory, which may be lost.
     pub fn cache(&self) -> PathBuf {
         self.path("home/.cache/snap")
     }
 
-    /// Where this machine keeps what it knows of repositories and runs.
+    /// The state directory, with this machine's records of repositories and runs.
     pub fn state(&self) -> PathBuf {
         self.path("home/.local/state/snap")
     }
 
-    /// The binary, with nothing set but HOME, the password and low costs of key derivation, standing beside
-    /// `src/`.
+    /// The binary, with only HOME, the password and low costs of key derivation in its environment, started
+    /// next to `src/`.
     pub fn bin(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_snap"));
         command.env_clear().current_dir(self.dir.path()).env("HOME", self.path("home"));
         command.envs([("SNAP_KDF_MEMORY", "8M"), ("SNAP_KDF_PASSES", "1")]);
         command.envs(faked_clock());
-        // A file in the working directory is read only when it is named.
+        // A file in the working directory is read only if it is named.
         let config = self.path("snap.toml");
         if config.exists() {
             command.env("SNAP_CONFIG", config);
@@ -154,7 +155,7 @@ impl Sandbox {
         command
     }
 
-    /// Runs to the end, whatever the end is.
+    /// Runs to the end, whatever the result is.
     pub fn snap(&self, args: &[&str]) -> Outcome {
         finish(self.command(args), b"")
     }
@@ -164,7 +165,7 @@ impl Sandbox {
         self.snap(args).expect(0)
     }
 
-    /// Backs up `src`; must succeed. The snapshot it made, if it made one.
+    /// Backs up `src`; must succeed. Returns the snapshot, if one was made.
     pub fn try_backup(&self, args: &[&str]) -> Option<String> {
         let before = self.snapshot_names();
         self.ok(&[&["backup"], args, &["src"]].concat());
@@ -178,14 +179,14 @@ impl Sandbox {
         self.try_backup(args).unwrap_or_else(|| panic!("backup {args:?} made no snapshot"))
     }
 
-    /// Restores into a new directory under `out/`; where that is.
+    /// Restores into a new directory under `out/`, and returns it.
     pub fn restore(&self, selector: &str, args: &[&str]) -> PathBuf {
         let target = self.new_target();
         self.ok(&[&["restore", selector, "--target", target.to_str().unwrap()], args].concat());
         target
     }
 
-    /// A name under `out/` that nothing has yet.
+    /// Returns an unused name under `out/`.
     pub fn new_target(&self) -> PathBuf {
         let taken = fs::read_dir(self.path("out")).unwrap().count();
         let target = self.path("out").join(taken.to_string());
@@ -204,25 +205,25 @@ impl Sandbox {
         self.ok(&["check", "--read-data"]);
     }
 
-    /// Names of the objects in `snapshots/`; a temporary file is none.
+    /// Returns the names of the objects in `snapshots/`, without temporary files.
     pub fn snapshot_names(&self) -> BTreeSet<String> {
         let names = self.objects("snapshots").into_iter();
         let names = names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
         names.filter(|name| !name.starts_with('.')).collect()
     }
 
-    /// Files of a folder of the repository, sorted.
+    /// Returns the files of a folder of the repository, sorted.
     pub fn objects(&self, area: &str) -> Vec<PathBuf> {
         files_below(&self.path("repo").join(area))
     }
 
-    /// Every file of the repository with its length.
+    /// Returns every file of the repository with its length.
     pub fn listing(&self) -> BTreeMap<PathBuf, u64> {
         let sized = |path: PathBuf| (path.clone(), fs::metadata(path).unwrap().len());
         self.objects("").into_iter().map(sized).collect()
     }
 
-    /// This machine's view of the repository.
+    /// Returns this machine's index cache of the repository.
     pub fn view(&self) -> PathBuf {
         let caches = fs::read_dir(self.cache()).unwrap().map(|entry| entry.unwrap().path().join("view"));
         let views = caches.filter(|path| path.is_dir()).collect::<Vec<_>>();
@@ -232,12 +233,12 @@ impl Sandbox {
 }
 
 impl Outcome {
-    /// Must have ended so.
+    /// Must have ended with this code.
     pub fn expect(self, code: i32) -> Self {
         self.expect_one_of(&[code])
     }
 
-    /// Must have ended in one of these ways.
+    /// Must have ended with one of these codes.
     pub fn expect_one_of(self, codes: &[i32]) -> Self {
         assert!(codes.contains(&self.code), "wanted exit {codes:?}, got {}\n{}", self.code, self.all());
         assert!(!self.stderr.contains("panicked"), "a panic reached the user:\n{}", self.stderr);
@@ -248,17 +249,17 @@ impl Outcome {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// Both streams.
+    /// Returns both streams.
     pub fn all(&self) -> String {
         format!("{}{}", self.text(), self.stderr)
     }
 
-    /// The answer as one JSON value.
+    /// Parses the output as one JSON value.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
     }
 
-    /// The summary among the answer's lines of JSON.
+    /// Returns the summary from the lines of JSON.
     pub fn summary(&self) -> serde_json::Value {
         let text = self.text();
         let parse = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
@@ -271,19 +272,19 @@ impl Outcome {
     }
 }
 
-/// What fakes the clock of these tests (`faketime cargo test`) fakes that of the program, too.
+/// What fakes the clock of these tests (`faketime cargo test`) also fakes that of the program.
 fn faked_clock() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     let is_faked = std::env::var_os("FAKETIME").is_some();
     let of_clock = |name: &str| name == "LD_PRELOAD" || name == "TZ" || name.contains("FAKE");
     std::env::vars_os().filter(|(name, _)| is_faked && name.to_str().is_some_and(of_clock)).collect()
 }
 
-/// Whether the long versions of tests are wanted: `SNAP_TEST_LONG` is set.
+/// Returns whether the long versions of tests are requested: `SNAP_TEST_LONG` is set.
 pub fn is_long() -> bool {
     std::env::var_os("SNAP_TEST_LONG").is_some()
 }
 
-/// Says loudly that a test, or a part of it, was not run, and why.
+/// Reports loudly that a test, or a part of it, was not run, and why.
 #[allow(clippy::print_stderr, reason = "a test that does nothing must not look like one that passed")]
 pub fn skipped(why: &str) {
     eprintln!("\n*** SKIPPED: {why} ***\n");
@@ -294,7 +295,7 @@ pub fn finish(mut command: Command, input: &[u8]) -> Outcome {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let output = with_patience(child.id(), || {
-        // A program that refuses early closes its input: not this function's business.
+        // A program that refuses early closes its input, which is fine here.
         let _ = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap()
     });
@@ -306,7 +307,7 @@ pub fn finish(mut command: Command, input: &[u8]) -> Outcome {
     }
 }
 
-/// Waits for the end of a process with `wait`; `None`: it had to be killed.
+/// Waits for the end of a process with `wait`. `None`: it had to be killed.
 pub fn with_patience<T>(pid: u32, wait: impl FnOnce() -> T) -> Option<T> {
     let (over, is_over) = mpsc::channel::<()>();
     let watch = thread::spawn(move || {
@@ -322,7 +323,7 @@ pub fn with_patience<T>(pid: u32, wait: impl FnOnce() -> T) -> Option<T> {
     (!watch.join().unwrap()).then_some(result)
 }
 
-/// Copies a tree with all that `compare_trees` looks at.
+/// Copies a tree with everything that `compare_trees` compares.
 pub fn copy_tree(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(status.success(), "cp -a {} {}", from.display(), to.display());
@@ -332,7 +333,7 @@ pub fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Regular files at any depth, sorted; nothing when the folder is not there.
+/// Returns regular files at any depth, sorted; nothing if the folder does not exist.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let paths = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().flatten();
     paths.filter(|entry| entry.file_type().is_file()).map(|entry| entry.into_path()).collect()
@@ -344,7 +345,8 @@ pub fn assert_same(a: &Path, b: &Path) {
     assert!(differences.is_empty(), "{} and {} differ:\n{shown}", a.display(), b.display());
 }
 
-/// Every way in which two trees differ: names, kinds, bytes, modes, times, owners, link targets, hard links.
+/// Returns every difference between two trees: names, types, bytes, modes, times, owners, link targets, hard
+/// links.
 pub fn compare_trees(a: &Path, b: &Path) -> Vec<String> {
     let (left, right) = (nodes(a), nodes(b));
     let mut differences = Vec::new();
@@ -361,7 +363,7 @@ pub fn compare_trees(a: &Path, b: &Path) -> Vec<String> {
 struct Node {
     path: PathBuf,
     metadata: Metadata,
-    /// The first name of the file that this name is a hard link of.
+    /// Returns the first name of the file that this name is a hard link to.
     link: PathBuf,
 }
 
@@ -405,7 +407,7 @@ fn target(path: &Path) -> String {
     format!("{:?}", fs::read_link(path).unwrap())
 }
 
-/// A small generator with a memory of one number: the same seed, the same story.
+/// A small generator with one number as its state: the same seed gives the same sequence.
 pub struct Random(u64);
 
 impl Random {

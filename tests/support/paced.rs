@@ -1,10 +1,10 @@
-//! Many participants on one store in memory, whose calls happen one at a time in an order that a seed
-//! decides.
+//! Many participants on one storage in memory, whose calls happen one at a time in an order that a seed
+//! determines.
 //!
-//! Every participant has a door of its own. A call at a door waits until it is let through; the next one is
-//! chosen only when the participant that was let through last waits at its door again or has ended, so a seed
-//! gives the same order of calls each time (but for calls that threads of one participant make at once). The
-//! code behind the doors is the real one, threads and all.
+//! Every participant has a gate of its own. A call at a gate waits until it is let through. The next one is
+//! chosen only when the participant that was let through last waits at its gate again or has ended, so a seed
+//! gives the same order of calls each time (except for calls that threads of one participant make at once).
+//! The code behind the gates is the real one, including its threads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex};
@@ -24,23 +24,23 @@ use super::Random;
 /// How the order of calls is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Anyone who waits, each time.
+    /// Any waiting participant, each time.
     Uniform,
     /// By rank, which changes at a few moments: long sleeps at the worst time.
     Ranked,
 }
 
-/// What happens in one run.
+/// The faults of one run.
 #[derive(Debug, Clone)]
 pub struct Weather {
     pub seed: u64,
     pub order: Order,
-    /// Every clock is wrong: whoever looks twice at a heart that did not beat between takes its owner for
-    /// dead.
+    /// Every clock is wrong: a process that observes the same heartbeat twice considers its session dead.
     pub hasty: bool,
     /// This participant is killed at its n-th call.
     pub kill: Option<(usize, usize)>,
-    /// Listings miss, for so many calls, what others have just created. Only those that the rules bear with.
+    /// Listings miss, for so many calls, what others have just created; only those for which the rules allow
+    /// it.
     pub late: u64,
 }
 
@@ -49,7 +49,7 @@ struct State {
     waiting: BTreeMap<usize, usize>,
     running: BTreeSet<usize>,
     granted: Option<usize>,
-    /// Calls let through that have not come back.
+    /// Calls that were let through and have not returned.
     inside: usize,
     calls: HashMap<usize, usize>,
     clock: u64,
@@ -58,7 +58,7 @@ struct State {
     log: Vec<String>,
 }
 
-/// The crossroads.
+/// The shared state of all gates.
 pub struct Crossing {
     pub inner: MemoryStorage,
     weather: Weather,
@@ -67,7 +67,7 @@ pub struct Crossing {
     moved: Condvar,
 }
 
-/// One participant's way to the store.
+/// One participant's access to the storage.
 pub struct Door {
     crossing: Arc<Crossing>,
     who: usize,
@@ -103,7 +103,7 @@ impl Crossing {
         });
     }
 
-    /// Lets one call through after the other until everybody has ended.
+    /// Lets one call through after the other until all have ended.
     fn direct(&self, count: usize) {
         let mut random = Random::new(self.weather.seed);
         let mut ranks: Vec<u64> = (0..count).map(|_| random.next()).collect();
@@ -111,7 +111,7 @@ impl Crossing {
         let mut step = 0;
         let mut state = self.state.lock().unwrap();
         loop {
-            // Settled: nobody is inside, and all who are under way wait at a door.
+            // Settled: no call is running, and all active participants wait at a gate.
             while state.granted.is_some()
                 || state.inside > 0
                 || !state.running.iter().all(|who| state.waiting.contains_key(who))
@@ -138,7 +138,7 @@ impl Crossing {
         }
     }
 
-    /// Waits to be let through. False: dead by now.
+    /// Waits to be let through. Returns false if killed by now.
     fn enter(&self, who: usize, what: String) -> bool {
         let mut state = self.state.lock().unwrap();
         *state.waiting.entry(who).or_default() += 1;
@@ -213,7 +213,7 @@ impl Door {
         state.born.insert((area, name.to_owned()), (clock, self.who));
     }
 
-    /// Whether a listing of this door misses an object.
+    /// Returns whether a listing at this gate misses an object.
     fn misses(&self, area: ObjectKind, name: &str) -> bool {
         let bears = matches!(area, ObjectKind::Packs | ObjectKind::Damage);
         if !bears || self.crossing.weather.late == 0 {
@@ -269,7 +269,7 @@ impl Storage for Door {
             if !(self.crossing.weather.hasty && name.ends_with(".seen")) {
                 return inner.replace(area, name, bytes);
             }
-            // By this clock it was an age ago.
+            // By this clock it was long ago.
             let mut seen: Seen =
                 objects::open(&self.crossing.suite, sealed_object::SEEN, area, name, name, bytes.to_vec())?;
             seen.at.sec -= 1_000_000;

@@ -1,4 +1,4 @@
-//! What stands between snap and a server: counts requests, and spoils some.
+//! A proxy between snap and a server: it counts requests, and disturbs some.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What becomes of a request.
+/// The fate of a request.
 pub enum Fate {
-    /// It reaches the server, and the answer comes back.
+    /// It reaches the server, and the response comes back.
     Pass,
-    /// The connection is closed, and the server hears nothing.
+    /// The connection is closed, and the server gets nothing.
     Reset,
-    /// The server does it, and the answer is lost.
+    /// The server executes it, and the response is lost.
     Lose,
-    /// Someone answers for the server: a status such as `503 Slow Down`, and a code for its XML.
+    /// The proxy responds in place of the server: a status such as `503 Slow Down`, and a code for its XML.
     Say(&'static str, &'static str),
     /// Nothing comes, for so long.
     Stall(Duration),
-    /// The answer ends so many bytes into its body.
+    /// The response ends after so many bytes of its body.
     Cut(usize),
 }
 
@@ -38,7 +38,7 @@ struct State {
 }
 
 impl Proxy {
-    /// In front of the server on this port; all passes.
+    /// In front of the server on this port; passes everything.
     pub fn before(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -51,7 +51,7 @@ impl Proxy {
                     return;
                 }
                 let (Ok(stream), shared) = (stream, Arc::clone(&shared)) else { continue };
-                // Whoever breaks a connection on purpose must live with broken ones.
+                // A proxy that breaks connections on purpose must tolerate broken ones.
                 std::thread::spawn(move || drop(answer(stream, server, &shared)));
             }
         });
@@ -62,12 +62,12 @@ impl Proxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// From here on this decides, by `METHOD /path`.
+    /// From here on this function decides, by `METHOD /path`.
     pub fn set(&self, rule: impl FnMut(&str) -> Fate + Send + 'static) {
         self.state.lock().unwrap().rule = Box::new(rule);
     }
 
-    /// All requests since this was last asked.
+    /// Returns all requests since the last call.
     pub fn seen(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().seen)
     }
@@ -124,7 +124,7 @@ fn answer(mut client: TcpStream, server: u16, state: &Mutex<State>) -> std::io::
     }
 }
 
-/// A request's head without the empty line, and its body.
+/// Returns a request's head without the empty line, and its body.
 fn request(client: &mut TcpStream) -> std::io::Result<Option<(String, Vec<u8>)>> {
     let mut bytes = Vec::new();
     let mut some = [0; 16 << 10];

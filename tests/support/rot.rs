@@ -1,5 +1,4 @@
-//! Bit rot without a broken disk: a file is written to, and then the newest snapshot is made to have its new
-//! ctime.
+//! Simulated bit rot: a file is written to, and then the newest snapshot gets its new ctime.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -24,7 +23,7 @@ use snap_backup::storage::local::LocalStorage;
 
 use super::Sandbox;
 
-/// Flips a bit in the middle of a file, and sets its mtime back, as no ordinary program does.
+/// Flips a bit in the middle of a file and resets its mtime, as no ordinary program does.
 pub fn flip(path: &Path) {
     let found = fs::metadata(path).unwrap();
     let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
@@ -34,16 +33,16 @@ pub fn flip(path: &Path) {
     file.set_modified(found.modified().unwrap()).unwrap();
 }
 
-/// The sandbox's repository, which must be an open one.
+/// The sandbox's repository, which must not be encrypted.
 pub fn open(sandbox: &Sandbox) -> Repository {
     let cache = Some(sandbox.cache());
     let options = OpenOptions { password: None, cache, ..OpenOptions::default() };
     Repository::open(Arc::new(LocalStorage::new(sandbox.path("repo"))), &options).unwrap()
 }
 
-/// Saves the newest snapshot once more, with the ctimes that the files of `src` have now: whatever was
-/// written to them since it was made is bit rot to the next backup. `change` may change entries further; it
-/// is given their stored paths.
+/// Saves the newest snapshot once more, with the current ctimes of the files of `src`: anything written to
+/// them since it was made is bit rot to the next backup. `change` may change entries further; it gets their
+/// stored paths.
 pub fn settle(sandbox: &Sandbox, change: &mut dyn FnMut(&str, &mut Entry)) {
     // Times count only if they are older than the snapshot by two seconds.
     std::thread::sleep(Duration::from_millis(2100));

@@ -27,7 +27,7 @@ pub struct Shape {
     /// Number of the first chunk; a chunk's bytes are its number.
     pub first: u64,
     pub packs: u64,
-    /// Chunks of a pack: as many as one of 32 MiB holds when chunks are of 64 KiB.
+    /// Chunks of a pack: as many as one of 32 MiB has with chunks of 64 KiB.
     pub per_pack: u64,
     pub per_file: u64,
     pub files_per_dir: u64,
@@ -140,7 +140,7 @@ fn manifest(root: ChunkId, shape: Shape) -> Manifest {
     }
 }
 
-/// The most memory that a process ever held, in KiB.
+/// Returns the peak memory of a process in KiB.
 pub fn peak_of(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

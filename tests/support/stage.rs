@@ -1,4 +1,4 @@
-//! A repository in memory for staging what happens between two calls of a collector.
+//! A repository in memory for staging events between two calls of a collector.
 
 use std::fs;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl Stage {
         Arc::new(Self { library: Library::with(storage.clone(), options), storage })
     }
 
-    /// A file of its own for each seed.
+    /// Returns a different file for each seed.
     pub fn write(&self, source: &str, seeds: &[u64]) {
         let _ = fs::remove_dir_all(self.library.path(source));
         for seed in seeds {
@@ -66,7 +66,7 @@ impl Stage {
         report.unwrap_or_else(|err| panic!("{}", err.chain()))
     }
 
-    /// Collects, but purges nothing.
+    /// Runs gc, but purges nothing.
     pub fn gc_without_purge(&self) -> Report {
         let options = gc::Options { max_unused: MaxUnused::Bytes(0), ..gc::Options::default() };
         let report = gc::run(&self.library.open(), &options, &Control::default());
@@ -78,7 +78,7 @@ impl Stage {
         self.stand_on(id, host::host_name());
     }
 
-    /// A session of a writer on some machine: on another one nobody can tell at once that it is gone.
+    /// A session of a writer on some machine: on another one it cannot be known at once that it is gone.
     pub fn stand_on(&self, id: SnapshotId, host: String) {
         let repo = self.library.open();
         let record = SessionRecord {
@@ -101,7 +101,7 @@ impl Stage {
         self.storage.inner.list(ObjectKind::Packs).unwrap().iter().map(|found| found.len).sum()
     }
 
-    /// All that stands is whole.
+    /// Everything that exists is complete.
     pub fn assert_sound(&self) {
         assert!(self.storage.is_spent(), "the run never came to the moment that was staged");
         assert_eq!(self.library.errors(), Vec::<String>::new());

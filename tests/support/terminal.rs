@@ -1,4 +1,4 @@
-//! The program on a pseudo-terminal: what a person types, and what stands on the screen then.
+//! The program on a pseudo-terminal: typed input, and the content of the screen.
 
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-/// Nothing takes so long unless something is broken.
+/// Nothing takes this long unless something is broken.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn at_least_one(cells: u16) -> NonZeroU16 {
@@ -26,7 +26,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Starts the program in `dir` with these arguments and nothing in its environment but these variables.
+    /// Starts the program in `dir` with these arguments and only these variables.
     pub fn start(dir: &Path, size: (u16, u16), vars: &[(&str, &str)], args: &[&str]) -> Self {
         let (columns, rows) = size;
         let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
@@ -55,7 +55,7 @@ impl Terminal {
         Self { child, keys, master: pair.master, screen, reader }
     }
 
-    /// What is on the screen, without blanks at the ends of lines.
+    /// Returns the text on the screen, without blanks at the ends of lines.
     pub fn text(&self) -> String {
         let contents = self.screen.lock().unwrap().screen().contents();
         contents.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
@@ -67,7 +67,7 @@ impl Terminal {
         self.keys.flush().unwrap();
     }
 
-    /// Waits until the screen is as wanted, and gives it back.
+    /// Waits until the screen satisfies the condition, and returns it.
     pub fn wait_until(&mut self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
         let begin = Instant::now();
         loop {
@@ -80,18 +80,18 @@ impl Terminal {
         }
     }
 
-    /// Waits until these words stand on the screen.
+    /// Waits until these words are on the screen.
     pub fn wait_for(&mut self, words: &str) -> String {
         self.wait_until(words, |text| text.contains(words))
     }
 
-    /// Another size, as when a window is dragged.
+    /// Resizes the window.
     pub fn resize(&mut self, columns: u16, rows: u16) {
         self.screen.lock().unwrap().screen_mut().set_size(at_least_one(rows), at_least_one(columns));
         self.master.resize(PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 }).unwrap();
     }
 
-    /// The colour of words on the screen.
+    /// Returns the colour of words on the screen.
     pub fn colour_of(&self, words: &str) -> vt100::Color {
         let parser = self.screen.lock().unwrap();
         let screen = parser.screen();
@@ -102,13 +102,13 @@ impl Terminal {
         screen.cell(row as u16, column as u16).unwrap().fgcolor()
     }
 
-    /// Waits for the end of the program; its exit code, and all that is on the screen then.
+    /// Waits for the end of the program. Returns its exit code, and the final screen.
     pub fn finish(mut self) -> (u32, String) {
         let code = self.wait();
         drop(self.keys);
         drop(self.master);
         // A process that another test started meanwhile may have inherited the other side of the terminal,
-        // which then has no end: what the program wrote before its own is here long before this.
+        // which then has no end. What the program wrote before its own end is here long before this.
         let begin = Instant::now();
         while !self.reader.is_finished() && begin.elapsed() < Duration::from_secs(5) {
             thread::sleep(Duration::from_millis(5));
@@ -117,7 +117,7 @@ impl Terminal {
         (code, contents.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
     }
 
-    /// Waits for the end of the program; its exit code.
+    /// Waits for the end of the program, and returns its exit code.
     pub fn end(mut self) -> u32 {
         self.wait()
     }

@@ -1,4 +1,4 @@
-//! A tree with everything that a file can have, and four strict eyes to compare two such trees with.
+//! A tree with every property that a file can have, and four strict comparisons of two such trees.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,10 +13,10 @@ use rustix::fs::{
 
 use super::Random;
 
-/// What the comparison needs beside this program.
+/// Programs that the comparison needs.
 const TOOLS: [&str; 6] = ["rsync", "getfattr", "setfacl", "lsattr", "chattr", "touch"];
 
-/// Whether such a tree can be made and compared here; else says loudly why not.
+/// Returns whether such a tree can be made and compared here; otherwise says loudly why not.
 pub fn can_torture(test: &str) -> bool {
     let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !is_installed(tool)).collect();
     if !rustix::process::geteuid().is_root() || !missing.is_empty() {
@@ -33,7 +33,7 @@ fn is_installed(tool: &str) -> bool {
         .any(|dir| dir.join(tool).exists())
 }
 
-/// A directory that can be removed whatever flags are on what is in it.
+/// A directory that can be removed whatever flags its files have.
 pub struct Unlocked(pub tempfile::TempDir);
 
 impl Unlocked {
@@ -88,7 +88,7 @@ pub fn sparse(path: &Path, len: u64, data: &[(u64, &[u8])]) {
     file.sync_all().unwrap();
 }
 
-/// Makes the tree; the directory must not exist.
+/// Creates the tree; the directory must not exist.
 pub fn torture(root: &Path) {
     fs::create_dir(root).unwrap();
     let dir = |name: &str| {
@@ -192,7 +192,7 @@ fn holes(dir: &Path) {
     sparse(&dir.join("far"), 64 << 20, &[(32 << 20, b"few bytes")]);
     let many: Vec<(u64, &[u8])> = (0..2000).map(|number| (number * 8192, &block[..])).collect();
     sparse(&dir.join("many"), 2000 * 8192, &many);
-    // One hole that the number of blocks does not tell of: the attribute has a block, too.
+    // A hole that the number of blocks does not show, because the attribute takes a block, too.
     sparse(&dir.join("hidden"), 8192, &[(0, &block)]);
     set_xattr(&dir.join("hidden"), "user.large", &[b'v'; 3000]);
     fs::write(dir.join("zeros-are-no-hole"), [0; 100_000]).unwrap();
@@ -251,14 +251,14 @@ fn locks(dir: &Path) {
     set_flags(&linked, IFlags::IMMUTABLE | IFlags::NODUMP);
 }
 
-/// Every way in which two trees differ.
+/// Returns every difference between two trees.
 pub fn differences(a: &Path, b: &Path) -> Vec<String> {
     let mut all = differences_but_flags(a, b);
     all.extend(listings(a, b, "flags", "lsattr", &["-R", "-a", "."]));
     all
 }
 
-/// As `differences`, inode flags aside.
+/// Like `differences`, without inode flags.
 pub fn differences_but_flags(a: &Path, b: &Path) -> Vec<String> {
     let mut all = rsync(a, b);
     let args = ["-d", "-m", "-", "-e", "hex", "-h", "-R", "--absolute-names", "."];
@@ -283,7 +283,7 @@ fn listings(a: &Path, b: &Path, what: &str, tool: &str, args: &[&str]) -> Vec<St
 fn rsync(a: &Path, b: &Path) -> Vec<String> {
     let slash = |path: &Path| PathBuf::from(format!("{}/", path.display()));
     let mut command = Command::new("rsync");
-    // libfaketime moves the times of files, too, in each process by another part of a second.
+    // libfaketime shifts the times of files, too, in each process by another fraction of a second.
     command.env_remove("LD_PRELOAD");
     command.args(["-naHAXi", "--delete", "--checksum", "--numeric-ids", "--devices", "--specials"]);
     let output = command.arg(slash(a)).arg(slash(b)).output().unwrap();
@@ -291,7 +291,7 @@ fn rsync(a: &Path, b: &Path) -> Vec<String> {
     String::from_utf8_lossy(&text).lines().map(|line| format!("rsync: {line}")).collect()
 }
 
-/// What a tool says of each entry, in an order of its own.
+/// Returns what a tool prints for each entry, in a defined order.
 fn listing(root: &Path, tool: &str, args: &[&str]) -> std::collections::BTreeSet<String> {
     let mut command = Command::new(tool);
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
@@ -302,7 +302,7 @@ fn listing(root: &Path, tool: &str, args: &[&str]) -> std::collections::BTreeSet
     parts.filter(|part| !part.trim().is_empty()).collect()
 }
 
-/// Where a file has data: (start, end).
+/// Returns the data ranges of a file: (start, end).
 pub fn hole_map(path: &Path) -> Vec<(u64, u64)> {
     let Ok(file) = fs::File::open(path) else { return vec![(u64::MAX, 0)] };
     let (mut runs, mut at) = (Vec::new(), 0);

@@ -1,4 +1,4 @@
-//! What a program did to files, in order, as strace tells it.
+//! What a program did to files, in order, as strace reports it.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,16 +7,16 @@ use std::process::Command;
 
 use super::{Outcome, finish};
 
-/// One call that did something, or made it durable.
+/// One call that changed something, or made it durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     /// A new file.
     Create(PathBuf),
-    /// An old one, emptied.
+    /// An existing one, truncated.
     Empty(PathBuf),
-    /// Bytes, at an offset or behind what was written before.
+    /// Bytes, at an offset or appended.
     Write(PathBuf, Option<u64>, Vec<u8>),
-    /// Room without bytes.
+    /// Allocated space without data.
     Extend(PathBuf, u64),
     Mkdir(PathBuf),
     Rename(PathBuf, PathBuf),
@@ -41,7 +41,7 @@ impl Call {
     }
 }
 
-/// The calls that are looked at.
+/// The traced calls.
 const CALLS: &str = "openat,creat,write,pwrite64,ftruncate,fallocate,rename,renameat,renameat2,link,linkat,unlink,\
                      unlinkat,mkdir,mkdirat,rmdir,fsync,fdatasync";
 
@@ -63,7 +63,7 @@ pub fn under_strace(command: &Command, options: &[&str]) -> Option<Command> {
     Some(traced)
 }
 
-/// Runs a command and says what it did; `None` without strace.
+/// Runs a command and returns its calls; `None` without strace.
 pub fn record(command: &Command, log: &Path) -> Option<(Outcome, Vec<Call>)> {
     let trace = format!("trace={CALLS}");
     let options = ["-y", "-xx", "-s", "100000000", "-e", &trace, "-o", log.to_str().unwrap()];
@@ -89,7 +89,7 @@ pub fn record(command: &Command, log: &Path) -> Option<(Outcome, Vec<Call>)> {
     Some((outcome, calls))
 }
 
-/// A line, if the call did something.
+/// Parses a line, if the call changed something.
 fn parse(line: &str, here: &Path) -> Option<Call> {
     let (name, rest) = line.split_once('(')?;
     let (args, result) = rest.rsplit_once(')')?;
@@ -126,7 +126,7 @@ fn parse(line: &str, here: &Path) -> Option<Call> {
     Some(call)
 }
 
-/// What lies between the quotes.
+/// Returns what is between the quotes.
 fn text(arg: &str) -> Option<String> {
     String::from_utf8(bytes(arg)?).ok()
 }
@@ -136,7 +136,7 @@ fn bytes(arg: &str) -> Option<Vec<u8>> {
     inside.split("\\x").skip(1).map(|hex| u8::from_str_radix(hex, 16).ok()).collect()
 }
 
-/// What strace says behind a descriptor.
+/// Returns what strace prints after a descriptor.
 fn of_fd(arg: &str) -> Option<String> {
     let inside = arg.split_once('<')?.1.strip_suffix('>')?;
     bytes(&format!("\"{inside}\"")).and_then(|raw| String::from_utf8(raw).ok())

@@ -1,5 +1,5 @@
-//! What must hold of a repository on disk after anything at all went wrong: told through the library, so that
-//! many repositories can be judged in a short time.
+//! What must hold for a repository on disk after any failure, checked through the library, so that many
+//! repositories can be checked in a short time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,25 +18,25 @@ use super::compare_trees;
 /// What was promised.
 #[derive(Debug, Clone, Default)]
 pub struct Promises {
-    /// Snapshots that must stand, and the tree that each must restore to.
+    /// Snapshots that must exist, and the tree that each must restore to.
     pub stand: BTreeMap<String, PathBuf>,
-    /// Snapshots that may stand or not, for they were being forgotten.
+    /// Snapshots that may exist or not, because they were being forgotten.
     pub may_stand: BTreeMap<String, PathBuf>,
-    /// The beginning of the name of one that was acknowledged.
+    /// The id prefix of a snapshot that was acknowledged.
     pub made: Option<String>,
-    /// What a snapshot of another name must restore to: one that was being made.
+    /// What a snapshot with another name must restore to: one that was being made.
     pub source: PathBuf,
     /// The name of the sources in the snapshots.
     pub name: String,
 }
 
-/// Opens an unencrypted repository, without a cache: what it remembers is no part of what was promised.
+/// Opens an unencrypted repository without a cache, because cached data is no part of the promise.
 pub fn open(repo: &Path) -> Result<Repository> {
     Repository::open(Arc::new(LocalStorage::new(repo)), &OpenOptions::default())
 }
 
 impl Promises {
-    /// Every broken promise of a repository, before anybody helps it, and after a backup and a collection.
+    /// Returns every broken promise of a repository, before any other run, and after a backup and a gc run.
     pub fn broken(&self, repo: &Path, private_dir: &Path) -> Vec<String> {
         let mut broken = self.broken_now(repo, private_dir);
         if broken.is_empty() {

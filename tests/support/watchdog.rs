@@ -1,14 +1,14 @@
-//! Ends the process of a test that hangs, and says which test it was: without it a run would wait for ever.
+//! Ends the process of a test that hangs, and names the test; without it a run would wait forever.
 
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// No test takes so long unless something is broken.
+/// No test takes this long unless something is broken.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Watches over the test that holds it.
+/// Watches the test that holds it.
 #[derive(Debug)]
 pub struct Watchdog {
     /// Closed when it is dropped.
@@ -16,7 +16,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Begins to watch over the test of this thread.
+    /// Begins to watch the test of this thread.
     pub fn start() -> Self {
         let (over, is_over) = mpsc::channel::<()>();
         let name = thread::current().name().unwrap_or("a test").to_owned();

@@ -1,4 +1,4 @@
-//! Sources on disk and a small repository, from which every story begins.
+//! Sources on disk and a small repository, from which every scenario starts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,9 +24,9 @@ use snap_backup::{Control, Result};
 
 use super::{Random, compare_trees};
 
-/// In the beginning there are snapshots `old` (of a, b, c), `dad` (of a, d) and `keep` (of c, e); `a` and `c`
-/// lie in two packs each. `d` has changed a little since: the next backup of `dad` is made of deltas. Further
-/// sources wait to be backed up.
+/// Initially there are snapshots `old` (of a, b, c), `dad` (of a, d) and `keep` (of c, e); `a` and `c` are in
+/// two packs each. `d` has changed slightly since: the next backup of `dad` makes deltas. Further sources can
+/// be backed up.
 pub struct World {
     home: tempfile::TempDir,
     start: Vec<(ObjectKind, String, Vec<u8>)>,
@@ -48,7 +48,7 @@ impl World {
         Self::with_parity(0)
     }
 
-    /// With sidecars beside packs.
+    /// With sidecars.
     pub fn with_parity(parity: u8) -> Self {
         let shm = Path::new("/dev/shm");
         let home = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap();
@@ -65,7 +65,7 @@ impl World {
         let repo = InitOptions { parity, ..InitOptions::default() };
         let repo = Repository::init(storage.clone(), &repo).unwrap();
         let mut world = Self { home, start: Vec::new(), suite: repo.suite().clone(), ids: BTreeMap::new() };
-        // Each in packs of its own, as writers at one time leave them.
+        // Each in packs of its own, as concurrent writers leave them.
         let mut packs = Vec::new();
         for name in ["old", "dad", "keep"] {
             let id = world.backup(storage.clone(), name, SnapshotKind::Full).unwrap().unwrap();
@@ -86,7 +86,7 @@ impl World {
         world
     }
 
-    /// A source changes; what it was when it was saved is kept beside it.
+    /// Changes a source. Its saved state is kept next to it.
     fn change(&self, source: &str, seed: u64) {
         let (path, was) = (self.path(source), self.path(&format!("{source}-was")));
         fs::create_dir(&was).unwrap();
@@ -107,7 +107,7 @@ impl World {
         fs::File::options().write(true).open(&file).unwrap().set_modified(age).unwrap();
     }
 
-    /// What a snapshot of a source must restore to.
+    /// Returns what a snapshot of a source must restore to.
     fn original(&self, id: SnapshotId, source: &str) -> PathBuf {
         let was = self.path(&format!("{source}-was"));
         if self.ids.get(source) == Some(&id) && was.is_dir() { was } else { self.path(source) }
@@ -121,8 +121,8 @@ impl World {
         storage
     }
 
-    /// As in the beginning, but one of the two tables of the pack of `old` is damaged, and known to be:
-    /// nothing of it is lost.
+    /// Like the initial state, but one of the two tables of the pack of `old` is damaged, and known to be:
+    /// nothing is lost.
     pub fn damaged(&self) -> MemoryStorage {
         let storage = self.storage();
         let packs = storage.list(ObjectKind::Packs).unwrap();
@@ -181,7 +181,7 @@ impl World {
         gc::run(&Repository::open(storage, &OpenOptions::default())?, &options, &Control::default())
     }
 
-    /// How the restored snapshot differs from a source.
+    /// Returns how the restored snapshot differs from a source.
     pub fn restore(&self, storage: Arc<dyn Storage>, id: SnapshotId, source: &str) -> Result<Vec<String>> {
         let target = tempfile::tempdir_in(self.home.path()).unwrap();
         let options = restore::Options {
@@ -201,7 +201,7 @@ impl World {
             .collect())
     }
 
-    /// What a file of a source holds.
+    /// Returns the content of a file of a source.
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         let (source, file) = name.split_once('/').unwrap();
         fs::read(self.original(self.ids[source], source).join(file)).unwrap()
@@ -212,7 +212,7 @@ impl World {
         cat::run(&Repository::open(storage, &OpenOptions::default())?, selector, &mut out).map(|()| out)
     }
 
-    /// The paths in a snapshot.
+    /// Returns the paths in a snapshot.
     pub fn ls(&self, storage: Arc<dyn Storage>, selector: &str) -> Result<Vec<String>> {
         let mut paths = Vec::new();
         let repo = Repository::open(storage, &OpenOptions::default())?;
@@ -223,7 +223,7 @@ impl World {
         Ok(paths)
     }
 
-    /// A tar archive.
+    /// Returns a tar archive.
     pub fn export(&self, storage: Arc<dyn Storage>, selector: &str) -> Result<Vec<u8>> {
         let (selector, format) = (selector.as_bytes().to_vec(), export::Format::Tar);
         let options = export::Options { selector, format, ..export::Options::default() };
@@ -232,7 +232,7 @@ impl World {
         export::run(&repo, &options, &mut out, &Control::default()).map(|_| out)
     }
 
-    /// Each path that differs, behind its letter.
+    /// Returns each path that differs, after its letter.
     pub fn diff(&self, storage: Arc<dyn Storage>, before: &str, after: &str) -> Result<Vec<String>> {
         let options =
             diff::Options { before: before.as_bytes().to_vec(), after: after.into(), ..Default::default() };
@@ -246,7 +246,7 @@ impl World {
         Ok(lines)
     }
 
-    /// What a check of everything finds.
+    /// Returns what a complete check finds.
     pub fn check(&self, storage: Arc<dyn Storage>) -> Result<Vec<String>> {
         let options = check::Options { read_data: true, ..check::Options::default() };
         let repo = Repository::open(storage, &OpenOptions::default())?;
@@ -279,13 +279,14 @@ impl World {
         forget::undelete(&Repository::open(storage, &OpenOptions::default())?, &[self.ids[name].hex()])
     }
 
-    /// Everything that stands now.
+    /// Returns everything that exists now.
     pub fn standing(&self, storage: Arc<dyn Storage>) -> Vec<SnapshotId> {
         let repo = Repository::open(storage, &OpenOptions::default()).unwrap();
         snapshots::list(&repo).unwrap().iter().map(|snapshot| snapshot.id).collect()
     }
 
-    /// What is wrong with what stands: each snapshot must restore to its source, and every byte be whole.
+    /// Returns what is wrong with it: each snapshot must restore to its source, and every byte must be
+    /// intact.
     pub fn wrong(&self, storage: &Arc<MemoryStorage>) -> Vec<String> {
         let repo = Repository::open(storage.clone(), &OpenOptions::default()).unwrap();
         let listing = snapshots::list_all(&repo).unwrap();
@@ -307,10 +308,10 @@ impl World {
         wrong
     }
 
-    /// What is wrong with the next runs: they must need no help and wait for nobody.
+    /// Returns what is wrong with the next runs: they must need no help and wait for nobody.
     pub fn wrong_later(&self, storage: &Arc<MemoryStorage>) -> Vec<String> {
         let mut wrong = Vec::new();
-        // Whoever was killed is found dead by the first; the last has nothing to wait for.
+        // The first finds the killed processes dead; the last has nothing to wait for.
         for _ in 0..3 {
             match self.gc(storage.clone()) {
                 Ok(report) if report.waiting_for.is_empty() => {}
@@ -338,7 +339,7 @@ impl World {
     }
 }
 
-/// A store that holds what another does, and knows nobody's locks: all who hold them are gone.
+/// A storage with the content of another, which knows no locks: all processes that hold them are gone.
 pub fn copy_of(storage: &MemoryStorage) -> Arc<MemoryStorage> {
     let copy = Arc::new(MemoryStorage::default());
     for area in ObjectKind::ALL {
