@@ -118,7 +118,7 @@ fn make(dir: &Path, millions: u64) {
 /// Known chunks in no order, then new ones.
 fn lookup(dir: &Path, millions: u64) {
     let repo = Repository::open(Arc::new(LocalStorage::new(dir.join("repo"))), &access(dir)).unwrap();
-    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+    let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
     let index = Index::load(&repo, repo_state).unwrap();
     let known =
         (0..100_000u64).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (millions * 1_000_000));

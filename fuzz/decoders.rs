@@ -422,7 +422,7 @@ pub fn filter(bytes: &[u8]) {
     if let Ok(filter) = Filter::new(&options) {
         for path in &paths {
             let location = Location { dir: Path::new(OsStr::from_bytes(path)), stored_dir: path, name: path };
-            let verdict = filter.judge(Verdict::default(), location);
+            let verdict = filter.decide(Verdict::default(), location);
             let _ = filter.leaves_out(verdict, location, true, 1);
             let _ = filter.pattern_against(Path::new(OsStr::from_bytes(path)), path);
         }

@@ -161,7 +161,7 @@ impl Owners {
         if mode != whole || result.is_err_and(not_allowed) {
             self.counters.modes.fetch_add(1, Ordering::Relaxed);
         }
-        result.or_else(pardon)
+        result.or_else(ignore_expected)
     }
 
     /// Sets the times through `utimens`.
@@ -175,7 +175,7 @@ impl Owners {
         if result.is_err_and(not_allowed) {
             self.counters.times.fetch_add(1, Ordering::Relaxed);
         }
-        result.or_else(pardon)
+        result.or_else(ignore_expected)
     }
 
     /// Returns whether `set_all` would change nothing. An owner that this user cannot set is counted as
@@ -317,7 +317,7 @@ fn not_allowed(error: Errno) -> bool {
 }
 
 /// Converts errors that are to be ignored to success.
-fn pardon(error: Errno) -> Result<(), Errno> {
+fn ignore_expected(error: Errno) -> Result<(), Errno> {
     if not_allowed(error) { Ok(()) } else { Err(error) }
 }
 

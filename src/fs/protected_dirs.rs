@@ -66,12 +66,12 @@ impl Guard {
         let there = whole.ancestors().find(|path| !is_absent(path)).unwrap_or(Path::new("/"));
         let mut at = open(CWD, there).map_err(Error::io("look at", there))?;
         for _ in 0..MOST_ABOVE {
-            let id = stat::look_open(&at).map_err(Error::io("look at", there))?.id;
+            let id = stat::stat_open(&at).map_err(Error::io("look at", there))?.id;
             if let Some(found) = self.find(id) {
                 return Err(refused(dir, found));
             }
             let above = open(&at, "..").map_err(Error::io("look above", there))?;
-            if stat::look_open(&above).map_err(Error::io("look above", there))?.id == id {
+            if stat::stat_open(&above).map_err(Error::io("look above", there))?.id == id {
                 return Ok(());
             }
             at = above;
@@ -99,7 +99,7 @@ impl Guard {
 /// Calls `tell` for a directory and its subdirectories, `levels` levels down. What cannot be read is
 /// skipped: it cannot be written to either.
 fn note(dir: &Path, levels: usize, tell: &mut dyn FnMut((u64, u64))) {
-    let Ok(found) = stat::look(CWD, dir) else { return };
+    let Ok(found) = stat::stat(CWD, dir) else { return };
     tell(found.id);
     let below = std::fs::read_dir(dir).ok().filter(|_| levels > 0).into_iter().flatten().flatten();
     for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {

@@ -70,7 +70,7 @@ pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<SourceTree> {
         };
         let recorded = if store_as.is_some() { &stored } else { &absolute };
         sources.push(recorded.as_os_str().as_bytes().to_vec());
-        let base = if stored.is_absolute() { PathBuf::from("/") } else { here()? };
+        let base = if stored.is_absolute() { PathBuf::from("/") } else { current_dir()? };
         let names: Vec<Vec<u8>> = names_of(&stored)?;
         insert(&mut root, &names, &seen_as(path, absolute), &base, &mut nested)?;
     }
@@ -111,7 +111,7 @@ pub fn plan_at(places: &[(PathBuf, Vec<u8>)]) -> Result<SourceTree> {
 /// # Errors
 /// The path is relative and the current directory no longer exists.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
-    let path = if path.is_absolute() { path.to_path_buf() } else { here()?.join(path) };
+    let path = if path.is_absolute() { path.to_path_buf() } else { current_dir()?.join(path) };
     let mut out = PathBuf::new();
     for part in path.components() {
         match part {
@@ -168,7 +168,7 @@ pub fn live_paths(source: &[u8], stored: &[u8]) -> Vec<LivePath> {
     (0..=whole.len()).rev().filter(fits).filter_map(place).collect()
 }
 
-fn here() -> Result<PathBuf> {
+fn current_dir() -> Result<PathBuf> {
     std::env::current_dir()
         .map_err(Error::io("find", "the current directory, from which a relative path leads"))
 }

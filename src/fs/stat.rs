@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 use crate::model::entry::{Content, Kind, Meta};
 use crate::model::id::ChunkId;
 use crate::sys::fs::{FileType, Mode, OFlags, file_type, openat, readlinkat};
-pub use crate::sys::inode::{Inode, follow, look, look_open};
+pub use crate::sys::inode::{Inode, follow, stat, stat_open};
 use crate::sys::io::retry_on_intr;
 use crate::sys::path::Arg;
 use crate::sys::{self, long_path, users};

@@ -46,7 +46,7 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
     let plan = |feed: &mut sequential::Feed<'_>| {
         feed.at(&path)?;
         let planned = dir_reader::each_part(&mut reader, size, &content, &mut |part| feed.part(&part));
-        planned.map_err(|err| sequential::belonging(&path, err))
+        planned.map_err(|err| sequential::with_path(&path, err))
     };
     sequential::run(&session, plan, &mut |bytes| {
         out.write_all(bytes).map_err(Error::io("write", "the output"))

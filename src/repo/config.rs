@@ -97,7 +97,7 @@ pub(crate) fn change_slots(
 /// # Errors
 /// When there is none, or a later epoch has begun.
 pub(crate) fn current(storage: &dyn Storage, keyring: &Keyring) -> Result<Config> {
-    let whole = candidates(storage)?.first_whole(|config, bytes| match keyring.judge(config, bytes) {
+    let whole = candidates(storage)?.first_whole(|config, bytes| match keyring.check_trust(config, bytes) {
         Verdict::Ours => Ok(true),
         Verdict::Unfit => Ok(false),
         Verdict::Newer => Err(Error::Refused(
@@ -170,7 +170,7 @@ fn candidate(storage: &dyn Storage, number: u32) -> Result<Candidate> {
     // A generation with its key in the clear can be verified here, even if a flipped byte makes it claim to
     // be encrypted.
     let is_whole = match keyring {
-        Some(keyring) => keyring.judge(config, bytes) == Verdict::Ours,
+        Some(keyring) => keyring.check_trust(config, bytes) == Verdict::Ours,
         None => config.cipher != CipherKind::None,
     };
     match (is_whole, newer) {

@@ -255,7 +255,7 @@ impl Repository {
         // A generation of another repository does not count, like a damaged one, if an older one is ours.
         let ours = found.first_whole(|config, bytes| {
             if config.repo == self.config.repo {
-                Ok(self.keyring.judge(config, bytes) == Verdict::Ours)
+                Ok(self.keyring.check_trust(config, bytes) == Verdict::Ours)
             } else {
                 Err(config::unfit(config.generation))
             }
@@ -291,7 +291,7 @@ impl Repository {
         let number = name.parse().map_err(|_| objects::unknown_name(ObjectKind::Config, name))?;
         let (bytes, config) = read_config(self.storage(), number)?;
         let is_ours = config.repo == self.config.repo;
-        match self.keyring.judge(&config, &bytes) {
+        match self.keyring.check_trust(&config, &bytes) {
             Verdict::Ours if is_ours => return Ok(()),
             // It is valid in a later epoch, and must not be removed as damaged.
             Verdict::Newer if is_ours => return self.refuse_rotated(),
@@ -329,7 +329,7 @@ impl Repository {
         let config = key_slot::open_config(bytes).map_err(damaged())?;
         let its = config.repo == self.config.repo
             && config.generation.to_string() == name
-            && self.keyring.judge(&config, bytes) == Verdict::Ours;
+            && self.keyring.check_trust(&config, bytes) == Verdict::Ours;
         its.then_some(()).ok_or(DecodeError::because("its check does not fit")).map_err(damaged())
     }
 

@@ -126,7 +126,7 @@ impl Unlocker<'_> {
         let Some((entry, slot)) = found else { return Ok(None) };
         let damaged = || Error::damaged(ObjectKind::Config.path(&config.generation.to_string()));
         match Keyring::open(&config.repo, entry, &slot.secret).map_err(damaged())? {
-            Opened::Known(keyring) if keyring.judge(config, bytes) == Verdict::Ours => {
+            Opened::Known(keyring) if keyring.check_trust(config, bytes) == Verdict::Ours => {
                 Ok(Some((*keyring, Some(slot.id))))
             }
             Opened::Known(_) => Ok(None),

@@ -84,7 +84,7 @@ pub struct Made {
 
 impl Made {
     /// Returns whether it is expected to exist, unless someone forgot it.
-    fn should_stand(&self, now: Time) -> bool {
+    fn is_expected(&self, now: Time) -> bool {
         self.at.saturating_add(OLD) >= now.sec && self.expires.is_none_or(|at| at > now.sec)
     }
 
@@ -262,7 +262,7 @@ impl Known {
     /// Returns the snapshots that should exist.
     pub fn expected(&self, now: Time) -> Vec<Made> {
         let newest = self.newest.values().filter(|made| !self.missing.contains_key(&made.snapshot));
-        newest.chain(self.missing.values()).filter(|made| made.should_stand(now)).cloned().collect()
+        newest.chain(self.missing.values()).filter(|made| made.is_expected(now)).cloned().collect()
     }
 }
 

@@ -83,7 +83,7 @@ impl Http {
         } else {
             self.agent.run(Request::from_parts(head, SendBody::none()))
         };
-        let answer = answer.map_err(|err| Lost(told(&err)))?;
+        let answer = answer.map_err(|err| Lost(describe_error(&err)))?;
         self.line.is_there();
         let (head, body) = answer.into_parts();
         let body = Box::new(Received { source: body.into_reader(), limits: Arc::clone(&self.limits) });
@@ -171,7 +171,7 @@ impl Read for Parts<'_> {
     }
 }
 
-fn told(error: &ureq::Error) -> String {
+fn describe_error(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => "the server is silent".to_owned(),
         ureq::Error::HostNotFound => "its host is not known".to_owned(),

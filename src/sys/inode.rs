@@ -83,22 +83,22 @@ pub fn time(sec: i64, nanos: u64) -> Time {
 ///
 /// # Errors
 /// There is no such entry, or this user may not stat it.
-pub fn look(dir: impl AsFd, name: impl Arg + Copy) -> io::Result<Inode> {
-    system::look(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+pub fn stat(dir: impl AsFd, name: impl Arg + Copy) -> io::Result<Inode> {
+    system::stat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// Returns the metadata of an open file.
 ///
 /// # Errors
 /// The system call fails.
-pub fn look_open(file: impl AsFd) -> io::Result<Inode> {
-    system::look_open(file)
+pub fn stat_open(file: impl AsFd) -> io::Result<Inode> {
+    system::stat_open(file)
 }
 
 /// Returns the metadata of what a path leads to, following symbolic links.
 ///
 /// # Errors
-/// As [`look`].
+/// As [`stat`].
 pub fn follow(path: &Path) -> io::Result<Inode> {
-    system::look(CWD, path, AtFlags::empty())
+    system::stat(CWD, path, AtFlags::empty())
 }

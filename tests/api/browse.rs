@@ -72,7 +72,7 @@ fn pages_of_a_large_directory_are_all_of_it_and_a_name_is_found_by_few_pieces() 
     assert_eq!(paged, listed);
 
     let index =
-        Index::load(&repo, RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap()).unwrap();
+        Index::load(&repo, RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap()).unwrap();
     let mut reader = ChunkReader::new(&repo, Arc::new(index)).unwrap();
     let mut all = DirReader::new(tree);
     while all.next(&mut reader).unwrap().is_some() {}
@@ -214,7 +214,7 @@ fn a_file_that_is_read_on_and_on_follows_what_a_collection_moves() {
     let collect = || gc::run(&library.open(), &options, &Control::default()).unwrap();
     let first = collect();
     assert!(first.packs_moved > 0 && first.packs_deleted == 0, "the browser has not seen it yet: {first:?}");
-    browser.beat().unwrap();
+    browser.write_heartbeat().unwrap();
     assert!(collect().packs_deleted > 0, "it is not waited for any longer");
     assert!(read(&browser, 0..300_000) == bytes);
     browser.close().unwrap();

@@ -110,7 +110,7 @@ impl Store {
 }
 
 fn load(repo: &Repository) -> Index {
-    Index::load(repo, RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap()).unwrap()
+    Index::load(repo, RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap()).unwrap()
 }
 
 /// Every chunk is found where the table of its pack has it, and no other chunk.
@@ -417,7 +417,7 @@ fn tables_of_many_small_packs_do_not_stay_in_memory() {
     scale::make(&store.open(limits), Shape { per_pack: 1, packs: 300, per_file: 1, ..Shape::of(300) });
     assert_eq!(store.files("rows"), Vec::<PathBuf>::new());
     let repo = store.open(limits);
-    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+    let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
     let index = Index::load(&repo, repo_state).unwrap();
     let found = (0..300)
         .filter(|number| index.find(ChunkType::Data, &scale::chunk_id(&repo, *number)).unwrap().is_some());

@@ -301,7 +301,7 @@ fn a_machine_that_knows_nothing_reads_each_table_once_and_several_at_a_time() {
     }
     storage.calls();
     let stranger = Repository::open(storage.clone(), &OpenOptions::default()).unwrap();
-    let repo_state = RepoState::look(stranger.storage(), stranger.suite(), |_| Ok(())).unwrap();
+    let repo_state = RepoState::read(stranger.storage(), stranger.suite(), |_| Ok(())).unwrap();
     let index = Index::load(&stranger, repo_state).unwrap();
     assert!(storage.is_spent());
     assert_eq!(index.packs().len(), packs);

@@ -236,7 +236,7 @@ impl Set {
             suffix: b"abc".to_vec(),
             ..Signs::default()
         };
-        let alarm = !tripwire::judge(&past, &mut now, Some(&limits)).is_empty();
+        let alarm = !tripwire::evaluate(&past, &mut now, Some(&limits)).is_empty();
         self.past.push((at, Past { age: 0, signs: now, alarm: alarm.then_some(settled) }));
         self.thin(at);
         (self.since, self.files, self.bytes) = (at, self.files + change.new - removed, bytes);
@@ -366,11 +366,11 @@ fn loss(files: u64) -> Signs {
 
 #[test]
 fn a_reason_is_one_sentence_with_its_numbers() {
-    let reasons = tripwire::judge(&busy(), &mut loss(600), Some(&Limits::default()));
+    let reasons = tripwire::evaluate(&busy(), &mut loss(600), Some(&Limits::default()));
     let wanted = "0 files rewritten and 600 removed of 1000 (60 %; 1 % is usual, up to 50 % allowed)";
     assert_eq!(tripwire::sentence(&reasons), wanted);
     let mut random = Signs { rewritten: 100, opaque: 100, removed: 0, ..loss(0) };
-    let reasons = tripwire::judge(&busy(), &mut random, Some(&Limits::default()));
+    let reasons = tripwire::evaluate(&busy(), &mut random, Some(&Limits::default()));
     let wanted = "100 files came to look encrypted, with the runs before 100 of 1000 (10 %; 0 % is usual, up to 5 % allowed)";
     assert_eq!(tripwire::sentence(&reasons), wanted);
     let silent = tripwire::silence(&busy(), 11 * DAY, Some(&Limits::default())).unwrap();
@@ -383,7 +383,7 @@ fn a_reason_is_one_sentence_with_its_numbers() {
 fn few_runs_an_announced_change_and_a_run_after_repair_give_no_alarm() {
     let limits = Limits::default();
     let given =
-        |past: &[Past], limits: Option<&Limits>| !tripwire::judge(past, &mut loss(900), limits).is_empty();
+        |past: &[Past], limits: Option<&Limits>| !tripwire::evaluate(past, &mut loss(900), limits).is_empty();
     assert!(given(&busy(), Some(&limits)));
     assert!(given(&busy()[..7], Some(&limits)));
     assert!(!given(&busy()[..6], Some(&limits)), "six runs are no past");
@@ -408,13 +408,13 @@ fn a_set_that_always_looks_encrypted_gives_no_alarm_even_while_it_is_young() {
 #[test]
 fn each_limit_can_be_moved_and_switched_off() {
     let off = Limits { lost: None, ..Limits::default() };
-    assert_eq!(tripwire::judge(&busy(), &mut loss(900), Some(&off)), Vec::new());
+    assert_eq!(tripwire::evaluate(&busy(), &mut loss(900), Some(&off)), Vec::new());
     let tight = Limits { lost: Some(100_000), ..Limits::default() };
-    assert_eq!(tripwire::judge(&busy(), &mut loss(110), Some(&tight)).len(), 1);
+    assert_eq!(tripwire::evaluate(&busy(), &mut loss(110), Some(&tight)).len(), 1);
     let mut huge = Signs { bytes: 4 << 30, ..loss(0) };
-    assert_eq!(tripwire::judge(&busy(), &mut huge.clone(), Some(&Limits::default())).len(), 1);
+    assert_eq!(tripwire::evaluate(&busy(), &mut huge.clone(), Some(&Limits::default())).len(), 1);
     let off = Limits { growth: None, ..Limits::default() };
-    assert_eq!(tripwire::judge(&busy(), &mut huge, Some(&off)), Vec::new());
+    assert_eq!(tripwire::evaluate(&busy(), &mut huge, Some(&off)), Vec::new());
     let off = Limits { silence: false, ..Limits::default() };
     assert_eq!(tripwire::silence(&busy(), 365 * DAY, Some(&off)), None);
 }
@@ -422,8 +422,9 @@ fn each_limit_can_be_moved_and_switched_off() {
 /// What was accepted once is usual from then on, even if it is rare. A few files do not count as a share.
 #[test]
 fn what_an_earlier_run_lost_moves_the_line_and_few_files_give_no_alarm() {
-    let given =
-        |past: &[Past], mut now: Signs| !tripwire::judge(past, &mut now, Some(&Limits::default())).is_empty();
+    let given = |past: &[Past], mut now: Signs| {
+        !tripwire::evaluate(past, &mut now, Some(&Limits::default())).is_empty()
+    };
     let mut past = busy();
     past.last_mut().unwrap().signs = loss(600);
     assert!(!given(&past, loss(740)), "1.25 times what was lost before");

@@ -310,7 +310,7 @@ fn a_record_of_a_collection_that_a_write_key_forges_condemns_nothing() {
     repo.suite().shared().seal(&aad, &plain, &mut bytes).unwrap();
     fleet.storage.put(ObjectKind::Gc, name, bytes);
     let full = fleet.open("full");
-    let looked = RepoState::look(&*fleet.storage, full.suite(), |_| Ok(()));
+    let looked = RepoState::read(&*fleet.storage, full.suite(), |_| Ok(()));
     assert!(looked.unwrap_err().chain().contains("signature"));
     assert!(gc::run(&full, &gc::Options::default(), &Control::default()).is_err());
     repair::collections::run(&full, false).unwrap();
@@ -318,9 +318,9 @@ fn a_record_of_a_collection_that_a_write_key_forges_condemns_nothing() {
     // Nor does it end one, or replace one with a higher number.
     for name in ["00000000000000ff.done", "0000000000000200"] {
         fleet.storage.put(ObjectKind::Gc, name, b"SNAPGD\x01\0\x01\0\0\0 what no full key made".to_vec());
-        assert!(RepoState::look(&*fleet.storage, full.suite(), |_| Ok(())).is_err(), "{name}");
+        assert!(RepoState::read(&*fleet.storage, full.suite(), |_| Ok(())).is_err(), "{name}");
         repair::collections::run(&full, false).unwrap();
-        assert!(RepoState::look(&*fleet.storage, full.suite(), |_| Ok(())).is_ok(), "{name}");
+        assert!(RepoState::read(&*fleet.storage, full.suite(), |_| Ok(())).is_ok(), "{name}");
     }
     fleet.assert_restores("full", saved.snapshot);
     assert_eq!(fleet.errors(), Vec::<String>::new());

@@ -424,7 +424,7 @@ fn the_kernel_may_forget_what_is_too_much() {
 }
 
 /// Returns the heartbeat of the only session.
-fn beat(sandbox: &Sandbox) -> Vec<u8> {
+fn heartbeat_of(sandbox: &Sandbox) -> Vec<u8> {
     let all = sandbox.objects("sessions");
     let one = all.iter().find(|path| path.extension().is_some_and(|end| end == "beat"));
     one.and_then(|path| fs::read(path).ok()).unwrap_or_default()
@@ -454,8 +454,8 @@ fn a_collection_waits_for_what_is_open_and_for_nothing_else() {
     until("it is shown no more", || names(&all).len() == 1);
     sandbox.ok(&["gc", "--empty-trash"]);
     for _ in 0..2 {
-        let said = beat(&sandbox);
-        until("the session has looked at that collection", || beat(&sandbox) != said);
+        let said = heartbeat_of(&sandbox);
+        until("the session has looked at that collection", || heartbeat_of(&sandbox) != said);
     }
     sandbox.ok(&["gc", "--empty-trash"]);
     assert_eq!(packs(&sandbox), before, "what is open is still there");

@@ -26,7 +26,7 @@ fn library() -> (Library, Arc<MemoryStorage>) {
 }
 
 fn index(repo: &Repository) -> Arc<Index> {
-    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+    let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
     Arc::new(Index::load(repo, repo_state).unwrap())
 }
 

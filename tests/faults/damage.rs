@@ -355,7 +355,7 @@ fn a_parent_that_can_be_read_in_part_is_not_taken_over_whole() {
     let second = backup();
     let first_piece = {
         let repo = open("p");
-        let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+        let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
         let mut reader = ChunkReader::new(&repo, Arc::new(Index::load(&repo, repo_state).unwrap())).unwrap();
         let mut tree = root(&second);
         loop {

@@ -37,7 +37,7 @@ const SMALL: IndexLimits = IndexLimits { rows: 20_000, tables: 1 << 20, bloom_af
 const MOST: u64 = (MANY - FEW) * 10 / 1024;
 
 fn load(repo: &Repository) -> Index {
-    Index::load(repo, RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap()).unwrap()
+    Index::load(repo, RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap()).unwrap()
 }
 
 /// One step, in a process of its own.

@@ -61,7 +61,7 @@ fn no_beat_takes_back_what_a_session_has_seen() {
     for kind in [SessionKind::Writer, SessionKind::Reader, SessionKind::Collector] {
         let (session, _) = Session::open(&repo, kind).unwrap();
         session.acknowledge_gc(7).unwrap();
-        session.beat().unwrap();
+        session.write_heartbeat().unwrap();
         let name = format!("{}.beat", session.id);
         let beat: Heartbeat =
             objects::read(repo.storage(), repo.suite(), sealed_object::BEAT, ObjectKind::Sessions, &name)

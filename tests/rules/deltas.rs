@@ -238,7 +238,7 @@ fn what_is_condemned_is_no_base_where_its_table_is_at_hand_either() {
     let mut repo = stage.library.open();
     repo.set_limits(IndexLimits { rows: 1, tables: 1 << 20, bloom_after_lookups: 10 });
     let look = || {
-        let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+        let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
         let index = Index::load(&repo, repo_state).unwrap();
         index.copies(ChunkType::Data, &chunk.0).unwrap();
         (index.find_base(ChunkType::Data, &chunk).unwrap(), index.near(ChunkType::Data, &chunk.0))

@@ -113,7 +113,7 @@ fn forge(repo: &Repository, plain: &[u8], (base, prefix): ((ChunkId, u32), &[u8]
 }
 
 fn read(repo: &Repository, id: &ChunkId) -> Result<Vec<u8>, Error> {
-    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+    let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
     let index = Arc::new(Index::load(repo, repo_state).unwrap());
     let found = index.find(ChunkType::Data, id).unwrap();
     let read = ChunkReader::new(repo, index).unwrap().get(ChunkType::Data, id);
@@ -154,7 +154,7 @@ fn a_delta_of_data_is_not_made_from_a_tree() {
     let repo = stage.library.open();
     let trees = tables(&stage).into_iter().find(|(_, table)| table.kind == ChunkType::Tree).unwrap().1;
     let base = *trees.blocks[0].chunks.iter().max_by_key(|(_, len)| *len).unwrap();
-    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+    let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
     let index = Arc::new(Index::load(&repo, repo_state).unwrap());
     let prefix = ChunkReader::new(&repo, index).unwrap().get(ChunkType::Tree, &base.0).unwrap();
     let plain = prefix[1..].to_vec();

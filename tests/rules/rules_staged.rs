@@ -281,7 +281,7 @@ fn a_reader_is_waited_for_by_a_collection_that_takes_what_it_reads() {
     stage.forget(id);
     let before = stage.bytes();
     assert_eq!(stage.gc().packs_deleted, 0);
-    reader.beat().unwrap();
+    reader.write_heartbeat().unwrap();
     let report = stage.gc();
     assert_eq!((report.packs_deleted, report.waiting_for.len(), stage.bytes()), (0, 1, before));
     reader.close().unwrap();
@@ -301,7 +301,7 @@ fn a_reader_is_not_waited_for_by_a_collection_that_leaves_what_it_reads() {
     reader.reads(&[kept]);
     stage.forget(gone);
     assert_eq!(stage.gc().packs_deleted, 0);
-    reader.beat().unwrap();
+    reader.write_heartbeat().unwrap();
     assert!(stage.gc().packs_deleted > 0);
     reader.close().unwrap();
     stage.library.assert_restores(Some(kept), "kept");

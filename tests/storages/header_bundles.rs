@@ -72,7 +72,7 @@ impl Machine {
     }
 
     fn repo_state(&self) -> RepoState {
-        RepoState::look(self.repo.storage(), self.repo.suite(), |_| Ok(())).unwrap()
+        RepoState::read(self.repo.storage(), self.repo.suite(), |_| Ok(())).unwrap()
     }
 
     fn load(&self) -> Index {

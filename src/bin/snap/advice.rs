@@ -18,7 +18,7 @@ pub(crate) fn advice(error: &Error) -> Option<String> {
 
 /// Returns the message and the advice in one line.
 #[cfg(feature = "serve")]
-pub(crate) fn told(error: &Error) -> String {
+pub(crate) fn message_with_hint(error: &Error) -> String {
     let hint = hint(error).map(|hint| format!(": {hint}")).unwrap_or_default();
     format!("{}{hint}", wording::chain(error))
 }

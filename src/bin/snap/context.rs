@@ -221,7 +221,7 @@ impl Context {
             output::warn(self.global.json, &warning);
         }
         for note in repo.notes() {
-            if self.talks() {
+            if self.prints_success() {
                 output::note(self.global.json, &note);
             }
         }
@@ -232,13 +232,13 @@ impl Context {
         if self.global.verbose > 0 && !self.global.json {
             for pattern in patterns {
                 let text = format!("snap: the pattern '{pattern}' matched nothing");
-                output::complain(&output::printable(&text));
+                output::eprint(&output::printable(&text));
             }
         }
     }
 
     /// Returns whether to print messages about success.
-    pub(crate) fn talks(&self) -> bool {
+    pub(crate) fn prints_success(&self) -> bool {
         !self.global.quiet
     }
 }

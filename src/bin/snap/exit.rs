@@ -94,23 +94,21 @@ pub(crate) fn finish(result: Result<Outcome>, json: bool) -> ExitCode {
         Err(error) if error.is_broken_pipe() => return ExitCode::SUCCESS,
         Err(error) => error,
     };
-    ExitCode::from(tell(&error, None, json))
+    ExitCode::from(report_error(&error, None, json))
 }
 
 /// Prints an error, with the name of its set if there is one, and returns its exit code.
-pub(crate) fn tell(error: &Error, set: Option<&str>, json: bool) -> u8 {
+pub(crate) fn report_error(error: &Error, set: Option<&str>, json: bool) -> u8 {
     let code = code(error);
     let message = wording::chain(error);
-    let mut message = if json { output::printable(&message) } else { output::plain(&message) };
+    let mut message = if json { output::printable(&message) } else { output::without_names(&message) };
     if let Some(set) = set {
         message = format!("{set}: {message}");
     }
     if json {
-        output::complain(
-            &json!({"message_type": "exit_error", "code": code, "message": message}).to_string(),
-        );
+        output::eprint(&json!({"message_type": "exit_error", "code": code, "message": message}).to_string());
     } else {
-        output::complain(&format!("snap: {}", Paint::Red.on_stderr(&message)));
+        output::eprint(&format!("snap: {}", Paint::Red.on_stderr(&message)));
         let interrupted = || progress::how_to_go_on().filter(|_| error.kind() == ErrorKind::Interrupted);
         if let Some(hint) = advice::advice(error).or_else(|| interrupted().map(str::to_owned)) {
             output::hint(&hint);

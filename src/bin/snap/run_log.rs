@@ -61,7 +61,7 @@ impl Recorder {
     }
 
     /// Writes that the run began. If no end follows, the process was killed.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn write_start(&self) {
         if let Some(record) = self.record.borrow().as_ref() {
             self.write(record);
         }

@@ -259,7 +259,7 @@ impl Keyring {
     }
 
     /// Determines whether this keyring trusts a configuration.
-    pub fn judge(&self, config: &Config, bytes: &[u8]) -> Verdict {
+    pub fn check_trust(&self, config: &Config, bytes: &[u8]) -> Verdict {
         let epoch = config.epoch.min(self.epoch());
         let keys = self.all().find(|one| one.number == epoch);
         let key = keys.and_then(|keys| keys.verifying_key(&config.repo).ok());

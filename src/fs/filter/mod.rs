@@ -120,7 +120,7 @@ impl Filter {
 
     /// Returns the verdict for an entry below a source, given that of its directory. The verdict of a source
     /// itself is the default: a named source is always saved, and patterns apply to what is below it.
-    pub fn judge(&self, above: Verdict, location: Location<'_>) -> Verdict {
+    pub fn decide(&self, above: Verdict, location: Location<'_>) -> Verdict {
         if self.patterns.is_empty() {
             return above;
         }

@@ -20,7 +20,7 @@ fn is_out(filter: &Filter, source: &str, path: &[u8], is_dir: bool, size: u64) -
     for (at, name) in names.iter().enumerate() {
         let is_last = at + 1 == names.len();
         let location = Location { dir: &dir, stored_dir: &stored_dir, name };
-        verdict = filter.judge(verdict, location);
+        verdict = filter.decide(verdict, location);
         if filter.leaves_out(verdict, location, is_dir || !is_last, if is_last { size } else { 0 }) {
             return true;
         }
@@ -212,7 +212,7 @@ fn anchors_hold_in_the_snapshot_where_sources_are_stored_elsewhere() {
     let out = |filter: &Filter| {
         let location =
             Location { dir: Path::new("/mnt/snapshot/me"), stored_dir: b"home/me", name: b".cache" };
-        let verdict = filter.judge(Verdict::default(), location);
+        let verdict = filter.decide(Verdict::default(), location);
         filter.leaves_out(verdict, location, true, 0)
     };
     assert!(out(&of(true)) && !out(&of(false)));

@@ -146,7 +146,7 @@ impl Target {
 
 impl Dir {
     pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
-        let found = stat::look_open(&fd).map_err(|err| errno_of(&err))?;
+        let found = stat::stat_open(&fd).map_err(|err| errno_of(&err))?;
         Ok(Self { fd, setgid: found.mode & 0o2000 != 0, attrs: found.attrs, id: found.id })
     }
 

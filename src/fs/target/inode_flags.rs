@@ -71,7 +71,7 @@ impl Shared {
     /// Returns whether an entry has the extended attributes and inode flags of `meta`.
     pub(super) fn has_extras(&self, dir: &Dir, name: &[u8], meta: &Meta) -> bool {
         let entry = Unopened::new(dir.as_fd(), name);
-        stat::look(dir, name).is_ok_and(|found| (found.attrs ^ meta.attrs) & attrs::KNOWN == 0)
+        stat::stat(dir, name).is_ok_and(|found| (found.attrs ^ meta.attrs) & attrs::KNOWN == 0)
             && self.owners.has_xattrs(XattrTarget::Unopened(&entry), &meta.xattrs)
     }
 
@@ -86,7 +86,7 @@ impl Shared {
 
 /// Returns the flags of an open file; 0 if they cannot be read.
 pub(super) fn attrs_of(file: impl AsFd) -> u32 {
-    stat::look_open(file).map_or(0, |found| found.attrs)
+    stat::stat_open(file).map_or(0, |found| found.attrs)
 }
 
 /// Clears the flags that prevent changes to an open file. Returns the flags that remain.
@@ -104,7 +104,7 @@ pub(super) fn unlock_open(file: impl AsFd) -> u32 {
 
 /// Clears the flags that prevent changes to an entry; true if there were any.
 pub(super) fn unlock(dir: &OwnedFd, name: &[u8]) -> bool {
-    let locked = stat::look(dir, name).is_ok_and(|found| found.attrs & attrs::LOCKS != 0);
+    let locked = stat::stat(dir, name).is_ok_and(|found| found.attrs & attrs::LOCKS != 0);
     locked
         && openat(dir, name, FLAGS, Mode::empty())
             .and_then(|fd| metadata::set_attrs(fd.as_fd(), 0, attrs::LOCKS))

@@ -114,12 +114,12 @@ impl Walker {
             SourceNode::Source(path) => match stat::follow(path) {
                 Ok(found) if self.is_own(&found) => self.refuse_own(b"")?,
                 Ok(found) => {
-                    self.remark(path, b"", &found)?;
+                    self.warn_excluded(path, b"", &found)?;
                     self.below(path)?;
                 }
                 Err(err) => self.problem(path.as_os_str().as_bytes(), err.to_string())?,
             },
-            SourceNode::Passage { below, .. } => self.passage(below)?,
+            SourceNode::Passage { below, .. } => self.ancestor(below)?,
         }
         self.leave()?;
         self.unreached()?;
@@ -157,7 +157,7 @@ impl Walker {
         self.send(WalkEvent::Leave)
     }
 
-    fn passage(&mut self, below: &BTreeMap<Vec<u8>, SourceNode>) -> Result<(), ReceiverGone> {
+    fn ancestor(&mut self, below: &BTreeMap<Vec<u8>, SourceNode>) -> Result<(), ReceiverGone> {
         for (name, place) in below {
             match place {
                 SourceNode::Source(path) => self.source(name, path)?,
@@ -168,7 +168,7 @@ impl Walker {
                     }
                     let entry = Entry { name: name.clone(), kind: no_tree(), meta: on_the_way(meta) };
                     self.enter(entry, Some(path), Open::default())?;
-                    self.passage(below)?;
+                    self.ancestor(below)?;
                     self.leave()?;
                 }
             }
@@ -180,7 +180,7 @@ impl Walker {
     fn source(&mut self, name: &[u8], path: &Path) -> Result<(), ReceiverGone> {
         let stored = self.path_stack.stored_of(name);
         let is_nested = self.nested.remove(path);
-        let looked = stat::look(CWD, path);
+        let looked = stat::stat(CWD, path);
         let looked = looked.and_then(|found| Ok((found, stat::kind(CWD, path.as_os_str(), &found)?)));
         let (found, kind) = match looked {
             Err(err) => return self.problem(&stored, err.to_string()),
@@ -188,10 +188,10 @@ impl Walker {
             Ok(looked) => looked,
         };
         if !is_nested {
-            self.remark(path, &stored, &found)?;
+            self.warn_excluded(path, &stored, &found)?;
         }
         if let Kind::Symlink { target } = &kind {
-            self.remark_link(path, &stored, target)?;
+            self.warn_link(path, &stored, target)?;
         }
         let entry = Entry { name: name.to_vec(), kind, meta: self.describer.meta(&found) };
         if !entry.is_dir() {
@@ -280,14 +280,14 @@ impl Walker {
             }
             leads = self.leads_to_source(&place);
         }
-        let (found, kind) = match self.look(&name) {
+        let (found, kind) = match self.stat(&name) {
             Ok(looked) => looked,
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
                 return self.send(WalkEvent::Vanished(self.path_stack.stored_of(&name))).map(|()| false);
             }
             Err(err) => return self.no_entry(&name, err.to_string()),
         };
-        let (verdict, out) = self.judge(&name, &found);
+        let (verdict, out) = self.verdict(&name, &found);
         if out && !(leads && found.is_dir()) {
             self.left_out += 1;
             return Ok(false);
@@ -314,7 +314,7 @@ impl Walker {
 
     /// Returns the verdict of the patterns on an entry of the current directory, and whether it is excluded
     /// for any reason.
-    fn judge(&self, name: &[u8], found: &Inode) -> (Verdict, bool) {
+    fn verdict(&self, name: &[u8], found: &Inode) -> (Verdict, bool) {
         let above = self.open.last();
         if above.is_some_and(|above| above.only_sources) || self.is_own(found) {
             return (Verdict::default(), true);
@@ -324,7 +324,7 @@ impl Walker {
         }
         let location = Location { dir: self.path_stack.place(), stored_dir: self.path_stack.stored(), name };
         let verdict =
-            self.options.filter.judge(above.map(|above| above.verdict).unwrap_or_default(), location);
+            self.options.filter.decide(above.map(|above| above.verdict).unwrap_or_default(), location);
         (verdict, self.options.filter.leaves_out(verdict, location, found.is_dir(), found.size))
     }
 
@@ -339,9 +339,9 @@ impl Walker {
         self.problem(path.as_os_str().as_bytes(), why).map(|()| false)
     }
 
-    fn look(&mut self, name: &[u8]) -> io::Result<(Inode, Kind)> {
+    fn stat(&mut self, name: &[u8]) -> io::Result<(Inode, Kind)> {
         let dir = self.dir()?;
-        let found = stat::look(dir, name)?;
+        let found = stat::stat(dir, name)?;
         let kind = stat::kind(dir, name, &found)?;
         Ok((found, kind))
     }
@@ -396,7 +396,7 @@ impl Walker {
             return Ok(());
         }
         for path in std::mem::take(&mut self.nested) {
-            let why = match stat::look(CWD, &path) {
+            let why = match stat::stat(CWD, &path) {
                 Err(err) => err.to_string(),
                 Ok(_) => "not saved: the way to it could not be walked".to_owned(),
             };
@@ -409,7 +409,7 @@ impl Walker {
 /// Reports about sources.
 impl Walker {
     /// Returns the stored path of the current directory, or its file system path if that is empty.
-    fn here(&self) -> Vec<u8> {
+    fn current_path(&self) -> Vec<u8> {
         match self.path_stack.stored() {
             b"" => self.path_stack.place().as_os_str().as_bytes().to_vec(),
             stored => stored.to_vec(),
@@ -423,9 +423,9 @@ impl Walker {
         // No name contains a NUL, so only a pattern that matches every name matches this one.
         let any =
             Location { dir: self.path_stack.place(), stored_dir: self.path_stack.stored(), name: b"\0" };
-        let verdict = self.options.filter.judge(Verdict::default(), any);
+        let verdict = self.options.filter.decide(Verdict::default(), any);
         let is_meant = !self.options.filter.leaves_out(verdict, any, false, 0);
-        let path = self.here();
+        let path = self.current_path();
         let why = "nothing of this source is saved: all that is in it is left out";
         if is_meant {
             return self.send(WalkEvent::Warning(format!("{}: {why}", String::from_utf8_lossy(&path))));
@@ -434,14 +434,14 @@ impl Walker {
     }
 
     fn refuse_own(&mut self, stored: &[u8]) -> Result<(), ReceiverGone> {
-        let path = if stored.is_empty() { self.here() } else { stored.to_vec() };
+        let path = if stored.is_empty() { self.current_path() } else { stored.to_vec() };
         let why = "not saved: snap itself writes here while it runs (this is the open repository, or its cache or state \
                    directory)";
         self.problem(&path, why.to_owned())
     }
 
     /// Reports a rule that would exclude a source, had it not been named.
-    fn remark(&mut self, path: &Path, stored: &[u8], found: &Inode) -> Result<(), ReceiverGone> {
+    fn warn_excluded(&mut self, path: &Path, stored: &[u8], found: &Inode) -> Result<(), ReceiverGone> {
         match self.options.filter.pattern_against(path, stored) {
             Some(Against { pattern, by_name: false }) => {
                 let why = format!(
@@ -468,7 +468,7 @@ impl Walker {
     }
 
     /// Warns that only the link is saved: most users who give a link mean its target.
-    fn remark_link(&mut self, path: &Path, stored: &[u8], target: &[u8]) -> Result<(), ReceiverGone> {
+    fn warn_link(&mut self, path: &Path, stored: &[u8], target: &[u8]) -> Result<(), ReceiverGone> {
         let real = std::fs::canonicalize(path).ok();
         let is_saved = |real: &PathBuf| {
             let others = self.sources.iter().filter(|source| *source != path);

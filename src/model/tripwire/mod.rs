@@ -96,7 +96,7 @@ impl Past {
 
 /// Returns the reasons for an alarm, and sets the accumulated fields of `now`. `past` is oldest first.
 /// Without `limits`, for instance because a change was announced, there is no alarm.
-pub fn judge(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<Reason> {
+pub fn evaluate(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<Reason> {
     carry(past, now);
     let newest = past.last().and_then(|newest| newest.alarm);
     let Some(limits) = limits.filter(|_| newest != Some(State::Cleared)) else {

@@ -39,7 +39,7 @@ pub(super) fn weigh(run: &Run<'_>, read: Read, tally: &Tally, counts: &Counts, s
     since_the_last(run.basis, &mut now);
     let past = &run.basis.past;
     let limits = run.options.tripwire.as_ref().filter(|_| !run.options.expect_change);
-    let mut reasons = tripwire::judge(past, &mut now, limits);
+    let mut reasons = tripwire::evaluate(past, &mut now, limits);
     if silent {
         let newest =
             run.basis.newest.as_ref().map_or(0, |newest| between(newest.manifest.started, run.started));

@@ -401,7 +401,7 @@ impl Assembler<'_, '_, '_> {
             && new.flags & flags::CHANGED_WHILE_READ == 0
             && before.size() == entry.size();
         match steady.filter(|_| is_still) {
-            Some(place) => rot::judge(self.store.run, &mut self.lists, (path, place), before, entry),
+            Some(place) => rot::classify(self.store.run, &mut self.lists, (path, place), before, entry),
             None => Ok(false),
         }
     }

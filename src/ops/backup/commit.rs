@@ -167,7 +167,7 @@ fn session_for_reused(run: &Run<'_>, root: &ChunkId) -> Result<Session> {
         Some(parent) => write_session::trust(run.repo, &repo_state, &[parent.id])? == ParentTrust::Whole,
         None => false,
     };
-    if believed || reachability::stands(run.repo, &Arc::new(Index::load(run.repo, repo_state)?), root)? {
+    if believed || reachability::is_complete(run.repo, &Arc::new(Index::load(run.repo, repo_state)?), root)? {
         return Ok(session);
     }
     run.parent_invalidated.store(true, Ordering::Relaxed);

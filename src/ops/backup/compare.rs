@@ -208,7 +208,7 @@ impl Comparer<'_, '_> {
             told: false,
             unchanged,
         });
-        if trusted { Ok(()) } else { self.tell() }
+        if trusted { Ok(()) } else { self.announce() }
     }
 
     fn leave(&mut self) -> Result<()> {
@@ -395,7 +395,7 @@ impl Comparer<'_, '_> {
         let context = Context { owner: entry.meta.uid, file: alone.then_some(seq) };
         let path = self.stored(&entry.name);
         self.run.observer.notice(Event::Working { path: &path });
-        self.tell()?;
+        self.announce()?;
         let dir = self.dir();
         self.send(Message::File { seq, dir, entry, path, was, steady, pieces })?;
         self.jobs.send(Job { seq, input, older, expected, context }).map_err(|_| Error::Stopped)
@@ -461,7 +461,7 @@ impl Comparer<'_, '_> {
                 open.before = None;
                 self.lost(&err);
                 // It is unknown what else the parent's directory holds, so it does not count as unchanged.
-                self.tell()?;
+                self.announce()?;
             }
             Err(err) => return Err(err),
         }
@@ -487,7 +487,7 @@ impl Comparer<'_, '_> {
         if self.run.stopping() {
             return if self.run.basis.trusted { self.kept(entry) } else { Ok(()) };
         }
-        self.tell()?;
+        self.announce()?;
         if !self.run.basis.rereads {
             let stored = self.stored(&entry.name);
             self.run.observer.notice(Event::Item {

@@ -460,7 +460,7 @@ impl Backup {
             _ => None,
         };
         loop {
-            let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
+            let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(()))?;
             basis.trusted &= basis.compare.as_ref().is_none_or(|parent| repo_state.protects(&parent.id));
             let index = Arc::new(Index::load(repo, repo_state)?);
             for (pack, why) in &index.unreadable {
@@ -570,7 +570,7 @@ fn assemble_all(run: &Run<'_>, source: Source<'_>) -> Result<Assembled> {
     std::thread::scope(|scope| {
         threads::pool(scope, "read", readers, || {
             let (jobs, empty, events) = (jobs.clone(), empty.clone(), events_in.clone());
-            move || read::work(run, &jobs, &empty, &events)
+            move || read::run(run, &jobs, &empty, &events)
         })?;
         drop((jobs, empty));
         let assembler = threads::start(scope, "assemble", move || {

@@ -175,7 +175,7 @@ pub(super) struct Reader<'a> {
 }
 
 /// Reads until there are no more jobs.
-pub(super) fn work(
+pub(super) fn run(
     run: &Run<'_>,
     jobs: &Receiver<Job>,
     empty: &Receiver<Vec<u8>>,

@@ -53,7 +53,7 @@ impl Reader<'_> {
         let Expected { size, content, times } = expected?;
         let mut file = long_path::open_to_read(path).ok()?;
         let is_still = |file: &File| {
-            let found = stat::look_open(file);
+            let found = stat::stat_open(file);
             found.is_ok_and(|found| {
                 found.is_file() && found.size == *size && (found.mtime, found.ctime) == *times
             })
@@ -99,7 +99,7 @@ impl Reader<'_> {
             } else {
                 self.chunks(seq, &mut file, before.size.max(size))?
             };
-            let after = stat::look_open(&file)?;
+            let after = stat::stat_open(&file)?;
             let stamp = |found: &Inode| (found.size, found.mtime, found.ctime);
             let changed = stamp(&before) != stamp(&after) || read != before.size;
             if !changed || last {
@@ -160,13 +160,13 @@ impl Reader<'_> {
 /// Returns a file's metadata, after waiting until its ctime lies in the past. A change during reading must
 /// show in the ctime, and many file systems update times only once per clock tick.
 fn settled(file: &File) -> io::Result<Inode> {
-    let found = stat::look_open(file)?;
+    let found = stat::stat_open(file)?;
     let now = Time::now();
     let seconds = now.sec.saturating_sub(found.ctime.sec).saturating_mul(1_000_000_000);
     let past = seconds.saturating_add(i64::from(now.nanos) - i64::from(found.ctime.nanos));
     if (0..TICK.as_nanos() as i64).contains(&past) {
         std::thread::sleep(TICK);
-        return stat::look_open(file);
+        return stat::stat_open(file);
     }
     Ok(found)
 }

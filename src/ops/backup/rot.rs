@@ -182,7 +182,7 @@ pub(super) fn compare(
 ///
 /// # Errors
 /// When the storage fails.
-pub(super) fn judge(
+pub(super) fn classify(
     run: &Run<'_>,
     lists: &mut Option<ChunkReader>,
     (path, place): (&[u8], &Path),

@@ -31,13 +31,13 @@ impl Comparer<'_, '_> {
             unchanged.entries += 1;
             return Ok(());
         }
-        self.tell()?;
+        self.announce()?;
         let dir = self.dir();
         self.send(Message::Entry { dir, entry })
     }
 
     /// Sends the deferred directories and their entries so far to the assembler, as something has changed.
-    pub(super) fn tell(&mut self) -> Result<()> {
+    pub(super) fn announce(&mut self) -> Result<()> {
         let first = self.stack.iter().rposition(|open| open.told).map_or(0, |at| at + 1);
         for at in first..self.stack.len() {
             let above = at.checked_sub(1).and_then(|at| self.stack.get(at)).map(|open| open.seq);

@@ -227,8 +227,8 @@ impl Browser {
     ///
     /// # Errors
     /// When it could not be written.
-    pub fn beat(&self) -> Result<()> {
-        self.reading.beat()
+    pub fn write_heartbeat(&self) -> Result<()> {
+        self.reading.write_heartbeat()
     }
 
     /// Ends the session.

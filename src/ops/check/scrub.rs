@@ -99,7 +99,7 @@ pub fn run(
             result = Err(Error::Interrupted);
             break;
         }
-        result = one(storage, repo, (id, *len), &mut verified, &mut report);
+        result = scrub_pack(storage, repo, (id, *len), &mut verified, &mut report);
         if let (Ok(()), Some(sidecar)) = (&result, sidecars.get(id)) {
             result = beside(storage, (id, *len), *sidecar, &mut report);
         }
@@ -140,7 +140,7 @@ fn todo(
     todo
 }
 
-fn one(
+fn scrub_pack(
     storage: &dyn Storage,
     repo: Option<&Repository>,
     (id, len): (&PackId, u64),

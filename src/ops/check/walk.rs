@@ -131,13 +131,13 @@ impl Walk<'_, '_> {
                     }
                 }
                 WalkStep::Excess(_, err) => {
-                    self.tell(walk.path(), &err.chain());
+                    self.report(walk.path(), &err.chain());
                     return Ok(());
                 }
                 WalkStep::Damaged(err) => {
                     let Some(WalkedDir { tree, .. }) = walk.leave() else { continue };
                     self.checker.note(Damaged::Chunk(tree), err.chain());
-                    self.tell(walk.path(), &format!("directory: {}", err.chain()));
+                    self.report(walk.path(), &format!("directory: {}", err.chain()));
                     self.left(&mut walk, tree, false);
                 }
                 WalkStep::Left { kept: WalkedDir { tree, whole }, .. } => self.left(&mut walk, tree, whole),
@@ -153,7 +153,7 @@ impl Walk<'_, '_> {
     }
 
     /// Reports an affected entry.
-    fn tell(&mut self, path: &[u8], why: &str) {
+    fn report(&mut self, path: &[u8], why: &str) {
         self.affected += 1;
         let name = format!("snapshot {}", self.snapshot.short());
         self.checker.error(Subject::Entry, format!("{name}: /{}: {why}", String::from_utf8_lossy(path)));
@@ -168,7 +168,7 @@ impl Walk<'_, '_> {
             return;
         }
         if walk.enter(tree, WalkedDir { tree, whole: true }).is_err() {
-            self.tell(walk.path(), &format!("{TOO_DEEP}: what lies below is not checked"));
+            self.report(walk.path(), &format!("{TOO_DEEP}: what lies below is not checked"));
             walk.kept().into_iter().for_each(|above| above.whole = false);
         }
     }
@@ -178,7 +178,7 @@ impl Walk<'_, '_> {
         let mut lost = None;
         for (size, content) in entry.contents() {
             let known = Known { bad: &self.checker.bad, made: self.made };
-            match stands(self.reader, self.spare, known, size, content) {
+            match check_content(self.reader, self.spare, known, size, content) {
                 Ok(()) => {}
                 Err(err) if err.is_damage() => {
                     if err.is_missing() {
@@ -190,7 +190,7 @@ impl Walk<'_, '_> {
             }
         }
         let Some(err) = lost else { return Ok(true) };
-        self.tell(path, &err.chain());
+        self.report(path, &err.chain());
         Ok(false)
     }
 }
@@ -227,7 +227,7 @@ impl Known<'_> {
 }
 
 /// Verifies that every chunk of a file is in a pack not known to be damaged, or can still be read.
-fn stands(
+fn check_content(
     reader: &mut ChunkReader,
     spare: &mut ChunkReader,
     mut known: Known<'_>,

@@ -122,7 +122,7 @@ pub fn run(from: &Repository, to: &Repository, options: &Options, control: &Cont
             report.copied.push(Copied { old: old.clone(), new: None, bytes_added: 0, bytes_stored: 0 });
             continue;
         }
-        match run.one(old, &known) {
+        match run.copy_snapshot(old, &known) {
             Ok((copied, root)) => {
                 if let Some(id) = copied.new {
                     known.add(old.id, id, root);
@@ -196,7 +196,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Copies one snapshot by W1 to W3: opens a session, stores what is missing, and commits.
-    fn one(&mut self, old: &Snapshot, known: &Known) -> Result<(Copied, ChunkId)> {
+    fn copy_snapshot(&mut self, old: &Snapshot, known: &Known) -> Result<(Copied, ChunkId)> {
         let (session, repo_state) = write_session::open(self.to)?;
         let base = self.base(old, known, &repo_state)?;
         let vouched = write_session::trust(self.to, &repo_state, &self.new)? == ParentTrust::Whole;

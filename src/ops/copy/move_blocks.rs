@@ -227,13 +227,13 @@ impl Work<'_> {
         };
         let mut plain = Vec::new();
         while let Some(job) = self.jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if out.send(self.one(job, &mut reader, &mut plain)).is_err() {
+            if out.send(self.move_block(job, &mut reader, &mut plain)).is_err() {
                 return;
             }
         }
     }
 
-    fn one(&self, job: &Job, reader: &mut BlockReader, plain: &mut Vec<u8>) -> Result<Moved> {
+    fn move_block(&self, job: &Job, reader: &mut BlockReader, plain: &mut Vec<u8>) -> Result<Moved> {
         let table = self.here.table(job.at.pack)?;
         let chunks = table.block(job.at.block).map_or(&[][..], |(row, _)| &row.chunks);
         // A delta can be opened only with its bases, which the destination may not have.

@@ -105,7 +105,7 @@ fn live<'a>(
     for place in roots.flat_map(|source| sources::live_paths(source, stored)) {
         let place = place.path();
         let Ok(mut file) = long_path::open_to_read(&place) else { continue };
-        if !stat::look_open(&file).is_ok_and(|found| unchanged(&found)) {
+        if !stat::stat_open(&file).is_ok_and(|found| unchanged(&found)) {
             continue;
         }
         let same = compare_file::holds(hasher, reader, (&mut file, &place), *size, content, &|| {
@@ -113,7 +113,7 @@ fn live<'a>(
         })
         .ok()?;
         // The source may have changed while it was read.
-        return (same || stat::look_open(&file).is_ok_and(|found| unchanged(&found))).then_some(same);
+        return (same || stat::stat_open(&file).is_ok_and(|found| unchanged(&found))).then_some(same);
     }
     None
 }

@@ -198,7 +198,7 @@ impl<'a> Walk<'a> {
             (Kind::File { size, content }, Node::File) => self.file(feed, path, entry, *size, content),
             _ => self.head(feed, path, entry, node, Size::Plain(0)),
         };
-        written.map_err(|err| sequential::belonging(path, err))?;
+        written.map_err(|err| sequential::with_path(path, err))?;
         if let Some(why) = entry.meta.loss() {
             let why = format!("/{}: {why}", String::from_utf8_lossy(path));
             self.observer.notice(Event::Warning(&why));

@@ -195,7 +195,7 @@ pub fn decide(group: &[&Snapshot], all: &[Snapshot], rules: &[Rule], now: &Now) 
         .iter()
         .map(|snapshot| Decision {
             snapshot: (*snapshot).clone(),
-            reasons: standing(snapshot, now),
+            reasons: kept_regardless(snapshot, now),
             successor: successor(snapshot, all, now),
             expired: snapshot.manifest.expires().filter(|at| *at <= now.time),
         })
@@ -259,7 +259,7 @@ fn counts(manifest: &Manifest, now: &Now) -> bool {
     !manifest.partial && manifest.started <= now.time
 }
 
-fn standing(snapshot: &Snapshot, now: &Now) -> Vec<Reason> {
+fn kept_regardless(snapshot: &Snapshot, now: &Now) -> Vec<Reason> {
     match &snapshot.manifest {
         manifest if manifest.partial => vec![Reason::Partial],
         manifest if manifest.started > now.time => vec![Reason::Future],

@@ -74,7 +74,8 @@ impl Marked {
         let purged: HashSet<_> = self.purged.iter().map(|entry| (entry.id, entry.by)).collect();
         let kept = self.roots.trash.iter().filter(|entry| !purged.contains(&(entry.id, entry.by)));
         let kept: HashSet<SnapshotId> = kept.map(|entry| entry.id).collect();
-        let gone = purged.iter().map(|(id, _)| id).filter(|id| !self.roots.stands(id) && !kept.contains(*id));
+        let gone =
+            purged.iter().map(|(id, _)| id).filter(|id| !self.roots.is_listed(id) && !kept.contains(*id));
         gone.collect::<HashSet<_>>().len() as u64
     }
 }
@@ -110,7 +111,7 @@ impl<'a> Collector<'a> {
         }
         // C1: a collector is a session.
         let session = Session::open(repo, SessionKind::Collector)?.0;
-        let outdated = outdated_of(&roots::look(repo)?);
+        let outdated = outdated_of(&roots::load(repo)?);
         let noted = audit::note_snapshots(repo, AuditAct::Forget, &outdated)?;
         trash::forget_all(repo, &session, &outdated, &noted)?;
         let mut attempts = 0;
@@ -139,7 +140,7 @@ impl<'a> Collector<'a> {
             header_bundles::maintain(repo, Maintenance { add: !full, remove: true }, stop)?;
             let highest = gc_record::highest(repo.storage())?;
             let others = peers::others(repo, Some(&session.id), true)?;
-            peers::bury_dead(repo, &others, session.id, highest)?;
+            peers::remove_dead(repo, &others, session.id, highest)?;
             peers::remove_stale_temp_files(repo)?;
             session.close()?;
         }
@@ -160,7 +161,7 @@ impl<'a> Collector<'a> {
     fn note_purge(&mut self, marked: &Marked) -> Result<()> {
         let purged = marked.purged.iter().map(|entry| entry.id);
         let new: BTreeSet<SnapshotId> =
-            purged.filter(|id| !marked.roots.stands(id) && !self.noted.contains(id)).collect();
+            purged.filter(|id| !marked.roots.is_listed(id) && !self.noted.contains(id)).collect();
         let ids: Vec<SnapshotId> = new.iter().copied().collect();
         audit::note_snapshots(self.repo, AuditAct::Purge, &ids)?;
         self.noted.extend(new);
@@ -175,7 +176,7 @@ impl<'a> Collector<'a> {
     /// Makes one attempt, by rules C1 to C5.
     fn attempt(&mut self, own: SnapshotId) -> Result<Attempt> {
         let repo = self.repo;
-        let mut repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
+        let mut repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(()))?;
         self.weigh(&repo_state);
         // Marks made from earlier listings have been discarded.
         self.acknowledge_gc(repo_state.gc_seen)?;
@@ -185,7 +186,7 @@ impl<'a> Collector<'a> {
                 return Ok(Attempt::Done);
             }
         }
-        repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
+        repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(()))?;
         if !repo_state.unfinished.is_empty() {
             return Ok(Attempt::Again);
         }
@@ -236,7 +237,7 @@ impl<'a> Collector<'a> {
         let others = peers::others(repo, own, own.is_some())?;
         let mut live: HashSet<SnapshotId> =
             others.iter().filter(|other| !other.dead).map(|other| other.id).collect();
-        let roots = roots::look(repo)?;
+        let roots = roots::load(repo)?;
         // A root added since has packs added since: they are read, but never deleted by this run.
         let later = RepoState::packs(repo.storage())?;
         let first: HashSet<PackId> =
@@ -275,7 +276,8 @@ impl<'a> Collector<'a> {
         }
         self.report.purged = if self.options.empty_trash { partials.len() as u64 } else { 0 };
         // A snapshot that was brought back is not in the trash, though its entry still exists.
-        let gone = forgotten.iter().map(|(id, _)| id).filter(|id| !roots.stands(id) || partials.contains(id));
+        let gone =
+            forgotten.iter().map(|(id, _)| id).filter(|id| !roots.is_listed(id) || partials.contains(id));
         self.report.in_trash = gone.collect::<HashSet<_>>().len() as u64;
         self.report.trash_plain = marker.plain - standing;
         self.report.lost = marker.lost.len() as u64;

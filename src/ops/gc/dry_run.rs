@@ -17,7 +17,7 @@ impl Collector<'_> {
     /// As [`crate::ops::gc::run`].
     pub(super) fn foresee(&mut self) -> Result<()> {
         for _ in 0..LOOKS {
-            let repo_state = RepoState::look(self.repo.storage(), self.repo.suite(), |_| Ok(()))?;
+            let repo_state = RepoState::read(self.repo.storage(), self.repo.suite(), |_| Ok(()))?;
             if !self.foresee_unfinished(&repo_state)? {
                 return Ok(());
             }

@@ -1,7 +1,7 @@
 //! Removes fences that can no longer be needed, so that at most a month's worth of them exists.
 //!
 //! A fence stops its writer from committing a snapshot whose chunks a sweep may have deleted. The sweep also
-//! removed that writer's session ([`crate::repo::gc::peers::bury_dead`]), and a writer that commits after a
+//! removed that writer's session ([`crate::repo::gc::peers::remove_dead`]), and a writer that commits after a
 //! silence checks before and after that its own session exists ([`crate::repo::snapshots::commit_under`]). So
 //! it is stopped without the fence as well. The month is for writers whose request to create the manifest is
 //! already in flight.

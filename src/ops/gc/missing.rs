@@ -65,10 +65,10 @@ pub fn missing(repo: &Repository) -> Result<Missing> {
     let gaps = lineage::gaps(repo, &snapshots::list_all(repo)?)?;
     let mut missing = Missing { lost: lost_roots::find(repo)?, unexplained: Vec::new(), gaps };
     // In the same order as gc: first packs, then sessions, then snapshots.
-    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
+    let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(()))?;
     let listed = repo_state.packs.iter().map(|(id, _)| *id).collect();
     let others = peers::others(repo, None, false)?;
-    let roots = match roots::look(repo) {
+    let roots = match roots::load(repo) {
         // An unreadable snapshot counts as existing.
         Err(err) if err.is_damage() => return Ok(missing),
         looked => looked?,

@@ -36,7 +36,7 @@ pub(super) fn maintain(
     if sidecars.is_empty() && share == 0 {
         return Ok(());
     }
-    let repo_state = RepoState::look(storage, repo.suite(), |_| Ok(()))?;
+    let repo_state = RepoState::read(storage, repo.suite(), |_| Ok(()))?;
     let packs: HashMap<PackId, u64> = repo_state.packs.iter().copied().collect();
     // If the repository is to have no parity, only the files of damaged packs stay: a repair may need them.
     let garbage = |id: &PackId| !packs.contains_key(id) || share == 0 && !repo_state.damaged.contains(id);

@@ -62,12 +62,12 @@ pub(super) fn sweep(repo: &Repository, own: SnapshotId, gc_run: &GcRun) -> Resul
         return Ok(SweepOutcome::Waiting(waiting));
     }
     // C4: dead sessions are fenced before anything is deleted. Sessions that start now see this gc run.
-    peers::bury_dead(repo, &others, own, number)?;
+    peers::remove_dead(repo, &others, own, number)?;
     let rescued = rescue(repo, gc_run)?;
     // C4: only this check proves that the rescue ran while the gc run was unfinished. A collector that slept
     // through its end would find its packs in use again. One that is suspended from here on deletes only what
     // the others delete as well.
-    if !gc_record::stands(repo.storage(), repo.suite(), gc_run)? {
+    if !gc_record::is_unfinished(repo.storage(), repo.suite(), gc_run)? {
         return Ok(SweepOutcome::Over);
     }
     purge(repo, own, gc_run, &others)?;
@@ -109,7 +109,7 @@ pub(super) fn rescue(repo: &Repository, gc_run: &GcRun) -> Result<HashSet<PackId
     let record = &gc_run.record;
     let purged: HashSet<(SnapshotId, SnapshotId)> = record.purged.iter().copied().collect();
     let marked: HashSet<&SnapshotId> = record.roots.iter().collect();
-    let roots = roots::settled(repo)?;
+    let roots = roots::load_settled(repo)?;
     let mut new = Vec::new();
     for snapshot in roots.standing.values().filter(|snapshot| !marked.contains(&snapshot.id)) {
         new.push(snapshot.manifest.root);
@@ -123,7 +123,7 @@ pub(super) fn rescue(repo: &Repository, gc_run: &GcRun) -> Result<HashSet<PackId
     if new.is_empty() {
         return Ok(rescued);
     }
-    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
+    let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(()))?;
     let index = Arc::new(Index::load(repo, repo_state)?);
     let mut marker = Marker::new(repo, &index)?;
     for root in &new {

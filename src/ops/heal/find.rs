@@ -34,7 +34,7 @@ pub(super) fn all(healing: &mut Healing, snapshots: &[Snapshot]) -> Result<Vec<C
                 continue;
             }
             let good = good(healing, snapshots, snapshot, &path, &bad)?;
-            let (place, state) = look(healing, &snapshot.manifest, &path, &bad, good.as_ref());
+            let (place, state) = locate(healing, &snapshot.manifest, &path, &bad, good.as_ref());
             all.push(CorruptFile { snapshot: snapshot.clone(), path, place, bad, good, state });
         }
     }
@@ -82,7 +82,7 @@ fn is_bad(snapshots: &[Snapshot], of: &Snapshot, entry: &Entry) -> bool {
 }
 
 /// Returns the location of the file and its current state.
-fn look(
+fn locate(
     healing: &mut Healing,
     manifest: &Manifest,
     path: &[u8],

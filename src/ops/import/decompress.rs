@@ -120,7 +120,7 @@ pub(super) struct DecompressThread<'a> {
 }
 
 impl DecompressThread<'_> {
-    fn tell(&mut self) {
+    fn report(&mut self) {
         let taken = self.taken.load(Ordering::Relaxed);
         self.observer.notice(Event::Input { bytes: taken.saturating_sub(self.told) });
         self.told = taken;
@@ -137,7 +137,7 @@ impl Read for DecompressThread<'_> {
             match self.pieces.recv_timeout(ASK) {
                 Ok(piece) => {
                     self.piece = Cursor::new(piece?);
-                    self.tell();
+                    self.report();
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(0),
                 Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Relaxed) => {

@@ -79,7 +79,7 @@ impl ImportJob<'_> {
     ) -> Result<(ImportedArchive, Tree)> {
         let repo = self.repo;
         let (session, repo_state) = if self.dry_run {
-            (None, RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?)
+            (None, RepoState::read(repo.storage(), repo.suite(), |_| Ok(()))?)
         } else {
             write_session::open(repo).map(|(session, repo_state)| (Some(session), repo_state))?
         };
@@ -113,7 +113,7 @@ impl ImportJob<'_> {
             ParentTrust::Whole => true,
             ParentTrust::PerChunk => {
                 let parent = snapshots::load(self.repo, &parent.hex())?.ok_or_else(gone)?;
-                reachability::stands(self.repo, index, &parent.manifest.root)?
+                reachability::is_complete(self.repo, index, &parent.manifest.root)?
             }
             ParentTrust::Gone => false,
         };

@@ -34,7 +34,7 @@ impl Node {
     }
 
     /// Makes a directory that no member describes.
-    pub(super) fn passage() -> Self {
+    pub(super) fn ancestor() -> Self {
         Self::new(no_tree(), Meta { mode: 0o755, flags: flags::PASSAGE, ..Meta::default() })
     }
 
@@ -101,7 +101,7 @@ pub(super) struct Tree {
 
 impl Default for Tree {
     fn default() -> Self {
-        Self { root: Arc::new(Node::passage()), groups: 0, round: 0, weight: 0 }
+        Self { root: Arc::new(Node::ancestor()), groups: 0, round: 0, weight: 0 }
     }
 }
 
@@ -190,7 +190,7 @@ impl Tree {
                 _ => true,
             };
             if blocked {
-                let mut passage = Node::passage();
+                let mut passage = Node::ancestor();
                 passage.round = *round;
                 *weight += passage.weight(name);
                 dir.below.insert(name.as_slice().into(), Arc::new(passage));

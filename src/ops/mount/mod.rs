@@ -128,19 +128,19 @@ impl Mount {
             reader: RandomReader::new(&reading)?,
             reading,
         };
-        mount.look(true)?;
+        mount.refresh(true)?;
         Ok(mount)
     }
 
     /// Looks for new and forgotten snapshots, and releases caches if there were no calls. To be called every
     /// few seconds.
     pub fn tick(&self) {
-        if let Err(err) = self.look(true) {
-            self.tell(b"snapshots", &err);
+        if let Err(err) = self.refresh(true) {
+            self.report(b"snapshots", &err);
         }
         let now = self.begun.elapsed();
         if now.saturating_sub(Duration::from_millis(self.used.load(Ordering::Relaxed))) >= REST {
-            self.reader.rest();
+            self.reader.release_caches();
         }
         for warning in self.repo.warnings() {
             self.control.observer().notice(Event::Warning(&warning));
@@ -178,7 +178,7 @@ impl Mount {
             let child = above.child(name, &shown).ok_or(FsError::NoEntry)?;
             return self.introduce(parent, name, &child, &shown, true);
         };
-        let found = self.told(|| self.path(dir.ino), dir_lookup::find(&self.reader, &dir.tree, name))?;
+        let found = self.reported(|| self.path(dir.ino), dir_lookup::find(&self.reader, &dir.tree, name))?;
         let (place, entry) = found.ok_or(FsError::NoEntry)?;
         self.introduce_entry(&dir, place, &entry)
     }
@@ -231,7 +231,7 @@ impl Mount {
     /// `Io`.
     pub fn stored(&self) -> FsResult<u64> {
         self.call();
-        let index = self.told(Vec::new, self.reading.index())?;
+        let index = self.reported(Vec::new, self.reading.index())?;
         Ok(index.packs().iter().map(|pack| pack.len).fold(0, u64::saturating_add))
     }
 
@@ -240,12 +240,12 @@ impl Mount {
         self.used.store(now, Ordering::Relaxed);
     }
 
-    fn look(&self, now: bool) -> Result<Arc<SnapshotList>> {
-        self.watch().look(&self.repo, &self.reading, self.control.observer(), now)
+    fn refresh(&self, now: bool) -> Result<Arc<SnapshotList>> {
+        self.watch().current(&self.repo, &self.reading, self.control.observer(), now)
     }
 
     fn shown(&self) -> FsResult<Arc<SnapshotList>> {
-        self.told(|| b"snapshots".to_vec(), self.look(false))
+        self.reported(|| b"snapshots".to_vec(), self.refresh(false))
     }
 
     fn watch(&self) -> MutexGuard<'_, SnapshotWatcher> {
@@ -270,7 +270,7 @@ impl Mount {
     }
 
     fn entry(&self, dir: &Dir, place: u64) -> FsResult<Arc<Entry>> {
-        let found = self.told(|| self.path(dir.ino), dir_lookup::at(&self.reader, &dir.tree, place))?;
+        let found = self.reported(|| self.path(dir.ino), dir_lookup::at(&self.reader, &dir.tree, place))?;
         found.ok_or(FsError::Stale)
     }
 
@@ -305,7 +305,7 @@ impl Mount {
         let attributes = self.of_entry(ino, dir, entry);
         if !self.known().add_entry(ino, dir, place, entry) {
             let why = Error::Refused("another entry has the number that is made of its name".into());
-            self.tell(&[&self.path(dir.ino), b"/".as_slice(), &entry.name].concat(), &why);
+            self.report(&[&self.path(dir.ino), b"/".as_slice(), &entry.name].concat(), &why);
             return Err(FsError::Io);
         }
         Ok(attributes)
@@ -345,14 +345,14 @@ impl Mount {
     }
 
     /// Converts an error to `Io`, after reporting it.
-    fn told<T>(&self, path: impl FnOnce() -> Vec<u8>, result: Result<T>) -> FsResult<T> {
+    fn reported<T>(&self, path: impl FnOnce() -> Vec<u8>, result: Result<T>) -> FsResult<T> {
         result.map_err(|err| {
-            self.tell(&path(), &err);
+            self.report(&path(), &err);
             FsError::Io
         })
     }
 
-    fn tell(&self, path: &[u8], err: &Error) {
+    fn report(&self, path: &[u8], err: &Error) {
         let why = err.chain();
         let mut told = self.told.lock();
         if told.len() > TOLD || !told.insert((path.to_vec(), why.clone())) {

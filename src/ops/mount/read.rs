@@ -119,7 +119,7 @@ impl Mount {
                 }
             }
         });
-        self.told(|| self.path(dir.ino), read)?;
+        self.reported(|| self.path(dir.ino), read)?;
         fault.map_or(Ok(()), Err)
     }
 
@@ -203,7 +203,7 @@ impl Mount {
         let Open::File(file) = &*open else { return Err(FsError::IsDir) };
         let range = offset..offset.saturating_add(u64::from(len));
         let read = self.reader.read(file.size, &file.content, range, &file.read_ahead);
-        self.told(|| self.path_of(file), read)
+        self.reported(|| self.path_of(file), read)
     }
 
     /// Returns the next offset at which an open file has data, or a hole if not `data`.
@@ -215,7 +215,7 @@ impl Mount {
         let open = self.handles.get(handle).ok_or(FsError::Stale)?;
         let Open::File(file) = &*open else { return Err(FsError::Invalid) };
         let found = self.reader.seek(file.size, &file.content, from, data);
-        self.told(|| self.path_of(file), found)?.ok_or(FsError::Beyond)
+        self.reported(|| self.path_of(file), found)?.ok_or(FsError::Beyond)
     }
 
     /// Returns the names of extended attributes.
@@ -236,7 +236,7 @@ impl Mount {
         let (entry, dir) = self.with_xattrs(ino)?.ok_or(FsError::NoData)?;
         let is_it = |xattr: &&Xattr| xattr.name == name && !xattr.value.is_too_large();
         let found = entry.meta.xattrs.iter().find(is_it).ok_or(FsError::NoData)?;
-        self.told(|| self.path_in(dir.ino, &entry.name), self.value(found))
+        self.reported(|| self.path_in(dir.ino, &entry.name), self.value(found))
     }
 
     /// Returns the inode flags, with Linux's values (`FS_IOC_GETFLAGS`).

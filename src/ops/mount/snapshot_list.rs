@@ -76,7 +76,7 @@ impl SnapshotWatcher {
     ///
     /// # Errors
     /// When the repository cannot be listed. The previous list then stays visible.
-    pub(super) fn look(
+    pub(super) fn current(
         &mut self,
         repo: &Repository,
         reading: &ReadSession,

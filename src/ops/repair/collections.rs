@@ -50,7 +50,7 @@ pub fn run(repo: &Repository, dry_run: bool) -> Result<Report> {
 }
 
 fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
-    let found = look(repo)?;
+    let found = unreadable_records(repo)?;
     if dry_run || found.objects.is_empty() {
         return Ok(report(&found, false));
     }
@@ -65,13 +65,13 @@ fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
         )));
     }
     // A process that was sweeping may have finished it meanwhile.
-    let found = look(repo)?;
+    let found = unreadable_records(repo)?;
     let report = clear(repo, &session, &found)?;
     session.close()?;
     Ok(report)
 }
 
-fn look(repo: &Repository) -> Result<Unreadable> {
+fn unreadable_records(repo: &Repository) -> Result<Unreadable> {
     gc_record::unreadable(repo.storage(), repo.suite())
 }
 

@@ -45,7 +45,7 @@ pub struct WrongSegment {
 pub fn run(repo: &Repository, dry_run: bool, control: &Control<'_>) -> Result<Report> {
     let (observer, stop) = (control.observer(), control.cancel());
     let session = ReadSession::open(repo, observer)?;
-    let repo_state = session.look()?;
+    let repo_state = session.read_state()?;
     let report =
         if dry_run { compare(repo, &repo_state, observer, stop)? } else { rebuild(repo, repo_state)? };
     session.close()?;

@@ -107,7 +107,7 @@ fn nobody_else(repo: &Repository, session: &Session) -> Result<()> {
     let alive: Vec<&Peer> = others.iter().filter(|other| !other.dead).collect();
     if alive.is_empty() {
         // A suspended session must not commit when it resumes: it would claim to have seen every gc run.
-        return peers::bury_dead(repo, &others, session.id, 0);
+        return peers::remove_dead(repo, &others, session.id, 0);
     }
     let whom: Vec<String> = alive.into_iter().map(Peer::describe).collect();
     Err(Error::Refused(format!(

@@ -99,7 +99,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     let (observer, stop) = (control.observer(), control.cancel());
     if options.dry_run {
         let reading = ReadSession::open(repo, observer)?;
-        let repo_state = reading.look()?;
+        let repo_state = reading.read_state()?;
         let mut run = Run { repo, observer, stop, session: None, report: Report::default() };
         run.all(&repo_state, &options.ids)?;
         let report = run.report;

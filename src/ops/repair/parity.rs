@@ -68,7 +68,7 @@ impl Run<'_> {
         let (storage, suite) = (self.repo.storage(), self.repo.suite());
         // Parity files are listed before packs: each is written after its pack.
         let sidecars: HashMap<PackId, u64> = parity::list(storage)?.into_iter().collect();
-        let repo_state = RepoState::look(storage, suite, |_| Ok(()))?;
+        let repo_state = RepoState::read(storage, suite, |_| Ok(()))?;
         let there: HashMap<PackId, u64> = repo_state.packs.iter().copied().collect();
         for id in sidecars.keys().filter(|id| !there.contains_key(*id)) {
             self.remove(id)?;

@@ -36,7 +36,7 @@ pub struct LostEntries {
 }
 
 impl LostEntries {
-    fn tell(&mut self, path: &[u8], why: String) {
+    fn report(&mut self, path: &[u8], why: String) {
         self.entries += 1;
         if self.told.len() < MOST {
             self.told.push((path.to_vec(), why));
@@ -77,7 +77,7 @@ impl Open {
     }
 
     /// Counts a part of it that is lost.
-    fn lose(&mut self) {
+    fn count_lost(&mut self) {
         self.lost += 1;
         self.whole = false;
     }
@@ -125,15 +125,15 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
                     return Ok(((!nothing).then_some(root), losses));
                 }
                 WalkStep::Damaged(err) => {
-                    walk.kept().into_iter().for_each(Open::lose);
-                    losses.tell(walk.path(), format!("directory: {}", err.chain()));
+                    walk.kept().into_iter().for_each(Open::count_lost);
+                    losses.report(walk.path(), format!("directory: {}", err.chain()));
                     continue;
                 }
                 // The tree exceeds its limits: keep the entries of this directory read so far.
                 WalkStep::Excess(_, err) => {
                     entries += 1;
-                    walk.kept().into_iter().for_each(Open::lose);
-                    losses.tell(walk.path(), err.chain());
+                    walk.kept().into_iter().for_each(Open::count_lost);
+                    losses.report(walk.path(), err.chain());
                     walk.skip_rest();
                     continue;
                 }
@@ -143,8 +143,8 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
                 && !self.whole.get(&tree).copied().unwrap_or_default()
             {
                 if walk.enter(tree, Open::of(tree, Some(entry))).is_err() {
-                    walk.kept().into_iter().for_each(Open::lose);
-                    losses.tell(walk.path(), TOO_DEEP.to_owned());
+                    walk.kept().into_iter().for_each(Open::count_lost);
+                    losses.report(walk.path(), TOO_DEEP.to_owned());
                 }
                 continue;
             }
@@ -191,10 +191,10 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
         if let Some(RepairedEntry { content, lost: bytes }) = fixed.filter(|fixed| fixed.lost > 0) {
             losses.bytes += bytes;
             if bytes == size {
-                losses.tell(path, format!("all of its {size} bytes are lost"));
+                losses.report(path, format!("all of its {size} bytes are lost"));
                 return Ok(None);
             }
-            losses.tell(path, format!("{bytes} of its {size} bytes are lost: zeros stand for them"));
+            losses.report(path, format!("{bytes} of its {size} bytes are lost: zeros stand for them"));
             lost += bytes;
             entry.kind = Kind::File { size, content };
         }
@@ -202,7 +202,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
             if let XattrValue::Content { size, content } = &xattr.value
                 && self.content(*size, content)?.lost > 0
             {
-                losses.tell(path, format!("attribute {} is lost", String::from_utf8_lossy(&xattr.name)));
+                losses.report(path, format!("attribute {} is lost", String::from_utf8_lossy(&xattr.name)));
                 lost += 1;
                 continue;
             }
@@ -239,7 +239,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
                 Some(ListPiece::Index(kids)) if depth < MAX_DEPTH => {
                     todo.extend(kids.iter().rev().map(|kid| (kid.id, depth + 1, kid.len)));
                 }
-                _ => list.lose(len),
+                _ => list.count_lost(len),
             }
         }
         let (repo, chunk_writer) = (self.repo, &mut self.chunk_writer);
@@ -267,7 +267,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
                 let (repo, chunk_writer) = (self.repo, &mut self.chunk_writer);
                 list.keep(*part, &mut |bytes| put(repo, chunk_writer, bytes))?;
             } else {
-                list.lose(part.len());
+                list.count_lost(part.len());
             }
         }
         Ok(())
@@ -296,7 +296,7 @@ struct RepairedContent {
 }
 
 impl RepairedContent {
-    fn lose(&mut self, len: u64) {
+    fn count_lost(&mut self, len: u64) {
         self.pending += len;
         self.lost += len;
     }

@@ -149,7 +149,7 @@ impl<'a> Salvager<'a> {
                 other => return other.map(Some),
             }
         }
-        let repo_state = RepoState::look(self.repo.storage(), self.repo.suite(), |_| Ok(()))?;
+        let repo_state = RepoState::read(self.repo.storage(), self.repo.suite(), |_| Ok(()))?;
         if self.index.as_ref().is_some_and(|index| index.repo_state().packs == repo_state.packs) {
             return Ok(None);
         }

@@ -90,7 +90,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     let session = ReadSession::open(repo, observer)?;
     let candidates = candidates(repo, &options.ids, &mut report)?;
     report.looked_at = (candidates.len() + report.items.len()) as u64;
-    let damaged = look((repo, observer), &session.fixed_index()?, &candidates, stop)?;
+    let damaged = find_damaged((repo, observer), &session.fixed_index()?, &candidates, stop)?;
     session.close()?;
     let lacking = damaged.iter().filter(|(_, losses)| losses.entries > 0).count() as u64;
     observer.notice(Event::Stage { name: "writing what is left", unit: "snapshots" });
@@ -159,7 +159,7 @@ fn candidates(repo: &Repository, ids: &[String], report: &mut Report) -> Result<
 }
 
 /// Returns which of the snapshots need to be replaced, and what they lost.
-fn look(
+fn find_damaged(
     (repo, observer): (&Repository, &dyn Observer),
     index: &Arc<Index>,
     candidates: &[Candidate],
@@ -226,7 +226,7 @@ fn replace(
         session.close()?;
         return Ok((Fate::Empty, losses));
     };
-    let id = match standing(repo, &original.id, root)? {
+    let id = match earlier_replacement(repo, &original.id, root)? {
         Some(id) => id,
         None => {
             commit(repo, &session, &manifest(original, root, &losses))?;
@@ -254,7 +254,11 @@ fn forget_own(repo: &Repository, session: &Session, id: &SnapshotId, noted: &Not
 }
 
 /// Returns the replacement made by an earlier run that was interrupted before it forgot the original.
-fn standing(repo: &Repository, original: &SnapshotId, root: ChunkId) -> Result<Option<SnapshotId>> {
+fn earlier_replacement(
+    repo: &Repository,
+    original: &SnapshotId,
+    root: ChunkId,
+) -> Result<Option<SnapshotId>> {
     let of_it = |one: &Snapshot| {
         let row = (REPAIRED, ByteBuf::from(original.as_bytes().to_vec()));
         one.manifest.root == root && one.manifest.extra.contains(&row)

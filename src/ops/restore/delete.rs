@@ -67,7 +67,7 @@ impl Job<'_> {
             {
                 let way = entry.meta.flags & flags::PASSAGE != 0;
                 let mut meta = entry.meta;
-                self.tame(&mut meta);
+                self.drop_unwanted_metadata(&mut meta);
                 if let Some(level) = self.level(walk.path(), Some(meta), way)
                     && walk.enter(tree, level).is_err()
                 {
@@ -162,7 +162,7 @@ impl RemovalFilter for Remover<'_, '_> {
     }
 
     fn gone(&mut self, path: &[u8], size: u64) {
-        self.0.did(Action::Deleted, path, size);
+        self.0.record_action(Action::Deleted, path, size);
     }
 
     fn stays(&mut self, path: &[u8], err: Error) {

@@ -170,7 +170,7 @@ impl Walk<'_, '_> {
             Ok(Found::InTheWay) => (None, true),
             Ok(Found::Dir(found)) => (Some(found), false),
             Ok(Found::Kept) => {
-                job.did(Action::Kept, path, 0);
+                job.record_action(Action::Kept, path, 0);
                 return None;
             }
             Err(err) => {
@@ -186,7 +186,7 @@ impl Walk<'_, '_> {
                 if !job.step(path, make) {
                     return None;
                 }
-                job.tell(Action::Created, path, 0);
+                job.report(Action::Created, path, 0);
                 Some(End::Set(meta))
             }
             Some(found) => {

@@ -244,7 +244,7 @@ impl Job<'_> {
     }
 
     /// Counts the action and reports it to the observer.
-    fn did(&self, did: Action, path: &[u8], size: u64) {
+    fn record_action(&self, did: Action, path: &[u8], size: u64) {
         let tally = &self.tally;
         let number = match did {
             Action::Created => &tally.created,
@@ -254,21 +254,21 @@ impl Job<'_> {
             Action::Deleted => &tally.deleted,
         };
         number.fetch_add(1, Ordering::Relaxed);
-        self.tell(did, path, size);
+        self.report(did, path, size);
     }
 
-    fn tell(&self, did: Action, path: &[u8], size: u64) {
+    fn report(&self, did: Action, path: &[u8], size: u64) {
         self.observer.notice(Event::Item { action: did.reported(), path, size });
     }
 
     /// Records that the object at this path is not the snapshot's, so that no hard link is made to it.
-    fn lose(&self, path: &[u8], link: u128, is_problem: bool) {
+    fn mark_wrong(&self, path: &[u8], link: u128, is_problem: bool) {
         if link != 0 {
             self.lost.lock().insert(path.to_vec(), is_problem);
         }
     }
 
-    fn is_lost(&self, path: &[u8]) -> Option<bool> {
+    fn is_wrong(&self, path: &[u8]) -> Option<bool> {
         self.lost.lock().get(path).copied()
     }
 }
@@ -395,8 +395,8 @@ impl Job<'_> {
             self.delete_if_all_is_well(walk.reader(), (root, way), files + dirs + others)?;
         }
         walk.close();
-        self.tell_copies();
-        self.tell_not_restorable();
+        self.report_copies();
+        self.report_not_restorable();
         if let Some(full) = self.full().take() {
             return Err(full);
         }
@@ -431,12 +431,12 @@ impl Job<'_> {
     }
 
     /// Records what the target could not represent as a problem of each path.
-    fn tell_notes(&self) {
+    fn report_notes(&self) {
         let notes = self.target.as_ref().map(Target::take_notes).unwrap_or_default();
         notes.into_iter().for_each(|(path, why)| self.note(&path, why));
     }
 
-    fn tell_copies(&self) {
+    fn report_copies(&self) {
         let copied = self.tally.copied_links.load(Ordering::Relaxed);
         if copied > 0 {
             let text = format!(
@@ -448,7 +448,7 @@ impl Job<'_> {
     }
 
     /// Reports in one sentence how many of the snapshot's attributes this system cannot restore.
-    fn tell_not_restorable(&self) {
+    fn report_not_restorable(&self) {
         let count = self.tally.not_restorable.load(Ordering::Relaxed);
         if count > 0 {
             let text = format!(

@@ -48,7 +48,7 @@ impl Job<'_> {
             while let Some(number) = next() {
                 self.check_stop()?;
                 let Some(segment) = window.segments.get(number) else { continue };
-                match self.look((index, window), number as u32, segment, &mut uses, &mut buffer) {
+                match self.plan_slice((index, window), number as u32, segment, &mut uses, &mut buffer) {
                     Ok(()) => {}
                     Err(err @ Error::Interrupted) => return Err(err),
                     Err(err) => self.fail(&segment.file, &err),
@@ -62,7 +62,7 @@ impl Job<'_> {
     }
 
     /// Plans one slice of a file.
-    fn look(
+    fn plan_slice(
         &self,
         now: (&Arc<Index>, &FileBatch),
         number: u32,
@@ -194,7 +194,7 @@ impl Job<'_> {
     }
 
     /// Finishes a file of which no bytes were written: its length or attributes may still differ.
-    pub(super) fn settle(&self, file: &FilePlan, existing: &Existing) -> Result<Action> {
+    pub(super) fn finish_unchanged(&self, file: &FilePlan, existing: &Existing) -> Result<Action> {
         let (target, meta) = (self.target()?, self.whole(&file.meta)?);
         let differs = file.differs.load(Ordering::Relaxed) || existing.size() != file.size;
         if self.options.dry_run {

@@ -36,7 +36,7 @@ impl Include {
 impl Job<'_> {
     /// Clears the attributes of an entry that the user does not want restored, and counts those that cannot
     /// be.
-    pub(super) fn tame(&self, meta: &mut Meta) {
+    pub(super) fn drop_unwanted_metadata(&self, meta: &mut Meta) {
         self.tally.not_restorable.fetch_add(meta.not_restorable(), Ordering::Relaxed);
         if self.options.no_setuid {
             meta.mode &= !SETUID;

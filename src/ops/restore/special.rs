@@ -29,11 +29,11 @@ impl Job<'_> {
     /// Creates a symbolic link, a pipe, a socket or a device.
     pub(super) fn node(&self, path: &[u8], entry: &Entry, fresh: bool) {
         match self.make_node(path, entry, fresh) {
-            Ok(Some(did)) => self.did(did, path, 0),
+            Ok(Some(did)) => self.record_action(did, path, 0),
             // A device that this user may not create; the target counts it.
-            Ok(None) => self.lose(path, entry.meta.link, false),
+            Ok(None) => self.mark_wrong(path, entry.meta.link, false),
             Err(err) => {
-                self.lose(path, entry.meta.link, true);
+                self.mark_wrong(path, entry.meta.link, true);
                 self.problem(path, &err);
             }
         }
@@ -83,14 +83,14 @@ impl Job<'_> {
     /// Creates a further name of a file whose first name exists by now.
     pub(super) fn link(&self, link: &Link) {
         match self.make_link(link) {
-            Ok(Some(did)) => self.did(did, &link.path, link.entry.size()),
+            Ok(Some(did)) => self.record_action(did, &link.path, link.entry.size()),
             Ok(None) => {}
             Err(err) => self.problem(&link.path, &err),
         }
     }
 
     fn make_link(&self, link: &Link) -> Result<Option<Action>> {
-        match self.is_lost(&link.first) {
+        match self.is_wrong(&link.first) {
             Some(true) => {
                 let first = String::from_utf8_lossy(&link.first).into_owned();
                 return Err(Error::Refused(format!("it is a hard link of {first}, which was not restored")));

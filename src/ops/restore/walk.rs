@@ -96,19 +96,19 @@ impl<'a, 'j> Walk<'a, 'j> {
             Some(mut entry) => match self.budget.take(&entry.name, &entry) {
                 Ok(()) => {
                     self.tell_loss(&entry.name, &entry);
-                    self.job.tame(&mut entry.meta);
+                    self.job.drop_unwanted_metadata(&mut entry.meta);
                     self.job.matched(&entry.name);
                     self.entry(entry.name.clone(), entry, self.job.target.is_none())?;
                 }
                 Err(err) => self.job.problem(&entry.name, &err),
             },
         }
-        self.settle()
+        self.finish_batch()
     }
 
     /// Restores the batch and then what waits for it, so that memory is bounded by the batch, not by the
     /// snapshot.
-    fn settle(&mut self) -> Result<()> {
+    fn finish_batch(&mut self) -> Result<()> {
         self.window.flush(self.job)?;
         let later = std::mem::take(&mut self.later);
         for (path, entry, fresh) in later.nodes {
@@ -130,7 +130,7 @@ impl<'a, 'j> Walk<'a, 'j> {
                 }
             }
         }
-        self.job.tell_notes();
+        self.job.report_notes();
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         if let Some(target) = self.job.target.as_ref().filter(|_| !self.job.options.dry_run) {
             target.lock(&mut |path, err| self.job.problem(path, err));
         }
-        self.job.tell_notes();
+        self.job.report_notes();
     }
 
     /// Returns the reader for steps that follow the walk.
@@ -155,7 +155,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         loop {
             self.job.check_stop()?;
             if self.window.is_full() || self.later.is_full() {
-                self.settle()?;
+                self.finish_batch()?;
             }
             if walk.kept().is_some_and(|level| matches!(level.state, State::Barred)) {
                 walk.leave();
@@ -170,8 +170,8 @@ impl<'a, 'j> Walk<'a, 'j> {
             match step {
                 WalkStep::Entry(mut entry) => {
                     self.tell_loss(walk.path(), &entry);
-                    self.job.tame(&mut entry.meta);
-                    self.one(&mut walk, entry)?;
+                    self.job.drop_unwanted_metadata(&mut entry.meta);
+                    self.handle_entry(&mut walk, entry)?;
                 }
                 WalkStep::Left { kept: level, .. } => {
                     self.remove_stale_temp_files(&level);
@@ -194,7 +194,7 @@ impl<'a, 'j> Walk<'a, 'j> {
     }
 
     /// Handles an entry of the last open directory.
-    fn one(&mut self, walk: &mut TreeWalk<'_, Level>, entry: Entry) -> Result<()> {
+    fn handle_entry(&mut self, walk: &mut TreeWalk<'_, Level>, entry: Entry) -> Result<()> {
         let path = walk.path().to_vec();
         let taken = self.job.selection.takes(&path, entry.is_dir());
         if taken {
@@ -284,7 +284,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         match self.job.keeps(path, &entry.meta, fresh) {
             Ok(false) => {}
             Ok(true) => {
-                self.job.did(Action::Kept, path, entry.size());
+                self.job.record_action(Action::Kept, path, entry.size());
                 return true;
             }
             Err(err) => {

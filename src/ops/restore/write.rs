@@ -119,7 +119,7 @@ impl Job<'_> {
         if !matches!(*state, State::Failed) {
             *state = State::Failed;
             drop(state);
-            self.lose(&file.path, file.meta.link, true);
+            self.mark_wrong(&file.path, file.meta.link, true);
             self.problem(&file.path, err);
         }
     }
@@ -135,7 +135,7 @@ impl Job<'_> {
             self.tally.files_written.fetch_add(1, Ordering::Relaxed);
         }
         self.observer.notice(Event::Done { files: 1, bytes: 0 });
-        self.did(done, &file.path, file.size);
+        self.record_action(done, &file.path, file.size);
     }
 
     fn finished(&self, file: &FilePlan) -> Result<Option<Action>> {
@@ -150,7 +150,7 @@ impl Job<'_> {
         let open = match (was, plan) {
             (_, Plan::Keep) => return Ok(Some(Action::Kept)),
             (State::Waiting, Plan::Trust(existing) | Plan::Mend(existing)) => {
-                return self.settle(file, &existing).map(Some);
+                return self.finish_unchanged(file, &existing).map(Some);
             }
             (State::Waiting, Plan::Create(found)) if self.options.dry_run => {
                 if found.is_some_and(|found| found.is_dir()) {

@@ -195,7 +195,7 @@ impl Expiring {
 }
 
 impl Removal for Expiring {
-    fn judge(&mut self, path: &[u8], versions: &[EntryVersion], lost: &BitSet) -> Verdict {
+    fn decide(&mut self, path: &[u8], versions: &[EntryVersion], lost: &BitSet) -> Verdict {
         let present = present(versions);
         let mut gone = lost.clone();
         let mut lose = Vec::new();

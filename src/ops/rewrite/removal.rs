@@ -8,7 +8,7 @@ use crate::util::bitset::BitSet;
 /// Decides what is removed from which snapshots.
 pub(super) trait Removal {
     /// Decides about a path. Snapshots in `lost` have already lost a directory above it.
-    fn judge(&mut self, path: &[u8], versions: &[EntryVersion], lost: &BitSet) -> Verdict;
+    fn decide(&mut self, path: &[u8], versions: &[EntryVersion], lost: &BitSet) -> Verdict;
 
     /// Returns the patterns that have matched nothing so far.
     fn unmatched(&self) -> Vec<String>;
@@ -37,7 +37,7 @@ impl Excluded {
 }
 
 impl Removal for Excluded {
-    fn judge(&mut self, path: &[u8], versions: &[EntryVersion], lost: &BitSet) -> Verdict {
+    fn decide(&mut self, path: &[u8], versions: &[EntryVersion], lost: &BitSet) -> Verdict {
         let has_dir = versions.iter().any(|version| version.entry.is_dir());
         let present = present(versions).minus(lost);
         if present.is_empty() {

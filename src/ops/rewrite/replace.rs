@@ -118,7 +118,7 @@ impl Replacing<'_> {
                 ParentTrust::Whole => reachability::all_found(&Index::load(repo, repo_state)?, &written)?,
                 ParentTrust::PerChunk => {
                     let index = Arc::new(Index::load(repo, repo_state)?);
-                    reachability::stands(repo, &index, &manifest.root)?
+                    reachability::is_complete(repo, &index, &manifest.root)?
                 }
             };
             if !sound {

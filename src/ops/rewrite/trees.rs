@@ -163,7 +163,7 @@ impl Visitor for Builder<'_, '_> {
             self.observer.notice(Event::Done { files: 1, bytes: size });
         }
         let mut lost = self.dropping.last().map(|above| above.lost.clone()).unwrap_or_default();
-        let verdict = self.removal.judge(path, versions, &lost);
+        let verdict = self.removal.decide(path, versions, &lost);
         let above = self.dropping.iter().flat_map(|above| &above.here);
         count(&mut self.made, versions, above);
         let here = self.take(path, verdict.lose);

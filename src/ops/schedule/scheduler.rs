@@ -195,7 +195,7 @@ impl Scheduler {
     pub fn tick(&mut self, now: Timestamp) -> Vec<Step> {
         let mut steps = Vec::new();
         for at in 0..self.jobs.len() {
-            steps.extend(self.look(at, now));
+            steps.extend(self.next_step(at, now));
         }
         for at in 0..self.jobs.len() {
             steps.extend(self.wait_for_window(at, now));
@@ -225,7 +225,7 @@ impl Scheduler {
     }
 
     /// Determines whether a job has become due since the last call.
-    fn look(&mut self, at: usize, now: Timestamp) -> Option<Step> {
+    fn next_step(&mut self, at: usize, now: Timestamp) -> Option<Step> {
         let job = self.jobs.get(at)?;
         let state = self.states.get_mut(&job.name)?;
         let running = self.running.contains_key(&job.name);

@@ -36,9 +36,9 @@ impl<'a> Foresight<'a> {
     ///
     /// # Errors
     /// When a tree cannot be read, the storage fails or the run was interrupted.
-    pub fn look(repo: &'a Repository, control: &'a Control<'_>) -> Result<Self> {
+    pub fn load(repo: &'a Repository, control: &'a Control<'_>) -> Result<Self> {
         let stop = control.cancel();
-        Ok(Self { repo, seen: LoadedRepository::look(repo, control.observer(), stop)?, stop })
+        Ok(Self { repo, seen: LoadedRepository::load(repo, control.observer(), stop)?, stop })
     }
 
     /// Returns what forgetting these snapshots together frees.
@@ -107,7 +107,7 @@ impl<'a> Foresight<'a> {
 /// # Errors
 /// When a tree or a block cannot be read, the storage fails or the run was interrupted.
 pub fn freed(repo: &Repository, ids: &[SnapshotId], control: &Control<'_>) -> Result<Freed> {
-    let seen = Foresight::look(repo, control)?;
+    let seen = Foresight::load(repo, control)?;
     let freed = seen.freed(ids)?;
     seen.close()?;
     Ok(freed)

@@ -96,7 +96,7 @@ pub struct Report {
 /// When a selector names nothing, a tree cannot be read, the storage fails or the run was interrupted.
 pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
     let (observer, stop) = (control.observer(), control.cancel());
-    let mut seen = LoadedRepository::look(repo, observer, stop)?;
+    let mut seen = LoadedRepository::load(repo, observer, stop)?;
     let chosen = options.choice.places(repo, &seen.all)?;
     let forgotten = forgotten(repo, &seen.all, &mut seen.graph)?;
     let wanted: Vec<u32> = chosen.iter().filter_map(|at| seen.roots.get(*at).copied()).collect();
@@ -127,7 +127,7 @@ struct LoadedRepository<'a> {
 }
 
 impl<'a> LoadedRepository<'a> {
-    fn look(repo: &Repository, observer: &dyn Observer, stop: &'a AtomicBool) -> Result<Self> {
+    fn load(repo: &Repository, observer: &dyn Observer, stop: &'a AtomicBool) -> Result<Self> {
         let session = Arc::new(ReadSession::open(repo, repo)?);
         let all = session.snapshots()?;
         let index = session.fixed_index()?;

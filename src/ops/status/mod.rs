@@ -278,22 +278,22 @@ fn is_fence(storage: &dyn Storage, name: &str) -> bool {
 }
 
 /// Reports on one repository. `repo` is the opened repository, if there is a key. Writes nothing.
-pub fn look(
+pub fn status(
     storage: &dyn Storage,
     repo: Option<&Repository>,
     history: &History,
     options: &Options,
 ) -> Report {
-    report(storage, repo, standing(storage, repo), history, options)
+    report(storage, repo, list_snapshots(storage, repo), history, options)
 }
 
-/// Like [`look`], for a caller that has already read the manifests.
+/// Like [`report`], for a caller that has already read the manifests.
 pub fn look_among(repo: &Repository, snapshots: &[Snapshot], history: &History, options: &Options) -> Report {
     let standing = Ok(StoredSnapshots::Manifests(snapshots.to_vec()));
     report(repo.storage(), Some(repo), standing, history, options)
 }
 
-/// Like [`look`], from the run log alone, without access to the storage.
+/// Like [`report`], from the run log alone, without access to the storage.
 pub fn remembered(storage: &dyn Storage, history: &History, options: &Options) -> Report {
     let location = storage.location();
     let runs: Vec<&Record> = history.runs.iter().filter(|run| run.repository == location).collect();
@@ -355,7 +355,7 @@ fn quota(storage: &dyn Storage, repo: Option<&Repository>) -> Option<u64> {
     }
 }
 
-fn standing(storage: &dyn Storage, repo: Option<&Repository>) -> Result<StoredSnapshots> {
+fn list_snapshots(storage: &dyn Storage, repo: Option<&Repository>) -> Result<StoredSnapshots> {
     if let Some(repo) = repo {
         return snapshots::list(repo).map(StoredSnapshots::Manifests);
     }

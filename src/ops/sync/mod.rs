@@ -153,7 +153,7 @@ impl Run<'_> {
     fn bring_to(&mut self, to: &Repository) -> Result<()> {
         to.may_write()?;
         if self.options.dry_run {
-            let repo_state = RepoState::look(to.storage(), to.suite(), |_| Ok(()))?;
+            let repo_state = RepoState::read(to.storage(), to.suite(), |_| Ok(()))?;
             return self.compare(Some((to, &repo_state))).map(|_| ());
         }
         self.keys(to.storage())?;

@@ -26,7 +26,7 @@ pub fn commit(repo: &Repository, session: Session, manifest: &Manifest) -> Resul
     }
     let (next, repo_state) = write_session::open(repo)?;
     let index = Arc::new(Index::load(repo, repo_state)?);
-    if !reachability::stands(repo, &index, &manifest.root)? {
+    if !reachability::is_complete(repo, &index, &manifest.root)? {
         return Err(Error::Refused(
             "another process took this run for dead and collected what it had stored: run it again".into(),
         ));

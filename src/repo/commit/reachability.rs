@@ -17,7 +17,7 @@ use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 ///
 /// # Errors
 /// When the storage fails.
-pub fn stands(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Result<bool> {
+pub fn is_complete(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Result<bool> {
     let mut reader = ChunkReader::new(repo, Arc::clone(index))?;
     let mut walk = TreeWalk::new(*root, WalkLimits::BOUNDLESS, ());
     let sound = |found: Result<bool>| match found {

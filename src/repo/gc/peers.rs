@@ -105,7 +105,7 @@ fn look_at(
         Err(err) if err.is_damage() => None,
         Err(err) => return Err(err),
     };
-    let beat = beat(repo, id)?;
+    let beat = read_heartbeat(repo, id)?;
     let count = beat.map_or(0, |beat| beat.count);
     let end = format!("{id}{}", names::END_MARKER);
     let ended = names.contains(end.as_str()) && has_ended(repo, &end)?;
@@ -129,7 +129,7 @@ fn has_ended(repo: &Repository, name: &str) -> Result<bool> {
 }
 
 /// Reads a session's heartbeat. An absent or unreadable one is `None`: it acknowledges no gc run.
-fn beat(repo: &Repository, id: &SnapshotId) -> Result<Option<Heartbeat>> {
+fn read_heartbeat(repo: &Repository, id: &SnapshotId) -> Result<Option<Heartbeat>> {
     let name = format!("{id}.beat");
     match objects::read(repo.storage(), repo.suite(), sealed_object::BEAT, ObjectKind::Sessions, &name) {
         Ok(beat) => Ok(Some(beat)),
@@ -209,7 +209,7 @@ pub fn close_name(repo: &Repository, id: &SnapshotId, by: SnapshotId, gc: u64) -
 /// # Errors
 /// When a fence could not be made durable, and then nothing may be deleted; or a session could not be
 /// removed.
-pub fn bury_dead(repo: &Repository, others: &[Peer], by: SnapshotId, gc: u64) -> Result<()> {
+pub fn remove_dead(repo: &Repository, others: &[Peer], by: SnapshotId, gc: u64) -> Result<()> {
     let dead: Vec<&Peer> = others.iter().filter(|other| other.dead).collect();
     if dead.is_empty() {
         return Ok(());

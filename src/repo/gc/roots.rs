@@ -26,7 +26,7 @@ const LOOKS: usize = 16;
 
 impl Roots {
     /// Returns whether a snapshot is in `snapshots/`.
-    pub fn stands(&self, id: &SnapshotId) -> bool {
+    pub fn is_listed(&self, id: &SnapshotId) -> bool {
         self.standing.contains_key(id)
     }
 }
@@ -36,10 +36,10 @@ impl Roots {
 ///
 /// # Errors
 /// When a listing fails or a manifest cannot be read: an error is never treated as an empty list.
-pub fn look(repo: &Repository) -> Result<Roots> {
+pub fn load(repo: &Repository) -> Result<Roots> {
     let mut looks = 1;
     loop {
-        match look_once(repo) {
+        match load_once(repo) {
             // Listed, but now manifest and trash entry are gone: purged, or undeleted. List again.
             Err(err) if err.is_missing() && looks < LOOKS => looks += 1,
             other => return other,
@@ -47,7 +47,7 @@ pub fn look(repo: &Repository) -> Result<Roots> {
     }
 }
 
-fn look_once(repo: &Repository) -> Result<Roots> {
+fn load_once(repo: &Repository) -> Result<Roots> {
     let mut names = names(repo)?;
     let trash = trash::list(repo)?;
     names.extend(self::names(repo)?);
@@ -79,11 +79,11 @@ fn names(repo: &Repository) -> Result<BTreeMap<String, Listed>> {
 /// Lists until two consecutive listings agree.
 ///
 /// # Errors
-/// As [`look`].
-pub fn settled(repo: &Repository) -> Result<Roots> {
-    let mut before = look(repo)?;
+/// As [`load`].
+pub fn load_settled(repo: &Repository) -> Result<Roots> {
+    let mut before = load(repo)?;
     loop {
-        let now = look(repo)?;
+        let now = load(repo)?;
         let same = now.standing.keys().eq(before.standing.keys()) && now.trash == before.trash;
         if same {
             return Ok(now);

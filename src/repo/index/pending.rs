@@ -71,7 +71,7 @@ impl PendingChunks {
     }
 
     /// Records that a pack has become durable.
-    pub(crate) fn landed(&mut self, pack: StoredPack) {
+    pub(crate) fn record_durable(&mut self, pack: StoredPack) {
         let number = self.catalog.packs.len() as u32;
         let kept = Arc::new(PackTable::new(pack.table));
         let info = self.catalog.info(&RunPack::of(pack.id, pack.len, &kept));

@@ -88,7 +88,7 @@ impl<'a> TableLoader<'a> {
         let kept: Vec<Option<Table>> = kept.collect();
         let missing = packs.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(pack, _)| *pack);
         let missing: Vec<MissingTable> = missing.collect();
-        let mut read = parallel::map(&missing, THREADS, |(_, id, len)| self.one(id, *len)).into_iter();
+        let mut read = parallel::map(&missing, THREADS, |(_, id, len)| self.load_one(id, *len)).into_iter();
         let found = packs.iter().zip(kept).map(|((number, ..), kept)| match kept {
             Some(table) => (*number, Ok(LoadedTable::Kept(table))),
             None => (*number, read.next().unwrap_or(Err(Error::Stopped))),
@@ -96,7 +96,7 @@ impl<'a> TableLoader<'a> {
         found.collect()
     }
 
-    fn one(&self, id: &PackId, len: u64) -> Result<LoadedTable> {
+    fn load_one(&self, id: &PackId, len: u64) -> Result<LoadedTable> {
         let repo = self.repo;
         let (storage, warnings) = (repo.storage(), repo.warnings_kept());
         let (table, mended) = repo.healer().table(storage, warnings, repo.suite(), (id, len))?;

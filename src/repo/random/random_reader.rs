@@ -203,11 +203,11 @@ impl RandomReader {
     }
 
     /// Releases all caches and the index; they are filled again when needed.
-    pub fn rest(&self) {
+    pub fn release_caches(&self) {
         self.blocks.clear();
         self.dirs.clear();
         self.lists.clear();
-        self.reading.rest();
+        self.reading.release_caches();
     }
 }
 

@@ -52,7 +52,7 @@ impl ReadSession {
     }
 
     /// Like [`Self::open`], for long-lived readers: packs are listed when first needed, and while nothing is
-    /// read ([`Self::rest`]) no index is loaded and other processes can use the local index cache.
+    /// read ([`Self::release_caches`]) no index is loaded and other processes can use the local index cache.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -83,11 +83,11 @@ impl ReadSession {
             // The loaded index may be older than the new snapshots.
             self.now().index = None;
         }
-        session.as_ref().filter(|_| fewer).map_or(Ok(()), Session::beat)
+        session.as_ref().filter(|_| fewer).map_or(Ok(()), Session::write_heartbeat)
     }
 
     /// Releases the index and the local index cache until they are needed again.
-    pub fn rest(&self) {
+    pub fn release_caches(&self) {
         let mut now = self.now();
         now.index = None;
         now.repo = self.repo.with_closed_index_cache();
@@ -108,7 +108,7 @@ impl ReadSession {
         // A waiting gc run that keeps these snapshots' data should not have to wait for the next scheduled
         // heartbeat.
         match &*self.open_session() {
-            Some(session) if !index.repo_state().unfinished.is_empty() => session.beat()?,
+            Some(session) if !index.repo_state().unfinished.is_empty() => session.write_heartbeat()?,
             _ => {}
         }
         Ok(index)
@@ -120,18 +120,18 @@ impl ReadSession {
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub fn look(&self) -> Result<RepoState> {
-        let (repo_state, met) = RepoState::look_to_read(self.repo.storage(), self.repo.suite())?;
+    pub fn read_state(&self) -> Result<RepoState> {
+        let (repo_state, met) = RepoState::read_tolerantly(self.repo.storage(), self.repo.suite())?;
         met.iter().for_each(|err| self.repo.warn(format!("{}: reading all the same", err.chain())));
         Ok(repo_state)
     }
 
-    /// Loads an index of what [`Self::look`] returns.
+    /// Loads an index of what [`Self::read_state`] returns.
     ///
     /// # Errors
-    /// As [`Self::look`].
+    /// As [`Self::read_state`].
     pub fn fixed_index(&self) -> Result<Arc<Index>> {
-        Ok(Arc::new(Index::load(&self.repo, self.look()?)?))
+        Ok(Arc::new(Index::load(&self.repo, self.read_state()?)?))
     }
 
     /// Creates a chunk reader that lists packs again when a chunk turns out to be gone.
@@ -185,8 +185,8 @@ impl ReadSession {
     ///
     /// # Errors
     /// When it could not be written.
-    pub fn beat(&self) -> Result<()> {
-        self.open_session().as_ref().map_or(Ok(()), Session::beat)
+    pub fn write_heartbeat(&self) -> Result<()> {
+        self.open_session().as_ref().map_or(Ok(()), Session::write_heartbeat)
     }
 
     /// Closes the session.
@@ -211,7 +211,7 @@ impl ReadSession {
     }
 
     fn load(&self, now: &mut Current) -> Result<Arc<Index>> {
-        let index = Arc::new(Index::load(&now.repo, self.look()?)?);
+        let index = Arc::new(Index::load(&now.repo, self.read_state()?)?);
         now.index = Some(Arc::clone(&index));
         now.idle = None;
         Ok(index)

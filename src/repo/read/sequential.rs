@@ -142,9 +142,9 @@ fn give(
                 }
             }
             Step::Unlisted(id, len) => {
-                let bytes = spare.get(ChunkType::Data, &id).map_err(|err| belonging(&path, err))?;
+                let bytes = spare.get(ChunkType::Data, &id).map_err(|err| with_path(&path, err))?;
                 if bytes.len() as u64 != u64::from(len) {
-                    return Err(belonging(&path, bad("a chunk that is not as long as its entry says")));
+                    return Err(with_path(&path, bad("a chunk that is not as long as its entry says")));
                 }
                 out(&bytes)?;
             }
@@ -157,7 +157,7 @@ fn give(
                 match sound {
                     Some(bytes) => out(bytes)?,
                     // Another copy may be intact.
-                    None => out(&spare.get(ChunkType::Data, &id).map_err(|err| belonging(&path, err))?)?,
+                    None => out(&spare.get(ChunkType::Data, &id).map_err(|err| with_path(&path, err))?)?,
                 }
                 catalog.release(location.block);
             }
@@ -167,7 +167,7 @@ fn give(
 }
 
 /// Adds the path to an error of damage; the root has none.
-pub fn belonging(path: &[u8], err: Error) -> Error {
+pub fn with_path(path: &[u8], err: Error) -> Error {
     if path.is_empty() {
         return err;
     }

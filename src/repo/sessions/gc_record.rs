@@ -130,7 +130,7 @@ fn is_open(listed: &[Listed], number: u64) -> bool {
 ///
 /// # Errors
 /// When they cannot be listed or the record cannot be read.
-pub fn stands(storage: &dyn Storage, suite: &CipherSuite, gc_run: &GcRun) -> Result<bool> {
+pub fn is_unfinished(storage: &dyn Storage, suite: &CipherSuite, gc_run: &GcRun) -> Result<bool> {
     Ok(unfinished(storage, suite)?.contains(gc_run))
 }
 

@@ -46,18 +46,18 @@ impl Silence {
     pub(crate) fn end(&self) {
         let mut last = self.last.lock();
         let now = Moment::now();
-        self.judge(now, *last);
+        self.evaluate(now, *last);
         *last = now;
     }
 
     /// Returns whether any silence was too long, including the current one.
     pub(crate) fn was_too_long(&self) -> bool {
         let last = *self.last.lock();
-        self.judge(Moment::now(), last);
+        self.evaluate(Moment::now(), last);
         self.exceeded.load(Ordering::Relaxed)
     }
 
-    fn judge(&self, now: Moment, last: Moment) {
+    fn evaluate(&self, now: Moment, last: Moment) {
         if now.seconds_since(last) >= self.limit.as_secs() {
             self.exceeded.store(true, Ordering::Relaxed);
         }

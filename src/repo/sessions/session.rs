@@ -54,7 +54,7 @@ impl RepoState {
     ///
     /// # Errors
     /// When a listing or a record could not be read: an error is never treated as an empty list.
-    pub fn look(
+    pub fn read(
         storage: &dyn Storage,
         suite: &CipherSuite,
         seen: impl FnOnce(u64) -> Result<()>,
@@ -74,13 +74,16 @@ impl RepoState {
         Ok(repo_state)
     }
 
-    /// Like [`Self::look`], for readers. If a gc or damage record is unreadable, uses the listed packs as
+    /// Like [`Self::read`], for readers. If a gc or damage record is unreadable, uses the listed packs as
     /// they are: no gc run can delete by such a record. Also returns that error, for a warning.
     ///
     /// # Errors
     /// When something cannot be listed.
-    pub(crate) fn look_to_read(storage: &dyn Storage, suite: &CipherSuite) -> Result<(Self, Option<Error>)> {
-        match Self::look(storage, suite, |_| Ok(())) {
+    pub(crate) fn read_tolerantly(
+        storage: &dyn Storage,
+        suite: &CipherSuite,
+    ) -> Result<(Self, Option<Error>)> {
+        match Self::read(storage, suite, |_| Ok(())) {
             Err(err) if err.is_damage() => {
                 Ok((Self { packs: Self::packs(storage)?, ..Self::default() }, Some(err)))
             }
@@ -150,7 +153,8 @@ impl Session {
     pub fn open(repo: &Repository, kind: SessionKind) -> Result<(Self, RepoState)> {
         let mut session = Self::appear(repo, kind)?;
         let storage = session.storage.as_ref();
-        let repo_state = RepoState::look(storage, repo.suite(), |gc_seen| session.heartbeat.beat(gc_seen))?;
+        let repo_state =
+            RepoState::read(storage, repo.suite(), |gc_seen| session.heartbeat.write_heartbeat(gc_seen))?;
         session.live(repo)?;
         Ok((session, repo_state))
     }
@@ -162,7 +166,7 @@ impl Session {
     /// When the session could not be made durable.
     pub fn open_without_state(repo: &Repository, kind: SessionKind) -> Result<Self> {
         let mut session = Self::appear(repo, kind)?;
-        session.heartbeat.beat(0)?;
+        session.heartbeat.write_heartbeat(0)?;
         session.live(repo)?;
         Ok(session)
     }
@@ -236,7 +240,11 @@ impl Session {
     /// # Errors
     /// When the heartbeat could not be written.
     pub fn acknowledge_gc(&self, gc_seen: u64) -> Result<()> {
-        if gc_seen > self.heartbeat.said().gc_seen { self.heartbeat.beat(gc_seen) } else { Ok(()) }
+        if gc_seen > self.heartbeat.last_heartbeat().gc_seen {
+            self.heartbeat.write_heartbeat(gc_seen)
+        } else {
+            Ok(())
+        }
     }
 
     /// R1: declares what the reader reads from now on, instead of what it declared before. Until the first
@@ -255,7 +263,7 @@ impl Session {
     ///
     /// # Errors
     /// When it could not be written.
-    pub fn beat(&self) -> Result<()> {
+    pub fn write_heartbeat(&self) -> Result<()> {
         self.heartbeat.turn()
     }
 
@@ -265,7 +273,7 @@ impl Session {
     /// # Errors
     /// When the heartbeat could not be written or found.
     pub fn storage_time(&self) -> Result<Option<Time>> {
-        self.beat()?;
+        self.write_heartbeat()?;
         let beat = format!("{}.beat", self.id);
         let listed = self.storage.list(ObjectKind::Sessions)?;
         Ok(listed.into_iter().find(|found| found.name == beat).and_then(|found| found.modified))
@@ -318,7 +326,7 @@ impl Drop for Session {
 }
 
 impl HeartbeatState {
-    fn said(&self) -> MutexGuard<'_, Heartbeat> {
+    fn last_heartbeat(&self) -> MutexGuard<'_, Heartbeat> {
         self.said.lock()
     }
 
@@ -332,7 +340,7 @@ impl HeartbeatState {
         // Locked until the heartbeat is written, so that `reads` does not change in between.
         let reads = self.reads();
         let seen = reads.as_ref().map_or(0, |reads| self.may_have_seen(reads).unwrap_or(0));
-        self.beat(seen)
+        self.write_heartbeat(seen)
     }
 
     /// Returns the highest gc number if no unfinished gc run deletes data of these snapshots: it marked from
@@ -341,7 +349,7 @@ impl HeartbeatState {
         let storage = self.storage.as_ref();
         let highest = gc_record::highest(storage)?;
         self.newest_gc_noticed.fetch_max(highest, Ordering::Relaxed);
-        if highest <= self.said().gc_seen {
+        if highest <= self.last_heartbeat().gc_seen {
             return Ok(0);
         }
         for gc_run in gc_record::unfinished(storage, &self.suite)? {
@@ -355,8 +363,8 @@ impl HeartbeatState {
     }
 
     /// Writes the next heartbeat. An acknowledged gc run stays acknowledged.
-    fn beat(&self, gc_seen: u64) -> Result<()> {
-        let mut said = self.said();
+    fn write_heartbeat(&self, gc_seen: u64) -> Result<()> {
+        let mut said = self.last_heartbeat();
         let next = Heartbeat { count: said.count + 1, gc_seen: said.gc_seen.max(gc_seen) };
         let name = format!("{}.beat", self.id);
         let bytes = objects::close(&self.suite, sealed_object::BEAT, &name, &next)?;
@@ -369,7 +377,7 @@ impl HeartbeatState {
     /// Writes an end marker, on storage where this user may not remove objects.
     /// Another user's gc run then removes the session.
     fn write_end_marker(&self) -> Result<()> {
-        let (name, last) = (format!("{}{END_MARKER}", self.id), *self.said());
+        let (name, last) = (format!("{}{END_MARKER}", self.id), *self.last_heartbeat());
         objects::create(&*self.storage, &self.suite, sealed_object::BEAT, ObjectKind::Sessions, &name, &last)
             .map(drop)
     }

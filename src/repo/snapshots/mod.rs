@@ -374,7 +374,7 @@ pub fn resolve<'a>(
     let query = query.into();
     let (snapshot, path) = resolve_in(all, query)?;
     if query.among.is_none() && query.selector.starts_with(b"latest") {
-        say_which(repo, all, &snapshot);
+        warn_if_ambiguous(repo, all, &snapshot);
     }
     Ok((snapshot, path))
 }
@@ -400,7 +400,7 @@ pub fn resolve_in<'a>(all: &[Snapshot], query: impl Into<Query<'a>>) -> Result<(
 }
 
 /// Reports which snapshot `latest` resolved to, if several hosts or sources make it ambiguous.
-fn say_which(repo: &Repository, all: &[Snapshot], taken: &Snapshot) {
+fn warn_if_ambiguous(repo: &Repository, all: &[Snapshot], taken: &Snapshot) {
     let sets: HashSet<_> = all.iter().map(|one| (&one.manifest.host, &one.manifest.sources)).collect();
     if sets.len() < 2 {
         return;

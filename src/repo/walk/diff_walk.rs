@@ -8,7 +8,7 @@ use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
-use crate::repo::read::sequential::belonging;
+use crate::repo::read::sequential::with_path;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::tree_walk::{TreeWalk, WalkStep, check_depth};
@@ -216,8 +216,8 @@ pub fn walk(
     let root = Frame { path: Vec::new(), before: Ahead::Unread, after: Ahead::Unread };
     let mut stack = vec![root];
     while let Some(frame) = stack.last_mut() {
-        frame.before.fill(before).map_err(|err| belonging(&frame.path, err))?;
-        frame.after.fill(after).map_err(|err| belonging(&frame.path, err))?;
+        frame.before.fill(before).map_err(|err| with_path(&frame.path, err))?;
+        frame.after.fill(after).map_err(|err| with_path(&frame.path, err))?;
         let order = match (frame.before.name(), frame.after.name()) {
             (None, None) => {
                 stack.pop();

@@ -31,7 +31,7 @@ impl Counted {
         }
     }
 
-    fn tell(&self, observer: &dyn Observer, complete: bool) {
+    fn report(&self, observer: &dyn Observer, complete: bool) {
         observer.notice(Event::Found { files: self.files, bytes: self.bytes, complete });
     }
 }
@@ -48,10 +48,10 @@ pub fn below(
     let mut walk = TreeWalk::new(root, limits, ()).until(over);
     let (mut counted, mut entries) = (Counted::default(), 0_u64);
     while let Ok(next) = walk.next_entry(reader) {
-        let Some(entry) = next else { return counted.tell(observer, true) };
+        let Some(entry) = next else { return counted.report(observer, true) };
         entries += 1;
         if entries % OFTEN == 0 {
-            counted.tell(observer, false);
+            counted.report(observer, false);
         }
         match entry.kind {
             Kind::Dir { tree } if walk.enter(tree, ()).is_err() => return,

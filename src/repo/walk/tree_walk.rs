@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Entry, MAX_NESTING, MAX_PATH};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::read::sequential::belonging;
+use crate::repo::read::sequential::with_path;
 use crate::repo::walk::dir_reader::{DirReader, WalkLimits};
 
 /// Why a directory is not entered: no backup goes so deep.
@@ -119,7 +119,7 @@ impl<'a, D> TreeWalk<'a, D> {
                 None => return Ok(None),
                 Some(WalkStep::Entry(entry)) => return Ok(Some(entry)),
                 Some(WalkStep::Left { .. }) => {}
-                Some(WalkStep::Damaged(err)) => return Err(belonging(&self.path, err)),
+                Some(WalkStep::Damaged(err)) => return Err(with_path(&self.path, err)),
                 Some(WalkStep::Excess(_, err)) => return Err(err),
             }
         }

@@ -228,9 +228,9 @@ impl<'scope> ChunkWriter<'scope> {
         self.sealed_bytes.load(Ordering::Relaxed)
     }
 
-    fn land(&mut self) {
+    fn record_stored(&mut self) {
         while let Ok(pack) = self.landed.try_recv() {
-            self.ours.landed(pack);
+            self.ours.record_durable(pack);
         }
     }
 
@@ -241,7 +241,7 @@ impl<'scope> ChunkWriter<'scope> {
     /// `Stopped` when a worker has failed: [`Self::finish`] returns the cause. When a table could not be
     /// read.
     pub fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<bool> {
-        self.land();
+        self.record_stored();
         if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
             return Ok(false);
         }
@@ -283,7 +283,7 @@ impl<'scope> ChunkWriter<'scope> {
         if like.is_empty() || !self.deltas {
             return self.put(kind, id, plain);
         }
-        self.land();
+        self.record_stored();
         if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
             return Ok(false);
         }
@@ -308,7 +308,7 @@ impl<'scope> ChunkWriter<'scope> {
         plain: &[u8],
         (index, bases): (&Arc<Index>, &[(ChunkId, u32)]),
     ) -> Result<()> {
-        self.land();
+        self.record_stored();
         if self.ours.has(kind, &id)? {
             return Ok(());
         }
@@ -356,7 +356,7 @@ impl<'scope> ChunkWriter<'scope> {
         plain: Vec<u8>,
         (index, bases): (&Arc<Index>, Vec<(ChunkId, u32)>),
     ) -> Result<()> {
-        self.land();
+        self.record_stored();
         chunks.iter().for_each(|(id, _)| self.ours.add(*id));
         self.new.count(kind, chunks.len(), plain.len() as u64);
         let index = Arc::clone(index);
@@ -381,7 +381,7 @@ impl<'scope> ChunkWriter<'scope> {
         if len < self.target || len > plain.len() {
             return Ok(false);
         }
-        self.land();
+        self.record_stored();
         for (at, (id, _)) in chunks.iter().enumerate() {
             if self.ours.has(kind, id)? || self.index.find(kind, id)?.is_some() {
                 // The chunks before it are not stored yet; `put` will do that.
@@ -401,7 +401,7 @@ impl<'scope> ChunkWriter<'scope> {
     /// # Errors
     /// As [`Self::put`].
     pub fn put_block(&mut self, block: SealedBlock) -> Result<()> {
-        self.land();
+        self.record_stored();
         block.chunks.iter().for_each(|(id, _)| self.ours.add(*id));
         self.new.added += u64::from(block.plain);
         self.sealed.send(block).map_err(|_| Error::Stopped)
@@ -446,7 +446,7 @@ impl<'scope> ChunkWriter<'scope> {
         let packed = compressor.join().unwrap_or(Err(Error::Stopped));
         let written = writers.into_iter().map(|writer| writer.join().unwrap_or(Err(Error::Stopped)));
         let written: Vec<Result<()>> = written.collect();
-        landed.iter().for_each(|pack| ours.landed(pack));
+        landed.iter().for_each(|pack| ours.record_durable(pack));
         ours.settle();
         // Writers first: their failure usually is the cause of the others.
         let others = sealed.into_iter().chain([packed, failed.map_or(Ok(()), Err)]);

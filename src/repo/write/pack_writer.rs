@@ -117,12 +117,12 @@ impl<'a> PackWriter<'a> {
             if self.failed.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
             }
-            self.one(pack, land).inspect_err(|_| self.failed.store(true, Ordering::Relaxed))?;
+            self.write_pack(pack, land).inspect_err(|_| self.failed.store(true, Ordering::Relaxed))?;
         }
         Ok(())
     }
 
-    fn one(&self, pack: CompletePack, land: &Sender<StoredPack>) -> Result<()> {
+    fn write_pack(&self, pack: CompletePack, land: &Sender<StoredPack>) -> Result<()> {
         let (repo, share) = (self.repo, self.repo.config().parity());
         let what = (pack.kind, self.session);
         let mut deltas = Deltas::default();

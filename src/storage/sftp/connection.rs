@@ -93,9 +93,10 @@ impl Channel {
             }
         };
         let shared = Arc::new(Mutex::new(Waiting::default()));
-        let hears = Arc::clone(&shared);
-        let heard = std::thread::Builder::new().name("sftp".into()).spawn(move || hear(&mut output, &hears));
-        heard.map_err(|err| Fail::Lost(format!("no thread to listen with: {err}")))?;
+        let waiting = Arc::clone(&shared);
+        let receiver =
+            std::thread::Builder::new().name("sftp".into()).spawn(move || receive(&mut output, &waiting));
+        receiver.map_err(|err| Fail::Lost(format!("no thread to listen with: {err}")))?;
         let (child, input) = (Mutex::new(child), Mutex::new(Some(input)));
         let mut channel = Self { child, input, shared, extensions, sizes: (ALWAYS, ALWAYS), limits };
         if channel.knows("limits@openssh.com")
@@ -248,7 +249,7 @@ fn packet(output: &mut ChildStdout) -> io::Result<Vec<u8>> {
 }
 
 /// The receiver: dispatches responses until the connection ends.
-fn hear(output: &mut ChildStdout, shared: &Mutex<Waiting>) {
+fn receive(output: &mut ChildStdout, shared: &Mutex<Waiting>) {
     let why = loop {
         let heard = packet(output).and_then(|packet| protocol::reply(&packet).map_err(io::Error::other));
         match heard {

@@ -11,12 +11,12 @@ use crate::model::entry::attrs;
 use crate::sys::fs::{makedev, statat};
 use crate::sys::inode::{Inode, time};
 
-pub(crate) fn look(dir: impl AsFd, name: impl Arg + Copy, how: AtFlags) -> io::Result<Inode> {
+pub(crate) fn stat(dir: impl AsFd, name: impl Arg + Copy, how: AtFlags) -> io::Result<Inode> {
     let how = if how.contains(AtFlags::SYMLINK_NOFOLLOW) { how | AtFlags::NO_AUTOMOUNT } else { how };
     ask(dir, name, how)
 }
 
-pub(crate) fn look_open(file: impl AsFd) -> io::Result<Inode> {
+pub(crate) fn stat_open(file: impl AsFd) -> io::Result<Inode> {
     ask(file, "", AtFlags::EMPTY_PATH)
 }
 

@@ -9,11 +9,11 @@ use rustix::path::Arg;
 use crate::sys::inode::{Inode, time};
 use crate::sys::stat::widened;
 
-pub(crate) fn look(dir: impl AsFd, name: impl Arg + Copy, how: AtFlags) -> io::Result<Inode> {
+pub(crate) fn stat(dir: impl AsFd, name: impl Arg + Copy, how: AtFlags) -> io::Result<Inode> {
     Ok(of(&rustix::fs::statat(dir, name, how)?))
 }
 
-pub(crate) fn look_open(file: impl AsFd) -> io::Result<Inode> {
+pub(crate) fn stat_open(file: impl AsFd) -> io::Result<Inode> {
     Ok(of(&rustix::fs::fstat(file)?))
 }
 

@@ -41,8 +41,8 @@ pub(crate) struct Which {
 pub(crate) fn run(context: &Context, args: &Alarm) -> Result<Outcome> {
     context.with(|repo| match &args.verb {
         None => list(context, repo, args.all),
-        Some(Verb::Accept(which)) => settle(context, repo, &which.snapshots, State::Accepted),
-        Some(Verb::Clear(which)) => settle(context, repo, &which.snapshots, State::Cleared),
+        Some(Verb::Accept(which)) => set_state(context, repo, &which.snapshots, State::Accepted),
+        Some(Verb::Clear(which)) => set_state(context, repo, &which.snapshots, State::Cleared),
     })
 }
 
@@ -55,11 +55,11 @@ fn list(context: &Context, repo: &Repository, all: bool) -> Result<Outcome> {
         .collect();
     if context.global.json {
         let alarms: Vec<Value> = shown.iter().filter_map(|one| json_of(one)).collect();
-        output::tell(&json!({"message_type": "summary", "alarms": alarms}).to_string())?;
+        output::print(&json!({"message_type": "summary", "alarms": alarms}).to_string())?;
     } else if shown.is_empty() {
-        output::tell("no alarms")?;
+        output::print("no alarms")?;
     } else {
-        shown.iter().filter_map(|one| line(one)).try_for_each(|line| output::tell(&line))?;
+        shown.iter().filter_map(|one| line(one)).try_for_each(|line| output::print(&line))?;
     }
     let is_open = shown.iter().any(|one| one.manifest.is_alarming());
     Ok(if is_open { Outcome::Alarm } else { Outcome::Done })
@@ -87,7 +87,7 @@ fn json_of(snapshot: &Snapshot) -> Option<Value> {
     Some(Value::Object(map))
 }
 
-fn settle(context: &Context, repo: &Repository, named: &[String], state: State) -> Result<Outcome> {
+fn set_state(context: &Context, repo: &Repository, named: &[String], state: State) -> Result<Outcome> {
     let chosen = chosen(&snapshots::list(repo)?, named)?;
     let choice = SnapshotQuery { selectors: chosen, ..SnapshotQuery::default() };
     let change = Change { alarm: Some(state), ..Change::default() };
@@ -99,15 +99,15 @@ fn settle(context: &Context, repo: &Repository, named: &[String], state: State) 
         if context.global.json {
             let word = output::alarm_state(state);
             let line = json!({"message_type": "alarm", "state": word, "old": one.old.id.hex(), "new": new});
-            output::tell(&line.to_string())?;
-        } else if context.talks() {
-            output::tell(&settled(one, state))?;
+            output::print(&line.to_string())?;
+        } else if context.prints_success() {
+            output::print(&describe_change(one, state))?;
         }
     }
     Ok(if lost > 0 { Outcome::Problems } else { Outcome::Done })
 }
 
-fn settled(one: &rewrite::Rewritten, state: State) -> String {
+fn describe_change(one: &rewrite::Rewritten, state: State) -> String {
     let (old, word) = (one.old.id.short(), output::alarm_state(state));
     match one.new {
         Some(new) => format!("alarm of snapshot {old} {word}: it is snapshot {} now", new.short()),

@@ -47,11 +47,11 @@ pub(crate) fn run(context: &Context, args: &Audit) -> Result<Outcome> {
         entries.retain(|entry| args.since.is_none_or(|since| entry.time() >= since));
         if context.global.json {
             let records: Vec<Value> = entries.iter().map(json_of).collect();
-            output::tell(&json!({"message_type": "summary", "records": records}).to_string())?;
-        } else if entries.is_empty() && context.talks() {
-            output::tell("nothing on record")?;
+            output::print(&json!({"message_type": "summary", "records": records}).to_string())?;
+        } else if entries.is_empty() && context.prints_success() {
+            output::print("nothing on record")?;
         } else {
-            entries.iter().try_for_each(|entry| output::tell(&line(entry)))?;
+            entries.iter().try_for_each(|entry| output::print(&line(entry)))?;
         }
         Ok(if unreadable.is_empty() { Outcome::Done } else { Outcome::Problems })
     })
@@ -71,11 +71,11 @@ fn compare(context: &Context, file: &Path) -> Result<Outcome> {
         if context.global.json {
             let line =
                 json!({"message_type": "receipt", "snapshot": receipt.snapshot, "differences": differences});
-            output::tell(&line.to_string())?;
+            output::print(&line.to_string())?;
         } else {
-            differences.iter().try_for_each(|what| output::tell(&printable(what)))?;
-            if differences.is_empty() && context.talks() {
-                output::tell("the repository is as new as the receipt, or newer")?;
+            differences.iter().try_for_each(|what| output::print(&printable(what)))?;
+            if differences.is_empty() && context.prints_success() {
+                output::print("the repository is as new as the receipt, or newer")?;
             }
         }
         Ok(if differences.is_empty() { Outcome::Done } else { Outcome::Damage })

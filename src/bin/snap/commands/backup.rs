@@ -144,18 +144,18 @@ pub(crate) fn run(context: &Context, args: &Backup) -> Result<Outcome> {
         if let Some(why) = gate(context)?.filter(|_| !args.dry_run) {
             return gate::tell(context, &why).map(|()| Outcome::Skipped);
         }
-        return one(context, args);
+        return backup_set(context, args);
     }
     if args.receipt.is_some() && sets.len() > 1 {
         return Err(Error::Usage("a receipt is of one set: name it with --set".into()));
     }
     let kind = |set: &Set| kind(args, Some(set)).to_string();
     let job = Job { verb: "backup", kind: Some(&kind), dry_run: args.dry_run, gate: Some(&gate) };
-    sets::each(context, &sets, job, |context| one(context, args))
+    sets::each(context, &sets, job, |context| backup_set(context, args))
 }
 
 /// Backs up the named sources, or a set.
-fn one(context: &Context, args: &Backup) -> Result<Outcome> {
+fn backup_set(context: &Context, args: &Backup) -> Result<Outcome> {
     let legacy = context.legacy.as_ref().filter(|_| !args.names_sources());
     let kind = kind(args, context.set.as_ref());
     context.begin("backup", args.dry_run, |record| record.kind = Some(kind.to_string()));
@@ -165,7 +165,7 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
         context.recorder.note(|record| record.set_sources(&host, &sources));
         options.reread = reread(context, args, &host, &sources);
     }
-    context.recorder.tell();
+    context.recorder.write_start();
     let (repo, begun) = open(context, args, &options)?;
     if options.delta == Delta::On && !repo.config().has_deltas() {
         let why = "this repository has no deltas, so none are made: `snap config set delta on` allows them";
@@ -180,9 +180,9 @@ fn one(context: &Context, args: &Backup) -> Result<Outcome> {
         context.tell_unmatched(&summary.unmatched);
         context.recorder.note(|record| record_of(&summary, record));
         if context.global.json {
-            output::tell(&json(context, &summary, options.dry_run).to_string())?;
-        } else if context.talks() {
-            output::tell(&backup_summary::human(context, repo, &summary, &options))?;
+            output::print(&json(context, &summary, options.dry_run).to_string())?;
+        } else if context.prints_success() {
+            output::print(&backup_summary::human(context, repo, &summary, &options))?;
         }
         tell_alarm(context, &summary, options.dry_run);
         if let Some(file) = &args.receipt {
@@ -225,11 +225,11 @@ fn tell_alarm(context: &Context, summary: &Summary, dry_run: bool) {
     let is_rot = tripwire::is_only_rot(&summary.alarm);
     let head = if is_rot { "ALARM" } else { "ALARM, this backup is unlike those before" };
     output::warn(json, &format!("{head}: {why}"));
-    if context.talks() && summary.alarm.iter().any(|reason| matches!(reason, Reason::Rot { .. })) {
+    if context.prints_success() && summary.alarm.iter().any(|reason| matches!(reason, Reason::Rot { .. })) {
         let note = "`snap heal` lists files with bit rot and puts their good bytes back";
         output::note(json, note);
     }
-    if context.talks() {
+    if context.prints_success() {
         let note = "nothing older of these sources is forgotten until `snap alarm accept` (the change is meant) or \
              `snap alarm clear` (the harm is repaired)";
         output::note(json, note);

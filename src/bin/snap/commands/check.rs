@@ -50,13 +50,13 @@ pub(crate) fn run(context: &Context, args: Check) -> Result<Outcome> {
     }
     let sets = sets::chosen(context, &args.set, false)?;
     if sets.is_empty() {
-        return one(context, &args);
+        return check_set(context, &args);
     }
     let job = Job { verb: "check", kind: None, dry_run: false, gate: None };
-    sets::each(context, &sets, job, |context| one(context, &args))
+    sets::each(context, &sets, job, |context| check_set(context, &args))
 }
 
-fn one(context: &Context, args: &Check) -> Result<Outcome> {
+fn check_set(context: &Context, args: &Check) -> Result<Outcome> {
     let given = Options { read_data: args.read_data, subset: args.read_data_subset, tables: args.tables };
     let options = match &context.set {
         Some(set) if !given.read_data && given.subset.is_none() => {
@@ -66,7 +66,7 @@ fn one(context: &Context, args: &Check) -> Result<Outcome> {
     };
     let reads = options.read_data || options.subset.is_some();
     context.begin("check", false, |record| record.read_data = reads);
-    context.recorder.tell();
+    context.recorder.write_start();
     let report = context.with(|repo| {
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "check", false);
@@ -98,7 +98,7 @@ fn print(context: &Context, report: &Report) -> Result<()> {
         _ => print_all(report),
     }
     hints(report).into_iter().for_each(output::hint);
-    if !context.talks() {
+    if !context.prints_success() {
         return Ok(());
     }
     let read =
@@ -107,7 +107,7 @@ fn print(context: &Context, report: &Report) -> Result<()> {
         0 => Paint::Green.on("no errors were found"),
         number => Paint::Red.on(&count(number, "error was found", "errors were found")),
     };
-    output::tell(&format!(
+    output::print(&format!(
         "checked {}, {} and {}{read}\n{verdict}",
         count(report.snapshots, "snapshot", "snapshots"),
         count(report.packs, "pack", "packs"),
@@ -195,7 +195,7 @@ fn print_all(report: &Report) {
 fn print_json(report: &Report) -> Result<()> {
     for error in &report.errors {
         let error = json!({"message": error});
-        output::complain(
+        output::eprint(
             &json!({"message_type": "error", "error": error, "during": "check", "item": ""}).to_string(),
         );
     }
@@ -215,7 +215,7 @@ fn print_json(report: &Report) -> Result<()> {
         "chunks": report.chunks,
         "bytes_read": report.bytes_read,
     });
-    output::tell(&summary.to_string())
+    output::print(&summary.to_string())
 }
 
 fn budget(text: &str) -> Result<Budget, String> {

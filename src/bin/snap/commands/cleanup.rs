@@ -28,7 +28,7 @@ pub(crate) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
     let otherwise = args.filters.is_empty() && args.keep.rules().is_empty();
     let sets = sets::with_rules(context, &args.set, otherwise, true)?;
     if sets.is_empty() {
-        return one(context, args, true);
+        return cleanup_set(context, args, true);
     }
     // A garbage collection covers the whole repository, so one is enough for all sets in it.
     let place = |set| context.for_set(set).global.repo;
@@ -38,14 +38,14 @@ pub(crate) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
     };
     let mut number = 0..;
     let job = Job { verb: "cleanup", kind: None, dry_run: args.collect.dry_run, gate: None };
-    sets::each(context, &sets, job, |context| one(context, args, number.next().is_none_or(collects)))
+    sets::each(context, &sets, job, |context| cleanup_set(context, args, number.next().is_none_or(collects)))
 }
 
 /// Cleans up one set, or the whole repository. `collects` is false if another set of the same repository
 /// follows.
-fn one(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
+fn cleanup_set(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
     context.begin("cleanup", args.collect.dry_run, |_| {});
-    context.recorder.tell();
+    context.recorder.write_start();
     let options = PolicyOptions {
         selection: sets::selection(context, &args.filters)?,
         group_by: args.group_by,
@@ -136,9 +136,9 @@ fn nothing_yet(context: &Context, location: &str) -> Result<Outcome> {
     if context.global.json {
         let line =
             serde_json::json!({ "message_type": "nothing_to_do", "repository": location, "reason": text });
-        output::tell(&line.to_string())?;
-    } else if context.talks() {
-        output::tell(&text)?;
+        output::print(&line.to_string())?;
+    } else if context.prints_success() {
+        output::print(&text)?;
     }
     Ok(Outcome::Done)
 }
@@ -167,10 +167,10 @@ fn refuse(
     options: &PolicyOptions,
     collecting: collect::Options,
 ) -> Result<Outcome> {
-    forgetting::tell(context, &forget::plan(repo, options)?, false)?;
+    forgetting::print_groups(context, &forget::plan(repo, options)?, false)?;
     gc::collect(context, repo, &collect::Options { dry_run: true, ..collecting })?;
-    if context.talks() && !context.global.json {
-        output::tell("nothing written")?;
+    if context.prints_success() && !context.global.json {
+        output::print("nothing written")?;
     }
     Err(Error::Retention(NO_RULE.to_owned()))
 }

@@ -79,7 +79,7 @@ pub(crate) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
     }
     if !global.quiet && !global.json {
         let dir = output::printable(&args.dir.display().to_string());
-        output::tell(&format!("wrote {} to {dir}", count(pages, "page", "pages")))?;
+        output::print(&format!("wrote {} to {dir}", count(pages, "page", "pages")))?;
     }
     Ok(Outcome::Done)
 }

@@ -84,7 +84,7 @@ pub(crate) fn run(global: &Global, verb: &Verb) -> Result<Outcome> {
         Verb::TestNotify(args) => test_notify(global, &args.set),
         Verb::Schema => {
             let text = serde_json::to_string_pretty(&schema());
-            output::tell(&text.map_err(|err| Error::io("describe", "the configuration")(err.into()))?)?;
+            output::print(&text.map_err(|err| Error::io("describe", "the configuration")(err.into()))?)?;
             Ok(Outcome::Done)
         }
     }
@@ -114,9 +114,9 @@ fn allow_deltas(context: &Context) -> Result<Outcome> {
             let generation = repo.config().generation;
             let told =
                 json!({"message_type": "setting", "delta": true, "before": before, "generation": generation});
-            output::tell(&told.to_string())?;
-        } else if context.talks() {
-            output::tell(if before {
+            output::print(&told.to_string())?;
+        } else if context.prints_success() {
+            output::print(if before {
                 "deltas were allowed already"
             } else {
                 "backups may store deltas from now on; what is stored already stays as it is (`snap copy` to a \
@@ -137,9 +137,9 @@ fn set_quota(context: &Context, bytes: Option<u64>) -> Result<Outcome> {
         if context.global.json {
             let generation = repo.config().generation;
             let told = json!({"message_type": "setting", "quota": bytes, "before": before, "generation": generation});
-            output::tell(&told.to_string())?;
-        } else if context.talks() {
-            output::tell(&match bytes {
+            output::print(&told.to_string())?;
+        } else if context.prints_success() {
+            output::print(&match bytes {
                 None => "backups go on as long as there is room".to_owned(),
                 Some(bytes) => format!("a backup ends, with exit code 21, where the repository has {}", output::size(bytes)),
             })?;
@@ -158,9 +158,9 @@ fn set_parity(context: &Context, share: u8) -> Result<Outcome> {
             let (now, generation) = (repo.config().parity(), repo.config().generation);
             let told =
                 json!({"message_type": "setting", "parity": now, "before": before, "generation": generation});
-            output::tell(&told.to_string())?;
-        } else if context.talks() {
-            output::tell(&parity(before, share))?;
+            output::print(&told.to_string())?;
+        } else if context.prints_success() {
+            output::print(&parity(before, share))?;
         }
         Ok(Outcome::Done)
     })
@@ -179,7 +179,7 @@ fn parity(before: u8, now: u8) -> String {
 fn init(global: &Global, args: &Init) -> Result<Outcome> {
     let file = match args.output.clone().or_else(|| global.config().map(Path::to_path_buf)) {
         Some(file) if file == Path::new("-") => {
-            output::tell(TEMPLATE.trim_end())?;
+            output::print(TEMPLATE.trim_end())?;
             return Ok(Outcome::Done);
         }
         Some(file) => file,
@@ -194,7 +194,7 @@ fn init(global: &Global, args: &Init) -> Result<Outcome> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
     let mut made = made.map_err(Error::io("make the configuration", &file))?;
     made.write_all(TEMPLATE.as_bytes()).map_err(Error::io("write", &file))?;
-    output::tell(&format!("wrote {}: fill it in, then run `snap config check`", file.display()))?;
+    output::print(&format!("wrote {}: fill it in, then run `snap config check`", file.display()))?;
     Ok(Outcome::Done)
 }
 
@@ -218,7 +218,7 @@ fn check(global: &Global) -> Result<Outcome> {
     };
     let (config, complaints) = Config::of_file(&file, global.profile())?;
     for complaint in &complaints {
-        output::complain(&output::printable(&format!("snap: {}", told(&file, complaint))));
+        output::eprint(&output::printable(&format!("snap: {}", told(&file, complaint))));
     }
     if !complaints.is_empty() {
         let number = count(complaints.len() as u64, "thing is", "things are");
@@ -229,7 +229,7 @@ fn check(global: &Global) -> Result<Outcome> {
     }
     let repositories = count(config.repositories().len() as u64, "repository", "repositories");
     let sets = count(config.sets().len() as u64, "set", "sets");
-    output::tell(&format!("{} is right: {repositories}, {sets}", file.display()))?;
+    output::print(&format!("{} is right: {repositories}, {sets}", file.display()))?;
     Ok(Outcome::Done)
 }
 
@@ -274,7 +274,7 @@ fn test_notify(global: &Global, names: &[String]) -> Result<Outcome> {
                 }
             };
             told += 1;
-            output::tell(&output::printable(&format!("{}: {receiver}: {why}", set.name)))?;
+            output::print(&output::printable(&format!("{}: {receiver}: {why}", set.name)))?;
         }
     }
     match (told, deaf) {

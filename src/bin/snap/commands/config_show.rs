@@ -36,7 +36,7 @@ pub(crate) fn run(global: &Global, config: &Config, sets: &[String]) -> Result<O
     }
     if global.json {
         for Line { key, value, from } in &lines {
-            output::tell(
+            output::print(
                 &json!({"message_type": "value", "key": key, "value": value, "from": from}).to_string(),
             )?;
         }
@@ -44,7 +44,7 @@ pub(crate) fn run(global: &Global, config: &Config, sets: &[String]) -> Result<O
     }
     if let Some(file) = &config.file {
         let profile = config.profile.as_ref().map(|name| format!(", profile {name}")).unwrap_or_default();
-        output::tell(&format!("# {}{profile}", file.display()))?;
+        output::print(&format!("# {}{profile}", file.display()))?;
     }
     let width =
         lines.iter().map(|line| line.key.len() + line.value.len() + 3).filter(|width| *width < 70).max();
@@ -52,7 +52,7 @@ pub(crate) fn run(global: &Global, config: &Config, sets: &[String]) -> Result<O
     for Line { key, value, from } in lines {
         let text = format!("{key} = {value}");
         let text = output::padded(&text, width, false);
-        output::tell(&output::printable(&format!("{text}  # {from}")))?;
+        output::print(&output::printable(&format!("{text}  # {from}")))?;
     }
     Ok(Outcome::Done)
 }

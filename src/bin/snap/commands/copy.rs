@@ -53,7 +53,7 @@ pub(crate) fn run(context: &Context, args: &Copy) -> Result<Outcome> {
 
 fn copy(context: &Context, args: &Copy, selection: SnapshotFilter) -> Result<Outcome> {
     context.begin("copy", args.dry_run, |_| {});
-    context.recorder.tell();
+    context.recorder.write_start();
     let choice = SnapshotQuery { selectors: args.snapshots.clone(), selection };
     let options = Options { choice, level: args.compression, delta: args.delta, dry_run: args.dry_run };
     let other = args.other.context(context);
@@ -81,9 +81,9 @@ fn copy(context: &Context, args: &Copy, selection: SnapshotFilter) -> Result<Out
                 context.recorder.note(|record| record.set_error(&text));
             }
             if context.global.json {
-                output::tell(&json(&report, args.dry_run).to_string())?;
-            } else if context.talks() {
-                output::tell(&human(&report, to, args.dry_run))?;
+                output::print(&json(&report, args.dry_run).to_string())?;
+            } else if context.prints_success() {
+                output::print(&human(&report, to, args.dry_run))?;
             }
             Ok(if report.damaged.is_empty() { Outcome::Done } else { Outcome::Damage })
         })

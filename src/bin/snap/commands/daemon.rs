@@ -36,14 +36,14 @@ pub(crate) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
     let Some(_lock) = memory.lock()? else {
         return Err(Error::Usage("another process keeps this schedule already".to_owned()));
     };
-    if context.talks() && !context.global.json {
+    if context.prints_success() && !context.global.json {
         let number = count(planned.len() as u64, "job", "jobs");
-        output::complain(&format!("snap: keeping the schedule of {number}; `snap schedule show` lists them"));
+        output::eprint(&format!("snap: keeping the schedule of {number}; `snap schedule show` lists them"));
     }
     if let Some(address) = args.metrics {
         let bound = serve::serve(address, args.allow_host.clone(), calling(context))?;
-        if context.talks() && !context.global.json {
-            output::complain(&format!("snap: metrics are at http://{bound}/metrics"));
+        if context.prints_success() && !context.global.json {
+            output::eprint(&format!("snap: metrics are at http://{bound}/metrics"));
         }
     }
     let silenced = |planned: &Planned, why: &str| silenced(context, planned, why);

@@ -69,7 +69,7 @@ fn diff(context: &Context, args: &Diff, among: SnapshotFilter) -> Result<Outcome
             result = Ok(outcome(&summary.problems));
             if context.global.json {
                 writeln!(out, "{}", statistics(&summary)).map_err(failed)
-            } else if context.talks() && !args.null {
+            } else if context.prints_success() && !args.null {
                 writeln!(out, "{}", human(&summary)).map_err(failed)
             } else {
                 Ok(())

@@ -164,7 +164,7 @@ pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Outcome> {
 /// Runs a drill on the named snapshots or a set.
 fn all(context: &Context, args: &DrillArgs) -> Result<Outcome> {
     context.begin("drill", false, |_| {});
-    context.recorder.tell();
+    context.recorder.write_start();
     let trial = Trial::of(context, args)?;
     let options = Options {
         selectors: args.snapshots.clone(),
@@ -175,9 +175,9 @@ fn all(context: &Context, args: &DrillArgs) -> Result<Outcome> {
         bytes: args.bytes,
         cursor: cursor(context),
     };
-    let report = context.with(|repo| practise(context, repo, args, (&options, trial.as_ref())))?;
+    let report = context.with(|repo| run_drill(context, repo, args, (&options, trial.as_ref())))?;
     note(context, &report);
-    tell(context, &report)?;
+    print(context, &report)?;
     if trial.is_some() && report.timed_out {
         return Err(Error::Refused("the command did not end within --time: give more".to_owned()));
     }
@@ -224,7 +224,7 @@ fn cursor(context: &Context) -> u64 {
     known().unwrap_or_default()
 }
 
-fn practise(
+fn run_drill(
     context: &Context,
     repo: &Repository,
     args: &DrillArgs,
@@ -248,7 +248,7 @@ fn practise(
         progress.notice(Event::Expect { files, bytes: chosen.samples.iter().map(Sample::bytes).sum() });
         for (number, sample) in chosen.samples.iter().enumerate() {
             let target = scratch.path().join(number.to_string());
-            one(context, repo, &drill, (sample, trial), (target, &control), &mut report)?;
+            restore_one(context, repo, &drill, (sample, trial), (target, &control), &mut report)?;
         }
         report.cursor = chosen.cursor;
         Ok(())
@@ -282,11 +282,11 @@ fn alarm(time: Duration, stop: &Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
 fn choose_told(context: &Context, report: &mut Report, chosen: &Chosen) {
     report.too_large = chosen.too_large;
     for (snapshot, why) in &chosen.damaged {
-        wrong(context, report, &format!("snapshot {snapshot}: {why}"), true);
+        report_wrong(context, report, &format!("snapshot {snapshot}: {why}"), true);
     }
 }
 
-fn one(
+fn restore_one(
     context: &Context,
     repo: &Repository,
     drill: &Drill,
@@ -307,7 +307,7 @@ fn one(
     let short = sample.snapshot.id.short();
     let restored = restore::run(repo, &options, control)?;
     for pattern in &restored.unmatched {
-        wrong(context, report, &format!("{short}: nothing matches '{pattern}'"), false);
+        report_wrong(context, report, &format!("{short}: nothing matches '{pattern}'"), false);
     }
     // With patterns, only a part of the sample was restored.
     let is_there = |path: &[u8]| target.join(OsStr::from_bytes(path)).symlink_metadata().is_ok();
@@ -330,7 +330,7 @@ fn one(
         let told = number >= first && restored.problems.iter().any(|(known, _)| known == path);
         if !told {
             let damage = number >= first || restored.damage;
-            wrong(context, report, &format!("{short}:{}: {why}", output::path(path)), damage);
+            report_wrong(context, report, &format!("{short}:{}: {why}", output::path(path)), damage);
         }
     }
     trial.map_or(Ok(()), |trial| {
@@ -372,7 +372,7 @@ fn try_out(
 }
 
 /// Reports an error at once, because it explains the exit code.
-fn wrong(context: &Context, report: &mut Report, what: &str, damage: bool) {
+fn report_wrong(context: &Context, report: &mut Report, what: &str, damage: bool) {
     report.damage |= damage;
     report.problems += 1;
     tell_wrong(context, what);
@@ -387,7 +387,7 @@ fn tell_wrong(context: &Context, what: &str) {
     if context.global.json {
         let error = json!({"message": what});
         let object = json!({"message_type": "error", "error": error, "during": "drill", "item": ""});
-        output::complain(&object.to_string());
+        output::eprint(&object.to_string());
     } else {
         output::error(what);
     }
@@ -403,7 +403,7 @@ fn note(context: &Context, report: &Report) {
     });
 }
 
-fn tell(context: &Context, report: &Report) -> Result<()> {
+fn print(context: &Context, report: &Report) -> Result<()> {
     let Compared { files, bytes, live, .. } = &report.compared;
     if context.global.json {
         let summary = json!({
@@ -418,9 +418,9 @@ fn tell(context: &Context, report: &Report) -> Result<()> {
             "timed_out": report.timed_out,
             "runs": report.tried.iter().map(Tried::json).collect::<Vec<_>>(),
         });
-        return output::tell(&summary.to_string());
+        return output::print(&summary.to_string());
     }
-    if !context.talks() {
+    if !context.prints_success() {
         return Ok(());
     }
     let mut text = format!(
@@ -454,5 +454,5 @@ fn tell(context: &Context, report: &Report) -> Result<()> {
             0 => "\nnothing was wrong".to_owned(),
             number => format!("\n{}", count(number, "error was found", "errors were found")),
         };
-    output::tell(&text)
+    output::print(&text)
 }

@@ -155,7 +155,7 @@ fn human(context: &Context, report: &Report, lines: &[&Line], unique: bool) -> V
         (false, true) => only(&rows, [0, 1, 2, 4, 5]),
         (false, false) => only(&rows, [0, 1, 2, 5]),
     };
-    if context.talks() {
+    if context.prints_success() {
         let mut text = count(report.snapshots as u64, "snapshot", "snapshots");
         if let Some([one]) = report.since.as_deref() {
             text += &format!("; growth since {} of {}", one.id.short(), output::local(one.manifest.started));

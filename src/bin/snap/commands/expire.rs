@@ -55,9 +55,9 @@ pub(crate) fn apply(context: &Context, repo: &Repository, asked: &Asked<'_>) -> 
     let report = report?;
     context.tell_unmatched(&report.unmatched);
     if context.global.json {
-        output::tell(&Value::Object(to_json(&report, asked)).to_string())?;
-    } else if context.talks() {
-        output::tell(&human(&report, asked, context.global.verbose > 0))?;
+        output::print(&Value::Object(to_json(&report, asked)).to_string())?;
+    } else if context.prints_success() {
+        output::print(&human(&report, asked, context.global.verbose > 0))?;
     }
     context.recorder.note(|record| record.numbers.rewritten = Some(report.rewritten.len() as u64));
     let met = rewritten::warn_of_others(context, &report.rewritten, asked.dry_run);

@@ -99,11 +99,11 @@ fn export(context: &Context, args: &Export, among: SnapshotFilter) -> Result<Out
             }
         };
         if context.global.json {
-            output::tell(&json(&summary).to_string())?;
-        } else if context.talks() && file.is_some() {
-            output::tell(&human(&summary, file))?;
-        } else if context.talks() {
-            output::complain(&human(&summary, file));
+            output::print(&json(&summary).to_string())?;
+        } else if context.prints_success() && file.is_some() {
+            output::print(&human(&summary, file))?;
+        } else if context.prints_success() {
+            output::eprint(&human(&summary, file));
         }
         Ok(Outcome::Done)
     })

@@ -113,7 +113,7 @@ fn find(context: &Context, args: &Find, selection: SnapshotFilter) -> Result<Out
         let mut result = Ok(Outcome::Done);
         output::emit_paged(|out| {
             let progress = Progress::start(&context.global, "find", false);
-            let mut head = context.talks() && !context.global.json && !args.null;
+            let mut head = context.prints_success() && !context.global.json && !args.null;
             let mut last = None;
             let summary = find::run(
                 repo,
@@ -145,7 +145,7 @@ fn find(context: &Context, args: &Find, selection: SnapshotFilter) -> Result<Out
                     "problems": summary.problems.len(),
                 });
                 writeln!(out, "{value}").map_err(failed)
-            } else if context.talks() && !args.null {
+            } else if context.prints_success() && !args.null {
                 let matches = count(summary.matches, "match", "matches");
                 let snapshots = count(summary.snapshots, "snapshot", "snapshots");
                 writeln!(out, "{matches} in {snapshots}").map_err(failed)

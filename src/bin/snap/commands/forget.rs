@@ -27,15 +27,15 @@ pub(crate) fn run(context: &Context, args: &keep::Forget) -> Result<Outcome> {
     let otherwise = args.snapshots.is_empty() && args.filters.is_empty() && args.keep.rules().is_empty();
     let sets = sets::with_rules(context, &args.set, otherwise, false)?;
     if sets.is_empty() {
-        return one(context, args);
+        return forget_set(context, args);
     }
     let job = Job { verb: "forget", kind: None, dry_run: args.dry_run, gate: None };
-    sets::each(context, &sets, job, |context| one(context, args))
+    sets::each(context, &sets, job, |context| forget_set(context, args))
 }
 
-fn one(context: &Context, args: &keep::Forget) -> Result<Outcome> {
+fn forget_set(context: &Context, args: &keep::Forget) -> Result<Outcome> {
     context.begin("forget", args.dry_run, |_| {});
-    context.recorder.tell();
+    context.recorder.write_start();
     context.with(|repo| {
         if args.snapshots.is_empty() {
             let options = PolicyOptions {
@@ -78,7 +78,7 @@ fn by_name(context: &Context, repo: &Repository, args: &keep::Forget) -> Result<
     context.recorder.note(|record| record.numbers.forgotten = Some(forgotten.len() as u64));
     if context.global.json {
         print_json(&forgotten, args.dry_run)?;
-    } else if context.talks() {
+    } else if context.prints_success() {
         let kept = snapshots::list(repo)?
             .iter()
             .filter(|one| forgotten.iter().all(|gone| gone.id != one.id))
@@ -95,14 +95,14 @@ fn print(forgotten: &[Forgotten], kept: usize, dry_run: bool) -> Result<()> {
             |manifest| format!("{} of {}", manifest.kind, output::local(manifest.started)),
         );
         let done = if dry_run { "would forget" } else { "forgot" };
-        output::tell(&format!("{done} snapshot {} ({when})", one.id.short()))?;
+        output::print(&format!("{done} snapshot {} ({when})", one.id.short()))?;
     }
-    output::tell(&ending(forgotten.len(), kept, dry_run))
+    output::print(&ending(forgotten.len(), kept, dry_run))
 }
 
 fn print_json(forgotten: &[Forgotten], dry_run: bool) -> Result<()> {
     let ids: Vec<String> = forgotten.iter().map(|one| one.id.hex()).collect();
-    output::tell(&json!({"message_type": "summary", "forgotten": ids, "dry_run": dry_run}).to_string())
+    output::print(&json!({"message_type": "summary", "forgotten": ids, "dry_run": dry_run}).to_string())
 }
 
 fn ending(number: usize, kept: usize, dry_run: bool) -> String {
@@ -128,17 +128,17 @@ pub(crate) fn by_policy(context: &Context, repo: &Repository, options: &PolicyOp
         Error::Retention(_) => Error::Retention(NO_RULE.to_owned()),
         other => other,
     })?;
-    tell(context, &groups, true)?;
+    print_groups(context, &groups, true)?;
     let kept = groups.iter().flat_map(|group| &group.decisions).filter(|one| one.stays()).count();
     let going = going(&groups);
     context.recorder.note(|record| record.numbers.forgotten = Some(going.len() as u64));
-    if context.talks() && !context.global.json {
+    if context.prints_success() && !context.global.json {
         match going.len() {
-            0 => output::tell(&format!(
+            0 => output::print(&format!(
                 "nothing to forget: {} kept",
                 count(kept as u64, "snapshot", "snapshots")
             ))?,
-            number => output::tell(&ending(number, kept, options.dry_run))?,
+            number => output::print(&ending(number, kept, options.dry_run))?,
         }
     }
     Ok(groups)
@@ -166,12 +166,12 @@ pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]
             "bytes_stored": freed.only.stored,
             "bytes_freed": freed.bytes,
         });
-        return output::tell(&value.to_string());
+        return output::print(&value.to_string());
     }
-    if !context.talks() {
+    if !context.prints_success() {
         return Ok(());
     }
-    output::tell(&format!(
+    output::print(&format!(
         "{} of packs only for them: that comes back when they are purged, after a day or with --empty-trash",
         output::size(freed.bytes)
     ))
@@ -179,16 +179,16 @@ pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]
 
 /// Prints every snapshot with its reasons; the JSON output has restic's structure. If not `decided`, there
 /// were no rules, and all snapshots are shown as kept.
-pub(crate) fn tell(context: &Context, groups: &[Group], decided: bool) -> Result<()> {
+pub(crate) fn print_groups(context: &Context, groups: &[Group], decided: bool) -> Result<()> {
     if context.global.json {
         let groups: Vec<Value> = groups.iter().map(|group| json_of(group, decided)).collect();
-        return output::tell(&Value::from(groups).to_string());
+        return output::print(&Value::from(groups).to_string());
     }
-    if !context.talks() {
+    if !context.prints_success() {
         return Ok(());
     }
     for group in groups {
-        output::tell(&human(group, decided))?;
+        output::print(&human(group, decided))?;
     }
     Ok(())
 }
@@ -206,7 +206,7 @@ fn human(group: &Group, decided: bool) -> String {
             (false, false) => "?",
         };
         let kind = manifest.kind.to_string();
-        text += &format!("\n  {word:<6}  {id}  {started}  {kind:<12}  {}", why(one, decided));
+        text += &format!("\n  {word:<6}  {id}  {started}  {kind:<12}  {}", reason(one, decided));
     }
     text
 }
@@ -230,7 +230,7 @@ pub(crate) fn title(key: &Key) -> String {
     if parts.is_empty() { "all snapshots".to_owned() } else { parts.join(", ") }
 }
 
-fn why(decision: &Decision, decided: bool) -> String {
+fn reason(decision: &Decision, decided: bool) -> String {
     if decision.stays() {
         let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
         return output::printable(&reasons.join("; "));

@@ -58,9 +58,13 @@ pub(crate) fn of_backup(context: &Context, pace: &Pace) -> Result<Option<String>
 /// Reports that a run is skipped.
 pub(crate) fn tell(context: &Context, why: &str) -> Result<()> {
     if context.global.json {
-        return output::tell(&json!({"message_type": "skipped", "reason": why}).to_string());
+        return output::print(&json!({"message_type": "skipped", "reason": why}).to_string());
     }
-    if context.talks() { output::tell(&format!("skipped: {}", output::printable(why))) } else { Ok(()) }
+    if context.prints_success() {
+        output::print(&format!("skipped: {}", output::printable(why)))
+    } else {
+        Ok(())
+    }
 }
 
 /// Runs the conditions of a set in order. Returns the reason to skip the run if one of them fails.

@@ -37,7 +37,7 @@ pub(crate) struct Collect {
 
 pub(crate) fn run(context: &Context, args: &Collect) -> Result<Outcome> {
     context.begin("gc", args.dry_run, |_| {});
-    context.recorder.tell();
+    context.recorder.write_start();
     context.with(|repo| collect(context, repo, &options(args)))
 }
 
@@ -80,9 +80,9 @@ pub(crate) fn collect(context: &Context, repo: &Repository, options: &Options) -
         context.recorder.note(|record| record.set_error(&text));
     }
     if context.global.json {
-        output::tell(&json(&report, options.dry_run).to_string())?;
-    } else if context.talks() {
-        output::tell(&human(&report, options.dry_run))?;
+        output::print(&json(&report, options.dry_run).to_string())?;
+    } else if context.prints_success() {
+        output::print(&human(&report, options.dry_run))?;
     }
     Ok(if report.lost > 0 { Outcome::Damage } else { Outcome::Done })
 }

@@ -50,13 +50,13 @@ fn list(context: &Context, found: &[CorruptFile]) -> Result<Outcome> {
         found.iter().filter(|one| matches!(one.state, FileState::Corrupt | FileState::Missing)).collect();
     if context.global.json {
         let corrupt: Vec<Value> = open.iter().map(|one| Value::Object(json_of(one))).collect();
-        output::tell(&json!({"message_type": "summary", "corrupt": corrupt}).to_string())?;
+        output::print(&json!({"message_type": "summary", "corrupt": corrupt}).to_string())?;
     } else if open.is_empty() && found.is_empty() {
-        output::tell("no file with bit rot is known")?;
+        output::print("no file with bit rot is known")?;
     } else if open.is_empty() {
-        output::tell("all files with bit rot are healed or changed: `snap alarm clear` settles the alarm")?;
+        output::print("all files with bit rot are healed or changed: `snap alarm clear` settles the alarm")?;
     } else {
-        open.iter().try_for_each(|one| output::tell(&lines(one)))?;
+        open.iter().try_for_each(|one| output::print(&lines(one)))?;
     }
     Ok(if open.is_empty() { Outcome::Done } else { Outcome::Alarm })
 }
@@ -196,9 +196,9 @@ fn say(
             map.insert("state".to_owned(), "healed".into());
             output::put_bytes(&mut map, "kept_as", healed.kept_as.as_os_str().as_bytes());
         }
-        return output::tell(&Value::Object(map).to_string());
+        return output::print(&Value::Object(map).to_string());
     }
-    if context.talks() { output::tell(text) } else { Ok(()) }
+    if context.prints_success() { output::print(text) } else { Ok(()) }
 }
 
 /// Asks for confirmation on the terminal.
@@ -206,7 +206,7 @@ fn confirm(question: &str) -> Result<()> {
     if !io::stdin().is_terminal() {
         return Err(Error::Usage(format!("{question}: nobody is there to be asked: --yes does it")));
     }
-    output::complain(&printable(&format!("{question}? [y/N]")));
+    output::eprint(&printable(&format!("{question}? [y/N]")));
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(Error::io("read", "the answer"))?;
     match answer.trim() {

@@ -64,9 +64,9 @@ fn versions(context: &Context, args: &History, selection: SnapshotFilter) -> Res
             return restore_as(context, repo, &report, version, name, &stop);
         }
         if context.global.json {
-            output::tell(&json(&report))?;
+            output::print(&json(&report))?;
         } else {
-            output::tell_paged(&human(context, &report))?;
+            output::print_paged(&human(context, &report))?;
         }
         Ok(if report.problems.is_empty() { Outcome::Done } else { Outcome::Damage })
     })
@@ -104,7 +104,7 @@ fn human(context: &Context, report: &Report) -> String {
         let when = output::local(snapshot.manifest.started);
         lines.push(format!("gone since snapshot {} of {when}", snapshot.id.short()));
     }
-    if context.talks() {
+    if context.prints_success() {
         let versions = count(report.versions.len() as u64, "version", "versions");
         let snapshots = count(report.snapshots.len() as u64, "snapshot", "snapshots");
         lines.push(format!("{versions} of {} in {snapshots}", output::path(&report.path)));
@@ -175,10 +175,10 @@ fn restore_as(
             "total_bytes": summary.bytes,
             "problems": summary.problems.len(),
         });
-        output::tell(&value.to_string())?;
-    } else if context.talks() && summary.problems.is_empty() {
+        output::print(&value.to_string())?;
+    } else if context.prints_success() && summary.problems.is_empty() {
         let (path, name) = (output::path(&report.path), output::printable(&name.to_string_lossy()));
-        output::tell(&format!("restored {path} of snapshot {} as {name}", snapshot.id.short()))?;
+        output::print(&format!("restored {path} of snapshot {} as {name}", snapshot.id.short()))?;
     }
     Ok(if summary.damage { Outcome::Damage } else { outcome(&summary.problems) })
 }

@@ -80,12 +80,12 @@ pub(crate) fn run(context: &Context, args: &Init) -> Result<Outcome> {
     context.watch(&repo, |repo| {
         let id = repo.config().repo;
         if context.global.json {
-            output::tell(
+            output::print(
                 &json!({"message_type": "initialized", "id": id.hex(), "repository": repo.location()})
                     .to_string(),
             )?;
-        } else if context.talks() {
-            output::tell(&made(repo, no_encryption))?;
+        } else if context.prints_success() {
+            output::print(&made(repo, no_encryption))?;
         }
         Ok(Outcome::Done)
     })
@@ -132,8 +132,8 @@ pub(crate) fn make_missing(
         kdf,
     };
     let repo = create(context, storage, make)?;
-    if context.talks() && !context.global.json {
-        output::tell(&made(&repo, no_encryption))?;
+    if context.prints_success() && !context.global.json {
+        output::print(&made(&repo, no_encryption))?;
     }
     Ok(repo)
 }

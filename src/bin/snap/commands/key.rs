@@ -124,8 +124,8 @@ pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
             output::note(context.global.json, "the new password opens the repository without the key file");
         }
         if context.global.json {
-            output::tell(&json!({"message_type": "key", "action": action, "id": id.hex()}).to_string())?;
-        } else if context.talks() {
+            output::print(&json!({"message_type": "key", "action": action, "id": id.hex()}).to_string())?;
+        } else if context.prints_success() {
             let text = match action {
                 "rehashed" => format!("the same password; the key slot is now {}", id.short()),
                 "changed" => format!("password changed; the key slot is now {}", id.short()),
@@ -136,7 +136,7 @@ pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
                 ),
                 action => format!("key slot {} {action}", id.short()),
             };
-            output::tell(&text)?;
+            output::print(&text)?;
         }
         Ok(Outcome::Done)
     })
@@ -149,11 +149,11 @@ fn add_recovery(context: &Context, repo: &Repository, args: &NewKey) -> Result<(
     let id = key::add_role(repo, &words, args.kdf.costs()?, (args.role.into(), label))?;
     if context.global.json {
         let line = json!({"message_type": "key", "action": "added", "id": id.hex(), "recovery_key": *words});
-        return output::tell(&line.to_string());
+        return output::print(&line.to_string());
     }
-    output::tell(&recovery::table(&words))?;
-    if context.talks() {
-        output::tell(&format!(
+    output::print(&recovery::table(&words))?;
+    if context.prints_success() {
+        output::print(&format!(
             "\nThese words open the repository at {}, as a password (key slot {}). They are shown only this once: write \
              them down and keep them where the machine is not.",
             output::printable(&repo.location()),
@@ -177,14 +177,14 @@ fn rotate(context: &Context, costs: KdfParams) -> Result<Outcome> {
                 "message_type": "key", "action": "rotated", "id": rotated.id.hex(), "epoch": rotated.epoch,
                 "others": rotated.others.iter().map(|id| id.hex()).collect::<Vec<_>>(),
             });
-            output::tell(&line.to_string())?;
-        } else if context.talks() {
+            output::print(&line.to_string())?;
+        } else if context.prints_success() {
             let others = match others.as_slice() {
                 [] => "no other password is valid".to_owned(),
                 [one] => format!("key slot {one} stays valid, too"),
                 all => format!("key slots {} stay valid, too", all.join(", ")),
             };
-            output::tell(&format!(
+            output::print(&format!(
                 "what is written from now on is sealed in epoch {} of the key; the key slot of this password is now {}; \
                  {others}",
                 rotated.epoch,

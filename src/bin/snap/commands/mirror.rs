@@ -37,7 +37,7 @@ impl Mirrors {
     ) -> Result<(Repository, Self)> {
         let mut mirrors = Self::default();
         for name in names {
-            match one(context, &repo, name, init) {
+            match open_mirror(context, &repo, name, init) {
                 Ok(storage) => mirrors.there.push(storage),
                 Err(err @ Error::Interrupted) => return Err(err),
                 Err(err) => mirrors.problems.get_mut().push(err.chain()),
@@ -73,7 +73,12 @@ impl Mirrors {
     }
 }
 
-fn one(context: &Context, repo: &Repository, name: &OsString, init: bool) -> Result<Arc<dyn Storage>> {
+fn open_mirror(
+    context: &Context,
+    repo: &Repository,
+    name: &OsString,
+    init: bool,
+) -> Result<Arc<dyn Storage>> {
     let storage = context.for_repository(name).storage()?;
     let place = output::printable(&storage.location());
     sync::not_itself(repo, &*storage)?;

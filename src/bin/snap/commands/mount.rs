@@ -49,7 +49,7 @@ fn mount(context: &Context, args: &Mount, selection: SnapshotFilter) -> Result<O
                 if mount::is_child() {
                     return mount::ready(log.as_deref());
                 }
-                tell(
+                print(
                     context,
                     &target,
                     None,
@@ -70,15 +70,15 @@ fn mount(context: &Context, args: &Mount, selection: SnapshotFilter) -> Result<O
         Ok(id) => id,
         Err(ended) => return Ok(ended),
     };
-    tell(context, &target, Some(id), &format!("mounted at {}; `{how}` unmounts it", target.display()))?;
+    print(context, &target, Some(id), &format!("mounted at {}; `{how}` unmounts it", target.display()))?;
     Ok(Outcome::Done)
 }
 
-fn tell(context: &Context, target: &std::path::Path, pid: Option<u32>, text: &str) -> Result<()> {
+fn print(context: &Context, target: &std::path::Path, pid: Option<u32>, text: &str) -> Result<()> {
     if context.global.json {
         let pid = pid.unwrap_or_else(std::process::id);
         let line = json!({"message_type": "mounted", "target": target.display().to_string(), "pid": pid});
-        return output::tell(&line.to_string());
+        return output::print(&line.to_string());
     }
-    if context.talks() { output::tell(text) } else { Ok(()) }
+    if context.prints_success() { output::print(text) } else { Ok(()) }
 }

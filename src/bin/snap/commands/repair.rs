@@ -98,15 +98,15 @@ fn tell_parity(context: &Context, report: &parity::Report, dry_run: bool) -> Res
             "damaged_packs": report.damaged,
             "dry_run": dry_run,
         });
-        return output::tell(&summary.to_string()).map(|()| outcome);
+        return output::print(&summary.to_string()).map(|()| outcome);
     }
     for why in &report.wrong {
-        output::complain(&format!("snap: {}", printable(why)));
+        output::eprint(&format!("snap: {}", printable(why)));
     }
     for why in &report.damaged {
         output::error(&format!("{why}: run `snap repair packs`"));
     }
-    if !context.talks() {
+    if !context.prints_success() {
         return Ok(outcome);
     }
     let share = match report.share {
@@ -114,7 +114,7 @@ fn tell_parity(context: &Context, report: &parity::Report, dry_run: bool) -> Res
         share => format!("parity of {share}%"),
     };
     let does = if dry_run { "dry run: " } else { "" };
-    output::tell(&format!(
+    output::print(&format!(
         "{does}{share}: {} written ({}), {} renewed, {} whole, {} of packs that are gone removed",
         report.written,
         size(report.bytes),
@@ -135,19 +135,19 @@ fn tell_collections(context: &Context, report: &collections::Report, dry_run: bo
             "left_to_gc": report.left_to_gc,
             "dry_run": dry_run,
         });
-        return output::tell(&without_nulls(summary).to_string()).map(|()| Outcome::Done);
+        return output::print(&without_nulls(summary).to_string()).map(|()| Outcome::Done);
     }
     for why in &report.unreadable {
-        output::complain(&format!("snap: {}", printable(why)));
+        output::eprint(&format!("snap: {}", printable(why)));
     }
-    if !context.talks() {
+    if !context.prints_success() {
         return Ok(Outcome::Done);
     }
     for name in &report.removed {
         let done = if dry_run { "would be removed" } else { "was removed" };
-        output::tell(&format!("{} {done}: nobody can have counted so far", printable(name)))?;
+        output::print(&format!("{} {done}: nobody can have counted so far", printable(name)))?;
     }
-    output::tell(&match (report.given_up, dry_run) {
+    output::print(&match (report.given_up, dry_run) {
         _ if report.unreadable.is_empty() => "every record of a collection can be read".to_owned(),
         (Some(number), true) => {
             format!("collection {number} would be given up: nothing more of it would be deleted")
@@ -184,7 +184,7 @@ fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Resul
             "segments_removed": report.segments.iter().filter(|segment| segment.removed).count(),
             "dry_run": dry_run,
         });
-        return output::tell(&summary.to_string()).map(|()| outcome);
+        return output::print(&summary.to_string()).map(|()| outcome);
     }
     for why in &report.unreadable {
         output::error(&format!("{why}: run `snap repair packs`"));
@@ -195,15 +195,15 @@ fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Resul
             (false, true) => "it was removed; the packs hold the same data",
             (false, false) => "it could not be removed",
         };
-        output::complain(&format!("snap: {}: {what}", printable(&segment.why)));
+        output::eprint(&format!("snap: {}: {what}", printable(&segment.why)));
     }
-    if context.talks() {
+    if context.prints_success() {
         let read = format!(
             "{} of {}",
             count(report.chunks, "chunk", "chunks"),
             count(report.packs, "pack", "packs")
         );
-        output::tell(&if !dry_run {
+        output::print(&if !dry_run {
             format!("made this machine's index cache anew: {read}")
         } else {
             format!("dry run: would read {read}; the cache is wrong about {}", report.wrong)
@@ -234,19 +234,19 @@ fn tell_packs(context: &Context, report: &packs::Report, dry_run: bool) -> Resul
             "bytes_written": report.bytes_written,
             "dry_run": dry_run,
         });
-        return output::tell(&summary.to_string()).map(|()| outcome);
+        return output::print(&summary.to_string()).map(|()| outcome);
     }
-    if !context.talks() {
+    if !context.prints_success() {
         return Ok(outcome);
     }
     for (id, fate) in &report.packs {
-        output::tell(&pack(&id.short(), fate, dry_run))?;
+        output::print(&pack(&id.short(), fate, dry_run))?;
     }
     if report.packs.is_empty() {
-        output::tell("no pack here is known to be damaged; `snap check --read-data` looks for damage")?;
+        output::print("no pack here is known to be damaged; `snap check --read-data` looks for damage")?;
     }
     if report.has_lost() || report.gone > 0 {
-        output::tell(
+        output::print(
             "next: back up again, which stores anew what the sources still have; then `snap check`, and \
              `snap repair snapshots` for what is lost all the same",
         )?;
@@ -295,23 +295,23 @@ fn tell_snapshots(context: &Context, report: &snapshots::Report, dry_run: bool) 
             "damaged": items,
             "dry_run": dry_run,
         });
-        return output::tell(&summary.to_string()).map(|()| outcome);
+        return output::print(&summary.to_string()).map(|()| outcome);
     }
     for item in &report.items {
         let short: String = item.id.chars().take(8).collect();
         for (path, why) in &item.losses.told {
             let path = printable(&String::from_utf8_lossy(path));
-            output::complain(&format!("snap: snapshot {short}: /{path}: {}", printable(why)));
+            output::eprint(&format!("snap: snapshot {short}: /{path}: {}", printable(why)));
         }
         let more = item.losses.entries - item.losses.told.len() as u64;
         if more > 0 {
-            output::complain(&format!("snap: snapshot {short}: and {more} more"));
+            output::eprint(&format!("snap: snapshot {short}: and {more} more"));
         }
-        output::tell(&printable(&verdict(&short, item, dry_run)))?;
+        output::print(&printable(&verdict(&short, item, dry_run)))?;
     }
-    if report.items.is_empty() && context.talks() {
+    if report.items.is_empty() && context.prints_success() {
         let looked = count(report.looked_at, "snapshot", "snapshots");
-        output::tell(&format!("{looked} looked at: none lacks anything"))?;
+        output::print(&format!("{looked} looked at: none lacks anything"))?;
     }
     Ok(outcome)
 }

@@ -22,13 +22,13 @@ pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
         if !dry_run {
             known.clear()?;
         }
-        return tell(context, &what, dry_run);
+        return print(context, &what, dry_run);
     }
     let mut differences = divergence::of_place(&*storage, &known)?;
     let found = Repository::discover(&*storage)?;
     let access = OpenOptions { accept: !dry_run, ..context.access(&found, &storage.location())? };
     if dry_run && !differences.is_empty() {
-        return tell(context, &differences, dry_run);
+        return print(context, &differences, dry_run);
     }
     let repo = Repository::open_found(storage, found, &access)?;
     let missing = gc::missing(&repo)?;
@@ -44,20 +44,20 @@ pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
     }
     // Discards the warnings: they are about the differences that were just accepted.
     repo.warnings();
-    tell(context, &differences, dry_run)
+    print(context, &differences, dry_run)
 }
 
-fn tell(context: &Context, differences: &[String], dry_run: bool) -> Result<Outcome> {
+fn print(context: &Context, differences: &[String], dry_run: bool) -> Result<Outcome> {
     if context.global.json {
         let summary = json!({"message_type": "summary", "differences": differences, "dry_run": dry_run});
-        return output::tell(&summary.to_string()).map(|()| Outcome::Done);
+        return output::print(&summary.to_string()).map(|()| Outcome::Done);
     }
     for what in differences {
         let does = if dry_run { "would accept" } else { "accepted" };
-        output::tell(&format!("{does}: {}", output::printable(what)))?;
+        output::print(&format!("{does}: {}", output::printable(what)))?;
     }
-    if differences.is_empty() && context.talks() {
-        output::tell("the repository is as this machine knows it")?;
+    if differences.is_empty() && context.prints_success() {
+        output::print("the repository is as this machine knows it")?;
     }
     Ok(Outcome::Done)
 }

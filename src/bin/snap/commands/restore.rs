@@ -122,9 +122,9 @@ fn restore(context: &Context, selector: &OsStr, mut options: Options) -> Result<
         let summary = result?;
         context.tell_unmatched(&summary.unmatched);
         if context.global.json {
-            output::tell(&json(&summary, options.dry_run).to_string())?;
-        } else if context.talks() {
-            output::tell(&human(&summary, &options))?;
+            output::print(&json(&summary, options.dry_run).to_string())?;
+        } else if context.prints_success() {
+            output::print(&human(&summary, &options))?;
         }
         Ok(if summary.damage { Outcome::Damage } else { outcome(&summary.problems) })
     })

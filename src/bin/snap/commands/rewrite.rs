@@ -208,9 +208,9 @@ fn apply(context: &Context, options: &Options) -> Result<Outcome> {
         let report = report?;
         context.tell_unmatched(&report.unmatched);
         if context.global.json {
-            output::tell(&json(&report, options.dry_run).to_string())?;
-        } else if context.talks() {
-            output::tell(&human(&report, options))?;
+            output::print(&json(&report, options.dry_run).to_string())?;
+        } else if context.prints_success() {
+            output::print(&human(&report, options))?;
         }
         let met = rewritten::warn_of_others(context, &report.rewritten, options.dry_run);
         Ok(if met { Outcome::Problems } else { Outcome::Done })

@@ -62,7 +62,7 @@ pub(crate) fn fit(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Re
     let gone = if asked.dry_run && asked.ruled { going(asked.groups) } else { Vec::new() };
     let order = room::order(&points(asked, &seen));
     let needed = needed(&seen.packs);
-    let foresight = stats::Foresight::look(repo, &control)?;
+    let foresight = stats::Foresight::load(repo, &control)?;
     let after = |few: Range<usize>| -> Result<u64> {
         let few = order.get(few).unwrap_or_default();
         let going: Vec<SnapshotId> = gone.iter().chain(few).copied().collect();
@@ -88,7 +88,7 @@ pub(crate) fn fit(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Re
         let forgotten = record.numbers.forgotten.unwrap_or_default();
         record.numbers.forgotten = Some(forgotten + going.len() as u64);
     });
-    tell(context, asked, &going, &told)?;
+    print(context, asked, &going, &told)?;
     Ok(Fitted { going, fits: told.fits, is_tight: bytes > limit })
 }
 
@@ -160,7 +160,7 @@ struct Told {
     fits: bool,
 }
 
-fn tell(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told) -> Result<()> {
+fn print(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told) -> Result<()> {
     let Told { limit, needed, after, bytes, fits, .. } = *told;
     let dry_run = asked.dry_run;
     if context.global.json {
@@ -180,7 +180,7 @@ fn tell(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told)
             "fits": fits,
             "dry_run": dry_run,
         });
-        return output::tell(&without_nulls(line).to_string());
+        return output::print(&without_nulls(line).to_string());
     }
     if !fits {
         let text = format!(
@@ -190,13 +190,13 @@ fn tell(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told)
         );
         output::warn(false, &text);
     }
-    if !context.talks() || !fits {
+    if !context.prints_success() || !fits {
         return Ok(());
     }
     if going.is_empty() {
         let text =
             format!("room: {} are needed, the line is {}: nothing more has to go", size(after), size(limit));
-        return output::tell(&text);
+        return output::print(&text);
     }
     for (_, one) in asked.left() {
         let (id, when) = (one.snapshot.id.short(), output::local(one.snapshot.manifest.started));
@@ -206,17 +206,17 @@ fn tell(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told)
             (false, true) => format!("would keep   snapshot {id} of {when}"),
             (false, false) => continue,
         };
-        output::tell(&told)?;
+        output::print(&told)?;
     }
     if asked.is_ahead {
-        output::tell("the room that rules per path would make is not counted here: fewer snapshots may go")?;
+        output::print("the room that rules per path would make is not counted here: fewer snapshots may go")?;
     }
     let later = if asked.dry_run {
         ""
     } else {
         "; the space comes back when they are purged, after a day or with --empty-trash"
     };
-    output::tell(&format!(
+    output::print(&format!(
         "room: {} {} to come from {} to {}, the line is {}; {} stay{later}",
         count(going.len() as u64, "snapshot", "snapshots"),
         if dry_run { "would go" } else { "go" },

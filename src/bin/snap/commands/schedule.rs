@@ -12,7 +12,7 @@ use super::daemon;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::password;
-use crate::schedule::daemon::{SchedulerDaemon, told};
+use crate::schedule::daemon::{SchedulerDaemon, format_time};
 use crate::schedule::install::{Runner, Wanted};
 use crate::schedule::{Planned, install};
 use crate::terminal::output;
@@ -106,7 +106,7 @@ fn show(context: &Context, args: &Show) -> Result<Outcome> {
                 "repository": one.job.lane,
                 "jitter_seconds": one.job.jitter.as_secs(),
             });
-            output::tell(&value.to_string())?;
+            output::print(&value.to_string())?;
         }
         return Ok(Outcome::Done);
     }
@@ -115,7 +115,7 @@ fn show(context: &Context, args: &Show) -> Result<Outcome> {
         let set = one.set.as_ref().map_or_else(|| "(old script)".to_owned(), |set| set.name.clone());
         let cron = one.job.cron.as_str().to_owned();
         rows.push([
-            told(at, &one.job.zone),
+            format_time(at, &one.job.zone),
             set,
             one.what.to_owned(),
             cron,
@@ -123,7 +123,7 @@ fn show(context: &Context, args: &Show) -> Result<Outcome> {
         ]);
     }
     let narrow = Narrow { cut: &[(4, 12), (1, 8)], drop: &[3, 4] };
-    output::tell(&output::table(&rows, |_| false, &narrow).join("\n"))?;
+    output::print(&output::table(&rows, |_| false, &narrow).join("\n"))?;
     Ok(Outcome::Done)
 }
 
@@ -131,8 +131,8 @@ fn pass(context: &Context) -> Result<Outcome> {
     let memory = daemon::memory(context)?;
     let planned = daemon::planned(context)?;
     let Some(_lock) = memory.lock()? else {
-        if context.talks() && !context.global.json {
-            output::tell("another process keeps this schedule already: nothing done")?;
+        if context.prints_success() && !context.global.json {
+            output::print("another process keeps this schedule already: nothing done")?;
         }
         return Ok(Outcome::Done);
     };

@@ -37,11 +37,11 @@ pub(crate) fn run(context: &Context, max_age: Option<Duration>, budget: Option<B
         record.numbers.problems = Some(report.errors.len() as u64);
         report.errors.iter().take(1).for_each(|error| record.set_error(error));
     });
-    tell(context, &report, repo.is_some())?;
+    print(context, &report, repo.is_some())?;
     Ok(if report.errors.is_empty() { Outcome::Done } else { Outcome::Damage })
 }
 
-fn tell(context: &Context, report: &Report, written_down: bool) -> Result<()> {
+fn print(context: &Context, report: &Report, written_down: bool) -> Result<()> {
     if context.global.json {
         let summary = json!({
             "message_type": "summary",
@@ -53,7 +53,7 @@ fn tell(context: &Context, report: &Report, written_down: bool) -> Result<()> {
             "packs_recent": report.recent,
             "packs_later": report.later,
         });
-        return output::tell(&summary.to_string());
+        return output::print(&summary.to_string());
     }
     for error in &report.errors {
         output::error(error);
@@ -65,7 +65,7 @@ fn tell(context: &Context, report: &Report, written_down: bool) -> Result<()> {
             "with the password, `snap check --read-data` writes the damage down and says what is affected"
         });
     }
-    if !context.talks() {
+    if !context.prints_success() {
         return Ok(());
     }
     let mut text = format!(
@@ -80,5 +80,5 @@ fn tell(context: &Context, report: &Report, written_down: bool) -> Result<()> {
     if report.later > 0 {
         text += &format!("; {} left for the next run", report.later);
     }
-    output::tell(&text)
+    output::print(&text)
 }

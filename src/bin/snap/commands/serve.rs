@@ -120,9 +120,9 @@ fn passwd(context: &Context, new_password_file: Option<PathBuf>, remove: bool) -
     if context.global.json {
         let line =
             json!({"message_type": "serve_password", "action": action, "file": file.display().to_string()});
-        output::tell(&line.to_string())?;
-    } else if context.talks() {
-        output::tell(match action {
+        output::print(&line.to_string())?;
+    } else if context.prints_success() {
+        output::print(match action {
             "set" => {
                 "password set: the login form of `snap serve` takes it from now on, also where it runs already"
             }
@@ -183,19 +183,17 @@ fn announce(context: &Context, server: &Server, is_given: bool) -> Result<()> {
     if context.global.json {
         let webdav = format!("{base}dav/");
         let line = json!({"message_type": "serving", "url": url, "webdav": webdav, "token": token});
-        return output::tell(&line.to_string());
+        return output::print(&line.to_string());
     }
-    output::tell(&url)?;
-    if context.talks() {
-        output::complain(match token {
+    output::print(&url)?;
+    if context.prints_success() {
+        output::eprint(match token {
             Some(_) => "snap: this address lets one browser in, once; stop with Ctrl-C",
             None => "snap: a browser asks for the token of the file; stop with Ctrl-C",
         });
     }
-    if let Some(token) = token.filter(|_| context.talks()) {
-        output::complain(&format!(
-            "snap: for WebDAV ({base}dav/) and further browsers, the token is {token}"
-        ));
+    if let Some(token) = token.filter(|_| context.prints_success()) {
+        output::eprint(&format!("snap: for WebDAV ({base}dav/) and further browsers, the token is {token}"));
     }
     Ok(())
 }

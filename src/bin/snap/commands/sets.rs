@@ -59,14 +59,14 @@ pub(crate) fn each(
     }
     let mut worst = Outcome::Done;
     for set in sets {
-        if context.talks() && !context.global.json {
-            output::tell(&format!("set {}", set.name))?;
+        if context.prints_success() && !context.global.json {
+            output::print(&format!("set {}", set.name))?;
         }
         let outcome = match run(set) {
             Ok(outcome) => outcome,
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(error) if error.is_broken_pipe() => return Err(error),
-            Err(error) => Outcome::Failed(exit::tell(&error, Some(&set.name), context.global.json)),
+            Err(error) => Outcome::Failed(exit::report_error(&error, Some(&set.name), context.global.json)),
         };
         worst = worst.worse(outcome);
         if outcome == Outcome::Interrupted {

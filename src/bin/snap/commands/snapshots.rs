@@ -103,7 +103,7 @@ fn show(context: &Context, args: &Snapshots, list: &[Snapshot]) -> Result<()> {
             let lines = if args.compact { compact(group) } else { table(group) };
             lines.iter().try_for_each(|line| writeln!(out, "{line}")).map_err(failed)?;
         }
-        if context.talks() {
+        if context.prints_success() {
             let number = output::count(list.len() as u64, "snapshot", "snapshots");
             writeln!(out, "{number}").map_err(failed)?;
         }

@@ -50,9 +50,9 @@ fn stats(context: &Context, args: &Stats, selection: SnapshotFilter) -> Result<O
             Some(stats::freed(repo, &ids, &Control::default().with_cancel(&stop_on_signals()?))?)
         };
         if context.global.json {
-            output::tell(&json(&report, freed.as_ref()).to_string())?;
+            output::print(&json(&report, freed.as_ref()).to_string())?;
         } else {
-            output::tell(&human(&report, freed.as_ref()))?;
+            output::print(&human(&report, freed.as_ref()))?;
             if std::io::stdout().is_terminal() {
                 chart(&report)?;
             }
@@ -130,7 +130,7 @@ fn chart(report: &Report) -> Result<()> {
     }
     let margin = size(last.1).chars().count().max(size(0).chars().count());
     let axis = chart::axis(margin, &output::local(first.0), &output::local(last.0));
-    output::tell(&format!("\nneeded by these, over time:\n{}\n{axis}", shown.join("\n")))
+    output::print(&format!("\nneeded by these, over time:\n{}\n{axis}", shown.join("\n")))
 }
 
 /// Formats a table with columns as wide as their widest cell.

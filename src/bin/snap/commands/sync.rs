@@ -41,7 +41,7 @@ pub(crate) struct Sync {
 
 pub(crate) fn run(context: &Context, args: &Sync) -> Result<Outcome> {
     context.begin("sync", args.dry_run, |_| {});
-    context.recorder.tell();
+    context.recorder.write_start();
     context.with(|from| {
         let to = context.for_repository(&args.to).storage()?;
         not_itself(from, &*to)?;
@@ -56,9 +56,9 @@ pub(crate) fn run(context: &Context, args: &Sync) -> Result<Outcome> {
         let report = bring(context, from, &to, &options)?;
         let freed = if args.delete && !args.dry_run { collect(context, from, &to)? } else { 0 };
         if context.global.json {
-            output::tell(&json(&report, freed, args.dry_run).to_string())?;
-        } else if context.talks() {
-            output::tell(&human(&report, &*to, freed, args.dry_run))?;
+            output::print(&json(&report, freed, args.dry_run).to_string())?;
+        } else if context.prints_success() {
+            output::print(&human(&report, &*to, freed, args.dry_run))?;
         }
         Ok(if report.is_whole() { Outcome::Done } else { Outcome::Damage })
     })

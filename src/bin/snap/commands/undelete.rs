@@ -24,10 +24,10 @@ pub(crate) fn run(context: &Context, args: &Undelete) -> Result<Outcome> {
         let back = forget::undelete(repo, &args.ids)?;
         if context.global.json {
             let ids: Vec<String> = back.iter().map(|id| id.hex()).collect();
-            output::tell(&json!({"message_type": "summary", "undeleted": ids}).to_string())?;
-        } else if context.talks() {
+            output::print(&json!({"message_type": "summary", "undeleted": ids}).to_string())?;
+        } else if context.prints_success() {
             for id in &back {
-                output::tell(&format!("snapshot {} is back", id.short()))?;
+                output::print(&format!("snapshot {} is back", id.short()))?;
             }
         }
         Ok(Outcome::Done)
@@ -39,20 +39,20 @@ type Trashed = (snap_backup::repo::snapshots::trash::TrashEntry, snap_backup::re
 fn list(context: &Context, trashed: &[Trashed]) -> Result<Outcome> {
     if context.global.json {
         let all: Vec<_> = trashed.iter().map(|(_, snapshot)| output::snapshot(snapshot)).collect();
-        output::tell(&serde_json::Value::from_iter(all).to_string())?;
+        output::print(&serde_json::Value::from_iter(all).to_string())?;
         return Ok(Outcome::Done);
     }
     for (entry, snapshot) in trashed {
         let forgotten = entry.at.map_or_else(|| "some time ago".to_owned(), output::local);
-        output::tell(&format!(
+        output::print(&format!(
             "{}  {}  {}  forgotten {forgotten}",
             snapshot.id.short(),
             output::local(snapshot.manifest.started),
             snapshot.manifest.kind
         ))?;
     }
-    if trashed.is_empty() && context.talks() {
-        output::tell("nothing in the trash")?;
+    if trashed.is_empty() && context.prints_success() {
+        output::print("nothing in the trash")?;
     }
     Ok(Outcome::Done)
 }

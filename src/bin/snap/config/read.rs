@@ -235,12 +235,12 @@ fn found(value: &DeValue<'_>) -> &'static str {
 
 fn scalar(text: &str, kind: &Kind, dir: &Path) -> Result<Value, String> {
     Ok(match kind {
-        Kind::Secret | Kind::SecretCommand => Value::Secret(some(text)?),
-        Kind::Command => Value::Text(some(text)?),
-        Kind::Path => Value::Path(path(&some(text)?, dir)?),
+        Kind::Secret | Kind::SecretCommand => Value::Secret(non_empty(text)?),
+        Kind::Command => Value::Text(non_empty(text)?),
+        Kind::Path => Value::Path(path(&non_empty(text)?, dir)?),
         Kind::Pattern => Value::Text(pattern(text)?),
-        Kind::Repository => repository(&some(text)?, dir)?,
-        Kind::Location => location(&some(text)?, dir)?,
+        Kind::Repository => repository(&non_empty(text)?, dir)?,
+        Kind::Location => location(&non_empty(text)?, dir)?,
         Kind::Number => Value::Number(text.parse().map_err(|_| "a whole number from 0 on".to_owned())?),
         Kind::Duration => Value::Duration(values::duration(text)?),
         Kind::Size => Value::Size(values::size(text)?),
@@ -277,7 +277,7 @@ fn scalar(text: &str, kind: &Kind, dir: &Path) -> Result<Value, String> {
     })
 }
 
-fn some(text: &str) -> Result<String, String> {
+fn non_empty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 

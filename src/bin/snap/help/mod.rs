@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Help) -> Result<Outcome> {
     if let [word] = args.words.as_slice()
         && let Some(text) = topics::text(word)
     {
-        output::tell_paged(&called::text(text.trim_end()))?;
+        output::print_paged(&called::text(text.trim_end()))?;
         return Ok(Outcome::Done);
     }
     let mut top = command();

@@ -165,10 +165,10 @@ impl Observer for Log {
             _ => return,
         };
         match &self.0 {
-            None => output::complain(&format!("snap: {text}")),
+            None => output::eprint(&format!("snap: {text}")),
             Some(target) => {
                 let now = output::local(snap_backup::model::entry::Time::now());
-                output::complain(&format!("{now} {}: {text}", target.display()));
+                output::eprint(&format!("{now} {}: {text}", target.display()));
             }
         }
     }

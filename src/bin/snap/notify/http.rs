@@ -20,10 +20,10 @@ pub(super) fn send(url: &str, body: Option<(&str, &[u8])>, timeout: Duration) ->
         None => agent.get(url).call(),
         Some((kind, bytes)) => agent.post(url).header("Content-Type", kind).send(bytes),
     };
-    sent.map(drop).map_err(|err| told(&err))
+    sent.map(drop).map_err(|err| describe_error(&err))
 }
 
-fn told(error: &ureq::Error) -> String {
+fn describe_error(error: &ureq::Error) -> String {
     match error {
         ureq::Error::StatusCode(code) => format!("it answered {code}"),
         ureq::Error::Timeout(_) => "it did not answer in time".to_owned(),

@@ -51,7 +51,7 @@ pub(crate) fn end(
         Some(status) => status,
         None => return,
     };
-    tell(notification, event);
+    ping_and_send(notification, event);
 }
 
 /// Notifies of a process that was killed and could not notify itself.
@@ -62,7 +62,7 @@ pub(crate) fn of_a_silent_end(notification: &Notification, why: &str) {
         error: Some(format!("the process ended without a word: {why}")),
         ..End::default()
     });
-    tell(&notification, "failure");
+    ping_and_send(&notification, "failure");
 }
 
 /// Sends a test to all receivers, whatever events they are configured for, and returns each one's result.
@@ -74,7 +74,7 @@ pub(crate) fn test(notification: &Notification) -> Vec<(&'static str, Result<(),
     all
 }
 
-fn tell(notification: &Notification, event: &'static str) {
+fn ping_and_send(notification: &Notification, event: &'static str) {
     let ping = ping_of(notification).map(str::to_owned);
     std::thread::scope(|scope| {
         let ping = ping.as_deref().map(|url| {

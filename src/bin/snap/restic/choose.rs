@@ -44,7 +44,7 @@ pub(super) fn several(repo: &Repository, named: &[String], filters: &Filters) ->
             Ok(one) if chosen.iter().any(|known| known.id == one.id) => {}
             Ok(one) => chosen.push(one),
             Err(Error::NoSnapshot { .. }) => {
-                output::complain(&output::printable(&format!(
+                output::eprint(&output::printable(&format!(
                     "Ignoring \"{name}\": {}",
                     codes::no_match(name)
                 )));

@@ -27,13 +27,13 @@ pub(super) fn finish(result: Result<End>, json: bool) -> u8 {
         Ok(End::Done) => return 0,
         Ok(End::Code(code, message)) => (code, message),
         Err(error) if error.is_broken_pipe() => return 0,
-        Err(error) => (code(&error), told(&error)),
+        Err(error) => (code(&error), describe_error(&error)),
     };
     if json {
         let value = json!({"message_type": "exit_error", "code": code, "message": message});
-        output::complain(&value.to_string());
+        output::eprint(&value.to_string());
     } else if !message.is_empty() {
-        output::complain(&message.split('\n').map(output::printable).collect::<Vec<_>>().join("\n"));
+        output::eprint(&message.split('\n').map(output::printable).collect::<Vec<_>>().join("\n"));
     }
     code
 }
@@ -53,7 +53,7 @@ pub(super) fn code(error: &Error) -> u8 {
     }
 }
 
-fn told(error: &Error) -> String {
+fn describe_error(error: &Error) -> String {
     match error {
         Error::NoRepository { location } | Error::NoOtherRepository { location } => format!(
             "Fatal: repository does not exist: unable to open config file: stat {location}/config: no such \

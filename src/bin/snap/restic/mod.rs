@@ -153,7 +153,7 @@ fn refuse(error: &clap::Error, json: bool) -> u8 {
         }
         ErrorKind::InvalidSubcommand => {
             let name = what(clap::error::ContextKind::InvalidSubcommand);
-            output::complain(&output::printable(&format!("unknown command \"{name}\" for \"restic\"")));
+            output::eprint(&output::printable(&format!("unknown command \"{name}\" for \"restic\"")));
             return 1;
         }
         _ => {}
@@ -217,7 +217,7 @@ fn verb(context: &Context, verb: &Verb, level: Option<i32>) -> Result<End> {
         Verb::Key(args) => objects::key(context, args),
         Verb::List(args) => objects::list(context, &args.words),
         Verb::Ls(args) => ls::run(context, args),
-        Verb::Migrate(_) => output::tell("available migrations:\nno migrations found").map(|()| End::Done),
+        Verb::Migrate(_) => output::print("available migrations:\nno migrations found").map(|()| End::Done),
         Verb::Mount(args) => mount(context, args),
         Verb::Prune(args) => forget::prune(context, args),
         Verb::Repair(args) => change::repair(context, args),
@@ -252,7 +252,7 @@ fn mount(context: &Context, args: &flags::Mount) -> Result<End> {
     context.with(|repo| {
         crate::mount::serve(repo, &target, options, args.allow_other, || {
             let target = output::printable(&target.display().to_string());
-            output::tell(&format!(
+            output::print(&format!(
                 "Now serving the repository at {target}\nUse another terminal or tool to browse the contents of this \
                  folder.\nWhen finished, quit with Ctrl-c here or umount the mountpoint."
             ))

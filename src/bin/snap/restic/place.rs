@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 /// Returns the location in snap's syntax. An unsupported location is returned unchanged, and rejected later
 /// with its name.
-pub(super) fn here(repo: &OsStr) -> OsString {
+pub(super) fn to_snap_syntax(repo: &OsStr) -> OsString {
     let Some(text) = repo.to_str() else { return repo.to_owned() };
     let Some((word, rest)) = text.split_once(':') else { return repo.to_owned() };
     let here = match word {
@@ -29,7 +29,7 @@ fn bucket(rest: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::here;
+    use super::to_snap_syntax;
 
     #[test]
     fn places_are_translated_and_others_stay() {
@@ -48,7 +48,7 @@ mod tests {
             ("s3:minio.example.org/bucket/a", "s3:https://minio.example.org/bucket/a"),
             ("b2:bucket:a", "b2:bucket:a"),
         ] {
-            assert_eq!(here(restic.as_ref()), snap, "{restic}");
+            assert_eq!(to_snap_syntax(restic.as_ref()), snap, "{restic}");
         }
     }
 }

@@ -88,7 +88,7 @@ pub(super) fn other(global: &Global, from: &From) -> Result<Global> {
         )),
     };
     Ok(Global {
-        repo: Some(place::here(&repo)),
+        repo: Some(place::to_snap_syntax(&repo)),
         password_file: from.from_password_file.clone().or_else(|| variable("RESTIC_FROM_PASSWORD_FILE")),
         password_command: from
             .from_password_command
@@ -112,13 +112,13 @@ fn repository(given: &cli::Global) -> Result<Option<OsString>> {
                 .clone()
                 .map_or_else(|| given.repository_file.as_deref().map(line_of), |repo| Some(Ok(repo)));
             match repo {
-                Some(repo) => Ok(Some(place::here(&repo?))),
+                Some(repo) => Ok(Some(place::to_snap_syntax(&repo?))),
                 None => Err(both()),
             }
         }
         (Some(_), Some(_)) => Err(both()),
-        (Some(repo), None) => Ok(Some(place::here(&repo))),
-        (None, Some(file)) => Ok(Some(place::here(&line_of(&file)?))),
+        (Some(repo), None) => Ok(Some(place::to_snap_syntax(&repo))),
+        (None, Some(file)) => Ok(Some(place::to_snap_syntax(&line_of(&file)?))),
         (None, None) => Ok(None),
     }
 }

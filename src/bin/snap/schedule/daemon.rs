@@ -94,7 +94,7 @@ impl<'a> SchedulerDaemon<'a> {
             let wait = next.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or(LOOK).min(LOOK);
             match self.events.1.recv_timeout(wait.max(Duration::from_millis(1))) {
                 Ok(Event::Signal(SIGHUP)) => self.reload(reload),
-                Ok(event) => self.hear(event)?,
+                Ok(event) => self.handle(event)?,
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
         }
@@ -116,7 +116,7 @@ impl<'a> SchedulerDaemon<'a> {
                 return Ok(());
             }
             if let Ok(event) = self.events.1.recv() {
-                self.hear(event)?;
+                self.handle(event)?;
             }
         }
     }
@@ -156,12 +156,16 @@ impl<'a> SchedulerDaemon<'a> {
             Skip::Waiting => "the run before still waits for the repository, or for its window",
             Skip::Missed => "nothing ran at the time, and `catch-up` is off",
         };
-        self.say("skipped", Some(planned), &format!("{what}, last {}: {why}", told(due, &planned.job.zone)));
+        self.say(
+            "skipped",
+            Some(planned),
+            &format!("{what}, last {}: {why}", format_time(due, &planned.job.zone)),
+        );
     }
 
     fn waits(&self, job: usize, until: Timestamp) {
         let Some(planned) = self.planned.get(job) else { return };
-        let text = format!("waits until its window opens, at {}", told(until, &planned.job.zone));
+        let text = format!("waits until its window opens, at {}", format_time(until, &planned.job.zone));
         self.say("waiting", Some(planned), &text);
     }
 
@@ -172,7 +176,7 @@ impl<'a> SchedulerDaemon<'a> {
             return Ok(());
         };
         self.lanes.insert(planned.job.name.clone(), lane);
-        let mut text = format!("started for {}", told(due, &planned.job.zone));
+        let mut text = format!("started for {}", format_time(due, &planned.job.zone));
         if attempt > 1 {
             text += &format!(", attempt {attempt}");
         }
@@ -182,12 +186,12 @@ impl<'a> SchedulerDaemon<'a> {
         self.say("started", Some(&planned), &text);
         if let Err(error) = job_process::start(&self.global, &planned, due, attempt, &self.events.0) {
             self.say("failed", Some(&planned), &error.chain());
-            self.hear(Event::Ended(planned.job.name, None))?;
+            self.handle(Event::Ended(planned.job.name, None))?;
         }
         Ok(())
     }
 
-    fn hear(&mut self, event: Event) -> Result<()> {
+    fn handle(&mut self, event: Event) -> Result<()> {
         match event {
             Event::Started(name, process) => {
                 if self.stopping {
@@ -215,7 +219,7 @@ impl<'a> SchedulerDaemon<'a> {
         let text = match (&trouble, again) {
             (None, _) => job_process::words(status).to_owned(),
             (Some(why), None) => why.clone(),
-            (Some(why), Some(at)) => format!("{why}; again at {}", told(at, &planned.job.zone)),
+            (Some(why), Some(at)) => format!("{why}; again at {}", format_time(at, &planned.job.zone)),
         };
         let word = if trouble.is_some() { "failed" } else { "done" };
         self.failures += u32::from(trouble.is_some());
@@ -267,12 +271,12 @@ impl<'a> SchedulerDaemon<'a> {
     fn say(&self, event: &str, planned: Option<&Planned>, text: &str) {
         if self.global.json {
             let job = planned.map(|one| one.job.name.as_str());
-            output::complain(
+            output::eprint(
                 &json!({"message_type": "schedule", "event": event, "job": job, "message": text}).to_string(),
             );
         } else if !self.global.quiet || matches!(event, "failed" | "skipped") {
             let job = planned.map(|one| format!("{}: ", one.job.name)).unwrap_or_default();
-            output::complain(&output::printable(&format!("snap: {job}{text}")));
+            output::eprint(&output::printable(&format!("snap: {job}{text}")));
         }
     }
 }
@@ -293,6 +297,6 @@ fn watch(events: &Sender<Event>) -> Result<()> {
 }
 
 /// Formats a time: `2026-11-25 02:00:00 CET`.
-pub(crate) fn told(at: Timestamp, zone: &TimeZone) -> String {
+pub(crate) fn format_time(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }

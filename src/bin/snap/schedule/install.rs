@@ -211,20 +211,20 @@ pub(crate) fn install(wanted: &Wanted, dry_run: bool) -> Result<()> {
     for (name, text) in wanted.files()? {
         let file = folder.join(name);
         if dry_run {
-            output::tell(&format!("# {}\n{text}", file.display()))?;
+            output::print(&format!("# {}\n{text}", file.display()))?;
             continue;
         }
         fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
         fs::write(&file, text).map_err(Error::io("write", &file))?;
-        output::tell(&format!("wrote {}", file.display()))?;
+        output::print(&format!("wrote {}", file.display()))?;
     }
     for command in wanted.starting(&folder) {
         call(&command, dry_run)?;
     }
     match wanted.runner {
         _ if wanted.system || dry_run => Ok(()),
-        Runner::Launchd => output::tell("it runs while you are logged in"),
-        _ => output::tell("it runs while you are logged in; `loginctl enable-linger` makes it run always"),
+        Runner::Launchd => output::print("it runs while you are logged in"),
+        _ => output::print("it runs while you are logged in; `loginctl enable-linger` makes it run always"),
     }
 }
 
@@ -241,7 +241,7 @@ pub(crate) fn remove(wanted: &Wanted, dry_run: bool) -> Result<()> {
     let files: Vec<PathBuf> = ends.iter().map(|end| folder.join(format!("{name}.{end}"))).collect();
     let there: Vec<&PathBuf> = files.iter().filter(|file| file.exists()).collect();
     if there.is_empty() {
-        return output::tell("it is not installed: nothing done");
+        return output::print("it is not installed: nothing done");
     }
     if wanted.runner == Runner::Launchd {
         call(&words(&["launchctl", "bootout", &wanted.domain().1]), dry_run)?;
@@ -251,10 +251,10 @@ pub(crate) fn remove(wanted: &Wanted, dry_run: bool) -> Result<()> {
     }
     for file in there {
         if dry_run {
-            output::tell(&format!("# remove {}", file.display()))?;
+            output::print(&format!("# remove {}", file.display()))?;
         } else {
             fs::remove_file(file).map_err(Error::io("remove", file))?;
-            output::tell(&format!("removed {}", file.display()))?;
+            output::print(&format!("removed {}", file.display()))?;
         }
     }
     if wanted.runner == Runner::Systemd {
@@ -267,7 +267,7 @@ pub(crate) fn remove(wanted: &Wanted, dry_run: bool) -> Result<()> {
 fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
     let mark = line.find(MARK).and_then(|at| line.get(at..)).unwrap_or(MARK);
     if dry_run {
-        return output::tell(
+        return output::print(
             put.unwrap_or(&format!("# remove from the crontab: the line that ends with {mark}")),
         );
     }
@@ -282,7 +282,7 @@ fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
         old.lines().filter(|line| !line.ends_with(mark)).map(|line| format!("{line}\n")).collect();
     new.extend(put.map(|line| format!("{line}\n")));
     if new == old {
-        return output::tell("the crontab has it so already: nothing done");
+        return output::print("the crontab has it so already: nothing done");
     }
     let child = programs::foreign("crontab").arg("-").stdin(Stdio::piped()).spawn();
     let mut child = child.map_err(Error::io("run", "crontab"))?;
@@ -293,7 +293,7 @@ fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
     if !status.success() {
         return Err(Error::io("run", "crontab")(std::io::Error::other(status.to_string())));
     }
-    output::tell(
+    output::print(
         &put.map_or_else(
             || "removed it from the crontab".to_owned(),
             |line| format!("in the crontab: {line}"),
@@ -308,7 +308,7 @@ fn words(all: &[&str]) -> Vec<String> {
 fn call(words: &[String], dry_run: bool) -> Result<()> {
     let text = words.join(" ");
     if dry_run {
-        return output::tell(&format!("# {text}"));
+        return output::print(&format!("# {text}"));
     }
     let Some((program, args)) = words.split_first() else { return Ok(()) };
     let status = programs::foreign(program)

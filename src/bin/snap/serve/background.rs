@@ -146,7 +146,7 @@ impl Background {
             // Released before the end is visible, because the server closes the repository when it is idle.
             drop(repo);
             // Set only once.
-            let _ = ending.0.end.set(found.map_err(|error| advice::told(&error)));
+            let _ = ending.0.end.set(found.map_err(|error| advice::message_with_hint(&error)));
         });
     }
 

@@ -77,7 +77,7 @@ impl From<Error> for HttpError {
             ErrorKind::Interrupted | ErrorKind::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, advice::told(&error))
+        Self::new(status, advice::message_with_hint(&error))
     }
 }
 

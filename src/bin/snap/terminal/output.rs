@@ -48,7 +48,7 @@ pub(crate) fn emit_paged(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Re
 }
 
 /// Like `tell` for text that may be long.
-pub(crate) fn tell_paged(text: &str) -> Result<()> {
+pub(crate) fn print_paged(text: &str) -> Result<()> {
     match emit_paged(|out| writeln!(out, "{text}").map_err(failed)) {
         Err(error) if error.is_broken_pipe() => Ok(()),
         result => result,
@@ -64,7 +64,7 @@ pub(crate) fn emit_raw(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Resu
 
 /// Prints text after work is done. A closed output is ignored, so that the exit code reports the work's
 /// result.
-pub(crate) fn tell(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     match emit(|out| writeln!(out, "{}", called::message(&wording::of_program(text))).map_err(failed)) {
         Err(error) if error.is_broken_pipe() => Ok(()),
         result => result,
@@ -91,7 +91,7 @@ pub(crate) fn failed(source: io::Error) -> Error {
 }
 
 /// Prints one line to standard error. Errors are ignored, because there is nowhere else to report them.
-pub(crate) fn complain(line: &str) {
+pub(crate) fn eprint(line: &str) {
     let line = wording::of_program(line);
     let line = &*called::message(&line);
     let mut err = io::stderr().lock();
@@ -111,7 +111,7 @@ pub(crate) fn name_objects() {
 }
 
 /// Makes an error message readable; ids of objects are replaced unless [`name_objects`] was called.
-pub(crate) fn plain(message: &str) -> String {
+pub(crate) fn without_names(message: &str) -> String {
     static NAMES: OnceLock<Option<[(Regex, &str); 5]>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {
         let name = |pattern: &str| Regex::new(pattern).ok();
@@ -141,30 +141,30 @@ pub(crate) fn plain(message: &str) -> String {
 pub(crate) fn warn(json: bool, message: &str) {
     if json {
         let message = printable(message);
-        complain(&json!({"message_type": "warning", "message": message}).to_string());
+        eprint(&json!({"message_type": "warning", "message": message}).to_string());
     } else {
-        let message = plain(message);
-        complain(&format!("snap: {} {message}", Paint::Yellow.on_stderr("warning:")));
+        let message = without_names(message);
+        eprint(&format!("snap: {} {message}", Paint::Yellow.on_stderr("warning:")));
     }
 }
 
 /// Prints an error that was found and explains the exit code.
 pub(crate) fn error(message: &str) {
-    complain(&format!("snap: {} {}", Paint::Red.on_stderr("error:"), plain(message)));
+    eprint(&format!("snap: {} {}", Paint::Red.on_stderr("error:"), without_names(message)));
 }
 
 /// Prints a hint.
 pub(crate) fn hint(message: &str) {
-    complain(&format!("snap: {} {}", Paint::Cyan.on_stderr("hint:"), printable(message)));
+    eprint(&format!("snap: {} {}", Paint::Cyan.on_stderr("hint:"), printable(message)));
 }
 
 /// Prints additional information besides the answer.
 pub(crate) fn note(json: bool, message: &str) {
     let message = printable(message);
     if json {
-        complain(&json!({"message_type": "note", "message": message}).to_string());
+        eprint(&json!({"message_type": "note", "message": message}).to_string());
     } else {
-        complain(&format!("snap: note: {message}"));
+        eprint(&format!("snap: note: {message}"));
     }
 }
 

@@ -167,7 +167,7 @@ impl Import<'_> {
             self.follow(link.kind, Some(state));
             return Ok(());
         }
-        self.hold(link.kind)?;
+        self.load_prior(link.kind)?;
         let base = match link.kind {
             SnapshotKind::Full => Some(State::default()),
             SnapshotKind::Incremental => self.last.clone(),
@@ -253,7 +253,7 @@ impl Import<'_> {
     }
 
     /// Loads from the repository the state that a backup of this kind builds on.
-    fn hold(&mut self, kind: SnapshotKind) -> Result<()> {
+    fn load_prior(&mut self, kind: SnapshotKind) -> Result<()> {
         if kind == SnapshotKind::Full {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use crate::model::entry::{Entry, Kind};
 use crate::ops::import::tree::{Node, Tree};
 use crate::progress::Observer;
 use crate::repo::read::read_session::ReadSession;
-use crate::repo::read::sequential::belonging;
+use crate::repo::read::sequential::with_path;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::dir_reader::WalkLimits;
@@ -29,7 +29,7 @@ pub(crate) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observ
     let mut reader = session.chunks()?;
     let mut groups = HashMap::new();
     let limits = WalkLimits::of(&snapshot.manifest.counts);
-    let mut walk = TreeWalk::new(snapshot.manifest.root, limits, (Vec::new(), Node::passage()));
+    let mut walk = TreeWalk::new(snapshot.manifest.root, limits, (Vec::new(), Node::ancestor()));
     while let Some(step) = walk.step(&mut reader)? {
         let Entry { name, kind, mut meta } = match step {
             WalkStep::Entry(entry) => entry,
@@ -38,7 +38,7 @@ pub(crate) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observ
                 above.put(name, node);
                 continue;
             }
-            WalkStep::Damaged(err) => return Err(belonging(walk.path(), err)),
+            WalkStep::Damaged(err) => return Err(with_path(walk.path(), err)),
             WalkStep::Excess(_, err) => return Err(err),
         };
         let link = std::mem::take(&mut meta.link);

@@ -54,7 +54,7 @@ fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()
             }
         }
     }
-    let repo_state = RepoState::look(repo.storage(), repo.suite(), |_| Ok(()))?;
+    let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(()))?;
     let mut bare: HashMap<PackId, u64> = repo_state.packs.iter().copied().collect();
     bare.retain(|id, _| !repo_state.condemned.contains(id) && !repo_state.damaged.contains(id));
     let sparse = take_covered(segments, &mut bare, &mut dropped);

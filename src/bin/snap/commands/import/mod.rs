@@ -157,7 +157,7 @@ pub(crate) fn run(context: &Context, args: &Import) -> Result<Outcome> {
         let stop = stop_on_signals()?;
         match (&args.legacy, &args.archive) {
             (Some(dir), _) => legacy(context, repo, args, dir, &stop),
-            (None, Some(archive)) => one(context, repo, args, archive, &stop),
+            (None, Some(archive)) => import_archive(context, repo, args, archive, &stop),
             (None, None) => Err(Error::Usage("nothing to import: name an archive, or --legacy DIR".into())),
         }
     })
@@ -175,7 +175,7 @@ fn open(context: &Context, args: &Import) -> Result<Repository> {
     }
 }
 
-fn one(
+fn import_archive(
     context: &Context,
     repo: &Repository,
     args: &Import,
@@ -220,9 +220,9 @@ fn one(
     drop(progress);
     let summary = result?;
     if context.global.json {
-        output::tell(&json(&summary).to_string())?;
-    } else if context.talks() {
-        output::tell(&human(&summary))?;
+        output::print(&json(&summary).to_string())?;
+    } else if context.prints_success() {
+        output::print(&human(&summary))?;
     }
     Ok(outcome(&summary.problems))
 }
@@ -256,9 +256,9 @@ fn legacy(
     drop(progress);
     let summary = result?;
     if context.global.json {
-        output::tell(&legacy_json(&summary, options.dry_run).to_string())?;
-    } else if context.talks() {
-        output::tell(&legacy_human(&summary, options.dry_run))?;
+        output::print(&legacy_json(&summary, options.dry_run).to_string())?;
+    } else if context.prints_success() {
+        output::print(&legacy_human(&summary, options.dry_run))?;
     }
     Ok(outcome(&summary.problems))
 }

@@ -127,7 +127,7 @@ fn import(
     for dir in &found.without {
         output::warn(json, &format!("there is no {}: that state is left out", dir.display()));
     }
-    if let Some(note) = found.note.filter(|_| context.talks()) {
+    if let Some(note) = found.note.filter(|_| context.prints_success()) {
         output::note(json, note);
     }
     let stop = stop_on_signals()?;
@@ -148,9 +148,9 @@ fn import(
     let summary = result?;
     context.tell_unmatched(&summary.unmatched);
     if json {
-        output::tell(&Value::Object(summary_json(&summary, false)).to_string())?;
-    } else if context.talks() {
-        output::tell(&human(&summary))?;
+        output::print(&Value::Object(summary_json(&summary, false)).to_string())?;
+    } else if context.prints_success() {
+        output::print(&human(&summary))?;
     }
     Ok(outcome(&summary.problems))
 }
@@ -198,9 +198,9 @@ impl Each for Report<'_> {
             let mut map = object(state, "imported", summary.snapshot.map(|id| id.hex()));
             map.extend(output::counts(&summary.counts));
             map.extend(output::more_counts(Some(summary.more)));
-            return output::tell(&Value::Object(map).to_string());
+            return output::print(&Value::Object(map).to_string());
         }
-        if !self.context.talks() {
+        if !self.context.prints_success() {
             return Ok(());
         }
         let counts = &summary.counts;
@@ -243,9 +243,9 @@ fn tell_plan(context: &Context, planned: &[Planned], source: &Path) -> Result<()
         let summary = Summary { there, ..Summary::default() };
         let mut map = summary_json(&summary, true);
         map.insert("imported".to_owned(), missing.into());
-        return output::tell(&(text + &Value::Object(map).to_string()));
+        return output::print(&(text + &Value::Object(map).to_string()));
     }
-    if !context.talks() {
+    if !context.prints_success() {
         return Ok(());
     }
     let host = planned.first().map(|planned| planned.state.host.as_str()).unwrap_or_default();
@@ -255,7 +255,7 @@ fn tell_plan(context: &Context, planned: &[Planned], source: &Path) -> Result<()
         "dry run: {saved} be saved of {path} on {host}, {} there already",
         count(there, "was", "were")
     );
-    output::tell(&text)
+    output::print(&text)
 }
 
 fn object(state: &State, status: &str, id: Option<String>) -> Map<String, Value> {

@@ -65,8 +65,8 @@ pub(crate) fn run(context: &Context, args: &Status) -> Result<Outcome> {
         publish(context, path, &metrics::text(&reports, now))?;
     }
     if context.global.json {
-        output::tell(&json::of(&reports, now).to_string())?;
-    } else if context.talks() || args.prometheus.is_none() {
+        output::print(&json::of(&reports, now).to_string())?;
+    } else if context.prints_success() || args.prometheus.is_none() {
         let text = if args.alarms { human::alarms(&reports, now) } else { human::text(&reports, now) };
         output::emit(|out| writeln!(out, "{text}").map_err(failed))?;
     }
@@ -132,7 +132,7 @@ fn gather(context: &Context, args: &Status, opens: bool) -> Result<Vec<Report>> 
         let only_wanted = only_wanted && !place.wanted.is_empty();
         let options = Options { wanted: place.wanted, only_wanted, ..options.clone() };
         let repo = if opens { open(&place.context, &place.storage) } else { None };
-        let mut report = status::look(&*place.storage, repo.as_ref(), &history, &options);
+        let mut report = status::status(&*place.storage, repo.as_ref(), &history, &options);
         report.trouble = report.trouble.map(|why| wording::of_program(&why).into_owned());
         reports.push(report);
         if let Some(repo) = &repo {

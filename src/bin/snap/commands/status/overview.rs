@@ -37,7 +37,7 @@ pub(crate) fn overview(global: &Global, repo: &Repository, snapshots: &[Snapshot
         let report = if storage.is_remote() {
             status::remembered(&*storage, &history, &options)
         } else {
-            status::look(&*storage, None, &history, &options)
+            status::status(&*storage, None, &history, &options)
         };
         repositories.push(repository(&report, false, &history, &[], now));
     }

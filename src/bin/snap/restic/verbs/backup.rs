@@ -30,7 +30,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Backup, level: Opt
     if let Ok((host, sources)) = options.set() {
         context.recorder.note(|record| record.set_sources(&host, &sources));
     }
-    context.recorder.tell();
+    context.recorder.write_start();
     let repo = context.open(context.storage()?)?;
     if let Some(by) = &args.group_by
         && options.parent.is_none()
@@ -54,9 +54,9 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Backup, level: Opt
         let summary = result?;
         context.recorder.note(|record| record_of(&summary, record));
         match context.global.json {
-            true => output::tell(&json(&summary, begin, args.dry_run).to_string())?,
+            true => output::print(&json(&summary, begin, args.dry_run).to_string())?,
             false if context.global.quiet => {}
-            false => output::tell(&text(&summary, context.global.verbose, args))?,
+            false => output::print(&text(&summary, context.global.verbose, args))?,
         }
         if summary.partial {
             return Err(Error::Interrupted);

@@ -24,7 +24,7 @@ fn say(context: &Context, text: &str) -> Result<()> {
     if context.global.quiet {
         Ok(())
     } else {
-        output::tell(&text.split('\n').map(output::printable).collect::<Vec<_>>().join("\n"))
+        output::print(&text.split('\n').map(output::printable).collect::<Vec<_>>().join("\n"))
     }
 }
 
@@ -51,10 +51,10 @@ pub(in crate::restic) fn tag(context: &Context, args: &flags::Tag) -> Result<End
             for one in &report.rewritten {
                 let new = one.new.as_ref().map(ids::long);
                 let value = json!({"message_type": "changed", "old_snapshot_id": ids::long(&one.old.id), "new_snapshot_id": new});
-                output::tell(&value.to_string())?;
+                output::print(&value.to_string())?;
             }
             let value = json!({"message_type": "summary", "changed_snapshots": number});
-            return output::tell(&value.to_string()).map(|()| End::Done);
+            return output::print(&value.to_string()).map(|()| End::Done);
         }
         say(context, &modified(number)).map(|()| End::Done)
     })
@@ -188,7 +188,7 @@ pub(in crate::restic) fn check(context: &Context, args: &flags::Check) -> Result
     let options = check::Options { read_data: args.read_data, subset: args.read_data_subset, tables: false };
     let reads = options.read_data || options.subset.is_some();
     context.begin("check", false, |record| record.read_data = reads);
-    context.recorder.tell();
+    context.recorder.write_start();
     let json = context.global.json;
     let report = context.with(|repo| {
         if !json {
@@ -206,9 +206,9 @@ pub(in crate::restic) fn check(context: &Context, args: &flags::Check) -> Result
     let number = report.errors.len() as u64 + report.more;
     for error in &report.errors {
         if json {
-            output::complain(&json!({"message_type": "error", "message": error}).to_string())
+            output::eprint(&json!({"message_type": "error", "message": error}).to_string())
         } else {
-            output::complain(&output::printable(error))
+            output::eprint(&output::printable(error))
         }
     }
     if json {
@@ -220,7 +220,7 @@ pub(in crate::restic) fn check(context: &Context, args: &flags::Check) -> Result
             "suggest_repair_index": index,
             "suggest_prune": false,
         });
-        output::tell(&value.to_string())?;
+        output::print(&value.to_string())?;
     }
     if number > 0 {
         return Ok(End::Code(1, "Fatal: repository contains errors".to_owned()));

@@ -137,7 +137,7 @@ pub(in crate::restic) fn stats(context: &Context, args: &flags::Stats) -> Result
                 map.insert(name.to_owned(), value);
             }
             map.insert("snapshots_count".to_owned(), number.into());
-            return output::tell(&Value::Object(map).to_string()).map(|()| End::Done);
+            return output::print(&Value::Object(map).to_string()).map(|()| End::Done);
         }
         let mut text =
             format!("scanning...\nStats in {} mode:\n{:>24}:  {number}", args.mode, "Snapshots processed");
@@ -145,7 +145,7 @@ pub(in crate::restic) fn stats(context: &Context, args: &flags::Stats) -> Result
         for (name, .., value) in rows.iter().rev() {
             text += &format!("\n{:>24}:  {value}", name);
         }
-        output::tell(&text).map(|()| End::Done)
+        output::print(&text).map(|()| End::Done)
     })
 }
 

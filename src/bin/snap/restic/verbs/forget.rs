@@ -35,7 +35,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Forget) -> Result<
         return Err(Error::Usage("--keep-* and snapshot IDs exclude each other".to_owned()));
     }
     context.begin("forget", args.dry_run, |_| {});
-    context.recorder.tell();
+    context.recorder.write_start();
     context.with(|repo| {
         let gone = if args.snapshots.is_empty() {
             by_rules(context, repo, args, rules)?
@@ -48,7 +48,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Forget) -> Result<
         }
         if !context.global.json && !context.global.quiet {
             let done = if args.dry_run { "would be" } else { "have been" };
-            output::tell(&format!("{gone} snapshots {done} removed, running prune"))?;
+            output::print(&format!("{gone} snapshots {done} removed, running prune"))?;
         }
         collect(context, repo, &args.how, args.dry_run, context.global.json)
     })
@@ -109,7 +109,7 @@ fn by_rules(context: &Context, repo: &Repository, args: &flags::Forget, rules: V
     let filters = flags::Filters { host: args.host.clone(), tag: args.tag.clone(), path: args.path.clone() };
     let talks = !context.global.json && !context.global.quiet;
     if talks {
-        output::tell(&format!("Applying Policy: {}", output::printable(&policy(&rules))))?;
+        output::print(&format!("Applying Policy: {}", output::printable(&policy(&rules))))?;
     }
     let options = PolicyOptions {
         selection: choose::selection(&filters)?,
@@ -123,16 +123,16 @@ fn by_rules(context: &Context, repo: &Repository, args: &flags::Forget, rules: V
         groups.iter().flat_map(|group| &group.decisions).filter(|one| !one.stays()).collect();
     if context.global.json && !groups.is_empty() {
         let all: Vec<Value> = groups.iter().map(object).collect();
-        output::tell(&Value::from(all).to_string())?;
+        output::print(&Value::from(all).to_string())?;
     } else if talks {
         for group in &groups {
-            output::tell(&text(group, args.compact))?;
+            output::print(&text(group, args.compact))?;
         }
         if args.dry_run && !going.is_empty() {
             let ids: Vec<String> = going.iter().map(|one| one.snapshot.id.short()).collect();
-            output::tell(&format!("Would have removed the following snapshots:\n{{{}}}\n", ids.join(" ")))?;
+            output::print(&format!("Would have removed the following snapshots:\n{{{}}}\n", ids.join(" ")))?;
         } else if !going.is_empty() {
-            output::tell(&deleted(going.len()))?;
+            output::print(&deleted(going.len()))?;
         }
     }
     Ok(going.len())
@@ -203,7 +203,7 @@ fn by_name(context: &Context, repo: &Repository, args: &flags::Forget) -> Result
     let gone = forget::run(repo, &options)?.len();
     if !context.global.json && !context.global.quiet {
         let ids: Vec<String> = chosen.iter().map(|one| one.id.short()).collect();
-        output::tell(&if args.dry_run {
+        output::print(&if args.dry_run {
             format!("Would have removed the following snapshots:\n{{{}}}\n", ids.join(" "))
         } else {
             deleted(gone)
@@ -214,7 +214,7 @@ fn by_name(context: &Context, repo: &Repository, args: &flags::Forget) -> Result
 
 pub(in crate::restic) fn prune(context: &Context, args: &flags::Prune) -> Result<End> {
     context.begin("gc", args.dry_run, |_| {});
-    context.recorder.tell();
+    context.recorder.write_start();
     context.with(|repo| collect(context, repo, &args.how, args.dry_run, false))
 }
 
@@ -237,7 +237,7 @@ fn collect(
     let before = chunks(repo)?;
     let speaks = !is_silent && !context.global.quiet;
     if speaks {
-        output::tell(&stages(snapshots::list(repo)?.len()))?;
+        output::print(&stages(snapshots::list(repo)?.len()))?;
     }
     let watch = Watch::start(&context.global, "gc", false);
     let result = gc::run(repo, &options, &Control::new(&watch).with_cancel(&stop_on_signals()?));
@@ -245,7 +245,7 @@ fn collect(
     let report = result?;
     record_numbers(context, &report);
     if speaks {
-        output::tell(&told(&report, (before, chunks(repo)?), dry_run))?;
+        output::print(&format_report(&report, (before, chunks(repo)?), dry_run))?;
     }
     match report.lost {
         0 => Ok(End::Done),
@@ -273,7 +273,7 @@ fn chunks(repo: &Repository) -> Result<u64> {
 }
 
 /// Formats the report. A dry run does not know how many chunks would be removed.
-fn told(report: &Report, (before, remaining): (u64, u64), dry_run: bool) -> String {
+fn format_report(report: &Report, (before, remaining): (u64, u64), dry_run: bool) -> String {
     let after = report.before.saturating_add(report.bytes_written).saturating_sub(report.bytes_deleted);
     let would = if dry_run { "\nWould have made the following changes:\n" } else { "" };
     let share = if after == 0 { 0.0 } else { report.unused as f64 / after as f64 * 100.0 };

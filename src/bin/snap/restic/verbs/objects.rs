@@ -39,7 +39,7 @@ pub(in crate::restic) fn version(json: bool) -> Result<End> {
     } else {
         format!("restic {RESTIC} compiled with {SNAP} on {os}/{arch}")
     };
-    output::tell(&text).map(|()| End::Done)
+    output::print(&text).map(|()| End::Done)
 }
 
 /// Returns the architecture by Go's name.
@@ -84,11 +84,11 @@ pub(in crate::restic) fn init(context: &Context, args: &flags::Init, level: Opti
         let (id, location) = (ids::long_repo(&repo.config().repo), repo.location());
         if context.global.json {
             let value = json!({"message_type": "initialized", "id": id, "repository": location});
-            return output::tell(&value.to_string()).map(|()| End::Done);
+            return output::print(&value.to_string()).map(|()| End::Done);
         }
         if !context.global.quiet {
             let short: String = id.chars().take(10).collect();
-            output::tell(&format!(
+            output::print(&format!(
                 "created restic repository {short} at {}\n\nPlease note that knowledge of your password is required to \
                  access\nthe repository. Losing your password means that your data is\nirrecoverably lost.",
                 output::printable(&location)
@@ -131,7 +131,7 @@ pub(in crate::restic) fn cat(context: &Context, words: &[String]) -> Result<End>
         [] => return Err(Error::Usage("type not specified".to_owned())),
     };
     let text = serde_json::to_string_pretty(&value).map_err(|_| Error::Bug { what: "JSON is text" })?;
-    output::tell(&text).map(|()| End::Done)
+    output::print(&text).map(|()| End::Done)
 }
 
 pub(in crate::restic) fn list(context: &Context, words: &[String]) -> Result<End> {
@@ -161,15 +161,15 @@ pub(in crate::restic) fn key(context: &Context, args: &flags::Key) -> Result<End
         flags::Key::List => key_list(context, repo),
         flags::Key::Add(args) => {
             let id = key::add(repo, &new_password(context, args)?, Kdf::default().costs()?, "")?;
-            output::tell(&format!("saved new key with ID {}", id.short())).map(|()| End::Done)
+            output::print(&format!("saved new key with ID {}", id.short())).map(|()| End::Done)
         }
         flags::Key::Passwd(args) => {
             let id = key::change(repo, &new_password(context, args)?, Kdf::default().costs()?)?;
-            output::tell(&format!("saved new key as {}", id.short())).map(|()| End::Done)
+            output::print(&format!("saved new key as {}", id.short())).map(|()| End::Done)
         }
         flags::Key::Remove { id } => {
             let id = key::remove(repo, id)?;
-            output::tell(&format!("removed key {}", id.hex())).map(|()| End::Done)
+            output::print(&format!("removed key {}", id.hex())).map(|()| End::Done)
         }
     })
 }
@@ -202,7 +202,7 @@ fn key_list(context: &Context, repo: &Repository) -> Result<End> {
                 "created": output::local(slot.created),
             })
         };
-        return output::tell(&slots.iter().map(value).collect::<Value>().to_string()).map(|()| End::Done);
+        return output::print(&slots.iter().map(value).collect::<Value>().to_string()).map(|()| End::Done);
     }
     let column = |head, cell: &dyn Fn(&key::Slot) -> String| Column {
         head,
@@ -214,7 +214,7 @@ fn key_list(context: &Context, repo: &Repository) -> Result<End> {
         column("Host", &|slot| output::printable(&slot.host)),
         column("Created", &|slot| output::local(slot.created)),
     ];
-    output::tell(&lines::table(&columns, &[]).join("\n")).map(|()| End::Done)
+    output::print(&lines::table(&columns, &[]).join("\n")).map(|()| End::Done)
 }
 
 /// Prints the number of caches and their directory. The cache needs no cleanup.
@@ -224,5 +224,5 @@ pub(in crate::restic) fn cache(context: &Context, args: &flags::Cache) -> Result
         .map_or(0, |entries| entries.flatten().filter(|one| one.path().is_dir()).count());
     let sizes = if args.no_size { "" } else { ", sizes: `du`" };
     let text = format!("{number} cache dirs in {}{sizes}", dir.display());
-    output::tell(&output::printable(&text)).map(|()| End::Done)
+    output::print(&output::printable(&text)).map(|()| End::Done)
 }

@@ -37,7 +37,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Restore) -> Result
         let (snapshot, below) = choose::one(repo, &args.snapshot, &args.filters)?;
         if !context.global.json && !context.global.quiet {
             let text = format!("restoring {} to {}", described(&snapshot), target.display());
-            output::tell(&output::printable(&text))?;
+            output::print(&output::printable(&text))?;
         }
         let options = options(context, args, target, &snapshot, below)?;
         let stop = stop_on_signals()?;
@@ -46,9 +46,9 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Restore) -> Result
         drop(watch);
         let summary = result?;
         if context.global.json {
-            output::tell(&Value::Object(json(&summary)).to_string())?;
+            output::print(&Value::Object(json(&summary)).to_string())?;
         } else {
-            output::tell(&text(&summary))?;
+            output::print(&text(&summary))?;
         }
         // For restic, a pattern that matches nothing is no error.
         match (summary.problems.len() as u64).saturating_sub(summary.unmatched_includes) {

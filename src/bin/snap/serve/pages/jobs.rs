@@ -23,7 +23,7 @@ pub(crate) fn page(
         let gone = || HttpError::not_found("there is no such job: only the last ones are remembered");
         let id = asked.text_at(1).parse::<u64>().map_err(|_| gone())?;
         let job = site.jobs.job(id).ok_or_else(gone)?;
-        return Ok(frame(&site.title, "Job", "", one(&job)));
+        return Ok(frame(&site.title, "Job", "", job_card(&job)));
     }
     let all = site.jobs.all();
     let content = html! {
@@ -54,7 +54,7 @@ fn state(job: &Job) -> Markup {
     }
 }
 
-fn one(job: &Job) -> Markup {
+fn job_card(job: &Job) -> Markup {
     let [files, bytes, of_files, of_bytes] = job.progress();
     let warnings = job.warnings();
     html! {

@@ -104,8 +104,8 @@ impl Progress {
     /// The output is closed or full.
     pub(crate) fn tell(&self, text: &str) -> Result<()> {
         match &self.bar {
-            Some(bar) => bar.suspend(|| output::tell(text)),
-            None => output::tell(text),
+            Some(bar) => bar.suspend(|| output::print(text)),
+            None => output::print(text),
         }
     }
 
@@ -131,11 +131,7 @@ impl Progress {
         } else {
             let text = format!("{word:<9} {} ({})", output::path(path), output::size(size));
             self.aside(|| {
-                if self.lists {
-                    drop(writeln!(io::stdout().lock(), "{text}"))
-                } else {
-                    output::complain(&text)
-                }
+                if self.lists { drop(writeln!(io::stdout().lock(), "{text}")) } else { output::eprint(&text) }
             });
         }
     }
@@ -145,7 +141,7 @@ impl Progress {
             let item = String::from_utf8_lossy(path);
             let error = json!({"message": why});
             let value = json!({"message_type": "error", "error": error, "during": self.verb, "item": item});
-            output::complain(&value.to_string());
+            output::eprint(&value.to_string());
         } else {
             let path = if path.is_empty() { "/".into() } else { String::from_utf8_lossy(path) };
             self.aside(|| output::warn(false, &format!("{path}: {why}")));
@@ -154,7 +150,7 @@ impl Progress {
 
     fn note(&self, text: &str) {
         if !self.json && !self.quiet {
-            self.aside(|| output::complain(&format!("snap: {}", output::printable(text))));
+            self.aside(|| output::eprint(&format!("snap: {}", output::printable(text))));
         }
     }
 }

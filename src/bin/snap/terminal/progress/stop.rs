@@ -114,7 +114,7 @@ fn answer(watched: &[i32]) {
                 // The terminal's echo of Ctrl-C is at the beginning of the line.
                 let clean = if text::can_draw() { "\r\x1b[J" } else { "\n" };
                 let _ = io::stderr().lock().write_all(clean.as_bytes());
-                output::complain(&format!("snap: {doing}; press Ctrl-C again to stop now"));
+                output::eprint(&format!("snap: {doing}; press Ctrl-C again to stop now"));
             }
         }
     };

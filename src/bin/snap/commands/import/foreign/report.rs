@@ -89,10 +89,10 @@ pub(super) fn plan(
         if let Some(seconds) = seconds {
             map.insert("seconds_estimated".to_owned(), seconds.into());
         }
-        return output::tell(&(text + &Value::Object(map).to_string())).map(|()| Outcome::Done);
+        return output::print(&(text + &Value::Object(map).to_string())).map(|()| Outcome::Done);
     }
-    if job.context.talks() {
-        output::tell(&human_plan(job, planned, new.len() as u64, (bytes, seconds)))?;
+    if job.context.prints_success() {
+        output::print(&human_plan(job, planned, new.len() as u64, (bytes, seconds)))?;
     }
     Ok(Outcome::Done)
 }
@@ -160,9 +160,9 @@ pub(super) fn made(job: &Job<'_>, progress: &Progress, state: &State, made: &Mad
     if job.context.global.json {
         let mut map = object(job, state, "imported", *id);
         map.extend(output::counts(counts));
-        return output::tell(&Value::Object(map).to_string());
+        return output::print(&Value::Object(map).to_string());
     }
-    if !job.context.talks() {
+    if !job.context.prints_success() {
         return Ok(());
     }
     progress.tell(&format!(
@@ -178,9 +178,9 @@ pub(super) fn made(job: &Job<'_>, progress: &Progress, state: &State, made: &Mad
 /// Prints the summary and returns the outcome.
 pub(super) fn summary(job: &Job<'_>, done: &Done) -> Result<Outcome> {
     if job.context.global.json {
-        output::tell(&Value::Object(sums(done, false)).to_string())?;
-    } else if job.context.talks() {
-        output::tell(&human(done))?;
+        output::print(&Value::Object(sums(done, false)).to_string())?;
+    } else if job.context.prints_success() {
+        output::print(&human(done))?;
     }
     Ok(match done.verified {
         Some((_, 1..)) => Outcome::Problems,
