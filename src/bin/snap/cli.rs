@@ -26,7 +26,7 @@ use crate::process::{priority, threads};
 use crate::schedule::job_process::follow_parent;
 use crate::{context, help, password, restic};
 
-/// A content-addressed, deduplicating snapshot store: fast, small, safe backups.
+/// Encrypted, deduplicated and compressed backups
 #[derive(Debug, Parser)]
 #[command(name = "snap", version, propagate_version = true, disable_help_subcommand = true, after_help = CODES)]
 pub(crate) struct Cli {
@@ -68,104 +68,104 @@ impl Cli {
     }
 }
 
-const CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 done with problems, 10 no repository, \
-    12 wrong or no password, 20 damage found, 21 storage full, 22 nothing may be forgotten so, \
-    23 overdue, 24 alarm: a backup is unlike those before it, 25 the command of a drill failed, \
-    26 time was up: a partial snapshot, 75 skipped, 130 interrupted.";
+const CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done with problems, 10 no repository, \
+    12 wrong or no password, 20 damage found, 21 storage full, 22 forget refused, 23 backup overdue, \
+    24 alarm about an unusual backup, 25 command of a drill failed, 26 out of time (partial snapshot saved), \
+    75 skipped, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Make a repository
+    /// Create a repository
     Init(init::Init),
-    /// Save files and directories as a new snapshot
+    /// Back up files and directories as a new snapshot
     Backup(Box<backup::Backup>),
     /// List snapshots
     #[command(visible_alias = "list")]
     Snapshots(snapshots::Snapshots),
-    /// List a snapshot, or a directory of it
+    /// List the files in a snapshot, or in a directory of it
     Ls(ls::Ls),
-    /// Print a file of a snapshot
+    /// Print a file from a snapshot
     #[command(visible_alias = "dump")]
     Cat(cat::Cat),
-    /// Write a snapshot, or a part of it, to a directory
+    /// Restore a snapshot, or a part of it, to a directory
     Restore(restore::Restore),
-    /// Show the snapshots as directories
+    /// Mount the snapshots as directories
     #[cfg(feature = "mount")]
     Mount(mount::Mount),
-    /// Look around in snapshots in the terminal, and restore from there
+    /// Browse snapshots in the terminal, and restore from there
     #[cfg(feature = "browse")]
     Browse(browse::Browse),
-    /// Write a snapshot, or a part of it, as a tar archive
+    /// Export a snapshot, or a part of it, as a tar archive
     Export(export::Export),
-    /// Read a tar archive, or the directory of the script that snap replaces, into snapshots
+    /// Import a tar archive, past states in directories, or the history of restic or borg
     Import(Box<import::Import>),
-    /// Say what differs between two snapshots, or between a snapshot and a directory
+    /// Show what differs between two snapshots, or a snapshot and a directory
     Diff(diff::Diff),
-    /// Look for files by name, time, size, kind or content, in all snapshots
+    /// Find files in all snapshots, by name, time, size, type or content
     Find(Box<find::Find>),
-    /// Say what versions of a file there are, and restore one
+    /// List the versions of a file, or restore one
     History(history::History),
-    /// Copy snapshots into another repository
+    /// Copy snapshots to another repository
     Copy(Box<copy::Copy>),
-    /// Keep a second copy of the repository elsewhere
+    /// Bring a second copy of the repository up to date
     Sync(sync::Sync),
-    /// Say which directories fill a snapshot, or the repository
+    /// Show which directories take the most space in a snapshot or the repository
     Du(du::Du),
     /// Verify the repository
     Check(check::Check),
-    /// Restore a sample to a scratch directory and compare it
+    /// Test a restore: restore a sample, and compare it
     Drill(drill::DrillArgs),
-    /// Save what can be saved of a damaged repository
+    /// Repair a damaged repository
     #[command(subcommand)]
     Repair(repair::Repair),
-    /// Forget snapshots, by name or by what to keep: they can be brought back until a collection purges them
+    /// Forget snapshots, by name or by rules; `snap undelete` can bring them back
     Forget(Box<Forget>),
-    /// Say how much there is, how small it is stored, and whose it is
+    /// Show sizes: original, stored, and for each host and set
     Stats(stats::Stats),
-    /// Show snapshots to a browser and to WebDAV, read only
+    /// Serve snapshots as a web page and by WebDAV
     #[cfg(feature = "serve")]
     Serve(serve::Serve),
-    /// Say how long ago what was backed up, and what is wrong
+    /// Show how old the last backups are, and what failed
     Status(status::Status),
-    /// Take paths out of snapshots, or change what they say of themselves
+    /// Remove paths from snapshots, or change their attributes
     Rewrite(Box<rewrite::Rewrite>),
     /// Change the tags of snapshots
     Tag(rewrite::Tag),
-    /// Let no rule forget snapshots
+    /// Protect snapshots from all retention rules
     Pin(rewrite::Pin),
-    /// Let rules forget pinned snapshots again
+    /// Remove the pin from snapshots
     Unpin(rewrite::Pin),
-    /// List the alarms that backups gave, and settle them
+    /// List alarms about unusual backups, and settle them
     Alarm(alarm::Alarm),
     /// List who forgot, rewrote or purged what, and when
     Audit(audit::Audit),
-    /// Put the good bytes of files with bit rot back, or list such files
+    /// Restore files that have bit rot, or list them
     Heal(heal::Heal),
     /// Bring forgotten snapshots back, or list them
     Undelete(undelete::Undelete),
-    /// Delete what no snapshot needs, beside whatever else is running
+    /// Delete data that no snapshot needs (garbage collection)
     #[command(visible_alias = "prune")]
     Gc(gc::Collect),
-    /// Forget what nothing says to keep, then collect
+    /// Forget snapshots by rules, then delete data that no snapshot needs
     Cleanup(Box<Cleanup>),
-    /// Make, check and explain the configuration
+    /// Create, check and show the configuration
     #[command(subcommand)]
     Config(config::Verb),
-    /// Print what a shell needs to complete snap's command line
+    /// Print a script for completion in a shell
     Completions(completions::Completions),
     /// Write the manual pages
     Man(completions::Pages),
-    /// Keep the schedule: run what is due when it is due, in the foreground
+    /// Run scheduled jobs in the foreground
     Daemon(daemon::Daemon),
-    /// Show the schedule, run what is due, or have the system do so
+    /// Show the schedule, run what is due, or install it in the system
     #[command(subcommand)]
     Schedule(schedule::Verb),
     /// Manage the passwords of an encrypted repository
     #[command(subcommand)]
     Key(key::Key),
-    /// Answer to restic's command line, for programs that call restic
+    /// Emulate restic's command line, for programs that call restic
     Restic(restic::Restic),
-    /// Print the help of a verb, or of a topic
+    /// Print the help of a command or a topic
     Help(help::Help),
 }
 

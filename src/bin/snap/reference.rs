@@ -8,10 +8,11 @@ use clap::{Arg, Command};
 
 use crate::help;
 
-const HEAD: &str = "# Every verb and flag
+const HEAD: &str = "# Commands and flags
 
-Written from the program itself: a test compares. `snap VERB --help` says the same; `snap man DIR` writes manual pages, `snap completions SHELL` what
-a shell needs (`source <(snap completions bash)`). What is behind `or` is the variable of the environment that says the same.
+This page is generated from the program, and a test compares both. `snap COMMAND --help` prints the same. `snap man DIR`
+writes manual pages, and `snap completions SHELL` prints completions for a shell (`source <(snap completions bash)`).
+The environment variable after `or` sets the same value as the flag.
 ";
 
 #[test]
@@ -113,7 +114,7 @@ fn line(arg: &Arg) -> String {
     let defaults: Vec<String> =
         arg.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
     if !defaults.is_empty() && arg.get_action().takes_values() {
-        text += &format!("; {} if not given", defaults.join(" "));
+        text += &format!("; default {}", defaults.join(" "));
     }
     if let Some(variable) = arg.get_env() {
         text += &format!("; or `{}`", variable.to_string_lossy());

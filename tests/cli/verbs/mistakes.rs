@@ -33,14 +33,16 @@ fn words_of_other_programs_are_answered() {
 fn help_has_examples_topics_and_groups() {
     let sandbox = Sandbox::bare();
     let long = sandbox.ok(&["backup", "--help"]).text();
-    for part in ["Examples:", "What to leave out:", "What the snapshot says of itself:", "Global options:"] {
+    for part in ["Examples:", "Excludes:", "Snapshot attributes:", "Global options:"] {
         assert!(long.contains(part), "{part} in {long}");
     }
     assert!(!sandbox.ok(&["backup", "-h"]).text().contains("Examples:"));
     assert_eq!(sandbox.ok(&["help", "backup"]).text(), long);
     assert!(sandbox.ok(&["help", "repair", "packs"]).text().contains("snap repair packs 1a2b3c4d --dry-run"));
     let top = sandbox.ok(&["help"]).text();
-    for part in ["Back up and restore:", "Make room:", "snap help environment", "Exit codes"] {
+    for part in
+        ["Back up and restore:", "Remove and protect snapshots:", "snap help environment", "Exit codes"]
+    {
         assert!(top.contains(part), "{part} in {top}");
     }
     assert!(sandbox.ok(&["help", "environment"]).text().contains("SNAP_PASSWORD "));

@@ -10,25 +10,25 @@ use crate::args::values;
 
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
-    /// Leave out what matches
+    /// Exclude what matches
     #[arg(short = 'e', long, value_name = "PATTERN")]
     pub(crate) exclude: Vec<OsString>,
-    /// Like --exclude, upper and lower case alike
+    /// Like --exclude, ignoring case
     #[arg(long, value_name = "PATTERN")]
     pub(crate) iexclude: Vec<OsString>,
     /// Read patterns from a file
     #[arg(long, value_name = "FILE")]
     pub(crate) exclude_file: Vec<PathBuf>,
-    /// Leave out directories that hold FILE (beginning with HEADER)
+    /// Exclude the content of directories that contain FILE (beginning with HEADER)
     #[arg(long, value_name = "FILE[:HEADER]")]
     pub(crate) exclude_if_present: Vec<OsString>,
-    /// Leave out directories with a CACHEDIR.TAG
+    /// Exclude the content of directories that contain a CACHEDIR.TAG file
     #[arg(long)]
     pub(crate) exclude_caches: bool,
-    /// Leave out files larger than this (K, M, G and T are powers of 1024)
+    /// Exclude files larger than this (K, M, G and T are powers of 1024)
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) exclude_larger_than: Option<u64>,
-    /// Obey .gitignore files
+    /// Apply .gitignore files
     #[arg(long)]
     pub(crate) gitignore: bool,
     /// Stay within the file systems of the sources

@@ -26,10 +26,10 @@ pub(crate) struct Global {
     /// The verb works with a key that only writes.
     #[arg(skip)]
     pub(crate) with_write_key: bool,
-    /// Read this configuration instead of the user's or /etc/snap/snap.toml
+    /// Use this configuration file instead of the user's or /etc/snap/snap.toml
     #[arg(long, global = true, env = "SNAP_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<OsString>,
-    /// Put this profile over the rest of the configuration
+    /// Use this profile of the configuration: its values override the others
     #[arg(short = 'P', long, global = true, env = "SNAP_PROFILE", value_name = "NAME")]
     pub(crate) profile: Option<String>,
     /// The repository: its name in the configuration, a directory, file://DIRECTORY, sftp://HOST/PATH, s3://BUCKET/PATH,
@@ -39,7 +39,7 @@ pub(crate) struct Global {
     /// Read the password from this file
     #[arg(long, global = true, env = "SNAP_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) password_file: Option<OsString>,
-    /// Read the password from what this shell command prints
+    /// Read the password from the output of this shell command
     #[arg(
         long,
         global = true,
@@ -48,57 +48,58 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) password_command: Option<OsString>,
-    /// A file that is part of the password: one that was given with it opens nothing without this file
+    /// Key file: a password that was set with a key file opens nothing without it
     #[arg(long, global = true, env = "SNAP_KEY_FILE", value_name = "FILE")]
     pub(crate) key_file: Option<OsString>,
-    /// The shell command that reaches sftp:// repositories, put before ssh's arguments; ssh unless given
+    /// Shell command to run for sftp:// repositories, followed by ssh's arguments [default: ssh]
     #[arg(long, global = true, env = "SNAP_SSH_COMMAND", value_name = "COMMAND")]
     pub(crate) ssh_command: Option<String>,
-    /// Send no more to a repository that is not a directory: KiB a second, or with a unit (500K, 2M)
+    /// Limit uploads to remote repositories, in KiB per second or with a unit (500K, 2M)
     #[arg(long, global = true, env = "SNAP_LIMIT_UPLOAD", value_name = "RATE", value_parser = values::rate)]
     pub(crate) limit_upload: Option<u64>,
-    /// Receive no more from there
+    /// Limit downloads from remote repositories, in the same units
     #[arg(long, global = true, env = "SNAP_LIMIT_DOWNLOAD", value_name = "RATE", value_parser = values::rate)]
     pub(crate) limit_download: Option<u64>,
-    /// Trust the authorities in this file (PEM) instead of the system's: for servers with a certificate of
-    /// one's own
+    /// Trust the certificate authorities in this PEM file instead of the system's, for servers with a private
+    /// authority
     #[arg(long, global = true, env = "SNAP_CACERT", value_name = "FILE")]
     pub(crate) cacert: Option<OsString>,
-    /// Show servers the certificate in this file (PEM), which also holds its private key
+    /// Authenticate to servers with the client certificate in this PEM file, which also contains its private
+    /// key
     #[arg(long, global = true, env = "SNAP_TLS_CLIENT_CERT", value_name = "FILE")]
     pub(crate) tls_client_cert: Option<OsString>,
     /// The variable that may hold the password.
     #[arg(skip = PASSWORD_VARIABLE)]
     pub(crate) password_variable: &'static str,
-    /// Try the password on the key slot whose id begins so, and on no other (`snap key list`)
+    /// Try the password only on the key slot whose id begins with this (`snap key list`)
     #[arg(long, global = true, env = "SNAP_KEY_ID", value_name = "ID")]
     pub(crate) key: Option<String>,
-    /// Use no password, even if one is given elsewhere: for a repository without encryption
+    /// Use no password, even if one is set elsewhere, because the repository is not encrypted
     #[arg(long, global = true)]
     pub(crate) insecure_no_password: bool,
-    /// Keep disposable local state here instead of the user's cache directory
+    /// Keep the cache in this directory instead of the user's cache directory; it can be deleted at any time
     #[arg(long, global = true, env = "SNAP_CACHE_DIR", value_name = "DIR")]
     pub(crate) cache_dir: Option<OsString>,
-    /// Keep the records of runs here instead of the user's state directory
+    /// Keep run records and other local state in this directory instead of the user's state directory
     #[arg(long, global = true, env = "SNAP_STATE_DIR", value_name = "DIR")]
     pub(crate) state_dir: Option<OsString>,
-    /// Use so many threads for each kind of work, instead of one for each processor; memory follows
+    /// Number of threads for each kind of work [default: one per processor]; more threads use more memory
     #[arg(long, global = true, env = "SNAP_THREADS", value_name = "N", value_parser = pace::threads)]
     pub(crate) threads: Option<usize>,
-    /// Leave the processors to others: from 1, a little, to 19, only when nobody else wants them
+    /// Lower the CPU priority: from 1 (slightly) to 19 (use only otherwise idle processors)
     #[arg(long, global = true, value_name = "N", value_parser = pace::nice)]
     pub(crate) nice: Option<i32>,
-    /// Read and write files only when no other program does
+    /// Read and write files only when no other program uses the disk
     #[arg(long, global = true)]
     pub(crate) io_idle: bool,
-    /// Print only warnings, problems and what was asked for
+    /// Print only warnings, problems and the requested output
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Print each item; twice: unchanged ones too
+    /// Print each item; if repeated, also unchanged ones
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Print JSON: one object per line; `snapshots`, `forget` by rules (also as a part of `cleanup`), `key
-    /// list` and `undelete` print one array, as restic does
+    /// Print JSON, one object per line; `snapshots`, `forget` by rules (also within `cleanup`), `key list`
+    /// and `undelete` print one array, as restic does
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }

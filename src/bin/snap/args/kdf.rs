@@ -14,10 +14,10 @@ const PASSES: &str = "SNAP_KDF_PASSES";
 
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct Kdf {
-    /// Memory that each try of the password takes: 8M to 2G (default: 64M); or SNAP_KDF_MEMORY
+    /// Memory that trying a password takes: 8M to 2G [default: 64M]; or SNAP_KDF_MEMORY
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub(crate) kdf_memory: Option<u32>,
-    /// Passes over that memory: 1 to 16 (default: 3); or SNAP_KDF_PASSES
+    /// Passes over this memory: 1 to 16 [default: 3]; or SNAP_KDF_PASSES
     #[arg(long, value_name = "N", value_parser = passes)]
     pub(crate) kdf_passes: Option<u32>,
 }

@@ -16,26 +16,26 @@ use crate::commands::gc::Collect;
 
 #[derive(Debug, Args)]
 pub(crate) struct Forget {
-    /// latest, latest~N, the beginning of an id, or a time; without any, what no --keep-* rule keeps is
-    /// forgotten
+    /// latest, latest~N, an id prefix, a date or a time; without any, forget all that no --keep-* rule keeps
     #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["Keep", "Filters", "group_by"])]
     pub(crate) snapshots: Vec<String>,
-    /// Only of this set of the configuration, by its rules; given twice: of both
+    /// Only snapshots of this set of the configuration, by the rules of the set; can be repeated
     #[arg(long, value_name = "NAME", conflicts_with_all = ["snapshots", "Filters"])]
     pub(crate) set: Vec<String>,
-    /// Also the newest snapshot of its host and sources
+    /// Allow the newest snapshot of a host and its sources to be forgotten by name
     #[arg(long, requires = "snapshots", conflicts_with_all = ["Keep", "Filters"])]
     pub(crate) allow_remove_all: bool,
-    /// Also pinned snapshots
+    /// Also forget pinned snapshots, and those that an open alarm protects
     #[arg(long, requires = "snapshots", conflicts_with_all = ["Keep", "Filters"])]
     pub(crate) force: bool,
-    /// Collect afterwards
+    /// Run a garbage collection afterwards
     #[arg(long)]
     pub(crate) prune: bool,
-    /// Write nothing, say what would be
+    /// Write nothing; only show what would be done
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
-    /// Rules count within snapshots of the same: host, paths, tags; or '' for all of them together
+    /// Apply the rules to each group of snapshots with the same host, paths or tags (comma-separated; '': one
+    /// group)
     #[arg(short, long, value_name = "GROUPS", default_value = "host,paths", value_parser = group_by)]
     pub(crate) group_by: GroupBy,
     #[command(flatten)]
@@ -46,18 +46,19 @@ pub(crate) struct Forget {
 
 #[derive(Debug, Args)]
 pub(crate) struct Cleanup {
-    /// Beyond the rules, forget as many as must for the repository to be below this: a size, or a percentage
-    /// of its file system
+    /// After the rules, forget as many more snapshots as needed to bring the repository below this: a size,
+    /// or a percentage of its file system
     #[arg(long, value_name = "SIZE|P%", value_parser = values::line)]
     pub(crate) keep_below: Option<Line>,
     #[command(flatten)]
     pub(crate) paths: PathRules,
-    /// Only of this set of the configuration, by its rules; given twice: of both
+    /// Only snapshots of this set of the configuration, by the rules of the set; can be repeated
     #[arg(long, value_name = "NAME", conflicts_with = "Filters")]
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) collect: Collect,
-    /// Rules count within snapshots of the same: host, paths, tags; or '' for all of them together
+    /// Apply the rules to each group of snapshots with the same host, paths or tags (comma-separated; '': one
+    /// group)
     #[arg(short, long, value_name = "GROUPS", default_value = "host,paths", value_parser = group_by)]
     pub(crate) group_by: GroupBy,
     #[command(flatten)]
@@ -88,54 +89,54 @@ pub(crate) fn rules(
 
 /// Rules of retention. What any of them keeps stays.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What stays")]
+#[command(next_help_heading = "Retention rules")]
 pub(crate) struct Keep {
-    /// The newest N snapshots, or unlimited
+    /// Keep the newest N snapshots; N can be unlimited
     #[arg(short = 'l', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep_last: Option<Count>,
-    /// The newest of each of the last N hours that have one
+    /// Keep the newest snapshot of each of the last N hours that have one
     #[arg(short = 'H', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep_hourly: Option<Count>,
-    /// The newest of each of the last N days that have one
+    /// Keep the newest snapshot of each of the last N days that have one
     #[arg(short = 'd', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep_daily: Option<Count>,
-    /// The newest of each of the last N weeks that have one
+    /// Keep the newest snapshot of each of the last N weeks that have one
     #[arg(short = 'w', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep_weekly: Option<Count>,
-    /// The newest of each of the last N months that have one
+    /// Keep the newest snapshot of each of the last N months that have one
     #[arg(short = 'm', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep_monthly: Option<Count>,
-    /// The newest of each of the last N years that have one
+    /// Keep the newest snapshot of each of the last N years that have one
     #[arg(short = 'y', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep_yearly: Option<Count>,
-    /// All that was the state of the source within this time: 2y5m7d3h (m: months), 30d
+    /// Keep all snapshots that were current at some time within this period: 2y5m7d3h (m: months), 30d
     #[arg(long, value_name = "DURATION", value_parser = values::age)]
     keep_within: Option<Age>,
-    /// Of that time, the newest of each hour
+    /// Keep the newest snapshot of each hour within this period
     #[arg(long, value_name = "DURATION", value_parser = values::age)]
     keep_within_hourly: Option<Age>,
-    /// Of that time, the newest of each day
+    /// Keep the newest snapshot of each day within this period
     #[arg(long, value_name = "DURATION", value_parser = values::age)]
     keep_within_daily: Option<Age>,
-    /// Of that time, the newest of each week
+    /// Keep the newest snapshot of each week within this period
     #[arg(long, value_name = "DURATION", value_parser = values::age)]
     keep_within_weekly: Option<Age>,
-    /// Of that time, the newest of each month
+    /// Keep the newest snapshot of each month within this period
     #[arg(long, value_name = "DURATION", value_parser = values::age)]
     keep_within_monthly: Option<Age>,
-    /// Of that time, the newest of each year
+    /// Keep the newest snapshot of each year within this period
     #[arg(long, value_name = "DURATION", value_parser = values::age)]
     keep_within_yearly: Option<Age>,
-    /// Those with all of these tags; given twice: either
+    /// Keep snapshots with all of these tags; if repeated, with any of the lists
     #[arg(long, value_name = "TAG[,TAG]")]
     keep_tag: Vec<String>,
-    /// The newest N full snapshots, or unlimited
+    /// Keep the newest N full snapshots; N can be unlimited
     #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep_full: Option<Count>,
-    /// All that has not expired
+    /// Keep all snapshots that have not expired
     #[arg(long)]
     expired: bool,
-    /// Whatever the rules say, nothing that is younger than this is forgotten by them
+    /// Let no rule forget a snapshot younger than this
     #[arg(long, value_name = "DURATION", value_parser = values::age)]
     min_age: Option<Age>,
 }
@@ -176,15 +177,15 @@ impl Keep {
 
 /// Which snapshots are meant.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Which snapshots")]
+#[command(next_help_heading = "Snapshot selection")]
 pub(crate) struct Filters {
-    /// Only of this host; given twice: of either
+    /// Only snapshots of this host; if repeated, of any of them
     #[arg(long)]
     host: Vec<String>,
-    /// Only with all of these tags; given twice: either. '' means none
+    /// Only snapshots with all of these tags; if repeated, with any of the lists; '' means without tags
     #[arg(long, value_name = "TAG[,TAG]")]
     tag: Vec<String>,
-    /// Only of this source; given twice: of both
+    /// Only snapshots that have this source; if repeated, all of them
     #[arg(long)]
     path: Vec<PathBuf>,
 }

@@ -8,16 +8,16 @@ use snap_backup::ops::schedule::window::Window;
 use crate::args::values;
 
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "When and how fast")]
+#[command(next_help_heading = "Time and rate limits")]
 pub(crate) struct Pace {
-    /// End after so long with what there is, as a partial snapshot; the next run goes on from there (exit
-    /// 26)
+    /// Stop after this time and save what was read as a partial snapshot; the next run continues from it
+    /// (exit code 26)
     #[arg(long, value_name = "DURATION", value_parser = some_time)]
     pub(crate) max_duration: Option<Duration>,
-    /// Run only within these hours of local time, and end when they are over: 22:00-06:00
+    /// Run only within these hours of local time, and stop at their end: 22:00-06:00
     #[arg(long, value_name = "HH:MM-HH:MM", value_parser = Window::parse)]
     pub(crate) window: Option<Window>,
-    /// Read no more of the sources: KiB a second, or with a unit (500K, 2M); 0 is no limit
+    /// Limit the rate of reading sources, in KiB per second or with a unit (500K, 2M); 0: no limit
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     pub(crate) limit_read: Option<u64>,
 }

@@ -17,10 +17,10 @@ use super::values;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Rules per path")]
 pub(crate) struct PathRules {
-    /// Take what matches out of snapshots that are so old: '**/Downloads/**=30d'; given twice: both
+    /// Remove what matches from snapshots that are at least this old: '**/Downloads/**=30d'; can be repeated
     #[arg(long, value_name = "PATTERN=AGE", value_parser = expiry_parser())]
     pub(crate) expire: Vec<Expiry>,
-    /// Take files out of older snapshots that no snapshot has had within this time
+    /// Remove files from older snapshots if no snapshot within this time has them
     #[arg(long, value_name = "DURATION", value_parser = values::age)]
     pub(crate) keep_deleted: Option<Age>,
 }

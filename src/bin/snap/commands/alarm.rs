@@ -16,7 +16,7 @@ use crate::terminal::progress::stop_on_signals;
 
 #[derive(Debug, Args)]
 pub(crate) struct Alarm {
-    /// Also those that are settled
+    /// Also list settled alarms
     #[arg(short, long)]
     pub(crate) all: bool,
     #[command(subcommand)]
@@ -25,15 +25,15 @@ pub(crate) struct Alarm {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// The change was meant: it belongs to the past that backups are compared with
+    /// Accept an intended change: later backups are compared with it, too
     Accept(Which),
-    /// The harm was real and is repaired: the next backup gives no alarm
+    /// Settle an alarm after the harm was repaired: the next backup raises none
     Clear(Which),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// Snapshots that gave an alarm; without any, the only one that is open
+    /// Snapshots that raised an alarm [default: that of the only open alarm]
     #[arg(value_name = "SNAPSHOT")]
     pub(crate) snapshots: Vec<String>,
 }

@@ -27,10 +27,10 @@ const CLOCKS: u64 = 3600;
 
 #[derive(Debug, Args)]
 pub(crate) struct Audit {
-    /// Only what was done since then: a date, a time, or an age (30d)
+    /// Only actions since then: a date, a time, or an age (30d)
     #[arg(long, value_name = "WHEN", value_parser = times::past)]
     pub(crate) since: Option<Time>,
-    /// Compare the repository with this receipt of `snap backup --receipt`; - is standard input
+    /// Compare the repository with this receipt of `snap backup --receipt`; -: standard input
     #[arg(long, value_name = "FILE", conflicts_with = "since")]
     pub(crate) receipt: Option<PathBuf>,
 }

@@ -39,27 +39,27 @@ use crate::trust;
 
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
-    /// Write nothing, say what would be
+    /// Write nothing; only show what would be done
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
-    /// Save this set of the configuration; given twice: both. Without it, and without PATHs, all sets
+    /// Back up this set of the configuration; can be repeated. Without it, and without PATHs, all sets
     #[arg(long, value_name = "NAME", conflicts_with_all = ["paths", "files_from", "stdin", "stdin_from_command", "store_as"])]
     pub(crate) set: Vec<String>,
-    /// Read sources from a file, one a line; - is standard input
+    /// Read sources from a file, one per line; -: standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) files_from: Vec<PathBuf>,
-    /// Save what comes from standard input as one file
+    /// Back up standard input as one file
     #[arg(long, conflicts_with_all = ["stdin_from_command", "files_from", "paths"])]
     pub(crate) stdin: bool,
-    /// The name of that file
+    /// Name of the file that --stdin or --stdin-from-command creates
     #[arg(long, value_name = "NAME", default_value = "stdin")]
     pub(crate) stdin_filename: OsString,
-    /// Save what a command prints as one file: -- COMMAND ARGUMENT...
+    /// Back up the output of a command as one file: -- COMMAND ARGUMENT...
     #[arg(long, requires = "paths", conflicts_with = "files_from")]
     pub(crate) stdin_from_command: bool,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
-    /// Read every byte again, whatever the timestamps say
+    /// Read every file completely, even if size and timestamps are unchanged
     #[arg(long, conflicts_with_all = ["incremental", "differential"])]
     pub(crate) full: bool,
     /// Compare with the newest snapshot of the same host and sources (the default)
@@ -71,26 +71,25 @@ pub(crate) struct Backup {
     /// Compare with this snapshot
     #[arg(long, value_name = "SNAPSHOT", conflicts_with = "full")]
     pub(crate) parent: Option<String>,
-    /// Do not take a file for changed because its ctime is
+    /// Ignore the ctime when looking for changed files
     #[arg(long)]
     pub(crate) ignore_ctime: bool,
-    /// Save a snapshot even if nothing changed, filters leave nothing of a source, or standard input is
-    /// empty
+    /// Save a snapshot even if nothing changed, filters exclude all of a source, or standard input is empty
     #[arg(long)]
     pub(crate) allow_empty: bool,
-    /// Whatever changes is meant: give no alarm
+    /// Raise no alarm about changes, because they are intended
     #[arg(long)]
     pub(crate) expect_change: bool,
-    /// Read so many of the unchanged files as well, to find bit rot; others each time (off: none)
+    /// Also read this share of the unchanged files to find bit rot, others in each run (off: none)
     #[arg(long, value_name = "N%", conflicts_with_all = ["full", "stdin", "stdin_from_command"], value_parser = values::reread)]
     pub(crate) reread: Option<u64>,
-    /// Label the snapshot
+    /// Add this tag to the snapshot
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
-    /// Say what the snapshot is for
+    /// Description of the snapshot
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    /// Let it be forgotten after this, whatever rules say: a date, a time, or so long from now (30d)
+    /// Let the snapshot expire then, whatever the rules say: a date, a time, or a duration from now (30d)
     #[arg(long, value_name = "WHEN", value_parser = times::future)]
     pub(crate) expires: Option<Time>,
     /// Record this host name instead of the machine's
@@ -99,33 +98,36 @@ pub(crate) struct Backup {
     /// Store the source under this path
     #[arg(long = "as", value_name = "PATH", value_parser = OsStringValueParser::new().try_map(values::stored_path))]
     pub(crate) store_as: Option<OsString>,
-    /// Make the repository if there is none
+    /// Create the repository if it does not exist
     #[arg(long)]
     pub(crate) init: bool,
-    /// With --init: make it without encryption
+    /// With --init: create it without encryption
     #[arg(long, requires = "init")]
     pub(crate) no_encryption: bool,
-    /// With --init: keep parity of so many percent beside each pack
+    /// With --init: store parity for each pack, as a percentage of its size
     #[arg(long, value_name = "N%", requires = "init", value_parser = values::parity)]
     pub(crate) parity: Option<u8>,
     /// Compression: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     pub(crate) compression: Option<i32>,
-    /// Compress each file below DIR by itself: mail, uploads and whatever else strangers may add to
+    /// Compress each file below DIR separately, so that sizes reveal nothing about other files: for mail,
+    /// uploads and other data from strangers
     #[arg(long, value_name = "DIR")]
     pub(crate) isolate: Vec<PathBuf>,
-    /// Store chunks that are like stored ones as deltas: auto (if the repository is near), on or off
+    /// Store chunks that are similar to stored ones as deltas: auto (unless the repository is remote), on or
+    /// off
     #[arg(long, value_name = "WHEN", value_parser = values::delta)]
     pub(crate) delta: Option<Delta>,
-    /// Keep a second copy of the repository here as well, as `snap sync` would; given twice: two
+    /// Also update this second copy of the repository, as `snap sync` would; can be repeated
     #[arg(long, value_name = "REPO")]
     pub(crate) mirror: Vec<OsString>,
     #[command(flatten)]
     pub(crate) pace: Pace,
-    /// Write a receipt to this file, by which `snap audit --receipt` tells an older repository
+    /// Write a receipt to this file; with it, `snap audit --receipt` detects that the repository was rolled
+    /// back
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(crate) receipt: Option<PathBuf>,
-    /// What to save
+    /// What to back up
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<OsString>,
 }

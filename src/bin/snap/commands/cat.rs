@@ -14,10 +14,10 @@ use crate::terminal::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Cat {
-    /// Of which snapshot, and which file
+    /// The snapshot, and the file in it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) selector: OsString,
-    /// The file, as stored, if it does not stand behind the colon
+    /// Stored path of the file, if not given after the colon
     #[arg(value_name = "PATH")]
     pub(crate) stored: Option<OsString>,
     #[command(flatten)]

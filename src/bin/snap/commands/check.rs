@@ -20,26 +20,27 @@ use crate::terminal::text::Paint;
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Check the repository of this set of the configuration, and as much data as it says; given twice: both
+    /// Check the repository of this set of the configuration, and as much data as the set says; can be
+    /// repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) set: Vec<String>,
-    /// Read both tables of every pack, whatever this machine remembers of them
+    /// Read both tables of every pack from the repository, even if they are cached
     #[arg(long)]
     pub(crate) tables: bool,
-    /// Only compare packs and key slots with their names, the least recently verified first: needs no
-    /// password
+    /// Only compare packs and key slots with the hashes in their names, starting with the least recently
+    /// verified; needs no password
     #[arg(long, conflicts_with_all = ["set", "tables", "read_data", "read_data_subset"])]
     pub(crate) scrub: bool,
-    /// Leave out what this machine has verified within this time, as 30d
+    /// Skip what this machine has verified within this time, such as 30d
     #[arg(long, value_name = "TIME", value_parser = values::duration, requires = "scrub")]
     pub(crate) max_age: Option<Duration>,
-    /// Read at most this many bytes (10G), or for this long (10m; a lower-case m is minutes)
+    /// Stop after reading this many bytes (10G) or after this time (10m; a lower-case m is minutes)
     #[arg(long, value_name = "SIZE|TIME", value_parser = budget, requires = "scrub")]
     pub(crate) budget: Option<Budget>,
     /// Read all data, not only the structure
     #[arg(long)]
     pub(crate) read_data: bool,
-    /// Read a part of the data: the n-th of t parts, a percentage, or a size
+    /// Read a part of the data: the N-th of T parts, a percentage, or a size
     #[arg(long, value_name = "N/T|P%|SIZE", value_parser = values::subset, conflicts_with = "read_data")]
     pub(crate) read_data_subset: Option<Subset>,
 }

@@ -27,23 +27,24 @@ const TEMPLATE: &str = include_str!("../config/template.toml");
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Write a first configuration, to be filled in
+    /// Write a commented configuration to fill in
     Init(Init),
-    /// Say what is wrong with the configuration, with line and column
+    /// Report errors in the configuration, with line and column
     Check,
-    /// Print what holds, and where each value comes from
+    /// Print the effective values, and where each comes from
     Show(Show),
     /// Print the JSON schema of the configuration, for editors
     Schema,
-    /// Change a setting of the repository itself: it holds for everybody who writes there
+    /// Change a setting of the repository, for all machines that write to it
     Set(Set),
-    /// Tell every receiver of notifications something, to see that it hears
+    /// Send a test notification to every receiver
     TestNotify(Show),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// Where to; - is standard output; else --config, else the user's, for root /etc/snap/snap.toml
+    /// File to write; -: standard output [default: --config, else the user's configuration, for root
+    /// /etc/snap/snap.toml]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -57,10 +58,10 @@ pub(crate) struct Show {
 
 #[derive(Debug, Args)]
 pub(crate) struct Set {
-    /// Which
+    /// The setting
     #[arg(value_name = "SETTING")]
     pub(crate) setting: Setting,
-    /// To what: of parity a percentage, or 0 for none; of delta `on`; of quota a size, or `none`
+    /// The value: for parity a percentage, or 0 for none; for delta `on`; for quota a size, or `none`
     #[arg(value_name = "VALUE")]
     pub(crate) value: String,
 }

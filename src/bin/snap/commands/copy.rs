@@ -19,28 +19,28 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A snapshot that is there already is not copied again, so a run that was cut short goes on where it was. \
-    A repository made with --init names its chunks like the first one: blocks are then copied as they are packed."
+    after_help = "Snapshots that exist there are not copied again, so an interrupted run can be repeated. A repository \
+    created with --init names its chunks as the source does, so blocks are copied without compressing them again."
 )]
 pub(crate) struct Copy {
-    /// latest, latest~N, the beginning of an id, or a time; without any, all that the filters choose
+    /// latest, latest~N, an id prefix, a date or a time [default: all that the filters select]
     #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
     snapshots: Vec<String>,
     #[command(flatten)]
     pub(crate) other: Other,
-    /// Make it if there is none
+    /// Create it if it does not exist
     #[arg(long)]
     init: bool,
-    /// With --init: make it without encryption
+    /// With --init: create it without encryption
     #[arg(long, requires = "init")]
     no_encryption: bool,
-    /// Compression of what has to be packed anew: fast, default, best, none or a zstd level
+    /// Compression of data that cannot be copied as stored: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     compression: Option<i32>,
-    /// Store changes of what is there as deltas: auto (if that is near), on or off
+    /// Store chunks that are similar to stored ones there as deltas: auto (unless it is remote), on or off
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = values::delta)]
     delta: Delta,
-    /// Write nothing, say what would be
+    /// Write nothing; only show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]

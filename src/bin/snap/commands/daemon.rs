@@ -18,14 +18,14 @@ use crate::{notify, schedule};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "SIGTERM and SIGINT stop it in good order, SIGHUP makes it read the configuration again."
+    after_help = "SIGTERM and SIGINT stop the daemon when its jobs have saved what they have; SIGHUP makes it read \
+    the configuration again."
 )]
 pub(crate) struct Daemon {
-    /// Answer Prometheus at this address; a port alone answers this machine only
+    /// Serve metrics for Prometheus at this address; with a port only, just for this machine
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = serve::address)]
     pub(crate) metrics: Option<SocketAddr>,
-    /// A name that the metrics may be asked for by, beside addresses and localhost; can be given more than
-    /// once
+    /// Also accept requests for this host name, not only for IP addresses and localhost; can be repeated
     #[arg(long, value_name = "NAME", requires = "metrics")]
     pub(crate) allow_host: Vec<String>,
 }

@@ -20,21 +20,22 @@ const VARIABLE: &str = "SNAP_TO_PASSWORD";
 /// Where to. What opens it is, in this order: what is said of it here, what the configuration says of it, and
 /// what opens the first one.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "The other repository")]
+#[command(next_help_heading = "Other repository")]
 pub(crate) struct Other {
-    /// Where to: a name in the configuration, a directory, or a URL, as -r takes it
+    /// Destination: a name in the configuration, a directory or a URL, as for -r
     #[arg(long, value_name = "REPO")]
     pub(crate) to: OsString,
-    /// Read its password from this file (else SNAP_TO_PASSWORD, else what opens the first one)
+    /// Read its password from this file [default: SNAP_TO_PASSWORD, else the configuration, else the password
+    /// of the source]
     #[arg(long, env = "SNAP_TO_PASSWORD_FILE", value_name = "FILE")]
     to_password_file: Option<OsString>,
-    /// Read its password from what this shell command prints
+    /// Read its password from the output of this shell command
     #[arg(long, env = "SNAP_TO_PASSWORD_COMMAND", value_name = "COMMAND", hide_env_values = true)]
     to_password_command: Option<OsString>,
-    /// A file that is part of its password, as --key-file of the first one's
+    /// Its key file, like --key-file for the source repository
     #[arg(long, env = "SNAP_TO_KEY_FILE", value_name = "FILE")]
     to_key_file: Option<OsString>,
-    /// It has no encryption
+    /// The other repository is not encrypted
     #[arg(long)]
     to_insecure_no_password: bool,
 }

@@ -21,16 +21,16 @@ use crate::terminal::text::Paint;
 #[derive(Debug, Args)]
 #[command(after_help = "+ added, - removed, M content changed, T type changed, U only metadata changed")]
 pub(crate) struct Diff {
-    /// The one to begin with, with :PATH for a part
+    /// The first snapshot, with :PATH for a part of it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) before: OsString,
-    /// Another one, or a directory as it is now: what begins with / or ./, or is no snapshot
+    /// A second snapshot, or a directory on disk if it begins with / or ./, or names no snapshot
     #[arg(value_name = "SNAPSHOT[:PATH]|DIR")]
     pub(crate) after: PathBuf,
-    /// Leave out what differs in metadata only
+    /// Do not list entries that differ only in metadata
     #[arg(long)]
     pub(crate) no_metadata: bool,
-    /// End each line with NUL instead of a newline, which a name may hold, and print no sums
+    /// End each line with NUL, because names can contain newlines, and print no totals
     #[arg(short = '0', long)]
     pub(crate) null: bool,
     #[command(flatten)]

@@ -30,32 +30,33 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct DrillArgs {
-    /// Of these snapshots; without any, of the newest of each host and its sources and of one of the recent
-    /// ones
+    /// Snapshots to test [default: the newest of each host and its sources, and one of the recent ones]
     #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
     pub(crate) snapshots: Vec<String>,
-    /// Of this set of the configuration; given twice: of both
+    /// Test snapshots of this set of the configuration; can be repeated
     #[arg(long, value_name = "NAME", conflicts_with_all = ["snapshots", "Filters"])]
     pub(crate) set: Vec<String>,
-    /// So many files in all
+    /// Maximum number of files in the sample, over all snapshots
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) files: u64,
-    /// So many bytes in all; a larger file is never part of the sample
+    /// Maximum size of the sample, over all snapshots; larger files are never part of it
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = sample)]
     pub(crate) bytes: u64,
-    /// Stop after this time; if not given, 10m, with --run never
+    /// Stop after this time [default: 10m; with --run: never]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) time: Option<Duration>,
-    /// How many of each host and its sources are recent
+    /// How many snapshots of each host and its sources count as recent
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) recent: usize,
-    /// Restore to a directory in this one, and remove it afterwards
+    /// Restore to a new directory in this one, which is removed afterwards [default: in the system's
+    /// temporary directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) scratch: Option<PathBuf>,
-    /// Restore whole snapshots, of each host and its sources the newest, and run this shell command in each
+    /// Restore whole snapshots (by default the newest of each host and its sources), and run this shell
+    /// command in each
     #[arg(long, value_name = "COMMAND")]
     pub(crate) run: Option<String>,
-    /// How long the command may take; if not given, 1h
+    /// How long the command may take [default: 1h]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) run_timeout: Option<Duration>,
     /// With --run: restore only what matches

@@ -19,31 +19,30 @@ use crate::terminal::table::Narrow;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Size: to restore the newest snapshot. Stored: what the chosen snapshots need of the repository, \
-    each chunk once. Growth: what of that is newer than the oldest of them, or than --since. Unique: what no other \
-    snapshot needs."
+    after_help = "Size: of a restore of the newest snapshot. Stored: what the selected snapshots use of the repository, \
+    each chunk counted once. Growth: the part of it that the oldest of them, or --since, does not use. Unique: the \
+    part of it that no other snapshot uses."
 )]
 pub(crate) struct Du {
-    /// latest, latest~N, the beginning of an id, or a time, with :PATH for a directory; without any, all
-    /// snapshots
+    /// latest, latest~N, an id prefix, a date or a time, with :PATH for a directory [default: all snapshots]
     #[arg(value_name = "SNAPSHOT[:PATH]", conflicts_with = "Filters")]
     snapshots: Vec<OsString>,
-    /// Only below this stored directory
+    /// Only below this directory, by its stored path
     #[arg(long, value_name = "PATH")]
     below: Option<OsString>,
-    /// Growth is what this snapshot does not need
+    /// Compute growth since this snapshot
     #[arg(long, value_name = "SNAPSHOT")]
     since: Option<String>,
-    /// Levels of directories to show
+    /// Number of directory levels to show
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     depth: usize,
-    /// Also say what no other snapshot needs
+    /// Also show how much no other snapshot uses
     #[arg(long)]
     unique: bool,
-    /// Largest first by this, or in order of paths
+    /// Sort by this column, largest first, or by path
     #[arg(long, value_name = "COLUMN")]
     sort: Option<Column>,
-    /// Show only the first N
+    /// Show only the first N rows
     #[arg(long, value_name = "N")]
     top: Option<usize>,
     #[command(flatten)]

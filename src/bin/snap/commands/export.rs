@@ -26,28 +26,28 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// latest, latest~N, the beginning of an id, or a time, with :PATH for a part
+    /// latest, latest~N, an id prefix, a date or a time, with :PATH for a part of it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) selector: OsString,
-    /// The part, as stored, if it does not stand behind the colon
+    /// Stored path of the part, if not given after the colon
     #[arg(value_name = "PATH")]
     pub(crate) stored: Option<OsString>,
-    /// The archive; - or nothing is standard output
+    /// The archive to write; - (the default): standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// tar, tar.gz or tar.zst; else as the file's name ends, else tar.gz
+    /// tar, tar.gz or tar.zst [default: by the file's extension, else tar.gz]
     #[arg(long, value_name = "FORMAT", value_parser = named)]
     pub(crate) format: Option<Format>,
-    /// Level of compression: 1 to 12 of tar.gz (else 6), 1 to 19 of tar.zst (else 3)
+    /// Compression level: 1 to 12 for tar.gz [default: 6], 1 to 19 for tar.zst [default: 3]
     #[arg(long, value_name = "N")]
     pub(crate) level: Option<i32>,
-    /// Only what changed since the snapshot's parent, and first .snap-deleted, a list of what is gone
+    /// Only what changed since the snapshot's parent; the first member, .snap-deleted, lists deleted paths
     #[arg(long)]
     pub(crate) delta: bool,
-    /// As --delta, since this snapshot
+    /// Like --delta, but since this snapshot
     #[arg(long, value_name = "SNAPSHOT", conflicts_with = "delta")]
     pub(crate) since: Option<String>,
-    /// Replace the file if it is there
+    /// Replace an existing file
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]

@@ -23,47 +23,47 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A pattern without a slash is held against the name, one with a slash against as many last \
-    parts of the path; /src/*.c begins at the root of the snapshot, ** stands for any number of parts."
+    after_help = "A pattern without a slash is matched against the name, one with a slash against as many last \
+    components of the path. /src/*.c begins at the root of the snapshot; ** matches any number of components."
 )]
 pub(crate) struct Find {
-    /// Globs; any is enough
+    /// Glob patterns, one of which must match
     #[arg(value_name = "PATTERN")]
     patterns: Vec<OsString>,
-    /// Patterns are regular expressions, searched for in the whole path
+    /// Patterns are regular expressions, matched anywhere in the path
     #[arg(long)]
     regex: bool,
     /// Patterns ignore case
     #[arg(short, long = "iname", visible_alias = "ignore-case")]
     ignore_case: bool,
-    /// Changed at or after this: a date, a time, or an age (30d)
+    /// Modified at or after this: a date, a time, or an age (30d)
     #[arg(short = 'O', long, visible_alias = "oldest", value_name = "WHEN", value_parser = times::past)]
     newer: Option<Time>,
-    /// Changed before this: a date, a time, or an age (30d)
+    /// Modified before this: a date, a time, or an age (30d)
     #[arg(short = 'N', long, visible_alias = "newest", value_name = "WHEN", value_parser = times::past)]
     older: Option<Time>,
-    /// Files of more bytes
+    /// Files larger than this
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     larger: Option<u64>,
-    /// Files of fewer bytes
+    /// Files smaller than this
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     smaller: Option<u64>,
-    /// f file, d directory, l link, p pipe, s socket, c and b device; several with commas
+    /// Types, comma-separated: f file, d directory, l symbolic link, p pipe, s socket, c and b device
     #[arg(long = "type", value_name = "TYPES", value_parser = kind, value_delimiter = ',')]
     types: Vec<Type>,
-    /// Files and directories that need the chunk whose id begins so
+    /// Files and directories that use the chunk whose id begins with this
     #[arg(long, visible_alias = "blob", value_name = "ID")]
     chunk: Option<String>,
-    /// Files with the same bytes as this one, whatever they are called
+    /// Files with the same content as this file on disk, under any name
     #[arg(long, value_name = "FILE")]
     content: Option<PathBuf>,
-    /// With permissions and owner
+    /// Also show permissions and owner
     #[arg(short, long)]
     long: bool,
-    /// Print only the paths, each once and ended by NUL: for `xargs -0`
+    /// Print only the paths, each once and followed by NUL, for `xargs -0`
     #[arg(short = '0', long, conflicts_with = "long")]
     null: bool,
-    /// Only in this snapshot: latest, latest~N, the beginning of an id, or a time; given twice: in both
+    /// Only in this snapshot: latest, latest~N, an id prefix, a date or a time; can be repeated
     #[arg(short, long = "snapshot", value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
     #[command(flatten)]

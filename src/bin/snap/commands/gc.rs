@@ -15,22 +15,23 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 /// How to collect.
 #[derive(Debug, Args)]
 pub(crate) struct Collect {
-    /// How much may stay that nobody needs: a percentage of the repository, a size, or unlimited
+    /// How much unused data may stay: a percentage of the repository, a size, or unlimited
     #[arg(long, value_name = "P%|SIZE", default_value = "5%", value_parser = max_unused)]
     pub(crate) max_unused: MaxUnused,
     /// Rewrite at most this many bytes of packs
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) max_repack: Option<u64>,
-    /// Also rewrite packs that were sealed before the key was rotated (`snap key rotate`)
+    /// Also rewrite packs that were encrypted before the last key rotation (`snap key rotate`)
     #[arg(long)]
     pub(crate) reseal: bool,
-    /// Also store what is similar to its older version as deltas, as backups do since `snap config set delta on`
+    /// Also store data from before `snap config set delta on` as deltas against its older versions, as new
+    /// backups do
     #[arg(long)]
     pub(crate) delta: bool,
-    /// Purge forgotten snapshots now, however recently they were forgotten
+    /// Purge all forgotten snapshots now, also those forgotten less than a day ago
     #[arg(long)]
     pub(crate) empty_trash: bool,
-    /// Write nothing, say what would be
+    /// Write nothing; only show what would be done
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
 }

@@ -19,13 +19,13 @@ use crate::terminal::progress::stop_on_signals;
 
 #[derive(Debug, Args)]
 pub(crate) struct Heal {
-    /// Files to heal, by their place in the file system or as stored; without any, files are listed
+    /// Files to heal, by their path on disk or their stored path; without any, list files with bit rot
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long, requires = "paths")]
     pub(crate) yes: bool,
-    /// Change nothing, say what would be put back
+    /// Change nothing; only show what would be restored
     #[arg(short = 'n', long, requires = "paths")]
     pub(crate) dry_run: bool,
 }

@@ -28,16 +28,16 @@ use crate::terminal::table::Narrow;
 
 #[derive(Debug, Args)]
 pub(crate) struct History {
-    /// As stored: src/lib.rs, etc/hosts
+    /// Stored path: src/lib.rs, etc/hosts
     #[arg(value_name = "PATH")]
     stored: PathBuf,
-    /// Write a version here, under this name; nothing may be there
+    /// Restore a version under this name, which must not exist
     #[arg(long, value_name = "NAME")]
     restore_as: Option<PathBuf>,
-    /// Which version, by its number; without it, the newest
+    /// Number of the version to restore [default: the newest]
     #[arg(long, value_name = "N", requires = "restore_as")]
     number: Option<usize>,
-    /// Only in this snapshot: latest, latest~N, the beginning of an id, or a time; given twice: in both
+    /// Only in this snapshot: latest, latest~N, an id prefix, a date or a time; can be repeated
     #[arg(short, long = "snapshot", value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
     #[command(flatten)]

@@ -24,22 +24,22 @@ pub(crate) const LEVEL: i32 = 3;
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// Make a repository that anyone who can read it can read
+    /// Do not encrypt: anybody who can access the repository can read the backups
     #[arg(long)]
     pub(crate) no_encryption: bool,
-    /// Average size of chunks: 64K, 256K or 1M
+    /// Average chunk size: 64K, 256K or 1M
     #[arg(long, value_name = "SIZE", default_value = "64K", value_parser = chunker)]
     pub(crate) chunker: ChunkerProfile,
-    /// Default compression: fast, default, best, none or a zstd level (default: default)
+    /// Compression if a backup specifies none: fast, default, best, none or a zstd level [default: default]
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     pub(crate) compression: Option<i32>,
-    /// Let chunks be stored as deltas against others: on or off
+    /// Allow chunks to be stored as deltas against other chunks: on or off
     #[arg(long, value_name = "SWITCH", default_value = "on", action = ArgAction::Set, value_parser = values::switch)]
     pub(crate) delta: bool,
-    /// Make room for keys that only write (`snap key add --role write`), one for each client
+    /// Prepare for write-only keys, one for each client (`snap key add --role write`)
     #[arg(long, conflicts_with = "no_encryption")]
     pub(crate) for_clients: bool,
-    /// Keep parity of so many percent beside each pack, so that a few bad sectors heal
+    /// Store parity for each pack, as a percentage of its size, to repair some bad sectors
     #[arg(long, value_name = "N%", default_value = "0%", value_parser = values::parity)]
     pub(crate) parity: u8,
     #[command(flatten)]

@@ -20,19 +20,19 @@ pub(crate) enum Key {
     Add(NewKey),
     /// List key slots
     List,
-    /// Remove a password, not the one in use
+    /// Remove a password (not the one in use)
     Remove {
-        /// Beginning of the id of the slot
+        /// Id prefix of the key slot
         id: String,
     },
     /// Change the password in use
     Passwd(ChangedKey),
-    /// Keep the password in use and let each try of it cost more or less
+    /// Change the memory and passes that trying the password in use takes
     Rehash {
         #[command(flatten)]
         kdf: Kdf,
     },
-    /// Begin a new epoch of the key, which removed passwords do not open
+    /// Encrypt new data with a new key, which removed passwords do not open
     Rotate {
         #[command(flatten)]
         kdf: Kdf,
@@ -59,16 +59,16 @@ impl From<KeyRole> for Role {
 
 #[derive(Debug, Args)]
 pub(crate) struct NewKey {
-    /// What the password is for
+    /// Description of the password
     #[arg(long, default_value = "")]
     pub(crate) label: String,
-    /// What the key may do: full; write, which makes backups and reads nothing back; or read, which restores
-    /// and checks and writes nothing
+    /// What the key may do: full; write (make backups, read nothing back); or read (restore and check, write
+    /// nothing)
     #[arg(long, value_enum, value_name = "ROLE", default_value = "full", hide_possible_values = true)]
     pub(crate) role: KeyRole,
     #[command(flatten)]
     pub(crate) new: NewPassword,
-    /// Make the password: 24 words with a checksum, to be written down or printed. It is shown once
+    /// Generate the password: 24 words with a checksum, to write down or print. It is shown only once
     #[arg(long, conflicts_with_all = ["new_password_file", "new_key_file"])]
     pub(crate) recovery: bool,
     #[command(flatten)]

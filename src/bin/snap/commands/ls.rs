@@ -20,20 +20,20 @@ use crate::terminal::text::Paint;
 
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    /// latest, latest~N, the beginning of an id, or a time, with :PATH for a part
+    /// latest, latest~N, an id prefix, a date or a time, with :PATH for a part of it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) selector: OsString,
-    /// The directory to list, as stored, if it does not stand behind the colon; without one, all of the
-    /// snapshot; / is its top
+    /// Stored path of the directory to list, if not given after the colon; /: the top [default: the whole
+    /// snapshot]
     #[arg(value_name = "PATH")]
     pub(crate) stored: Option<OsString>,
-    /// With a PATH: also what is in directories below it, and below these
+    /// With a PATH: also list everything below its subdirectories
     #[arg(short = 'R', long)]
     pub(crate) recursive: bool,
-    /// With permissions (and ! if it changed each time it was read), owner, size and time
+    /// Also show permissions (then ! if the file kept changing while it was read), owner, size and time
     #[arg(short, long)]
     pub(crate) long: bool,
-    /// End each line with NUL instead of a newline, which a name may hold: for `xargs -0`
+    /// End each line with NUL, because names can contain newlines, for `xargs -0`
     #[arg(short = '0', long)]
     pub(crate) null: bool,
     #[command(flatten)]

@@ -19,10 +19,10 @@ pub(crate) struct Mount {
     /// An empty directory
     #[arg(value_name = "DIR")]
     pub(crate) target: PathBuf,
-    /// Stay in the foreground until it is unmounted
+    /// Stay in the foreground until the directory is unmounted
     #[arg(short, long)]
     pub(crate) foreground: bool,
-    /// Let other users in, as far as modes and ACLs let them
+    /// Allow other users access, as modes and ACLs permit
     #[arg(long)]
     pub(crate) allow_other: bool,
     /// Show owners by number, not by name

@@ -17,34 +17,34 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Repair {
-    /// Make this machine's index cache anew from the packs
+    /// Rebuild this machine's index cache from the packs
     Index(DryRun),
-    /// Write what can be read of damaged packs into new ones, and move the damaged ones aside
+    /// Copy what can be read of damaged packs to new ones, and move the damaged ones to quarantine
     Packs(Named),
-    /// Replace snapshots that lost something by what is left of them
+    /// Replace snapshots that lost data with what is left of them
     Snapshots(Named),
-    /// Write the parity that packs lack or that is damaged, and remove that of packs that are gone
+    /// Write missing and damaged parity, and remove that of packs that no longer exist
     Parity(DryRun),
-    /// Give up a collection whose record cannot be read: what it did not delete yet stays
+    /// Abandon a garbage collection whose record cannot be read
     Gc(DryRun),
-    /// Accept what is at the repository's place now, whatever this machine knew of it: another repository, an
-    /// older copy or one that lacks snapshots
+    /// Accept the repository that is at the location now, even if this machine's records differ: another
+    /// repository, an older copy, or one with missing snapshots
     Known(DryRun),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DryRun {
-    /// Say what would be done, and do nothing
+    /// Change nothing; only show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Named {
-    /// The beginnings of names; without any, all that are known to be damaged
+    /// Id prefixes [default: all that are known to be damaged]
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// Say what would be done, and write nothing
+    /// Write nothing; only show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
 }

@@ -19,46 +19,46 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
-    /// latest, latest~N, the beginning of an id, or a time, with :PATH for a part
+    /// latest, latest~N, an id prefix, a date or a time, with :PATH for a part of it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     pub(crate) selector: OsString,
-    /// Where to
+    /// Directory to restore to
     #[arg(short, long, value_name = "DIR")]
     pub(crate) target: PathBuf,
-    /// Write nothing, list what would be done
+    /// Write nothing; only list what would be done
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
-    /// Only what matches
+    /// Restore only what matches
     #[arg(short, long, value_name = "PATTERN")]
     pub(crate) include: Vec<OsString>,
-    /// Not what matches
+    /// Do not restore what matches
     #[arg(short, long, value_name = "PATTERN")]
     pub(crate) exclude: Vec<OsString>,
-    /// Remove what is in the target and not in the snapshot, as far as it is selected
+    /// Delete selected files of the target that are not in the snapshot
     #[arg(long)]
     pub(crate) delete: bool,
-    /// Which files that are there may be changed
+    /// Which existing files may be changed
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Overwrite::Always)]
     pub(crate) overwrite: Overwrite,
-    /// Read back what was written
+    /// Read the restored files back, and compare them with the snapshot
     #[arg(long)]
     pub(crate) verify: bool,
-    /// Set owners by number, not by name
+    /// Restore owners by number, not by name
     #[arg(long)]
     pub(crate) numeric_ids: bool,
-    /// Leave owners as they come
+    /// Do not restore owners
     #[arg(long)]
     pub(crate) no_owner: bool,
-    /// Make no device nodes
+    /// Do not restore device nodes
     #[arg(long)]
     pub(crate) no_devices: bool,
-    /// Restore no setuid and setgid bits, and no capabilities
+    /// Do not restore setuid and setgid bits and capabilities
     #[arg(long)]
     pub(crate) no_setuid: bool,
-    /// Leave extended attributes alone, ACLs among them
+    /// Do not restore extended attributes and ACLs
     #[arg(long)]
     pub(crate) no_xattrs: bool,
-    /// Make holes of zeros
+    /// Write runs of zeros as holes
     #[arg(long)]
     pub(crate) sparse: bool,
     #[command(flatten)]

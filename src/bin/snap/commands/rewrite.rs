@@ -31,47 +31,47 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The new snapshots have new ids; the old ones go to the trash, as if forgotten: `snap undelete` \
-    brings them back until a collection purges them."
+    after_help = "The new snapshots have new ids. `snap undelete` brings the replaced ones back, until a garbage \
+    collection purges them."
 )]
 pub(crate) struct Rewrite {
-    /// latest, latest~N, the beginning of an id, or a time; without any, all that the filters choose
+    /// latest, latest~N, an id prefix, a date or a time [default: all that the filters select]
     #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
     snapshots: Vec<String>,
-    /// Take out what matches; a leading slash means the root of the snapshot
+    /// Remove what matches; a leading slash means the root of the snapshot
     #[arg(short = 'e', long, value_name = "PATTERN", conflicts_with = "PathRules")]
     exclude: Vec<OsString>,
-    /// Read such patterns from a file, one a line
+    /// Read such patterns from a file, one per line
     #[arg(long, value_name = "FILE", conflicts_with = "PathRules")]
     exclude_file: Vec<PathBuf>,
-    /// Another host name
+    /// Set the host name
     #[arg(long, value_name = "HOST", value_parser = values::some_host, conflicts_with = "PathRules")]
     new_host: Option<String>,
-    /// Another description; '' for none
+    /// Set the description; '': none
     #[arg(long, value_name = "TEXT", conflicts_with = "PathRules")]
     description: Option<String>,
-    /// Let them be forgotten after this, whatever rules say: a date, a time, so long from now (30d), or
+    /// Let the snapshots expire then, whatever the rules say: a date, a time, a duration from now (30d), or
     /// never
     #[arg(long, value_name = "WHEN", value_parser = expiry, conflicts_with = "PathRules")]
     expires: Option<Expiry>,
-    /// More tags
+    /// Add these tags
     #[arg(long = "add-tag", value_name = "TAG", value_delimiter = ',', conflicts_with = "PathRules")]
     add_tags: Vec<String>,
-    /// None of these tags
+    /// Remove these tags
     #[arg(long = "remove-tag", value_name = "TAG", value_delimiter = ',', conflicts_with = "PathRules")]
     remove_tags: Vec<String>,
-    /// Exactly these tags; '' for none
+    /// Replace all tags with these; '': none
     #[arg(long = "set-tag", value_name = "TAG", value_delimiter = ',', conflicts_with_all = ["add_tags", "remove_tags", "PathRules"])]
     set_tags: Option<Vec<String>>,
-    /// Take paths from pinned snapshots as well
+    /// Also remove paths from pinned snapshots
     #[arg(long, conflicts_with = "PathRules")]
     force: bool,
     #[command(flatten)]
     paths: PathRules,
-    /// Rules per path change nothing that is younger than this [default: as the set of --set says]
+    /// Rules per path change no snapshot younger than this [default: from the set of --set]
     #[arg(long, value_name = "DURATION", value_parser = values::age, requires = "PathRules", help_heading = "Rules per path")]
     min_age: Option<Age>,
-    /// Write nothing, say what would be
+    /// Write nothing; only show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]
@@ -80,19 +80,19 @@ pub(crate) struct Rewrite {
 
 #[derive(Debug, Args)]
 pub(crate) struct Tag {
-    /// latest, latest~N, the beginning of an id, or a time; without any, all that the filters choose
+    /// latest, latest~N, an id prefix, a date or a time [default: all that the filters select]
     #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
     snapshots: Vec<String>,
-    /// More tags
+    /// Add these tags
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
     add: Vec<String>,
-    /// None of these
+    /// Remove these tags
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
     remove: Vec<String>,
-    /// Exactly these; '' for none
+    /// Replace all tags with these; '': none
     #[arg(long, value_name = "TAG", value_delimiter = ',', conflicts_with_all = ["add", "remove"])]
     set: Option<Vec<String>>,
-    /// Write nothing, say what would be
+    /// Write nothing; only show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]
@@ -101,7 +101,7 @@ pub(crate) struct Tag {
 
 #[derive(Debug, Args)]
 pub(crate) struct Pin {
-    /// latest, latest~N, the beginning of an id, or a time
+    /// latest, latest~N, an id prefix, a date or a time
     #[arg(value_name = "SNAPSHOT", required = true)]
     snapshots: Vec<String>,
 }

@@ -20,11 +20,11 @@ use crate::terminal::table::Narrow;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// List the jobs with their next times
+    /// List the jobs and their next times
     Show(Show),
-    /// Run what is due, once: for a timer, or cron
+    /// Run what is due, once; for a timer or cron
     Run,
-    /// Have the system run the schedule: a systemd service and timer, a job of launchd, or a line in the crontab
+    /// Let the system run the schedule, by systemd, launchd or cron
     Install(Install),
     /// Undo `install`
     Remove(Install),
@@ -32,33 +32,32 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// How many times of each job
+    /// Number of times to show for each job
     #[arg(short = 'c', long, value_name = "N", default_value_t = 1)]
     pub(crate) count: usize,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Install {
-    /// A service that runs `snap daemon`, instead of a timer that runs `snap schedule run` every five
-    /// minutes
+    /// A service that runs `snap daemon`, instead of a timer that runs `snap schedule run` every five minutes
     #[arg(long)]
     pub(crate) daemon: bool,
-    /// For this user; what root installs is otherwise for the machine
+    /// For this user (the default, except for root)
     #[arg(long, conflicts_with = "system")]
     pub(crate) user: bool,
-    /// For the machine
+    /// For the machine (the default for root)
     #[arg(long)]
     pub(crate) system: bool,
-    /// A line in the crontab even where there is systemd
+    /// Use the crontab even if there is systemd
     #[arg(long, conflicts_with_all = ["daemon", "user", "system"])]
     pub(crate) cron: bool,
-    /// Units even where systemd does not run the machine
+    /// Use systemd units even if systemd does not run the machine
     #[arg(long, conflicts_with = "cron")]
     pub(crate) systemd: bool,
-    /// A job of launchd even where launchd does not run the machine
+    /// Use a launchd job even if launchd does not run the machine
     #[arg(long, conflicts_with_all = ["cron", "systemd"])]
     pub(crate) launchd: bool,
-    /// Change nothing, print what would be written and run
+    /// Change nothing; only print what would be written and run
     #[arg(short = 'n', long, visible_alias = "print")]
     pub(crate) dry_run: bool,
 }

@@ -16,11 +16,11 @@ use crate::terminal::output;
 
 /// Which snapshots are meant, also by the name of a set.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Which snapshots")]
+#[command(next_help_heading = "Snapshot selection")]
 pub(crate) struct Among {
     #[command(flatten)]
     filters: Filters,
-    /// Only of this set of the configuration, in its repository
+    /// Only snapshots of this set of the configuration, in its repository
     #[arg(long, value_name = "NAME", conflicts_with = "Filters")]
     set: Option<String>,
 }

@@ -21,25 +21,24 @@ use crate::{password, serve};
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "The address that is printed lets one browser in, once; it stays signed in for up to 12 hours. WebDAV is at \
-    /dav/, with any user and the token as password. SIGINT and SIGTERM stop it in good order."
+    after_help = "The printed address signs one browser in, once, for up to 12 hours. WebDAV is at /dav/, with any user \
+    and the token as password. SIGINT and SIGTERM stop the server in an orderly way."
 )]
 pub(crate) struct Serve {
-    /// Listen at this port; 0 is any that is free
+    /// Listen on this port; 0: any free port
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) port: u16,
-    /// Listen at this address instead of this machine's own; what is sent is not encrypted
+    /// Listen on this address; connections are not encrypted
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub(crate) listen: IpAddr,
-    /// Read the token from this file (20 letters, digits, -, _, . and ~ at least) instead of making one up
+    /// Read the token from this file instead of generating one: at least 20 letters, digits, -, _, . or ~
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// A name that this machine may be asked for by, beside addresses and localhost; can be given more than
-    /// once
+    /// Also accept requests for this host name, not only for IP addresses and localhost; can be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_host: Vec<String>,
-    /// Let signed-in browsers do this, too: `restore` to a new directory here, `restore=DIR` in DIR, or
-    /// `run` a set's backup, check or drill; can be given more than once
+    /// Also allow signed-in browsers to `restore` to a new directory in the working directory (`restore=DIR`:
+    /// in DIR), or to `run` a set's backup, check or drill; can be repeated
     #[arg(long, value_name = "WHAT", value_parser = allowed)]
     pub(crate) allow: Vec<Allowed>,
     #[command(subcommand)]
@@ -48,16 +47,16 @@ pub(crate) struct Serve {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServeVerb {
-    /// Set a password for the page, which its login form takes beside the token
+    /// Set a password that the login form accepts as well as the token
     #[command(
-        after_help = "The password is kept as a hash (Argon2id) in the file serve-password of the state directory, for all servers \
-        of this user. It is asked for twice, or taken from SNAP_NEW_PASSWORD. WebDAV and scripts need the token."
+        after_help = "The hash (Argon2id) is in the file serve-password of the state directory. The password is asked for \
+        twice, or taken from SNAP_NEW_PASSWORD. WebDAV and scripts need the token."
     )]
     Passwd {
-        /// Read the password from this file, 12 characters at least, instead of asking for it
+        /// Read the password from this file (at least 12 characters) instead of asking for it
         #[arg(long, value_name = "FILE")]
         new_password_file: Option<PathBuf>,
-        /// Remove the password: only tokens are taken then
+        /// Remove the password, so that only tokens are accepted
         #[arg(long, conflicts_with = "new_password_file")]
         remove: bool,
     },

@@ -22,16 +22,16 @@ use crate::terminal::text::Paint;
 
 #[derive(Debug, Args)]
 pub(crate) struct Snapshots {
-    /// latest, latest~N, the beginning of an id, or a time; without any, all that the filters choose
+    /// latest, latest~N, an id prefix, a date or a time [default: all that the filters select]
     #[arg(value_name = "SNAPSHOT")]
     pub(crate) snapshots: Vec<String>,
-    /// Only the newest N of each group, or of each host and set of sources
+    /// Only the newest N snapshots of each group [default: of each host and its sources]
     #[arg(long, value_name = "N")]
     pub(crate) latest: Option<usize>,
-    /// List snapshots of the same together: host, paths, tags; several with commas
+    /// Group snapshots by host, paths or tags (comma-separated)
     #[arg(short, long, value_name = "GROUPS", value_parser = group_by)]
     pub(crate) group_by: Option<GroupBy>,
-    /// Only id, time, host, tags and size
+    /// Show only id, time, host, tags and size
     #[arg(short, long)]
     pub(crate) compact: bool,
     #[command(flatten)]

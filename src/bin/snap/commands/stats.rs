@@ -20,7 +20,7 @@ use crate::terminal::{chart, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct Stats {
-    /// latest, latest~N, the beginning of an id, or a time; without any, all
+    /// latest, latest~N, an id prefix, a date or a time [default: all snapshots]
     #[arg(value_name = "SNAPSHOT", conflicts_with = "Filters")]
     pub(crate) snapshots: Vec<String>,
     #[command(flatten)]

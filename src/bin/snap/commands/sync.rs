@@ -21,20 +21,21 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Both are the same repository afterwards: the same passwords open them, and either may be lost. Nobody \
-    else should back up to the second one. A run that was cut short goes on where it was."
+    after_help = "Nobody else should back up to the second copy. An interrupted run can be repeated: objects that were \
+    copied are not copied again."
 )]
 pub(crate) struct Sync {
-    /// Where to: a name in the configuration, a directory, or a URL, as -r takes it
+    /// Destination: a name in the configuration, a directory or a URL, as for -r
     #[arg(long, value_name = "REPO")]
     to: OsString,
-    /// Make the copy if there is none
+    /// Create the copy if it does not exist
     #[arg(long)]
     init: bool,
-    /// Also forget there what has been forgotten here, take away passwords that are not here, and collect
+    /// Also forget snapshots there that are gone here, remove passwords that are gone here, and delete unused
+    /// data there
     #[arg(long)]
     delete: bool,
-    /// Write nothing, say what would be
+    /// Write nothing; only show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
 }

@@ -11,7 +11,7 @@ use crate::terminal::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Undelete {
-    /// The beginning of an id; without any, what can be brought back is listed
+    /// Id prefix; without any, list what can be brought back
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
 }

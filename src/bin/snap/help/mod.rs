@@ -57,12 +57,12 @@ pub(crate) fn command() -> Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Help {
-    /// A verb (backup, repair packs), or a topic: environment, patterns, selectors, terminal
-    #[arg(value_name = "VERB|TOPIC")]
+    /// A command (backup, repair packs), or a topic: environment, patterns, selectors, terminal
+    #[arg(value_name = "COMMAND|TOPIC")]
     words: Vec<String>,
 }
 
-/// Runs `snap help [VERB|TOPIC]`.
+/// Runs `snap help [COMMAND|TOPIC]`.
 ///
 /// # Errors
 /// There is no such verb or topic.
@@ -91,7 +91,7 @@ fn unknown(word: &str, depth: usize) -> Error {
     let advice = if depth == 0 { synonyms::of_verb(word) } else { None };
     let rest = match advice {
         Some(advice) => advice.to_owned(),
-        None => format!("`snap help` lists the verbs; topics are {}", topics::NAMES.join(", ")),
+        None => format!("`snap help` lists the commands; topics are {}", topics::NAMES.join(", ")),
     };
     Error::Usage(format!("there is no help on '{word}': {rest}"))
 }

@@ -10,16 +10,20 @@ const TASKS: &[(&str, &[&str])] = &[
         &["init", "backup", "snapshots", "ls", "cat", "restore", "mount", "browse", "serve"],
     ),
     ("Find and compare", &["find", "history", "diff", "du", "stats"]),
-    ("Make room", &["forget", "undelete", "gc", "cleanup", "tag", "pin", "unpin", "rewrite"]),
-    ("Trust", &["status", "alarm", "heal", "audit", "check", "drill", "repair"]),
+    (
+        "Remove and protect snapshots",
+        &["forget", "undelete", "gc", "cleanup", "tag", "pin", "unpin", "rewrite"],
+    ),
+    ("Monitor, verify and repair", &["status", "alarm", "heal", "audit", "check", "drill", "repair"]),
     ("Second copies, other formats", &["copy", "sync", "export", "import", "restic"]),
     ("Set up", &["config", "schedule", "daemon", "key", "completions", "man", "help"]),
 ];
 
 const OTHERS: &str = "Others";
 
-const MORE: &str = "`snap help VERB` has a paragraph and examples of each verb. Topics: `snap help environment` (all variables), \
-    `snap help patterns` (what --exclude and --include match), `snap help selectors` (how a snapshot is named), `snap help terminal` (bars, colours, the pager).";
+const MORE: &str = "`snap help COMMAND` prints a description and examples. Topics: `snap help environment` (all variables), \
+    `snap help patterns` (what --exclude and --include match), `snap help selectors` (how to name a snapshot), \
+    `snap help terminal` (progress, colours, the pager).";
 
 /// Replaces clap's flat list of verbs by lists per task.
 pub(super) fn add_to(top: Command) -> Command {

@@ -23,10 +23,10 @@ pub(crate) mod recovery;
 /// Where a new password comes from.
 #[derive(Debug, Args)]
 pub(crate) struct NewPassword {
-    /// Read the new password from this file (else SNAP_NEW_PASSWORD, else it is asked for)
+    /// Read the new password from this file [default: SNAP_NEW_PASSWORD, else ask for it]
     #[arg(long, value_name = "FILE")]
     pub(crate) new_password_file: Option<PathBuf>,
-    /// Let the new password open nothing without this file, which --key-file then names
+    /// Require this key file with the new password; pass it as --key-file from then on
     #[arg(long, value_name = "FILE")]
     pub(crate) new_key_file: Option<PathBuf>,
 }

@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use super::flags;
 use crate::args::values;
 
-/// Answers to restic's command line on a repository of snap's.
+/// Emulates restic's command line on a snap repository
 #[derive(Debug, Parser)]
 #[command(name = "restic", disable_version_flag = true, disable_help_subcommand = true)]
 pub(super) struct Cli {
@@ -25,46 +25,46 @@ pub(super) struct Global {
     /// The repository (RESTIC_REPOSITORY)
     #[arg(short, long, global = true)]
     pub(super) repo: Option<OsString>,
-    /// Read where the repository is from this file (RESTIC_REPOSITORY_FILE)
+    /// Read the location of the repository from this file (RESTIC_REPOSITORY_FILE)
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) repository_file: Option<PathBuf>,
     /// Read the password from this file (RESTIC_PASSWORD_FILE)
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(super) password_file: Option<OsString>,
-    /// Read the password from what this shell command prints (RESTIC_PASSWORD_COMMAND)
+    /// Read the password from the output of this shell command (RESTIC_PASSWORD_COMMAND)
     #[arg(long, global = true, value_name = "COMMAND")]
     pub(super) password_command: Option<OsString>,
-    /// The repository has no encryption
+    /// The repository is not encrypted
     #[arg(long, global = true)]
     pub(super) insecure_no_password: bool,
-    /// Keep the cache here (RESTIC_CACHE_DIR)
+    /// Keep the cache in this directory (RESTIC_CACHE_DIR)
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) cache_dir: Option<OsString>,
     /// auto, off, max, fastest or better (RESTIC_COMPRESSION)
     #[arg(long, global = true, value_name = "MODE")]
     pub(super) compression: Option<String>,
-    /// Most KiB a second that are received
+    /// Limit downloads to this rate, in KiB per second
     #[arg(long, global = true, value_name = "RATE", value_parser = values::rate)]
     pub(super) limit_download: Option<u64>,
-    /// Most KiB a second that are sent
+    /// Limit uploads to this rate, in KiB per second
     #[arg(long, global = true, value_name = "RATE", value_parser = values::rate)]
     pub(super) limit_upload: Option<u64>,
-    /// Trust the authorities in this file instead of the system's (RESTIC_CACERT)
+    /// Trust the certificate authorities in this file instead of the system's (RESTIC_CACERT)
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) cacert: Option<OsString>,
-    /// Refused: certificates are always checked
+    /// Refused: certificates are always verified
     #[arg(long, global = true)]
     pub(super) insecure_tls: bool,
-    /// Show servers the certificate in this file, which also holds its key (RESTIC_TLS_CLIENT_CERT)
+    /// Client certificate for servers, in a file that also contains its private key (RESTIC_TLS_CLIENT_CERT)
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) tls_client_cert: Option<OsString>,
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Print only what was asked for
+    /// Print only the requested output
     #[arg(short, long, global = true)]
     pub(super) quiet: bool,
-    /// Print more; twice: each item
+    /// Print more; if repeated, each item
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(super) verbose: u8,
     #[command(flatten)]
@@ -75,41 +75,41 @@ pub(super) struct Global {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Without effect")]
 pub(super) struct Ignored {
-    /// There are no locks that make others wait
+    /// There are no locks to wait for
     #[arg(long, global = true)]
     no_lock: bool,
-    /// As --no-lock
+    /// Like --no-lock
     #[arg(long, global = true, value_name = "DURATION")]
     retry_lock: Option<String>,
-    /// The cache is small, and always kept
+    /// The cache is small, and always used
     #[arg(long, global = true)]
     no_cache: bool,
-    /// It cleans itself
+    /// The cache is cleaned up automatically
     #[arg(long, global = true)]
     cleanup_cache: bool,
-    /// What is written is always verified
+    /// Written data is always verified
     #[arg(long, global = true)]
     no_extra_verify: bool,
-    /// Packs have the size that the repository was made with
+    /// The pack size is a property of the repository
     #[arg(long, global = true, value_name = "SIZE")]
     pack_size: Option<String>,
-    /// Extended options of restic's storages
+    /// Extended options of restic's backends do not apply
     #[arg(short, long, global = true, value_name = "KEY=VALUE")]
     option: Vec<String>,
     /// Every password is tried on all keys
     #[arg(long, global = true, value_name = "KEY")]
     key_hint: Option<String>,
-    /// Requests that hang are given up after snap's own times
+    /// snap has its own request timeouts
     #[arg(long, global = true, value_name = "DURATION")]
     stuck_request_timeout: Option<String>,
-    /// Servers get snap's own
+    /// snap sends its own user agent
     #[arg(long, global = true, value_name = "TEXT")]
     http_user_agent: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Save files and directories
+    /// Back up files and directories
     Backup(Box<flags::Backup>),
     /// Show the cache
     Cache(flags::Cache),
@@ -127,7 +127,7 @@ pub(super) enum Verb {
     Find(Box<flags::Find>),
     /// Forget snapshots
     Forget(Box<flags::Forget>),
-    /// Make a repository
+    /// Create a repository
     Init(flags::Init),
     /// Manage passwords
     #[command(subcommand)]
@@ -136,42 +136,42 @@ pub(super) enum Verb {
     List(flags::Words),
     /// List files of a snapshot
     Ls(flags::Ls),
-    /// There is nothing to migrate
+    /// No effect: there is nothing to migrate
     Migrate(flags::Words),
     /// Show snapshots as a file system
     Mount(flags::Mount),
-    /// Delete what no snapshot needs
+    /// Delete data that no snapshot needs
     Prune(flags::Prune),
     /// Repair the repository
     #[command(subcommand)]
     Repair(flags::Repair),
     /// Restore a snapshot
     Restore(Box<flags::Restore>),
-    /// Take files out of snapshots
+    /// Remove files from snapshots
     Rewrite(flags::Rewrite),
     /// List snapshots
     Snapshots(flags::Snapshots),
-    /// Count what there is
+    /// Show statistics
     Stats(flags::Stats),
     /// Change tags
     Tag(flags::Tag),
-    /// Does nothing: there are no locks that make others wait
+    /// No effect: there are no locks to remove
     Unlock(flags::Unlock),
     /// Print the version
     Version,
-    /// Refused: restic's own
+    /// Refused: specific to restic
     #[command(hide = true)]
     Recover(flags::Anything),
-    /// Refused: `snap completions` and `snap man` write snap's
+    /// Refused: use `snap completions` and `snap man`
     #[command(hide = true)]
     Generate(flags::Anything),
-    /// Refused: snap is updated as it was installed
+    /// Refused: update snap in the way it was installed
     #[command(hide = true, name = "self-update")]
     SelfUpdate(flags::Anything),
-    /// Refused: restic's own
+    /// Refused: specific to restic
     #[command(hide = true)]
     Options(flags::Anything),
-    /// Refused: restic's own
+    /// Refused: specific to restic
     #[command(hide = true)]
     Features(flags::Anything),
 }

@@ -37,10 +37,10 @@ use verbs::{backup, change, compare, find, forget, ls, objects, restore, snapsho
 /// of both differ.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Restic {
-    /// Make a link in this directory by whose name `restic` the program answers so
+    /// Create a link named `restic` to this program in this directory
     #[arg(long, value_name = "DIR")]
     install: Option<PathBuf>,
-    /// A command line of restic's
+    /// A restic command line
     #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
 }

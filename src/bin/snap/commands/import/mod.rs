@@ -40,23 +40,23 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 pub(crate) struct Import {
     #[command(subcommand)]
     pub(crate) other: Option<Other>,
-    /// A tar, tar.gz or tar.zst; - is standard input, ./trees a file of this name
+    /// A tar, tar.gz or tar.zst archive; -: standard input. For a file named like a subcommand, write ./trees
     #[arg(value_name = "ARCHIVE", required_unless_present = "legacy", conflicts_with = "legacy")]
     pub(crate) archive: Option<PathBuf>,
-    /// The directory of the old script: every backup of its chain becomes a snapshot
+    /// Archive directory of the legacy backup script: every backup of its chain becomes a snapshot
     #[arg(long, value_name = "DIR")]
     pub(crate) legacy: Option<PathBuf>,
-    /// With --legacy: a source as the script had it, seen from here (else what its variables say): the
-    /// snapshots join the set of these
+    /// With --legacy: a source that the script backed up, as a path on this machine [default: from the
+    /// script's variables]; the snapshots belong to the set of these sources
     #[arg(long = "source", value_name = "PATH", requires = "legacy")]
     pub(crate) sources: Vec<PathBuf>,
-    /// Store the members below this path
+    /// Store the archive's members below this path
     #[arg(long = "as", value_name = "PATH", value_parser = OsStringValueParser::new().try_map(values::stored_path), conflicts_with = "legacy")]
     pub(crate) store_as: Option<OsString>,
-    /// Record this time instead of now
+    /// Record this time instead of the current time
     #[arg(long, value_name = "TIME", conflicts_with = "legacy")]
     pub(crate) time: Option<String>,
-    /// Label the snapshot
+    /// Add this tag to the snapshot
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub(crate) struct Import {
     /// Compression: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     pub(crate) compression: Option<i32>,
-    /// Read everything and write nothing: say what would be imported
+    /// Read everything but write nothing; only show what would be imported
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
 }
@@ -75,12 +75,12 @@ pub(crate) struct Import {
 /// What is imported by a subcommand.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Other {
-    /// Import directories that each are a state of the same thing: of rsync, rsnapshot, snapper, ZFS, mounted
-    /// backups
+    /// Import directories that are past states of the same data (rsync, rsnapshot, snapper, ZFS, mounted
+    /// backups)
     Trees(Box<trees::Trees>),
-    /// Import every snapshot of a repository of restic's
+    /// Import all snapshots of a restic repository
     Restic(Box<foreign::Foreign>),
-    /// Import every archive of a repository of borg's, version 1 or 2
+    /// Import all archives of a borg repository (version 1 or 2)
     Borg(Box<foreign::Foreign>),
 }
 
@@ -97,10 +97,10 @@ impl Other {
 /// What may make the repository.
 #[derive(Debug, Args)]
 pub(crate) struct NewRepository {
-    /// Make the repository if there is none
+    /// Create the repository if it does not exist
     #[arg(long)]
     pub(crate) init: bool,
-    /// With --init: make it without encryption
+    /// With --init: create it without encryption
     #[arg(long, requires = "init")]
     pub(crate) no_encryption: bool,
 }

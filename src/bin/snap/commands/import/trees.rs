@@ -25,34 +25,34 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct Trees {
-    /// A directory that is a state; or rsnapshot's root, snapper's .snapshots, ZFS's .zfs/snapshot
+    /// A directory that is a past state; or rsnapshot's root, snapper's .snapshots, ZFS's .zfs/snapshot
     #[arg(value_name = "DIR", required = true)]
     pub(crate) dirs: Vec<PathBuf>,
-    /// Each DIR is what holds the states: every directory in it is one, hidden ones and links are not
+    /// Every directory in each DIR is a state, except hidden ones and symbolic links
     #[arg(long)]
     pub(crate) children: bool,
-    /// Take only this directory of each state: localhost/home
+    /// Import only this directory of each state: localhost/home
     #[arg(long, value_name = "PATH")]
     pub(crate) subdir: Option<PathBuf>,
-    /// The path of what they are states of, as `snap backup` will save it (known for snapper and ZFS)
+    /// Original path of the data, as `snap backup` will save it (not needed for snapper and ZFS)
     #[arg(long = "as", value_name = "PATH", value_parser = OsStringValueParser::new().try_map(values::stored_path))]
     pub(crate) store_as: Option<OsString>,
-    /// The time of the only state
+    /// Time of the state, if there is only one
     #[arg(long, value_name = "TIME", conflicts_with_all = ["time_pattern", "time_from"])]
     pub(crate) time: Option<String>,
-    /// How the names tell the time, with the fields of strptime: 'backup-%d.%m.%Y-%H%M'
+    /// How the directory names contain the time, with strptime's fields: 'backup-%d.%m.%Y-%H%M'
     #[arg(long, value_name = "PATTERN", conflicts_with = "time_from")]
     pub(crate) time_pattern: Option<String>,
-    /// Where the times come from (default: the names if they have dates, else the mtimes)
+    /// Source of the times [default: the names if they contain dates, else the mtimes]
     #[arg(long, value_name = "WHAT", value_enum)]
     pub(crate) time_from: Option<TimeSource>,
-    /// Read every file of every state, also those that equal the state before in path, size and mtime (and
-    /// ctime, in snapshots of a file system)
+    /// Read every file, also those whose path, size and mtime (in file system snapshots also ctime) are those
+    /// of the previous state
     #[arg(long)]
     pub(crate) reread: bool,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
-    /// Label the snapshots
+    /// Add this tag to the snapshots
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
     /// Record this host name instead of the machine's
@@ -63,7 +63,7 @@ pub(crate) struct Trees {
     /// Compression: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     pub(crate) compression: Option<i32>,
-    /// Read and write nothing: list the states with their times, and which are there already
+    /// Read no files and write nothing; only list the states with their times, and which exist already
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
 }

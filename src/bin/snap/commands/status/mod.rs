@@ -38,19 +38,19 @@ pub(crate) use overview::overview;
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Exit with 23 when the last good backup of a set is older than this: 26h, 8d, 1d12h
+    /// Exit with 23 if the last good backup of a set is older than this: 26h, 8d, 1d12h
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) max_age: Option<Duration>,
-    /// Of this machine's sets and those of this host; can be given more than once
+    /// Also show the sets of this host; can be repeated
     #[arg(long, value_name = "HOST", conflicts_with = "all_hosts")]
     pub(crate) host: Vec<String>,
-    /// Of all machines that save to the repository
+    /// Show the sets of all machines that back up to the repository
     #[arg(long)]
     pub(crate) all_hosts: bool,
-    /// Only alarms that nobody has settled
+    /// Show only open alarms
     #[arg(long)]
     pub(crate) alarms: bool,
-    /// Write metrics for Prometheus to this file, as its textfile collector reads them
+    /// Write metrics for Prometheus to this file, for the textfile collector
     #[arg(long, value_name = "FILE")]
     pub(crate) prometheus: Option<PathBuf>,
 }

@@ -14,20 +14,20 @@ use crate::args::values;
 
 #[derive(Debug, Args)]
 pub(in crate::restic) struct Cache {
-    /// Remove old directories: they are removed by themselves
+    /// No effect: old directories are removed automatically
     #[arg(long)]
     cleanup: bool,
-    /// Of no effect, as --cleanup
+    /// No effect, like --cleanup
     #[arg(long, value_name = "DAYS")]
     max_age: Option<u32>,
-    /// Leave out sizes
+    /// Do not show sizes
     #[arg(long)]
     pub(in crate::restic) no_size: bool,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::restic) struct Unlock {
-    /// As without
+    /// No effect
     #[arg(long)]
     remove_all: bool,
 }
@@ -40,7 +40,7 @@ pub(in crate::restic) struct Check {
     /// Read a part of the data: n/t, x%, or a size
     #[arg(long, value_name = "SUBSET", value_parser = values::subset)]
     pub(in crate::restic) read_data_subset: Option<Subset>,
-    /// Of no effect: what this machine keeps is verified as it is used
+    /// No effect: cached data is verified when it is used
     #[arg(long)]
     with_cache: bool,
     /// Refused: all snapshots are checked together
@@ -76,7 +76,7 @@ pub(in crate::restic) struct Forget {
     pub(in crate::restic) keep_within_yearly: Option<Age>,
     #[arg(long, value_name = "TAG[,TAG]")]
     pub(in crate::restic) keep_tag: Vec<String>,
-    /// Refused: the newest of each set goes only by its name
+    /// Refused: the newest snapshot of a set is only forgotten by name
     #[arg(long)]
     pub(in crate::restic) unsafe_allow_remove_all: bool,
     #[arg(long)]
@@ -85,16 +85,16 @@ pub(in crate::restic) struct Forget {
     pub(in crate::restic) tag: Vec<String>,
     #[arg(long)]
     pub(in crate::restic) path: Vec<PathBuf>,
-    /// A narrower table
+    /// Print a narrower table
     #[arg(short, long)]
     pub(in crate::restic) compact: bool,
-    /// Rules count within snapshots of the same host, paths or tags
+    /// Apply the rules to each group of snapshots with the same host, paths or tags
     #[arg(short, long, value_name = "GROUPS", default_value = "host,paths", value_parser = group_by)]
     pub(in crate::restic) group_by: GroupBy,
     /// Write nothing
     #[arg(short = 'n', long)]
     pub(in crate::restic) dry_run: bool,
-    /// Collect what is needed no more
+    /// Run a garbage collection afterwards
     #[arg(long)]
     pub(in crate::restic) prune: bool,
     #[command(flatten)]
@@ -135,25 +135,25 @@ pub(in crate::restic) struct NewKey {
     /// Refused: a key with an empty password protects nothing
     #[arg(long)]
     pub(in crate::restic) new_insecure_no_password: bool,
-    /// Refused: a key says where it was made
+    /// Refused: a key records where it was made
     #[arg(long)]
     pub(in crate::restic) host: Option<String>,
-    /// Refused: a key says by whom it was made
+    /// Refused: a key records who made it
     #[arg(long)]
     pub(in crate::restic) user: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(in crate::restic) enum Repair {
-    /// Make the index anew
+    /// Rebuild the index
     Index {
-        /// As without: all packs' tables are read
+        /// No effect: the tables of all packs are always read
         #[arg(long)]
         read_all_packs: bool,
     },
     /// Salvage damaged packs
     Packs(Words),
-    /// Replace snapshots by what is left of them
+    /// Replace damaged snapshots with what is left of them
     Snapshots(RepairSnapshots),
 }
 
@@ -162,7 +162,7 @@ pub(in crate::restic) struct RepairSnapshots {
     /// Write nothing
     #[arg(short = 'n', long)]
     pub(in crate::restic) dry_run: bool,
-    /// As without: what is replaced goes to the trash
+    /// No effect: replaced snapshots always go to the trash
     #[arg(long)]
     pub(in crate::restic) forget: bool,
     #[command(flatten)]

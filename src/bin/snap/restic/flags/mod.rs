@@ -47,22 +47,22 @@ pub(super) struct Filters {
 /// The repository to read from.
 #[derive(Debug, Clone, Args)]
 pub(super) struct From {
-    /// Where it is (RESTIC_FROM_REPOSITORY)
+    /// Location of the repository to copy from (RESTIC_FROM_REPOSITORY)
     #[arg(long, value_name = "REPO")]
     pub(super) from_repo: Option<OsString>,
-    /// Read where it is from this file (RESTIC_FROM_REPOSITORY_FILE)
+    /// Read its location from this file (RESTIC_FROM_REPOSITORY_FILE)
     #[arg(long, value_name = "FILE")]
     pub(super) from_repository_file: Option<PathBuf>,
     /// Read its password from this file (RESTIC_FROM_PASSWORD_FILE)
     #[arg(long, value_name = "FILE")]
     pub(super) from_password_file: Option<OsString>,
-    /// Read its password from what this command prints (RESTIC_FROM_PASSWORD_COMMAND)
+    /// Read its password from the output of this command (RESTIC_FROM_PASSWORD_COMMAND)
     #[arg(long, value_name = "COMMAND")]
     pub(super) from_password_command: Option<OsString>,
-    /// It has no encryption
+    /// The other repository is not encrypted
     #[arg(long)]
     pub(super) from_insecure_no_password: bool,
-    /// Of no effect, as --key-hint
+    /// No effect, like --key-hint
     #[arg(long, value_name = "KEY")]
     from_key_hint: Option<String>,
 }
@@ -70,19 +70,19 @@ pub(super) struct From {
 /// How to collect.
 #[derive(Debug, Args)]
 pub(super) struct Collect {
-    /// How much may stay unused
+    /// How much unused data may stay
     #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = max_unused)]
     pub(super) max_unused: MaxUnused,
-    /// Rewrite at most this much
+    /// Rewrite at most this many bytes
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(super) max_repack_size: Option<u64>,
-    /// Of no effect: what is rewritten follows from what is unused
+    /// No effect: packs to rewrite are chosen by their unused data
     #[arg(long)]
     repack_cacheable_only: bool,
-    /// Of no effect, as --repack-cacheable-only
+    /// No effect, like --repack-cacheable-only
     #[arg(long)]
     repack_uncompressed: bool,
-    /// Of no effect, as --repack-cacheable-only
+    /// No effect, like --repack-cacheable-only
     #[arg(long, value_name = "SIZE")]
     repack_smaller_than: Option<String>,
 }

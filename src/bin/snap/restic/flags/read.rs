@@ -11,7 +11,7 @@ use crate::args::keep::group_by;
 
 #[derive(Debug, Args)]
 pub(in crate::restic) struct Diff {
-    /// Also what differs in nothing but metadata
+    /// Also list entries that differ only in metadata
     #[arg(long)]
     pub(in crate::restic) metadata: bool,
     #[arg(value_name = "SNAPSHOT")]
@@ -38,7 +38,7 @@ pub(in crate::restic) struct Dump {
 
 #[derive(Debug, Args)]
 pub(in crate::restic) struct Find {
-    /// Refused: a chunk is found by `snap find --chunk`
+    /// Refused: use `snap find --chunk`
     #[arg(long)]
     pub(in crate::restic) blob: bool,
     /// Refused
@@ -50,22 +50,22 @@ pub(in crate::restic) struct Find {
     /// Refused
     #[arg(long)]
     pub(in crate::restic) show_pack_id: bool,
-    /// Sizes for people
+    /// Print human-readable sizes
     #[arg(long)]
     pub(in crate::restic) human_readable: bool,
-    /// Upper and lower case alike
+    /// Ignore case
     #[arg(short, long)]
     pub(in crate::restic) ignore_case: bool,
-    /// With sizes and modes
+    /// Also show sizes and modes
     #[arg(short, long)]
     pub(in crate::restic) long: bool,
-    /// Changed at or before this
+    /// Modified at or before this
     #[arg(short = 'N', long, value_name = "TIME")]
     pub(in crate::restic) newest: Option<String>,
-    /// Changed at or after this
+    /// Modified at or after this
     #[arg(short = 'O', long, value_name = "TIME")]
     pub(in crate::restic) oldest: Option<String>,
-    /// Oldest snapshots first
+    /// List the oldest snapshots first
     #[arg(short = 'R', long)]
     pub(in crate::restic) reverse: bool,
     /// Only in this snapshot
@@ -79,19 +79,19 @@ pub(in crate::restic) struct Find {
 
 #[derive(Debug, Args)]
 pub(in crate::restic) struct Ls {
-    /// Sizes for people
+    /// Print human-readable sizes
     #[arg(long)]
     pub(in crate::restic) human_readable: bool,
-    /// With sizes and modes
+    /// Also show sizes and modes
     #[arg(short, long)]
     pub(in crate::restic) long: bool,
-    /// Refused: `snap du` and `snap browse` show what fills a snapshot
+    /// Refused: use `snap du` or `snap browse`
     #[arg(long)]
     pub(in crate::restic) ncdu: bool,
-    /// Also what is below the directories that are named
+    /// Also list everything below the named directories
     #[arg(long)]
     pub(in crate::restic) recursive: bool,
-    /// Last first
+    /// Reverse the order
     #[arg(long)]
     pub(in crate::restic) reverse: bool,
     /// name, size, time, mtime, atime, ctime or extension
@@ -107,19 +107,19 @@ pub(in crate::restic) struct Ls {
 
 #[derive(Debug, Args)]
 pub(in crate::restic) struct Mount {
-    /// Let others in
+    /// Allow other users access
     #[arg(long)]
     pub(in crate::restic) allow_other: bool,
-    /// Refused: modes hold
+    /// Refused: modes always apply
     #[arg(long)]
     pub(in crate::restic) no_default_permissions: bool,
-    /// Refused: owners are shown as they are
+    /// Refused: the original owners are shown
     #[arg(long)]
     pub(in crate::restic) owner_root: bool,
-    /// Refused: snapshots stand under fixed names
+    /// Refused: snapshots have fixed names
     #[arg(long, value_name = "TEMPLATE")]
     pub(in crate::restic) path_template: Vec<String>,
-    /// Refused: as --path-template
+    /// Refused, like --path-template
     #[arg(long, value_name = "TEMPLATE")]
     pub(in crate::restic) time_template: Option<String>,
     #[command(flatten)]
@@ -130,37 +130,37 @@ pub(in crate::restic) struct Mount {
 
 #[derive(Debug, Args)]
 pub(in crate::restic) struct Restore {
-    /// Remove what is not in the snapshot
+    /// Delete files that are not in the snapshot
     #[arg(long)]
     pub(in crate::restic) delete: bool,
     /// Write nothing
     #[arg(long)]
     pub(in crate::restic) dry_run: bool,
-    /// Not what matches
+    /// Do not restore what matches
     #[arg(short, long, value_name = "PATTERN")]
     pub(in crate::restic) exclude: Vec<OsString>,
     /// Read patterns from a file
     #[arg(long, value_name = "FILE")]
     pub(in crate::restic) exclude_file: Vec<PathBuf>,
-    /// Only what matches
+    /// Restore only what matches
     #[arg(short, long, value_name = "PATTERN")]
     pub(in crate::restic) include: Vec<OsString>,
     /// Read patterns from a file
     #[arg(long, value_name = "FILE")]
     pub(in crate::restic) include_file: Vec<PathBuf>,
-    /// Refused: case counts
+    /// Refused: patterns are case-sensitive
     #[arg(long, value_name = "PATTERN")]
     pub(in crate::restic) iexclude: Vec<OsString>,
-    /// Refused: case counts
+    /// Refused: patterns are case-sensitive
     #[arg(long, value_name = "FILE")]
     pub(in crate::restic) iexclude_file: Vec<PathBuf>,
-    /// Refused: case counts
+    /// Refused: patterns are case-sensitive
     #[arg(long, value_name = "PATTERN")]
     pub(in crate::restic) iinclude: Vec<OsString>,
-    /// Refused: case counts
+    /// Refused: patterns are case-sensitive
     #[arg(long, value_name = "FILE")]
     pub(in crate::restic) iinclude_file: Vec<PathBuf>,
-    /// Leave extended attributes with such names as they are
+    /// Do not restore extended attributes with such names
     #[arg(long, value_name = "PATTERN")]
     pub(in crate::restic) exclude_xattr: Vec<String>,
     /// Restore only extended attributes with such names
@@ -169,16 +169,16 @@ pub(in crate::restic) struct Restore {
     /// always, if-changed, if-newer or never
     #[arg(long, value_name = "WHEN", default_value = "always")]
     pub(in crate::restic) overwrite: String,
-    /// Owners by name
+    /// Restore owners by name
     #[arg(long)]
     pub(in crate::restic) ownership_by_name: bool,
-    /// Make holes of zeros
+    /// Write runs of zeros as holes
     #[arg(long)]
     pub(in crate::restic) sparse: bool,
-    /// Where to
+    /// Directory to restore to
     #[arg(short, long, value_name = "DIR")]
     pub(in crate::restic) target: Option<PathBuf>,
-    /// Read back what was written
+    /// Read the restored files back, and compare them with the snapshot
     #[arg(long)]
     pub(in crate::restic) verify: bool,
     #[command(flatten)]
@@ -189,13 +189,13 @@ pub(in crate::restic) struct Restore {
 
 #[derive(Debug, Args)]
 pub(in crate::restic) struct Snapshots {
-    /// A narrower table
+    /// Print a narrower table
     #[arg(short, long)]
     pub(in crate::restic) compact: bool,
-    /// By host, paths or tags
+    /// Group by host, paths or tags
     #[arg(short, long, value_name = "GROUPS", value_parser = group_by)]
     pub(in crate::restic) group_by: Option<GroupBy>,
-    /// Only the newest N of each group
+    /// Only the newest N snapshots of each group
     #[arg(long, value_name = "N")]
     pub(in crate::restic) latest: Option<usize>,
     #[command(flatten)]

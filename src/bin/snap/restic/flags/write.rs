@@ -15,37 +15,37 @@ pub(in crate::restic) struct Backup {
     /// Write nothing
     #[arg(short = 'n', long)]
     pub(in crate::restic) dry_run: bool,
-    /// Leave out what matches
+    /// Exclude what matches
     #[arg(short, long, value_name = "PATTERN")]
     pub(in crate::restic) exclude: Vec<OsString>,
-    /// As --exclude, upper and lower case alike
+    /// Like --exclude, ignoring case
     #[arg(long, value_name = "PATTERN")]
     pub(in crate::restic) iexclude: Vec<OsString>,
     /// Read patterns from a file
     #[arg(long, value_name = "FILE")]
     pub(in crate::restic) exclude_file: Vec<PathBuf>,
-    /// As --exclude-file, upper and lower case alike
+    /// Like --exclude-file, ignoring case
     #[arg(long, value_name = "FILE")]
     pub(in crate::restic) iexclude_file: Vec<PathBuf>,
-    /// Leave out directories with a CACHEDIR.TAG
+    /// Exclude the content of directories that contain a CACHEDIR.TAG file
     #[arg(long)]
     pub(in crate::restic) exclude_caches: bool,
-    /// Leave out directories that hold FILE (beginning with HEADER)
+    /// Exclude the content of directories that contain FILE (beginning with HEADER)
     #[arg(long, value_name = "FILE[:HEADER]")]
     pub(in crate::restic) exclude_if_present: Vec<OsString>,
-    /// Leave out larger files
+    /// Exclude larger files
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(in crate::restic) exclude_larger_than: Option<u64>,
-    /// Read sources from a file, without comments and empty lines
+    /// Read sources from a file, skipping comments and empty lines
     #[arg(long, value_name = "FILE")]
     pub(in crate::restic) files_from: Vec<PathBuf>,
-    /// Read sources from a file, each ended by NUL
+    /// Read sources from a file, each followed by NUL
     #[arg(long, value_name = "FILE")]
     pub(in crate::restic) files_from_raw: Vec<PathBuf>,
-    /// Read sources from a file, one a line
+    /// Read sources from a file, one per line
     #[arg(long, value_name = "FILE")]
     pub(in crate::restic) files_from_verbatim: Vec<PathBuf>,
-    /// Read every byte again
+    /// Read all files completely
     #[arg(short, long)]
     pub(in crate::restic) force: bool,
     /// Compare with the newest snapshot of the same host, paths or tags
@@ -54,13 +54,13 @@ pub(in crate::restic) struct Backup {
     /// Record this host name (RESTIC_HOST)
     #[arg(short = 'H', long)]
     pub(in crate::restic) host: Option<String>,
-    /// Do not take a file for changed because its ctime is
+    /// Ignore the ctime when looking for changed files
     #[arg(long)]
     pub(in crate::restic) ignore_ctime: bool,
-    /// As --ignore-ctime: inodes are not compared anyway
+    /// Same as --ignore-ctime: inodes are never compared
     #[arg(long)]
     pub(in crate::restic) ignore_inode: bool,
-    /// Of no effect: what is found is counted while it is read
+    /// No effect: files are counted while they are read
     #[arg(long)]
     no_scan: bool,
     /// Stay within the file systems of the sources
@@ -69,31 +69,31 @@ pub(in crate::restic) struct Backup {
     /// Compare with this snapshot
     #[arg(long, value_name = "SNAPSHOT")]
     pub(in crate::restic) parent: Option<String>,
-    /// Of no effect: as many as there are processors
+    /// No effect: one thread per processor is used
     #[arg(long, value_name = "N")]
     read_concurrency: Option<u32>,
-    /// Make no snapshot if nothing changed
+    /// Create no snapshot if nothing changed
     #[arg(long)]
     pub(in crate::restic) skip_if_unchanged: bool,
-    /// Save what comes from standard input
+    /// Back up standard input
     #[arg(long)]
     pub(in crate::restic) stdin: bool,
-    /// The name of that
+    /// Name of the file for --stdin and --stdin-from-command
     #[arg(long, value_name = "NAME", default_value = "stdin")]
     pub(in crate::restic) stdin_filename: OsString,
-    /// Save what a command prints
+    /// Back up the output of a command
     #[arg(long)]
     pub(in crate::restic) stdin_from_command: bool,
-    /// Label the snapshot
+    /// Add this tag to the snapshot
     #[arg(long, value_name = "TAG[,TAG]")]
     pub(in crate::restic) tag: Vec<String>,
     /// Refused: a snapshot has the time at which it was made
     #[arg(long, value_name = "TIME")]
     pub(in crate::restic) time: Option<String>,
-    /// Refused: no access times are kept
+    /// Refused: access times are not stored
     #[arg(long)]
     pub(in crate::restic) with_atime: bool,
-    /// What to save
+    /// What to back up
     #[arg(value_name = "PATH")]
     pub(in crate::restic) paths: Vec<OsString>,
 }
@@ -110,7 +110,7 @@ pub(in crate::restic) struct Copy {
 
 #[derive(Debug, Args)]
 pub(in crate::restic) struct Init {
-    /// Name and cut chunks as the other repository does, so that copies between them move blocks as they are
+    /// Use the chunk keys and sizes of the other repository, so that blocks are copied unchanged
     #[arg(long)]
     pub(in crate::restic) copy_chunker_params: bool,
     #[command(flatten)]
@@ -125,28 +125,28 @@ pub(in crate::restic) struct Rewrite {
     /// Write nothing
     #[arg(short = 'n', long)]
     pub(in crate::restic) dry_run: bool,
-    /// Take out what matches
+    /// Remove what matches
     #[arg(short, long, value_name = "PATTERN")]
     pub(in crate::restic) exclude: Vec<OsString>,
     /// Read patterns from a file
     #[arg(long, value_name = "FILE")]
     pub(in crate::restic) exclude_file: Vec<PathBuf>,
-    /// Refused: case counts
+    /// Refused: patterns are case-sensitive
     #[arg(long, value_name = "PATTERN")]
     pub(in crate::restic) iexclude: Vec<OsString>,
-    /// Refused: only --exclude takes paths out
+    /// Refused: only --exclude removes paths
     #[arg(short, long, value_name = "PATTERN")]
     pub(in crate::restic) include: Vec<OsString>,
-    /// Forget what is replaced
+    /// Forget the replaced snapshots
     #[arg(long)]
     pub(in crate::restic) forget: bool,
-    /// Another host name
+    /// Set the host name
     #[arg(long, value_name = "HOST")]
     pub(in crate::restic) new_host: Option<String>,
     /// Refused: a snapshot keeps its time
     #[arg(long, value_name = "TIME")]
     pub(in crate::restic) new_time: Option<String>,
-    /// Of no effect: every snapshot has one
+    /// No effect: every snapshot has one
     #[arg(short, long)]
     pub(in crate::restic) snapshot_summary: bool,
     #[command(flatten)]

@@ -50,22 +50,22 @@ pub(crate) enum Via {
 
 #[derive(Debug, Args)]
 pub(crate) struct Foreign {
-    /// The repository, as the other program names it [default: as its own variables say]
+    /// The repository, as the other program names it [default: from that program's variables]
     #[arg(value_name = "REPO")]
     pub(crate) foreign_repo: Option<OsString>,
-    /// The program to run [default: the first of this name in PATH]
+    /// The program to run [default: the first of its name in PATH]
     #[arg(long, value_name = "PATH")]
     pub(crate) program: Option<PathBuf>,
-    /// How to read the snapshots [default: mount, or tar where there is no FUSE]
+    /// How to read the snapshots [default: mount; tar if there is no FUSE]
     #[arg(long, value_name = "WAY")]
     pub(crate) via: Option<Via>,
-    /// Afterwards read everything again and compare it with what was imported
+    /// Afterwards, read everything again and compare it with the imported snapshots
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) verify: bool,
-    /// Label the snapshots, beside the tags they have
+    /// Add this tag to the snapshots; they also keep their own
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
-    /// Record this host name instead of those of the snapshots
+    /// Record this host name instead of the original ones
     #[arg(long, value_parser = values::some_host)]
     pub(crate) host: Option<String>,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub(crate) struct Foreign {
     /// Compression: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]
     pub(crate) compression: Option<i32>,
-    /// Only say what would be imported, and how much there is to read
+    /// Write nothing; only show what would be imported, and how much there is to read
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
     /// Options for the other program
