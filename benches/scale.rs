@@ -1,6 +1,6 @@
-//! How the commands grow: repositories of 1, 10 and 50 million chunks, made through the library, and what
-//! each command takes on them. `cargo bench --bench scale -- DIR [MILLIONS...]`: DIR should be on a fast disk
-//! or in memory, with 130 bytes for each chunk.
+//! How the cost of commands grows: repositories of 1, 10 and 50 million chunks, made through the library, and
+//! what each command takes on them. `cargo bench --bench scale -- DIR [MILLIONS...]`: DIR should be on a fast
+//! disk or in memory, with 130 bytes for each chunk.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "../tests/support/scale.rs"]
@@ -20,7 +20,7 @@ use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::storage::local::LocalStorage;
 
-/// Files of the directory that is backed up beside all that.
+/// Files of the directory that is backed up in addition.
 const FILES: usize = 200_000;
 
 fn main() {
@@ -40,7 +40,7 @@ fn main() {
     }
 }
 
-/// Everything for one size. Each step is a process of its own, whose time and peak memory are printed.
+/// Measures one size. Each step is a process of its own, whose time and peak memory are printed.
 fn all(dir: &Path, millions: &str) {
     let place = dir.join(format!("{millions}m"));
     let source = dir.join("files");
@@ -72,12 +72,12 @@ fn all(dir: &Path, millions: &str) {
     run("100 000 known and new chunks", Command::new(&own).arg(&place).args(["lookup", millions]));
     run("check", &mut snap(&["check"]));
     run("forget", &mut snap(&["forget", "latest~1"]));
-    // The packs are small because their chunks are: merging them is not what is to be seen here.
+    // The packs are small because their chunks are. Merging them is not measured here.
     run("gc", &mut snap(&["gc", "--empty-trash", "--max-repack", "0"]));
     fs::remove_dir_all(&place).unwrap();
 }
 
-/// Runs a step; its peak memory is looked at until it ends.
+/// Runs a step, and samples its peak memory until it ends.
 fn run(what: &str, command: &mut Command) {
     let clock = Instant::now();
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -115,7 +115,7 @@ fn make(dir: &Path, millions: u64) {
     scale::make(&repo, Shape::of(millions * 1_000_000));
 }
 
-/// Known chunks in no order, then new ones.
+/// Known chunks in random order, then new ones.
 fn lookup(dir: &Path, millions: u64) {
     let repo = Repository::open(Arc::new(LocalStorage::new(dir.join("repo"))), &access(dir)).unwrap();
     let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap();

@@ -1,4 +1,4 @@
-//! What each stage of the pipeline costs by itself, on one core.
+//! The cost of each stage of the pipeline by itself, on one core.
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;

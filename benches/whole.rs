@@ -15,7 +15,7 @@ use snap_backup::storage::local::LocalStorage;
 
 mod sample;
 
-/// An empty repository, open: what the password costs is not counted.
+/// An empty, open repository: deriving the key is not counted.
 fn repository(at: &Path) -> Repository {
     let options = InitOptions { password: Some("bench".to_owned().into()), ..InitOptions::default() };
     Repository::init(Arc::new(LocalStorage::new(at)), &options).unwrap()
@@ -39,7 +39,7 @@ fn whole(c: &mut Criterion) {
     let home = tempfile::tempdir().unwrap();
     let source = home.path().join("source");
     let bytes = sample::tree(&source);
-    // What was written within two seconds of a backup is read again by the next.
+    // Files written within two seconds before a backup are read again by the next one.
     std::thread::sleep(Duration::from_millis(2100));
     let dir = || tempfile::tempdir_in(home.path()).unwrap();
     let mut group = c.benchmark_group("whole");

@@ -42,7 +42,7 @@ fn back_up(repo: &Repository, source: &Path) -> Result<()> {
 
 /// Returns how many files were written.
 fn restore_to(repo: &Repository, target: &Path) -> Result<u64> {
-    // What is no default is set by name.
+    // Options other than the defaults are set by name.
     let options = RestoreOptions { verify: true, ..RestoreOptions::of("latest", target) };
     let report = repo.restore(&options, &Control::default())?;
     Ok(report.files_written)

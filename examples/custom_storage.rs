@@ -1,7 +1,7 @@
-//! Stores a repository in a storage of one's own: `cargo run --example custom_storage`.
+//! Stores a repository in a custom storage backend: `cargo run --example custom_storage`.
 //!
-//! A storage holds named objects, in a few kinds, and never changes one: that is all that a repository needs. This
-//! one keeps them in a map, and counts what is read. One for a service would send requests instead.
+//! A storage holds named objects of a few kinds, and never changes one: a repository needs nothing else. This
+//! one keeps them in a map, and counts reads. A backend for a service would send requests instead.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example")]
 
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ impl Storage for CountingStorage {
         Ok(())
     }
 
-    // There are no locks: whether a process is alive shows by its heartbeats.
+    // There are no locks: only heartbeats show whether a process is alive.
     fn is_held(&self, _: ObjectKind, _: &str) -> Result<Option<bool>> {
         Ok(None)
     }

@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     let report = repo.backup(&options, &control)?;
     println!("{} of {} files", files.load(Ordering::Relaxed), report.counts.files());
 
-    // Another thread or a signal handler may set this, also while a run is at work: it then ends soon.
+    // Another thread or a signal handler may set this, also during a run, which then ends soon.
     cancel.store(true, Ordering::Relaxed);
     match repo.backup(&options, &control) {
         Err(error) if error.kind() == ErrorKind::Interrupted => println!("cancelled"),

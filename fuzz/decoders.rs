@@ -1,6 +1,6 @@
-//! What is fuzzed: for each kind of bytes that somebody else may have written, everything that reads them. A
-//! decoder says no or gives a value; what it gives must be worth its promises, and come out as the same bytes
-//! or value again.
+//! The fuzzed functions: for each kind of bytes that somebody else may have written, everything that reads
+//! them. A decoder refuses them or returns a value; the value must satisfy its invariants, and encode to the
+//! same bytes or value again.
 //!
 //! Shared by the fuzz targets and by `tests/corpus.rs`, which gives the stored inputs to the same functions.
 
@@ -41,10 +41,10 @@ use snap_backup::model::records::{
 use snap_backup::storage::sftp::protocol as sftp;
 use snap_backup::storage::sftp::protocol::Reply;
 
-/// A target: its name, and what takes the bytes.
+/// A target: its name, and the function that takes the bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them; each has a file in `fuzz_targets/` and a folder in `corpus/`.
+/// All targets; each has a file in `fuzz_targets/` and a folder in `corpus/`.
 pub const TARGETS: [Target; 18] = [
     ("archive", archive),
     ("attributes", attributes),
@@ -66,7 +66,7 @@ pub const TARGETS: [Target; 18] = [
     ("tree", tree),
 ];
 
-/// Most bytes that a target unpacks: a small input may be a large archive.
+/// The maximum number of bytes that a target decompresses: a small input may be a large archive.
 const MOST: u64 = 4 << 20;
 
 fn keys() -> SubKeys {
@@ -78,7 +78,7 @@ fn suite(kind: CipherKind) -> CipherSuite {
     CipherSuite::new(kind, RepoId::new([2; 16]), &keys())
 }
 
-/// A value that was read is written and read as the same value.
+/// Checks that a value that was read is written and read as the same value.
 fn again<T>(bytes: &[u8]) -> Option<T>
 where
     T: for<'a> Deserialize<'a> + Serialize + PartialEq + Debug,
@@ -96,7 +96,7 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
-/// A configuration as it stands in a repository, and its body alone.
+/// A configuration as stored in a repository, and its body alone.
 pub fn config(bytes: &[u8]) {
     let body = again::<Config>(bytes);
     let whole = key_slot::open_config(bytes).ok();
@@ -111,7 +111,7 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// What a server over SFTP answers: no more than its bytes may come of it.
+/// The response of an SFTP server: it must not decode to more than its bytes.
 pub fn sftp_packet(bytes: &[u8]) {
     let _ = sftp::extensions(bytes);
     if let Ok((_, Reply::Names(names))) = sftp::reply(bytes) {
@@ -119,7 +119,7 @@ pub fn sftp_packet(bytes: &[u8]) {
     }
 }
 
-/// A key slot. No key is derived, as that takes long: costs that nobody could bear must be refused.
+/// A key slot. No key is derived, because that takes long: excessive costs must be refused.
 pub fn key_slot(bytes: &[u8]) {
     let _ = key_slot::repo_of(bytes);
     for kind in [CipherKind::None, CipherKind::Xaes256Gcm] {
@@ -138,7 +138,7 @@ pub fn key_slot(bytes: &[u8]) {
     }
 }
 
-/// The bodies of the small records: the first byte says of which.
+/// The bodies of the small records; the first byte selects one.
 pub fn records(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
     match which % 7 {
@@ -155,7 +155,7 @@ pub fn records(bytes: &[u8]) {
     }
 }
 
-/// A whole small object, as it lies in a repository.
+/// A whole small object, as stored in a repository.
 pub fn sealed_object(bytes: &[u8]) {
     let _ = sealed_object::magic_of(bytes);
     for suite in [suite(CipherKind::None), suite(CipherKind::Xaes256Gcm)] {
@@ -180,8 +180,7 @@ pub fn pack_ends(bytes: &[u8]) {
     }
 }
 
-/// A sidecar, and behind it the bytes of its pack: at most a shard for each of its parity's numbers is made
-/// room for.
+/// A sidecar, followed by the bytes of its pack: space for at most one shard per parity number is allocated.
 pub fn parity_sidecar(bytes: &[u8]) {
     let Some(layout) = bytes.first_chunk().and_then(|header| Layout::decode(header).ok()) else { return };
     assert_eq!(bytes.first_chunk(), Some(&layout.encode()), "another header");
@@ -204,7 +203,7 @@ pub fn parity_sidecar(bytes: &[u8]) {
     }
 }
 
-/// A pack's table, sealed rightly: codec, plain length, bytes of blocks, and what is packed.
+/// A pack's table, correctly sealed: codec, plain length, bytes of blocks, and the compressed rows.
 pub fn pack_table(bytes: &[u8]) {
     let Some((head, packed)) = bytes.split_first_chunk::<9>() else { return };
     let number =
@@ -238,8 +237,7 @@ pub fn pack_table(bytes: &[u8]) {
     }
 }
 
-/// A segment as it lies in a repository; what it says that it holds, alone; and what a pack begins with,
-/// alone.
+/// A header bundle as stored in a repository; its content alone; and the beginning of a pack alone.
 pub fn segment(bytes: &[u8]) {
     let start = sealed_object::object_len(bytes).filter(|start| *start <= bytes.len() as u64);
     let file_len = bytes.len() as u64;
@@ -250,7 +248,7 @@ pub fn segment(bytes: &[u8]) {
             parts(&contents, start.unwrap_or_default(), file_len);
         }
         let _ = pack::open_front(&suite, bytes, file_len);
-        // Lengths that fit what it says of itself.
+        // Lengths that match its content.
         if let Some(Ok(ends)) = bytes.first_chunk::<ENDS>().map(PackHeader::claims) {
             let _ = pack::open_front(&suite, bytes, ends.pack_len());
         }
@@ -262,7 +260,7 @@ pub fn segment(bytes: &[u8]) {
     }
 }
 
-/// They lie one behind the other and fill the file.
+/// They follow one another and fill the file.
 fn parts(contents: &Contents, start: u64, file_len: u64) {
     let Ok(parts) = contents.parts(start, file_len) else { return };
     let mut at = start;
@@ -274,7 +272,7 @@ fn parts(contents: &Contents, start: u64, file_len: u64) {
     assert_eq!(at, file_len, "bytes of nothing");
 }
 
-/// A table as this machine's view keeps it.
+/// A table in the local index cache.
 pub fn cached(bytes: &[u8]) {
     if let Ok(table) = Table::from_cached(bytes) {
         let written = table.to_cached().expect("what was read can be written");
@@ -282,7 +280,7 @@ pub fn cached(bytes: &[u8]) {
     }
 }
 
-/// A block, sealed rightly: kind and codec, plain length, and what is packed.
+/// A block, correctly sealed: type and codec, plain length, and the compressed bytes.
 pub fn block(bytes: &[u8]) {
     let Some((head, packed)) = bytes.split_first_chunk::<5>() else { return };
     let kind = if head[0] & 1 == 0 { ChunkType::Data } else { ChunkType::Tree };
@@ -294,7 +292,7 @@ pub fn block(bytes: &[u8]) {
     aad.extend_from_slice(suite.repo.as_bytes());
     aad.extend_from_slice(&[kind.byte(), codec.byte()]);
     aad.extend_from_slice(&len.to_le_bytes());
-    // Of a row without chunks: the decoder compares no lengths with it.
+    // The row has no chunks: the decoder compares no lengths with it.
     aad.extend_from_slice(&sha256(&[]));
     let seal = BlockSeal::new((0, kind), codec, len, &[], &[]);
     let mut sealed = Vec::new();
@@ -309,13 +307,13 @@ pub fn block(bytes: &[u8]) {
     }
 }
 
-/// A delta's frame: length of the prefix and of the plain bytes, the prefix, and what is packed.
+/// A delta's frame: length of the prefix and of the plain bytes, the prefix, and the compressed bytes.
 pub fn delta_frame(bytes: &[u8]) {
     let Some((head, rest)) = bytes.split_first_chunk::<8>() else { return };
     let [a, b, c, d, e, f, g, h] = *head;
     let (prefix, len) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
     let Some((prefix, packed)) = rest.split_at_checked(prefix as usize) else { return };
-    // As a row bounds it.
+    // As a row limits it.
     let len = len as usize % (MOST as usize);
     let mut plain = Vec::new();
     let opened = delta::unpack(prefix, packed, len, &mut plain);
@@ -357,7 +355,7 @@ pub fn tree(bytes: &[u8]) {
     let _ = ListPiece::decode(bytes);
 }
 
-/// A tar archive, plain.
+/// A tar archive, uncompressed.
 pub fn archive(bytes: &[u8]) {
     let mut reader = Reader::new(bytes);
     let mut buffer = [0; 4096];
@@ -376,7 +374,7 @@ pub fn archive(bytes: &[u8]) {
     let _ = reader.drain();
 }
 
-/// Somebody's gzip or zstd file.
+/// A gzip or zstd file of any origin.
 pub fn compressed(bytes: &[u8]) {
     let _ = gzip::plain(bytes).take(MOST).read_to_end(&mut Vec::new());
     if let Ok(plain) = compress::plain(bytes) {
@@ -384,14 +382,14 @@ pub fn compressed(bytes: &[u8]) {
     }
 }
 
-/// What archives say of a member's attributes: records, times, ACLs and flags.
+/// Attributes of archive members: records, times, ACLs and flags.
 pub fn attributes(bytes: &[u8]) {
     let _ = pax::records(bytes);
     if let Ok(time) = pax::parse_time(bytes) {
         assert_eq!(pax::parse_time(pax::time_text(time).as_bytes()).ok(), Some(time), "another time");
     }
     if let Some(text) = acl::to_text(bytes) {
-        // In the order that the system wants, whatever it was.
+        // In the order that the system requires, whatever it was.
         let sorted = acl::from_text(&text, &|_, _| None).expect("what was written can be read");
         let text = acl::to_text(&sorted).expect("what was written is an ACL");
         assert_eq!(acl::from_text(&text, &|_, _| None).ok(), Some(sorted), "another ACL");
@@ -403,7 +401,7 @@ pub fn attributes(bytes: &[u8]) {
     assert_eq!(flags::from_text(flags::to_text(known).as_bytes()), known, "other flags");
 }
 
-/// Patterns, one in a line behind a letter that says of what kind, and paths to try them on.
+/// Patterns, one per line after a letter for their kind, and paths to match.
 pub fn filter(bytes: &[u8]) {
     let mut options = FilterOptions::default();
     let (mut include, mut exclude, mut paths) = (Vec::new(), Vec::new(), vec![&b"src/a.log"[..]]);
@@ -430,7 +428,8 @@ pub fn filter(bytes: &[u8]) {
     }
     if let Ok(selection) = RestoreFilter::new(&include, &exclude) {
         for path in &paths {
-            // What is taken must be reached: each directory on the way to it may hold something.
+            // A selected path must be reachable: each directory above it must count as possibly containing a
+            // match.
             if selection.takes(path, false) {
                 let ways =
                     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at]);

@@ -21,12 +21,12 @@ class Set:
 
 
 def prepare(name, work):
-    """Makes what is not there yet."""
+    """Makes missing data."""
     return Set(name, *ALL[name](work))
 
 
 def make(path, build):
-    """Builds beside, then renames: what stands under its name is whole."""
+    """Builds under another name, then renames: a final name is always complete."""
     if not path.exists():
         part = path.with_name(path.name + ".part")
         if part.is_dir():
@@ -89,7 +89,7 @@ def random_bytes(path, count):
 
 
 def incompressible(work):
-    """2 GB that nothing compresses; the new version has a mebibyte put in and a hundred places overwritten."""
+    """2 GB of incompressible data; the new version has an inserted mebibyte and a hundred overwritten places."""
     def old(part):
         random_bytes(part / "file", 2_000 << 20)
 
@@ -164,7 +164,7 @@ def write_dump(part, name, rows):
 
 
 def dump(work):
-    """A dump of a data base, 150 MB; in the new version one row in 1000 is changed, and 5000 are new."""
+    """A database dump, 150 MB; in the new version one row in 1000 is changed, and 5000 are new."""
     count = 1_200_000
     old, new = work / "dump-a", work / "dump-b"
     if not (old.exists() and new.exists()):

@@ -11,7 +11,7 @@ LOOP_BYTES = 24 * GIB
 
 
 def run(*command, **more):
-    """Runs a command that has to succeed; returns what it says."""
+    """Runs a command that has to succeed; returns its output."""
     more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
     done = subprocess.run([str(part) for part in command], check=False, **more)
     if done.returncode != 0:
@@ -28,7 +28,7 @@ def clean_up(work):
 
 @contextmanager
 def scratch(work, kind):
-    """A file system that nobody has used before."""
+    """A new file system."""
     at, image = work / "fs", work / "fs.img"
     at.mkdir(exist_ok=True)
     if kind == "tmpfs":
@@ -94,7 +94,7 @@ def timed(commands, env):
     """Wall and CPU seconds and peak RSS of commands one after the other, their children counted."""
     wall = cpu = 0.0
     rss = 0
-    # Nobody writes out what another left behind.
+    # No program pays for dirty pages of the previous one.
     os.sync()
     for command in commands:
         cwd = None
@@ -124,7 +124,7 @@ def size(path):
 
 
 def differences(source, restored):
-    """What rsync would do to make the restored tree the source: nothing, if both are the same."""
+    """What rsync would change to make the restored tree equal to the source."""
     if source.is_file():
         source = source.parent
     said = run("rsync", "-aHn", "--delete", "--checksum", "-i", f"{source}/", f"{restored}/")

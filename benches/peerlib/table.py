@@ -12,7 +12,7 @@ MB = 1_000_000
 
 
 def machine(kind):
-    """What it was measured on."""
+    """The machine of the measurement."""
     names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
              if line.startswith("model name")]
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1024 / 1024
@@ -26,7 +26,7 @@ def report(path):
     for line in Path(path).read_text().splitlines():
         row = json.loads(line)
         (heads if "machine" in row else rows).append(row)
-    # What is added to an earlier run may have been measured with other programs.
+    # Figures that are added to an earlier run may be of other programs.
     versions = dict.fromkeys(version for head in heads for version in head["versions"])
     text = [f"{head['machine']}; {', '.join(versions)}." for head in heads[-1:]]
     for name in dict.fromkeys(row["set"] for row in rows):

@@ -26,7 +26,7 @@ class Tool:
         self.program = program
 
     def begin(self, scratch, source):
-        """On a fresh file system: an empty repository. Caches lie there, too."""
+        """Creates an empty repository on a new file system, which also has the caches."""
         self.scratch, self.source = scratch, source
         self.repo, home = scratch / "repo", scratch / "home"
         home.mkdir()
@@ -203,7 +203,7 @@ class Borg2(Borg):
         return [[self.program, "delete", archive] for archive in self.archives()[:-1]] + [[self.program, "compact"]]
 
     def archives(self):
-        """The oldest first."""
+        """Oldest first."""
         found = json.loads(self.run("repo-list", "--json"))["archives"]
         return [f"aid:{one['id']}" for one in sorted(found, key=lambda one: one["time"])]
 
@@ -268,7 +268,7 @@ class Conserve(Tool):
 
     def restore_old(self, point, out):
         band = f"b{self.made - 1 if point else 0:04}"
-        # The target is empty; it insists all the same.
+        # Required even though the target is empty.
         return [[self.program, "restore", "--no-progress", "--force-overwrite", "-b", band, self.repo, out]]
 
     restore_new = restore_old
@@ -279,7 +279,7 @@ class Conserve(Tool):
 
 
 class Tar(Tool):
-    """tar.gz with GNU tar's list of what it has seen: what the script that snap replaces does."""
+    """tar.gz with GNU tar's snapshot file, as the legacy backup script does."""
     name = "tar"
     encrypts = False
 
@@ -312,7 +312,7 @@ class Tar(Tool):
 
 
 class Copy(Tool):
-    """A copy and a copy back: no backup, but what a file system takes."""
+    """A copy and a copy back: no backup, but the cost of the file system."""
     name = "cp"
     encrypts = False
 
@@ -340,7 +340,7 @@ ALL = {tool.name: tool for tool in (Snap, Restic, Rustic, Borg, Borg2, Bupstash,
 
 
 def find(name, snap):
-    """The program of that name, if it is there."""
+    """The program of that name, if it is installed."""
     program = snap if name == "snap" else shutil.which(name)
     if program is None or not Path(program).exists():
         return None

@@ -1,10 +1,10 @@
-//! Bytes and trees to work on, the same in every run.
+//! Bytes and trees for benchmarks, the same in every run.
 #![allow(clippy::unwrap_used, dead_code)]
 
 use std::fs;
 use std::path::Path;
 
-/// A generator of numbers that look random (xorshift64*).
+/// A pseudorandom number generator (xorshift64*).
 struct Draw(u64);
 
 impl Draw {
@@ -16,7 +16,7 @@ impl Draw {
     }
 }
 
-/// What no compressor shrinks.
+/// Incompressible bytes.
 pub(crate) fn noise(len: usize) -> Vec<u8> {
     let mut draw = Draw(1);
     let mut out = Vec::with_capacity(len + 8);
@@ -27,7 +27,7 @@ pub(crate) fn noise(len: usize) -> Vec<u8> {
     out
 }
 
-/// Words of a language with 4096 of them, common ones first: shrinks about as program text does.
+/// Random words from a vocabulary of 4096, common ones more often: compresses about as well as program text.
 pub(crate) fn text(len: usize) -> Vec<u8> {
     written(len, &mut Draw(2))
 }
@@ -47,10 +47,11 @@ fn written(len: usize, draw: &mut Draw) -> Vec<u8> {
     out
 }
 
-/// Files in all, and their bytes.
+/// The number of files, and their bytes.
 pub(crate) const FILES: u64 = 2000;
 
-/// A tree of text files of up to 20 KB in 20 directories, and one large file of noise. Returns its bytes.
+/// A tree of text files of up to 20 KB in 20 directories, and one large incompressible file. Returns its
+/// bytes.
 pub(crate) fn tree(root: &Path) -> u64 {
     let mut draw = Draw(3);
     let mut bytes = 0;
