@@ -4,6 +4,7 @@
 //! It knows nothing of repositories, so it can start while the key is still being derived from the
 //! password.
 
+mod named_sources;
 pub(crate) mod walker;
 
 use std::path::PathBuf;

@@ -22,52 +22,13 @@ use crate::model::manifest::Counts;
 use crate::model::manifest_ext::MoreCounts;
 use crate::ops::backup::alarm_statistics::{Read, Tally};
 use crate::ops::backup::dedup::DedupWriter;
-use crate::ops::backup::read::{Batch, Context, Outcome, Step};
+use crate::ops::backup::messages::{Batch, Context, Message, Outcome, Previous, Step};
 use crate::ops::backup::read_file::FileStat;
 use crate::ops::backup::states::StoredFile;
 use crate::ops::backup::{Assembled, Run, Stdin, rot};
 use crate::progress::{Action, Event};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::similarity::Pieces;
-
-/// The parent's version of a file that is to be read.
-#[derive(Debug)]
-pub(super) enum Previous {
-    /// Nothing.
-    New,
-    /// This entry, possibly of another type.
-    There(Box<Entry>),
-}
-
-/// A message from the walk or the readers.
-#[derive(Debug)]
-pub(super) enum Message {
-    /// A directory begins inside `dir`. `known` are the pieces of its tree in a trusted parent.
-    Enter { seq: u64, dir: Option<u64>, owner: u32, known: Vec<ChunkId> },
-    /// An entry that is complete and counted.
-    Entry { dir: u64, entry: Entry },
-    /// The whole tree is unchanged.
-    Root { tree: ChunkId },
-    /// A file whose content a reader sends as `seq`. `pieces` are those of the part list of a file it may be
-    /// similar to.
-    /// `steady` is where it is, if other bytes than the parent's are bit rot.
-    File {
-        seq: u64,
-        dir: u64,
-        entry: Entry,
-        path: Vec<u8>,
-        was: Previous,
-        steady: Option<PathBuf>,
-        pieces: Vec<ChunkId>,
-    },
-    /// A directory ends. `entry` is its own entry without the tree; `None` for the root. `before` is its tree
-    /// in the parent, `same` whether the rest of its entry is unchanged.
-    Leave { seq: u64, entry: Option<Entry>, before: Option<ChunkId>, same: bool },
-    /// Chunks of files.
-    Batch(Batch),
-    /// The value of an extended attribute of a later entry.
-    Value { context: Context, value: Value },
-}
 
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are entries")]

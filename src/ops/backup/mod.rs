@@ -12,6 +12,7 @@ mod commit;
 mod compare;
 mod count;
 mod dedup;
+mod messages;
 mod parent;
 mod read;
 mod read_file;
@@ -564,8 +565,8 @@ fn no_source(sources: &[PathBuf]) -> String {
 /// Runs the pipeline once.
 fn assemble_all(run: &Run<'_>, source: Source<'_>) -> Result<Assembled> {
     let readers = threads::workers();
-    let (jobs_in, jobs) = bounded::<read::Job>(8192);
-    let (events_in, events) = bounded::<Vec<assemble::Message>>(64);
+    let (jobs_in, jobs) = bounded::<messages::Job>(8192);
+    let (events_in, events) = bounded::<Vec<messages::Message>>(64);
     let read::Buffers { empty, back } = read::Buffers::new(readers);
     std::thread::scope(|scope| {
         threads::pool(scope, "read", readers, || {

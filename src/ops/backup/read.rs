@@ -3,7 +3,6 @@
 
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,9 +15,7 @@ use crate::error::Error;
 use crate::fs::stat::MetadataReader;
 use crate::model::id::ChunkId;
 use crate::ops::backup::Run;
-use crate::ops::backup::assemble::Message;
-use crate::ops::backup::read_file::FileStat;
-use crate::ops::backup::rot::Expected;
+use crate::ops::backup::messages::{Batch, Input, Job, Message, Outcome, Step};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::content_writer::{self, ChunkBuffer};
 use crate::repo::write::similarity::{Follower, Older};
@@ -34,74 +31,6 @@ const NAP: Duration = Duration::from_millis(100);
 /// Number of the interrupt signal, the same on every system.
 const SIGINT: i32 = 2;
 
-/// What to read.
-#[derive(Debug)]
-pub(super) enum Input {
-    /// A file found by the walk.
-    File {
-        /// Path to open.
-        path: PathBuf,
-        /// Size in bytes that the walk found.
-        size: u64,
-        /// Device and inode, if it has several hard links.
-        inode: Option<(u64, u64)>,
-    },
-    /// Standard input, or the output of this command.
-    Stream(Option<Vec<std::ffi::OsString>>),
-}
-
-/// One file to read. The assembler knows it as `seq`.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) seq: u64,
-    pub(super) input: Input,
-    /// An older version that it may be similar to.
-    pub(super) older: Option<Older>,
-    /// The parent's content of an unchanged file that is read again only for comparison.
-    pub(super) expected: Option<Box<Expected>>,
-    pub(super) context: Context,
-}
-
-/// Determines what may be compressed together: files of equal contexts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Context {
-    /// The owner.
-    pub(super) owner: u32,
-    /// The only file of its context.
-    pub(super) file: Option<u64>,
-}
-
-/// Result of reading a file.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// All its chunks were sent.
-    Done {
-        /// Bytes read.
-        size: u64,
-        /// Metadata of the file; `None` for a stream.
-        seen: Option<Box<FileStat>>,
-        /// Whether it changed during each attempt to read it.
-        changed: bool,
-        /// Whether its beginning looks random.
-        opaque: bool,
-    },
-    /// It is unchanged: the assembler keeps its entry.
-    Unchanged {
-        /// Bytes that were read and compared with the parent's; `None` if it was not read.
-        read: Option<u64>,
-        /// Why it could not be read.
-        problem: Option<String>,
-    },
-    /// Start over: the chunks sent so far are of an obsolete version.
-    Again,
-    /// It no longer existed.
-    Vanished,
-    /// It could not be read.
-    Failed(String),
-    /// An internal invariant was violated: the run ends.
-    Bug(&'static str),
-}
-
 /// Wraps a violated invariant as an I/O error, which [`broken_rule`] recognizes.
 fn bug(what: &'static str) -> io::Error {
     io::Error::other(Error::Bug { what })
@@ -112,27 +41,6 @@ fn broken_rule(err: &io::Error) -> Option<&'static str> {
         Error::Bug { what } => Some(what),
         _ => None,
     }
-}
-
-/// Chunks of some files of one context, and which of the files ended with them.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) context: Context,
-    /// The chunks, followed by unused bytes; empty, or one of the [`Buffers`].
-    pub(super) plain: Vec<u8>,
-    /// Steps in order.
-    pub(super) steps: Vec<Step>,
-}
-
-/// One step of reading files.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// The next `len` bytes of the batch are a chunk of this file. `like`: chunks it may be similar to.
-    Chunk { seq: u64, id: ChunkId, len: u32, like: Vec<(ChunkId, u32)> },
-    /// A hole in this file.
-    Hole { seq: u64, len: u64 },
-    /// The end of a file.
-    End { seq: u64, outcome: Outcome },
 }
 
 /// Reused buffers: readers fill them, the assembler empties and returns them. Their number limits what is

@@ -6,9 +6,9 @@ use crate::codec::tree::stored_xattrs;
 use crate::error::Result;
 use crate::fs::xattr::{self, Attributes};
 use crate::model::entry::{Entry, Time, flags};
-use crate::ops::backup::assemble::Message;
 use crate::ops::backup::compare::Comparer;
-use crate::ops::backup::read::Context;
+use crate::ops::backup::messages::Context;
+use crate::ops::backup::messages::Message;
 use crate::ops::backup::states::Comparison;
 use crate::repo::commit::reachability;
 

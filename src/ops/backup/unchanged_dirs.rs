@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Entry;
 use crate::model::id::ChunkId;
-use crate::ops::backup::assemble::Message;
 use crate::ops::backup::compare::Comparer;
+use crate::ops::backup::messages::Message;
 use crate::repo::walk::dir_reader::DirReader;
 
 /// A directory of a trusted parent in which everything found so far is unchanged.
