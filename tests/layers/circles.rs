@@ -13,7 +13,6 @@ const KNOWN: &[(&str, usize)] = &[
     ("bin::serve::request", 2),
     ("bin::terminal::output", 3),
     ("fs::target::dirs", 7),
-    ("ops::backup::assemble", 3),
     ("ops::backup::compare", 2),
     ("ops::import::members", 2),
     ("ops::restore::batch", 2),

@@ -12,8 +12,9 @@ use crate::model::id::ChunkId;
 use crate::model::manifest::{Manifest, SnapshotKind};
 use crate::model::manifest_ext::Rot;
 use crate::model::tripwire::{self, Reason};
-use crate::ops::backup::alarm_signs::Watched;
-use crate::ops::backup::{Assembled, Run, Summary, alarm_signs};
+use crate::ops::backup::alarm::signs;
+use crate::ops::backup::alarm::signs::Watched;
+use crate::ops::backup::{Assembled, Run, Summary};
 use crate::repo::commit::write_session::{self, ParentTrust};
 use crate::repo::commit::{self, reachability};
 use crate::repo::index::Index;
@@ -67,8 +68,7 @@ pub(super) fn publish(
     }
     let saves_always = run.options.allow_empty || recorded.is_some();
     let silent = summary.unchanged && basis.kind != SnapshotKind::Full && !saves_always;
-    let watched =
-        if partial { Watched::default() } else { alarm_signs::weigh(run, read, &tally, &counts, silent) };
+    let watched = if partial { Watched::default() } else { signs::weigh(run, read, &tally, &counts, silent) };
     summary.alarm = watched.reasons;
     let rot = run.findings.reason();
     summary.alarm.extend(rot.clone());

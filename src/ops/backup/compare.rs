@@ -11,7 +11,7 @@ use crate::fs::path_stack::PathStack;
 use crate::fs::walk::WalkEvent;
 use crate::model::entry::{Content, Entry, Kind, Meta};
 use crate::model::id::ChunkId;
-use crate::ops::backup::alarm_statistics::Tally;
+use crate::ops::backup::alarm::statistics::Tally;
 use crate::ops::backup::count::Counter;
 use crate::ops::backup::messages::{Context, Input, Job, Message, Previous};
 use crate::ops::backup::rot::Expected;

@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 
 use crate::codec::tree::stored_xattrs::Value;
-use crate::model::entry::Entry;
+use crate::model::entry::{Entry, Meta};
 use crate::model::id::ChunkId;
-use crate::ops::backup::read_file::FileStat;
 use crate::ops::backup::rot::Expected;
+use crate::ops::backup::states::Version;
 use crate::repo::write::similarity::Older;
 
 /// What to read.
@@ -76,6 +76,27 @@ pub(super) enum Outcome {
     Failed(String),
     /// An internal invariant was violated: the run ends.
     Bug(&'static str),
+}
+
+/// Metadata of a file that was read.
+#[derive(Debug)]
+pub(super) struct FileStat {
+    /// Metadata without the hard link group, from before the file was read.
+    pub(super) meta: Meta,
+    /// Whether it is the file that the walk saw, if the walk recorded its inode.
+    pub(super) same: bool,
+    /// Device and inode, if it has several hard links.
+    pub(super) inode: Option<(u64, u64)>,
+    /// Attributes that could not be read.
+    pub(super) problems: Vec<String>,
+}
+
+impl FileStat {
+    /// Returns which version of a file with several hard links it is, if all of it could be read.
+    pub(super) fn version(&self, size: u64) -> Option<Version> {
+        let inode = self.inode.filter(|_| self.problems.is_empty())?;
+        Some(Version::new(inode, size, &self.meta))
+    }
 }
 
 /// The parent's version of a file that is to be read.

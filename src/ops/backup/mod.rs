@@ -5,8 +5,7 @@
 //! `unchanged_dirs`); readers read, cut and hash (`read`); one assembler decides dedup and builds trees
 //! bottom-up (`assemble`); the writer's workers seal and write. Data flows one way through bounded channels.
 
-mod alarm_signs;
-mod alarm_statistics;
+mod alarm;
 mod assemble;
 mod commit;
 mod compare;
@@ -346,8 +345,8 @@ struct Assembled {
     counts: Counts,
     more: MoreCounts,
     deltas: Deltas,
-    read: alarm_statistics::Read,
-    tally: alarm_statistics::Tally,
+    read: alarm::statistics::Read,
+    tally: alarm::statistics::Tally,
 }
 
 /// Where the content comes from.

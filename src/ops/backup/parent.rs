@@ -8,7 +8,8 @@ use crate::model::id::{KeyId, SnapshotId};
 use crate::model::manifest::SnapshotKind;
 use crate::model::manifest_ext::Lineage;
 use crate::model::tripwire::Past;
-use crate::ops::backup::{Options, alarm_statistics};
+use crate::ops::backup::Options;
+use crate::ops::backup::alarm::statistics;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::{lineage, snapshots};
@@ -107,7 +108,7 @@ pub(super) fn choose(
         trusted: options.stdin.is_none() && !rereads,
         rereads,
         newest: newest.cloned(),
-        past: alarm_statistics::past(&set, Time::now()),
+        past: statistics::past(&set, Time::now()),
         lineage,
     })
 }

@@ -9,11 +9,10 @@ use std::time::Duration;
 use crate::codec::tree::stored_xattrs;
 use crate::fs::stat::Inode;
 use crate::fs::{stat, xattr};
-use crate::model::entry::{Meta, Time};
-use crate::ops::backup::messages::Outcome;
+use crate::model::entry::Time;
+use crate::ops::backup::messages::{FileStat, Outcome};
 use crate::ops::backup::read::Reader;
 use crate::ops::backup::rot::{self, Comparison, Expected};
-use crate::ops::backup::states::Version;
 use crate::repo::write::similarity::Older;
 use crate::sys::fs::{SeekFrom, seek};
 use crate::sys::io::Errno;
@@ -22,27 +21,6 @@ use crate::sys::long_path;
 /// Size in bytes above which files are checked for holes regardless of their block count: blocks of metadata
 /// may hide a hole, and a system call is cheap compared with reading.
 const LARGE: u64 = 64 << 10;
-
-/// Metadata of a file that was read.
-#[derive(Debug)]
-pub(super) struct FileStat {
-    /// Metadata without the hard link group, from before the file was read.
-    pub(super) meta: Meta,
-    /// Whether it is the file that the walk saw, if the walk recorded its inode.
-    pub(super) same: bool,
-    /// Device and inode, if it has several hard links.
-    pub(super) inode: Option<(u64, u64)>,
-    /// Attributes that could not be read.
-    pub(super) problems: Vec<String>,
-}
-
-impl FileStat {
-    /// Returns which version of a file with several hard links it is, if all of it could be read.
-    pub(super) fn version(&self, size: u64) -> Option<Version> {
-        let inode = self.inode.filter(|_| self.problems.is_empty())?;
-        Some(Version::new(inode, size, &self.meta))
-    }
-}
 
 /// Longer than the clock tick of any file system's timestamps.
 const TICK: Duration = Duration::from_millis(11);

@@ -17,14 +17,14 @@ const BITS: u32 = 16;
 
 /// Suffixes that files had before, as a bitmap of hashes, and counts of those of new files.
 #[derive(Debug, Default)]
-pub(super) struct Suffixes {
+pub(in crate::ops::backup) struct Suffixes {
     known: Vec<u64>,
     new: HashMap<Vec<u8>, u64>,
 }
 
 impl Suffixes {
     /// Records the name of a file of the parent.
-    pub(super) fn was(&mut self, name: &[u8]) {
+    pub(in crate::ops::backup) fn was(&mut self, name: &[u8]) {
         let Some(suffix) = signs::suffix(name) else { return };
         if self.known.is_empty() {
             self.known = vec![0; 1 << (BITS - 6)];
@@ -36,7 +36,7 @@ impl Suffixes {
     }
 
     /// Records the name of a new file.
-    pub(super) fn comes(&mut self, name: &[u8]) {
+    pub(in crate::ops::backup) fn comes(&mut self, name: &[u8]) {
         let Some(suffix) = signs::suffix(name) else { return };
         if let Some(count) = self.new.get_mut(suffix) {
             *count += 1;
@@ -46,7 +46,7 @@ impl Suffixes {
     }
 
     /// Returns the most frequent suffix of new files that no file had before, and its count.
-    pub(super) fn strangest(&self) -> (Vec<u8>, u64) {
+    pub(in crate::ops::backup) fn strangest(&self) -> (Vec<u8>, u64) {
         let is_known = |suffix: &[u8]| {
             let bit = hash(suffix);
             self.known.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
@@ -66,30 +66,30 @@ fn hash(suffix: &[u8]) -> usize {
 
 /// Counts of files that were read.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Read {
-    pub(super) new: u64,
-    pub(super) moved: u64,
-    pub(super) rewritten: u64,
-    pub(super) opaque: u64,
-    pub(super) opaque_new: u64,
+pub(in crate::ops::backup) struct Read {
+    pub(in crate::ops::backup) new: u64,
+    pub(in crate::ops::backup) moved: u64,
+    pub(in crate::ops::backup) rewritten: u64,
+    pub(in crate::ops::backup) opaque: u64,
+    pub(in crate::ops::backup) opaque_new: u64,
 }
 
 impl Read {
     /// Counts a new file; `known` means that its content was stored before.
-    pub(super) fn new_file(&mut self, known: bool, opaque: bool) {
+    pub(in crate::ops::backup) fn new_file(&mut self, known: bool, opaque: bool) {
         self.new += 1;
         self.moved += u64::from(known);
         self.opaque_new += u64::from(opaque && !known);
     }
 
     /// New files that were not read: their content was stored under another name.
-    pub(super) fn moved_files(&mut self, files: u64) {
+    pub(in crate::ops::backup) fn moved_files(&mut self, files: u64) {
         self.new += files;
         self.moved += files;
     }
 
     /// Counts a file that the parent has.
-    pub(super) fn again(&mut self, before: &Entry, now: &Entry, opaque: bool) {
+    pub(in crate::ops::backup) fn again(&mut self, before: &Entry, now: &Entry, opaque: bool) {
         if before.kind != now.kind {
             self.rewritten += 1;
             self.opaque += u64::from(opaque);
@@ -99,22 +99,22 @@ impl Read {
 
 /// Counts of entries that are not read, including those taken from the parent.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) removed: u64,
-    pub(super) suffixes: Suffixes,
-    pub(super) unchanged: u64,
+pub(in crate::ops::backup) struct Tally {
+    pub(in crate::ops::backup) removed: u64,
+    pub(in crate::ops::backup) suffixes: Suffixes,
+    pub(in crate::ops::backup) unchanged: u64,
     /// Files that the parent has not, or has with another content, and that need not be read all the same.
-    pub(super) files_new: u64,
-    pub(super) files_changed: u64,
-    pub(super) bytes: u64,
-    pub(super) dirs: u64,
-    pub(super) dirs_unchanged: u64,
-    pub(super) dirs_changed: u64,
-    pub(super) others: u64,
+    pub(in crate::ops::backup) files_new: u64,
+    pub(in crate::ops::backup) files_changed: u64,
+    pub(in crate::ops::backup) bytes: u64,
+    pub(in crate::ops::backup) dirs: u64,
+    pub(in crate::ops::backup) dirs_unchanged: u64,
+    pub(in crate::ops::backup) dirs_changed: u64,
+    pub(in crate::ops::backup) others: u64,
 }
 
 impl Tally {
-    pub(super) fn add_to(&self, counts: &mut Counts, more: &mut MoreCounts) {
+    pub(in crate::ops::backup) fn add_to(&self, counts: &mut Counts, more: &mut MoreCounts) {
         more.dirs_unchanged += self.dirs_unchanged;
         more.dirs_changed += self.dirs_changed;
         counts.files_unchanged += self.unchanged;
@@ -127,13 +127,13 @@ impl Tally {
 }
 
 /// Returns the seconds between two times; 0 if they are in the wrong order.
-pub(super) fn between(from: Time, to: Time) -> u64 {
+pub(in crate::ops::backup) fn between(from: Time, to: Time) -> u64 {
     u64::try_from(to.sec.saturating_sub(from.sec)).unwrap_or(0)
 }
 
 /// Returns the history of a set from its snapshots, oldest first. Snapshots without recorded statistics
 /// contribute their counts, if their parent still exists.
-pub(super) fn past(set: &[&Snapshot], now: Time) -> Vec<Past> {
+pub(in crate::ops::backup) fn past(set: &[&Snapshot], now: Time) -> Vec<Past> {
     let told = |snapshot: &&Snapshot| {
         let manifest = &snapshot.manifest;
         let signs = manifest.signs().or_else(|| counted(manifest, set))?;

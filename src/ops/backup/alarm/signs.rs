@@ -4,18 +4,24 @@ use crate::model::manifest::{Counts, SnapshotKind};
 use crate::model::signs::Signs;
 use crate::model::tripwire::{self, Reason};
 use crate::ops::backup::Run;
-use crate::ops::backup::alarm_statistics::{Read, Tally, between};
+use crate::ops::backup::alarm::statistics::{Read, Tally, between};
 use crate::ops::backup::parent::ParentChoice;
 
 /// The statistics of the backup, and the reasons for an alarm.
 #[derive(Debug, Default)]
-pub(super) struct Watched {
-    pub(super) signs: Option<Signs>,
-    pub(super) reasons: Vec<Reason>,
+pub(in crate::ops::backup) struct Watched {
+    pub(in crate::ops::backup) signs: Option<Signs>,
+    pub(in crate::ops::backup) reasons: Vec<Reason>,
 }
 
 /// Judges a backup that was not interrupted. `silent` means that nothing changed.
-pub(super) fn weigh(run: &Run<'_>, read: Read, tally: &Tally, counts: &Counts, silent: bool) -> Watched {
+pub(in crate::ops::backup) fn weigh(
+    run: &Run<'_>,
+    read: Read,
+    tally: &Tally,
+    counts: &Counts,
+    silent: bool,
+) -> Watched {
     let Some(compared) = run.basis.compare.as_ref().filter(|_| run.options.stdin.is_none()) else {
         return Watched::default();
     };
