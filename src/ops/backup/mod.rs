@@ -9,16 +9,12 @@ mod alarm;
 mod assemble;
 mod commit;
 mod compare;
-mod count;
 mod dedup;
 mod messages;
 mod parent;
 mod read;
-mod read_file;
-mod reuse;
 mod rot;
 pub mod states;
-mod unchanged_dirs;
 
 use std::path::PathBuf;
 use std::sync::Arc;

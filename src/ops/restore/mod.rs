@@ -13,9 +13,7 @@
 
 mod batch;
 mod delete;
-mod enter;
 mod overwrite;
-mod plan;
 mod selection;
 mod special;
 mod verify;

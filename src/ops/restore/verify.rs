@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::fs::target;
 use crate::model::entry::Part;
 use crate::ops::restore::Job;
+use crate::ops::restore::batch::plan::Plan;
 use crate::ops::restore::batch::{FileBatch, FilePlan, FileSlice, State, share_out};
-use crate::ops::restore::plan::Plan;
 
 impl Job<'_> {
     /// Verifies every file of the batch except those that were kept or have failed.

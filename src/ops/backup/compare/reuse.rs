@@ -113,7 +113,7 @@ impl Comparer<'_, '_> {
 
     /// Returns whether a file's chunks may be reused. Those of an untrusted parent are looked up one by one
     /// (W2). A file that a repair could not save completely is read again.
-    pub(super) fn may_reuse(&mut self, before: &Entry) -> Result<bool> {
+    pub(in crate::ops::backup) fn may_reuse(&mut self, before: &Entry) -> Result<bool> {
         if before.meta.lost != 0 {
             return Ok(false);
         }

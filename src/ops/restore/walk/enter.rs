@@ -331,7 +331,7 @@ fn barrier(lead: &Lead, what: What) -> String {
 
 impl Job<'_> {
     /// Refuses to restore into a protected directory.
-    pub(super) fn is_free(&self, path: &[u8], found: &Existing) -> Result<()> {
+    pub(in crate::ops::restore) fn is_free(&self, path: &[u8], found: &Existing) -> Result<()> {
         let Some(protected) = self.target.as_ref().and_then(|target| target.protected(found)) else {
             return Ok(());
         };

@@ -1,6 +1,8 @@
 //! Readers: open, read, cut and hash files. Chunks are sent in batches of about a block; small files share a
 //! batch.
 
+mod file;
+
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;

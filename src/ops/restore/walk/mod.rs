@@ -1,6 +1,8 @@
 //! Walks the snapshot: passes directories to `enter` and files to the batch, defers everything else until the
 //! files of its batch are written, and sets the attributes of directories to which nothing more is written.
 
+mod enter;
+
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -13,9 +15,9 @@ use crate::model::entry::{Content, Entry, Kind, Meta, flags};
 use crate::model::id::ChunkId;
 use crate::ops::restore::batch::{FileBatch, FilePlan};
 use crate::ops::restore::delete::join;
-use crate::ops::restore::enter::{End, Level, State, There};
 use crate::ops::restore::overwrite::Action;
 use crate::ops::restore::special::Link;
+use crate::ops::restore::walk::enter::{End, Level, State, There};
 use crate::ops::restore::{Job, batch, overwrite};
 use crate::progress::Event;
 use crate::repo::read::chunk_reader::ChunkReader;

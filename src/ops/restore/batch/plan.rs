@@ -22,7 +22,7 @@ const MIN_IN_PLACE: u64 = 1 << 20;
 
 /// What to do about a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Plan {
+pub(in crate::ops::restore) enum Plan {
     /// Write all of it, replacing what exists, if anything.
     Create(Option<Existing>),
     /// Write the ranges that differ.
@@ -35,14 +35,18 @@ pub(super) enum Plan {
 
 impl Plan {
     /// Returns whether a file is large enough, and the rule allows, to update it in place.
-    pub(super) fn may_stay(existing: &Existing, rule: Overwrite) -> bool {
+    pub(in crate::ops::restore) fn may_stay(existing: &Existing, rule: Overwrite) -> bool {
         existing.size() >= MIN_IN_PLACE && rule.mends_in_place()
     }
 }
 
 impl Job<'_> {
     /// Returns the chunks to read, sorted by block. Files that need none are finished here.
-    pub(super) fn survey(&self, index: &Arc<Index>, window: &FileBatch) -> Result<Vec<ChunkUse>> {
+    pub(in crate::ops::restore) fn survey(
+        &self,
+        index: &Arc<Index>,
+        window: &FileBatch,
+    ) -> Result<Vec<ChunkUse>> {
         let found = share_out(window.segments.len(), |next| {
             let (mut uses, mut buffer) = (Vec::new(), Vec::new());
             while let Some(number) = next() {
@@ -194,7 +198,11 @@ impl Job<'_> {
     }
 
     /// Finishes a file of which no bytes were written: its length or attributes may still differ.
-    pub(super) fn finish_unchanged(&self, file: &FilePlan, existing: &Existing) -> Result<Action> {
+    pub(in crate::ops::restore) fn finish_unchanged(
+        &self,
+        file: &FilePlan,
+        existing: &Existing,
+    ) -> Result<Action> {
         let (target, meta) = (self.target()?, self.whole(&file.meta)?);
         let differs = file.differs.load(Ordering::Relaxed) || existing.size() != file.size;
         if self.options.dry_run {

@@ -1,5 +1,7 @@
 //! A batch of files that are planned and restored together. Its limits bound memory for any snapshot.
 
+pub(super) mod plan;
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,7 +12,7 @@ use crate::error::{self, Error, Result};
 use crate::fs::target::NewFile;
 use crate::model::entry::{Content, Meta, Part};
 use crate::ops::restore::Job;
-use crate::ops::restore::plan::Plan;
+use crate::ops::restore::batch::plan::Plan;
 use crate::repo::index::BlockAt;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader;

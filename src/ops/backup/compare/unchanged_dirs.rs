@@ -11,7 +11,7 @@ use crate::repo::walk::dir_reader::DirReader;
 
 /// A directory of a trusted parent in which everything found so far is unchanged.
 #[derive(Debug)]
-pub(super) struct UnchangedDir {
+pub(in crate::ops::backup) struct UnchangedDir {
     /// Its tree in the parent.
     pub(super) tree: ChunkId,
     /// Pieces of that tree known when the directory was entered.
@@ -24,7 +24,7 @@ pub(super) struct UnchangedDir {
 
 impl Comparer<'_, '_> {
     /// Handles an entry of the open directory that is not read; `same` if it equals the parent's.
-    pub(super) fn complete(&mut self, entry: Entry, same: bool) -> Result<()> {
+    pub(in crate::ops::backup) fn complete(&mut self, entry: Entry, same: bool) -> Result<()> {
         if let Some(unchanged) =
             self.stack.last_mut().and_then(|open| open.unchanged.as_mut()).filter(|_| same)
         {

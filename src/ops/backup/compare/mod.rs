@@ -1,5 +1,9 @@
 //! The comparer: compares the entries found by the walk with the parent's, and decides which files to read.
 
+mod count;
+mod reuse;
+mod unchanged_dirs;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,11 +16,11 @@ use crate::fs::walk::WalkEvent;
 use crate::model::entry::{Content, Entry, Kind, Meta};
 use crate::model::id::ChunkId;
 use crate::ops::backup::alarm::statistics::Tally;
-use crate::ops::backup::count::Counter;
+use crate::ops::backup::compare::count::Counter;
+use crate::ops::backup::compare::unchanged_dirs::UnchangedDir;
 use crate::ops::backup::messages::{Context, Input, Job, Message, Previous};
 use crate::ops::backup::rot::Expected;
 use crate::ops::backup::states::Version;
-use crate::ops::backup::unchanged_dirs::UnchangedDir;
 use crate::ops::backup::{Run, Source, Stdin};
 use crate::progress::{Action, Event};
 use crate::repo::read::chunk_reader::ChunkReader;
