@@ -18,7 +18,7 @@ use crate::ops::check::parity;
 use crate::progress::{Control, Event};
 use crate::repo::cache::Cache;
 use crate::repo::keys;
-use crate::repo::pack::{packs, parity as sidecars};
+use crate::repo::pack::{self, packs, parity as sidecars};
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
 use crate::repo::sessions::session::RepoState;
@@ -148,7 +148,7 @@ fn scrub_pack(
     report: &mut Report,
 ) -> Result<()> {
     let sound = packs::hash(storage, id, len)
-        .and_then(|hash| if hash == *id.as_bytes() { Ok(()) } else { Err(packs::not_its_name(id)) });
+        .and_then(|hash| if hash == *id.as_bytes() { Ok(()) } else { Err(pack::not_its_name(id)) });
     match sound {
         Ok(()) => _ = verified.insert(*id, Time::now().sec),
         // Deleted by gc since it was listed.

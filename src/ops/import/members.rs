@@ -15,7 +15,7 @@ use crate::model::decode_error::DecodeError;
 use crate::model::entry::{
     Content, Kind, MAX_NESTING, MAX_PATH, Meta, Time, Xattr, XattrValue, check_name, check_xattrs,
 };
-use crate::ops::import::take::ImportJob;
+use crate::ops::import::ImportJob;
 use crate::ops::import::tree::{Names, Node, Tree, no_tree};
 use crate::progress::{Action, Event};
 use crate::repo::write::chunk_sink::{ChunkSink, PutChunk};

@@ -11,6 +11,8 @@ mod take;
 mod tree;
 
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_bytes::ByteBuf;
@@ -20,9 +22,9 @@ use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, SnapshotKind};
 use crate::ops::import::members::Place;
-use crate::ops::import::take::{ImportJob, ImportedArchive, Record};
+use crate::ops::import::take::{ImportedArchive, Record};
 use crate::ops::import::tree::{Names, Tree};
-use crate::progress::Control;
+use crate::progress::{Control, Observer};
 use crate::repo::repository::Repository;
 use crate::util::host;
 
@@ -55,6 +57,17 @@ pub struct Options {
     pub memory: Option<u64>,
     /// Read everything, write nothing.
     pub dry_run: bool,
+}
+
+/// What all archives of an import share.
+#[derive(Clone, Copy)]
+struct ImportJob<'a> {
+    repo: &'a Repository,
+    observer: &'a dyn Observer,
+    stop: &'a Arc<AtomicBool>,
+    /// Maximum bytes of memory for names and metadata.
+    memory: u64,
+    dry_run: bool,
 }
 
 /// Result of an import.

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_bytes::ByteBuf;
 
@@ -10,14 +10,13 @@ use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, Manifest, SnapshotKind};
+use crate::ops::import::ImportJob;
 use crate::ops::import::decompress;
 use crate::ops::import::members::{MemberReader, Place};
 use crate::ops::import::tree::Tree;
-use crate::progress::Observer;
 use crate::repo::commit::reachability;
 use crate::repo::commit::write_session::{self, ParentTrust};
 use crate::repo::index::Index;
-use crate::repo::repository::Repository;
 use crate::repo::sessions::session::RepoState;
 use crate::repo::write::chunk_sink::{ChunkSink, PutChunk};
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
@@ -56,16 +55,6 @@ struct Stored {
     counts: Counts,
     problems: Vec<(Vec<u8>, String)>,
     tree: Tree,
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct ImportJob<'a> {
-    pub(super) repo: &'a Repository,
-    pub(super) observer: &'a dyn Observer,
-    pub(super) stop: &'a Arc<AtomicBool>,
-    /// Maximum bytes of memory for names and metadata.
-    pub(super) memory: u64,
-    pub(super) dry_run: bool,
 }
 
 impl ImportJob<'_> {

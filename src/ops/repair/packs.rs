@@ -20,7 +20,7 @@ use crate::progress::{Control, Event, Observer};
 use crate::repo::audit;
 use crate::repo::commit::write_session;
 use crate::repo::index::Index;
-use crate::repo::pack::{packs, parity};
+use crate::repo::pack::{self, packs, parity};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
@@ -163,7 +163,7 @@ impl Run<'_> {
             source: DecodeError::because(why),
         };
         if packs::hash(self.repo.storage(), id, len)? != *id.as_bytes() {
-            return Err(packs::not_its_name(id));
+            return Err(pack::not_its_name(id));
         }
         let salvage = Salvager::new(self.repo)?.pack(id, len, &mut None)?;
         if salvage.is_whole() { Ok(()) } else { Err(bad("not all of it can be read")) }

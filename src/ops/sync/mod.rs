@@ -27,7 +27,7 @@ use crate::model::records::AuditAct;
 use crate::progress::{Control, Event, Observer};
 use crate::repo::commit::write_session;
 use crate::repo::pack::header_bundles::Maintenance;
-use crate::repo::pack::{header_bundles, packs};
+use crate::repo::pack::{self, header_bundles, packs};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
@@ -256,7 +256,7 @@ impl Run<'_> {
         let name = id.hex();
         let bytes = self.from.storage().read(ObjectKind::Packs, &name, len)?;
         if hash::sha256(&bytes) != *id.as_bytes() {
-            return Err(packs::not_its_name(id));
+            return Err(pack::not_its_name(id));
         }
         if stands {
             packs::set_aside(to.storage(), id)?;

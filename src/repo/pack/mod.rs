@@ -4,3 +4,14 @@ pub mod header_bundles;
 pub mod heal;
 pub mod packs;
 pub mod parity;
+
+use crate::error::Error;
+use crate::model::decode_error::DecodeError;
+use crate::model::id::PackId;
+use crate::storage::ObjectKind;
+
+/// Returns the error for a pack whose bytes do not hash to its name.
+pub fn not_its_name(id: &PackId) -> Error {
+    let source = DecodeError::because("its bytes do not hash to its name");
+    Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source }
+}

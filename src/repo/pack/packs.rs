@@ -231,12 +231,6 @@ pub fn hash(storage: &dyn Storage, id: &PackId, len: u64) -> Result<[u8; 32]> {
     Ok(hasher.finish())
 }
 
-/// Returns the error for a pack whose bytes do not hash to its name.
-pub fn not_its_name(id: &PackId) -> Error {
-    let source = DecodeError::because("its bytes do not hash to its name");
-    Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source }
-}
-
 /// Moves a damaged pack to quarantine, durably, and returns its name there.
 ///
 /// # Errors

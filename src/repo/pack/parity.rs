@@ -12,7 +12,7 @@ use crate::codec::pack::parity::{self, HEADER, Layout, MAX_PACK, Sums};
 use crate::error::{self, Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
-use crate::repo::pack::packs;
+use crate::repo::pack;
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
 
 /// Bytes read at once.
@@ -54,7 +54,7 @@ pub fn write_again(storage: &dyn Storage, pack: PackId, len: u64, share: u8) -> 
     let name = pack.hex();
     let bytes = storage.read(ObjectKind::Packs, &name, MAX_PACK)?;
     if sha256(&bytes) != *pack.as_bytes() {
-        return Err(packs::not_its_name(&pack));
+        return Err(pack::not_its_name(&pack));
     }
     let [head, parity, tail] = parity::sidecar(&layout, &[&bytes]).map_err(damaged(&pack))?;
     let parts: [&[u8]; 3] = [&head, &parity, &tail];

@@ -3,28 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::codec::tree::dir::{DirChild, DirPiece};
 use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::id::ChunkId;
-use crate::repo::random::random_reader::RandomReader;
+use crate::repo::random::random_reader::{DirPieceRef, RandomReader};
 use crate::repo::walk::dir_reader::{MAX_DEPTH, bad};
-
-/// A decoded piece of a directory, with shared entries.
-#[derive(Debug)]
-pub(crate) enum DirPieceRef {
-    Leaf(Vec<Arc<Entry>>),
-    Index(Vec<DirChild>),
-}
-
-impl From<DirPiece> for DirPieceRef {
-    fn from(piece: DirPiece) -> Self {
-        match piece {
-            DirPiece::Leaf(entries) => Self::Leaf(entries.into_iter().map(Arc::new).collect()),
-            DirPiece::Index(kids) => Self::Index(kids),
-        }
-    }
-}
 
 /// A piece and its position in the directory.
 struct PieceCursor {

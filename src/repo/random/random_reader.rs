@@ -7,14 +7,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::codec::crypto::hash::ChunkType;
-use crate::codec::tree::dir::DirPiece;
+use crate::codec::tree::dir::{DirChild, DirPiece};
 use crate::codec::tree::part_list::ListPiece;
 use crate::error::{self, Error, Result};
-use crate::model::entry::{Content, Part};
+use crate::model::entry::{Content, Entry, Part};
 use crate::model::id::ChunkId;
 use crate::repo::index::Index;
 use crate::repo::random::block_cache::{BlockCache, Chunk};
-use crate::repo::random::dir_lookup::DirPieceRef;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::walk::dir_reader::bad;
@@ -34,6 +33,22 @@ const ENTRY: usize = 400;
 const AHEAD: u64 = 12 << 20;
 /// Reads may arrive reordered: a read within this distance of the expected offset still counts as sequential.
 const NEAR: u64 = 1 << 20;
+
+/// A decoded piece of a directory, with shared entries.
+#[derive(Debug)]
+pub(crate) enum DirPieceRef {
+    Leaf(Vec<Arc<Entry>>),
+    Index(Vec<DirChild>),
+}
+
+impl From<DirPiece> for DirPieceRef {
+    fn from(piece: DirPiece) -> Self {
+        match piece {
+            DirPiece::Leaf(entries) => Self::Leaf(entries.into_iter().map(Arc::new).collect()),
+            DirPiece::Index(kids) => Self::Index(kids),
+        }
+    }
+}
 
 /// Reads chunks, pieces and ranges through a [`ReadSession`].
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use super::select::Among;
 use crate::context::Context;
 use crate::exit::{Outcome, outcome};
 use crate::terminal::output::{self, count, failed, size};
+use crate::terminal::pager;
 use crate::terminal::progress::{Progress, stop_on_signals};
 use crate::terminal::text::Paint;
 
@@ -47,7 +48,7 @@ fn diff(context: &Context, args: &Diff, among: SnapshotFilter) -> Result<Outcome
     context.with(|repo| {
         let stop = stop_on_signals()?;
         let mut result = Ok(Outcome::Done);
-        output::emit_paged(|out| {
+        pager::emit_paged(|out| {
             let progress = Progress::start(&context.global, "diff", false);
             let summary = diff::run(
                 repo,

@@ -14,6 +14,7 @@ use super::selector::text_and_path;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output::{self, count, failed, size};
+use crate::terminal::pager;
 use crate::terminal::progress::{Progress, stop_on_signals};
 use crate::terminal::table::Narrow;
 
@@ -101,7 +102,7 @@ fn du(context: &Context, args: &Du, selection: SnapshotFilter) -> Result<Outcome
             output::warn(context.global.json, &text);
         }
         let lines = sorted(&report, args);
-        output::emit_paged(|out| {
+        pager::emit_paged(|out| {
             let shown: Vec<String> = if context.global.json {
                 json(&report, &lines, args.unique)
             } else {

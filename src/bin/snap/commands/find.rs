@@ -19,6 +19,7 @@ use crate::args::{times, values};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output::{self, count, failed};
+use crate::terminal::pager;
 use crate::terminal::progress::{Progress, stop_on_signals};
 
 #[derive(Debug, Args)]
@@ -111,7 +112,7 @@ fn find(context: &Context, args: &Find, selection: SnapshotFilter) -> Result<Out
     context.with(|repo| {
         let stop = stop_on_signals()?;
         let mut result = Ok(Outcome::Done);
-        output::emit_paged(|out| {
+        pager::emit_paged(|out| {
             let progress = Progress::start(&context.global, "find", false);
             let mut head = context.prints_success() && !context.global.json && !args.null;
             let mut last = None;

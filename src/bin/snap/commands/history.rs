@@ -23,6 +23,7 @@ use super::{find, ls};
 use crate::context::Context;
 use crate::exit::{Outcome, outcome};
 use crate::terminal::output::{self, count};
+use crate::terminal::pager;
 use crate::terminal::progress::{Progress, stop_on_signals};
 use crate::terminal::table::Narrow;
 
@@ -66,7 +67,7 @@ fn versions(context: &Context, args: &History, selection: SnapshotFilter) -> Res
         if context.global.json {
             output::print(&json(&report))?;
         } else {
-            output::print_paged(&human(context, &report))?;
+            pager::print_paged(&human(context, &report))?;
         }
         Ok(if report.problems.is_empty() { Outcome::Done } else { Outcome::Damage })
     })

@@ -16,6 +16,7 @@ use super::select::{self, Among};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output::{self, failed};
+use crate::terminal::pager;
 use crate::terminal::text::Paint;
 
 #[derive(Debug, Args)]
@@ -49,7 +50,7 @@ pub(crate) fn run(context: &Context, args: &Ls) -> Result<Outcome> {
 
 fn list(context: &Context, args: &Ls, repo: &Repository, query: Query<'_>) -> Result<Outcome> {
     let end = output::line_end(args.null, context.global.json)?;
-    output::emit_paged(|out| {
+    pager::emit_paged(|out| {
         let mut exact = None;
         if context.global.json {
             let (snapshot, path) = snapshots::resolve(repo, &snapshots::list(repo)?, query)?;

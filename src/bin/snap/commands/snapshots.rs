@@ -17,6 +17,7 @@ use crate::args::keep::group_by;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output::{self, failed};
+use crate::terminal::pager;
 use crate::terminal::table::Narrow;
 use crate::terminal::text::Paint;
 
@@ -96,7 +97,7 @@ fn show(context: &Context, args: &Snapshots, list: &[Snapshot]) -> Result<()> {
         None => vec![(None, list.iter().collect())],
         Some(groups) => groups.into_iter().map(|(key, group)| (Some(forget::title(&key)), group)).collect(),
     };
-    output::emit_paged(|out| {
+    pager::emit_paged(|out| {
         for (number, (title, group)) in tables.iter().enumerate() {
             let space = if number > 0 { "\n" } else { "" };
             title.as_ref().map_or(Ok(()), |title| writeln!(out, "{space}{title}")).map_err(failed)?;

@@ -22,7 +22,7 @@ use crate::args::synonyms;
 use crate::cli::Cli;
 use crate::exit::Outcome;
 use crate::process::called;
-use crate::terminal::output;
+use crate::terminal::pager;
 #[cfg(test)]
 pub(crate) use environment::markdown as environment_markdown;
 pub(crate) use manual::section_five;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Help) -> Result<Outcome> {
     if let [word] = args.words.as_slice()
         && let Some(text) = topics::text(word)
     {
-        output::print_paged(&called::text(text.trim_end()))?;
+        pager::print_paged(&called::text(text.trim_end()))?;
         return Ok(Outcome::Done);
     }
     let mut top = command();

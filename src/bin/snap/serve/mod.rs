@@ -19,6 +19,7 @@ mod router;
 mod server;
 mod sessions;
 mod style;
+mod url;
 mod webdav;
 
 use std::net::{SocketAddr, TcpListener};

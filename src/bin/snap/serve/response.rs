@@ -16,7 +16,7 @@ use snap_backup::{Error, ErrorKind};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::advice;
-use crate::serve::request::encoded;
+use crate::serve::url::encoded;
 use crate::terminal::output;
 
 /// A client that accepts no data for this long is disconnected.

@@ -19,7 +19,6 @@ use snap_backup::storage::names::FOREIGN;
 use snap_backup::{Error, Result};
 
 use crate::process::called;
-use crate::terminal::pager::Paged;
 pub(crate) use crate::terminal::table::{padded, table};
 use crate::terminal::text::{Guarded, Paint};
 pub(crate) use crate::terminal::text::{name, printable};
@@ -34,25 +33,6 @@ pub(crate) fn emit(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<(
     let mut out = Guarded(BufWriter::new(io::stdout().lock()));
     write(&mut out)?;
     out.flush().map_err(failed)
-}
-
-/// Like `emit` for output that may be long: on a terminal it goes through a pager.
-pub(crate) fn emit_paged(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    if !text::is_stdout() {
-        return emit_raw(write);
-    }
-    let mut out = Guarded(BufWriter::new(Paged::new()));
-    write(&mut out)?;
-    let paged = out.0.into_inner().map_err(|err| failed(err.into_error()))?;
-    paged.end().map_err(failed)
-}
-
-/// Like `tell` for text that may be long.
-pub(crate) fn print_paged(text: &str) -> Result<()> {
-    match emit_paged(|out| writeln!(out, "{text}").map_err(failed)) {
-        Err(error) if error.is_broken_pipe() => Ok(()),
-        result => result,
-    }
 }
 
 /// Like `emit` for the content of files, which is written unchanged.

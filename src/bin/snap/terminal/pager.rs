@@ -1,7 +1,7 @@
 //! Long lists on a terminal go through a pager, like in git: `SNAP_PAGER`, `PAGER`, or `less -FRX`.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -9,14 +9,35 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::SigId;
 use signal_hook::consts::SIGINT;
+use snap_backup::Result;
 use snap_backup::sys::io::fcntl_dupfd_cloexec;
 use snap_backup::sys::stdio::{dup2_stderr, stderr};
 use snap_backup::util::programs;
 
+use crate::terminal::text::Guarded;
 use crate::terminal::{output, progress, text};
 
 /// Characters that have a special meaning for a shell.
 const SHELL: &[u8] = b"|&;<>()$`\\\"'*?[#~=%{}\n";
+
+/// Like [`output::emit`] for output that may be long: on a terminal it goes through a pager.
+pub(crate) fn emit_paged(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    if !text::is_stdout() {
+        return output::emit_raw(write);
+    }
+    let mut out = Guarded(BufWriter::new(Paged::new()));
+    write(&mut out)?;
+    let paged = out.0.into_inner().map_err(|err| output::failed(err.into_error()))?;
+    paged.end().map_err(output::failed)
+}
+
+/// Like [`output::print`] for text that may be long.
+pub(crate) fn print_paged(text: &str) -> Result<()> {
+    match emit_paged(|out| writeln!(out, "{text}").map_err(output::failed)) {
+        Err(error) if error.is_broken_pipe() => Ok(()),
+        result => result,
+    }
+}
 
 /// Buffers output until it exceeds one screen, and only then starts the pager. Short lists are printed
 /// directly.

@@ -13,9 +13,10 @@ use snap_backup::repo::snapshots::Snapshot;
 use super::compare::chosen;
 use super::{frame, name, size, time};
 use crate::serve::app_state::AppState;
-use crate::serve::request::{PageRequest, encoded_path, shown_at, versions_at};
+use crate::serve::request::PageRequest;
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
+use crate::serve::url::{encoded_path, shown_at, versions_at};
 use crate::terminal::output;
 
 /// Maximum size in bytes of a text to compare.

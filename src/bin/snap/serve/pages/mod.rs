@@ -39,9 +39,10 @@ pub(super) use versions::page as versions;
 
 use crate::serve::app_state::AppState;
 use crate::serve::background::Work;
-use crate::serve::request::{PageRequest, shown_at};
+use crate::serve::request::PageRequest;
 use crate::serve::response::{Body, HttpError};
 use crate::serve::sessions::SharedSession;
+use crate::serve::url::shown_at;
 use crate::serve::{response, style};
 use crate::terminal::output;
 

@@ -12,9 +12,10 @@ use snap_backup::ops::status::{Day, Verdict};
 use super::{csrf, frame, time};
 use crate::serve::app_state::AppState;
 use crate::serve::overview::{LastWork, Overview, RepositoryStatus, SetCard};
-use crate::serve::request::{PageRequest, encoded, shown_at};
+use crate::serve::request::PageRequest;
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
+use crate::serve::url::{encoded, shown_at};
 use crate::terminal::output::{self, count};
 
 pub(crate) fn page(

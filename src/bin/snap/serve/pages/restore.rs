@@ -8,7 +8,8 @@ use snap_backup::model::entry::Time;
 use super::{csrf, frame, name, shell_word};
 use crate::serve::app_state::AppState;
 use crate::serve::downloads::Part;
-use crate::serve::request::{PageRequest, encoded, encoded_path, shown_at};
+use crate::serve::request::PageRequest;
+use crate::serve::url::{encoded, encoded_path, shown_at};
 use crate::terminal::output;
 
 /// Maximum number of entries that are listed.

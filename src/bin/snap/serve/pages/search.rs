@@ -14,9 +14,10 @@ use snap_backup::{Control, Error};
 use super::{frame, is_below, name, problems, size_of, time};
 use crate::args::{times, values};
 use crate::serve::app_state::AppState;
-use crate::serve::request::{PageRequest, file_at, shown_at, versions_at, zip_at};
+use crate::serve::request::PageRequest;
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
+use crate::serve::url::{file_at, shown_at, versions_at, zip_at};
 use crate::terminal::output;
 
 /// Maximum number of paths that are shown.

@@ -15,9 +15,10 @@ use super::chart::Line;
 use super::{chart, day, frame, link, name, size};
 use crate::args::times;
 use crate::serve::app_state::AppState;
-use crate::serve::request::{PageRequest, archive_at, shown_at};
+use crate::serve::request::PageRequest;
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
+use crate::serve::url::{archive_at, shown_at};
 use crate::terminal::output;
 
 /// Number of snapshots on a page.

@@ -12,9 +12,10 @@ use snap_backup::repo::walk::multi_walk::EntryVersion;
 
 use super::{frame, link, name, problems, size_of, time};
 use crate::serve::app_state::AppState;
-use crate::serve::request::{PageRequest, archive_at, encoded_path, file_at, shown_at};
+use crate::serve::request::PageRequest;
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
+use crate::serve::url::{archive_at, encoded_path, file_at, shown_at};
 use crate::terminal::output;
 
 /// A row of the page, at the position of its first snapshot.

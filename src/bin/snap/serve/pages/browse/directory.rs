@@ -16,8 +16,8 @@ use snap_backup::util::time_limit::TimeLimit;
 
 use super::Place;
 use crate::serve::pages::{csrf, name, size, size_of, time};
-use crate::serve::request::{archive_at, encoded, encoded_path, file_at, shown_at};
 use crate::serve::response::HttpError;
+use crate::serve::url::{archive_at, encoded, encoded_path, file_at, shown_at};
 use crate::terminal::output;
 
 /// Number of entries on a page.

@@ -6,8 +6,8 @@ use snap_backup::model::entry::{Entry, Kind, flags};
 use super::Place;
 use crate::serve::downloads::{Preview, SHOWN};
 use crate::serve::pages::{kind, name, size, time};
-use crate::serve::request::preview_at;
 use crate::serve::response::HttpError;
+use crate::serve::url::preview_at;
 use crate::terminal::output;
 
 /// Number of bytes of a text that are shown.

@@ -14,11 +14,12 @@ use snap_backup::repo::snapshots::Snapshot;
 
 use super::{csrf, frame, name, size, snapshots, time};
 use crate::serve::app_state::{AppState, snapshot};
-use crate::serve::request::{
-    PageRequest, archive_at, encoded, encoded_path, file_at, shown_at, usage_at, versions_at, zip_at,
-};
+use crate::serve::request::PageRequest;
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
+use crate::serve::url::{
+    archive_at, encoded, encoded_path, file_at, shown_at, usage_at, versions_at, zip_at,
+};
 use crate::terminal::output;
 
 /// The path in a snapshot that a page shows.

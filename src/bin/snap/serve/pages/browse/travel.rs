@@ -13,8 +13,8 @@ use snap_backup::repo::snapshots::Snapshot;
 
 use super::Place;
 use crate::serve::pages::{day, link, name, size_of, time};
-use crate::serve::request::{encoded_path, file_at, shown_at};
 use crate::serve::response::HttpError;
+use crate::serve::url::{encoded_path, file_at, shown_at};
 use crate::terminal::output;
 
 /// Maximum number of snapshots that are searched for a different state.

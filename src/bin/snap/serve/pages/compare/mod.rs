@@ -16,9 +16,10 @@ use snap_backup::repo::snapshots::Snapshot;
 use self::tree::Tree;
 use super::{frame, name, time};
 use crate::serve::app_state::{AppState, selector};
-use crate::serve::request::{PageRequest, decoded, encoded_path, shown_at, versions_at};
+use crate::serve::request::{PageRequest, decoded};
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
+use crate::serve::url::{encoded_path, shown_at, versions_at};
 use crate::terminal::output::{self, count};
 
 /// Which differences are shown.

@@ -9,7 +9,7 @@ use snap_backup::repo::snapshots::Snapshot;
 
 use super::{joined, words};
 use crate::serve::pages::{is_below, name, size};
-use crate::serve::request::{encoded_path, shown_at};
+use crate::serve::url::{encoded_path, shown_at};
 use crate::terminal::output;
 
 /// Maximum number of rows.

@@ -13,9 +13,10 @@ use super::chart::Line;
 use super::{chart, frame, link, size, time, working};
 use crate::serve::app_state::AppState;
 use crate::serve::background::{Found, Work};
-use crate::serve::request::{PageRequest, shown_at};
+use crate::serve::request::PageRequest;
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
+use crate::serve::url::shown_at;
 use crate::terminal::output::{self, count};
 
 /// Maximum number of snapshots that are listed, newest first.

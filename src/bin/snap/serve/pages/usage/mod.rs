@@ -14,9 +14,10 @@ use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use super::{frame, name, size, time, working};
 use crate::serve::app_state::{AppState, snapshot};
 use crate::serve::background::Found;
-use crate::serve::request::{PageRequest, shown_at, usage_at};
+use crate::serve::request::PageRequest;
 use crate::serve::response::HttpError;
 use crate::serve::sessions::SharedSession;
+use crate::serve::url::{shown_at, usage_at};
 use crate::terminal::output;
 
 /// Maximum number of directories that are listed, largest first.
