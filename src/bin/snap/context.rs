@@ -13,6 +13,7 @@ use snap_backup::{Error, Result};
 use crate::args::global::Global;
 use crate::args::repository_url;
 use crate::compat::Legacy;
+use crate::config::model::{RepositorySettings, SetSettings};
 use crate::config::{Config, Entry, Set, passed_over};
 use crate::process::command_line;
 use crate::run_log::Recorder;
@@ -95,6 +96,16 @@ impl Context {
     /// Returns the configuration of the repository.
     pub(crate) fn entry(&self) -> Option<&Entry> {
         self.config.entry(self.global.repo.as_deref()?)
+    }
+
+    /// Returns the settings of the repository, or the defaults.
+    pub(crate) fn repository_settings(&self) -> RepositorySettings {
+        self.entry().map(|entry| entry.settings.clone()).unwrap_or_default()
+    }
+
+    /// Returns the settings of the set, or the defaults.
+    pub(crate) fn set_settings(&self) -> SetSettings {
+        self.set.as_ref().map(|set| set.settings.clone()).unwrap_or_default()
     }
 
     /// Returns the storage that -r, SNAP_REPO or the legacy script's variable names. It need not contain a

@@ -11,7 +11,7 @@ use snap_backup::ops::forget::policy::{Count, Period, Rule};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use crate::args::path_rules::PathRules;
-use crate::args::values::{self, Line};
+use crate::args::values::{self, Line, snapshot_count};
 use crate::commands::gc::Collect;
 
 #[derive(Debug, Args)]
@@ -92,22 +92,22 @@ pub(crate) fn rules(
 #[command(next_help_heading = "Retention rules")]
 pub(crate) struct Keep {
     /// Keep the newest N snapshots; N can be unlimited
-    #[arg(short = 'l', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    #[arg(short = 'l', long, value_name = "N", value_parser = snapshot_count, allow_negative_numbers = true)]
     keep_last: Option<Count>,
     /// Keep the newest snapshot of each of the last N hours that have one
-    #[arg(short = 'H', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    #[arg(short = 'H', long, value_name = "N", value_parser = snapshot_count, allow_negative_numbers = true)]
     keep_hourly: Option<Count>,
     /// Keep the newest snapshot of each of the last N days that have one
-    #[arg(short = 'd', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    #[arg(short = 'd', long, value_name = "N", value_parser = snapshot_count, allow_negative_numbers = true)]
     keep_daily: Option<Count>,
     /// Keep the newest snapshot of each of the last N weeks that have one
-    #[arg(short = 'w', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    #[arg(short = 'w', long, value_name = "N", value_parser = snapshot_count, allow_negative_numbers = true)]
     keep_weekly: Option<Count>,
     /// Keep the newest snapshot of each of the last N months that have one
-    #[arg(short = 'm', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    #[arg(short = 'm', long, value_name = "N", value_parser = snapshot_count, allow_negative_numbers = true)]
     keep_monthly: Option<Count>,
     /// Keep the newest snapshot of each of the last N years that have one
-    #[arg(short = 'y', long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    #[arg(short = 'y', long, value_name = "N", value_parser = snapshot_count, allow_negative_numbers = true)]
     keep_yearly: Option<Count>,
     /// Keep all snapshots that were current at some time within this period: 2y5m7d3h (m: months), 30d
     #[arg(long, value_name = "DURATION", value_parser = values::age)]
@@ -131,7 +131,7 @@ pub(crate) struct Keep {
     #[arg(long, value_name = "TAG[,TAG]")]
     keep_tag: Vec<String>,
     /// Keep the newest N full snapshots; N can be unlimited
-    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = snapshot_count, allow_negative_numbers = true)]
     keep_full: Option<Count>,
     /// Keep all snapshots that have not expired
     #[arg(long)]
@@ -213,15 +213,6 @@ impl Filters {
 /// Splits a comma-separated list.
 pub(crate) fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::to_owned).collect()
-}
-
-/// Parses a number of snapshots.
-pub(crate) fn number(text: &str) -> Result<Count, String> {
-    match text {
-        "unlimited" => Ok(Count::All),
-        "-1" => Err("write unlimited instead".to_owned()),
-        _ => text.parse().map(Count::UpTo).map_err(|_| "a number, or unlimited".to_owned()),
-    }
 }
 
 pub(crate) fn group_by(text: &str) -> Result<GroupBy, String> {

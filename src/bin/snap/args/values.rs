@@ -8,6 +8,7 @@ use snap_backup::codec::chunk::compress::NO_COMPRESSION;
 use snap_backup::codec::pack::parity::MAX_SHARE;
 use snap_backup::ops::check::Subset;
 use snap_backup::ops::forget::age::Age;
+use snap_backup::ops::forget::policy::Count;
 use snap_backup::repo::write::delta_writer::Delta;
 
 /// Parses a compression level, by name or number.
@@ -58,6 +59,15 @@ pub(crate) fn rate(text: &str) -> Result<u64, String> {
         "" => Ok(0),
         text if kib => size(&format!("{text}K")).map_err(wrong),
         text => size(text).map_err(wrong),
+    }
+}
+
+/// Parses a number of snapshots.
+pub(crate) fn snapshot_count(text: &str) -> Result<Count, String> {
+    match text {
+        "unlimited" => Ok(Count::All),
+        "-1" => Err("write unlimited instead".to_owned()),
+        _ => text.parse().map(Count::UpTo).map_err(|_| "a number, or unlimited".to_owned()),
     }
 }
 

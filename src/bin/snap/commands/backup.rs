@@ -31,6 +31,7 @@ use crate::args::{times, values};
 use crate::commands::hooks::Job;
 use crate::compat::Legacy;
 use crate::config::Set;
+use crate::config::model::SetSettings;
 use crate::context::Context;
 use crate::exit::{Outcome, outcome};
 use crate::terminal::output;
@@ -151,7 +152,7 @@ pub(crate) fn run(context: &Context, args: &Backup) -> Result<Outcome> {
     if args.receipt.is_some() && sets.len() > 1 {
         return Err(Error::Usage("a receipt is of one set: name it with --set".into()));
     }
-    let kind = |set: &Set| kind(args, Some(set)).to_string();
+    let kind = |set: &Set| kind(args, &set.settings).to_string();
     let job = Job { verb: "backup", kind: Some(&kind), dry_run: args.dry_run, gate: Some(&gate) };
     sets::each(context, &sets, job, |context| backup_set(context, args))
 }
@@ -159,7 +160,7 @@ pub(crate) fn run(context: &Context, args: &Backup) -> Result<Outcome> {
 /// Backs up the named sources, or a set.
 fn backup_set(context: &Context, args: &Backup) -> Result<Outcome> {
     let legacy = context.legacy.as_ref().filter(|_| !args.names_sources());
-    let kind = kind(args, context.set.as_ref());
+    let kind = kind(args, &context.set_settings());
     context.begin("backup", args.dry_run, |record| record.kind = Some(kind.to_string()));
     let mut options = options(context, args, legacy)?;
     options.leave_out.extend(context.global.state().into_iter().chain(context.global.cache()));
@@ -249,13 +250,13 @@ fn open(context: &Context, args: &Backup, options: &Options) -> Result<(Reposito
             &Control::default().with_cancel(&stop_on_signals()?),
         )
     };
-    let entry = context.entry();
-    let makes = args.init || context.legacy_alone().is_some() || entry.is_some_and(|entry| entry.init);
+    let own = context.repository_settings();
+    let makes = args.init || context.legacy_alone().is_some() || own.init;
     if !makes || Repository::exists(&*storage)? {
         let found = context.find(&*storage)?;
         let access = context.access(&found, &storage.location())?;
         if !args.no_encryption {
-            let is_meant = context.legacy_alone().is_some() || entry.is_some_and(|entry| entry.no_encryption);
+            let is_meant = context.legacy_alone().is_some() || own.no_encryption;
             let (known, location) = (context.known(&*storage), storage.location());
             trust::warn_of_unknown_open(&context.global, is_meant, &found, (&known, &location))?;
         }
@@ -281,40 +282,40 @@ fn mirrors(context: &Context, args: &Backup, repo: Repository) -> Result<(Reposi
         (true, Some(set)) => set.mirrors(),
         _ => args.mirror.clone(),
     };
-    Mirrors::begin(context, repo, &names, args.init || context.entry().is_some_and(|entry| entry.init))
+    Mirrors::begin(context, repo, &names, args.init || context.repository_settings().init)
 }
 
 fn level(context: &Context, args: &Backup) -> Option<i32> {
-    let of_set = || context.set.as_ref().and_then(|set| set.table.level("compression"));
-    args.compression.or_else(of_set).or_else(|| context.entry().and_then(|entry| entry.compression))
+    let of_set = || context.set_settings().compression.and_then(|level| level.0);
+    args.compression.or_else(of_set).or(context.repository_settings().compression.0)
 }
 
 fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<Options> {
     let set = context.set.as_ref();
     let (sources, stdin) = match (set, legacy) {
-        (Some(set), _) => (set.sources(), None),
+        (Some(set), _) => (set.sources().to_vec(), None),
         (None, Some(legacy)) => (legacy.sources.clone(), None),
         (None, None) => sources(args)?,
     };
-    let on = |name: &str| set.and_then(|set| set.table.bool(name)).unwrap_or_default();
+    let own = context.set_settings();
     Ok(Options {
         sources,
-        kind: kind(args, set),
+        kind: kind(args, &own),
         tags: tags(args, set),
         description: args.description.clone(),
         expires: args.expires,
         host: args.host.clone().or_else(|| set.and_then(Set::host)),
         filter: args.filter.add_to(set.map(Set::filter).unwrap_or_default()),
-        one_file_system: args.filter.one_file_system || on("one-file-system"),
+        one_file_system: args.filter.one_file_system || own.one_file_system,
         parent: args.parent.clone(),
-        ignore_ctime: args.ignore_ctime || on("ignore-ctime"),
-        allow_empty: args.allow_empty || on("allow-empty"),
+        ignore_ctime: args.ignore_ctime || own.ignore_ctime,
+        allow_empty: args.allow_empty || own.allow_empty,
         dry_run: args.dry_run,
         level: level(context, args),
         store_as: args.store_as.as_ref().map(|path| path.as_bytes().to_vec()),
         stdin,
-        isolate: isolate(args, set),
-        delta: delta(args, set),
+        isolate: args.isolate.iter().cloned().chain(own.isolate).collect(),
+        delta: args.delta.unwrap_or(own.delta),
         leave_out: Vec::new(),
         // Some sources of the legacy script may be missing.
         optional: legacy.map_or(Ok(Vec::new()), Legacy::missing)?,
@@ -324,7 +325,7 @@ fn options(context: &Context, args: &Backup, legacy: Option<&Legacy>) -> Result<
         reread: None,
         recorded: None,
         time_limit: time_limit(context, args).filter(|_| !args.dry_run),
-        limit_read: args.pace.limit_read.or_else(|| set.and_then(|set| set.table.number("limit-read"))),
+        limit_read: args.pace.limit_read.or(own.limit_read.map(|rate| rate.0)),
     })
 }
 
@@ -334,9 +335,9 @@ const SCHEDULED: u64 = 10_000;
 /// Returns the share of files to read again: the given one, that of the set, or the default. The run log
 /// contains the position where the last run ended.
 fn reread(context: &Context, args: &Backup, host: &str, sources: &[Vec<u8>]) -> Option<Reread> {
-    let of_set = || context.set.as_ref().and_then(|set| set.table.share("reread"));
+    let of_set = || context.set_settings().reread.map(|share| share.0);
     let default = if context.due().is_some() { SCHEDULED } else { 0 };
-    let share = args.reread.or_else(|| of_set().map(Option::unwrap_or_default)).unwrap_or(default);
+    let share = args.reread.or_else(of_set).unwrap_or(default);
     if share == 0 {
         return None;
     }
@@ -355,7 +356,7 @@ fn reread(context: &Context, args: &Backup, host: &str, sources: &[Vec<u8>]) -> 
 /// Returns when the run ends with a partial snapshot: after the given time, or when the window closes,
 /// whichever is first.
 fn time_limit(context: &Context, args: &Backup) -> Option<TimeLimit> {
-    let of_set = || context.set.as_ref().and_then(|set| set.table.duration("max-duration"));
+    let of_set = || context.set_settings().max_duration.map(|time| time.0);
     let most = args.pace.max_duration.or_else(of_set);
     let end = most.and_then(|most| Instant::now().checked_add(most)).map(TimeLimit::at);
     let closing = gate::window(context, &args.pace).map(|(window, zone)| {
@@ -368,24 +369,12 @@ fn time_limit(context: &Context, args: &Backup) -> Option<TimeLimit> {
     }
 }
 
-/// Returns the given tags and those of the set.
-fn isolate(args: &Backup, set: Option<&Set>) -> Vec<PathBuf> {
-    let of_set = set.map(|set| set.table.paths("isolate")).unwrap_or_default();
-    args.isolate.iter().cloned().chain(of_set).collect()
-}
-
-/// Returns when to use deltas. The setting has been validated with the configuration.
-fn delta(args: &Backup, set: Option<&Set>) -> Delta {
-    let of_set = || set.and_then(|set| set.table.text("delta")).and_then(|text| values::delta(text).ok());
-    args.delta.or_else(of_set).unwrap_or_default()
-}
-
-fn kind(args: &Backup, set: Option<&Set>) -> SnapshotKind {
+fn kind(args: &Backup, own: &SetSettings) -> SnapshotKind {
     match (args.full, args.incremental, args.differential) {
         (true, ..) => SnapshotKind::Full,
         (_, true, _) => SnapshotKind::Incremental,
         (.., true) => SnapshotKind::Differential,
-        _ => set.map_or(SnapshotKind::Incremental, Set::kind),
+        _ => own.kind,
     }
 }
 

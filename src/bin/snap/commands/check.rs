@@ -59,11 +59,10 @@ pub(crate) fn run(context: &Context, args: Check) -> Result<Outcome> {
 
 fn check_set(context: &Context, args: &Check) -> Result<Outcome> {
     let given = Options { read_data: args.read_data, subset: args.read_data_subset, tables: args.tables };
-    let options = match &context.set {
-        Some(set) if !given.read_data && given.subset.is_none() => {
-            Options { tables: args.tables, ..set.check() }
-        }
-        _ => given,
+    let options = if given.read_data || given.subset.is_some() {
+        given
+    } else {
+        Options { tables: args.tables, ..context.set_settings().check_data.0 }
     };
     let reads = options.read_data || options.subset.is_some();
     context.begin("check", false, |record| record.read_data = reads);

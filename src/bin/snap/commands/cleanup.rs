@@ -14,7 +14,6 @@ use super::{expire, forget as forgetting, gc, room, sets};
 use crate::args::keep::Cleanup;
 use crate::args::path_rules::PathRules;
 use crate::commands::hooks::Job;
-use crate::config::Set;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output;
@@ -57,7 +56,7 @@ fn cleanup_set(context: &Context, args: &Cleanup, collects: bool) -> Result<Outc
     let result = context.with(|repo| {
         let ruled = options.rules.iter().any(Rule::says_something);
         let paths = sets::path_rules(context, &args.paths);
-        let line = args.keep_below.or_else(|| context.set.as_ref().and_then(Set::keep_below));
+        let line = args.keep_below.or(context.set_settings().keep_below);
         if !ruled && line.is_none() && paths.is_empty() {
             return refuse(context, repo, &options, collecting);
         }

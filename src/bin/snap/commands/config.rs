@@ -239,20 +239,20 @@ fn warnings(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
     for entry in config.repositories() {
         if let Some(err) =
-            entry.key_file.as_ref().and_then(|file| file.metadata().err().map(|err| (file, err)))
+            entry.settings.key_file.as_ref().and_then(|file| file.metadata().err().map(|err| (file, err)))
         {
             found.push(format!("the key file {}: {}", err.0.display(), err.1));
         }
-        let Some(file) = &entry.password_file else { continue };
+        let Some(file) = &entry.settings.password_file else { continue };
         match file.symlink_metadata() {
             Err(err) => found.push(format!("the password file {}: {err}", file.display())),
             Ok(_) => found.extend(password::exposed(file)),
         }
     }
     for set in config.sets() {
-        let gone = set.sources().into_iter().filter(|source| source.symlink_metadata().is_err());
+        let gone = set.sources().iter().filter(|source| source.symlink_metadata().is_err());
         found.extend(gone.map(|source| format!("set {}: there is no {}", set.name, source.display())));
-        if set.table.at("schedule.cleanup").is_some() && !set.is_cleaned() {
+        if set.settings.schedule.cleanup.is_some() && !set.is_cleaned() {
             found.push(format!("set {}: `schedule.cleanup` has nothing to go by: `keep` is empty", set.name));
         }
     }

@@ -2,16 +2,17 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use snap_backup::Result;
 
 use crate::args::global::Global;
 use crate::compat::Legacy;
-use crate::config::keys::{Key, Kind};
-use crate::config::node::{Node, Table, Value};
-use crate::config::{Config, keys};
+use crate::config::Config;
+use crate::config::document::Node;
+use crate::config::field::Field;
+use crate::config::model::{RepositorySettings, SetSettings};
+use crate::config::types::{HIDDEN, quoted};
 use crate::exit::Outcome;
 use crate::terminal::output;
 
@@ -28,11 +29,12 @@ pub(crate) fn run(global: &Global, config: &Config, sets: &[String]) -> Result<O
     top(global, config, &mut lines);
     for entry in config.repositories() {
         let path = format!("repositories.{}", name(&entry.name));
-        let table = config.root.table("repositories").and_then(|all| all.table(&entry.name));
-        fill(&path, keys::REPOSITORY, table.unwrap_or(&Table::default()), &mut lines);
+        let node = config.document.get("repositories").and_then(|all| all.get(&entry.name));
+        fill(config, &path, &RepositorySettings::schema(), node, &mut lines);
     }
     for set in &sets {
-        fill(&format!("sets.{}", name(&set.name)), keys::SET, &set.table, &mut lines);
+        let node = config.document.get("sets").and_then(|all| all.get(&set.name));
+        fill(config, &format!("sets.{}", name(&set.name)), &SetSettings::schema(), node, &mut lines);
     }
     if global.json {
         for Line { key, value, from } in &lines {
@@ -59,24 +61,24 @@ pub(crate) fn run(global: &Global, config: &Config, sets: &[String]) -> Result<O
 
 /// Adds the settings of a command without a set.
 fn top(global: &Global, config: &Config, lines: &mut Vec<Line>) {
-    let mut put = |key: &str, value: &OsStr, from: String| {
-        let value = quoted(&output::redacted(&value.to_string_lossy()));
+    let mut put = |key: &str, value: String, from: String| {
         lines.push(Line { key: key.to_owned(), value, from });
     };
-    let given = |value: &Option<OsString>, variable: &str, flag: &str| -> Option<(OsString, String)> {
-        let value = value.clone().filter(|value| !value.is_empty())?;
-        let by_variable = env::var_os(variable).is_some_and(|set| set == value);
-        Some((value, if by_variable { variable.to_owned() } else { flag.to_owned() }))
+    let shown = |value: &OsStr| quoted(&output::redacted(&value.to_string_lossy()));
+    let given = |value: &Option<OsString>, variable: &str, flag: &str| -> Option<(String, String)> {
+        let value = value.as_ref().filter(|value| !value.is_empty())?;
+        let by_variable = env::var_os(variable).is_some_and(|set| set == *value);
+        Some((shown(value), if by_variable { variable.to_owned() } else { flag.to_owned() }))
     };
-    let of_file = |key: &str| config.root.location(key).map(|value| (value, origin(config.root.at(key))));
+    let of_file = |key: &str| config.document.get(key).map(|node| (node.shown(), origin(config, node)));
     let legacy = || {
         let repository = Legacy::from_environment()?.repository;
-        Some((repository, "the old script's INCREMENTAL_BACKUP_PATH".to_owned()))
+        Some((shown(&repository), "the old script's INCREMENTAL_BACKUP_PATH".to_owned()))
     };
-    let only = || config.default_repository().map(|name| (name, "the only one there is".to_owned()));
+    let only = || config.default_repository().map(|name| (shown(&name), "the only one there is".to_owned()));
     let repository = given(&global.repo, "SNAP_REPO", "-r").or_else(|| of_file("repository")).or_else(only);
     if let Some((value, from)) = repository.or_else(legacy) {
-        put("repository", &value, from);
+        put("repository", value, from);
     }
     for (key, value, variable, flag) in [
         ("password-file", &global.password_file, "SNAP_PASSWORD_FILE", "--password-file"),
@@ -85,7 +87,7 @@ fn top(global: &Global, config: &Config, lines: &mut Vec<Line>) {
         ("state-dir", &global.state_dir, "SNAP_STATE_DIR", "--state-dir"),
     ] {
         if let Some((value, from)) = given(value, variable, flag).or_else(|| of_file(key)) {
-            put(key, &value, from);
+            put(key, value, from);
         }
     }
     for (key, is_given, from) in [
@@ -102,48 +104,34 @@ fn top(global: &Global, config: &Config, lines: &mut Vec<Line>) {
     }
 }
 
-const HIDDEN: &str = "\"(hidden)\"";
-
-/// Adds all keys of a table with their values or defaults.
-fn fill(path: &str, keys: &[Key], table: &Table, lines: &mut Vec<Line>) {
-    for key in keys {
-        let at = format!("{path}.{}", key.name);
-        let node = table.get(key.name);
-        if let Kind::Table(keys) = key.kind {
-            fill(&at, keys, table.table(key.name).unwrap_or(&Table::default()), lines);
+/// Adds all keys of a table, which the schema lists, with their values or defaults.
+fn fill(config: &Config, path: &str, schema: &Value, table: Option<&Node>, lines: &mut Vec<Line>) {
+    let properties = |schema: &Value| schema.get("properties").and_then(Value::as_object).cloned();
+    for (key, schema) in properties(schema).into_iter().flatten() {
+        let at = format!("{path}.{key}");
+        let node = table.and_then(|table| table.get(&key));
+        if properties(&schema).is_some() {
+            fill(config, &at, &schema, node, lines);
         } else if let Some(node) = node {
-            lines.push(Line { key: at, value: shown(node), from: origin(Some(node)) });
-        } else if !key.default.is_empty() {
-            lines.push(Line { key: at, value: key.default.to_owned(), from: "default".to_owned() });
+            lines.push(Line { key: at, value: node.shown(), from: origin(config, node) });
+        } else if let Some(default) = schema.get("default") {
+            lines.push(Line { key: at, value: in_toml(default), from: "default".to_owned() });
         }
     }
 }
 
-fn shown(node: &Node) -> String {
-    match &node.value {
-        Value::Secret(_) => HIDDEN.to_owned(),
-        Value::Bool(_) | Value::Number(_) => node.shown.clone(),
-        Value::Path(path) => quoted(&output::redacted(&String::from_utf8_lossy(path.as_os_str().as_bytes()))),
-        Value::Table(table) => {
-            let pair = |(name, node): &(String, Node)| format!("{name} = {}", shown(node));
-            format!("{{ {} }}", table.0.iter().map(pair).collect::<Vec<_>>().join(", "))
-        }
-        Value::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
-        _ => quoted(&output::redacted(&node.shown)),
+/// Writes a default as TOML.
+fn in_toml(value: &Value) -> String {
+    match value.as_array() {
+        Some(items) => format!("[{}]", items.iter().map(in_toml).collect::<Vec<_>>().join(", ")),
+        None => value.to_string(),
     }
 }
 
-fn origin(node: Option<&Node>) -> String {
-    let Some(node) = node else { return String::new() };
-    match &node.origin.profile {
-        Some(profile) => format!("profile {profile}, line {}", node.origin.line),
-        None => format!("line {}", node.origin.line),
-    }
-}
-
-/// Quotes a text for TOML. A JSON string is valid TOML.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+fn origin(config: &Config, node: &Node) -> String {
+    let profile = config.profile.as_ref().filter(|_| node.origin.is_in_profile);
+    let profile = profile.map(|profile| format!("profile {profile}, ")).unwrap_or_default();
+    format!("{profile}line {}", node.origin.line)
 }
 
 fn name(text: &str) -> String {

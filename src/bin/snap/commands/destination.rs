@@ -53,22 +53,20 @@ impl Other {
         let given = |value: &Option<OsString>| value.clone().filter(|value| !value.is_empty());
         let (file, command) = (given(&self.to_password_file), given(&self.to_password_command));
         let variable = env::var_os(VARIABLE).is_some_and(|value| !value.is_empty());
-        let entry = other.entry().cloned();
+        let own = other.repository_settings();
         let global = &mut other.global;
         global.insecure_no_password = self.to_insecure_no_password;
         // This option is an id of the first repository's key slots.
         global.key = None;
-        let key_file = given(&self.to_key_file).or_else(|| entry.as_ref()?.key_file.clone().map(Into::into));
+        let key_file = given(&self.to_key_file).or(own.key_file.map(Into::into));
         if file.is_some() || command.is_some() || variable {
             global.key_file = key_file;
             (global.password_file, global.password_command) = (file, command);
             global.password_variable = VARIABLE;
-        } else if let Some(entry) =
-            entry.filter(|one| one.password_file.is_some() || one.password_command.is_some())
-        {
+        } else if own.password_file.is_some() || own.password_command.is_some() {
             global.key_file = key_file;
-            global.password_file = entry.password_file.map(Into::into);
-            global.password_command = entry.password_command;
+            global.password_file = own.password_file.map(Into::into);
+            global.password_command = own.password_command.map(|command| command.0.into());
         } else if key_file.is_some() {
             global.key_file = key_file;
         }

@@ -22,6 +22,7 @@ use super::sets;
 use crate::args::keep::Filters;
 use crate::args::values;
 use crate::commands::hooks::Job;
+use crate::config::set::patterns;
 use crate::context::Context;
 use crate::exit::{self, Outcome};
 use crate::process::shell_command::{self, Trouble};
@@ -77,9 +78,8 @@ struct Trial {
 impl Trial {
     /// Returns the given settings, otherwise those of the set.
     fn of(context: &Context, args: &DrillArgs) -> Result<Option<Self>> {
-        let table = context.set.as_ref().map(|set| &set.table);
-        let of_set = || table.and_then(|table| table.text("drill.run")).map(str::to_owned);
-        let Some(command) = args.run.clone().or_else(of_set) else {
+        let own = context.set_settings().drill;
+        let Some(command) = args.run.clone().or(own.run.map(|command| command.0)) else {
             return if args.include.is_empty() && args.run_timeout.is_none() {
                 Ok(None)
             } else {
@@ -92,18 +92,8 @@ impl Trial {
         if command.trim().is_empty() {
             return Err(Error::Usage("--run: no command is given".to_owned()));
         }
-        let of_set = || table.and_then(|table| table.duration("drill.run-timeout"));
-        let timeout = args.run_timeout.or_else(of_set).unwrap_or(RUN_TIMEOUT);
-        let mut include = args.include.clone();
-        if include.is_empty() {
-            include.extend(
-                table
-                    .map(|table| table.texts("drill.include"))
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(OsString::from),
-            );
-        }
+        let timeout = args.run_timeout.unwrap_or(own.run_timeout);
+        let include = if args.include.is_empty() { patterns(&own.include) } else { args.include.clone() };
         Ok(Some(Self { command, timeout, include }))
     }
 }
@@ -125,8 +115,6 @@ impl Tried {
     }
 }
 
-/// Default timeout of the command.
-const RUN_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Time after which a drill of a sample stops.
 const TIME: Duration = Duration::from_secs(600);
 

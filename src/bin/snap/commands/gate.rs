@@ -13,7 +13,6 @@ use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
 use crate::args::pace::Pace;
-use crate::config::Set;
 use crate::context::Context;
 use crate::process::shell_command::{self, Trouble};
 use crate::terminal::output;
@@ -21,14 +20,12 @@ use crate::terminal::progress::stop_on_signals;
 
 /// Directory in which Linux describes batteries and mains adapters.
 const SUPPLIES: &str = "/sys/class/power_supply";
-/// Default timeout of a condition in seconds.
-const TIMEOUT: u64 = 3600;
 
 /// Returns the time window of a backup, and its time zone.
 pub(crate) fn window(context: &Context, pace: &Pace) -> Option<(Window, TimeZone)> {
-    let set = context.set.as_ref();
-    let window = pace.window.or_else(|| set.and_then(Set::window))?;
-    Some((window, set.and_then(Set::zone).unwrap_or_else(TimeZone::system)))
+    let own = context.set_settings();
+    let window = pace.window.or(own.window)?;
+    Some((window, own.schedule.time_zone.unwrap_or_else(TimeZone::system)))
 }
 
 /// Returns why a backup must not start now; `None` if it may.
@@ -44,12 +41,11 @@ pub(crate) fn of_backup(context: &Context, pace: &Pace) -> Result<Option<String>
         }
     }
     let Some(set) = &context.set else { return Ok(None) };
-    let off = |name: &str| set.table.bool(name) == Some(false);
-    if off("on-battery") && is_on_battery(Path::new(SUPPLIES)) {
+    if !set.settings.on_battery && is_on_battery(Path::new(SUPPLIES)) {
         return Ok(Some("this machine runs on battery (`on-battery = false`)".to_owned()));
     }
     // A local repository causes no network traffic.
-    if off("metered") && context.storage()?.is_remote() && is_metered() {
+    if !set.settings.metered && context.storage()?.is_remote() && is_metered() {
         return Ok(Some("the network connection is metered (`metered = false`)".to_owned()));
     }
     Ok(None)
@@ -73,12 +69,12 @@ pub(crate) fn tell(context: &Context, why: &str) -> Result<()> {
 /// `Interrupted`.
 pub(crate) fn conditions(context: &Context, variables: &[(&'static str, String)]) -> Result<Option<String>> {
     let Some(set) = &context.set else { return Ok(None) };
-    let timeout = set.table.duration("hooks.timeout").unwrap_or(std::time::Duration::from_secs(TIMEOUT));
+    let hooks = &set.settings.hooks;
     let stop = stop_on_signals()?;
-    for (number, line) in set.table.texts("hooks.condition").iter().enumerate() {
-        let mut command = shell_command::shell(line);
+    for (number, line) in hooks.condition.iter().enumerate() {
+        let mut command = shell_command::shell(&line.0);
         command.env("SNAP_HOOK", "condition").envs(variables.iter().cloned());
-        match shell_command::run(command, b"", timeout, Some(&stop)) {
+        match shell_command::run(command, b"", hooks.timeout, Some(&stop)) {
             Ok(()) => {}
             Err(Trouble::Stopped) => return Err(Error::Interrupted),
             Err(Trouble::Failed(why)) => {

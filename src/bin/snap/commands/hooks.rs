@@ -18,9 +18,6 @@ use crate::terminal::progress::stop_on_signals;
 use crate::terminal::{output, wording};
 use crate::{exit, notify};
 
-/// Default timeout of a hook in seconds.
-const TIMEOUT: u64 = 3600;
-
 /// Returns why a run must not start now; `None` if it may.
 pub(crate) type Gate<'a> = dyn Fn(&Context) -> Result<Option<String>> + 'a;
 
@@ -97,8 +94,12 @@ fn skip(context: &Context, notification: &Notification, why: &str) -> Result<Out
 }
 
 fn wants_hooks(notification: &Notification) -> bool {
-    let jobs = notification.table.texts("hooks.jobs");
-    if jobs.is_empty() { notification.verb == "backup" } else { jobs.contains(&notification.verb) }
+    let jobs = &notification.settings.hooks.jobs;
+    if jobs.is_empty() {
+        notification.verb == "backup"
+    } else {
+        jobs.iter().any(|job| job.0 == notification.verb)
+    }
 }
 
 fn ending(context: &Context, notification: &Notification, result: &Result<Outcome>) -> End {
@@ -125,16 +126,23 @@ fn warn(notification: &Notification, result: Result<()>) {
 /// Runs all hooks of a kind, until one fails.
 fn hooks(notification: &Notification, which: &str) -> Result<()> {
     let at_the_end = matches!(which, "on-failure" | "finally");
-    for (number, line) in notification.table.texts(&format!("hooks.{which}")).iter().enumerate() {
+    let hooks = &notification.settings.hooks;
+    let lines = match which {
+        "before" => &hooks.before,
+        "after" => &hooks.after,
+        "on-failure" => &hooks.on_failure,
+        _ => &hooks.finally,
+    };
+    for (number, line) in lines.iter().enumerate() {
         let stop = stop_on_signals()?;
         if !at_the_end && stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let mut command = shell_command::shell(line);
+        let mut command = shell_command::shell(&line.0);
         command.env("SNAP_HOOK", which).envs(notification.variables());
         // Cleanup hooks run even after a signal.
         let stop = (!at_the_end).then_some(&*stop);
-        match shell_command::run(command, b"", notification.timeout("hooks", TIMEOUT), stop) {
+        match shell_command::run(command, b"", hooks.timeout, stop) {
             Ok(()) => {}
             Err(Trouble::Stopped) => return Err(Error::Interrupted),
             Err(Trouble::Failed(why)) => {
@@ -161,7 +169,7 @@ impl Context {
         };
         Notification {
             set: set.map(|set| set.name.clone()).unwrap_or_default(),
-            table: set.map(|set| set.table.clone()).unwrap_or_default(),
+            settings: self.set_settings(),
             verb: verb.to_owned(),
             kind: kind.map(str::to_owned),
             repository,

@@ -63,9 +63,9 @@ pub(crate) struct Make {
 }
 
 pub(crate) fn run(context: &Context, args: &Init) -> Result<Outcome> {
-    let no_encryption = args.no_encryption || context.entry().is_some_and(|entry| entry.no_encryption);
-    let level =
-        args.compression.or_else(|| context.entry().and_then(|entry| entry.compression)).unwrap_or(LEVEL);
+    let own = context.repository_settings();
+    let no_encryption = args.no_encryption || own.no_encryption;
+    let level = args.compression.or(own.compression.0).unwrap_or(LEVEL);
     let make = Make {
         no_encryption,
         chunker: args.chunker,
@@ -113,10 +113,10 @@ pub(crate) fn make_missing(
         return Err(makes_none(&*storage));
     }
     divergence::refuse_emptied(&*storage, context.global.state().as_deref())?;
-    let entry = context.entry();
-    let level = asked.level.or_else(|| entry.and_then(|entry| entry.compression)).unwrap_or(LEVEL);
+    let own = context.repository_settings();
+    let level = asked.level.or(own.compression.0).unwrap_or(LEVEL);
     // The legacy backup script needed no password, so its replacement does not ask for one.
-    let asked_for = asked.no_encryption || entry.is_some_and(|entry| entry.no_encryption);
+    let asked_for = asked.no_encryption || own.no_encryption;
     let unasked = context.legacy_alone().is_some() && !asked.init && !password::is_given(&context.global);
     let no_encryption = asked_for || unasked;
     let (chunker, parity) = (ChunkerProfile::default(), asked.parity);

@@ -9,7 +9,7 @@ use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
 use crate::args::global::Global;
-use crate::config::Config;
+use crate::config::{Config, Set};
 use crate::context::Context;
 
 impl Context {
@@ -18,8 +18,7 @@ impl Context {
         let mut all = Vec::new();
         let mut add = |what, path: Option<PathBuf>| all.extend(path.map(|path| Protected { what, path }));
         add("the repository", self.local_dir());
-        let mirrors = self.config.sets().iter().flat_map(crate::config::Set::mirrors);
-        for mirror in mirrors {
+        for mirror in self.config.sets().iter().flat_map(Set::mirrors) {
             add("a mirror of the repository", self.for_repository(mirror).local_dir());
         }
         all.extend(self.kept());

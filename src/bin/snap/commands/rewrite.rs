@@ -23,7 +23,6 @@ use super::{expire, rewritten};
 use crate::args::keep::Filters;
 use crate::args::path_rules::PathRules;
 use crate::args::{times, values};
-use crate::config::Set;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output::{self, count};
@@ -149,7 +148,7 @@ pub(crate) fn run(context: &Context, args: &Rewrite) -> Result<Outcome> {
 /// Removes paths by the rules per path.
 fn by_rules(context: &Context, args: &Rewrite) -> Result<Outcome> {
     args.among.with(context, |context, selection| {
-        let min_age = args.min_age.or_else(|| context.set.as_ref().and_then(Set::min_age));
+        let min_age = args.min_age.or(context.set_settings().min_age);
         context.with(|repo| {
             let asked = Asked {
                 rules: &args.paths,

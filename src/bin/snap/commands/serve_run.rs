@@ -81,7 +81,7 @@ fn planned(set: Set, what: &str, lane: &str) -> Result<Planned> {
     let what = match what {
         "check" => "check",
         "drill" => "drill",
-        "backup" => match set.kind() {
+        "backup" => match set.settings.kind {
             SnapshotKind::Full => "full",
             SnapshotKind::Incremental => "incremental",
             SnapshotKind::Differential => "differential",

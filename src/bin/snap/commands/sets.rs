@@ -83,7 +83,7 @@ pub(crate) fn selection(context: &Context, filters: &Filters) -> Result<Snapshot
 
 /// Returns the age below which snapshots are always kept: the given one, or that of the set.
 pub(crate) fn min_age(context: &Context, keep: &Keep) -> Option<Age> {
-    keep.min_age().or_else(|| context.set.as_ref().and_then(Set::min_age))
+    keep.min_age().or(context.set_settings().min_age)
 }
 
 /// Returns the rules per path of the set and those given. A given duration replaces that of the set.

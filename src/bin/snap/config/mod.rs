@@ -2,16 +2,17 @@
 //! variables take precedence over it, and it takes precedence over the variables of the legacy backup
 //! script.
 
+pub(crate) mod document;
+pub(crate) mod field;
 mod find;
-pub(crate) mod keys;
-pub(crate) mod node;
-mod read;
+pub(crate) mod model;
+mod paths;
 mod repository;
-mod schema;
 pub(crate) mod set;
 mod substitute;
 #[cfg(test)]
 mod tests;
+pub(crate) mod types;
 
 use std::path::{Path, PathBuf};
 
@@ -19,12 +20,14 @@ use snap_backup::ops::rewrite::expire;
 use snap_backup::{Error, Result};
 
 use crate::args::global::Global;
+pub(crate) use document::Complaint;
+use document::Node;
+use field::{Field, Placed, Reader};
 pub(crate) use find::{find, passed_over, places};
-use node::{Table, Value};
-pub(crate) use read::Complaint;
+use model::{Expire, File};
 pub(crate) use repository::Entry;
-pub(crate) use schema::schema;
 pub(crate) use set::Set;
+use types::Place;
 
 /// The configuration; empty if there is no file.
 #[derive(Debug, Default)]
@@ -33,10 +36,10 @@ pub(crate) struct Config {
     pub(crate) file: Option<PathBuf>,
     /// The selected profile.
     pub(crate) profile: Option<String>,
-    /// The whole content, with the profile merged into it.
-    pub(crate) root: Table,
-    repositories: Vec<Entry>,
-    sets: Vec<Set>,
+    /// The whole content, with the profile and the defaults merged into it.
+    pub(crate) document: Node,
+    /// The same with types.
+    pub(crate) model: File,
 }
 
 impl Config {
@@ -93,26 +96,27 @@ impl Config {
         profile: Option<&str>,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> (Self, Vec<Complaint>) {
-        let mut reader = read::Reader::new(text, dir, profile, variable);
-        let mut root = reader.read(keys::TOP);
-        let mut complaints = reader.complaints;
-        let profiles = take(&mut root, "profiles");
+        let mut reader = Reader::new(dir, profile, variable);
+        let mut document = Node::parse(text).unwrap_or_else(|complaint| {
+            reader.complaints.push(complaint);
+            Node::default()
+        });
+        // What the file says is checked as it stands, even where something else is put over it.
+        File::read(&mut document, "", &mut reader);
+        let mut complaints = std::mem::take(&mut reader.complaints);
+        let mut profiles = document.take("profiles").unwrap_or_default();
         if let Some(name) = profile {
-            match profiles.table(name) {
-                Some(over) => root.put_over(over.clone()),
+            match profiles.take(name) {
+                Some(mut over) => {
+                    over.mark_as_profile();
+                    document.put_over(over);
+                }
                 None => complaints.push(no_profile(name, &profiles)),
             }
         }
-        let defaults = take(&mut root, "defaults");
-        let repositories =
-            named(&root, "repositories").map(|(name, table)| Entry::new(name, table)).collect();
-        let sets = named(&root, "sets").map(|(name, table)| {
-            let mut whole = defaults.clone();
-            whole.put_over(table.clone());
-            Set::new(name, whole)
-        });
-        let sets = sets.collect();
-        let config = Self { file: None, profile: profile.map(str::to_owned), repositories, sets, root };
+        document.put_sets_over_defaults();
+        let model = File::read(&mut document, "", &mut reader).unwrap_or_default();
+        let config = Self { file: None, profile: profile.map(str::to_owned), document, model };
         if complaints.is_empty() {
             complaints = config.contradictions();
         }
@@ -123,80 +127,56 @@ impl Config {
     /// Returns complaints about valid values that contradict each other.
     fn contradictions(&self) -> Vec<Complaint> {
         let mut found = Vec::new();
-        for set in &self.sets {
+        for set in self.sets() {
             let name = &set.name;
             if set.sources().is_empty() {
-                found.push(self.at(&format!("sets.{name}"), format!("the set `{name}` has no sources")));
+                found.push(set.origin.complaint(format!("the set `{name}` has no sources")));
             }
-            found.extend(self.wrong_expiry(set));
-            if let Some(wanted) = set.table.text("repository") {
-                found.extend(self.no_such(wanted, set.table.at("repository")));
-            } else if set.table.at("repository").is_none() && self.default_repository().is_none() {
+            found.extend(wrong_expiry(set));
+            // The legacy script's variable or SNAP_REPO may name one.
+            if set.settings.repository.is_none()
+                && self.default_repository().is_none()
+                && self.repositories().len() > 1
+            {
                 let why =
                     format!("the set `{name}` has no repository, and there is no `repository` at the top");
-                // The legacy script's variable or SNAP_REPO may name one.
-                if self.repositories.len() > 1 {
-                    found.push(self.at(&format!("sets.{name}"), why));
-                }
+                found.push(set.origin.complaint(why));
             }
         }
-        if let Some(wanted) = self.root.text("repository") {
-            found.extend(self.no_such(wanted, self.root.at("repository")));
-        }
-        for entry in &self.repositories {
-            if entry.location.is_none() {
-                let why = format!("the repository `{}` has no location", entry.name);
-                found.push(self.at(&format!("repositories.{}", entry.name), why));
-            }
+        let named = self.sets().iter().filter_map(|set| set.settings.repository.as_ref());
+        found.extend(named.chain(&self.model.repository).filter_map(|named| self.no_such(named)));
+        for entry in self.repositories().iter().filter(|entry| entry.location().is_none()) {
+            found.push(entry.origin.complaint(format!("the repository `{}` has no location", entry.name)));
         }
         found
     }
 
-    /// Returns complaints about rules per path that are incomplete or have an invalid pattern.
-    fn wrong_expiry(&self, set: &Set) -> Option<Complaint> {
-        let node = set.table.at("expire")?;
-        let lacks = |table: &Table| table.texts("path").is_empty() || table.age("after").is_none();
-        let what = if set.table.tables("expire").any(lacks) {
-            "`expire` needs a `path` and an `after`: { path = \"**/Downloads/**\", after = \"30d\" }"
-                .to_owned()
-        } else {
-            let patterns: Vec<_> = set.path_rules().expire.into_iter().map(|one| one.pattern).collect();
-            format!("`expire`: {}", expire::check_patterns(&patterns).err()?)
-        };
-        Some(Complaint { line: node.origin.line, column: node.origin.column, what })
-    }
-
-    fn at(&self, path: &str, what: String) -> Complaint {
-        let origin = self.root.at(path).map(|node| node.origin.clone()).unwrap_or_default();
-        Complaint { line: origin.line, column: origin.column, what }
-    }
-
-    fn no_such(&self, wanted: &str, node: Option<&node::Node>) -> Option<Complaint> {
-        if wanted.contains(':') || self.repository(wanted).is_some() {
+    fn no_such(&self, named: &Placed<Place>) -> Option<Complaint> {
+        let wanted = named.value.0.to_str()?;
+        if wanted.contains(['/', ':']) || self.repository(wanted).is_some() {
             return None;
         }
-        let near = keys::nearest(wanted, self.repositories.iter().map(|entry| entry.name.as_str()));
+        let near = nearest(wanted, self.repositories().iter().map(|entry| entry.name.as_str()));
         let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
         let what =
             format!("no repository is called `{wanted}`: {near}a folder is written with a slash, ./{wanted}");
-        let origin = node.map(|node| node.origin.clone()).unwrap_or_default();
-        Some(Complaint { line: origin.line, column: origin.column, what })
+        Some(named.origin.complaint(what))
     }
 
     /// Returns the repository with this name or location.
     pub(crate) fn repository(&self, named: &str) -> Option<&Entry> {
-        let by_name = self.repositories.iter().find(|entry| entry.name == named);
-        by_name.or_else(|| self.repositories.iter().find(|entry| entry.is_at(named)))
+        let by_name = self.repositories().iter().find(|entry| entry.name == named);
+        by_name.or_else(|| self.repositories().iter().find(|entry| entry.is_at(named)))
     }
 
     /// Returns all named repositories, in the order of the file.
     pub(crate) fn repositories(&self) -> &[Entry] {
-        &self.repositories
+        &self.model.repositories
     }
 
     /// Returns all sets, in the order of the file.
     pub(crate) fn sets(&self) -> &[Set] {
-        &self.sets
+        &self.model.sets
     }
 
     /// Returns the sets with these names.
@@ -205,9 +185,9 @@ impl Config {
     /// One does not exist.
     pub(crate) fn named_sets(&self, names: &[String]) -> Result<Vec<Set>> {
         let find = |name: &String| {
-            self.sets.iter().find(|set| set.name == *name).cloned().ok_or_else(|| {
-                let near = keys::nearest(name, self.sets.iter().map(|set| set.name.as_str()));
-                let names: Vec<&str> = self.sets.iter().map(|set| set.name.as_str()).collect();
+            self.sets().iter().find(|set| set.name == *name).cloned().ok_or_else(|| {
+                let near = nearest(name, self.sets().iter().map(|set| set.name.as_str()));
+                let names: Vec<&str> = self.sets().iter().map(|set| set.name.as_str()).collect();
                 let near = match near {
                     Some(near) => format!(": did you mean `{near}`?"),
                     None if names.is_empty() => String::new(),
@@ -229,27 +209,41 @@ pub(crate) fn told(file: &Path, complaint: &Complaint) -> String {
     format!("{}:{}:{}: {}", file.display(), complaint.line, complaint.column, complaint.what)
 }
 
-fn take(root: &mut Table, name: &str) -> Table {
-    let Some(at) = root.0.iter().position(|(known, _)| known == name) else { return Table::default() };
-    match root.0.remove(at).1.value {
-        Value::Table(table) => table,
-        _ => Table::default(),
+/// Returns the JSON schema of the file, for editors; draft 2020-12.
+pub(crate) fn schema() -> serde_json::Value {
+    let mut whole = File::schema();
+    if let Some(map) = whole.as_object_mut() {
+        map.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
+        map.insert("title".to_owned(), "snap.toml".into());
     }
+    whole
 }
 
-fn named<'a>(root: &'a Table, name: &str) -> impl Iterator<Item = (&'a str, &'a Table)> {
-    let entries = root.table(name).map(|table| table.0.as_slice()).unwrap_or_default();
-    entries.iter().filter_map(|(name, node)| match &node.value {
-        Value::Table(table) => Some((name.as_str(), table)),
-        _ => None,
-    })
+/// Returns the known name that is most similar to `name`, if one is similar enough.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |text: &str| text.to_ascii_lowercase().replace('_', "-");
+    let near = known.map(|other| (strsim::damerau_levenshtein(&plain(name), &plain(other)), other)).min()?;
+    (near.0 <= 2.max(name.len() / 3)).then_some(near.1)
 }
 
-fn no_profile(name: &str, profiles: &Table) -> Complaint {
-    let known = || profiles.0.iter().map(|(name, _)| name.as_str());
-    let what = match keys::nearest(name, known()) {
+/// Returns complaints about rules per path that are incomplete or have an invalid pattern.
+fn wrong_expiry(set: &Set) -> Option<Complaint> {
+    let expire = &set.settings.expire;
+    let lacks = |rule: &Expire| rule.path.as_ref().is_none_or(Vec::is_empty) || rule.after.is_none();
+    let what = if expire.value.iter().any(lacks) {
+        "`expire` needs a `path` and an `after`: { path = \"**/Downloads/**\", after = \"30d\" }".to_owned()
+    } else {
+        let patterns: Vec<_> = set.path_rules().expire.into_iter().map(|one| one.pattern).collect();
+        format!("`expire`: {}", expire::check_patterns(&patterns).err()?)
+    };
+    Some(expire.origin.complaint(what))
+}
+
+fn no_profile(name: &str, profiles: &Node) -> Complaint {
+    let known = || profiles.entries().iter().map(|entry| entry.name.as_str());
+    let what = match nearest(name, known()) {
         Some(near) => format!("there is no profile `{name}`: did you mean `{near}`?"),
-        None if profiles.0.is_empty() => format!("there is no profile `{name}`, and no other"),
+        None if profiles.entries().is_empty() => format!("there is no profile `{name}`, and no other"),
         None => format!("there is no profile `{name}`: there are {}", known().collect::<Vec<_>>().join(", ")),
     };
     Complaint { line: 1, column: 1, what }

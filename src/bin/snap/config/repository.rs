@@ -6,50 +6,24 @@ use std::path::{Path, PathBuf};
 
 use snap_backup::{Error, Result};
 
-use super::node::Table;
-use super::{Config, Set, find, keys};
+use super::field::Named;
+use super::model::RepositorySettings;
+use super::{Config, Set, find, nearest};
 use crate::args::global::Global;
 use crate::password;
 
 /// A named repository.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub(crate) name: String,
-    /// Its location, as for `-r`.
-    pub(crate) location: Option<OsString>,
-    pub(crate) password_file: Option<PathBuf>,
-    pub(crate) password_command: Option<OsString>,
-    pub(crate) key_file: Option<PathBuf>,
-    /// The authorities to trust, and the certificate to show.
-    certificates: [Option<OsString>; 2],
-    /// Whether a backup creates it if it does not exist.
-    pub(crate) init: bool,
-    /// Whether it is created without encryption.
-    pub(crate) no_encryption: bool,
-    pub(crate) compression: Option<i32>,
-    /// Rate limits in bytes per second: upload, download.
-    limits: [Option<u64>; 2],
-}
+pub(crate) type Entry = Named<RepositorySettings>;
 
 impl Entry {
-    pub(super) fn new(name: &str, table: &Table) -> Self {
-        Self {
-            name: name.to_owned(),
-            location: table.location("location"),
-            password_file: table.path("password-file").map(Path::to_path_buf),
-            password_command: table.text("password-command").map(OsString::from),
-            key_file: table.path("key-file").map(Path::to_path_buf),
-            certificates: ["cacert", "tls-client-cert"].map(|name| table.path(name).map(OsString::from)),
-            init: table.bool("init").unwrap_or_default(),
-            no_encryption: table.bool("no-encryption").unwrap_or_default(),
-            compression: table.level("compression"),
-            limits: ["limit-upload", "limit-download"].map(|name| table.number(name)),
-        }
+    /// Returns its location, as for `-r`.
+    pub(crate) fn location(&self) -> Option<&OsString> {
+        self.settings.location.as_ref().map(|location| &location.0)
     }
 
     /// Returns whether the text, taken as a location, means this repository.
     pub(super) fn is_at(&self, named: &str) -> bool {
-        let Some(location) = &self.location else { return false };
+        let Some(location) = self.location() else { return false };
         if named.contains(':') || location.as_bytes().contains(&b':') {
             return location == named;
         }
@@ -66,7 +40,7 @@ impl Config {
             [only] => Some(OsString::from(&only.name)),
             _ => None,
         };
-        self.root.location("repository").or(only)
+        self.model.repository.as_ref().map(|named| named.value.0.clone()).or(only)
     }
 
     /// Returns the repository with this name or location.
@@ -84,7 +58,7 @@ impl Config {
         }
         let named = named.to_string_lossy();
         let names = || self.repositories().iter().map(|entry| entry.name.as_str());
-        let known = match keys::nearest(&named, names()) {
+        let known = match nearest(&named, names()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
         };
@@ -101,29 +75,29 @@ impl Config {
         let named = named.or_else(|| set.and_then(Set::repository)).or_else(|| self.default_repository());
         if let Some(named) = named {
             let entry = self.entry(&named);
-            global.repo = Some(entry.and_then(|entry| entry.location.clone()).unwrap_or(named));
-            let [up, down] = entry.map(|entry| entry.limits).unwrap_or_default();
-            global.limit_upload = given.limit_upload.or(up);
-            global.limit_download = given.limit_download.or(down);
-            let [authorities, client] = entry.map(|entry| entry.certificates.clone()).unwrap_or_default();
-            // An empty variable counts as unset.
-            let set = |value: &Option<OsString>| value.clone().filter(|value| !value.is_empty());
-            global.cacert = set(&given.cacert).or(authorities);
-            global.tls_client_cert = set(&given.tls_client_cert).or(client);
-            if given.key_file().is_none() {
-                global.key_file = entry.and_then(|entry| entry.key_file.clone()).map(Into::into);
+            let own = entry.map(|entry| entry.settings.clone()).unwrap_or_default();
+            if entry.is_some() && !given.insecure_no_password && !password::is_given(given) {
+                global.password_file = own.password_file.map(Into::into);
+                global.password_command = own.password_command.map(|command| command.0.into());
             }
-            if let Some(entry) = entry.filter(|_| !given.insecure_no_password && !password::is_given(given)) {
-                global.password_file = entry.password_file.clone().map(Into::into);
-                global.password_command = entry.password_command.clone();
-            }
+            global.limit_upload = given.limit_upload.or(own.limit_upload.map(|rate| rate.0));
+            global.limit_download = given.limit_download.or(own.limit_download.map(|rate| rate.0));
+            global.cacert = path(&given.cacert, own.cacert);
+            global.tls_client_cert = path(&given.tls_client_cert, own.tls_client_cert);
+            global.key_file = path(&given.key_file, own.key_file);
+            global.repo = Some(own.location.map_or(named, |location| location.0));
         }
-        global.threads = given.threads.or_else(|| set.and_then(Set::threads));
-        global.nice = given.nice.or_else(|| set.and_then(Set::nice));
-        global.io_idle |= set.and_then(|set| set.table.bool("io-idle")).unwrap_or_default();
-        let path = |name: &str| self.root.path(name).map(|path| path.as_os_str().to_owned());
-        global.cache_dir = global.cache_dir.filter(|dir| !dir.is_empty()).or_else(|| path("cache-dir"));
-        global.state_dir = global.state_dir.filter(|dir| !dir.is_empty()).or_else(|| path("state-dir"));
+        let own = set.map(|set| set.settings.clone()).unwrap_or_default();
+        global.threads = given.threads.or(own.threads.map(|number| number.0));
+        global.nice = given.nice.or(own.nice.map(|nice| nice.0));
+        global.io_idle |= own.io_idle;
+        global.cache_dir = path(&given.cache_dir, self.model.cache_dir.clone());
+        global.state_dir = path(&given.state_dir, self.model.state_dir.clone());
         global
     }
+}
+
+/// Returns the given path unless it is empty, as an unset variable is; otherwise that of the file.
+fn path(given: &Option<OsString>, own: Option<PathBuf>) -> Option<OsString> {
+    given.clone().filter(|path| !path.is_empty()).or_else(|| own.map(Into::into))
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use clap::Parser;
 
-use super::{Complaint, Config, keys, schema};
-use crate::config::keys::{Key, Kind};
+use super::field::Field;
+use super::model::{RepositorySettings, SetSettings};
+use super::{Complaint, Config};
 
 const WHOLE: &str = r#"
 repository = "home"
@@ -57,12 +58,9 @@ fn a_tilde_is_the_home_in_paths_and_patterns() {
     let text = "[sets.a]\nsources = [\"~\", \"~/x\"]\nexclude = [\"~/.cache\", \"!~/.cache/keep\", \"a~\"]";
     let home = std::env::var("HOME").unwrap();
     let config = good(text, None);
-    let set = &config.sets()[0].table;
-    assert_eq!(set.paths("sources"), [Path::new(&home), &Path::new(&home).join("x")]);
-    assert_eq!(
-        set.texts("exclude"),
-        [format!("{home}/.cache"), format!("!{home}/.cache/keep"), "a~".to_owned()]
-    );
+    let set = &config.sets()[0];
+    assert_eq!(set.sources(), [Path::new(&home), &Path::new(&home).join("x")]);
+    assert_eq!(set.filter().exclude, [&*format!("{home}/.cache"), &*format!("!{home}/.cache/keep"), "a~"]);
     let (_, _, what) = only("[sets.a]\nsources = [\"~other/x\"]");
     assert!(what.contains("your own home only"), "{what}");
 }
@@ -79,39 +77,37 @@ fn sets_have_the_defaults_that_they_do_not_change() {
     let names: Vec<&str> = config.sets().iter().map(|set| set.name.as_str()).collect();
     assert_eq!(names, ["documents", "music"]);
     let (documents, music) = (&config.sets()[0], &config.sets()[1]);
-    assert_eq!(documents.table.texts("exclude"), ["*.tmp"]);
-    assert_eq!(music.table.texts("exclude"), ["*.wav"]);
+    assert_eq!(documents.filter().exclude, ["*.tmp"]);
+    assert_eq!(music.filter().exclude, ["*.wav"]);
     assert_eq!(documents.tags(), ["one"]);
     assert_eq!(documents.rules().len(), 2, "keep is put together key by key");
     assert_eq!(music.rules().len(), 1);
-    assert!(documents.table.cron("schedule.full").unwrap().is_none(), "off wins over the default");
-    assert_eq!(music.table.cron("schedule.full").unwrap().unwrap().as_str(), "0 1 * * SUN");
-    assert_eq!(music.table.duration("schedule.jitter").unwrap().as_secs(), 300);
+    assert!(documents.settings.schedule.full.as_ref().unwrap().0.is_none(), "off wins over the default");
+    assert_eq!(music.settings.schedule.full.as_ref().unwrap().0.as_ref().unwrap().as_str(), "0 1 * * SUN");
+    assert_eq!(music.settings.schedule.jitter.as_secs(), 300);
 }
 
 #[test]
 fn relative_paths_begin_at_the_file() {
     let config = good(WHOLE, None);
     let home = config.repository("home").unwrap();
-    assert_eq!(home.location.as_deref().unwrap(), "/etc/snap/store");
-    assert_eq!(home.password_file.as_deref().unwrap(), Path::new("/etc/snap/secret/password"));
+    assert_eq!(home.location().unwrap(), "/etc/snap/store");
+    assert_eq!(home.settings.password_file.as_deref().unwrap(), Path::new("/etc/snap/secret/password"));
     assert_eq!(config.repository("/etc/snap/store/").unwrap().name, "home", "found by its place as well");
-    assert_eq!(
-        config.repository("away").unwrap().location.as_deref().unwrap(),
-        "sftp:me@example.org:/srv/snap"
-    );
+    assert_eq!(config.repository("away").unwrap().location().unwrap(), "sftp:me@example.org:/srv/snap");
     assert_eq!(config.sets()[1].sources(), [Path::new("/etc/snap/music")]);
     assert_eq!(config.sets()[0].sources()[1], Path::new("/srv/mail"));
 }
 
 #[test]
 fn a_profile_goes_over_the_rest_and_others_sleep() {
-    assert_eq!(good(WHOLE, None).sets()[1].table.level("compression"), None);
+    let level = |config: &Config| config.sets()[1].settings.compression.and_then(|level| level.0);
+    assert_eq!(level(&good(WHOLE, None)), None);
     let (_, complaints) = read(WHOLE, Some("fast"));
     assert!(complaints[0].what.contains("NEVER_SET is not set"), "{complaints:?}");
     let fast = good(&WHOLE.replace("${NEVER_SET}", "*.flac"), Some("fast"));
-    assert_eq!(fast.sets()[1].table.texts("exclude"), ["*.flac"]);
-    assert_eq!(fast.sets()[1].table.level("compression"), Some(1), "not seen in a set that is there already");
+    assert_eq!(fast.sets()[1].filter().exclude, ["*.flac"]);
+    assert_eq!(level(&fast), Some(1), "not seen in a set that is there already");
     assert_eq!(fast.sets()[1].repository().unwrap(), "away");
     let (_, complaints) = read(WHOLE, Some("fats"));
     assert_eq!(complaints[0].what, "there is no profile `fats`: did you mean `fast`?");
@@ -178,25 +174,25 @@ fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
-fn the_template_is_right_and_every_key_is_in_the_schema() {
+fn the_template_is_right_and_every_default_is_valid_in_the_file() {
     good(include_str!("template.toml"), None);
-    let schema = schema();
-    check(keys::TOP, &schema);
+    check("sets.a", &SetSettings::schema());
+    check("repositories.a", &RepositorySettings::schema());
 }
 
-/// Checks that the schema has exactly the keys of the list, and that each default is valid in the file.
-fn check(keys: &[Key], schema: &serde_json::Value) {
-    let properties = schema["properties"].as_object().unwrap();
+/// Checks that the default of each key is valid in the file.
+fn check(path: &str, schema: &serde_json::Value) {
     assert_eq!(schema["additionalProperties"], false);
-    assert_eq!(properties.len(), keys.len());
-    for key in keys {
-        let property = &properties[key.name];
-        assert_eq!(property["description"], key.help);
-        assert_eq!(property.get("default").is_some(), !key.default.is_empty(), "{}", key.name);
-        match key.kind {
-            Kind::Table(keys) => check(keys, property),
-            Kind::Named(keys) => check(keys, &property["additionalProperties"]),
-            _ => {}
+    for (key, property) in schema["properties"].as_object().unwrap() {
+        assert!(property["description"].is_string(), "{path}.{key}");
+        if property["properties"].is_object() {
+            check(&format!("{path}.{key}"), property);
+        } else if let Some(default) = property.get("default") {
+            let (_, complaints) = read(&format!("{path}.{key} = {default}"), None);
+            assert!(
+                complaints.iter().all(|one| one.what.contains(" has no ")),
+                "{path}.{key}: {complaints:?}"
+            );
         }
     }
 }

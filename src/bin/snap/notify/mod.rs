@@ -11,12 +11,11 @@ use snap_backup::util::threads::Beside;
 use snap_backup::util::{programs, threads};
 
 use crate::args::global::Global;
+use crate::config::model::Notify;
+use crate::config::types::{Event, Secret};
 use crate::process::shell_command::{self, Trouble};
 use crate::terminal::{output, text};
 pub(crate) use notification::{End, Notification};
-
-/// Default timeout of a receiver in seconds.
-const TIMEOUT: u64 = 10;
 
 /// The start ping, which may still be in progress.
 #[must_use]
@@ -25,7 +24,7 @@ pub(crate) struct Begun(Option<JoinHandle<Result<(), String>>>);
 /// Sends the start ping of a backup without waiting for it. Other receivers are not notified of starts.
 pub(crate) fn begin(notification: &Notification) -> Begun {
     let Some(url) = ping_of(notification) else { return Begun(None) };
-    let (url, timeout) = (below(url, "start"), notification.timeout("notify", TIMEOUT));
+    let (url, timeout) = (below(url, "start"), notification.settings.notify.timeout);
     Begun(threads::detached("ping", move || http::send(&url, None, timeout)).ok())
 }
 
@@ -68,8 +67,8 @@ pub(crate) fn of_a_silent_end(notification: &Notification, why: &str) {
 /// Sends a test to all receivers, whatever events they are configured for, and returns each one's result.
 pub(crate) fn test(notification: &Notification) -> Vec<(&'static str, Result<(), String>)> {
     let mut all = send(notification, "test");
-    if let Some(url) = notification.table.text("notify.ping") {
-        all.push(("ping", http::send(url, None, notification.timeout("notify", TIMEOUT))));
+    if let Some(Secret(url)) = &notification.settings.notify.ping {
+        all.push(("ping", http::send(url, None, notification.settings.notify.timeout)));
     }
     all
 }
@@ -79,7 +78,7 @@ fn ping_and_send(notification: &Notification, event: &'static str) {
     std::thread::scope(|scope| {
         let ping = ping.as_deref().map(|url| {
             Beside::begin(scope, "ping", move || {
-                let timeout = notification.timeout("notify", TIMEOUT);
+                let timeout = notification.settings.notify.timeout;
                 match event {
                     "failure" | "alarm" => {
                         let text = notification.text(event);
@@ -93,14 +92,11 @@ fn ping_and_send(notification: &Notification, event: &'static str) {
                 }
             })
         });
-        let wanted = notification.table.texts("notify.on");
-        let default = ["failure", "problems", "recovery", "alarm"].map(str::to_owned);
-        let is_wanted = if wanted.is_empty() {
-            default.contains(&event.to_owned())
-        } else {
-            wanted.iter().any(|one| one == event)
-        };
-        let sent = if is_wanted { send(notification, event) } else { Vec::new() };
+        let (mut wanted, default) = (&notification.settings.notify.on, Notify::default().on);
+        if wanted.is_empty() {
+            wanted = &default;
+        }
+        let sent = if wanted.contains(&Event(event)) { send(notification, event) } else { Vec::new() };
         for (receiver, why) in sent.into_iter().filter_map(|(receiver, sent)| Some((receiver, sent.err()?))) {
             warn(notification, receiver, &why);
         }
@@ -115,28 +111,24 @@ type Sending<'a> = Beside<'a, Option<Result<(), String>>>;
 
 /// Sends to all receivers except the ping, concurrently.
 fn send(notification: &Notification, event: &str) -> Vec<(&'static str, Result<(), String>)> {
-    let timeout = notification.timeout("notify", TIMEOUT);
+    let receivers = &notification.settings.notify;
+    let timeout = receivers.timeout;
     let webhook = || {
-        let url = notification.table.text("notify.webhook")?;
+        let url = &receivers.webhook.as_ref()?.0;
         let body = notification.json(event).to_string();
         Some(http::send(url, Some(("application/json", body.as_bytes())), timeout))
     };
     let command = || {
-        let mut command = shell_command::shell(notification.table.text("notify.command")?);
+        let mut command = shell_command::shell(&receivers.command.as_ref()?.0);
         command.env("SNAP_EVENT", event).envs(notification.variables());
         Some(shell_command::run(command, b"", timeout, None).map_err(words))
     };
     let mail = || {
-        let to = notification.table.texts("notify.mail");
-        let program =
-            notification.table.path("notify.sendmail").unwrap_or(std::path::Path::new("/usr/sbin/sendmail"));
-        if to.is_empty() {
-            return None;
-        }
-        let mut command = programs::foreign(program);
+        let to = Some(&receivers.mail).filter(|to| !to.is_empty())?;
+        let mut command = programs::foreign(&receivers.sendmail);
         command.args(["-i", "-t"]);
         Some(
-            shell_command::run(command, mail(notification, event, &to).as_bytes(), timeout, None)
+            shell_command::run(command, mail(notification, event, to).as_bytes(), timeout, None)
                 .map_err(words),
         )
     };
@@ -169,7 +161,8 @@ fn mail(notification: &Notification, event: &str, to: &[String]) -> String {
 
 /// Returns the ping URL for backups only: a successful cleanup must not hide that no backup was made.
 fn ping_of(notification: &Notification) -> Option<&str> {
-    notification.table.text("notify.ping").filter(|_| notification.verb == "backup")
+    let ping = notification.settings.notify.ping.as_ref().map(|url| url.0.as_str());
+    ping.filter(|_| notification.verb == "backup")
 }
 
 /// Appends a component to the path of a URL.

@@ -1,12 +1,11 @@
 //! The content of a notification: variables for hooks, JSON for receivers, text for mails.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::config::node::Table;
+use crate::config::model::SetSettings;
 use crate::exit;
 use crate::schedule::job_process::Order;
 use crate::terminal::output::printable;
@@ -15,8 +14,8 @@ use crate::terminal::output::printable;
 #[derive(Debug, Clone)]
 pub(crate) struct Notification {
     pub(crate) set: String,
-    /// The set's keys, including receivers and hooks.
-    pub(crate) table: Table,
+    /// The settings of the set, including receivers and hooks.
+    pub(crate) settings: SetSettings,
     pub(crate) verb: String,
     pub(crate) kind: Option<String>,
     /// Name of the repository, otherwise its location without user and password.
@@ -50,11 +49,6 @@ impl Notification {
             130 => "interrupted",
             _ => "failure",
         })
-    }
-
-    /// Returns the timeout for `hooks` or `notify`.
-    pub(crate) fn timeout(&self, of: &str, default: u64) -> Duration {
-        self.table.duration(&format!("{of}.timeout")).unwrap_or(Duration::from_secs(default))
     }
 
     /// Returns the environment variables for a hook.

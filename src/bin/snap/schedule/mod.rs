@@ -8,7 +8,6 @@ pub(crate) mod sd_notify;
 pub(crate) mod state;
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -65,7 +64,7 @@ pub(crate) fn plan(
 ) -> Vec<Planned> {
     let mut all = Vec::new();
     for set in config.sets() {
-        if set.table.bool("schedule.enabled").unwrap_or(true) {
+        if set.settings.schedule.enabled {
             all.extend(of_set(set, &lane(Some(set))));
         }
     }
@@ -80,17 +79,18 @@ pub(crate) fn plan(
 
 /// Returns when the next job of a set runs, of any type.
 pub(crate) fn next(set: &Set, now: Timestamp) -> Option<Timestamp> {
-    let enabled = set.table.bool("schedule.enabled").unwrap_or(true);
-    let all = if enabled { of_set(set, "") } else { Vec::new() };
+    let all = if set.settings.schedule.enabled { of_set(set, "") } else { Vec::new() };
     all.iter().filter_map(|one| one.job.cron.after(now, &one.job.zone)).min()
 }
 
 fn of_set(set: &Set, lane: &str) -> Vec<Planned> {
-    let given = |what: &str| set.table.cron(&format!("schedule.{what}"));
-    let times: Vec<(&'static str, Cron)> = if WHATS.iter().all(|what| given(what).is_none()) {
+    let own = &set.settings.schedule;
+    let given = [&own.full, &own.incremental, &own.differential, &own.cleanup, &own.check, &own.drill];
+    let times: Vec<(&'static str, Cron)> = if given.iter().all(|times| times.is_none()) {
         default_times(set.is_cleaned())
     } else {
-        WHATS.iter().filter_map(|what| Some((*what, given(what)??.clone()))).collect()
+        let given = WHATS.iter().zip(given);
+        given.filter_map(|(what, times)| Some((*what, times.as_ref()?.0.clone()?))).collect()
     };
     let planned = |(what, cron): (&'static str, Cron)| {
         let job = job(format!("{}/{what}", set.name), what, lane.to_owned(), cron, Some(set));
@@ -106,20 +106,18 @@ fn default_times(cleans: bool) -> Vec<(&'static str, Cron)> {
 }
 
 fn job(name: String, what: &str, lane: String, cron: Cron, set: Option<&Set>) -> Job {
-    let table = set.map(|set| &set.table);
-    let duration = |key: &str| table.and_then(|table| table.duration(key));
+    let own = set.map(|set| set.settings.clone()).unwrap_or_default();
+    let schedule = own.schedule;
     Job {
         name,
         lane,
         cron,
-        zone: set.and_then(Set::zone).unwrap_or_else(TimeZone::system),
-        jitter: duration("schedule.jitter").unwrap_or_default(),
-        catch_up: table.and_then(|table| table.bool("schedule.catch-up")).unwrap_or(true),
-        retries: table
-            .and_then(|table| table.number("schedule.retries"))
-            .map_or(3, |number| u32::try_from(number).unwrap_or(u32::MAX)),
-        retry_wait: duration("schedule.retry-wait").unwrap_or(Duration::from_secs(60)),
-        window: set.and_then(Set::window).filter(|_| BACKUPS.contains(&what)),
+        zone: schedule.time_zone.unwrap_or_else(TimeZone::system),
+        jitter: schedule.jitter,
+        catch_up: schedule.catch_up,
+        retries: u32::try_from(schedule.retries).unwrap_or(u32::MAX),
+        retry_wait: schedule.retry_wait,
+        window: own.window.filter(|_| BACKUPS.contains(&what)),
         rank: WHATS.iter().position(|other| *other == what).unwrap_or(WHATS.len()),
     }
 }

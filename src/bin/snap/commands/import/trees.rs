@@ -179,7 +179,7 @@ fn options(context: &Context, args: &Trees, found: &Found) -> Options {
         one_file_system: args.filter.one_file_system,
         comparison: if found.keeps_ctimes { Comparison::Originals } else { Comparison::Copies },
         reread: args.reread,
-        level: args.compression.or_else(|| context.entry().and_then(|entry| entry.compression)),
+        level: args.compression.or(context.repository_settings().compression.0),
         leave_out: context.global.state().into_iter().chain(context.global.cache()).collect(),
         count_ahead: Progress::is_watched(&context.global),
         ..Options::default()

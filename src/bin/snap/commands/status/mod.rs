@@ -236,13 +236,13 @@ fn add(places: &mut Vec<Place>, context: Context) -> Result<&mut Place> {
 
 fn wanted(set: &Set) -> Result<Wanted> {
     let host = set.host().unwrap_or_else(host::host_name);
-    let sources = sources::plan(&set.sources(), None)?.sources;
+    let sources = sources::plan(set.sources(), None)?.sources;
     Ok(Wanted {
         name: set.name.clone(),
         id: run_log::set_id(&host, &sources),
         host,
         sources: sources.iter().map(|path| Name::of(path)).collect(),
-        max_age: set.max_age().map(|age| age.as_secs()),
+        max_age: set.settings.max_age.map(|age| age.as_secs()),
         next: schedule::next(set, jiff::Timestamp::now()).map(output::time),
     })
 }

@@ -9,8 +9,8 @@ use snap_backup::ops::forget::groups::GroupBy;
 use snap_backup::ops::forget::policy::Count;
 
 use super::{Collect, Filters, Words};
-use crate::args::keep::{group_by, number};
-use crate::args::values;
+use crate::args::keep::group_by;
+use crate::args::values::{self, snapshot_count};
 
 #[derive(Debug, Args)]
 pub(in crate::restic) struct Cache {
@@ -50,17 +50,17 @@ pub(in crate::restic) struct Check {
 
 #[derive(Debug, Args)]
 pub(in crate::restic) struct Forget {
-    #[arg(short = 'l', long, value_name = "N", value_parser = number)]
+    #[arg(short = 'l', long, value_name = "N", value_parser = snapshot_count)]
     pub(in crate::restic) keep_last: Option<Count>,
-    #[arg(short = 'H', long, value_name = "N", value_parser = number)]
+    #[arg(short = 'H', long, value_name = "N", value_parser = snapshot_count)]
     pub(in crate::restic) keep_hourly: Option<Count>,
-    #[arg(short = 'd', long, value_name = "N", value_parser = number)]
+    #[arg(short = 'd', long, value_name = "N", value_parser = snapshot_count)]
     pub(in crate::restic) keep_daily: Option<Count>,
-    #[arg(short = 'w', long, value_name = "N", value_parser = number)]
+    #[arg(short = 'w', long, value_name = "N", value_parser = snapshot_count)]
     pub(in crate::restic) keep_weekly: Option<Count>,
-    #[arg(short = 'm', long, value_name = "N", value_parser = number)]
+    #[arg(short = 'm', long, value_name = "N", value_parser = snapshot_count)]
     pub(in crate::restic) keep_monthly: Option<Count>,
-    #[arg(short = 'y', long, value_name = "N", value_parser = number)]
+    #[arg(short = 'y', long, value_name = "N", value_parser = snapshot_count)]
     pub(in crate::restic) keep_yearly: Option<Count>,
     #[arg(long, value_name = "DURATION", value_parser = values::age)]
     pub(in crate::restic) keep_within: Option<Age>,

@@ -200,7 +200,7 @@ impl Job<'_> {
     }
 
     fn level(&self) -> Option<i32> {
-        self.args.compression.or_else(|| self.context.entry().and_then(|entry| entry.compression))
+        self.args.compression.or(self.context.repository_settings().compression.0)
     }
 
     /// Returns the snapshot that a state was created from.

@@ -1,0 +1,261 @@
+//! How values of the file become fields of structs. Every complaint has line and column, and reading
+//! continues after it, so that one run reports all of them; a deserializer of serde ends at the first.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::document::{Complaint, Item, Node, Origin};
+use super::nearest;
+
+/// What reading depends on, and the complaints.
+pub(crate) struct Reader<'a> {
+    /// Start of relative paths.
+    pub(super) dir: &'a Path,
+    pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
+    /// The selected profile.
+    profile: Option<&'a str>,
+    /// Whether this is in another profile. Variables there are not expanded.
+    pub(super) is_asleep: bool,
+    pub(super) complaints: Vec<Complaint>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        dir: &'a Path,
+        profile: Option<&'a str>,
+        variable: &'a dyn Fn(&str) -> Option<String>,
+    ) -> Self {
+        Self { dir, variable, profile, is_asleep: false, complaints: Vec::new() }
+    }
+
+    pub(super) fn complain(&mut self, origin: Origin, what: String) {
+        self.complaints.push(origin.complaint(what));
+    }
+
+    pub(super) fn complain_of_type(&mut self, node: &Node, path: &str, wanted: &str) {
+        self.complain(node.origin, format!("`{path}` is to be {wanted}, not {}", node.item.kind()));
+    }
+
+    /// Reads a table with these keys.
+    pub(super) fn table(
+        &mut self,
+        node: &mut Node,
+        path: &str,
+        keys: &[String],
+        mut read: impl FnMut(&mut Self, &str, &mut Node, &str),
+    ) -> Option<()> {
+        let Item::Table(entries) = &mut node.item else {
+            self.complain_of_type(node, path, "a table");
+            return None;
+        };
+        for entry in entries {
+            if keys.contains(&entry.name) {
+                read(self, &entry.name, &mut entry.node, &join(path, &entry.name));
+            } else {
+                self.complain(entry.at, unknown(&entry.name, keys, path));
+            }
+        }
+        Some(())
+    }
+}
+
+/// A type of values.
+pub(crate) trait Field: Sized {
+    /// Reads a value, and fills in how it is shown. Returns `None` after a complaint.
+    fn read(node: &mut Node, path: &str, reader: &mut Reader<'_>) -> Option<Self>;
+
+    /// Returns the JSON schema of the values.
+    fn schema() -> Value;
+}
+
+/// A type whose default is shown.
+pub(crate) trait Shown {
+    /// Returns a default as both JSON and TOML write it; null if there is none.
+    fn json(&self) -> Value {
+        Value::Null
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn read(node: &mut Node, path: &str, reader: &mut Reader<'_>) -> Option<Self> {
+        T::read(node, path, reader).map(Some)
+    }
+
+    fn schema() -> Value {
+        T::schema()
+    }
+}
+
+impl<T> Shown for Option<T> {}
+
+/// A list; a single value needs no brackets.
+impl<T: Field> Field for Vec<T> {
+    fn read(node: &mut Node, path: &str, reader: &mut Reader<'_>) -> Option<Self> {
+        if !matches!(node.item, Item::List(_)) {
+            let only = Node { origin: node.origin, ..std::mem::take(node) };
+            *node = Node { origin: only.origin, item: Item::List(vec![only]), ..Node::default() };
+        }
+        let Item::List(items) = &mut node.item else { return None };
+        Some(items.iter_mut().filter_map(|item| T::read(item, path, reader)).collect())
+    }
+
+    fn schema() -> Value {
+        let item = T::schema();
+        json!({"oneOf": [item, {"type": "array", "items": item}]})
+    }
+}
+
+impl<T: Shown> Shown for Vec<T> {
+    fn json(&self) -> Value {
+        self.iter().map(Shown::json).collect()
+    }
+}
+
+/// A value with its place.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Placed<T> {
+    pub(crate) value: T,
+    pub(super) origin: Origin,
+}
+
+impl<T: Field> Field for Placed<T> {
+    fn read(node: &mut Node, path: &str, reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { value: T::read(node, path, reader)?, origin: node.origin })
+    }
+
+    fn schema() -> Value {
+        T::schema()
+    }
+}
+
+impl<T: Shown> Shown for Placed<T> {
+    fn json(&self) -> Value {
+        self.value.json()
+    }
+}
+
+/// A table with a name that the user chooses.
+#[derive(Debug, Clone)]
+pub(crate) struct Named<T> {
+    pub(crate) name: String,
+    pub(crate) settings: T,
+    pub(super) origin: Origin,
+}
+
+impl<T: Field> Field for Vec<Named<T>> {
+    fn read(node: &mut Node, path: &str, reader: &mut Reader<'_>) -> Option<Self> {
+        let Item::Table(entries) = &mut node.item else {
+            reader.complain_of_type(node, path, "a table of tables");
+            return None;
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let name = entry.name.clone();
+            let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if name.is_empty() || name.starts_with(['-', '.']) || !name.chars().all(plain) {
+                let why = format!(
+                    "`{name}` is no name: letters, digits, - _ and . are, and - and . not at the beginning"
+                );
+                reader.complain(entry.at, why);
+                continue;
+            }
+            let was_asleep = reader.is_asleep;
+            reader.is_asleep |= path == "profiles" && reader.profile != Some(&name);
+            let settings = T::read(&mut entry.node, &join(path, &name), reader);
+            reader.is_asleep = was_asleep;
+            all.extend(settings.map(|settings| Named { name, settings, origin: entry.node.origin }));
+        }
+        Some(all)
+    }
+
+    fn schema() -> Value {
+        json!({"type": "object", "additionalProperties": T::schema()})
+    }
+}
+
+impl<T> Shown for Vec<Named<T>> {}
+
+/// Defines the tables of the file: for each key a field with its type, its default unless that is the type's,
+/// and its description.
+macro_rules! tables {
+    ($($(#[$attribute:meta])* $name:ident {
+        $($field:ident: $type:ty $(= $default:expr)? => $help:literal,)*
+    })*) => {$(
+        $(#[$attribute])*
+        #[derive(Debug, Clone)]
+        pub(crate) struct $name {
+            $(pub(crate) $field: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: tables!(@default $($default)?),)* }
+            }
+        }
+
+        impl Field for $name {
+            fn read(node: &mut Node, path: &str, reader: &mut Reader<'_>) -> Option<Self> {
+                let mut all = Self::default();
+                let keys = [$(key(stringify!($field))),*];
+                reader.table(node, path, &keys, |reader, name, node, path| {
+                    $(if name == key(stringify!($field)) {
+                        if let Some(value) = Field::read(node, path, reader) {
+                            all.$field = value;
+                        }
+                    })*
+                })?;
+                Some(all)
+            }
+
+            fn schema() -> Value {
+                let default = Self::default();
+                table_schema([
+                    $((key(stringify!($field)), <$type>::schema(), $help, default.$field.json())),*
+                ])
+            }
+        }
+
+        impl Shown for $name {}
+    )*};
+    (@default) => { Default::default() };
+    (@default $default:expr) => { $default };
+}
+pub(super) use tables;
+
+/// Returns the key of a field.
+pub(super) fn key(field: &str) -> String {
+    field.replace('_', "-")
+}
+
+/// Returns the schema of a table, from names, schemas, descriptions and defaults of its keys.
+pub(super) fn table_schema(keys: impl IntoIterator<Item = (String, Value, &'static str, Value)>) -> Value {
+    let mut properties = Map::new();
+    for (name, mut schema, help, default) in keys {
+        if let Some(map) = schema.as_object_mut() {
+            map.insert("description".to_owned(), help.into());
+            if !default.is_null() {
+                map.insert("default".to_owned(), default);
+            }
+        }
+        properties.insert(name, schema);
+    }
+    json!({"type": "object", "additionalProperties": false, "properties": properties})
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+fn unknown(name: &str, keys: &[String], path: &str) -> String {
+    let place = if path.is_empty() { String::new() } else { format!(" in [{path}]") };
+    if name == "password" {
+        return format!(
+            "unknown key `password`{place}: a password does not belong into this file; name a password-file or a password-command"
+        );
+    }
+    match nearest(name, keys.iter().map(String::as_str)) {
+        Some(near) => format!("unknown key `{name}`{place}: did you mean `{near}`?"),
+        None => format!("unknown key `{name}`{place}: known are {}", keys.join(", ")),
+    }
+}
