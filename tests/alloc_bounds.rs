@@ -35,7 +35,7 @@ fn claiming(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 }
 
 #[test]
-fn no_decoder_takes_memory_for_what_is_not_there() {
+fn decoders_allocate_nothing_for_missing_data() {
     let before = peak();
     for piece in claiming(&leaf()) {
         let _ = DirPiece::decode(&piece);

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_more_than_32_bits_is_written_as_zip64_and_others_can_read_it() {
+    fn large_archives_are_zip64_that_other_programs_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.zip");
         let expected = "4 None ['dir/gr\u{f6}\u{df}er', 'dir/last'] b'last'\n";

@@ -332,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_beyond_the_end_is_a_bug_and_never_empty() {
+    fn part_beyond_the_end_is_a_bug_and_never_empty() {
         assert_eq!(part(&[1, 2, 3], 1..3, "a rule").ok(), Some([2, 3].as_slice()));
         for range in [2..4, 4..5, Range { start: 2, end: 1 }] {
             let said = part(&[1, 2, 3], range.clone(), "a rule").map_err(|err| err.chain());
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_ends_the_first_that_says_why_is_told() {
+    fn first_error_with_a_cause_is_reported() {
         let why = |text: &str| Err(Error::Refused(text.to_owned()));
         let told = |ends: Vec<Result<()>>| together(ends).map_err(|err| err.chain());
         assert_eq!(told(vec![]), Ok(()));

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn going_back_leads_to_where_one_was() {
+    fn going_back_returns_to_the_previous_directory() {
         let mut path_stack = PathStack::default();
         path_stack.enter(b"", Some(Path::new("/")));
         path_stack.enter(b"a", None);

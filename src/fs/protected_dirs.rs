@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_in_a_protected_directory_is_refused_by_whatever_name() {
+    fn paths_in_a_protected_directory_are_refused_by_any_name() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir_all(at("repo/packs/00")).unwrap();

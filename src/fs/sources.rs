@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_with_a_slash_behind_it_is_what_it_points_to() {
+    fn link_with_a_trailing_slash_means_its_target() {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("link");
         fs::create_dir(dir.path().join("real")).unwrap();
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn two_dots_behind_a_link_leave_what_it_points_to() {
+    fn dot_dot_after_a_link_leaves_its_target() {
         let dir = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(dir.path()).unwrap();
         fs::create_dir_all(root.join("real/dir")).unwrap();
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn another_name_is_what_a_source_is_known_by() {
+    fn renamed_source_is_known_by_its_new_name() {
         let planned = plan(&[PathBuf::from("/snapshots/today")], Some(b"/home")).unwrap();
         assert_eq!(planned.sources, [b"/home"]);
         let relative = plan(&[PathBuf::from("/snapshots/today")], Some(b"home/./me")).unwrap();

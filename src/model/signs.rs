@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_moved_is_not_lost() {
+    fn moved_chunks_are_not_lost() {
         let signs = Signs { before: 10, new: 4, moved: 4, removed: 4, rewritten: 1, ..Signs::default() };
         assert_eq!((signs.lost(), signs.share(signs.lost())), (1, 100_000));
         let signs = Signs { before: 10, opaque_new: 9, removed: 0, opaque: 1, ..Signs::default() };

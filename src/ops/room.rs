@@ -209,7 +209,7 @@ mod tests {
     /// Covers files that are rewritten, that increase in number, and that exist only for some days, with
     /// several limits.
     #[test]
-    fn after_each_of_200_days_it_fits_and_what_stays_is_spread_as_evenly_as_by_any_rules() {
+    fn limit_holds_for_200_days_with_evenly_spread_snapshots() {
         type Model = fn(u64) -> (u64, usize);
         let models: [(&str, Model, usize, usize); 5] = [
             ("one file, rewritten", |_| (2000, 10), 120, 11),
@@ -240,7 +240,7 @@ mod tests {
 
     /// With room for twelve snapshots, they reach back for months.
     #[test]
-    fn what_stays_reaches_far_back() {
+    fn remaining_snapshots_reach_far_back() {
         let mut blocks = Blocks::default();
         for now in 1..=200 {
             blocks.save(now, 2000, 10);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_oldest_stays_anyway_the_next_one_takes_its_part() {
+    fn next_oldest_counts_if_the_oldest_is_protected() {
         let points: Vec<Point> =
             [1, 150, 175, 190, 196, 199, 200].map(|day| point(day, 200, day == 1 || day == 200)).into();
         let going = order(&points);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_is_never_among_what_goes() {
+    fn protected_snapshots_are_never_removed() {
         let points: Vec<Point> = (1..=50).map(|day| point(day, 50, day % 10 == 0)).collect();
         let going = order(&points);
         assert_eq!(going.len(), 45);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_go_than_must() {
+    fn no_more_snapshots_go_than_necessary() {
         let found = |need: usize| fewest(10, &mut |gone| Ok(gone.len() >= need)).unwrap();
         assert_eq!(
             (found(0), found(1), found(7), found(10), found(11)),

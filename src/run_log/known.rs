@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_comes_back_and_two_places_know_nothing_of_each_other() {
+    fn known_records_roundtrip_and_are_kept_per_location() {
         let dir = tempfile::tempdir().unwrap_or_else(|err| panic!("{err}"));
         let state = Some(dir.path());
         let repo = RepoId::new([1; 16]);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_cannot_be_read_is_told_and_replaced() {
+    fn unreadable_record_is_reported_and_replaced() {
         let dir = tempfile::tempdir().unwrap_or_else(|err| panic!("{err}"));
         let here = KnownPlace::new(Some(dir.path()), "/here");
         assert_eq!((here.trouble(), KnownPlace::new(None, "/here").trouble()), (None, None));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn another_repository_or_one_without_its_cipher_is_told() {
+    fn other_repository_or_missing_cipher_is_reported() {
         let (repo, other) = (RepoId::new([1; 16]), RepoId::new([2; 16]));
         let mut place = Place::default();
         assert_eq!(place.contradicts(&repo, false), None);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_snapshot_of_each_set_is_expected_until_it_is_forgotten_expires_or_is_old() {
+    fn newest_snapshot_of_a_set_is_expected_until_it_may_go() {
         let mut known = Known::default();
         known.made("a", made(1, NOW.sec - 100), NOW);
         known.made("a", made(2, NOW.sec - 50), NOW);

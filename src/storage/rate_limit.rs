@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_take_their_time_and_what_was_not_used_is_lost() {
+    fn rate_limit_delays_bytes_and_saves_no_unused_rate() {
         let start = Instant::now();
         let limit = TokenBucket { rate: 1000, passed: Mutex::new(start) };
         let at = |millis: u64| start + Duration::from_millis(millis);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_no_limit() {
+    fn zero_is_no_limit() {
         let limits = RateLimits::new(Some(0), None);
         assert!(!limits.shapes_sending() && !limits.shapes_receiving());
         limits.send(usize::MAX);

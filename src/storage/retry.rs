@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_reached_is_said_soon() {
+    fn unreachable_server_is_reported_soon() {
         let mut tries = 0;
         let tried = line().with("read", "a", |_| {
             tries += 1;
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_answered_once_is_asked_again_until_patience_ends() {
+    fn server_that_answered_is_retried_until_the_limit() {
         let (line, mut tries) = (line(), 0);
         line.is_there();
         let done = line.with("read", "a", |again| {

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_listed_before_an_error_is_kept() {
+    fn entries_listed_before_an_error_are_kept() {
         let mut listing = vec![Ok("b"), Ok("."), Ok("a"), Err(Errno::IO), Ok("c")].into_iter();
         let next = || Some(listing.next()?.map(|name| name.as_bytes().to_vec()));
         let (names, failed) = until_error(next);

@@ -123,7 +123,7 @@ mod tests {
     use super::BitSet;
 
     #[test]
-    fn a_set_gives_back_what_went_in() {
+    fn set_returns_what_was_inserted() {
         let given = [0, 1, 63, 64, 65, 199];
         let mut set: BitSet = given.into_iter().rev().collect();
         assert_eq!(set.iter().collect::<Vec<_>>(), given);

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_used_for_longest_goes_first() {
+    fn least_recently_used_entry_is_evicted_first() {
         let recent = LruCache::new(3);
         let id = |number| ChunkId::new([number; 32]);
         for number in 0..3 {

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_replaced_leaves_nothing_beside_it() {
+    fn failed_replacement_leaves_no_temporary_file() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("taken/by")).unwrap();
         assert!(replace(&dir.path().join("taken"), b"new").is_err());

@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_source_of_an_import_finds_passwords_of_restic_and_borg_and_nobody_those_of_snap() {
+    fn only_import_sources_get_passwords_of_restic_and_borg() {
         let (other, source) = (foreign("sh"), imported_from("restic"));
         for name in SECRETS {
             assert!(is_withheld(&other, name) && is_withheld(&source, name), "{name}");

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_goes_on_for_ever_is_given_up_with_what_it_has_started() {
+    fn endless_command_is_stopped_with_its_children() {
         let (mut child, output) = shell("trap : INT; echo half; sleep 5; echo more");
         let asked = AtomicUsize::new(0);
         let is_stopping = || asked.fetch_add(1, Ordering::Relaxed) >= 1;

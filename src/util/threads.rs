@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pool_of_none_is_none_and_of_some_is_some() {
+    fn empty_pool_is_none_and_others_are_some() {
         std::thread::scope(|scope| {
             assert!(pool(scope, "none", 0, || || ()).is_ok_and(|threads| threads.is_empty()));
             let threads = pool(scope, "some", 3, || || 7).into_iter().flatten();

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directories_are_those_of_the_system_unless_a_variable_names_one() {
+    fn user_directories_are_the_systems_unless_a_variable_is_set() {
         let home = Some(Path::new("/home/a"));
         for (kind, xdg, library) in [
             (UserDir::Cache, ".cache", "Library/Caches"),

@@ -42,7 +42,7 @@ fn content(entry: Option<Entry>) -> (u64, Content) {
 }
 
 #[test]
-fn pages_of_a_large_directory_are_all_of_it_and_a_name_is_found_by_few_pieces() {
+fn pages_list_a_large_directory_and_find_names_in_few_pieces() {
     let library = library();
     fs::create_dir_all(library.path("src/many")).unwrap();
     for number in 0..3000 {
@@ -87,7 +87,7 @@ fn pages_of_a_large_directory_are_all_of_it_and_a_name_is_found_by_few_pieces() 
 }
 
 #[test]
-fn pages_by_size_and_by_time_are_all_of_a_directory_in_that_order() {
+fn pages_by_size_and_time_list_a_whole_directory_in_order() {
     let library = library();
     let many = library.path("src/many");
     fs::create_dir_all(&many).unwrap();
@@ -190,7 +190,7 @@ fn a_path_may_be_any_bytes() {
 }
 
 #[test]
-fn a_file_that_is_read_on_and_on_follows_what_a_collection_moves() {
+fn browsed_file_is_followed_when_gc_moves_its_data() {
     let library = library();
     library.write("src", &[("kept", &Random::new(1).bytes(300_000))]);
     library.write("src", &[("gone", &Random::new(2).bytes(3_000_000))]);
@@ -222,7 +222,7 @@ fn a_file_that_is_read_on_and_on_follows_what_a_collection_moves() {
 }
 
 #[test]
-fn sizes_of_directories_are_counted_within_limits_and_never_twice() {
+fn directory_sizes_are_counted_once_and_within_limits() {
     let library = library();
     for dir in ["a/one", "a/two", "b"] {
         fs::create_dir_all(library.path("src").join(dir)).unwrap();

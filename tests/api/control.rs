@@ -38,7 +38,7 @@ fn an_operation_that_is_cancelled_before_it_begins_does_nothing() {
 }
 
 #[test]
-fn a_backup_ends_by_the_control_of_its_beginning_and_by_that_of_its_run() {
+fn backup_is_cancelled_by_either_of_its_controls() {
     let library = Library::on(Arc::new(MemoryStorage::default()), None);
     library.write("src", &[("a", b"one"), ("b", b"two")]);
     let run = |begin: &Control<'_>, run: &Control<'_>| {

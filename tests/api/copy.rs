@@ -102,7 +102,7 @@ impl Pair {
 const BOTH: [Other; 2] = [Other::Sibling, Other::Stranger];
 
 #[test]
-fn a_copied_snapshot_is_what_the_original_was_and_is_not_copied_again() {
+fn copied_snapshot_equals_the_original_and_is_copied_once() {
     for other in BOTH {
         let pair = Pair::new(other);
         pair.save(&[("a", 1, 300_000), ("d/b", 2, 10), ("d/e/c", 3, 2_000_000), ("empty", 4, 0)]);
@@ -126,7 +126,7 @@ fn a_copied_snapshot_is_what_the_original_was_and_is_not_copied_again() {
 }
 
 #[test]
-fn what_a_copy_says_of_itself_is_what_the_original_said() {
+fn copy_has_the_attributes_of_the_original() {
     for other in BOTH {
         let pair = Pair::new(other);
         let first = pair.save(&[("a", 1, 100)]);
@@ -146,7 +146,7 @@ fn what_a_copy_says_of_itself_is_what_the_original_said() {
 }
 
 #[test]
-fn what_the_last_copy_has_is_not_read_again() {
+fn data_of_the_last_copy_is_not_read_again() {
     for other in BOTH {
         let pair = Pair::new(other);
         pair.save(&[("old", 1, 3_000_000), ("d/old", 2, 500_000)]);
@@ -185,7 +185,7 @@ fn a_backup_to_the_other_repository_finds_what_was_copied_there() {
 }
 
 #[test]
-fn siblings_keep_blocks_as_they_are_packed_and_strangers_pack_anew() {
+fn siblings_get_blocks_unchanged_strangers_compress_again() {
     for other in BOTH {
         let pair = Pair::new(other);
         let text = "all work and no play makes jack a dull boy ".repeat(50_000);
@@ -210,7 +210,7 @@ fn siblings_keep_blocks_as_they_are_packed_and_strangers_pack_anew() {
 }
 
 #[test]
-fn what_is_like_a_file_of_the_last_copy_becomes_a_delta_there_unless_none_are_wanted() {
+fn copy_makes_deltas_against_the_last_copy_unless_off() {
     for (other, delta) in [(BOTH[0], Delta::Auto), (BOTH[1], Delta::Auto), (BOTH[1], Delta::Off)] {
         let pair = Pair::new(other);
         let mut bytes = Random::new(1).bytes(600_000);
@@ -229,7 +229,7 @@ fn what_is_like_a_file_of_the_last_copy_becomes_a_delta_there_unless_none_are_wa
 }
 
 #[test]
-fn a_copy_that_is_cut_short_goes_on_where_it_was() {
+fn interrupted_copy_continues() {
     for other in BOTH {
         let pair = Pair::new(other);
         for seed in 1..4 {
@@ -256,7 +256,7 @@ fn a_copy_that_is_cut_short_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_damaged_snapshot_does_not_keep_the_others_from_being_copied() {
+fn damaged_snapshot_does_not_stop_copying_the_others() {
     for other in BOTH {
         let pair = Pair::new(other);
         let bad = pair.save(&[("a", 1, 200_000)]);
@@ -271,7 +271,7 @@ fn a_damaged_snapshot_does_not_keep_the_others_from_being_copied() {
 }
 
 #[test]
-fn what_comes_back_is_known_to_be_there() {
+fn copying_back_copies_nothing() {
     for other in BOTH {
         let pair = Pair::new(other);
         pair.save(&[("a", 1, 1000)]);
@@ -283,7 +283,7 @@ fn what_comes_back_is_known_to_be_there() {
 }
 
 #[test]
-fn a_copy_from_which_something_was_taken_vouches_for_nothing() {
+fn rewritten_copy_is_no_evidence_that_chunks_exist() {
     let pair = Pair::new(Other::Stranger);
     pair.save(&[("d/keep", 1, 100_000), ("d/take", 2, 100_000)]);
     pair.copy();
@@ -303,7 +303,7 @@ fn a_copy_from_which_something_was_taken_vouches_for_nothing() {
 /// A gc run in the other repository considers the copy dead right before it commits, and sweeps what it has
 /// written.
 #[test]
-fn what_was_swept_under_a_copy_that_was_taken_for_dead_is_not_committed() {
+fn fenced_copy_does_not_commit_swept_data() {
     for other in BOTH {
         let pair = Pair::new(other);
         pair.save(&[("a", 1, 200_000)]);
@@ -327,7 +327,7 @@ fn what_was_swept_under_a_copy_that_was_taken_for_dead_is_not_committed() {
 
 /// W2: a gc run in the other repository whose roots do not include the last copy may delete its data.
 #[test]
-fn what_a_collection_is_about_to_take_is_brought_again() {
+fn copy_stores_again_what_gc_is_about_to_delete() {
     for other in BOTH {
         let pair = Pair::new(other);
         pair.save(&[("a", 1, 400_000)]);
@@ -356,7 +356,7 @@ fn what_a_collection_is_about_to_take_is_brought_again() {
 }
 
 #[test]
-fn a_key_that_stands_in_clear_opens_no_encrypted_repository() {
+fn cleartext_key_opens_no_encrypted_repository() {
     let locked = Arc::new(Hooked::default());
     let options =
         InitOptions { password: Some("secret".to_owned().into()), kdf: CHEAP_KDF, ..InitOptions::default() };
@@ -368,7 +368,7 @@ fn a_key_that_stands_in_clear_opens_no_encrypted_repository() {
 
 /// The same between two snapshots of one run.
 #[test]
-fn what_a_collection_takes_of_the_snapshot_before_is_brought_again() {
+fn copy_stores_again_what_gc_deleted_of_the_last_snapshot() {
     let pair = Pair::new(Other::Sibling);
     pair.save(&[("d/a", 1, 400_000)]);
     pair.library.write("src", &[("b", b"new")]);
@@ -391,7 +391,7 @@ fn what_a_collection_takes_of_the_snapshot_before_is_brought_again() {
 // The command.
 
 #[test]
-fn the_command_makes_a_sibling_with_a_password_of_its_own() {
+fn copy_init_creates_a_sibling_with_its_own_password() {
     let sandbox = Sandbox::with_tree(&[("a", "one"), ("d/b", "two")]);
     sandbox.backup(&[]);
     let copy = |args: &[&str]| {

@@ -79,7 +79,7 @@ fn every_kind_of_difference_has_its_letter() {
 }
 
 #[test]
-fn what_is_the_same_differs_in_nothing() {
+fn equal_trees_have_no_differences() {
     let sandbox = changed();
     assert_eq!(sandbox.ok(&["diff", "latest", "latest"]).text().trim(), "no difference");
     let directory = sandbox.ok(&["diff", "latest:src", "src"]);
@@ -133,7 +133,7 @@ fn attributes_large_and_small_are_compared_with_live_ones() {
 }
 
 #[test]
-fn json_is_one_object_a_line_as_restic_has_it() {
+fn json_is_one_object_per_line_as_in_restic() {
     let sandbox = changed();
     let outcome = sandbox.ok(&["--json", "diff", "latest~1:src", "latest:src"]);
     let values: Vec<serde_json::Value> =
@@ -146,7 +146,7 @@ fn json_is_one_object_a_line_as_restic_has_it() {
 }
 
 #[test]
-fn two_files_are_compared_and_nonsense_is_refused() {
+fn diff_compares_files_and_refuses_invalid_arguments() {
     let sandbox = changed();
     let outcome = sandbox.ok(&["diff", "latest~1:src/content", "latest:src/content"]);
     assert_eq!(lines(&outcome.text()), ["M    file"], "{}", outcome.all());

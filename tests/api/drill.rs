@@ -37,7 +37,7 @@ fn settled() -> Sandbox {
 }
 
 #[test]
-fn a_sample_is_restored_and_compared_with_what_is_stored_and_with_the_source() {
+fn drill_compares_a_sample_with_repository_and_source() {
     let sandbox = settled();
     sandbox.backup(&[]);
     let before = sandbox.listing();
@@ -96,7 +96,7 @@ fn damage_is_named_and_is_20() {
 
 /// Writes other bytes with the same size and times, which only a comparison can detect.
 #[test]
-fn a_source_that_rotted_in_silence_is_found() {
+fn silently_corrupted_source_is_detected() {
     let sandbox = Sandbox::new();
     let device = sandbox.path("disk");
     let Some(mounted) = loop_mounted(&device, &sandbox.path("mnt")) else {
@@ -131,7 +131,7 @@ fn a_source_that_rotted_in_silence_is_found() {
 }
 
 #[test]
-fn what_cannot_be_tried_is_no_success() {
+fn drill_that_tests_nothing_fails() {
     let sandbox = Sandbox::with_tree(&[("large", "0123456789")]);
     drill(&sandbox, &[]).expect(1);
     sandbox.backup(&[]);
@@ -191,7 +191,7 @@ fn a_command_in_the_restored_tree_decides_how_the_drill_ends() {
 
 /// As root, inode flags protect files even from root. Otherwise a directory without write permission does.
 #[test]
-fn what_is_locked_when_restored_goes_all_the_same_and_so_does_what_a_killed_drill_left() {
+fn drill_removes_locked_files_and_leftovers_of_killed_drills() {
     let sandbox = Sandbox::with_tree(&[("locked/a", "1"), ("b", "2")]);
     crate::support::chmod(&sandbox.src().join("locked"), 0o500);
     let flagged = std::process::Command::new("chattr").arg("+i").arg(sandbox.src().join("b")).status();

@@ -142,7 +142,7 @@ fn started(one: &Snapshot) -> Time {
 }
 
 #[test]
-fn a_rule_takes_paths_out_of_snapshots_of_its_time_and_of_older_ones() {
+fn expire_rule_applies_at_its_age_and_older() {
     let stage = Stage::new();
     let files = ["keep", "tmp/a", "x/tmp/b", "x/c"];
     let saved: Vec<Snapshot> = (0..4).map(|_| stage.save("h", &files)).collect();
@@ -196,7 +196,7 @@ fn the_newest_pinned_held_partial_and_future_ones_lose_nothing() {
 }
 
 #[test]
-fn what_was_deleted_by_then_goes_and_what_was_there_since_stays() {
+fn files_deleted_before_the_limit_go_later_ones_stay() {
     let stage = Stage::new();
     stage.save("h", &["gone", "back", "late", "now", "d/gone"]);
     stage.save("h", &["late", "now", "d/other"]);
@@ -232,7 +232,7 @@ fn what_was_deleted_by_then_goes_and_what_was_there_since_stays() {
 }
 
 #[test]
-fn a_snapshot_that_is_held_still_shows_what_there_was() {
+fn protected_snapshot_still_shows_which_files_existed() {
     let stage = Stage::new();
     stage.save("h", &["a", "b"]);
     let state = stage.save("h", &["b"]);
@@ -270,7 +270,7 @@ fn one_tree_at_two_paths_loses_only_what_matches_where_it_is() {
 }
 
 #[test]
-fn a_tree_is_read_and_written_once_however_many_snapshots_have_it() {
+fn expire_reads_and_writes_a_shared_tree_once() {
     let cost = |snapshots: usize| {
         let stage = Stage::new();
         (0..snapshots).for_each(|_| drop(stage.save("h", &["tmp/a", "x/b", "y/tmp/c"])));
@@ -291,7 +291,7 @@ fn a_tree_is_read_and_written_once_however_many_snapshots_have_it() {
 }
 
 #[test]
-fn snapshots_that_share_a_tree_each_lose_what_they_are_old_enough_for() {
+fn snapshots_with_a_shared_tree_expire_paths_by_own_age() {
     let stage = Stage::new();
     let saved: Vec<Snapshot> = (0..5).map(|_| stage.save("h", &["d/a", "d/b", "keep"])).collect();
     let rule = |name: &str, at: usize| Rule { pattern: name.into(), before: started(&saved[at]) };
@@ -309,7 +309,7 @@ fn snapshots_that_share_a_tree_each_lose_what_they_are_old_enough_for() {
 }
 
 #[test]
-fn only_the_selected_lose_and_what_is_taken_is_told_by_directory() {
+fn expire_changes_selected_snapshots_and_reports_directories() {
     let stage = Stage::new();
     let first = stage.save("h", &["tmp/a=1", "tmp/b=22", "old=333", "keep"]);
     stage.save("h", &["tmp/a=1", "keep"]);
@@ -339,7 +339,7 @@ fn only_the_selected_lose_and_what_is_taken_is_told_by_directory() {
 
 /// A run that is killed after any commit leaves the original and its rewrite. The next run completes it.
 #[test]
-fn a_run_that_was_cut_short_is_finished_by_the_next_one_and_leaves_no_doubles() {
+fn interrupted_expire_is_finished_without_duplicates() {
     for after in 0..3 {
         let stage = Stage::new();
         (0..4).for_each(|_| drop(stage.save("h", &["tmp/a", "x"])));
@@ -422,7 +422,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn each_snapshot_loses_exactly_what_the_definition_says(
+    fn each_snapshot_loses_exactly_what_the_rule_defines(
         history in vec((vec((0..3_usize, 0..3_usize), 0..6), any::<bool>(), 0..6_u8), 2..7),
         rules in vec((0..3_usize, 0..7_usize), 0..3),
         deleted in proptest::option::of(0..7_usize),

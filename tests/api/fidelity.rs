@@ -123,8 +123,8 @@ fn archive(library: &Library, source: &Path) -> PathBuf {
 /// Returns the differences without what archives cannot hold: sockets, and inode flags, which tar does not
 /// set.
 #[test]
-fn a_tree_with_everything_comes_out_of_an_archive_with_everything() {
-    if !torture::can_torture("a_tree_with_everything_comes_out_of_an_archive_with_everything") {
+fn archive_preserves_all_metadata_of_a_tree() {
+    if !torture::can_torture("archive_preserves_all_metadata_of_a_tree") {
         return;
     }
     let home = Unlocked(tempfile::tempdir().unwrap());
@@ -144,7 +144,7 @@ fn a_tree_with_everything_comes_out_of_an_archive_with_everything() {
 
 /// Uses tmpfs, which supports times and attributes that ext4 does not.
 #[test]
-fn far_times_and_large_attributes_come_back() {
+fn distant_times_and_large_attributes_are_restored() {
     let Ok(home) = tempfile::tempdir_in("/dev/shm") else {
         crate::support::skipped("no tmpfs at /dev/shm");
         return;
@@ -220,7 +220,7 @@ fn a_collector_keeps_what_only_an_attribute_needs() {
 }
 
 #[test]
-fn a_changed_attribute_makes_a_snapshot_and_an_unchanged_one_does_not() {
+fn changed_attribute_makes_a_snapshot_unchanged_does_not() {
     let library = library();
     library.write("src", &[("dir/file", b"content")]);
     if !user_attribute(&library.path("src/dir/file"), "user.a", b"1") {
@@ -292,7 +292,7 @@ fn bottom(root: &Path, name: &[u8]) -> (Vec<u8>, usize) {
 }
 
 #[test]
-fn paths_longer_than_the_system_takes_come_back() {
+fn paths_beyond_path_max_are_restored() {
     let library = library();
     for (number, (name, depth)) in [(&[b'n'; 200][..], 60), (b"d", 5000)].into_iter().enumerate() {
         let source = library.path(&format!("src{number}"));

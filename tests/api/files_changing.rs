@@ -103,7 +103,7 @@ fn a_file_that_changes_once_is_read_again() {
 }
 
 #[test]
-fn a_file_that_keeps_changing_is_stored_marked_and_read_again_next_time() {
+fn changing_file_is_stored_marked_and_read_again_next_time() {
     let story = Story::new();
     let summary =
         story.back_up(|number, long| set_times(long, 1_000_000_000 + i64::try_from(number).unwrap(), 0));
@@ -136,7 +136,7 @@ fn a_file_that_is_cut_while_it_is_read_is_stored_as_it_is_then() {
 }
 
 #[test]
-fn a_file_that_is_replaced_while_it_is_read_is_all_new_or_all_old() {
+fn file_replaced_while_read_is_stored_all_new_or_all_old() {
     let story = Story::new();
     let other = story.library.path("other");
     fs::write(&other, &story.new).unwrap();
@@ -171,7 +171,7 @@ fn a_file_in_whose_place_a_link_was_put_is_named() {
 }
 
 #[test]
-fn what_is_gone_before_it_is_opened_is_counted() {
+fn files_gone_before_opening_are_counted() {
     let story = Story::new();
     let gone = story.library.path("src/z");
     let observer = |event: Event<'_>| {
@@ -194,7 +194,7 @@ fn what_is_gone_before_it_is_opened_is_counted() {
 }
 
 #[test]
-fn what_fails_to_be_read_is_named_and_the_rest_is_saved() {
+fn unreadable_files_are_named_and_the_rest_is_saved() {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("secret", "2"), ("closed/in", "3"), ("z", "4")]);
     crate::support::chmod(&sandbox.src().join("secret"), 0o000);
     crate::support::chmod(&sandbox.src().join("closed"), 0o000);
@@ -228,7 +228,7 @@ fn an_error_of_the_disk_is_named_and_the_rest_is_saved() {
 /// The system fails to read one file, to list one directory, to list the rest of another, or to open a file.
 /// Everything that was listed of a directory is saved.
 #[test]
-fn whatever_fails_is_named_and_the_rest_is_saved() {
+fn any_failing_call_is_named_and_the_rest_is_saved() {
     let strace =
         |args: &[&str]| Command::new("strace").args(["-f", "-qq", "-o", "/dev/null"]).args(args).status();
     if !strace(&["true"]).is_ok_and(|status| status.success()) {

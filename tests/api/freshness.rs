@@ -50,7 +50,7 @@ fn forget(repo: &Repository, id: &SnapshotId) {
 }
 
 #[test]
-fn a_receipt_names_an_older_repository_on_a_machine_that_never_saw_it() {
+fn receipt_detects_an_older_repository_on_a_new_machine() {
     let place = Place::new();
     place.backup(b"one");
     let earlier = place.all(ObjectKind::Snapshots);
@@ -106,7 +106,7 @@ fn a_forgotten_snapshot_that_the_storage_puts_back_is_named() {
 }
 
 #[test]
-fn a_snapshot_that_another_process_forgets_while_it_is_listed_is_no_difference() {
+fn snapshot_forgotten_during_listing_is_no_difference() {
     let place = Place::new();
     let [.., newest] = [&b"one"[..], b"two", b"three"].map(|content| place.backup(content));
     let state = Some(place.state.path());
@@ -132,7 +132,7 @@ fn a_snapshot_that_another_process_forgets_while_it_is_listed_is_no_difference()
 }
 
 #[test]
-fn check_names_a_snapshot_that_is_missing_from_the_middle_and_none_that_was_forgotten() {
+fn check_reports_missing_snapshots_but_no_forgotten_ones() {
     let place = Place::new();
     let made = [&b"one"[..], b"two", b"three"].map(|content| place.backup(content));
     let warnings = || {
@@ -151,7 +151,7 @@ fn check_names_a_snapshot_that_is_missing_from_the_middle_and_none_that_was_forg
 }
 
 #[test]
-fn a_synchronized_copy_says_who_forgot_what_it_lacks() {
+fn synced_copy_shows_who_forgot_missing_snapshots() {
     let place = Place::new();
     let made = [&b"one"[..], b"two"].map(|content| place.backup(content));
     forget(&place.open(None), &made[0]);

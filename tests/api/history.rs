@@ -137,7 +137,7 @@ fn a_search_is_by_kind_size_and_time_as_well() {
 }
 
 #[test]
-fn a_file_is_found_by_the_bytes_of_another_whatever_it_is_called() {
+fn find_matches_content_under_any_name() {
     let stage = Stage::new();
     let bytes = Random::new(1).bytes(400_000);
     let mut other = bytes.clone();
@@ -241,7 +241,7 @@ fn a_history_has_each_version_once_and_says_where_it_ends() {
 }
 
 #[test]
-fn what_is_damaged_in_one_snapshot_is_told_and_the_others_are_searched() {
+fn find_reports_damage_and_searches_other_snapshots() {
     let stage = Stage::new();
     stage.write(&[("d/f", b"1"), ("e/f", b"1")]);
     stage.backup();
@@ -273,7 +273,7 @@ fn names(stage: &Stage) -> BTreeSet<String> {
 /// A block is not read once per snapshot that shares it. Where each snapshot has its own trees on every
 /// level, each of its blocks is read once, although the walk returns to it in every directory.
 #[test]
-fn each_block_of_trees_is_read_once_however_many_snapshots_share_it() {
+fn find_reads_each_shared_tree_block_once() {
     let stage = Stage::new();
     for dir in 0..30 {
         stage.write(&[(&format!("d{dir}/e/f/same"), &[dir]), (&format!("d{dir}/g/changes"), b"0")]);
@@ -346,7 +346,7 @@ fn du_says_which_directory_fills_the_repository() {
 }
 
 #[test]
-fn du_of_a_part_counts_growth_and_what_is_unique_by_whole_snapshots() {
+fn du_of_a_part_counts_growth_over_whole_snapshots() {
     let stage = Stage::new();
     let bytes = |seed| Random::new(seed).bytes(100_000);
     stage.write(&[("old/f", &bytes(1)), ("d/stays", &bytes(2))]);
@@ -542,7 +542,7 @@ proptest! {
 
 /// Such an index would give one directory the same name twice, or endlessly many names.
 #[test]
-fn an_index_that_lies_about_its_pieces_is_damage() {
+fn index_piece_that_contradicts_its_parts_is_damage() {
     use serde_bytes::ByteBuf;
     use snap_backup::codec::tree::dir::DirChild;
     let storage = Arc::new(Hooked::default());

@@ -170,7 +170,7 @@ fn a_pack_that_is_gone_or_of_another_length_does_not_count() {
 }
 
 #[test]
-fn what_only_begins_like_a_chunk_is_not_taken_for_it() {
+fn chunk_with_the_same_id_prefix_is_not_mistaken() {
     let store = Store::with_chunks();
     for limits in [SMALL, IndexLimits::default()] {
         let repo = store.open(limits);
@@ -225,7 +225,7 @@ const HARMS: [fn(&mut Vec<u8>); 6] = [
 const PAGE: usize = 255 * 16 + 8;
 
 #[test]
-fn values_that_lie_are_not_believed() {
+fn corrupt_cache_values_are_not_trusted() {
     for lie in LIES {
         for part in [b"t".as_slice(), b"m", b"runs"] {
             let store = Store::with_chunks();
@@ -245,7 +245,7 @@ fn values_that_lie_are_not_believed() {
 }
 
 #[test]
-fn files_that_lie_are_noticed_while_they_are_read() {
+fn corrupt_cache_files_are_detected_on_reading() {
     for harm in HARMS {
         for ending in ["rows", "tables"] {
             let store = Store::with_chunks();
@@ -264,7 +264,7 @@ fn files_that_lie_are_noticed_while_they_are_read() {
 }
 
 #[test]
-fn going_through_all_rows_notices_what_is_lost() {
+fn scan_of_all_entries_detects_lost_ones() {
     for harm in HARMS {
         let store = Store::with_chunks();
         load(&store.open(SMALL));
@@ -286,7 +286,7 @@ fn going_through_all_rows_notices_what_is_lost() {
 }
 
 #[test]
-fn a_view_that_another_process_holds_changes_nothing_but_speed() {
+fn index_cache_in_use_changes_only_speed() {
     let store = Store::with_chunks();
     load(&store.open(SMALL));
     let held = store.index_cache();
@@ -301,7 +301,7 @@ fn a_view_that_another_process_holds_changes_nothing_but_speed() {
 
 /// Packs whose bytes are gone can only be known from the cache.
 #[test]
-fn whoever_reads_leaves_the_view_to_the_next() {
+fn readers_release_the_index_cache() {
     let store = Store::with_chunks();
     load(&store.open(SMALL));
     let first = store.open(SMALL);
@@ -317,7 +317,7 @@ fn whoever_reads_leaves_the_view_to_the_next() {
 }
 
 #[test]
-fn a_run_that_outgrows_memory_stores_each_chunk_once_and_restores() {
+fn run_beyond_memory_limit_stores_each_chunk_once() {
     let store = Store::new();
     let source = store.home.path().join("src");
     fs::create_dir(&source).unwrap();
@@ -398,7 +398,7 @@ fn forget_and_collect(store: &Store, repo: &Repository) -> (u64, u64, u64) {
 }
 
 #[test]
-fn collecting_from_runs_comes_to_the_same_as_from_memory() {
+fn gc_from_runs_equals_gc_from_memory() {
     let outcomes = [SMALL, IndexLimits::default()].map(|limits| {
         let store = Store::new();
         let repo = store.open(limits);

@@ -81,7 +81,7 @@ impl Storage for Counting {
 }
 
 #[test]
-fn an_unchanged_run_writes_nothing_reads_no_file_and_asks_little() {
+fn unchanged_run_writes_nothing_and_opens_no_file() {
     let home = tempfile::tempdir().unwrap();
     let source = home.path().join("src");
     for dir in 0..20 {
@@ -249,7 +249,7 @@ fn an_incremental_has_the_tree_of_a_full_to_the_byte() {
 }
 
 #[test]
-fn the_little_that_a_run_with_a_parent_adds_is_packed_harder() {
+fn small_additions_are_compressed_at_a_higher_level() {
     let home = tempfile::tempdir().unwrap();
     let source = home.path().join("src");
     let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
@@ -279,7 +279,7 @@ fn the_little_that_a_run_with_a_parent_adds_is_packed_harder() {
 
 /// On remote storage each request takes time, however little it returns.
 #[test]
-fn a_machine_that_knows_nothing_reads_each_table_once_and_several_at_a_time() {
+fn new_machine_reads_each_table_once_and_in_parallel() {
     let storage = Arc::new(Hooked::default());
     let library = Library::on(storage.clone(), None);
     for seed in 0..12 {

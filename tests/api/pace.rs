@@ -43,7 +43,7 @@ fn until(library: &Library, bytes: u64) -> Summary {
 }
 
 #[test]
-fn a_run_ends_when_its_time_is_up_as_a_partial_snapshot_with_which_the_next_goes_on() {
+fn timed_out_run_leaves_a_partial_snapshot_to_continue() {
     let library = Library::on(Arc::new(MemoryStorage::default()), None);
     let files: Vec<(String, Vec<u8>)> =
         (0..40).map(|at| (format!("f{at:02}"), Random::new(at + 1).bytes(600 << 10))).collect();
@@ -64,7 +64,7 @@ fn a_run_ends_when_its_time_is_up_as_a_partial_snapshot_with_which_the_next_goes
 }
 
 #[test]
-fn of_a_stream_there_is_all_or_nothing() {
+fn stream_is_saved_whole_or_not_at_all() {
     let library = Library::on(Arc::new(MemoryStorage::default()), None);
     let command = ["sh", "-c", "head -c 9000000 /dev/zero"].map(Into::into).to_vec();
     let options = Options {

@@ -87,7 +87,7 @@ fn saying(change: Change) -> rewrite::Options {
 }
 
 #[test]
-fn a_path_goes_from_all_snapshots_and_other_trees_keep_their_ids() {
+fn rewrite_removes_a_path_and_keeps_other_tree_ids() {
     let stage = Stage::new();
     stage.backup(&[("a/keep", b"1"), ("a/secret/k", b"22"), ("b/c/d", b"333"), ("secret", b"x")]);
     stage.backup(&[("b/new", b"4")]);
@@ -124,7 +124,7 @@ fn a_path_goes_from_all_snapshots_and_other_trees_keep_their_ids() {
 }
 
 #[test]
-fn what_was_taken_out_is_in_the_repository_no_more_once_the_old_ones_are_purged() {
+fn removed_data_is_gone_once_old_snapshots_are_purged() {
     let stage = Stage::new();
     let secret = Random::new(1).bytes(50_000);
     stage.backup(&[("keep", b"1"), ("secret", &secret)]);
@@ -152,7 +152,7 @@ fn a_dry_run_and_a_run_that_changes_nothing_write_nothing() {
 }
 
 #[test]
-fn the_last_pattern_that_matches_decides_and_a_slash_begins_at_the_root() {
+fn last_matching_pattern_decides_and_a_slash_means_the_root() {
     let stage = Stage::new();
     stage.backup(&[("a/x.o", b"1"), ("a/keep.o", b"1"), ("x.o", b"1"), ("b/src/f", b"1")]);
     stage.rewrite(&without(&["*.o", "!keep.o", "/src/b"]));
@@ -161,7 +161,7 @@ fn the_last_pattern_that_matches_decides_and_a_slash_begins_at_the_root() {
 }
 
 #[test]
-fn what_a_snapshot_says_changes_and_its_tree_does_not() {
+fn attributes_change_without_changing_the_tree() {
     let stage = Stage::new();
     let first = stage.backup(&[("a", b"1")]);
     let at = Time { sec: 2_000_000_000, nanos: 5 };
@@ -203,7 +203,7 @@ fn what_a_snapshot_says_changes_and_its_tree_does_not() {
 }
 
 #[test]
-fn the_new_one_stands_before_the_old_one_goes() {
+fn new_snapshot_exists_before_the_old_one_goes() {
     let stage = Stage::new();
     let old = stage.backup(&[("a", b"1"), ("b", b"2")]);
     let there = Arc::downgrade(&stage);
@@ -221,7 +221,7 @@ fn the_new_one_stands_before_the_old_one_goes() {
 
 /// The result is as if the rewrite had come first.
 #[test]
-fn what_somebody_else_forgets_meanwhile_stays_forgotten() {
+fn snapshot_forgotten_concurrently_stays_forgotten() {
     let stage = Stage::new();
     stage.backup(&[("a", b"1")]);
     let old = stage.backup(&[("a", b"22")]);
@@ -242,7 +242,7 @@ fn what_somebody_else_forgets_meanwhile_stays_forgotten() {
 
 /// W2: the session exists before the look-up, and what it refers to must still exist.
 #[test]
-fn a_snapshot_that_is_collected_meanwhile_is_not_brought_back_with_holes() {
+fn rewrite_does_not_commit_a_collected_snapshot_with_holes() {
     let stage = Stage::new();
     stage.backup(&[("a", b"1")]);
     let old = stage.backup(&[("a", &Random::new(1).bytes(50_000))]);
@@ -267,7 +267,7 @@ fn a_snapshot_that_is_collected_meanwhile_is_not_brought_back_with_holes() {
 
 /// As a gc run does that considered the writer of the new trees dead.
 #[test]
-fn trees_that_are_gone_before_the_commit_are_missed() {
+fn trees_deleted_before_the_commit_are_detected() {
     let stage = Stage::new();
     let old = stage.backup(&[("a", b"1"), ("b", b"2")]);
     let packs = |storage: &dyn Storage| -> Vec<String> {
@@ -321,7 +321,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn exactly_what_a_name_means_goes(
+    fn exactly_the_named_snapshots_go(
         trees in vec(vec((0..4_u8, 0..4_u8, 0..5_u8), 1..10), 1..4),
         name in 0..4_u8,
     ) {

@@ -39,7 +39,7 @@ fn dry_run(sandbox: &Sandbox, reread: Reread) -> Summary {
 
 /// 1 % of 300 files in each run: in a hundred runs each is read once, and the rotted file is found.
 #[test]
-fn a_share_of_one_percent_meets_every_file_within_a_hundred_runs() {
+fn reread_of_one_percent_reads_every_file_in_100_runs() {
     let sandbox = sandbox(300);
     flip(&sandbox.src().join("d3/f123"));
     settle(&sandbox, &mut |_, _| {});

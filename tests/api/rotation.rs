@@ -90,7 +90,7 @@ fn open_packs(repo: &Repository) -> (usize, usize) {
 }
 
 #[test]
-fn who_was_removed_before_a_rotation_opens_nothing_that_was_written_after_it() {
+fn key_removed_before_a_rotation_opens_nothing_later() {
     let two = Two::new();
     // A client with the removed password keeps the keys in memory and the file of its slot.
     let stolen = two.open("two").unwrap();
@@ -120,7 +120,7 @@ fn who_was_removed_before_a_rotation_opens_nothing_that_was_written_after_it() {
 }
 
 #[test]
-fn a_rotation_leaves_the_other_passwords_and_what_was_stored_is_found_again() {
+fn rotation_keeps_other_passwords_and_finds_old_chunks() {
     let two = Two::new();
     let rotated = two.rotate();
     assert_eq!(rotated.others, [two.slot.0]);
@@ -142,7 +142,7 @@ fn a_rotation_leaves_the_other_passwords_and_what_was_stored_is_found_again() {
 }
 
 #[test]
-fn a_collection_seals_again_what_older_epochs_sealed() {
+fn gc_reseals_data_of_older_epochs() {
     let two = Two::new();
     let stolen = two.open("two").unwrap();
     key::remove(&two.open("one").unwrap(), &two.slot.0.hex()).unwrap();
@@ -165,7 +165,7 @@ fn a_collection_seals_again_what_older_epochs_sealed() {
 /// Anybody can encrypt to the public keys of the slots. What is encrypted to them counts only in a signed
 /// configuration.
 #[test]
-fn a_configuration_that_seals_a_stranger_s_keys_to_the_slots_is_passed_over() {
+fn configuration_with_foreign_keys_is_ignored() {
     let two = Two::new();
     two.rotate();
     let (newest, bytes) = two.newest_config();
@@ -203,7 +203,7 @@ fn a_configuration_that_seals_a_stranger_s_keys_to_the_slots_is_passed_over() {
 }
 
 #[test]
-fn one_damaged_configuration_locks_nobody_out_whatever_was_changed_last() {
+fn one_damaged_configuration_locks_nobody_out() {
     let two = Two::new();
     let flip = |work: &dyn Fn()| {
         let (newest, whole) = two.newest_config();
@@ -247,7 +247,7 @@ fn a_machine_that_knew_a_later_epoch_opens_no_earlier_one() {
 }
 
 #[test]
-fn a_rotation_that_another_one_overtook_changes_nothing() {
+fn rotation_overtaken_by_another_changes_nothing() {
     let two = Two::new();
     let late = two.open("two").unwrap();
     two.rotate();

@@ -19,7 +19,7 @@ fn last(sandbox: &Sandbox) -> Record {
 }
 
 #[test]
-fn every_run_is_there_and_one_that_changed_nothing_is_as_good_as_another() {
+fn run_log_has_every_run_also_unchanged_ones() {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("b", "22")]);
     let made = sandbox.backup(&[]);
     let first = last(&sandbox);
@@ -59,7 +59,7 @@ fn every_run_is_there_and_one_that_changed_nothing_is_as_good_as_another() {
 }
 
 #[test]
-fn a_failure_is_there_with_its_reason() {
+fn failure_is_recorded_with_its_reason() {
     let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.set_password(Some("wrong"));
     sandbox.snap(&["backup", "src"]).expect(12);
@@ -76,7 +76,7 @@ fn a_failure_is_there_with_its_reason() {
 }
 
 #[test]
-fn a_run_that_was_killed_is_known_to_be_lost() {
+fn killed_run_is_reported_as_lost() {
     let sandbox = Sandbox::new();
     let mut child =
         sandbox.command(&["backup", "--stdin"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -122,7 +122,7 @@ fn a_damaged_or_unusable_record_costs_history_only() {
 }
 
 #[test]
-fn what_this_machine_keeps_stays_out_of_a_backup_of_home() {
+fn local_state_is_left_out_of_a_backup_of_home() {
     let sandbox = Sandbox::bare();
     sandbox.write(&[("a", "1"), (".cache/x", "2"), (".local/state/y", "3"), (".local/state/snap/", "")]);
     let run = |args: &[&str]| {
@@ -143,7 +143,7 @@ fn what_this_machine_keeps_stays_out_of_a_backup_of_home() {
 }
 
 #[test]
-fn a_crowd_writes_whole_lines_and_the_file_stays_short_without_forgetting_what_counts() {
+fn many_processes_write_whole_lines_and_the_log_stays_short() {
     let dir = tempfile::tempdir().unwrap();
     let run_log = RunLog::new(dir.path());
     let record = |verb: &str, number: u64, ending: Ending| {

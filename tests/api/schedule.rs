@@ -126,7 +126,7 @@ fn days(time: impl Fn(DateTime) -> Option<DateTime>) -> Vec<Timestamp> {
 }
 
 #[test]
-fn in_a_year_every_time_is_run_for_once() {
+fn every_due_time_of_a_year_runs_once() {
     let (from, to) = (at(date(2028, 1, 1).at(0, 0, 0, 0)), at(date(2028, 12, 31).at(23, 59, 59, 0)));
     let asleep = (at(date(2028, 6, 9).at(12, 10, 0, 0)), at(date(2028, 6, 12).at(12, 0, 0, 0)));
     let jobs = vec![
@@ -188,7 +188,7 @@ fn in_a_year_every_time_is_run_for_once() {
 }
 
 #[test]
-fn jobs_of_one_repository_wait_for_each_other_in_the_order_of_their_times() {
+fn jobs_of_one_repository_run_one_by_one_in_due_order() {
     let from = at(date(2028, 1, 2).at(0, 0, 0, 0));
     let jobs =
         vec![job("later", "a", "20 1 * * *"), job("long", "a", "0 1 * * *"), job("other", "b", "30 1 * * *")];
@@ -205,7 +205,7 @@ fn jobs_of_one_repository_wait_for_each_other_in_the_order_of_their_times() {
 }
 
 #[test]
-fn what_was_missed_is_left_alone_where_it_is_not_to_be_made_up_for() {
+fn missed_runs_are_skipped_without_catch_up() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let jobs = vec![Job { catch_up: false, ..job("a", "a", "0 2 * * *") }];
     let mut scheduler = Scheduler::new(jobs.clone(), BTreeMap::new(), from, "seed");
@@ -220,7 +220,7 @@ fn what_was_missed_is_left_alone_where_it_is_not_to_be_made_up_for() {
 }
 
 #[test]
-fn what_was_cut_off_is_begun_again_and_counted_once() {
+fn interrupted_job_is_restarted_and_counted_once() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let jobs = vec![job("a", "a", "0 2 * * *")];
     let mut scheduler = Scheduler::new(jobs.clone(), BTreeMap::new(), from, "seed");
@@ -243,7 +243,7 @@ fn what_was_cut_off_is_begun_again_and_counted_once() {
 }
 
 #[test]
-fn a_failure_is_tried_again_after_ever_longer_waits_and_then_no_more() {
+fn failed_job_is_retried_with_growing_waits_then_given_up() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let mut scheduler = Scheduler::new(vec![job("a", "a", "0 2 * * *")], BTreeMap::new(), from, "seed");
     let mut now = at(date(2028, 1, 3).at(2, 0, 0, 0));
@@ -276,7 +276,7 @@ fn a_new_time_takes_the_place_of_a_retry() {
 }
 
 #[test]
-fn jitter_puts_off_by_less_than_it_says_and_always_by_the_same() {
+fn jitter_delays_by_a_constant_part_of_its_value() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let due = at(date(2028, 1, 3).at(2, 0, 0, 0));
     let start_of = |seed: &str| {
@@ -306,7 +306,7 @@ fn a_clock_that_was_far_ahead_does_not_stop_the_schedule() {
 }
 
 #[test]
-fn other_jobs_leave_alone_what_runs() {
+fn running_jobs_are_not_disturbed() {
     let from = at(date(2028, 1, 3).at(0, 0, 0, 0));
     let mut scheduler = Scheduler::new(vec![job("a", "x", "0 1 * * *")], BTreeMap::new(), from, "");
     let one = at(date(2028, 1, 3).at(1, 0, 0, 0));
@@ -322,7 +322,7 @@ fn other_jobs_leave_alone_what_runs() {
 }
 
 #[test]
-fn expressions_that_are_none_or_never_come_are_refused() {
+fn invalid_and_never_due_expressions_are_refused() {
     for text in ["", "x", "* * * *", "60 * * * *", "0 0 30 2 *", "0 0 * * 8", "@never", "0 0 0 0 0 0 0"] {
         assert!(Cron::parse(text).is_err(), "{text}");
     }
@@ -361,7 +361,7 @@ fn starts_after_a_gap(jobs: &[Job], gap_began: Timestamp, now: Timestamp) -> Vec
 }
 
 #[test]
-fn missed_backups_start_before_a_missed_cleanup_at_every_hour_and_clock_change() {
+fn missed_backups_run_before_a_missed_cleanup_at_any_hour() {
     // Each range contains every weekday and hour, the end of a month or a leap day, or a clock change of the
     // time zone.
     let weeks =

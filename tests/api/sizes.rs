@@ -136,7 +136,7 @@ fn full_packs_are_not_padded() {
 }
 
 #[test]
-fn files_of_different_owners_share_no_block_of_an_encrypted_repository() {
+fn files_of_different_owners_share_no_encrypted_block() {
     if !is_root("files of different owners") {
         return;
     }
@@ -166,7 +166,7 @@ fn files_of_different_owners_share_no_block_of_an_encrypted_repository() {
 }
 
 #[test]
-fn a_collection_puts_files_of_different_owners_into_no_block_either() {
+fn gc_puts_files_of_different_owners_in_separate_blocks() {
     if !is_root("files of different owners") {
         return;
     }
@@ -230,7 +230,7 @@ fn isolated_files_share_no_block_and_no_base_with_others() {
 }
 
 #[test]
-fn an_isolated_file_shares_no_block_with_other_files_of_its_owner() {
+fn isolated_file_shares_no_block_with_files_of_its_owner() {
     if !is_root("an isolated file after files of two owners") {
         return;
     }
@@ -274,7 +274,7 @@ fn an_isolated_directory_must_be_one_that_is_saved() {
 /// Guesses of a secret in a file of somebody else: without separate blocks the right guess gives the smallest
 /// backup.
 #[test]
-fn guesses_beside_somebody_elses_secret_are_not_told_apart_by_size() {
+fn sizes_reveal_nothing_about_another_owners_secret() {
     if !is_root("guesses beside somebody else's secret") {
         return;
     }

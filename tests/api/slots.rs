@@ -39,7 +39,7 @@ fn a_key_slot_under_another_name_opens_nothing() {
 
 /// The name above the newest intact generation may be taken by one that cannot be read.
 #[test]
-fn a_new_generation_is_above_the_damaged_ones() {
+fn new_generation_has_a_higher_number_than_damaged_ones() {
     let storage = Arc::new(Hooked::default());
     let mut repo = Repository::init(storage.clone(), &InitOptions::default()).unwrap();
     storage.inner.put(ObjectKind::Config, "2", b"what was a configuration".to_vec());
@@ -101,7 +101,7 @@ fn look(storage: &Arc<Hooked>, access: &OpenOptions, how: &str, before: impl Fn(
 
 /// Nor does it fail an opening, if another slot can be used.
 #[test]
-fn a_broken_rule_at_a_key_slot_is_no_damage_of_it() {
+fn violated_invariant_at_a_key_slot_is_no_damage() {
     let (storage, access, _) = with_two_slots();
     for how in ["open", "scrub", "check", "list"] {
         for after in 0..2 {
@@ -115,7 +115,7 @@ fn a_broken_rule_at_a_key_slot_is_no_damage_of_it() {
 }
 
 #[test]
-fn a_key_slot_that_is_removed_while_others_look_is_no_damage() {
+fn key_slot_removed_concurrently_is_no_damage() {
     for how in ["open", "scrub", "check", "list"] {
         let (storage, access, second) = with_two_slots();
         let after = copy(&storage.inner);
@@ -139,7 +139,7 @@ fn a_key_slot_that_is_removed_while_others_look_is_no_damage() {
 
 /// Its password opens nothing, and may be the only one that somebody knows.
 #[test]
-fn a_key_slot_that_is_listed_and_not_there_is_an_error_of_check() {
+fn listed_but_missing_key_slot_is_an_error_of_check() {
     let (storage, access, second) = with_two_slots();
     storage.inner.remove(ObjectKind::Keys, &second).unwrap();
     let errors = look(&storage, &access, "check", || ()).unwrap();

@@ -83,7 +83,7 @@ fn a_snapshot_of_the_past_records_what_it_is_told() {
 }
 
 #[test]
-fn a_state_with_an_origin_is_known_by_it_alone() {
+fn state_with_an_origin_is_identified_by_it() {
     let library = library();
     library.write("a", &[("file", b"text")]);
     let named = |origin: &str, day: i64| {
@@ -98,7 +98,7 @@ fn a_state_with_an_origin_is_known_by_it_alone() {
 }
 
 #[test]
-fn each_source_of_a_state_has_its_own_place() {
+fn each_source_of_a_state_has_its_own_path() {
     let library = library();
     library.write("mount", &[("home/me/notes", b"text"), ("etc/hosts", b"hosts"), ("other", b"left out")]);
     let at = |stored: &str| StateSource {

@@ -120,7 +120,7 @@ fn shared_chunks_belong_to_the_first_and_are_unique_to_none() {
 }
 
 #[test]
-fn what_a_set_costs_is_what_only_its_snapshots_need() {
+fn cost_of_a_set_is_what_only_its_snapshots_use() {
     let stage = Stage::new();
     stage.backup("a", &[1, 2]);
     stage.backup("b", &[2, 3, 4]);
@@ -230,7 +230,7 @@ proptest! {
     /// because a gc run stores those whole whose bases take more space than they save, which is not estimated
     /// here.
     #[test]
-    fn what_is_said_to_be_freed_is_freed(
+    fn announced_space_is_freed(
         sources in vec(vec((0..12_u8, any::<bool>(), 1..600_u16), 0..6), 2..6),
         marks in vec(any::<[bool; 2]>(), 6),
     ) {
@@ -252,7 +252,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_unique_is_what_forgetting_frees(
+    fn unique_size_is_what_forgetting_frees(
         sources in vec(vec(0..8_u64, 0..6), 1..5),
         goes in any::<proptest::sample::Index>(),
         deltas in any::<bool>(),

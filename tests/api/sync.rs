@@ -81,7 +81,7 @@ fn fence(storage: &dyn Storage, suite: &snap_backup::codec::crypto::suite::Ciphe
 }
 
 #[test]
-fn a_second_copy_is_the_same_object_for_object_and_then_nothing_is_left_to_do() {
+fn sync_copies_every_object_and_then_has_nothing_to_do() {
     let pair = Pair::new();
     pair.save("a", 1);
     let made = pair.sync();
@@ -105,7 +105,7 @@ fn a_second_copy_is_the_same_object_for_object_and_then_nothing_is_left_to_do() 
 /// A copy that was made during a backup and then collected has a fence where the manifest of the backup has
 /// to be.
 #[test]
-fn a_fence_there_is_no_manifest_and_gives_way_to_one() {
+fn fence_in_the_copy_is_replaced_by_the_manifest() {
     for far in [false, true] {
         let pair = Pair::new();
         pair.save("a", 1);
@@ -125,7 +125,7 @@ fn a_fence_there_is_no_manifest_and_gives_way_to_one() {
 
 /// Empty, truncated or garbled: a name alone proves nothing.
 #[test]
-fn what_is_damaged_there_is_set_aside_and_copied_again() {
+fn damaged_objects_there_are_quarantined_and_copied() {
     let ways: [fn(&mut Vec<u8>); 3] =
         [Vec::clear, |bytes| bytes.truncate(bytes.len() - 10), |bytes| bytes[50] ^= 0xff];
     for area in [ObjectKind::Snapshots, ObjectKind::Keys, ObjectKind::Config] {
@@ -147,7 +147,7 @@ fn what_is_damaged_there_is_set_aside_and_copied_again() {
 }
 
 #[test]
-fn what_is_damaged_here_takes_the_place_of_nothing_there_and_is_told() {
+fn sync_reports_damage_here_and_replaces_nothing_there() {
     for area in [ObjectKind::Snapshots, ObjectKind::Keys, ObjectKind::Config] {
         let pair = Pair::with_password("x");
         pair.save("a", 1);
@@ -191,7 +191,7 @@ fn a_snapshot_that_another_run_forgot_there_is_no_damage() {
 
 /// Making each removal durable takes as long as making all of them durable.
 #[test]
-fn what_has_gone_here_goes_there_in_one_pass() {
+fn sync_delete_removes_gone_snapshots_in_one_pass() {
     let pair = Pair::new();
     let made: Vec<SnapshotId> = (0..12).map(|seed| pair.save("a", seed)).collect();
     pair.sync();
@@ -211,7 +211,7 @@ fn what_has_gone_here_goes_there_in_one_pass() {
 
 /// The result of a cut connection, or of a file system that lost its end.
 #[test]
-fn a_pack_of_another_length_there_is_set_aside_and_copied_again() {
+fn pack_of_another_length_there_is_quarantined_and_copied() {
     let changes: [fn(&mut Vec<u8>); 3] =
         [|bytes| bytes.truncate(bytes.len() / 2), |bytes| bytes.push(0), Vec::clear];
     for change in changes {
@@ -246,7 +246,7 @@ fn manifests_come_after_the_packs_that_they_need() {
 }
 
 #[test]
-fn what_was_cut_short_goes_on_where_it_was() {
+fn interrupted_sync_continues() {
     let pair = Pair::new();
     pair.save("a", 1);
     pair.save("b", 2);
@@ -262,7 +262,7 @@ fn what_was_cut_short_goes_on_where_it_was() {
 
 /// In place of a commit under the session's own name (W3).
 #[test]
-fn a_run_that_is_taken_for_dead_compares_everything_again() {
+fn sync_considered_dead_compares_everything_again() {
     for before in [ObjectKind::Packs, ObjectKind::Snapshots] {
         let pair = Pair::new();
         pair.save("a", 1);
@@ -295,7 +295,7 @@ fn a_run_that_is_taken_for_dead_compares_everything_again() {
 }
 
 #[test]
-fn a_pack_that_a_collection_there_is_about_to_take_is_not_relied_on() {
+fn sync_does_not_rely_on_packs_condemned_there() {
     let pair = Pair::new();
     pair.save("a", 1);
     pair.sync();
@@ -317,7 +317,7 @@ fn a_pack_that_a_collection_there_is_about_to_take_is_not_relied_on() {
 }
 
 #[test]
-fn what_is_damaged_here_is_not_brought_there() {
+fn damaged_objects_here_are_not_copied() {
     let pair = Pair::new();
     pair.save("a", 1);
     let name = Pair::names(&pair.from, ObjectKind::Packs).remove(0);
@@ -333,7 +333,7 @@ fn what_is_damaged_here_is_not_brought_there() {
 }
 
 #[test]
-fn a_mirrored_store_writes_each_pack_to_both_and_reads_none_for_the_second() {
+fn mirrored_backup_writes_packs_to_both_and_reads_none() {
     let pair = Pair::new();
     pair.save("a", 1);
     pair.sync();
@@ -379,7 +379,7 @@ fn there(sandbox: &Sandbox, args: &[&str]) -> crate::support::Outcome {
 }
 
 #[test]
-fn the_second_copy_opens_with_the_same_passwords_and_restores_alone() {
+fn second_copy_opens_with_the_same_passwords_and_restores() {
     let sandbox = Sandbox::with_tree(&[("a", "one"), ("d/b", "two")]);
     sandbox.backup(&[]);
     sandbox.snap(&["sync", "--to", "second"]).expect(10);
@@ -394,7 +394,7 @@ fn the_second_copy_opens_with_the_same_passwords_and_restores_alone() {
 }
 
 #[test]
-fn a_pack_that_is_damaged_there_is_healed_from_here_once_a_check_has_found_it() {
+fn sync_heals_a_pack_that_a_check_found_damaged_there() {
     let sandbox = Sandbox::with_tree(&[("a", "one")]);
     sandbox.backup(&[]);
     sandbox.ok(&["sync", "--to", "second", "--init"]);
@@ -411,7 +411,7 @@ fn a_pack_that_is_damaged_there_is_healed_from_here_once_a_check_has_found_it() 
 }
 
 #[test]
-fn only_with_delete_goes_there_what_has_gone_here() {
+fn only_sync_delete_forgets_there_what_is_gone_here() {
     let sandbox = Sandbox::with_tree(&[("a", "one")]);
     let first = sandbox.backup(&[]);
     sandbox.write(&[("a", "two")]);
@@ -431,7 +431,7 @@ fn only_with_delete_goes_there_what_has_gone_here() {
 }
 
 #[test]
-fn a_password_that_was_taken_away_here_opens_the_copy_no_longer() {
+fn password_removed_here_no_longer_opens_the_copy() {
     let sandbox = Sandbox::with_tree(&[("a", "one")]);
     sandbox.backup(&[]);
     let mut add = sandbox.command(&["key", "add"]);
@@ -468,7 +468,7 @@ fn another_repository_is_no_copy_of_this_one() {
 }
 
 #[test]
-fn a_mirror_is_made_kept_and_caught_up_with_and_its_failure_is_a_problem_only() {
+fn mirror_is_created_updated_and_its_failure_is_a_problem() {
     let sandbox = Sandbox::with_tree(&[("a", "one")]);
     sandbox.ok(&["backup", "--init", "--mirror", "second", "src"]);
     assert_eq!(objects_of(&sandbox, "repo"), objects_of(&sandbox, "second"));

@@ -63,7 +63,7 @@ fn stage(name: &str, unit: &str, (expected, done): (u64, u64), (guessed, bytes):
 }
 
 #[test]
-fn a_repair_of_snapshots_counts_those_that_it_follows_and_those_that_it_writes() {
+fn repair_counts_the_snapshots_it_reads_and_writes() {
     let (library, storage) = library();
     for pack in storage.list(ObjectKind::Packs).unwrap() {
         if pack.len > 8_000 {
@@ -78,7 +78,7 @@ fn a_repair_of_snapshots_counts_those_that_it_follows_and_those_that_it_writes()
 }
 
 #[test]
-fn a_rewrite_counts_the_paths_that_it_looks_through_and_the_snapshots_that_it_writes() {
+fn rewrite_counts_paths_read_and_snapshots_written() {
     let (library, _) = library();
     let options = rewrite::Options { exclude: vec!["c".into()], ..rewrite::Options::default() };
     let told = stages(|observer| rewrite::run(&library.open(), &options, &Control::new(observer)));

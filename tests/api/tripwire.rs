@@ -308,7 +308,7 @@ fn row(model: Model, files: u64) -> Row {
 }
 
 #[test]
-fn years_give_one_false_alarm_at_most_and_attacks_are_met_in_time() {
+fn years_have_few_false_alarms_and_attacks_are_detected() {
     let header: Vec<&str> = ATTACKS.iter().map(|(name, ..)| *name).collect();
     println!("| set | false alarms a year | {} |", header.join(" | "));
     let mut wrong = Vec::new();
@@ -332,7 +332,7 @@ fn years_give_one_false_alarm_at_most_and_attacks_are_met_in_time() {
 
 /// With more runs a day each sees less, but the sum is the same.
 #[test]
-fn what_is_slow_is_met_by_hourly_runs_too() {
+fn slow_attacks_are_found_by_hourly_runs() {
     for (name, files, model) in MODELS {
         for (attack, share, act) in ATTACKS.iter().filter(|(_, share, _)| *share < 1.0) {
             let gone = met(*model, *files, (*share, *act), 60, DAY / 24, 7);
@@ -380,7 +380,7 @@ fn a_reason_is_one_sentence_with_its_numbers() {
 }
 
 #[test]
-fn few_runs_an_announced_change_and_a_run_after_repair_give_no_alarm() {
+fn few_runs_announced_changes_and_repairs_raise_no_alarm() {
     let limits = Limits::default();
     let given =
         |past: &[Past], limits: Option<&Limits>| !tripwire::evaluate(past, &mut loss(900), limits).is_empty();
@@ -397,7 +397,7 @@ fn few_runs_an_announced_change_and_a_run_after_repair_give_no_alarm() {
 
 /// A vault whose files all change each day always looks like this.
 #[test]
-fn a_set_that_always_looks_encrypted_gives_no_alarm_even_while_it_is_young() {
+fn set_that_always_looks_encrypted_raises_no_alarm() {
     let mut set = Set::new(30);
     for day in 1..=60 {
         let change = Change { rewritten: 6, opaque: 6, ..Change::default() };
@@ -421,7 +421,7 @@ fn each_limit_can_be_moved_and_switched_off() {
 
 /// What was accepted once is usual from then on, even if it is rare. A few files do not count as a share.
 #[test]
-fn what_an_earlier_run_lost_moves_the_line_and_few_files_give_no_alarm() {
+fn earlier_losses_raise_the_limit_and_few_files_no_alarm() {
     let given = |past: &[Past], mut now: Signs| {
         !tripwire::evaluate(past, &mut now, Some(&Limits::default())).is_empty()
     };

@@ -62,7 +62,7 @@ fn begin_at(library: &Library, storage: &MemoryStorage, id: SnapshotId, started:
 /// A file that is written in the two seconds before a run may be written again with the same time, because
 /// the clocks of many file systems are that coarse.
 #[test]
-fn a_file_that_was_young_when_its_parent_began_is_read_again() {
+fn file_modified_just_before_its_parent_is_read_again() {
     for (age, again) in [(-1, 3), (0, 3), (1, 3), (2, 3), (3, 0), (60, 0)] {
         let (library, storage) = library();
         library.write("src", &[("f", b"one")]);
@@ -124,7 +124,7 @@ fn a_file_that_gives_fewer_bytes_than_it_has_is_marked() {
 const FAR: usize = 40_000;
 
 #[test]
-fn what_an_interrupted_walk_did_not_come_to_is_not_gone() {
+fn files_not_reached_by_an_interrupted_walk_are_kept() {
     let (library, _) = library();
     library.write("src", &[("a", b"one"), ("b", b"one"), ("z", b"last")]);
     fs::create_dir(library.path("src/d")).unwrap();
@@ -169,7 +169,7 @@ fn what_an_interrupted_walk_did_not_come_to_is_not_gone() {
 
 /// A file whose lost parts a repair replaced with zeros has the size and the times of the whole file.
 #[test]
-fn what_a_repair_could_not_save_is_read_again() {
+fn files_with_lost_parts_are_read_again() {
     let (library, storage) = library();
     let bytes = Random::new(1).bytes(9 << 20);
     library.write("src", &[("f", &bytes)]);

@@ -127,7 +127,7 @@ impl Fleet {
 }
 
 #[test]
-fn a_write_key_saves_what_changed_and_full_and_read_keys_restore_it() {
+fn write_key_saves_changes_that_full_and_read_keys_restore() {
     let fleet = Fleet::new();
     let first = fleet.backup("a");
     assert_eq!((first.counts.files_new, first.counts.bytes_total), (2, 300_013));
@@ -148,7 +148,7 @@ fn a_write_key_saves_what_changed_and_full_and_read_keys_restore_it() {
 }
 
 #[test]
-fn a_client_that_lost_its_memory_reads_everything_and_stores_nothing_twice() {
+fn client_without_memory_reads_all_and_stores_nothing_twice() {
     let fleet = Fleet::new();
     let first = fleet.backup("a");
     let packs = fleet.names(ObjectKind::Packs);
@@ -172,7 +172,7 @@ fn walk(dir: &std::path::Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn write_keys_reuse_what_full_keys_stored_and_nobody_reuses_what_a_write_key_stored() {
+fn write_keys_reuse_data_of_full_keys_never_the_reverse() {
     let fleet = Fleet::new();
     let by_a = fleet.backup("a");
     let by_b = fleet.backup("b");
@@ -292,7 +292,7 @@ fn chunks_under_false_ids_harm_nobody_but_their_writer() {
 }
 
 #[test]
-fn a_record_of_a_collection_that_a_write_key_forges_condemns_nothing() {
+fn gc_record_forged_by_a_write_key_condemns_nothing() {
     let fleet = Fleet::new();
     let saved = fleet.backup("full");
     let repo = fleet.open("b");
@@ -328,7 +328,7 @@ fn a_record_of_a_collection_that_a_write_key_forges_condemns_nothing() {
 
 /// An attacker without the private key of a slot: the storage, or another client.
 #[test]
-fn manifests_that_are_forged_in_the_name_of_a_write_key_open_nowhere_and_are_named() {
+fn manifests_forged_for_a_write_key_are_rejected() {
     let fleet = Fleet::new();
     let saved = fleet.backup("a").snapshot.unwrap();
     let full = fleet.open("full");
@@ -354,7 +354,7 @@ fn manifests_that_are_forged_in_the_name_of_a_write_key_open_nowhere_and_are_nam
 }
 
 #[test]
-fn a_removed_write_key_is_shut_out_and_what_it_wrote_still_opens() {
+fn removed_write_key_is_locked_out_and_its_data_opens() {
     let fleet = Fleet::new();
     let saved = fleet.backup("a").snapshot;
     let slot = fleet.open("a").slot().unwrap();
@@ -376,7 +376,7 @@ fn a_removed_write_key_is_shut_out_and_what_it_wrote_still_opens() {
 }
 
 #[test]
-fn what_a_write_key_claims_takes_no_place_of_others() {
+fn false_claims_of_a_write_key_displace_no_other_data() {
     let fleet = Fleet::new();
     let victim = fleet.backup("full").snapshot.unwrap();
     fleet.write("src", "one", b"planted here");
@@ -426,7 +426,7 @@ fn a_hostile_tree_is_damage_of_its_own_snapshot_only() {
 
 /// Tables of write keys are not trusted, so a delta in one is refused when it is read.
 #[test]
-fn a_pack_says_which_key_made_it_and_another_key_does_not_take_it_for_its_own() {
+fn pack_names_its_key_and_other_keys_do_not_claim_it() {
     let fleet = Fleet::new();
     fleet.backup("a");
     let (a, b, full) = (fleet.open("a"), fleet.open("b"), fleet.open("full"));

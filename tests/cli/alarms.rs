@@ -58,7 +58,7 @@ fn headers(sandbox: &Sandbox) {
 }
 
 #[test]
-fn an_attack_is_met_by_the_run_that_finds_it_of_whatever_kind() {
+fn every_kind_of_attack_raises_an_alarm_in_its_run() {
     type Attack = fn(&Sandbox);
     let attacks: [(Attack, &str); 4] = [
         (same_names, "--incremental"),
@@ -78,7 +78,7 @@ fn an_attack_is_met_by_the_run_that_finds_it_of_whatever_kind() {
 }
 
 #[test]
-fn an_alarm_holds_what_is_older_until_it_is_settled() {
+fn alarm_protects_older_snapshots_until_settled() {
     let sandbox = used();
     sandbox.ok(&["alarm"]);
     new_ending(&sandbox);
@@ -119,7 +119,7 @@ fn an_alarm_holds_what_is_older_until_it_is_settled() {
 /// What was announced, or repaired after an alarm, raises none. Files that were moved, or only have another
 /// owner or mode, are not lost.
 #[test]
-fn what_is_meant_gives_no_alarm() {
+fn expected_changes_raise_no_alarm() {
     let sandbox = used();
     each(&sandbox, |path, _| crate::support::chmod(path, 0o600));
     sandbox.ok(&["backup", "src"]);
@@ -150,7 +150,7 @@ fn what_is_meant_gives_no_alarm() {
 }
 
 #[test]
-fn a_set_says_from_where_on_and_receivers_are_told() {
+fn alarm_limits_are_per_set_and_receivers_are_notified() {
     let sandbox = used();
     let told = sandbox.path("told");
     let set = |lines: &str| {

@@ -38,7 +38,7 @@ fn backups(sandbox: &Sandbox, runs: Range<u64>) {
 }
 
 #[test]
-fn every_verb_that_destroys_leaves_one_record_and_dry_runs_leave_none() {
+fn destructive_commands_leave_one_record_dry_runs_none() {
     let sandbox = Sandbox::open();
     backups(&sandbox, 0..1);
     let id = sandbox.snapshot_names().into_iter().next().unwrap();
@@ -134,7 +134,7 @@ fn keys_and_repairs_leave_records_without_secrets() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_is_told_and_a_record_that_cannot_be_written_stops_the_act() {
+fn audit_reports_unreadable_records_and_needs_each_written() {
     let sandbox = Sandbox::open();
     backups(&sandbox, 0..2);
     sandbox.ok(&["forget", "latest~1"]);
@@ -154,7 +154,7 @@ fn a_record_that_cannot_be_read_is_told_and_a_record_that_cannot_be_written_stop
 }
 
 #[test]
-fn gc_names_what_it_forgets_and_purges_does_neither_without_a_record_and_drops_records_after_a_year() {
+fn gc_records_what_it_purges_and_drops_records_after_a_year() {
     let sandbox = Sandbox::open();
     backups(&sandbox, 0..3);
     let oldest = sandbox.ok(&["snapshots", "--json"]).json()[0]["id"].as_str().unwrap().to_owned();

@@ -108,7 +108,7 @@ fn two_snapshots_are_compared_and_a_small_window_is_enough() {
 }
 
 #[test]
-fn without_a_terminal_it_says_what_to_use() {
+fn browse_without_a_terminal_names_alternatives() {
     let sandbox = Sandbox::with_tree(&[("a", "a")]);
     let refused = sandbox.snap(&["browse"]).expect(2);
     assert!(refused.stderr.contains("snap ls"), "{}", refused.stderr);

@@ -41,7 +41,7 @@ fn configured(sandbox: &Sandbox, keys: &str) -> String {
 }
 
 #[test]
-fn a_rewrite_by_rules_says_what_goes_from_where_and_does_it_once() {
+fn rewrite_by_rules_reports_what_it_removes_and_runs_once() {
     let sandbox = aged();
     let args = [&["rewrite"], &BOTH[..]].concat();
     let names = sandbox.snapshot_names();
@@ -79,7 +79,7 @@ fn a_rewrite_by_rules_says_what_goes_from_where_and_does_it_once() {
 }
 
 #[test]
-fn a_set_says_what_expires_and_cleanup_takes_it_out() {
+fn cleanup_applies_the_path_rules_of_a_set() {
     let sandbox = aged();
     sandbox.ok(&["pin", "latest~2"]);
     let keys = "expire = [{ path = [\"Downloads\", \"*.tmp\"], after = \"30d\" }]\nkeep-deleted = \"30d\"";
@@ -106,7 +106,7 @@ fn a_set_says_what_expires_and_cleanup_takes_it_out() {
 }
 
 #[test]
-fn rules_and_room_go_with_rules_per_path() {
+fn path_rules_combine_with_rules_and_keep_below() {
     let sandbox = aged();
     let args = [&["cleanup", "--keep-last", "2", "--keep-below", "100G", "--json"], &BOTH[..]].concat();
     let dry = sandbox.ok(&[&args[..], &["-n"]].concat()).text();
@@ -130,7 +130,7 @@ fn rules_and_room_go_with_rules_per_path() {
 }
 
 #[test]
-fn a_rule_that_is_none_is_refused_and_a_set_without_rules_is_as_before() {
+fn invalid_path_rule_is_refused_and_no_rule_changes_nothing() {
     let sandbox = aged();
     for wrong in [
         &["rewrite", "--expire", "30d"][..],

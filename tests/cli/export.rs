@@ -96,7 +96,7 @@ fn gnu_tar_extracts_what_a_restore_gives_in_every_format() {
 }
 
 #[test]
-fn attributes_with_equals_and_percent_signs_in_their_names_come_through_every_way() {
+fn xattr_names_with_equals_and_percent_survive_archives() {
     if !has("tar") {
         return;
     }
@@ -237,7 +237,7 @@ fn a_part_is_exported_as_it_is_restored() {
 }
 
 #[test]
-fn a_file_that_is_there_stays_unless_forced_and_half_an_archive_never_appears() {
+fn export_keeps_existing_files_and_shows_only_whole_ones() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     fs::write(sandbox.path("src/noise"), Random::new(3).bytes(1 << 20)).unwrap();
     sandbox.backup(&[]);
@@ -265,7 +265,7 @@ fn a_file_that_is_there_stays_unless_forced_and_half_an_archive_never_appears() 
 }
 
 #[test]
-fn what_makes_no_sense_is_2() {
+fn contradictory_options_exit_2() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     for args in [
@@ -357,7 +357,7 @@ fn a_delta_turns_the_parent_into_the_snapshot() {
 }
 
 #[test]
-fn a_delta_of_a_full_is_all_of_it_and_one_without_its_parent_is_refused() {
+fn delta_export_of_a_full_has_all_and_needs_its_parent() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let first = sandbox.backup(&[]);
     let outcome = sandbox.ok(&["export", "latest", "--delta", "-o", "a.tar"]);

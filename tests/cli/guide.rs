@@ -122,7 +122,7 @@ fn the_commands_for_a_new_machine_work_as_they_stand() {
 }
 
 #[test]
-fn the_two_commands_and_the_installation_of_the_readme_work_as_they_stand() {
+fn commands_of_the_readme_work_as_written() {
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join("src")).unwrap();
     fs::write(home.path().join("src/lib.rs"), "").unwrap();
@@ -211,7 +211,7 @@ fn the_crontab_and_the_move_from_restic_work_as_they_stand() {
 
 /// A block that is added to the README or the guide needs a test here.
 #[test]
-fn no_block_of_commands_is_run_by_no_test() {
+fn every_block_of_commands_is_run_by_a_test() {
     for (page, wanted) in [
         ("README.md", &["Two commands", "Install", "Quick start", "On a new machine"][..]),
         ("docs/guide.md", &["From the old script, step by step", "From restic or borg"]),

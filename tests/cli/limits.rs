@@ -63,7 +63,7 @@ fn few_open_files_little_memory_and_one_processor_are_enough() {
 
 /// If there is too little, it is reported, and existing data stays.
 #[test]
-fn too_little_of_anything_is_said_and_harms_nothing() {
+fn scarce_resources_are_reported_and_harm_nothing() {
     let sandbox = sandbox();
     let kept = sandbox.backup(&[]);
     fs::write(sandbox.src().join("big"), Random::new(6).bytes(40 << 20)).unwrap();
@@ -86,7 +86,7 @@ fn too_little_of_anything_is_said_and_harms_nothing() {
 
 /// A user who already has too many processes: this is reported, and no run hangs.
 #[test]
-fn too_few_threads_are_said_before_anything_begins() {
+fn too_few_threads_are_reported_before_the_run() {
     let sandbox = sandbox();
     let kept = sandbox.backup(&[]);
     let owned = Command::new("chown").args(["-R", "4242:4242"]).arg(sandbox.path("")).status();
@@ -111,7 +111,7 @@ fn too_few_threads_are_said_before_anything_begins() {
 /// then reports it or is ended by the allocator. No run waits for a thread that never started, and existing
 /// data stays.
 #[test]
-fn at_no_size_of_memory_a_run_panics_hangs_or_harms() {
+fn runs_never_panic_or_harm_with_little_memory() {
     let sandbox = Sandbox::open();
     fs::write(sandbox.src().join("big"), Random::new(5).bytes(4 << 20)).unwrap();
     sandbox.backup(&[]);
@@ -141,7 +141,7 @@ fn at_no_size_of_memory_a_run_panics_hangs_or_harms() {
 }
 
 #[test]
-fn a_reader_that_has_had_enough_is_no_failure() {
+fn closed_output_pipe_is_no_failure() {
     let sandbox = sandbox();
     sandbox.backup(&[]);
     for args in [
@@ -224,7 +224,7 @@ fn a_signal_ends_a_backup_with_130_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once_and_the_next_run_needs_no_help() {
+fn second_signal_ends_at_once_and_the_next_run_works() {
     let sandbox = Sandbox::open();
     let outcome = signalled(&sandbox, &["-INT", "-INT"]);
     assert_eq!(outcome.code, 130, "{}", outcome.all());
@@ -238,7 +238,7 @@ fn a_second_signal_ends_it_at_once_and_the_next_run_needs_no_help() {
 
 /// Signals at any moment of a run over many files: it exits with 130 and saves what it has, or is done.
 #[test]
-fn a_signal_at_any_moment_leaves_a_repository_that_goes_on() {
+fn signal_at_any_moment_leaves_a_usable_repository() {
     let sandbox = sandbox();
     let mut random = Random::new(3);
     for round in 0..if crate::support::is_long() { 100 } else { 8 } {

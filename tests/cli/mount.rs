@@ -337,7 +337,7 @@ fn is_zombie(pid: u64) -> bool {
 }
 
 #[test]
-fn what_cannot_be_mounted_on_is_refused() {
+fn unusable_mount_points_are_refused() {
     let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     if !can_mount() {
@@ -383,7 +383,7 @@ fn lively(stale_after: u64) -> Sandbox {
 }
 
 #[test]
-fn the_kernel_may_forget_what_is_too_much() {
+fn inodes_are_dropped_when_the_kernel_forgets_them() {
     let sandbox = Sandbox::new();
     let names: Vec<String> = (0..40).map(|number| format!("d{}/f{number}", number % 4)).collect();
     names.iter().for_each(|name| sandbox.write(&[(name, name)]));
@@ -436,7 +436,7 @@ fn packs(sandbox: &Sandbox) -> usize {
 }
 
 #[test]
-fn a_collection_waits_for_what_is_open_and_for_nothing_else() {
+fn gc_waits_only_for_open_files_of_a_mount() {
     // Open files of a forgotten snapshot are kept for that long.
     let sandbox = lively(60);
     let bytes = Random::new(3).bytes(3 << 20);
@@ -477,7 +477,7 @@ fn a_collection_waits_for_what_is_open_and_for_nothing_else() {
 }
 
 #[test]
-fn what_a_collection_moves_is_read_where_it_went() {
+fn mount_reads_moved_data_at_its_new_place() {
     let sandbox = lively(36);
     let mut random = Random::new(5);
     let files: Vec<(String, Vec<u8>)> =
@@ -513,7 +513,7 @@ fn what_a_collection_moves_is_read_where_it_went() {
 }
 
 #[test]
-fn damage_is_an_error_where_it_is_read_and_told_of_once() {
+fn damage_is_an_error_where_it_is_read_reported_once() {
     let sandbox = Sandbox::new();
     let mut random = Random::new(9);
     let (good, bad) = (random.bytes(400_000), random.bytes(400_000));

@@ -29,7 +29,7 @@ fn bytes(sandbox: &Sandbox) -> u64 {
 }
 
 #[test]
-fn as_many_snapshots_go_as_must_and_never_those_that_stay() {
+fn keep_below_removes_only_what_is_needed_and_allowed() {
     let sandbox = filled();
     let line = 900 << 10;
     sandbox.ok(&["pin", "latest~5"]);
@@ -60,7 +60,7 @@ fn as_many_snapshots_go_as_must_and_never_those_that_stay() {
 }
 
 #[test]
-fn nothing_younger_than_the_least_age_goes_for_room_or_by_rules() {
+fn min_age_protects_from_rules_and_keep_below() {
     let sandbox = filled();
     let told = sandbox.snap(&["cleanup", "--keep-below", "900K", "--min-age", "14d"]).expect(3);
     assert!(told.stderr.contains("as small as it gets"), "{}", told.all());
@@ -87,7 +87,7 @@ fn nothing_younger_than_the_least_age_goes_for_room_or_by_rules() {
 }
 
 #[test]
-fn what_does_not_fit_is_told_and_costs_nothing() {
+fn unreachable_limit_is_reported_and_removes_nothing() {
     let sandbox = filled();
     let told = sandbox.snap(&["cleanup", "--keep-below", "1K"]).expect(3);
     assert!(told.stderr.contains("as small as it gets"), "{}", told.all());
@@ -98,7 +98,7 @@ fn what_does_not_fit_is_told_and_costs_nothing() {
 
 /// Forty days: each day one more file, and one of the first ten is rewritten.
 #[test]
-fn where_files_become_more_what_stays_is_spread_evenly() {
+fn growing_sets_keep_evenly_spread_snapshots() {
     let sandbox = Sandbox::open();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     for day in 0..40_u64 {
@@ -129,7 +129,7 @@ fn where_files_become_more_what_stays_is_spread_evenly() {
 }
 
 #[test]
-fn a_set_says_how_much_may_be_and_a_share_is_one_of_the_file_system() {
+fn keep_below_of_a_set_takes_sizes_and_disk_percentages() {
     let sandbox = filled();
     let config = sandbox.path("snap.toml");
     let set = |line: &str| {
@@ -149,7 +149,7 @@ fn a_set_says_how_much_may_be_and_a_share_is_one_of_the_file_system() {
 }
 
 #[test]
-fn a_backup_ends_where_the_quota_is_met_with_21_and_a_partial_snapshot() {
+fn backup_at_the_quota_exits_21_with_a_partial_snapshot() {
     let sandbox = Sandbox::open();
     for file in 0..14 {
         fs::write(sandbox.src().join(format!("f{file:02}")), Random::new(file + 1).bytes(8 << 20)).unwrap();

@@ -40,7 +40,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_full_backup_finds_bit_rot_and_heal_puts_the_good_bytes_back() {
+fn full_backup_finds_bit_rot_and_heal_restores_the_bytes() {
     let sandbox = rotten(&["a", "dir/photo", "dir/other"], &["dir/photo"]);
     let photo = sandbox.src().join("dir/photo");
     let bad = fs::read(&photo).unwrap();
@@ -94,7 +94,7 @@ fn a_full_backup_finds_bit_rot_and_heal_puts_the_good_bytes_back() {
 
 /// A file that was changed since the backup that found it is kept, and so is the target of a symbolic link.
 #[test]
-fn heal_leaves_alone_what_is_not_the_file_that_the_backup_found() {
+fn heal_leaves_files_alone_that_changed_since() {
     let files = ["edited", "moded", "link", "dir/file", "linked"];
     let sandbox = rotten(&files, &files);
     sandbox.snap(&["backup", "src", "--reread", "100%"]).expect(24);
@@ -151,7 +151,7 @@ fn heal_leaves_alone_what_is_not_the_file_that_the_backup_found() {
 
 /// An unchanged file that is read again and has the same bytes changes nothing: nothing is stored.
 #[test]
-fn files_that_are_read_again_and_are_as_before_leave_the_repository_as_it_was() {
+fn rereading_intact_files_leaves_the_repository_unchanged() {
     let sandbox = rotten(&["a", "b/c", "d"], &[]);
     let before = sandbox.listing();
     let summary = sandbox.ok(&["backup", "src", "--reread", "100%", "--json"]).summary();
@@ -228,7 +228,7 @@ fn a_file_that_cannot_be_read_again_is_a_problem_and_no_rot() {
 
 /// A different ctime or birth time means that somebody wrote to the file or replaced it: an ordinary change.
 #[test]
-fn other_bytes_are_rot_only_if_ctime_and_birth_time_are_the_same() {
+fn bit_rot_requires_the_same_ctime_and_birth_time() {
     let files = ["born", "ctime", "rotten"];
     let long_ago = Time { sec: 1_000_000_000, nanos: 5 };
     let sandbox = rotten_with(&files, &files, &mut |path, entry| match path {

@@ -103,7 +103,7 @@ fn lists_fit_the_window() {
 }
 
 #[test]
-fn a_backup_and_a_restore_say_what_came_of_them() {
+fn backup_and_restore_print_a_summary() {
     let sandbox = sandbox();
     for (size, of) in [(NARROW, "50"), (USUAL, "80"), (WIDE, "200")] {
         sandbox.write(&[("top.txt", of)]);
@@ -130,7 +130,7 @@ fn help_fits_the_window() {
 }
 
 #[test]
-fn errors_say_what_helps() {
+fn errors_include_advice() {
     let sandbox = sandbox();
     for (name, args) in [
         ("error-path", &["cat", "latest:src/nope"][..]),

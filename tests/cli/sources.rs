@@ -25,7 +25,7 @@ fn backup(sandbox: &Sandbox, args: &[&str]) -> Outcome {
 }
 
 #[test]
-fn a_source_below_another_is_saved_whatever_leaves_it_out() {
+fn source_below_another_is_saved_despite_excludes() {
     let tree = [("build/o", "1"), ("build/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55")];
     let sandbox = sandbox(&tree);
     sandbox.write(&[(".gitignore", "build\n"), ("other/build/x", "2"), ("z", "3")]);
@@ -87,7 +87,7 @@ fn a_source_on_a_file_system_below_another_one_is_saved() {
 }
 
 #[test]
-fn a_pattern_against_what_is_above_a_source_is_a_problem_and_the_source_is_saved() {
+fn pattern_above_a_source_is_a_problem_and_it_is_saved() {
     let sandbox = sandbox(&[(".cache/work/doc", "1"), (".cache/work/.git/x", "2")]);
     for pattern in [".*", "/**/.cache", "src"] {
         let outcome = backup(&sandbox, &["-e", pattern, "src/.cache/work"]).expect(3);
@@ -103,7 +103,7 @@ fn a_pattern_against_what_is_above_a_source_is_a_problem_and_the_source_is_saved
 }
 
 #[test]
-fn rules_that_nobody_wrote_for_a_source_are_told_and_it_is_saved() {
+fn source_that_a_rule_matches_is_saved_with_a_warning() {
     let sandbox = sandbox(&[("a/.nobackup", ""), ("a/x", "1"), ("big", "12345")]);
     let outcome = backup(&sandbox, &["--exclude-if-present", ".nobackup", "src/a"]).expect(0);
     assert!(outcome.stderr.contains("src/a was named, so it is saved"), "{}", outcome.stderr);
@@ -115,7 +115,7 @@ fn rules_that_nobody_wrote_for_a_source_are_told_and_it_is_saved() {
 }
 
 #[test]
-fn a_source_of_which_nothing_is_left_is_a_problem_and_no_snapshot_by_itself() {
+fn source_excluded_entirely_is_a_problem_and_no_snapshot() {
     let sandbox = sandbox(&[("a/x", "1"), ("b/y", "2"), ("empty/", "")]);
     let outcome = backup(&sandbox, &["-e", "src/a/*", "src/a", "src/b"]).expect(3);
     assert!(outcome.stderr.contains("src/a: nothing of this source is saved"), "{}", outcome.stderr);
@@ -137,7 +137,7 @@ fn a_source_of_which_nothing_is_left_is_a_problem_and_no_snapshot_by_itself() {
 }
 
 #[test]
-fn what_the_program_writes_itself_is_no_source() {
+fn own_files_of_the_program_are_no_source() {
     let sandbox = sandbox(&[("doc", "1")]);
     for source in ["repo", "repo/", "repo/packs", "home/.local/state/snap", "home/.cache/snap"] {
         fs::create_dir_all(sandbox.path(source)).unwrap();
@@ -151,7 +151,7 @@ fn what_the_program_writes_itself_is_no_source() {
 }
 
 #[test]
-fn a_link_with_a_slash_behind_it_is_what_it_points_to() {
+fn link_with_a_trailing_slash_means_its_target() {
     let sandbox = sandbox(&[("data/doc", "precious")]);
     symlink("src/data", sandbox.path("current")).unwrap();
     for source in ["current/", "current/.", "./current//"] {
@@ -182,7 +182,7 @@ fn a_link_with_a_slash_behind_it_is_what_it_points_to() {
 }
 
 #[test]
-fn two_dots_go_where_the_system_goes() {
+fn dot_dot_is_resolved_as_by_the_system() {
     let sandbox = sandbox(&[]);
     for (file, text) in [("real/dir/k", "right"), ("dir/k", "wrong")] {
         fs::create_dir_all(sandbox.path(file).parent().unwrap()).unwrap();
@@ -197,7 +197,7 @@ fn two_dots_go_where_the_system_goes() {
 }
 
 #[test]
-fn a_deleted_working_directory_hinders_no_absolute_path() {
+fn deleted_working_directory_affects_no_absolute_path() {
     let sandbox = sandbox(&[("a", "1")]);
     let (repo, src) = (sandbox.path("repo"), sandbox.src());
     let run = |args: &[&OsStr]| {
@@ -218,7 +218,7 @@ fn a_deleted_working_directory_hinders_no_absolute_path() {
 }
 
 #[test]
-fn what_is_stored_under_another_name_is_known_by_that_name() {
+fn source_stored_under_another_name_is_known_by_it() {
     let sandbox = sandbox(&[]);
     let mut parents = Vec::new();
     for day in ["mon", "tue", "wed"] {
@@ -266,7 +266,7 @@ fn a_dry_run_says_whether_anything_changed() {
 }
 
 #[test]
-fn a_backup_into_which_damage_healed_says_so() {
+fn backup_that_heals_damage_reports_it() {
     let sandbox = sandbox(&[("a", &"some text ".repeat(1000))]);
     sandbox.backup(&[]);
     for pack in files_below(&sandbox.path("repo/packs")) {
@@ -288,7 +288,7 @@ fn a_backup_into_which_damage_healed_says_so() {
 }
 
 #[test]
-fn patterns_work_on_characters_and_on_names_that_are_no_text() {
+fn patterns_match_characters_and_names_that_are_not_utf8() {
     let sandbox =
         sandbox(&[("äpfel.txt", ""), ("ä.txt", ""), ("Öl", ""), ("éa", ""), ("日.txt", ""), ("z.txt", "")]);
     fs::write(sandbox.src().join(OsStr::from_bytes(b"bad\xff")), "x").unwrap();
@@ -309,7 +309,7 @@ fn patterns_work_on_characters_and_on_names_that_are_no_text() {
 }
 
 #[test]
-fn a_name_that_is_no_text_can_be_selected_everywhere() {
+fn name_that_is_not_utf8_can_be_selected_everywhere() {
     let sandbox = sandbox(&[("d/x", "1")]);
     let name = OsStr::from_bytes(b"bad\xff");
     fs::create_dir(sandbox.path("src/d").join(name)).unwrap();
@@ -344,7 +344,7 @@ fn a_name_that_is_no_text_can_be_selected_everywhere() {
 }
 
 #[test]
-fn a_pattern_that_matched_nothing_is_told_to_those_who_ask() {
+fn pattern_without_a_match_is_reported_if_verbose() {
     let sandbox = sandbox(&[("a.log", ""), ("b", "1")]);
     let args = ["-e", "*.log", "-e", "*.lgo", "src"];
     let outcome = backup(&sandbox, &[&args[..], &["-v"]].concat()).expect(0);
@@ -357,7 +357,7 @@ fn a_pattern_that_matched_nothing_is_told_to_those_who_ask() {
 
 /// Every command that takes patterns.
 #[test]
-fn verbs_that_read_snapshots_tell_of_patterns_that_matched_nothing() {
+fn reading_commands_report_patterns_without_a_match() {
     let sandbox = sandbox(&[("a.log", ""), ("b", "1"), ("old.log", "1")]);
     sandbox.backup(&[]);
     let cases: [&[&str]; 4] = [
@@ -377,7 +377,7 @@ fn verbs_that_read_snapshots_tell_of_patterns_that_matched_nothing() {
 }
 
 #[test]
-fn a_path_through_a_link_in_a_pattern_is_understood_where_one_stands() {
+fn pattern_through_a_link_matches_from_the_shells_directory() {
     let sandbox = sandbox(&[("build/o", "1"), ("c", "2")]);
     symlink(sandbox.path(""), sandbox.path("out/here")).unwrap();
     let shell = sandbox.path("out/here");

@@ -83,7 +83,7 @@ fn a_set_that_is_too_old_is_23_with_the_key_and_without() {
 }
 
 #[test]
-fn only_snapshots_that_stand_are_good() {
+fn only_existing_snapshots_count_as_good() {
     let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
     let full = sandbox.backup(&[]);
     sandbox.write(&[("a", "22")]);
@@ -110,7 +110,7 @@ fn only_snapshots_that_stand_are_good() {
 }
 
 #[test]
-fn a_snapshot_of_the_future_is_not_believed() {
+fn snapshot_from_the_future_does_not_count_as_good() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let made = sandbox.backup(&[]);
     fs::remove_dir_all(sandbox.state()).unwrap();
@@ -120,7 +120,7 @@ fn a_snapshot_of_the_future_is_not_believed() {
 }
 
 #[test]
-fn a_source_mistyped_once_is_told_and_overdue_only_when_it_is_tried_again_later() {
+fn mistyped_source_is_overdue_only_if_tried_again_later() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     assert_ne!(sandbox.snap(&["backup", "scr"]).code, 0);
@@ -139,7 +139,7 @@ fn a_source_mistyped_once_is_told_and_overdue_only_when_it_is_tried_again_later(
 }
 
 #[test]
-fn where_nothing_was_ever_saved_one_failure_is_enough() {
+fn one_failure_is_overdue_if_nothing_was_ever_saved() {
     let sandbox = Sandbox::new();
     assert_ne!(sandbox.snap(&["backup", "scr"]).code, 0);
     status(&sandbox, &["--max-age", "26h"]).expect(23);
@@ -219,7 +219,7 @@ fn damage_that_a_check_found_is_20_until_one_finds_none() {
 }
 
 #[test]
-fn a_repository_that_is_away_is_told_of_from_memory() {
+fn unavailable_repository_is_shown_from_the_records() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     fs::rename(sandbox.path("repo"), sandbox.path("unplugged")).unwrap();
@@ -236,7 +236,7 @@ fn a_repository_that_is_away_is_told_of_from_memory() {
 }
 
 #[test]
-fn other_machines_are_seen_when_asked_for_and_nothing_is_written() {
+fn status_shows_other_machines_on_request_and_writes_nothing() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.ok(&["backup", "--host", "far", "src"]);
     sandbox.ok(&["backup", "src"]);
@@ -254,7 +254,7 @@ fn other_machines_are_seen_when_asked_for_and_nothing_is_written() {
 }
 
 #[test]
-fn sets_of_the_configuration_are_told_of_by_name_also_those_never_saved() {
+fn status_names_configured_sets_also_those_never_saved() {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("other/b", "2")]);
     fs::write(
         sandbox.path("snap.toml"),

@@ -52,7 +52,7 @@ fn the_bar_fits_the_window_and_follows_it() {
 }
 
 #[test]
-fn the_first_ctrl_c_is_answered_at_once_and_says_how_to_go_on() {
+fn first_ctrl_c_says_how_to_continue() {
     let sandbox = Sandbox::new();
     let Some(mut terminal) = slow_restore(&sandbox, (80, 24)) else { return };
     terminal.wait_for("12.0 MiB");
@@ -90,7 +90,7 @@ fn an_interrupted_backup_saves_what_there_is() {
 }
 
 #[test]
-fn colours_help_on_a_terminal_and_are_off_where_nobody_wants_them() {
+fn colours_are_on_in_terminals_and_off_elsewhere() {
     let sandbox = Sandbox::with_tree(&[("d/a", "1"), ("b", "2")]);
     sandbox.backup(&[]);
     sandbox.write(&[("b", "3"), ("new", "x")]);
@@ -116,7 +116,7 @@ fn colours_help_on_a_terminal_and_are_off_where_nobody_wants_them() {
 }
 
 #[test]
-fn only_lists_that_are_longer_than_the_window_go_through_the_pager() {
+fn pager_shows_only_lists_longer_than_the_window() {
     let sandbox = Sandbox::new();
     let many: Vec<String> = (0..40).map(|number| format!("file{number:02}")).collect();
     let tree: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "x")).collect();
@@ -154,7 +154,7 @@ fn only_lists_that_are_longer_than_the_window_go_through_the_pager() {
 }
 
 #[test]
-fn a_reader_who_leaves_the_pager_is_no_failure() {
+fn leaving_the_pager_is_no_failure() {
     let sandbox = Sandbox::new();
     let many: Vec<String> = (0..3000).map(|number| format!("a-file-with-a-long-name-{number:04}")).collect();
     let tree: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "x")).collect();
@@ -167,7 +167,7 @@ fn a_reader_who_leaves_the_pager_is_no_failure() {
 }
 
 #[test]
-fn ctrl_c_saves_no_half_of_a_stream_and_ends_with_130() {
+fn ctrl_c_saves_no_partial_stream_and_exits_130() {
     // The command is ended by the signal, or succeeds.
     for script in ["sleep 300", "trap : INT; while ! test -e told; do sleep 0.1; done; exit 0"] {
         let sandbox = Sandbox::new();

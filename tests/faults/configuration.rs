@@ -36,7 +36,7 @@ fn open(storage: &Arc<MemoryStorage>, access: &OpenOptions, at: usize) -> Result
 const FORMAT: std::ops::Range<usize> = 6..8;
 
 #[test]
-fn whatever_byte_of_the_newest_configuration_is_flipped_the_older_one_is_used_and_that_is_told() {
+fn any_flipped_configuration_byte_falls_back_with_a_warning() {
     let (storage, access) = repository(None);
     let len = storage.get(ObjectKind::Config, "2").unwrap().len();
     for at in 0..len {
@@ -73,7 +73,7 @@ fn plant(storage: &MemoryStorage, repo: &Repository, generation: u32) {
 }
 
 #[test]
-fn a_configuration_with_another_cipher_that_was_put_there_stops_nobody_and_is_told_and_removed() {
+fn planted_configuration_with_other_cipher_is_removed() {
     for password in [Some("p"), None] {
         let (storage, access) = repository(password);
         let repo = Repository::open(storage.clone(), &access).unwrap();
@@ -95,7 +95,7 @@ fn a_configuration_with_another_cipher_that_was_put_there_stops_nobody_and_is_to
 }
 
 #[test]
-fn what_this_machine_knows_goes_before_the_oldest_configuration() {
+fn local_records_precede_the_oldest_configuration() {
     let state = tempfile::tempdir().unwrap();
     let (storage, access) = repository(Some("p"));
     let access = OpenOptions { state: Some(state.path().into()), ..access };
@@ -108,7 +108,7 @@ fn what_this_machine_knows_goes_before_the_oldest_configuration() {
 }
 
 #[test]
-fn a_configuration_of_a_newer_format_is_not_passed_over() {
+fn configuration_of_a_newer_format_is_not_ignored() {
     for password in [None, Some("p")] {
         let (storage, access) = repository(password);
         let mut bytes = storage.get(ObjectKind::Config, "2").unwrap();
@@ -122,7 +122,7 @@ fn a_configuration_of_a_newer_format_is_not_passed_over() {
 }
 
 #[test]
-fn the_same_where_there_is_a_password() {
+fn any_flipped_byte_of_an_encrypted_configuration_falls_back() {
     let (storage, access) = repository(Some("p"));
     let len = storage.get(ObjectKind::Config, "2").unwrap().len();
     // The first bytes are the magic and lengths, then comes the repository's id. Each attempt derives a key.
@@ -136,7 +136,7 @@ fn the_same_where_there_is_a_password() {
 }
 
 #[test]
-fn a_new_configuration_goes_on_from_the_whole_one_under_a_new_number() {
+fn new_configuration_continues_from_the_intact_one() {
     let (storage, access) = repository(None);
     let mut bytes = storage.get(ObjectKind::Config, "2").unwrap();
     *bytes.last_mut().unwrap() ^= 1;

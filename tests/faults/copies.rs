@@ -55,7 +55,7 @@ fn a_chunk_whose_bytes_do_not_have_its_id_is_damage() {
 
 /// The pack that is tried first has the wrong bytes.
 #[test]
-fn of_two_copies_of_a_chunk_the_whole_one_is_read() {
+fn intact_one_of_two_copies_is_read() {
     let (library, storage) = library();
     let repo = library.open();
     let id = repo.hasher().name(ChunkType::Data, b"the right bytes");
@@ -78,7 +78,7 @@ fn of_two_copies_of_a_chunk_the_whole_one_is_read() {
 /// If a gc run moved a block as it is, it would move the wrong bytes under their id, and a later backup would
 /// find them. So it extracts the needed chunks from the block.
 #[test]
-fn a_collection_leaves_a_dead_chunk_behind_that_is_not_what_it_says() {
+fn gc_leaves_a_dead_chunk_with_a_wrong_id_behind() {
     let (library, storage) = library();
     for seed in 0..40u64 {
         library.write("src", &[(&format!("f{seed}"), format!("{seed}").repeat(500).as_bytes())]);

@@ -57,7 +57,7 @@ impl Harm {
 }
 
 #[test]
-fn a_damaged_data_pack_is_named_no_wrong_byte_is_restored_and_a_backup_and_a_repair_heal_it() {
+fn damaged_data_pack_is_named_and_healed_never_restored() {
     for harm in HARMS {
         let sandbox = sandbox();
         let packs = by_size(&sandbox, "packs");
@@ -80,7 +80,7 @@ fn a_damaged_data_pack_is_named_no_wrong_byte_is_restored_and_a_backup_and_a_rep
 }
 
 #[test]
-fn a_damaged_tree_pack_is_named_and_a_backup_and_a_repair_heal_it() {
+fn damaged_tree_pack_is_named_and_healed() {
     for harm in HARMS {
         let sandbox = sandbox();
         let packs = by_size(&sandbox, "packs");
@@ -213,7 +213,7 @@ fn a_damaged_configuration_is_named_and_opens_nothing() {
 }
 
 #[test]
-fn a_damaged_record_of_damage_counts_by_its_name_and_ends_like_one() {
+fn damaged_damage_record_counts_by_its_name() {
     for harm in [Harm::FlipHead, Harm::FlipMiddle, Harm::FlipTail, Harm::Truncate, Harm::Append] {
         let sandbox = sandbox();
         let packs = by_size(&sandbox, "packs");
@@ -236,7 +236,7 @@ fn a_damaged_record_of_damage_counts_by_its_name_and_ends_like_one() {
 }
 
 #[test]
-fn a_damaged_entry_of_the_trash_is_named_and_brings_nothing_back() {
+fn damaged_trash_entry_is_named_and_restores_nothing() {
     for harm in [Harm::FlipHead, Harm::FlipMiddle, Harm::FlipTail, Harm::Truncate, Harm::Append, Harm::Swap] {
         let sandbox = sandbox();
         let first = sandbox.snapshot_names().into_iter().next().unwrap();
@@ -261,7 +261,7 @@ fn a_damaged_entry_of_the_trash_is_named_and_brings_nothing_back() {
 }
 
 #[test]
-fn a_damaged_record_of_a_collection_is_named_and_one_that_has_not_ended_stops_whoever_needs_it() {
+fn damaged_gc_record_is_named_and_stops_runs_if_unfinished() {
     for harm in [Harm::FlipHead, Harm::FlipMiddle, Harm::FlipTail, Harm::Truncate, Harm::Append] {
         for ended in [true, false] {
             let sandbox = sandbox();
@@ -291,7 +291,7 @@ fn a_damaged_record_of_a_collection_is_named_and_one_that_has_not_ended_stops_wh
 }
 
 #[test]
-fn a_damaged_session_is_named_and_its_owner_is_waited_for() {
+fn damaged_session_is_named_and_still_waited_for() {
     for harm in
         [Harm::FlipHead, Harm::FlipMiddle, Harm::FlipTail, Harm::Truncate, Harm::Append, Harm::Duplicate]
     {
@@ -312,7 +312,7 @@ fn a_damaged_session_is_named_and_its_owner_is_waited_for() {
 /// The walk finds exactly what can still be read of the parent's directory, which is not everything that the
 /// parent has.
 #[test]
-fn a_parent_that_can_be_read_in_part_is_not_taken_over_whole() {
+fn partly_readable_parent_is_not_reused_whole() {
     let home = tempfile::tempdir().unwrap();
     let source = home.path().join("src");
     fs::create_dir(&source).unwrap();
@@ -471,7 +471,7 @@ fn name(path: &Path) -> String {
 }
 
 #[test]
-fn what_somebody_took_away_is_missed_and_what_this_machine_removed_is_not() {
+fn objects_removed_by_others_are_missed_own_removals_not() {
     let sandbox = sandbox();
     let first = sandbox.snapshot_names().into_iter().next().unwrap();
     sandbox.write(&[("more", "more")]);
@@ -499,7 +499,7 @@ fn what_somebody_took_away_is_missed_and_what_this_machine_removed_is_not() {
 }
 
 #[test]
-fn a_newest_configuration_that_is_gone_is_missed() {
+fn missing_newest_configuration_is_detected() {
     let sandbox = sandbox();
     let file = sandbox.path("repo/config/2");
     fs::copy(sandbox.path("repo/config/1"), &file).unwrap();

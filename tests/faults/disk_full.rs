@@ -49,7 +49,7 @@ fn write(sandbox: &Sandbox, seeds: &[u64]) {
 }
 
 #[test]
-fn a_disk_of_any_size_holds_a_whole_backup_or_says_that_it_is_full() {
+fn disk_of_any_size_holds_a_backup_or_is_reported_full() {
     let mut sandbox = Sandbox::bare();
     sandbox.set_password(None);
     write(&sandbox, &[1, 2, 3, 4]);
@@ -82,7 +82,7 @@ fn a_disk_of_any_size_holds_a_whole_backup_or_says_that_it_is_full() {
 }
 
 #[test]
-fn a_disk_that_fills_at_any_point_of_a_run_keeps_all_that_was_there() {
+fn disk_that_fills_at_any_point_keeps_existing_data() {
     let mut sandbox = Sandbox::bare();
     sandbox.set_password(None);
     for run in

@@ -6,7 +6,7 @@ use crate::support::trace::Call;
 use crate::support::{Sandbox, trace};
 
 #[test]
-fn a_name_that_is_there_is_synced_by_whoever_finds_it() {
+fn existing_name_is_synced_by_the_process_that_finds_it() {
     let sandbox = Sandbox::with_tree(&[("a", "what is to be damaged")]);
     sandbox.backup(&[]);
     let largest =

@@ -166,7 +166,7 @@ fn agree(sandbox: &Sandbox, args: &[&str]) -> Value {
 }
 
 #[test]
-fn a_dry_run_says_what_the_run_then_does() {
+fn dry_run_predicts_the_run() {
     let sandbox = half_dead();
     let kept = agree(&sandbox, &[]);
     assert!(kept["snapshots_in_trash"] == 3 && kept["packs_deleted"] == 0, "{kept}");

@@ -51,7 +51,7 @@ fn rounds() -> u64 {
 }
 
 #[test]
-fn a_killed_forget_or_collection_needs_no_help() {
+fn killed_forget_or_gc_needs_no_help() {
     let sandbox = Sandbox::open();
     let mut random = Random::new(9);
     write_tree(&sandbox, 0);

@@ -31,7 +31,7 @@ fn put_newer_pack(sandbox: &Sandbox) -> PathBuf {
 }
 
 #[test]
-fn a_pack_of_a_newer_format_is_used_moved_and_deleted_by_nobody() {
+fn pack_of_a_newer_format_is_left_alone() {
     let sandbox = Sandbox::open();
     sandbox.write(&[("a", "hello")]);
     sandbox.ok(&["backup", "src"]);

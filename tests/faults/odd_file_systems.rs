@@ -51,7 +51,7 @@ fn a_repository_needs_no_file_locks() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_synced_is_warned_of_and_a_file_is_an_error() {
+fn unsyncable_directory_is_a_warning_a_file_is_an_error() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     sandbox.write(&[("a", "2")]);

@@ -73,7 +73,7 @@ fn share_of(pack: &Path, percent: usize) -> usize {
 }
 
 #[test]
-fn a_backup_leaves_parity_beside_every_pack_and_none_where_nobody_asked() {
+fn backup_writes_parity_for_every_pack_only_if_enabled() {
     let sandbox = sandbox(&["--parity", "10%"]);
     for pack in sandbox.objects("packs") {
         let (pack, sidecar) =
@@ -93,7 +93,7 @@ fn a_backup_leaves_parity_beside_every_pack_and_none_where_nobody_asked() {
 }
 
 #[test]
-fn what_is_read_of_a_damaged_pack_is_rebuilt_up_to_the_share_and_said_once() {
+fn damaged_pack_is_rebuilt_up_to_its_parity_on_read() {
     let sandbox = sandbox(&["--parity", "10%"]);
     let pack = largest_pack(&sandbox);
     scatter(&pack, share_of(&pack, 10));
@@ -112,7 +112,7 @@ fn what_is_read_of_a_damaged_pack_is_rebuilt_up_to_the_share_and_said_once() {
 }
 
 #[test]
-fn what_is_beyond_the_share_is_damage_and_says_by_how_much() {
+fn damage_beyond_the_parity_is_reported_with_its_extent() {
     let sandbox = sandbox(&["--parity", "10%"]);
     let pack = largest_pack(&sandbox);
     scatter(&pack, share_of(&pack, 10) + 3);
@@ -194,7 +194,7 @@ fn a_pack_shorter_than_a_sector_survives_any_nonsense_in_it() {
 }
 
 #[test]
-fn a_sidecar_with_a_damaged_front_helps_by_its_end_and_one_with_a_damaged_middle_helps_less() {
+fn sidecar_with_damage_helps_as_far_as_it_is_intact() {
     let sandbox = sandbox(&["--parity", "10%"]);
     let pack = largest_pack(&sandbox);
     let most = share_of(&pack, 10);
@@ -213,7 +213,7 @@ fn a_sidecar_with_a_damaged_front_helps_by_its_end_and_one_with_a_damaged_middle
 }
 
 #[test]
-fn a_damaged_sidecar_is_named_touches_no_file_and_is_written_anew() {
+fn damaged_sidecar_is_named_and_rewritten() {
     let sandbox = sandbox(&["--parity", "10%"]);
     let pack = largest_pack(&sandbox);
     let good = fs::read(sidecar_of(&pack)).unwrap();
@@ -240,7 +240,7 @@ fn a_damaged_sidecar_is_named_touches_no_file_and_is_written_anew() {
 }
 
 #[test]
-fn the_sidecar_of_another_pack_is_not_believed() {
+fn sidecar_of_another_pack_is_not_trusted() {
     let sandbox = sandbox(&["--parity", "10%"]);
     let pack = largest_pack(&sandbox);
     fs::write(sandbox.src().join("new"), Random::new(99).bytes(3_000_000)).unwrap();
@@ -255,7 +255,7 @@ fn the_sidecar_of_another_pack_is_not_believed() {
 }
 
 #[test]
-fn what_a_sidecar_gives_must_have_the_name_of_the_pack() {
+fn rebuilt_pack_must_hash_to_its_name() {
     let (library, storage) = library(10);
     let (name, bytes) = largest(&storage);
     let id = PackId::parse(&name).unwrap();
@@ -274,7 +274,7 @@ fn what_a_sidecar_gives_must_have_the_name_of_the_pack() {
 }
 
 #[test]
-fn sectors_that_the_disk_cannot_read_are_rebuilt_like_those_that_lie() {
+fn unreadable_sectors_are_rebuilt_like_wrong_ones() {
     let (_library, storage) = library(10);
     let (name, bytes) = largest(&storage);
     let id = PackId::parse(&name).unwrap();
@@ -294,7 +294,7 @@ fn sectors_that_the_disk_cannot_read_are_rebuilt_like_those_that_lie() {
 }
 
 #[test]
-fn a_sidecar_that_cannot_be_written_is_said_and_costs_no_backup() {
+fn unwritable_sidecar_is_reported_and_fails_no_backup() {
     let storage = Arc::new(MemoryStorage::default());
     let sick = Sick::new(&storage);
     let library = Library::on(sick.clone() as Arc<dyn Storage>, None);
@@ -344,7 +344,7 @@ fn a_pack_is_durable_before_its_sidecar_is_begun() {
 }
 
 #[test]
-fn a_sidecar_that_is_written_while_a_collection_looks_is_nobodys_garbage() {
+fn sidecar_written_during_gc_is_kept() {
     let hooked = Arc::new(Hooked::default());
     let library = Library::on(hooked.clone() as Arc<dyn Storage>, None);
     library.open().set_parity(10).unwrap();
@@ -369,7 +369,7 @@ fn a_sidecar_that_is_written_while_a_collection_looks_is_nobodys_garbage() {
 }
 
 #[test]
-fn parity_that_is_switched_on_later_comes_with_the_next_repair_or_bit_by_bit() {
+fn parity_enabled_later_is_written_by_repair_or_gradually() {
     let sandbox = sandbox(&[]);
     let told = sandbox.ok(&["config", "set", "parity", "10%"]).text();
     assert!(told.contains("snap repair parity"), "{told}");
@@ -400,7 +400,7 @@ fn parity_that_is_switched_on_later_comes_with_the_next_repair_or_bit_by_bit() {
 }
 
 #[test]
-fn sidecars_go_with_their_packs_and_all_of_them_when_parity_is_switched_off() {
+fn sidecars_go_with_their_packs_or_when_parity_is_off() {
     let sandbox = sandbox(&["--parity", "10%"]);
     let first = sandbox.snapshot_names().into_iter().next().unwrap();
     fs::remove_dir_all(sandbox.src()).unwrap();
@@ -441,7 +441,7 @@ fn a_dry_run_of_gc_leaves_sidecars_alone() {
 }
 
 #[test]
-fn a_new_share_holds_for_everybody_and_needs_no_newer_program() {
+fn new_parity_percentage_applies_to_all_writers() {
     let (library, storage) = library(0);
     let repo = library.open();
     assert_eq!((repo.config().parity(), repo.config().generation), (0, 1));

@@ -146,7 +146,7 @@ impl Show {
 }
 
 #[test]
-fn what_was_acknowledged_outlives_the_power() {
+fn acknowledged_data_survives_power_cuts() {
     let mut sandbox = Sandbox::bare();
     sandbox.set_password(None);
     let (image, at) = (sandbox.path("image"), sandbox.path("repo"));

@@ -179,7 +179,7 @@ fn a_power_cut_in_the_first_backup_leaves_a_repository_or_none() {
 }
 
 #[test]
-fn a_power_cut_in_a_forget_leaves_the_snapshot_in_one_place_or_the_other() {
+fn power_cut_in_a_forget_leaves_the_snapshot_in_one_place() {
     let (mut story, [first, _]) = story(&["forget", "FIRST"], |promises, _| {
         promises.may_stand.clear();
     });
@@ -189,7 +189,7 @@ fn a_power_cut_in_a_forget_leaves_the_snapshot_in_one_place_or_the_other() {
 }
 
 #[test]
-fn a_power_cut_in_a_collection_takes_nothing_that_is_needed() {
+fn power_cut_in_gc_loses_nothing_needed() {
     let (mut story, [first, _]) = story(&["gc", "--empty-trash", "--max-unused", "0"], |_, _| {});
     story.sandbox.ok(&["forget", &first]);
     story.promises.stand.remove(&first);
@@ -211,7 +211,7 @@ fn a_power_cut_in_an_undelete_loses_nothing() {
 
 /// Returns the names in `keys/` in the worst case: nothing that was not synced is kept.
 #[test]
-fn a_password_that_was_said_to_be_changed_stays_so() {
+fn reported_password_change_survives_a_power_cut() {
     let sandbox = Sandbox::new();
     let old = sandbox.objects("keys").remove(0);
     fs::write(sandbox.path("next"), "another").unwrap();

@@ -49,7 +49,7 @@ fn flip_middle(path: &Path) {
 }
 
 #[test]
-fn what_can_be_read_of_a_damaged_pack_is_saved_and_the_original_stays_in_quarantine() {
+fn damaged_pack_is_salvaged_and_kept_in_quarantine() {
     let sandbox = sandbox();
     let pack = largest_pack(&sandbox);
     flip_middle(&pack);
@@ -78,7 +78,7 @@ fn what_can_be_read_of_a_damaged_pack_is_saved_and_the_original_stays_in_quarant
 }
 
 #[test]
-fn a_backup_first_and_the_repair_after_it_comes_to_the_same() {
+fn repair_after_a_healing_backup_gives_the_same() {
     let sandbox = sandbox();
     flip_middle(&largest_pack(&sandbox));
     sandbox.snap(&["check", "-v", "--read-data"]).expect(20);
@@ -128,7 +128,7 @@ fn a_pack_cut_short_gives_what_lies_before_the_cut() {
 }
 
 #[test]
-fn where_both_tables_are_lost_this_machine_may_remember_them() {
+fn lost_tables_are_taken_from_the_local_cache() {
     for remembers in [true, false] {
         let sandbox = sandbox();
         let pack = largest_pack(&sandbox);
@@ -198,7 +198,7 @@ fn a_pack_that_is_whole_after_all_is_left_alone() {
 }
 
 #[test]
-fn the_index_is_made_anew_whatever_became_of_it() {
+fn index_is_rebuilt_from_any_state() {
     let sandbox = sandbox();
     let answer = sandbox.ok(&["ls", "-R", "latest"]).text();
     for file in crate::support::files_below(&sandbox.view()) {
@@ -214,7 +214,7 @@ fn the_index_is_made_anew_whatever_became_of_it() {
 }
 
 #[test]
-fn a_snapshot_that_lost_something_is_replaced_by_what_is_left_and_can_be_brought_back() {
+fn damaged_snapshot_is_replaced_and_can_be_undeleted() {
     let sandbox = sandbox();
     flip_middle(&largest_pack(&sandbox));
     let original = sandbox.snapshot_names().into_iter().next().unwrap();
@@ -261,7 +261,7 @@ fn a_snapshot_that_lost_something_is_replaced_by_what_is_left_and_can_be_brought
 }
 
 #[test]
-fn a_lost_directory_takes_only_what_lay_in_it() {
+fn lost_directory_loses_only_its_content() {
     let sandbox = Sandbox::with_tree(&[("a", "hello"), ("d/b", "deep"), ("e/c", "beside")]);
     sandbox.ok(&["backup", "src/d"]);
     let first = sandbox.snapshot_names();
@@ -288,7 +288,7 @@ fn a_lost_directory_takes_only_what_lay_in_it() {
 }
 
 #[test]
-fn a_manifest_that_cannot_be_read_comes_back_from_what_this_machine_kept() {
+fn unreadable_manifest_is_restored_from_the_local_copy() {
     let sandbox = sandbox();
     let manifest = sandbox.objects("snapshots").remove(0);
     flip_middle(&manifest);
@@ -301,7 +301,7 @@ fn a_manifest_that_cannot_be_read_comes_back_from_what_this_machine_kept() {
 }
 
 #[test]
-fn a_scrub_needs_no_password_and_takes_the_least_recently_verified_first() {
+fn scrub_needs_no_password_and_starts_with_the_oldest() {
     let mut sandbox = sandbox();
     for number in 0..3 {
         fs::write(sandbox.src().join(format!("more{number}")), Random::new(50 + number).bytes(200_000))
@@ -373,7 +373,7 @@ fn damage_largest(storage: &MemoryStorage) -> (String, Vec<u8>) {
 }
 
 #[test]
-fn a_repair_that_is_cut_short_anywhere_loses_nothing_and_is_finished_by_the_next() {
+fn interrupted_repair_loses_nothing_and_is_finished() {
     let (library, storage) = library();
     let (victim, damaged) = damage_largest(&storage);
     let mut finished = false;
@@ -405,7 +405,7 @@ fn a_repair_that_is_cut_short_anywhere_loses_nothing_and_is_finished_by_the_next
 }
 
 #[test]
-fn a_collection_is_not_given_up_while_somebody_may_be_sweeping_it() {
+fn running_gc_is_not_abandoned_by_repair() {
     let (library, storage) = library();
     let repo = library.open();
     let (collector, _) = Session::open(&repo, SessionKind::Collector).unwrap();
@@ -433,7 +433,7 @@ fn a_collection_is_not_given_up_while_somebody_may_be_sweeping_it() {
 /// A gc run that began before the damage was known deletes the good copy of what it keeps in the damaged
 /// pack. What can be read of that must be saved, whether or not there is another copy at that time.
 #[test]
-fn what_a_collection_at_work_keeps_in_a_damaged_pack_is_saved_from_it() {
+fn repair_saves_what_a_running_gc_keeps_in_a_damaged_pack() {
     let (library, storage) = library();
     let (victim, _) = damage_largest(&storage);
     let repo = library.open();

@@ -181,7 +181,7 @@ fn is_silent(what: &str, area: ObjectKind) -> bool {
 }
 
 #[test]
-fn a_call_that_fails_anywhere_harms_nothing_and_the_next_run_completes() {
+fn failed_call_harms_nothing_and_the_next_run_completes() {
     let world = World::new();
     let mut runs = 0;
     for op in ALL {
@@ -288,7 +288,7 @@ fn a_collector_that_cannot_list_an_area_deletes_nothing() {
 /// A violated invariant, anywhere: the run ends and reports it. It is not treated as damage, as the end of
 /// something, or as something that can be left out.
 #[test]
-fn a_broken_rule_anywhere_ends_the_run_as_a_bug_and_harms_nothing() {
+fn violated_invariant_ends_the_run_as_a_bug_without_harm() {
     let world = World::new();
     let mut runs = 0;
     for op in [Op::Backup, Op::Forget, Op::Gc, Op::Restore, Op::Check] {
@@ -316,7 +316,7 @@ fn a_broken_rule_anywhere_ends_the_run_as_a_bug_and_harms_nothing() {
 /// A storage that leaves half an object violates its contract. Still no earlier data is lost, and a check
 /// names exactly that object, or the chunks that only a pack of that run contained.
 #[test]
-fn half_an_object_is_found_and_takes_nothing_with_it() {
+fn half_written_object_is_found_and_harms_nothing() {
     let world = World::new();
     let mut halves = 0;
     for op in [Op::Backup, Op::Other, Op::Forget, Op::Gc] {

@@ -33,7 +33,7 @@ fn strew(sandbox: &Sandbox) -> usize {
 }
 
 #[test]
-fn what_is_not_snaps_stops_no_verb_and_stays_and_is_told_of_once() {
+fn foreign_files_stop_no_command_and_are_reported_once() {
     let sandbox = Sandbox::with_tree(&[("a", "hello"), ("d/b", "deep")]);
     let first = sandbox.backup(&[]);
     sandbox.write(&[("a", "changed")]);
@@ -94,7 +94,7 @@ fn a_file_in_the_place_of_a_configuration_makes_no_repository() {
 
 /// The highest number that a name can contain, the highest that snap counts to, and one close to it.
 #[test]
-fn a_number_that_nobody_can_have_counted_to_uses_up_none_and_repair_removes_it() {
+fn implausible_number_is_ignored_and_removed_by_repair() {
     for (name, stops) in [
         ("gc/ffffffffffffffff", false),
         ("gc/ffffffffffffffff.done", false),
@@ -141,7 +141,7 @@ fn the_reserve_is_there_from_the_beginning_and_holds_room() {
 /// A machine whose clock is two days ahead does not treat a writer's file as a leftover, and one that is two
 /// days behind still removes leftovers: the clock that dates the files counts.
 #[test]
-fn what_a_dead_writer_left_is_told_by_the_clock_of_the_store() {
+fn leftovers_of_dead_writers_are_aged_by_the_storage_clock() {
     if Command::new("faketime").arg("--version").output().is_err() {
         return crate::support::skipped("no faketime: no clock is wrong");
     }

@@ -146,7 +146,7 @@ fn a_run_killed_at_any_call_loses_nothing_and_needs_no_help() {
 
 /// The call may concern something optional: the cache, a heartbeat, the reserve.
 #[test]
-fn a_call_that_fails_is_said_or_was_not_needed() {
+fn failed_call_is_reported_or_was_not_needed() {
     let kinds: &[(&str, i32, &str)] = &[
         ("EIO", 1, "Input/output error"),
         ("ENOSPC", 21, "No space left on device"),

@@ -21,7 +21,7 @@ fn fuzz() -> PathBuf {
 }
 
 #[test]
-fn what_fuzzing_starts_from_and_has_found_is_decoded_or_refused() {
+fn fuzz_seeds_and_findings_are_decoded_or_refused() {
     for (name, target) in decoders::TARGETS {
         let corpus = files_below(&fuzz().join("corpus").join(name));
         assert!(!corpus.is_empty(), "no inputs for {name}");

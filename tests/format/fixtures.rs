@@ -26,7 +26,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn every_repository_ever_written_opens_checks_and_gives_back_its_files() {
+fn every_released_repository_opens_checks_and_restores() {
     let mut opened = 0;
     for version in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")).unwrap() {
         let version = version.unwrap();

@@ -107,7 +107,7 @@ fn a_reader_made_from_the_text_reads_the_stored_repositories() {
 }
 
 #[test]
-fn a_reader_made_from_the_text_reads_deltas_links_holes_attributes_and_parity() {
+fn python_reader_reads_every_feature_of_the_format() {
     if !has_python() {
         return;
     }
@@ -147,7 +147,7 @@ fn a_reader_made_from_the_text_reads_deltas_links_holes_attributes_and_parity() 
 }
 
 #[test]
-fn the_reader_believes_nothing_that_is_damaged() {
+fn python_reader_rejects_damaged_data() {
     if !has_python() {
         return;
     }

@@ -13,7 +13,7 @@ const KNOWN: &[(&str, usize)] =
     &[("fs::target::dirs", 7), ("repo::audit", 14), ("repo::walk::dir_reader", 2)];
 
 #[test]
-fn no_files_import_each_other_in_a_circle_but_those_that_are_listed() {
+fn import_cycles_are_only_those_listed() {
     let imports = imports();
     let mut found: Vec<(String, usize)> = circles(&imports);
     found.sort();
@@ -22,7 +22,7 @@ fn no_files_import_each_other_in_a_circle_but_those_that_are_listed() {
 }
 
 #[test]
-fn a_circle_is_found_and_a_folder_with_its_own_files_is_none() {
+fn import_cycle_is_found_and_a_module_with_children_is_none() {
     let of = |pairs: &[(&str, &str)]| {
         let mut imports = Imports::new();
         for (from, to) in pairs {

@@ -35,7 +35,7 @@ fn a_folder_holds_few_files_but_where_each_verb_has_one() {
 }
 
 #[test]
-fn no_name_is_a_word_of_our_own() {
+fn identifiers_use_standard_terms() {
     for (file, code) in sources() {
         for line in code.lines() {
             for (word, term) in DENIED {

@@ -113,7 +113,7 @@ fn each_foreign_crate_has_one_home() {
 
 /// Other systems have no `/proc`, and other calls: what depends on the system is in one place.
 #[test]
-fn only_the_floor_of_the_system_names_what_a_system_has() {
+fn only_sys_names_system_calls() {
     for (file, code) in sources().into_iter().filter(|(file, _)| !file.starts_with("sys")) {
         for name in ["\"/proc/", "target_os", "target_vendor", "std::os::linux", "std::os::macos"] {
             assert!(!code.contains(name), "{}: {name} belongs into sys", file.display());
@@ -318,7 +318,7 @@ fn tests_named_in(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_test_that_the_documents_name_is_one() {
+fn every_test_that_the_documents_name_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut code = Vec::new();
     for folder in ["src", "tests"] {
@@ -371,7 +371,7 @@ fn all_code_that_the_architecture_names_exists() {
 }
 
 #[test]
-fn every_page_that_the_code_names_is_there() {
+fn every_document_that_the_code_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut named = 0;
     for folder in ["src", "tests"] {

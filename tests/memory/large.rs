@@ -100,7 +100,7 @@ fn tree_of(files: usize) -> tempfile::TempDir {
 }
 
 #[test]
-fn memory_does_not_follow_the_number_of_files() {
+fn memory_does_not_grow_with_the_number_of_files() {
     let _alone = crate::alone();
     let (few, many) = (peaks(tree_of(FEW).path()), peaks(tree_of(MANY).path()));
     println!("{few:?} and {many:?} KiB");

@@ -93,7 +93,7 @@ fn peak(dir: &Path, step: &str) -> u64 {
 }
 
 #[test]
-fn memory_does_not_follow_the_number_of_chunks() {
+fn memory_does_not_grow_with_the_number_of_chunks() {
     let _alone = crate::alone();
     let homes = [FEW, MANY].map(|chunks| {
         let home = tempfile::tempdir().unwrap();

@@ -40,7 +40,7 @@ fn a_session_that_cannot_be_read_is_waited_for() {
 
 /// C4: an unreadable end record does not count.
 #[test]
-fn a_last_word_that_cannot_be_read_buries_nobody() {
+fn unreadable_end_record_declares_nobody_dead() {
     let stage = with_garbage();
     stage.stand_on(NOBODY, "elsewhere".to_owned());
     stage.storage.inner.put(ObjectKind::Sessions, &format!("{NOBODY}.end"), b"no beat".to_vec());
@@ -55,7 +55,7 @@ fn a_last_word_that_cannot_be_read_buries_nobody() {
 /// W1: a session that has acknowledged a gc run never withdraws that. A later heartbeat with a lower number
 /// would delay a sweep for no reason.
 #[test]
-fn no_beat_takes_back_what_a_session_has_seen() {
+fn heartbeat_never_reverts_what_a_session_has_seen() {
     let stage = Stage::new();
     let repo = stage.library.open();
     for kind in [SessionKind::Writer, SessionKind::Reader, SessionKind::Collector] {
@@ -73,7 +73,7 @@ fn no_beat_takes_back_what_a_session_has_seen() {
 
 /// The cached manifest has another length than the fence that now has its name.
 #[test]
-fn a_manifest_that_is_kept_here_hides_no_fence() {
+fn cached_manifest_hides_no_fence() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let id = stage.backup("src");

@@ -106,7 +106,7 @@ pub(crate) fn assert_versions(stage: &Stage, snapshots: &[(SnapshotId, usize)]) 
 }
 
 #[test]
-fn a_changed_file_takes_what_changed_and_the_next_version_is_made_from_the_first() {
+fn changed_file_is_a_delta_and_the_next_uses_the_same_base() {
     let stage = Stage::new();
     let mut bytes = Vec::new();
     let mut made = Vec::new();
@@ -123,7 +123,7 @@ fn a_changed_file_takes_what_changed_and_the_next_version_is_made_from_the_first
 }
 
 #[test]
-fn a_new_file_of_almost_the_same_name_takes_what_is_different() {
+fn new_file_with_a_similar_name_is_stored_as_a_delta() {
     let stage = Stage::new();
     write_as(&stage, "dump-2026-11-27.sql", 0);
     stage.backup("src");
@@ -136,7 +136,7 @@ fn a_new_file_of_almost_the_same_name_takes_what_is_different() {
 }
 
 #[test]
-fn chunks_that_changed_a_little_are_deltas_among_others_that_are_all_new() {
+fn slightly_changed_chunks_are_deltas_among_new_ones() {
     let stage = Stage::new();
     let old = Random::new(1).bytes(1_200_000);
     stage.library.write("src", &[("file", &old)]);
@@ -158,7 +158,7 @@ fn chunks_that_changed_a_little_are_deltas_among_others_that_are_all_new() {
 }
 
 #[test]
-fn what_a_needed_delta_is_made_from_stays_when_its_own_snapshot_goes() {
+fn base_of_a_needed_delta_stays_without_its_snapshot() {
     let stage = Stage::new();
     let made = series(&stage, 3);
     stage.forget(made[0]);
@@ -172,7 +172,7 @@ fn what_a_needed_delta_is_made_from_stays_when_its_own_snapshot_goes() {
 }
 
 #[test]
-fn a_collection_keeps_bases_or_stores_deltas_whole_whichever_takes_less() {
+fn gc_keeps_bases_or_stores_whole_whichever_is_smaller() {
     let stage = Stage::new();
     let made = series(&stage, 3);
     let before = stage.bytes();
@@ -192,7 +192,7 @@ fn a_collection_keeps_bases_or_stores_deltas_whole_whichever_takes_less() {
 }
 
 #[test]
-fn a_tree_that_others_are_made_from_still_keeps_what_it_names() {
+fn tree_that_is_also_a_base_keeps_what_it_refers_to() {
     let stage = Stage::new();
     stage.library.write("src", &[("only-in-the-first", &version(2, 0))]);
     write(&stage, 0);
@@ -229,7 +229,7 @@ fn no_delta_is_made_from_what_is_condemned() {
 
 /// A machine that knows many chunks finds them in tables that it has just read.
 #[test]
-fn what_is_condemned_is_no_base_where_its_table_is_at_hand_either() {
+fn condemned_chunk_is_no_base_even_if_its_table_is_cached() {
     let stage = Stage::new();
     write(&stage, 0);
     let first = stage.backup("src");
@@ -266,7 +266,7 @@ fn condemn(
 }
 
 #[test]
-fn what_a_delta_was_made_from_before_it_was_condemned_is_rescued() {
+fn base_condemned_after_its_delta_was_made_is_rescued() {
     let stage = Stage::new();
     write(&stage, 0);
     let first = stage.backup("src");
@@ -288,7 +288,7 @@ fn what_a_delta_was_made_from_before_it_was_condemned_is_rescued() {
 }
 
 #[test]
-fn forgetting_any_of_a_series_leaves_the_others_whole_and_takes_no_more_than_was_said() {
+fn forgetting_any_of_a_series_leaves_the_others_whole() {
     for forgotten in 1..8_u32 {
         let stage = Stage::new();
         let made = series(&stage, 3);
@@ -361,7 +361,7 @@ pub(crate) fn packs_of_deltas(stage: &Stage) -> Vec<PackId> {
 }
 
 #[test]
-fn a_repository_that_does_not_allow_deltas_gets_none_until_it_does() {
+fn repository_gets_no_deltas_until_it_allows_them() {
     let stage = Stage::without_deltas();
     write(&stage, 0);
     stage.backup("src");
@@ -376,7 +376,7 @@ fn a_repository_that_does_not_allow_deltas_gets_none_until_it_does() {
 }
 
 #[test]
-fn of_versions_that_drift_one_is_stored_whole_when_that_pays() {
+fn drifting_version_is_stored_whole_when_that_pays() {
     let stage = Stage::new();
     let mut bytes = Random::new(1).bytes(180_000);
     let mut added = Vec::new();
@@ -401,7 +401,7 @@ fn of_versions_that_drift_one_is_stored_whole_when_that_pays() {
 }
 
 #[test]
-fn a_directory_that_a_path_is_taken_from_is_stored_as_what_is_different() {
+fn rewritten_directory_is_stored_as_a_delta() {
     let stage = Stage::new();
     let files: Vec<(String, [u8; 2])> = (0..200).map(|at| (format!("f{at:03}"), [at, 1])).collect();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();

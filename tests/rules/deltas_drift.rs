@@ -94,7 +94,7 @@ fn dictionaries_stay_as_long_as_a_delta_needs_them() {
 }
 
 #[test]
-fn what_is_lost_with_a_dictionary_is_named_and_healed_by_the_next_backup() {
+fn loss_of_a_dictionary_is_named_and_healed_by_a_backup() {
     let (stage, versions) = (Stage::new(), versions());
     back_up(&stage, &versions);
     let lost = dictionaries(&stage);

@@ -18,7 +18,7 @@ use crate::deltas::{deltas, packs_of_deltas, tables, version, write};
 use crate::support::stage::Stage;
 
 #[test]
-fn no_delta_is_made_from_bytes_that_are_not_what_their_id_says() {
+fn no_delta_is_made_from_a_base_with_a_wrong_id() {
     let stage = Stage::new();
     write(&stage, 0);
     stage.backup("src");
@@ -38,7 +38,7 @@ fn no_delta_is_made_from_bytes_that_are_not_what_their_id_says() {
 }
 
 #[test]
-fn where_a_copy_of_a_base_is_not_what_its_id_says_the_other_one_is_taken() {
+fn base_copy_with_a_wrong_id_is_replaced_by_another() {
     let stage = Stage::new();
     write(&stage, 0);
     stage.backup("src");
@@ -64,7 +64,7 @@ fn where_a_copy_of_a_base_is_not_what_its_id_says_the_other_one_is_taken() {
 }
 
 #[test]
-fn a_delta_of_somebody_at_work_does_not_stay_instead_of_another_copy() {
+fn delta_of_a_running_session_replaces_no_other_copy() {
     let stage = Stage::new();
     write(&stage, 0);
     let first = stage.backup("src");
@@ -126,7 +126,7 @@ fn read(repo: &Repository, id: &ChunkId) -> Result<Vec<u8>, Error> {
 }
 
 #[test]
-fn a_delta_that_is_made_from_a_delta_is_neither_read_nor_written_against() {
+fn delta_of_a_delta_is_neither_read_nor_referred_to() {
     let stage = Stage::new();
     write(&stage, 0);
     stage.backup("src");

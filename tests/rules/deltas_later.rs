@@ -43,7 +43,7 @@ fn plain_series(stage: &Stage, versions: usize) -> Vec<(SnapshotId, usize)> {
 }
 
 #[test]
-fn what_was_stored_without_deltas_becomes_deltas_that_restore_alike() {
+fn data_stored_whole_becomes_deltas_that_restore_alike() {
     let stage = Stage::new();
     let made = plain_series(&stage, 4);
     let before = stage.bytes();
@@ -71,7 +71,7 @@ fn what_was_stored_without_deltas_becomes_deltas_that_restore_alike() {
 }
 
 #[test]
-fn each_run_does_its_share_and_says_what_is_left() {
+fn each_run_converts_its_share_and_reports_the_rest() {
     let stage = Stage::new();
     let made = plain_series(&stage, 4);
     let largest =
@@ -94,7 +94,7 @@ fn each_run_does_its_share_and_says_what_is_left() {
 }
 
 #[test]
-fn a_run_that_is_cut_short_anywhere_loses_nothing_and_the_next_one_goes_on() {
+fn interrupted_conversion_loses_nothing_and_continues() {
     let stage = Stage::new();
     let made = plain_series(&stage, 2);
     let before = copy_of(&stage.storage.inner);
@@ -138,7 +138,7 @@ fn put_back(stage: &Stage, from: &MemoryStorage) {
 
 /// C4: a backup makes a delta from data that a gc run is converting to a delta.
 #[test]
-fn what_a_backup_makes_a_delta_from_meanwhile_stays_whole() {
+fn base_of_a_concurrent_backup_stays_whole() {
     let stage = Stage::new();
     let mut made = plain_series(&stage, 2);
     write(&stage, 2);
@@ -159,7 +159,7 @@ fn what_a_backup_makes_a_delta_from_meanwhile_stays_whole() {
 
 /// The base of one file's version may be the version of another.
 #[test]
-fn what_something_is_made_from_never_becomes_a_delta_itself() {
+fn base_never_becomes_a_delta_itself() {
     let stage = Stage::new();
     let mut made = Vec::new();
     // The second of each pair of names goes through the same versions as the first, one snapshot later.
@@ -179,7 +179,7 @@ fn what_something_is_made_from_never_becomes_a_delta_itself() {
 }
 
 #[test]
-fn what_is_not_similar_is_left_where_it_is() {
+fn dissimilar_data_is_left_alone() {
     let stage = Stage::new();
     stage.write("src", &[1, 2]);
     stage.library.backup("src", plain());

@@ -39,7 +39,7 @@ fn damage_bases(stage: &Stage) -> PackId {
 }
 
 #[test]
-fn what_is_made_from_something_lost_is_named_by_check_and_healed_by_the_next_backup() {
+fn deltas_of_lost_bases_are_named_and_healed_by_a_backup() {
     let stage = Stage::new();
     series(&stage, 2);
     damage_bases(&stage);
@@ -80,7 +80,7 @@ fn without<T>(stage: &Stage, packs: &[PackId], work: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn what_a_delta_in_a_pack_that_is_not_listed_may_be_made_from_is_not_condemned() {
+fn possible_bases_of_an_unlisted_delta_are_not_condemned() {
     let stage = Stage::new();
     let made = series(&stage, 2);
     stage.forget(made[0]);
@@ -92,7 +92,7 @@ fn what_a_delta_in_a_pack_that_is_not_listed_may_be_made_from_is_not_condemned()
 }
 
 #[test]
-fn what_a_delta_in_a_pack_that_is_not_listed_may_be_made_from_is_rescued() {
+fn possible_bases_of_an_unlisted_delta_are_rescued() {
     let stage = Stage::new();
     write(&stage, 0);
     let first = stage.backup("src");
@@ -145,7 +145,7 @@ fn while_one_base_is_damaged_the_others_stay() {
 }
 
 #[test]
-fn a_pack_with_deltas_that_cannot_be_read_for_want_of_a_base_is_left_alone() {
+fn pack_with_deltas_without_bases_is_left_alone() {
     let stage = Stage::new();
     write(&stage, 0);
     let first = stage.backup("src");
@@ -166,7 +166,7 @@ fn a_pack_with_deltas_that_cannot_be_read_for_want_of_a_base_is_left_alone() {
 }
 
 #[test]
-fn the_bases_of_a_delta_in_a_damaged_pack_stay_until_that_is_repaired() {
+fn bases_of_a_delta_in_a_damaged_pack_stay_until_repaired() {
     let stage = Stage::new();
     let made = series(&stage, 2);
     let repo = stage.library.open();
@@ -181,7 +181,7 @@ fn the_bases_of_a_delta_in_a_damaged_pack_stay_until_that_is_repaired() {
 }
 
 #[test]
-fn repair_keeps_deltas_whose_bases_are_lost_and_the_next_backup_of_those_heals_them() {
+fn repair_keeps_deltas_without_bases_until_a_backup_heals() {
     let stage = Stage::new();
     let made = series(&stage, 2);
     let mut damaged = vec![damage_bases(&stage)];

@@ -11,7 +11,7 @@ use crate::support::stage::Stage;
 /// C5: once a gc run has ended, its record no longer applies. If a trash entry returned then, it could be
 /// undeleted without its packs; if a pack returned, it could be used, and be gone after the next power cut.
 #[test]
-fn what_a_collection_removed_is_gone_for_good_before_the_collection_ends() {
+fn gc_removals_are_durable_before_it_ends() {
     let stage = Stage::new();
     stage.write("src", &[1, 2]);
     let id = stage.backup("src");
@@ -35,7 +35,7 @@ fn what_a_collection_removed_is_gone_for_good_before_the_collection_ends() {
 /// If an entry returned that a forget had withdrawn because the snapshot was purged meanwhile, it would need
 /// deleted data.
 #[test]
-fn an_entry_that_is_taken_back_stays_away() {
+fn withdrawn_trash_entry_does_not_return() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let id = stage.backup("src");

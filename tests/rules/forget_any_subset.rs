@@ -117,7 +117,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn after_any_subset_is_forgotten_the_rest_restores_and_the_space_comes_back(
+    fn forgetting_any_subset_frees_space_and_the_rest_restores(
         stories in vec(vec(any::<(u8, u8, u8)>(), 1..6), 1..7),
         forgotten in vec(any::<bool>(), 7),
         deltas in any::<bool>(),

@@ -96,7 +96,7 @@ fn forgetting_many_by_a_rule_lists_once_and_syncs_once() {
 
 /// One that fails is an error, and those before it are durable all the same.
 #[test]
-fn of_many_that_are_forgotten_one_that_fails_is_heard_of() {
+fn one_failure_among_many_forgets_is_reported() {
     let (stage, older) = with_older(20);
     *stage.storage.failing.lock().unwrap() = Some((Act::Create, ObjectKind::Trash, 12));
     let selectors = older.iter().map(SnapshotId::hex).collect();

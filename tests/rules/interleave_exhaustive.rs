@@ -139,7 +139,7 @@ fn judge(world: &World, storage: &MemoryStorage, promised: &BTreeSet<String>, fo
 }
 
 #[test]
-fn a_whole_operation_between_any_two_calls_of_another_harms_neither() {
+fn operation_between_any_two_calls_of_another_is_harmless() {
     let world = Arc::new(World::new());
     let mut runs = 0;
     for outer in ALL {
@@ -181,7 +181,7 @@ fn allow(op: Op, other: Op, err: &Error) {
 }
 
 #[test]
-fn whatever_is_cut_short_anywhere_needs_no_help() {
+fn interruption_at_any_point_needs_no_help() {
     cut_anywhere(&World::new());
 }
 
@@ -211,7 +211,7 @@ fn cut_anywhere(world: &World) {
 
 /// Interrupted anywhere, even half swept, and then its record is lost.
 #[test]
-fn a_collection_whose_record_is_lost_is_given_up_without_harm() {
+fn gc_whose_record_is_lost_is_abandoned_without_harm() {
     let world = World::new();
     let mut given_up = 0;
     for at in 0.. {

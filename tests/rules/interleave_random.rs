@@ -175,7 +175,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn nothing_that_was_promised_is_lost_in_any_order_of_calls() {
+fn no_order_of_calls_loses_acknowledged_data() {
     // Every second one with sidecars.
     let worlds = [World::new(), World::with_parity(50)];
     let play = |seed: u64| play(&worlds[usize::try_from(seed / 3 % 2).unwrap()], seed);

@@ -122,46 +122,46 @@ fn beside_every_writer(reader: Read) {
 }
 
 #[test]
-fn cat_gives_all_bytes_whatever_runs_beside_it() {
+fn cat_is_complete_whatever_runs_concurrently() {
     beside_every_writer(Read::Cat);
 }
 
 #[test]
-fn ls_gives_all_paths_whatever_runs_beside_it() {
+fn ls_is_complete_whatever_runs_concurrently() {
     beside_every_writer(Read::Ls);
 }
 
 #[test]
-fn export_writes_all_files_whatever_runs_beside_it() {
+fn export_is_complete_whatever_runs_concurrently() {
     beside_every_writer(Read::Export);
 }
 
 #[test]
-fn diff_compares_both_snapshots_whatever_runs_beside_it() {
+fn diff_is_complete_whatever_runs_concurrently() {
     beside_every_writer(Read::Diff);
 }
 
 #[test]
-fn restore_brings_all_back_whatever_runs_beside_it() {
+fn restore_is_complete_whatever_runs_concurrently() {
     beside_every_writer(Read::Restore);
 }
 
 #[test]
-fn check_finds_nothing_wrong_whatever_runs_beside_it() {
+fn check_finds_no_damage_whatever_runs_concurrently() {
     beside_every_writer(Read::Check);
 }
 
 #[test]
-fn stats_miss_nothing_whatever_runs_beside_them() {
+fn stats_are_complete_whatever_runs_concurrently() {
     beside_every_writer(Read::Stats);
 }
 
 #[test]
-fn repair_index_finds_nothing_unreadable_whatever_runs_beside_it() {
+fn repair_index_finds_no_damage_whatever_runs_concurrently() {
     beside_every_writer(Read::RepairIndex);
 }
 
 #[test]
-fn repair_snapshots_replaces_nothing_whatever_runs_beside_it() {
+fn repair_snapshots_replaces_none_whatever_runs_concurrently() {
     beside_every_writer(Read::RepairSnapshots);
 }

@@ -38,7 +38,7 @@ fn fence(stage: &Stage, days: i64) -> SnapshotId {
 }
 
 #[test]
-fn a_fence_goes_after_a_month_by_the_stores_clock_and_not_beside_its_session() {
+fn fence_expires_after_a_month_but_not_before_its_session() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let kept = stage.backup("src");
@@ -88,7 +88,7 @@ fn bury_before_the_commit(storage: &Hooked, lose_packs: bool) -> Arc<Mutex<Vec<S
 }
 
 #[test]
-fn a_writer_that_slept_until_its_fence_was_gone_commits_nothing_with_holes() {
+fn writer_that_outslept_its_fence_commits_no_holes() {
     let (storage, library) = sleeper();
     library.write("src", &[("a", b"hello")]);
     bury_before_the_commit(&storage, true);
@@ -99,7 +99,7 @@ fn a_writer_that_slept_until_its_fence_was_gone_commits_nothing_with_holes() {
 }
 
 #[test]
-fn a_writer_that_slept_until_its_fence_was_gone_commits_under_a_new_name_when_all_is_there() {
+fn writer_that_outslept_its_fence_commits_under_a_new_name() {
     let (storage, library) = sleeper();
     library.write("src", &[("a", b"hello")]);
     let buried = bury_before_the_commit(&storage, false);
@@ -122,7 +122,7 @@ fn boot_of(storage: &Arc<Hooked>, library: &Library) -> String {
 }
 
 #[test]
-fn a_session_that_locks_nothing_does_not_say_on_which_boot_it_began() {
+fn session_without_a_lock_records_no_boot_id() {
     let stage = Stage::new();
     assert_eq!(boot_of(&stage.storage, &stage.library), host::boot_id());
     stage.storage.far.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -132,7 +132,7 @@ fn a_session_that_locks_nothing_does_not_say_on_which_boot_it_began() {
 /// By SFTP to this machine, for example: a process that uses the path finds the lock free, and must not
 /// conclude that the session has ended.
 #[test]
-fn a_writer_that_came_by_a_way_without_locks_is_not_taken_for_dead_by_its_free_lock() {
+fn writer_without_visible_locks_is_not_considered_dead() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     stage.forget(stage.backup("src"));

@@ -21,7 +21,7 @@ use crate::support::stage::Stage;
 const NOBODY: SnapshotId = SnapshotId::new([7; 16]);
 
 #[test]
-fn what_only_forgotten_snapshots_need_goes_and_the_rest_stays() {
+fn gc_deletes_only_what_forgotten_snapshots_need() {
     for forgotten in 0..8_u32 {
         let stage = Stage::new();
         let mut made = Vec::new();
@@ -74,7 +74,7 @@ fn a_forgotten_snapshot_comes_back_until_it_is_purged() {
 }
 
 #[test]
-fn the_undelete_window_is_kept_by_the_stores_clock() {
+fn undelete_window_is_measured_by_the_storage_clock() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let id = stage.backup("src");
@@ -90,7 +90,7 @@ fn the_undelete_window_is_kept_by_the_stores_clock() {
 
 /// C1 and C4: a running session protects what it may have found; the next gc run deletes it.
 #[test]
-fn nothing_is_deleted_while_somebody_who_saw_it_is_at_work() {
+fn gc_deletes_nothing_before_running_sessions_have_seen_it() {
     for kind in [SessionKind::Writer, SessionKind::Reader] {
         let stage = Stage::new();
         stage.write("src", &[1, 2]);
@@ -110,7 +110,7 @@ fn nothing_is_deleted_while_somebody_who_saw_it_is_at_work() {
 
 /// C4: a writer that found chunks before the record was published, and committed after it: they are rescued.
 #[test]
-fn what_a_backup_found_before_it_was_condemned_is_rescued() {
+fn chunk_found_before_it_was_condemned_is_rescued() {
     let stage = Stage::new();
     stage.write("old", &[1, 2]);
     let old = stage.backup("old");
@@ -132,7 +132,7 @@ fn what_a_backup_found_before_it_was_condemned_is_rescued() {
 
 /// C4: the same for a snapshot that was undeleted in between.
 #[test]
-fn what_is_brought_back_before_it_is_condemned_is_rescued() {
+fn snapshot_undeleted_before_condemning_is_rescued() {
     let stage = Stage::new();
     stage.write("src", &[1, 2]);
     let id = stage.backup("src");
@@ -195,7 +195,7 @@ fn a_dead_writer_is_fenced_and_its_packs_are_collected() {
 
 /// Otherwise anybody who may add objects could let a writer commit that was considered dead.
 #[test]
-fn an_entry_of_the_trash_without_a_manifest_does_not_show_that_a_dead_writer_has_committed() {
+fn trash_entry_without_manifest_proves_no_commit() {
     let stage = Stage::new();
     stage.storage.inner.put(ObjectKind::Trash, &format!("{NOBODY}.{NOBODY}"), vec![0; 200]);
     assert_fenced(&stage);
@@ -248,7 +248,7 @@ fn a_snapshot_brought_back_between_two_listings_is_a_root() {
 
 /// C5: a purged snapshot whose writer still exists cannot be committed once more.
 #[test]
-fn the_name_of_a_purged_snapshot_is_closed_while_its_writer_stands() {
+fn purged_snapshots_name_is_fenced_while_its_writer_lives() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let id = stage.backup("src");

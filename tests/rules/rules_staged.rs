@@ -144,7 +144,7 @@ fn commit(stage: &Stage, id: SnapshotId, manifest: &[u8]) {
 
 /// C1: sessions before roots: of a writer that commits at any listing, the session or the snapshot is seen.
 #[test]
-fn a_writer_that_commits_at_any_listing_has_none_of_its_packs_condemned() {
+fn writer_committing_at_any_listing_keeps_its_packs() {
     for area in [ObjectKind::Snapshots, ObjectKind::Trash, ObjectKind::Packs, ObjectKind::Sessions] {
         for nth in 1..=listings(area) {
             let stage = Stage::new();
@@ -165,7 +165,7 @@ fn a_writer_that_commits_at_any_listing_has_none_of_its_packs_condemned() {
 
 /// C2: what a running session has stored is neither condemned nor moved, although no root needs it yet.
 #[test]
-fn packs_of_a_writer_at_work_are_left_alone() {
+fn packs_of_a_running_writer_are_left_alone() {
     let stage = Stage::new();
     let (id, manifest) = writer_at_work(&stage);
     let before = stage.names(ObjectKind::Packs);
@@ -178,7 +178,7 @@ fn packs_of_a_writer_at_work_are_left_alone() {
 
 /// C2: the copy that stays is read before the other is deleted, whichever is damaged.
 #[test]
-fn of_two_copies_the_damaged_one_is_never_the_one_that_stays() {
+fn gc_never_keeps_the_damaged_one_of_two_copies() {
     for damaged in 0..2 {
         let stage = Stage::new();
         stage.write("one", &[1, 2]);
@@ -250,7 +250,7 @@ fn a_record_below_the_highest_number_never_counts() {
 /// C4: a collector sleeps before it looks for packs to rescue, while another one ends its run. The rescued
 /// packs are in use, and no record condemns them.
 #[test]
-fn a_collector_that_slept_through_the_end_of_its_collection_deletes_nothing() {
+fn collector_that_slept_past_its_runs_end_deletes_nothing() {
     let stage = Stage::new();
     stage.write("old", &[1, 2]);
     let old = stage.backup("old");
@@ -272,7 +272,7 @@ fn a_collector_that_slept_through_the_end_of_its_collection_deletes_nothing() {
 
 /// R1: a reader does not acknowledge a gc run that purges what it reads.
 #[test]
-fn a_reader_is_waited_for_by_a_collection_that_takes_what_it_reads() {
+fn gc_waits_for_a_reader_whose_data_it_deletes() {
     let stage = Stage::new();
     stage.write("src", &[1, 2]);
     let id = stage.backup("src");
@@ -291,7 +291,7 @@ fn a_reader_is_waited_for_by_a_collection_that_takes_what_it_reads() {
 
 /// R1: it acknowledges one that keeps everything it reads, which need not wait for it.
 #[test]
-fn a_reader_is_not_waited_for_by_a_collection_that_leaves_what_it_reads() {
+fn gc_does_not_wait_for_a_reader_whose_data_it_keeps() {
     let stage = Stage::new();
     stage.write("kept", &[1]);
     let kept = stage.backup("kept");
@@ -337,7 +337,7 @@ fn no_entry_stays_of_a_snapshot_that_was_purged_meanwhile() {
 
 /// Undelete: a session that was considered dead undeletes nothing.
 #[test]
-fn nothing_comes_back_under_a_session_that_was_taken_for_dead() {
+fn undelete_by_a_dead_session_is_fenced() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let id = stage.backup("src");
@@ -355,7 +355,7 @@ fn nothing_comes_back_under_a_session_that_was_taken_for_dead() {
 
 /// Undelete: at every moment the snapshot exists under one name or the other.
 #[test]
-fn a_snapshot_that_comes_back_never_stands_under_no_name() {
+fn undeleted_snapshot_always_has_a_name() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let id = stage.backup("src");
@@ -370,7 +370,7 @@ fn a_snapshot_that_comes_back_never_stands_under_no_name() {
 
 /// Undelete: what an unfinished gc run purges may be gone at any moment.
 #[test]
-fn nothing_comes_back_that_an_unfinished_collection_purges() {
+fn undelete_refuses_what_an_unfinished_gc_purges() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let id = stage.backup("src");
@@ -408,7 +408,7 @@ fn a_snapshot_that_a_backup_healed_meanwhile_is_not_replaced() {
 
 /// Another run forgets it: the repaired one must not replace it.
 #[test]
-fn a_snapshot_that_was_forgotten_while_it_was_repaired_stays_forgotten() {
+fn snapshot_forgotten_during_its_repair_stays_forgotten() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     let id = stage.backup("src");
@@ -433,7 +433,7 @@ fn repair(stage: &Stage) -> Vec<snapshots::Fate> {
 
 /// A gc run sweeps packs that `repair index` has listed: that is not damage.
 #[test]
-fn packs_that_are_swept_while_the_index_is_rebuilt_are_not_damaged() {
+fn packs_swept_during_an_index_rebuild_are_not_damaged() {
     for dry_run in [false, true] {
         let stage = Stage::new();
         stage.write("src", &[1, 2]);
@@ -450,7 +450,7 @@ fn packs_that_are_swept_while_the_index_is_rebuilt_are_not_damaged() {
 
 /// An existing pack that cannot be read is damaged all the same.
 #[test]
-fn packs_that_stand_and_cannot_be_read_are_damaged() {
+fn unreadable_existing_packs_are_damaged() {
     let stage = Stage::new();
     stage.write("src", &[1]);
     stage.backup("src");

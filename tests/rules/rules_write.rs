@@ -121,7 +121,7 @@ fn fence(storage: &MemoryStorage, suite: &CipherSuite, name: &str) {
 // W1: a session first, then the listings.
 
 #[test]
-fn a_session_stands_before_the_first_pack_and_the_listings_come_after_it() {
+fn session_exists_before_the_listings_and_the_first_pack() {
     let stage = Stage::new();
     stage.write("src", &[("a", 1)]);
     stage.backup("src");
@@ -148,7 +148,7 @@ fn a_session_stands_before_the_first_pack_and_the_listings_come_after_it() {
 }
 
 #[test]
-fn a_beat_says_which_collection_the_session_has_seen() {
+fn heartbeat_records_the_gc_that_the_session_has_seen() {
     let stage = Stage::new();
     condemn(&stage.storage.inner, &stage.suite, 41, Vec::new(), Vec::new());
     let (session, repo_state) = Session::open(&stage.library.open(), SessionKind::Writer).unwrap();
@@ -160,7 +160,7 @@ fn a_beat_says_which_collection_the_session_has_seen() {
 }
 
 #[test]
-fn a_record_published_between_the_two_listings_counts_and_is_not_said_to_be_seen() {
+fn gc_record_between_the_two_listings_counts_as_unseen() {
     let stage = Stage::new();
     stage.write("src", &[("a", 1)]);
     stage.backup("src");
@@ -179,7 +179,7 @@ fn a_record_published_between_the_two_listings_counts_and_is_not_said_to_be_seen
 // W2: new data refers to nothing that may be deleted.
 
 #[test]
-fn what_was_condemned_before_the_session_is_stored_again() {
+fn chunk_condemned_before_the_session_is_stored_again() {
     let stage = Stage::new();
     stage.write("other", &[("x", 1)]);
     let other = stage.backup("other").snapshot.unwrap();
@@ -201,7 +201,7 @@ fn what_was_condemned_before_the_session_is_stored_again() {
 }
 
 #[test]
-fn a_parent_that_is_collected_before_the_session_is_believed_in_nothing() {
+fn parent_collected_before_the_session_is_not_trusted() {
     let stage = Stage::new();
     stage.write("src", &[("a", 1), ("d/b", 2)]);
     stage.backup("src");
@@ -217,7 +217,7 @@ fn a_parent_that_is_collected_before_the_session_is_believed_in_nothing() {
 }
 
 #[test]
-fn a_parent_that_is_no_root_of_a_collection_is_looked_up_chunk_by_chunk() {
+fn parent_that_is_no_root_of_a_gc_is_looked_up_by_chunk() {
     let stage = Stage::new();
     stage.write("src", &[("a", 1), ("d/b", 2)]);
     stage.backup("src");
@@ -233,7 +233,7 @@ fn a_parent_that_is_no_root_of_a_collection_is_looked_up_chunk_by_chunk() {
 }
 
 #[test]
-fn a_parent_that_is_no_root_gives_nothing_from_condemned_packs() {
+fn parent_that_is_no_root_reuses_no_condemned_packs() {
     for kind in [ChunkType::Data, ChunkType::Tree] {
         let stage = Stage::new();
         stage.write("src", &[("a", 1), ("d/b", 2)]);
@@ -251,7 +251,7 @@ fn a_parent_that_is_no_root_gives_nothing_from_condemned_packs() {
 }
 
 #[test]
-fn a_run_that_stores_nothing_commits_no_parent_that_was_collected_meanwhile() {
+fn unchanged_run_commits_no_parent_collected_meanwhile() {
     let stage = Stage::new();
     stage.write("src", &[("a", 1), ("d/b", 2)]);
     stage.backup("src");
@@ -265,7 +265,7 @@ fn a_run_that_stores_nothing_commits_no_parent_that_was_collected_meanwhile() {
 }
 
 #[test]
-fn a_return_to_the_last_full_commits_no_full_that_was_collected_meanwhile() {
+fn differential_commits_no_full_collected_meanwhile() {
     let stage = Stage::new();
     stage.write("src", &[("a", 1)]);
     let root = stage.library.path("src");
@@ -285,7 +285,7 @@ fn a_return_to_the_last_full_commits_no_full_that_was_collected_meanwhile() {
 }
 
 #[test]
-fn what_was_looked_up_before_the_session_is_looked_up_again() {
+fn lookups_before_the_session_are_repeated() {
     let stage = Stage::new();
     stage.write("src", &[("a", 1), ("d/b", 2)]);
     stage.backup("src");
@@ -310,7 +310,7 @@ fn made_of_trees(made: &Summary) -> u64 {
 // Concurrent writers.
 
 #[test]
-fn a_backup_within_another_harms_neither() {
+fn nested_backups_harm_neither() {
     for (act, area) in [
         (Act::Create, ObjectKind::Sessions),
         (Act::Create, ObjectKind::Packs),
@@ -355,7 +355,7 @@ fn backups_at_the_same_time_all_succeed_and_restore() {
 // W3: a fence has the name.
 
 #[test]
-fn a_fenced_run_commits_under_a_new_session_when_all_it_needs_is_there() {
+fn fenced_run_commits_under_a_new_session_if_all_exists() {
     for fences in [1, 2] {
         let stage = Stage::new();
         stage.write("src", &[("a", 1)]);
@@ -385,7 +385,7 @@ fn a_fenced_run_commits_under_a_new_session_when_all_it_needs_is_there() {
 }
 
 #[test]
-fn a_fenced_run_that_lost_a_pack_says_so_and_commits_nothing() {
+fn fenced_run_that_lost_a_pack_fails_and_commits_nothing() {
     for kind in [ChunkType::Data, ChunkType::Tree] {
         for new in [true, false] {
             let stage = Stage::new();
@@ -427,7 +427,7 @@ fn a_fenced_run_does_not_count_on_condemned_packs() {
 }
 
 #[test]
-fn the_run_after_a_fenced_one_that_failed_is_whole() {
+fn run_after_a_failed_fenced_one_is_complete() {
     let stage = Stage::new();
     stage.write("src", &[("a", 1), ("d/b", 2)]);
     let suite = stage.suite.clone();
@@ -446,7 +446,7 @@ fn the_run_after_a_fenced_one_that_failed_is_whole() {
 // Damage heals.
 
 #[test]
-fn the_backup_after_a_check_stores_again_what_the_check_found_damaged() {
+fn backup_stores_again_what_a_check_found_damaged() {
     for kind in [ChunkType::Data, ChunkType::Tree] {
         let stage = Stage::new();
         stage.write("src", &[("a", 1), ("d/b", 2)]);

@@ -79,7 +79,7 @@ fn collect_all(storage: &impl Storage, suite: &CipherSuite) {
 }
 
 #[test]
-fn a_stream_whose_parent_was_collected_is_read_once_and_saved_whole() {
+fn stream_whose_parent_was_collected_is_saved_in_one_read() {
     let stage = Stage::new();
     stage.save(&Random::new(1).bytes(300_000)).unwrap();
     let suite = stage.library.open().suite().clone();

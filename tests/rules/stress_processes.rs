@@ -248,7 +248,7 @@ impl Drop for Curtain<'_> {
 }
 
 #[test]
-fn processes_beside_one_another_lose_nothing() {
+fn concurrent_processes_lose_nothing() {
     let seconds = std::env::var("SNAP_TEST_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
     let crowd = Crowd::new();
     thread::scope(|scope| {

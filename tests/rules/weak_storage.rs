@@ -50,7 +50,7 @@ fn seen(stage: &Stage, id: SnapshotId, ago: i64) {
 // Storages with weak guarantees.
 
 #[test]
-fn on_a_store_that_promises_nothing_nothing_is_deleted_beside_anybody() {
+fn gc_on_untrusted_storage_deletes_nothing_with_others() {
     for distrusted in [false, true] {
         let stage = Stage::new();
         garbage(&stage);
@@ -71,7 +71,7 @@ fn on_a_store_that_promises_nothing_nothing_is_deleted_beside_anybody() {
 }
 
 #[test]
-fn a_lock_that_not_everybody_sees_makes_nobody_dead() {
+fn lock_that_is_not_visible_to_all_declares_nobody_dead() {
     let stage = Stage::new();
     garbage(&stage);
     stage.storage.distrusted.store(true, Ordering::Relaxed);
@@ -123,7 +123,7 @@ fn a_record_that_another_collector_overwrote_deletes_nothing() {
 // Clocks.
 
 #[test]
-fn a_clock_a_day_ahead_purges_nothing_that_was_forgotten_just_now() {
+fn clock_a_day_ahead_purges_nothing_just_forgotten() {
     let stage = Stage::new();
     garbage(&stage);
     // The storage's clock is 25 hours behind this machine's.
@@ -145,7 +145,7 @@ fn a_clock_a_day_ahead_purges_nothing_that_was_forgotten_just_now() {
 }
 
 #[test]
-fn a_looker_whose_clock_went_back_takes_nobody_for_dead() {
+fn observer_whose_clock_went_back_declares_nobody_dead() {
     let stage = Stage::new();
     garbage(&stage);
     stage.stand_on(SOMEBODY, "elsewhere".to_owned());
@@ -165,7 +165,7 @@ fn a_looker_whose_clock_went_back_takes_nobody_for_dead() {
 /// A clock that jumped a day ahead buries a live writer: the fence makes it look everything up again, nothing
 /// else.
 #[test]
-fn a_writer_that_a_wrong_clock_buries_commits_all_or_says_so() {
+fn writer_buried_by_a_wrong_clock_commits_all_or_fails() {
     let stage = Stage::new();
     garbage(&stage);
     stage.write("b", &[1, 4]);
@@ -189,7 +189,7 @@ fn a_writer_that_a_wrong_clock_buries_commits_all_or_says_so() {
 }
 
 #[test]
-fn a_snapshot_of_tomorrow_hides_no_change_and_stops_nobody() {
+fn snapshot_of_tomorrow_hides_no_change() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("repo");
     let library = Library::on(Arc::new(LocalStorage::new(&path)), None);
@@ -263,7 +263,7 @@ fn with_garbage() -> Sandbox {
 }
 
 #[test]
-fn a_container_of_the_same_machine_is_seen_alive_whatever_it_calls_its_processes() {
+fn container_on_the_same_machine_is_seen_alive() {
     let sandbox = with_garbage();
     let options = ["--pid", "--fork", "--kill-child"];
     let Some(mut child) = contained(&sandbox, &options, "") else { return };
@@ -285,7 +285,7 @@ fn a_container_of_the_same_machine_is_seen_alive_whatever_it_calls_its_processes
 
 /// The same boot of the same kernel, but a host name of its own: whose locks those are cannot be known.
 #[test]
-fn a_container_of_another_name_is_not_taken_for_dead_at_once() {
+fn container_with_another_name_is_not_dead_at_once() {
     let sandbox = with_garbage();
     let Some(mut child) = contained(&sandbox, &["--uts"], "hostname another-machine &&") else { return };
     child.kill().unwrap();

@@ -94,7 +94,7 @@ fn sftp_through_ssh_conforms() {
 /// Servers that check whether a name is taken and then write: two concurrent writers may both succeed.
 #[cfg(feature = "cloud")]
 #[test]
-fn s3_conforms_on_moto_and_s3s_but_for_those_who_come_at_once() {
+fn s3_conforms_on_moto_and_s3s_except_for_races() {
     use crate::support::servers::Server;
     for server in [Server::moto(), Server::s3s()].into_iter().flatten() {
         for (number, (name, check)) in CONFORMANCE.into_iter().enumerate() {
@@ -109,7 +109,7 @@ fn s3_conforms_on_moto_and_s3s_but_for_those_who_come_at_once() {
 /// A server that overwrites: no storage on it can have exactly one winner, and it has to report that.
 #[cfg(feature = "cloud")]
 #[test]
-fn s3_conforms_on_rclone_but_for_its_having_several_winners() {
+fn s3_conforms_on_rclone_except_for_exclusive_creation() {
     let Some(server) = crate::support::servers::Server::rclone_s3(true) else { return };
     conforms_on("s3", &server.variables(), Some("one winner"));
 }
@@ -123,7 +123,7 @@ fn az_conforms_on_azurite() {
 
 /// REST servers let several writers win; rclone's overwrites.
 #[test]
-fn rest_conforms_on_rclone_but_for_its_having_several_winners() {
+fn rest_conforms_on_rclone_except_for_exclusive_creation() {
     for signed in [&[][..], &["--user", "me", "--pass", "it's"]] {
         let Some(server) = crate::support::servers::Server::rclone_rest(true, signed) else { return };
         for (number, (name, check)) in CONFORMANCE.into_iter().enumerate() {
@@ -448,7 +448,7 @@ fn bad_names(store: &dyn Storage) {
 }
 
 #[test]
-fn a_collection_clears_up_after_writers_that_were_killed() {
+fn gc_cleans_up_after_killed_writers() {
     let dir = tempfile::tempdir().unwrap();
     let storage = std::sync::Arc::new(LocalStorage::new(dir.path()));
     let options = snap_backup::repo::repository::InitOptions::default();

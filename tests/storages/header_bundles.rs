@@ -102,7 +102,7 @@ fn assert_knows_all(stage: &Stage, index: &Index) {
 }
 
 #[test]
-fn a_machine_that_comes_new_asks_for_the_segments_and_for_no_pack() {
+fn new_machine_reads_header_bundles_and_no_pack() {
     let stage = stage();
     write(&stage, 1, 50);
     stage.backup("src");
@@ -131,7 +131,7 @@ fn a_machine_that_comes_new_asks_for_the_segments_and_for_no_pack() {
 }
 
 #[test]
-fn a_near_store_gets_none_and_few_packs_get_none() {
+fn local_storage_and_few_packs_get_no_header_bundles() {
     let stage = stage();
     write(&stage, 1, 2);
     stage.backup("src");
@@ -144,7 +144,7 @@ fn a_near_store_gets_none_and_few_packs_get_none() {
 }
 
 #[test]
-fn a_damaged_segment_is_named_changes_no_answer_and_is_written_anew() {
+fn damaged_header_bundle_is_named_and_rewritten() {
     let stage = stage();
     write(&stage, 1, 50);
     stage.backup("src");
@@ -194,7 +194,7 @@ fn a_damaged_segment_is_named_changes_no_answer_and_is_written_anew() {
 }
 
 #[test]
-fn a_segment_that_goes_while_it_is_wanted_is_none() {
+fn header_bundle_deleted_while_read_is_ignored() {
     let stage = stage();
     write(&stage, 1, 50);
     stage.backup("src");
@@ -213,7 +213,7 @@ fn a_segment_that_goes_while_it_is_wanted_is_none() {
 }
 
 #[test]
-fn a_collection_puts_packs_of_many_runs_into_segments_and_takes_them_out_again() {
+fn gc_adds_packs_to_header_bundles_and_removes_them() {
     let stage = stage();
     let ids: Vec<SnapshotId> = (1..=12)
         .map(|seed| {
@@ -258,7 +258,7 @@ fn a_collection_puts_packs_of_many_runs_into_segments_and_takes_them_out_again()
 /// The last check verifies that bundles agree with the packs: the process that wrote them may have been
 /// wrong.
 #[test]
-fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
+fn header_bundle_that_contradicts_a_pack_is_removed() {
     let stage = stage();
     write(&stage, 1, 50);
     stage.backup("src");
@@ -299,7 +299,7 @@ fn a_segment_that_says_something_else_than_a_pack_is_found_and_removed() {
 }
 
 #[test]
-fn where_no_segment_may_be_written_a_backup_is_made_all_the_same() {
+fn backup_succeeds_where_no_header_bundle_may_be_written() {
     let stage = stage();
     *stage.storage.closed.lock().unwrap() = Some(ObjectKind::Index);
     write(&stage, 1, 50);
@@ -318,7 +318,7 @@ fn where_no_segment_may_be_written_a_backup_is_made_all_the_same() {
 }
 
 #[test]
-fn a_second_copy_far_away_gets_segments_of_its_own() {
+fn remote_second_copy_gets_its_own_header_bundles() {
     let stage = stage();
     stage.storage.far.store(false, Ordering::Relaxed);
     write(&stage, 1, 50);
@@ -339,7 +339,7 @@ fn a_second_copy_far_away_gets_segments_of_its_own() {
 /// On remote storage a second upload starts before the first is confirmed; on local storage they follow one
 /// another.
 #[test]
-fn packs_go_to_a_far_store_two_at_a_time() {
+fn packs_go_to_remote_storage_two_at_a_time() {
     for far in [true, false] {
         let stage = stage();
         stage.storage.far.store(far, Ordering::Relaxed);
@@ -359,7 +359,7 @@ fn packs_go_to_a_far_store_two_at_a_time() {
 
 /// A pack that cannot be written ends the run soon, whichever thread wrote it.
 #[test]
-fn of_several_threads_that_write_the_one_that_failed_is_heard() {
+fn error_of_the_failed_writer_thread_is_reported() {
     let stage = stage();
     write(&stage, 1, 50);
     for which in 0..3 {
@@ -377,7 +377,7 @@ fn of_several_threads_that_write_the_one_that_failed_is_heard() {
 
 /// Whatever prevents reading one: a bad sector of the server's disk, or a policy.
 #[test]
-fn a_segment_that_cannot_be_read_stops_nobody() {
+fn unreadable_header_bundle_stops_nobody() {
     let stage = stage();
     write(&stage, 1, 50);
     stage.backup("src");
@@ -400,7 +400,7 @@ fn a_segment_that_cannot_be_read_stops_nobody() {
 
 /// If few packs fill a bundle, it is full.
 #[test]
-fn segments_of_packs_with_long_tables_stay_as_they_are() {
+fn header_bundles_with_long_tables_stay_unchanged() {
     let stage = stage();
     let repo = stage.library.open();
     for pack in 0..60u64 {
@@ -436,7 +436,7 @@ fn segments_of_packs_with_long_tables_stay_as_they_are() {
 
 /// A listing of packs that is older than that of the bundles would lack their packs.
 #[test]
-fn a_segment_that_is_written_while_a_collection_looks_stays() {
+fn header_bundle_written_during_gc_stays() {
     let stage = stage();
     write(&stage, 1, 50);
     let other = stage.clone();

@@ -68,7 +68,7 @@ fn every(n: usize, ways: Vec<fn() -> Fate>) -> impl FnMut(&str) -> Fate + Send +
 }
 
 #[test]
-fn a_bad_line_and_a_busy_server_are_asked_again() {
+fn bad_connections_and_busy_servers_are_retried() {
     let Some(line) = Line::new() else { return };
     line.proxy.set(every(
         6,
@@ -97,7 +97,7 @@ fn a_bad_line_and_a_busy_server_are_asked_again() {
 }
 
 #[test]
-fn an_answer_that_was_lost_is_no_other_writer() {
+fn lost_response_is_not_taken_for_another_writer() {
     let Some(line) = Line::new() else { return };
     let store = line.store(RateLimits::default());
     store.list(ObjectKind::Keys).unwrap();
@@ -120,7 +120,7 @@ fn an_answer_that_was_lost_is_no_other_writer() {
 }
 
 #[test]
-fn what_is_cut_short_is_read_again_and_never_taken_for_the_whole() {
+fn truncated_response_is_read_again_never_accepted() {
     let Some(line) = Line::new() else { return };
     let store = line.store(RateLimits::default());
     let body = Random::new(2).bytes(300_000);
@@ -162,7 +162,7 @@ fn a_listing_that_is_cut_short_or_refused_is_an_error() {
 }
 
 #[test]
-fn a_server_that_is_silent_is_asked_again_and_given_up_in_the_end() {
+fn silent_server_is_retried_and_finally_given_up() {
     let Some(line) = Line::new() else { return };
     let store = line.store(RateLimits::default());
     store.create(ObjectKind::Keys, "k", &[b"mine"]).unwrap();
@@ -180,7 +180,7 @@ fn a_server_that_is_silent_is_asked_again_and_given_up_in_the_end() {
 }
 
 #[test]
-fn credentials_that_expire_and_a_bucket_that_vanishes_end_a_run_that_can_be_done_again() {
+fn expired_credentials_and_lost_buckets_end_a_run_cleanly() {
     let Some(line) = Line::new() else { return };
     line.snap(&["init"]).expect(0);
     for (status, code, exit, words) in [
@@ -211,7 +211,7 @@ fn credentials_that_expire_and_a_bucket_that_vanishes_end_a_run_that_can_be_done
 
 /// What a policy allows that knows put, get and list.
 #[test]
-fn whoever_may_delete_nothing_backs_up_and_leaves_nothing_that_keeps_a_collection_waiting() {
+fn backup_without_delete_permission_blocks_no_gc() {
     let Some(line) = Line::new() else { return };
     let forbid = || {
         line.proxy.set(|request| {
@@ -245,7 +245,7 @@ fn whoever_may_delete_nothing_backs_up_and_leaves_nothing_that_keeps_a_collectio
 }
 
 #[test]
-fn limits_hold_for_what_goes_and_for_what_comes() {
+fn limits_apply_to_uploads_and_downloads() {
     let Some(line) = Line::new() else { return };
     let (limited, free) =
         (line.store(RateLimits::new(Some(1 << 20), Some(2 << 20))), line.store(RateLimits::default()));
@@ -280,7 +280,7 @@ fn an_unchanged_backup_makes_few_requests() {
 
 /// Large packs are uploaded in parts, each of which is resent by itself.
 #[test]
-fn what_is_too_large_for_one_request_goes_in_parts_and_appears_whole_or_not_at_all() {
+fn large_object_is_uploaded_in_parts_and_appears_whole() {
     let Some(line) = Line::new() else { return };
     let store = line.store_of(RateLimits::default(), Duration::from_secs(60), Duration::from_secs(120));
     let (half, other) = (Random::new(4).bytes(65 << 20), Random::new(5).bytes(65 << 20));

@@ -47,7 +47,7 @@ fn a_server_may_stand_in_the_location() {
 }
 
 #[test]
-fn a_store_that_overwrites_is_named_and_swept_only_alone() {
+fn overwriting_storage_is_reported_and_swept_only_alone() {
     let Some(server) = Server::rclone_s3(false) else { return };
     let far = far(&server);
     let made = far.snap(&["init"]).expect(0);
@@ -77,7 +77,7 @@ fn a_store_that_overwrites_is_named_and_swept_only_alone() {
 }
 
 #[test]
-fn a_bucket_that_is_not_there_is_said() {
+fn missing_bucket_is_reported() {
     let Some(server) = Server::moto() else { return };
     let mut far = far(&server);
     far.url = "s3://nowhere/repo".into();
@@ -93,7 +93,7 @@ fn a_bucket_that_is_not_there_is_said() {
 }
 
 #[test]
-fn what_is_no_server_is_said_at_once_and_what_is_no_place_is_a_mistake() {
+fn unknown_server_fails_at_once_and_a_bad_url_is_an_error() {
     let sandbox = Sandbox::bare();
     for (place, code, words) in [
         ("s3://bucket/repo", 1, "cannot reach s3://bucket/repo: "),

@@ -41,7 +41,7 @@ fn every_verb_works_on_rest_server_with_parity_and_so_do_copies() {
 
 /// The server compares the data with a hash in the name: this is reported before anything is written.
 #[test]
-fn a_rest_server_that_verifies_uploads_is_refused_in_words_and_left_empty() {
+fn rest_server_that_verifies_uploads_is_refused_and_empty() {
     let Some(server) = Server::rest_server(&[]) else { return };
     let far = far(&server);
     let said = far.snap(&["init"]).expect(1).stderr;
@@ -57,7 +57,7 @@ fn parity_goes_to_a_rest_server_too() {
 }
 
 #[test]
-fn an_append_only_server_takes_backups_and_lets_nothing_go() {
+fn append_only_server_takes_backups_and_deletes_nothing() {
     let Some(server) = Server::rclone_rest(false, &["--append-only"]) else { return };
     let far = far(&server);
     far.snap(&["init"]).expect(0);
@@ -75,7 +75,7 @@ fn an_append_only_server_takes_backups_and_lets_nothing_go() {
 }
 
 #[test]
-fn a_wrong_login_is_said_and_no_password_is_shown() {
+fn wrong_login_is_reported_without_the_password() {
     let Some(server) = Server::rclone_rest(false, &["--user", "me", "--pass", "very secret"]) else { return };
     let far = far(&server);
     let said = far.snap(&["snapshots"]).expect(1).stderr;

@@ -69,7 +69,7 @@ fn two_machines_back_up_while_a_third_collects() {
 }
 
 #[test]
-fn a_line_that_breaks_is_made_again_and_the_run_goes_on() {
+fn broken_connection_is_reopened_and_the_run_continues() {
     let Some(mut far) = far() else { return };
     far.snap(&["init"]).expect(0);
     // Each of the first three connections carries some requests and then breaks; the fourth stays.
@@ -91,7 +91,7 @@ fn a_line_that_breaks_is_made_again_and_the_run_goes_on() {
 }
 
 #[test]
-fn what_is_no_server_is_said_at_once() {
+fn unknown_server_is_reported_at_once() {
     let Some(mut far) = far() else { return };
     let server = ssh(&mut far).clone();
     for (command, words) in [
@@ -120,7 +120,7 @@ fn what_is_no_server_is_said_at_once() {
 }
 
 #[test]
-fn a_full_disk_there_is_21_and_a_folder_that_may_not_be_written_is_said() {
+fn full_remote_disk_is_21_and_denied_folders_are_named() {
     let Some(far) = far() else { return };
     let folder = far.sandbox.path("far");
     fs::create_dir(&folder).unwrap();
@@ -139,7 +139,7 @@ fn a_full_disk_there_is_21_and_a_folder_that_may_not_be_written_is_said() {
 /// An interrupt from the keyboard goes to all processes of the terminal, and the connection is needed to save
 /// what has been read.
 #[test]
-fn an_interrupt_saves_what_there_is_over_the_line_that_it_interrupts_too() {
+fn interrupt_saves_a_part_over_an_interrupted_connection() {
     let Some(mut far) = far() else { return };
     far.snap(&["init"]).expect(0);
     script(&mut far, "touch begun; server");

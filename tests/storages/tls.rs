@@ -17,7 +17,7 @@ fn far(server: &Server) -> Far {
 }
 
 #[test]
-fn an_authority_of_ones_own_is_trusted_when_it_is_named_or_the_systems() {
+fn private_authority_is_trusted_if_named_or_in_the_system() {
     let (server, authority) = (file("server"), file("authority"));
     let Some(server) = Server::rclone_rest(false, &["--cert", &server, "--key", &server]) else { return };
     let far = far(&server);
@@ -53,7 +53,7 @@ fn an_authority_of_ones_own_is_trusted_when_it_is_named_or_the_systems() {
 }
 
 #[test]
-fn a_server_that_asks_for_a_certificate_is_shown_one() {
+fn server_that_asks_for_a_certificate_gets_one() {
     let (server, client, authority) = (file("server"), file("client"), file("authority"));
     let asks = ["--cert", &server, "--key", &server, "--client-ca", &authority];
     let Some(server) = Server::rclone_rest(false, &asks) else { return };

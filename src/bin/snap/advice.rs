@@ -97,13 +97,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bug_is_to_be_reported() {
+    fn bug_message_asks_for_a_report() {
         let bug = Error::Bug { what: "a rule" };
         assert!(advice(&bug).is_some_and(|advice| advice.contains("report this line")));
     }
 
     #[test]
-    fn what_helps_is_said_in_words_of_the_command_line() {
+    fn advice_uses_names_of_the_command_line() {
         let missing = Error::none_selected("no snapshot has the tag x".to_owned());
         assert_eq!(advice(&missing).as_deref(), Some("`snap snapshots` lists all"));
         let refused = Error::NoThread { source: std::io::Error::other("x") };

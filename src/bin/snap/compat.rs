@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn any_variable_brings_the_defaults_of_all() {
+    fn any_legacy_variable_enables_all_defaults() {
         assert!(legacy(&[]).is_none());
         assert!(legacy(&[("LOGS_PATH", "")]).is_none());
         let found = legacy(&[("LOGS_PATH", "/var/log/app")]).unwrap();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn days_that_are_no_number_are_refused() {
+    fn days_that_are_not_a_number_are_refused() {
         let rules = |days| legacy(&[("BACKUP_RETENTION_DAYS", days)]).unwrap().rules(None, false);
         assert_eq!(rules("0").unwrap()[0], Rule::Within(Age::days(0)));
         assert!(["-1", "7d", "x", "7.5"].into_iter().all(|days| matches!(rules(days), Err(Error::Usage(_)))));

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_rule_is_exit_1_and_is_told_as_a_bug() {
+    fn violated_invariant_is_exit_1_and_reported_as_a_bug() {
         let bug = Error::Bug { what: "a rule" };
         assert_eq!((code(&bug), bug.chain().as_str()), (1, "this is a bug in snap: a rule"));
         assert_eq!(exit_code(&Err(bug)), 1);

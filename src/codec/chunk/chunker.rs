@@ -141,7 +141,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_chunk_but_the_last_keeps_to_the_bounds_and_the_mean_is_near_the_average() {
+    fn chunks_keep_to_the_bounds_and_average() {
         let found = cuts(&chunker(), &noise(32 << 20));
         let (last, body) = found.split_last().unwrap();
         assert!(*last <= 256 << 10);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_the_library_would_take_silently_are_refused() {
+    fn parameters_that_the_library_would_ignore_are_refused() {
         let gear = [1u64; 256];
         for bad in [
             ChunkerParams { avg: 65 << 10, ..K64 },

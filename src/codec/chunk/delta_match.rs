@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_prefix_has_is_not_new_wherever_it_stands() {
+    fn data_of_the_prefix_is_not_new_at_any_position() {
         let old = lines(0..3000, 0).concat().into_bytes();
         assert!(bytes_not_in(&old, &old).is_empty());
         let moved = [&old[50_001..], &old[..50_001]].concat();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_with_a_fifth_in_common_is_similar_and_one_with_hardly_anything_is_not() {
+    fn chunk_is_similar_with_a_fifth_in_common_not_with_less() {
         let old = lines(0..10_000, 0).concat().into_bytes();
         let other = lines(0..10_000, 1 << 20).concat().into_bytes();
         let part = |len: usize| [&old[30_001..30_001 + len], &other[len..200_000]].concat();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_it_is_new_to_nothing_and_to_what_is_too_short() {
+    fn everything_is_new_against_an_empty_or_short_prefix() {
         let plain = lines(0..10, 0).concat().into_bytes();
         for prefix in [&b""[..], b"row", &plain[..STEP]] {
             assert_eq!(bytes_not_in(prefix, &plain), plain);

@@ -174,7 +174,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn another_implementation_opens_what_is_sealed_and_seals_what_opens(
+        fn cipher_agrees_with_another_implementation(
             key in any::<[u8; 32]>(),
             nonce in any::<[u8; NONCE]>(),
             aad in vec(any::<u8>(), 0..80),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn any_flipped_bit_or_other_context_is_noticed_with_and_without_encryption() {
+    fn any_flipped_bit_or_other_context_is_detected() {
         for kind in [CipherKind::None, CipherKind::Xaes256Gcm] {
             let cipher = Cipher::new(kind, Key::new([9; 32]));
             let mut good = Vec::new();

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_holder_of_the_sender_s_key_seals_what_opens_as_the_sender_s() {
+    fn only_the_senders_key_seals_what_opens_as_the_senders() {
         let [writer, other, recipient] = [(); 3].map(|()| new_pair().unwrap());
         let sealed = seal_as(&writer, &recipient.public, b"info", b"plain").unwrap();
         let open = |sender: &KeyPair, sealed: &[u8]| {

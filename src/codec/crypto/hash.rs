@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sibling_names_and_cuts_alike_and_seals_with_keys_of_its_own() {
+    fn sibling_shares_chunk_keys_and_has_its_own_sealing_keys() {
         let (master, one, two) = (Key::new([1; 32]), RepoId::new([2; 16]), RepoId::new([3; 16]));
         let (a, b) = (SubKeys::derive(&master, &one), SubKeys::of(&master, &Key::new([4; 32]), &two, &one));
         assert_eq!((a.id.bytes(), &a.gear), (b.id.bytes(), &b.gear));

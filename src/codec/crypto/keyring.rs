@@ -435,7 +435,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rotation_makes_new_keys_that_seal_and_sign_and_keeps_those_that_name() {
+    fn rotation_replaces_sealing_keys_and_keeps_naming_keys() {
         let repo = RepoId::new([1; 16]);
         let before = Keyring::random(None).unwrap();
         let after = before.rotated().unwrap();
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keyring_that_reads_opens_all_epochs_and_signs_and_seals_keyrings_in_none() {
+    fn read_keyring_opens_all_epochs_and_signs_in_none() {
         let (repo, id) = (RepoId::new([1; 16]), KeyId::new([2; 32]));
         let full = Keyring::random(None).unwrap().rotated().unwrap();
         let slot = envelope::new_pair().unwrap();

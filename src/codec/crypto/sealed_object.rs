@@ -233,7 +233,7 @@ mod tests {
 
     /// Sealed with the keys of the repository, but signed with another key.
     #[test]
-    fn what_only_a_full_key_may_write_opens_nowhere_if_another_key_signed_it() {
+    fn objects_reserved_to_full_keys_need_their_signature() {
         let repo = RepoId::new([2; 16]);
         let keys = SubKeys::derive(&Key::new([1; 32]), &repo);
         let honest = CipherSuite::new(CipherKind::Xaes256Gcm, repo, &keys);

@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_is_valid_no_more_is_believed_in_the_epochs_in_which_it_was() {
+    fn former_writer_is_trusted_in_the_epochs_it_was_valid() {
         let (slot, pair) = (KeyId::new([5; 32]), envelope::new_pair().unwrap());
         let writer = |last| vec![Writer { slot, public: pair.public, last }];
         let session = |suite: &CipherSuite, to| WritingSession::begin(&suite.repo, slot, &pair, to).unwrap();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_of_a_write_key_opens_what_it_seals_and_only_while_it_lives() {
+    fn write_session_opens_its_own_data_only_while_it_lives() {
         let (slot, pair) = (KeyId::new([5; 32]), envelope::new_pair().unwrap());
         let (full, public) = suite_of(0, vec![Writer { slot, public: pair.public, last: 0 }]);
         let locked = EpochKeys { data: None, meta: None, session: None, signing: None, ..full_keys() };

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_chunks_whose_ids_begin_alike_one_is_meant() {
+    fn chunks_with_a_common_id_prefix_are_told_apart() {
         let id = |last: u8| {
             let mut id = [7; 32];
             id[31] = last;

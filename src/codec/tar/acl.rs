@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_an_error() {
+    fn invalid_text_is_an_error() {
         for bad in ["user", "user:nobody-knows:rwx", "user::rwz", "king::rwx", "user"] {
             assert!(from_text(bad, &|_, _| None).is_err(), "{bad}");
         }

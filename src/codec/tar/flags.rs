@@ -34,7 +34,7 @@ mod tests {
     use crate::model::entry::attrs;
 
     #[test]
-    fn names_come_back_as_flags_and_unknown_ones_as_nothing() {
+    fn flag_names_roundtrip_and_unknown_ones_are_ignored() {
         for flags in 0..=0xff & attrs::KNOWN {
             assert_eq!(from_text(to_text(flags & attrs::KNOWN).as_bytes()), flags & attrs::KNOWN);
         }

@@ -54,7 +54,7 @@ mod tests {
     use super::{parse, put_octal};
 
     #[test]
-    fn what_octal_digits_hold_comes_back_and_what_they_do_not_is_said() {
+    fn octal_numbers_roundtrip_and_too_large_ones_are_refused() {
         for value in [0, 1, 0o755, 0o7777777] {
             let mut field = [0; 8];
             assert!(put_octal(&mut field, value));
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn spaces_and_nuls_around_digits_are_nothing_and_letters_are_an_error() {
+    fn spaces_and_nuls_around_digits_are_ignored_not_letters() {
         assert_eq!(parse(b"   644 \0"), Ok(0o644));
         assert_eq!(parse(b"\0\0\0\0\0\0\0\0"), Ok(0));
         for bad in [b"0x1f\0\0\0\0", b"9\0\0\0\0\0\0\0", b"+7\0\0\0\0\0\0"] {

@@ -116,7 +116,7 @@ mod tests {
     use crate::model::entry::Time;
 
     #[test]
-    fn records_of_every_length_come_back() {
+    fn records_of_every_length_roundtrip() {
         for len in [0, 1, 80, 90, 91, 92, 93, 94, 95, 96, 97, 980, 990, 991, 992, 993, 994, 995, 9990, 9995] {
             let value = vec![b'v'; len];
             let mut out = Vec::new();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_an_error() {
+    fn malformed_records_are_an_error() {
         for bad in
             ["7 a=b", "x a=b\n", "99 a=b\n", "6 ab\n\n", "0 a=b\n", "18446744073709551616 a=b\n", "5 a=b\n"]
         {

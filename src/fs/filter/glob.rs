@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_that_is_no_character_counts_as_one() {
+    fn invalid_utf8_byte_counts_as_one_character() {
         let is = |glob: &[u8], name: &[u8]| Glob::parse(glob, false).unwrap().matches(name);
         assert!(is(b"?", b"\xff") && is(b"??", b"\xc3\xff") && is(b"a*z", b"a\xfe\xffz"));
         assert!(is(b"bad\xff", b"bad\xff") && !is(b"bad\xff", b"bad\xfe"));
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_match_as_meant_is_refused() {
+    fn patterns_that_cannot_match_are_refused() {
         let why = |text: &str| Glob::parse(text.as_bytes(), false).unwrap_err();
         assert_eq!(why("a[b"), BadGlob::UnclosedClass);
         assert_eq!(why("[]"), BadGlob::UnclosedClass);
@@ -379,7 +379,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stars_find_every_way(glob in "[abä*?]{0,8}", name in "[abä]{0,10}") {
+        fn double_stars_match_every_path(glob in "[abä*?]{0,8}", name in "[abä]{0,10}") {
             let parsed = Glob::parse(glob.as_bytes(), false).unwrap();
             let units: Vec<Unit> = Units(name.as_bytes()).collect();
             prop_assert_eq!(parsed.matches(name.as_bytes()), simply(&parsed.tokens, &units));
@@ -389,7 +389,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_odd(glob in prop::collection::vec(any::<u8>(), 0..12), name in prop::collection::vec(any::<u8>(), 0..12)) {
+        fn any_text_is_accepted_as_a_pattern(glob in prop::collection::vec(any::<u8>(), 0..12), name in prop::collection::vec(any::<u8>(), 0..12)) {
             for ignore_case in [false, true] {
                 if let Ok(glob) = Glob::parse(&glob, ignore_case) {
                     let _ = glob.matches(&name);

@@ -55,7 +55,7 @@ mod tests {
     use super::PathRules;
 
     #[test]
-    fn the_last_rule_counts_and_a_walk_enters_only_where_one_can_match() {
+    fn last_rule_decides_and_walks_enter_only_possible_matches() {
         let rules = PathRules::new(&["/home/*/tmp/**", "/home/*/tmp/deep"]).unwrap();
         assert_eq!(rules.last_match(b"home/me/tmp"), None);
         assert_eq!(rules.last_match(b"home/me/tmp/x/y"), Some(0));

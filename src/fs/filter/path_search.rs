@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_glob_is_held_against_the_end_of_a_path() {
+    fn glob_is_matched_against_the_end_of_a_path() {
         let paths = ["src", "src/lib.rs", "src/a/lib.rs", "src/Lib.rs", "lib.rs/x", "{a}"];
         for (pattern, expected) in [
             ("lib.rs", vec!["src/lib.rs", "src/a/lib.rs"]),

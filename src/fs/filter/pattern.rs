@@ -163,7 +163,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_pattern_finds_every_way_through_a_path(
+        fn pattern_matches_at_every_position_of_a_path(
             pattern in "/?(a|b|[*]|[*][*])(/(a|b|[*]|[*][*])){0,4}",
             path in "(a|b)(/(a|b)){0,6}",
         ) {

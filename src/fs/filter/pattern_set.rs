@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_matched_nothing_is_known() {
+    fn unmatched_patterns_are_known() {
         let set = set(&[("a", false), ("b*", false), ("/c/d", false)]);
         set.last_on_the_way(b"x/a");
         set.last_on_the_way(b"c/e");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn fifty_thousand_patterns_are_a_matter_of_memory_as_long_as_they_are() {
+    fn fifty_thousand_patterns_need_memory_like_their_text() {
         let names: Vec<String> = (0..50_000).map(|n| format!("file{n}*.tmp")).collect();
         let patterns = names.iter().map(|text| Pattern::parse(text.as_bytes(), true, false).unwrap());
         let set = PatternSet::new(patterns.collect()).unwrap();
@@ -189,7 +189,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_index_passes_over_nothing(
+        fn pattern_index_misses_nothing(
             patterns in prop::collection::vec(("[abAä*?/!]{1,6}", any::<bool>()), 1..8),
             path in "[abAä]{1,3}(/[abAä]{1,3}){0,3}",
         ) {

@@ -93,7 +93,7 @@ fn a_bad_pattern_is_named() {
 }
 
 #[test]
-fn exclude_files_case_size_and_markers_are_heeded() {
+fn exclude_files_case_size_and_markers_apply() {
     let dir = tempfile::tempdir().unwrap();
     let list = dir.path().join("list");
     fs::write(&list, "# no\n\n  *.bak\r\n!x.bak\n").unwrap();
@@ -154,7 +154,7 @@ fn a_selection_takes_what_is_included_and_not_excluded() {
 }
 
 #[test]
-fn letters_that_mean_nothing_in_a_path_are_cleaned_away() {
+fn redundant_path_characters_are_removed() {
     for pattern in [
         "./src/build",
         "src//build",
@@ -183,7 +183,7 @@ fn a_class_ends_where_its_component_does() {
 }
 
 #[test]
-fn patterns_speak_of_what_is_below_a_source_only() {
+fn patterns_apply_only_below_a_source() {
     assert!(!below("/home/me/.cache/work", &[".*"], "doc"));
     assert!(below("/home/me/.cache/work", &[".*"], ".git"));
     assert!(!below("/data/tmp/x", &["tmp", "/data", "data/tmp"], "doc"));
@@ -191,7 +191,7 @@ fn patterns_speak_of_what_is_below_a_source_only() {
 }
 
 #[test]
-fn what_speaks_against_a_source_is_named() {
+fn rules_that_exclude_a_source_are_named() {
     let filter =
         of(FilterOptions { exclude: strings(&["*.log", "/data", "!c.log"]), ..FilterOptions::default() });
     let against = |path: &str| {
@@ -204,7 +204,7 @@ fn what_speaks_against_a_source_is_named() {
 }
 
 #[test]
-fn anchors_hold_in_the_snapshot_where_sources_are_stored_elsewhere() {
+fn anchors_apply_to_the_path_in_the_snapshot() {
     let of = |anchors_in_snapshot| {
         let exclude = strings(&["/home/me/.cache"]);
         of(FilterOptions { exclude, anchors_in_snapshot, ..FilterOptions::default() })
@@ -239,7 +239,7 @@ fn lists_of_other_systems_are_read_or_refused() {
 }
 
 #[test]
-fn braces_and_many_lines_mean_in_gitignore_what_they_mean_to_git() {
+fn braces_and_many_lines_in_gitignore_behave_as_in_git() {
     let dir = tempfile::tempdir().unwrap();
     let mut lines = String::from("\u{feff}first\r\n{a,b}.js\n[{]x\n\\{y\n");
     (0..20_000).for_each(|n| lines += &format!("file*{n}.tmp\n"));

@@ -270,7 +270,7 @@ mod tests {
     use crate::fs::target::support::target;
 
     #[test]
-    fn what_changed_since_it_was_looked_at_is_neither_believed_nor_mended() {
+    fn file_changed_since_it_was_examined_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (target, path) = (target(dir.path()), dir.path().join("f"));
         fs::write(&path, "one").unwrap();

@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_file_whose_name_leads_elsewhere_by_now_is_not_written_to() {
+    fn reopened_file_is_not_written_if_its_name_changed() {
         let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let theirs = outside.path().join("theirs");
         fs::write(&theirs, "theirs").unwrap();

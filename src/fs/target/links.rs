@@ -96,7 +96,7 @@ mod tests {
     use crate::fs::target::support::{target, write};
 
     #[test]
-    fn a_link_is_gone_through_only_beneath_the_target() {
+    fn link_is_followed_only_beneath_the_target() {
         let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let at = |name: &str| dir.path().join(name);
         fs::create_dir_all(at("usr/lib/inner")).unwrap();

@@ -96,7 +96,7 @@ mod tests {
     use super::sum;
 
     #[test]
-    fn one_name_that_is_not_found_speaks_for_no_directory() {
+    fn one_missing_name_does_not_decide_case_sensitivity() {
         for (told, wanted) in [
             (&[][..], None),
             (&[true], Some(true)),

@@ -237,7 +237,7 @@ mod tests {
     use crate::fs::target::support::{Everything, target, write};
 
     #[test]
-    fn a_planted_symlink_lets_nothing_out() {
+    fn planted_symlink_redirects_no_write() {
         let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for one_by_one in [false, true] {
             let target = target(dir.path());

@@ -229,7 +229,7 @@ mod tests {
     /// Every file is read at least once within the number of runs that the share implies, from any starting
     /// position, and no run reads much more than its share.
     #[test]
-    fn every_file_is_read_again_within_as_many_runs_as_the_share_says() {
+    fn every_file_is_reread_within_the_runs_of_its_share() {
         let hasher = ChunkHasher::new(&Key::new([7; 32]));
         let paths: Vec<String> = (0..500).map(|at| format!("dir {}/file {at}", at % 7)).collect();
         for (share, runs) in [(10_000, 100), (30_000, 34), (333_333, 4), (500_000, 2), (WHOLE, 1)] {

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_nowhere_is_counted_and_what_is_few_is_taken_whole() {
+    fn oversized_files_are_counted_and_small_sets_taken_whole() {
         let (files, next, too_large) = drill(&[1, 2, 101], 7, 90, 5);
         assert_eq!((files.len(), next, too_large), (2, 5, 1));
         // A single file may take the whole limit.

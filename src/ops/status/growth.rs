@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_laid_through_a_month() {
+    fn growth_is_fitted_over_a_month() {
         let growth = grown(&[(48, 100), (24, 200), (2000, 999_999)], Some(300)).unwrap();
         assert!(
             (growth.bytes_per_day - 100.0).abs() < 1e-6 && (growth.days - 2.0).abs() < 1e-6,
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn less_than_a_day_says_nothing() {
+    fn less_than_a_day_gives_no_growth() {
         assert_eq!(grown(&[], None), None);
         assert_eq!(grown(&[], Some(5)), None);
         assert_eq!(grown(&[(2, 0), (1, 1 << 30)], Some(1 << 30)), None);

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_was_put_in_passes_and_little_else() {
+    fn bloom_filter_passes_all_members_and_little_else() {
         let mut bloom = BloomFilter::for_rows(100_000);
         prefixes(0).for_each(|prefix| bloom.insert(prefix));
         assert!(prefixes(0).all(|prefix| bloom.passes(prefix)));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn its_pieces_make_it_again_and_fewer_make_none() {
+    fn bloom_filter_is_rebuilt_only_from_all_its_pieces() {
         let mut bloom = BloomFilter::for_rows(10_000);
         prefixes(0).take(10_000).for_each(|prefix| bloom.insert(prefix));
         let pieces: Vec<_> = bloom.pieces(LINE_BYTES * 96).map(Some).collect();

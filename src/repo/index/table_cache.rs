@@ -263,7 +263,7 @@ mod tests {
 
     /// Examining all tables to find the oldest at every eviction would take 100 000 000 steps here.
     #[test]
-    fn who_goes_is_found_without_a_look_at_all_that_stay() {
+    fn evicted_entry_is_found_without_a_full_scan() {
         let small: Vec<Arc<PackTable>> = (0..10).map(|first| table(first, &[1])).collect();
         let budget = cost(&small[0]) * 10_000;
         let mut kept = TableCache::default();

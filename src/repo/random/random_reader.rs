@@ -266,7 +266,7 @@ mod tests {
     const SIZE: u64 = 1 << 30;
 
     #[test]
-    fn what_follows_is_asked_for_once_and_in_time() {
+    fn sequential_reads_are_prefetched_once_and_in_time() {
         let read_ahead = ReadAhead::default();
         let mut asked = 0;
         for at in (0..SIZE).step_by(READ as usize) {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_for_where_reads_jump() {
+    fn random_reads_trigger_no_prefetch() {
         let read_ahead = ReadAhead::default();
         for number in 0..1000u64 {
             let at = (number * 7919) % 8000 * READ;

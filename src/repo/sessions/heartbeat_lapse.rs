@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_is_measured_by_whichever_clock_went_on() {
+    fn silence_is_measured_by_the_clock_that_kept_running() {
         let at = |since_boot, wall| Moment { since_boot, wall };
         assert_eq!(at(100, 5000).seconds_since(at(90, 1000)), 4000, "a machine that was stored away");
         assert_eq!(at(5000, 100).seconds_since(at(1000, 90)), 4000, "a clock that was set back");
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heartbeat_after_too_long_a_silence_brings_nothing_back() {
+    fn late_heartbeat_revives_no_session() {
         let silence = Silence::new(Duration::from_secs(3600));
         assert!(!silence.was_too_long());
         silence.last.lock().since_boot -= 3600;

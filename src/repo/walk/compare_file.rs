@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hole_is_passed_without_reading_it_and_bytes_in_it_are_found() {
+    fn hole_is_skipped_without_reading_and_bytes_in_it_found() {
         let mut file = tempfile::tempfile().unwrap();
         // Reading so much would take minutes.
         let len = 1 << 40;

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_of_four_owners_keeps_its_value_and_a_fifth_takes_the_oldest() {
+    fn four_owners_keep_their_values_a_fifth_evicts_the_oldest() {
         let mut all = ByOwner::new('a');
         for (owner, value) in [(1, 'b'), (2, 'c'), (3, 'd')] {
             assert_eq!(all.select(owner, || value), None);

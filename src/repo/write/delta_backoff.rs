@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_in_vain_is_tried_seldom_until_it_is_worth_it_again() {
+    fn failed_deltas_are_tried_rarely_until_one_pays() {
         for mut attempts in [Attempts::on_noise(), Attempts::on_others()] {
             let (most, one_of) = (attempts.most, attempts.one_of);
             let mut tried = 0;

@@ -280,14 +280,14 @@ mod tests {
     }
 
     #[test]
-    fn bases_that_a_block_has_nothing_of_are_dropped() {
+    fn unused_bases_are_dropped() {
         let bases = [noise(30_000, 1), noise(20_000, 2), noise(10_000, 3)];
         let plain = [&bases[0][5_000..], &bases[2][..9_000]].concat();
         assert_eq!(left(&bases, &plain), (vec![0, 2], [&bases[0][..], &bases[2]].concat()));
     }
 
     #[test]
-    fn chunks_that_a_prefix_has_nothing_of_are_taken_out_of_a_block() {
+    fn chunks_unlike_the_prefix_are_moved_out_of_the_block() {
         let id = |number| ChunkId::new([number; 32]);
         let (old, new) = (noise(100_000, 1), noise(70_000, 2));
         let plain = [&old[..40_000], &new, &old[40_000..]].concat();

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_takes_about_the_least_that_any_period_of_whole_ones_gives() {
+    fn series_takes_about_the_least_space_of_any_period() {
         for g in [1, 10, 50, 200] {
             let (bytes, _) = series(1000, 10_000, g);
             let every = |period: u64| {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_in_the_same_place_each_time_is_not_stored_whole() {
+    fn repeated_changes_in_one_place_are_not_stored_whole() {
         for fresh in [3900, 4000] {
             assert_eq!(drift(Weights { delta: 4000, whole: 10_000 }, fresh, fresh), Drift::Little);
         }

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn no_sibling_is_looked_up_for_small_files_and_names_without_digits() {
+    fn siblings_are_not_searched_for_small_or_undated_files() {
         assert!(is_sought(b"dump-1.sql", SMALL));
         assert!(!is_sought(b"dump-1.sql", SMALL - 1));
         assert!(!is_sought(b"dump.sql", u64::MAX));

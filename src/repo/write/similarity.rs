@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_that_was_changed_in_its_middle_is_like_the_one_between_the_same_neighbours() {
+    fn changed_chunk_is_similar_to_the_one_between_its_neighbours() {
         let found = likes(older(&[1, 2, 3, 4, 5]), &[1, 2, 80, 4, 5]);
         assert_eq!(found, [vec![], vec![], vec![3], vec![], vec![]]);
         let all = likes(older(&[1, 2, 3, 4, 5]), &[81, 82, 83, 84, 85]);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_of_another_length_is_like_what_follows_too() {
+    fn chunk_of_another_length_is_similar_to_the_next() {
         let mut follower = Follower::new(older(&[1, 2, 3, 4]), None);
         let mut next = |number, len| {
             let like = follower.next(&mut NoLists, &id(number), len).unwrap();
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_before_moves_the_place_where_is_looked() {
+    fn earlier_insertions_move_the_search_position() {
         let found = likes(older(&[1, 2, 3, 4, 5, 6, 7, 8, 9]), &[1, 91, 92, 93, 94, 2, 3, 4, 5, 95, 7]);
         assert_eq!(found[9], [6, 7]);
     }
@@ -318,13 +318,13 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_that_is_by_chance_far_ahead_in_the_older_file_leads_nobody_there() {
+    fn one_chunk_far_ahead_does_not_move_the_position() {
         let found = likes_in_long_file(&[1, 2, 150, 251, 5, 6, 252, 8]);
         assert_eq!((&found[3], &found[6]), (&vec![3, 4, 5], &vec![7]));
     }
 
     #[test]
-    fn two_chunks_from_far_ahead_lead_there_and_two_others_lead_back() {
+    fn two_chunks_far_ahead_move_the_position_there_and_back() {
         let found = likes_in_long_file(&[1, 2, 150, 151, 251, 153, 7, 8, 252, 10]);
         assert_eq!((&found[4], &found[8]), (&vec![152], &vec![9]));
     }
@@ -340,13 +340,13 @@ mod tests {
     }
 
     #[test]
-    fn without_any_anchor_the_place_is_in_proportion() {
+    fn position_without_an_anchor_is_proportional() {
         let found = likes(older(&[1, 2, 3, 4, 5, 6, 7, 8]), &[91, 92, 93, 94]);
         assert!(found[3].contains(&7) && !found[3].contains(&1), "{found:?}");
     }
 
     #[test]
-    fn what_is_behind_the_end_of_the_older_one_is_like_nothing() {
+    fn data_beyond_the_older_file_is_similar_to_nothing() {
         let found = likes(older(&[1, 2, 3]), &[1, 2, 3, 91, 92, 93]);
         assert_eq!(found[5], Vec::<u8>::new());
     }

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn without_links_a_name_that_is_taken_stays_and_the_store_is_not_trusted() {
+    fn storage_without_links_keeps_names_and_is_not_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to, quirks) = (dir.path().join("from"), dir.path().join("to"), Quirks::default());
         for (text, wanted, left) in

@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_writer_left_goes_after_a_day() {
+    fn leftovers_of_killed_writers_are_removed_after_a_day() {
         let dir = tempfile::tempdir().unwrap();
         let store = LocalStorage::new(dir.path());
         store.create(ObjectKind::Packs, "aa1", &[b"x"]).unwrap();

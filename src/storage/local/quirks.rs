@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lacking_is_told_once() {
+    fn missing_feature_is_reported_once() {
         let quirks = Quirks::default();
         assert!(quirks.news(Path::new("/r")).is_empty() && quirks.lacks().is_none());
         quirks.unlocked.raise();

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_and_folders_that_are_not_snaps_are_found_wherever_they_lie() {
+    fn foreign_files_and_folders_are_found_anywhere() {
         let dir = tempfile::tempdir().unwrap();
         let id = "ab".repeat(32);
         for own in [

@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_read_and_written() {
+    fn urls_roundtrip() {
         for (text, kind, prefix, url) in [
             ("s3://bucket/a/b/", Kind::S3, "a/b", "s3://bucket/a/b"),
             ("s3://my.bucket-1", Kind::S3, "", "s3://my.bucket-1"),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_is_refused() {
+    fn invalid_urls_are_refused() {
         for text in [
             "s3:https://",
             "s3:https://host",

@@ -146,7 +146,7 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn what_snap_writes_has_names_that_strict_servers_take_and_all_come_back() {
+    fn names_are_accepted_by_strict_servers_and_roundtrip() {
         let long = ID.repeat(2);
         for (area, name) in [
             (ObjectKind::Packs, long.clone()),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_aside_is_called_by_half_its_id() {
+    fn quarantined_objects_are_named_by_half_their_id() {
         let (pack, called) = (ID.repeat(2), encode(ObjectKind::Quarantine, ID));
         assert_eq!(encode(ObjectKind::Quarantine, &pack), called);
         assert_eq!(decode(ObjectKind::Quarantine, &called).as_deref(), Some(ID));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_name_comes_back_too_but_what_is_no_object_does_not() {
+    fn object_names_roundtrip_and_others_are_ignored() {
         for area in ObjectKind::ALL {
             for name in ["there", "a b", "x.y", "AB", "%2e", "ab\nc", "\u{e4}", "__", ID, "f.beat"] {
                 assert_eq!(decode(area, &encode(area, name)).as_deref(), Some(name), "{area:?}");

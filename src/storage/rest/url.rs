@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_read_and_written_without_their_secrets() {
+    fn urls_roundtrip_without_their_secrets() {
         for (text, shown, url, login) in [
             ("rest:http://h:8000/a/b/", "rest:http://h:8000/a/b", "http://h:8000/a/b/x", None),
             ("rest:https://h", "rest:https://h", "https://h/x", None),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_is_refused() {
+    fn invalid_urls_are_refused() {
         for text in [
             "rest:h/a",
             "rest:ftp://h/a",

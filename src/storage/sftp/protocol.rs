@@ -342,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_look_as_the_draft_says() {
+    fn requests_follow_the_draft() {
         let read = Request::Read { handle: b"h", offset: 258, len: 7 }.packet(9);
         assert_eq!(read, b"\0\0\0\x16\x05\0\0\0\x09\0\0\0\x01h\0\0\0\0\0\0\x01\x02\0\0\0\x07");
         assert_eq!(greeting(), b"\0\0\0\x05\x01\0\0\0\x03");
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_and_what_ends_early_is_none() {
+    fn responses_are_parsed_and_truncated_ones_refused() {
         let names = b"\x68\0\0\0\x01\0\0\0\x01\0\0\0\x01a\0\0\0\0\0\0\0\x0d\0\0\0\0\0\0\0\x05\0\0\x81\x80\0\0\0\x01\0\0\0\x02";
         let (id, found) = reply(names).unwrap();
         let wanted = Attributes { size: Some(5), mode: Some(0o100_600), modified: Some(2) };

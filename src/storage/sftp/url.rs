@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_read_and_written() {
+    fn urls_roundtrip() {
         for (text, directory, arguments) in [
             ("sftp://host/srv/repo", "/srv/repo", "-s -- host sftp"),
             ("sftp://me@host:2222/~/repo", "repo", "-p 2222 -l me -s -- host sftp"),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_is_refused() {
+    fn invalid_urls_are_refused() {
         for text in [
             "http://h/a",
             "sftp://h",

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shared_is_told_from_what_is_not() {
+    fn network_file_systems_are_recognized() {
         let mounts = "36 35 98:0 / /mnt rw - ext4 /dev/sda rw\n\
                       40 35 0:52 / /far rw,nosuid shared:1 - fuse.sshfs me@far:/ rw\n\
                       41 35 0:53 / /stick rw - fuseblk /dev/sdb1 rw\n";

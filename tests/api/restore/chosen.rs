@@ -35,7 +35,7 @@ fn only_directories_that_are_needed_are_made() {
 }
 
 #[test]
-fn an_include_that_matches_nothing_is_told_and_exit_3() {
+fn include_without_a_match_is_reported_with_exit_3() {
     let sandbox = Sandbox::with_tree(&[("[dir]", "1"), ("a", "2"), ("*", "3")]);
     sandbox.backup(&[]);
     let target = sandbox.new_target();

@@ -26,7 +26,7 @@ fn restored() -> (Sandbox, PathBuf) {
 }
 
 #[test]
-fn what_the_snapshot_does_not_hold_goes_and_nothing_outside() {
+fn delete_removes_only_extra_files_in_the_target() {
     let (sandbox, target) = restored();
     put(&target, &["src/x", "src/d/e/f/g", "src/d/z", "src/other/y"]);
     put(&sandbox.path(""), &["out/beside", "elsewhere/kept"]);
@@ -81,7 +81,7 @@ fn a_selection_of_nothing_deletes_nothing() {
 }
 
 #[test]
-fn the_whole_machine_is_never_meant() {
+fn delete_never_applies_to_the_whole_machine() {
     let (sandbox, target) = restored();
     symlink("/", sandbox.path("root")).unwrap();
     for path in [Path::new("/"), &target.join("../../../../../../../../.."), &sandbox.path("root")] {
@@ -107,7 +107,7 @@ fn damage_deletes_nothing() {
 }
 
 #[test]
-fn a_directory_gives_way_to_a_file_only_then() {
+fn directory_is_replaced_by_a_file_only_with_delete() {
     for (full, args, code) in [(false, &[][..], 0), (true, &[], 3), (true, &["--delete"], 0)] {
         let (sandbox, target) = restored();
         let place = target.join("src/a");

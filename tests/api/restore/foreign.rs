@@ -23,7 +23,7 @@ fn snapshot(sandbox: &Sandbox) {
 }
 
 #[test]
-fn what_this_system_cannot_have_is_left_out_with_one_sentence_and_stays_in_copies() {
+fn foreign_metadata_is_skipped_once_and_kept_in_copies() {
     let sandbox = Sandbox::open();
     snapshot(&sandbox);
     sandbox.ok(&["check", "--read-data"]);

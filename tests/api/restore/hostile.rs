@@ -50,7 +50,7 @@ fn limited(sandbox: &Sandbox, args: &[&str]) -> Outcome {
 }
 
 #[test]
-fn names_that_lead_out_are_refused_and_named() {
+fn names_that_leave_the_target_are_refused_and_named() {
     let cases: [(&str, &[u8], &[u8], &str); 8] = [
         ("@@", b"\x02@@", b"\x02..", ".."),
         ("@", b"\x01@", b"\x01.", "\".\""),
@@ -87,7 +87,7 @@ fn laughs(craft: &mut Craft<'_, '_>, levels: usize, times: usize, last: &[Entry]
 }
 
 #[test]
-fn a_tree_that_repeats_itself_without_end_is_left_early() {
+fn endlessly_repeated_tree_is_left_early() {
     let sandbox = hostile(counts(10, 10, 100), |craft| {
         let byte = craft.data(b"x");
         laughs(craft, 6, 50, &[file("f", &[byte])])
@@ -100,7 +100,7 @@ fn a_tree_that_repeats_itself_without_end_is_left_early() {
 }
 
 #[test]
-fn sizes_beyond_what_the_snapshot_counts_are_refused_before_a_file_is_made() {
+fn sizes_beyond_the_snapshots_counts_are_refused_early() {
     let sandbox = hostile(counts(1, 0, 100), |craft| {
         let hole = file("absurd", &[Part::Hole { len: 1_000_000_000_000_000_000 }]);
         let sound = file("sound", &[craft.data(b"good")]);
@@ -119,7 +119,7 @@ fn list_of(craft: &mut Craft<'_, '_>, child: ChunkId, times: usize, len: u64) ->
 }
 
 #[test]
-fn lists_that_lie_are_refused_at_the_first_lie() {
+fn part_lists_with_wrong_lengths_are_refused_at_once() {
     let lies: [(&str, u64, u64); 3] = [
         // Any number of empty pieces.
         ("empty", 0, 0),
@@ -180,7 +180,7 @@ fn a_part_above_16_mib_is_refused_alike_by_all() {
 }
 
 #[test]
-fn a_nesting_without_end_is_refused() {
+fn endless_nesting_is_refused() {
     let sandbox = hostile(counts(1, 20_000, 1 << 33), |craft| {
         let mut tree = craft.dir(&[]);
         for _ in 0..10_000 {
@@ -211,7 +211,7 @@ fn a_value_longer_than_it_says_is_refused() {
 
 /// Values of a directory, a link and a device that no system accepts.
 #[test]
-fn attributes_that_no_system_takes_harm_nothing() {
+fn invalid_attributes_harm_nothing() {
     let sandbox = hostile(counts(5, 1, 100), |craft| {
         let mut odd = file("odd", &[craft.data(b"good")]);
         odd.meta.mode = u32::MAX;
@@ -243,7 +243,7 @@ fn attributes_that_no_system_takes_harm_nothing() {
 }
 
 #[test]
-fn links_in_the_way_lead_nowhere() {
+fn links_inside_the_path_are_not_followed() {
     let sandbox = Sandbox::with_tree(&[("d/e/f", "good"), ("g", "good")]);
     sandbox.backup(&[]);
     let outside = sandbox.path("outside");
@@ -276,7 +276,7 @@ fn links_in_the_way_lead_nowhere() {
 }
 
 #[test]
-fn a_directory_that_keeps_turning_into_a_link_lets_nothing_out() {
+fn directory_swapped_for_a_link_redirects_no_write() {
     let sandbox = Sandbox::open();
     for number in 0..400 {
         sandbox.write(&[(&format!("d/e/{number}"), "good"), (&format!("d/{number}"), "good")]);

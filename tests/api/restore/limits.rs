@@ -49,7 +49,7 @@ fn sixty_four_open_files_are_enough() {
 }
 
 #[test]
-fn an_ordinary_user_gets_what_they_may_have_and_is_told_once() {
+fn ordinary_user_restores_what_is_allowed_with_one_message() {
     if !is_root("become somebody else") {
         return;
     }
@@ -88,7 +88,7 @@ fn an_ordinary_user_gets_what_they_may_have_and_is_told_once() {
 
 /// A directory that its owner may not list or enter gets this mode last, after everything else in it.
 #[test]
-fn what_closes_itself_to_its_owner_is_closed_last() {
+fn unreadable_modes_are_set_last() {
     if !is_root("become somebody else") {
         return;
     }

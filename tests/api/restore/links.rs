@@ -7,7 +7,7 @@ use super::{craft, restore};
 use crate::support::Sandbox;
 
 #[test]
-fn a_group_whose_first_name_is_left_out_is_one_file_all_the_same() {
+fn hard_links_stay_one_file_without_their_first_name() {
     let sandbox = Sandbox::with_tree(&[("a", "same"), ("d/", "")]);
     for name in ["d/b", "d/c"] {
         fs::hard_link(sandbox.src().join("a"), sandbox.src().join(name)).unwrap();
@@ -26,7 +26,7 @@ fn a_group_whose_first_name_is_left_out_is_one_file_all_the_same() {
 }
 
 #[test]
-fn names_of_a_file_may_lie_in_different_windows() {
+fn names_of_a_file_can_be_in_different_windows() {
     let sandbox = Sandbox::open();
     craft::snapshot(&craft::open(&sandbox), craft::counts(100_002, 0, 10), |craft| {
         let same = craft.data(b"same");
@@ -75,7 +75,7 @@ fn no_name_is_linked_to_a_file_that_was_not_restored() {
 }
 
 #[test]
-fn entries_of_one_number_with_other_content_are_files_of_their_own() {
+fn link_group_entries_that_differ_become_separate_files() {
     let sandbox = Sandbox::open();
     craft::snapshot(&craft::open(&sandbox), craft::counts(3, 0, 12), |craft| {
         let mut all = [("a", "one!"), ("b", "two!"), ("c", "one!")]

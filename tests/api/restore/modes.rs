@@ -25,7 +25,7 @@ fn everything() -> Sandbox {
 }
 
 #[test]
-fn restored_onto_itself_it_writes_nothing_and_opens_nothing_to_write() {
+fn restore_onto_itself_writes_nothing() {
     let sandbox = everything();
     let target = sandbox.restore("latest", &[]);
     for args in [&[][..], &["--overwrite", "if-changed"], &["--verify"], &["--delete"], &["--sparse"]] {
@@ -94,7 +94,7 @@ fn alter(path: &Path, original: &Path, text: &str, seconds: i64) {
 }
 
 #[test]
-fn each_rule_overwrites_what_it_says() {
+fn each_overwrite_rule_does_what_it_says() {
     let names = ["older", "newer", "alike", "absent"];
     let cases = [
         ("always", ["good", "good", "good", "good"]),
@@ -171,7 +171,7 @@ fn read_back_bytes_are_compared() {
 
 /// Owners are set by name if this machine knows the name, otherwise by number.
 #[test]
-fn owners_go_by_name_by_number_or_not_at_all() {
+fn owners_are_restored_by_name_number_or_not_at_all() {
     let here = uzers::get_user_by_name("daemon").zip(uzers::get_group_by_name("daemon"));
     let (true, Some((user, group))) = (is_root("give files away"), here) else { return };
     let sandbox = Sandbox::open();

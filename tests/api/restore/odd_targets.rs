@@ -80,7 +80,7 @@ fn names_meet(sandbox: &Sandbox, target: &Path) {
 }
 
 #[test]
-fn names_that_a_case_insensitive_target_does_not_tell_apart_are_told() {
+fn names_equal_on_a_case_insensitive_target_are_reported() {
     let sandbox = with_case();
     for (name, make) in [("fat", "mkfs.vfat"), ("exfat", "mkfs.exfat")] {
         if let Some(mounted) = mounted(&sandbox, name, &[make], 40) {
@@ -152,7 +152,7 @@ fn an_attribute_that_does_not_fit_is_named() {
 
 /// The file system stores the nearest time that it supports, without an error.
 #[test]
-fn a_time_that_does_not_fit_is_named() {
+fn time_out_of_range_is_named() {
     let sandbox = Sandbox::with_tree(&[("future", "1"), ("now", "2")]);
     let future = fs::File::options().write(true).open(sandbox.src().join("future")).unwrap();
     future.set_modified(UNIX_EPOCH + Duration::from_secs(4_102_444_800)).unwrap();
@@ -164,7 +164,7 @@ fn a_time_that_does_not_fit_is_named() {
 }
 
 #[test]
-fn hard_links_that_the_snapshot_holds_as_separate_files_come_apart() {
+fn hard_links_of_files_that_are_separate_are_split() {
     let sandbox = Sandbox::open();
     let half =
         |seed: u8| (0..1_500_000_u32).map(move |at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed);

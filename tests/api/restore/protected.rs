@@ -25,7 +25,7 @@ fn is_whole(sandbox: &Sandbox) {
 }
 
 #[test]
-fn delete_leaves_the_repository_the_cache_and_the_state_directory() {
+fn delete_keeps_the_repository_the_cache_and_the_state() {
     let sandbox = own();
     fs::write(sandbox.path("src/new"), "").unwrap();
     for args in [&["-n"][..], &[], &["--overwrite", "never"]] {
@@ -43,7 +43,7 @@ fn delete_leaves_the_repository_the_cache_and_the_state_directory() {
 }
 
 #[test]
-fn a_repository_somewhere_below_what_goes_stays_with_the_way_to_it() {
+fn repository_below_a_deleted_directory_stays_with_its_path() {
     let sandbox = own();
     fs::create_dir_all(sandbox.path("gone/deep")).unwrap();
     fs::write(sandbox.path("gone/file"), "").unwrap();
@@ -133,7 +133,7 @@ fn refused(sandbox: &Sandbox, dir: &Path) {
 }
 
 #[test]
-fn a_place_in_one_of_them_is_refused_by_whatever_name() {
+fn paths_in_protected_directories_are_refused_by_any_name() {
     let sandbox = own();
     symlink("repo", sandbox.path("link")).unwrap();
     symlink(sandbox.path("repo/packs"), sandbox.path("inner")).unwrap();
@@ -153,7 +153,7 @@ fn a_place_in_one_of_them_is_refused_by_whatever_name() {
 
 /// A repository that nothing names is recognized by its folders.
 #[test]
-fn nothing_is_made_within_a_repository_that_is_not_named() {
+fn no_file_is_created_inside_another_repository() {
     let sandbox = own();
     fs::rename(sandbox.path("repo"), sandbox.path("other")).unwrap();
     let run = |args: &[&str]| {

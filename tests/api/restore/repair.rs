@@ -46,7 +46,7 @@ fn only_the_blocks_that_differ_are_written() {
 }
 
 #[test]
-fn a_name_elsewhere_keeps_its_bytes_and_attributes() {
+fn hard_link_outside_the_target_is_not_changed() {
     let sandbox = with_big();
     let target = sandbox.restore("latest", &[]);
     let (inside, outside) = (target.join("src/big"), sandbox.path("outside"));

@@ -30,7 +30,7 @@ fn kill_after(sandbox: &Sandbox, moment: Duration) -> bool {
 }
 
 #[test]
-fn a_killed_restore_is_finished_by_the_next_and_nothing_is_done_twice() {
+fn killed_restore_is_finished_without_repeating_work() {
     let sandbox = Sandbox::open();
     let mut random = Random::new(4);
     for number in 0..300 {
@@ -75,7 +75,7 @@ fn a_killed_restore_is_finished_by_the_next_and_nothing_is_done_twice() {
 }
 
 #[test]
-fn temporary_names_that_the_snapshot_holds_are_files_like_others() {
+fn temporary_names_in_a_snapshot_are_ordinary_files() {
     // A killed restore left a temporary file, which was then backed up.
     let sandbox = Sandbox::with_tree(&[]);
     fs::write(sandbox.src().join("f"), Random::new(2).bytes(9 << 20)).unwrap();

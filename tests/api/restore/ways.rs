@@ -35,7 +35,7 @@ fn read(sandbox: &Sandbox, name: &str) -> String {
 }
 
 #[test]
-fn delete_leaves_alone_what_stands_beside_the_way_to_a_source() {
+fn delete_keeps_what_is_next_to_the_path_of_a_source() {
     let sandbox = backed_up(&["a/documents/d"], "a/documents");
     put(&sandbox.path("home"), &["photos/p", "a/beside", "a/documents/new"]);
     for args in [&["-n"][..], &[]] {
@@ -62,7 +62,7 @@ fn delete_empties_the_root_only_where_it_is_a_source() {
 }
 
 #[test]
-fn a_link_on_the_way_stays_and_is_gone_through_beneath_the_target() {
+fn link_above_a_source_is_followed_beneath_the_target() {
     for absolute in [false, true] {
         let sandbox = Sandbox::new();
         let home = sandbox.path("home");
@@ -86,7 +86,7 @@ fn a_link_on_the_way_stays_and_is_gone_through_beneath_the_target() {
 }
 
 #[test]
-fn what_only_leads_to_a_file_that_is_included_is_gone_through_as_well() {
+fn directories_that_only_lead_to_an_include_follow_links() {
     let sandbox = Sandbox::new();
     put(&sandbox.path(""), &["data/users/me/doc", "data/users/me/other"]);
     symlink("data/users", sandbox.path("users")).unwrap();
@@ -99,7 +99,7 @@ fn what_only_leads_to_a_file_that_is_included_is_gone_through_as_well() {
 
 /// Entries in the place of such a directory that are neither replaced nor followed.
 #[test]
-fn what_leads_elsewhere_or_nowhere_is_refused_and_stays() {
+fn links_out_of_the_target_are_refused_and_stay() {
     let cases: [(&str, fn(&Sandbox, &Path)); 4] = [
         ("outside", |sandbox, at| symlink(sandbox.path("outside"), at).unwrap()),
         ("relative", |_, at| symlink("../outside", at).unwrap()),
@@ -128,7 +128,7 @@ fn what_leads_elsewhere_or_nowhere_is_refused_and_stays() {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_source_is_gone_through_but_one_inside_it_is_not() {
+fn link_in_place_of_a_source_is_followed_one_inside_is_not() {
     let sandbox = backed_up(&["documents/d", "documents/sub/e"], "documents");
     let home = sandbox.path("home");
     fs::create_dir_all(home.join("data")).unwrap();
@@ -153,7 +153,7 @@ fn a_link_in_the_place_of_a_source_is_gone_through_but_one_inside_it_is_not() {
 }
 
 #[test]
-fn a_link_to_where_the_snapshot_holds_other_things_is_not_gone_through() {
+fn link_to_other_content_of_the_snapshot_is_not_followed() {
     let sandbox = Sandbox::new();
     let home = sandbox.path("home");
     put(&home, &["lib/x/f", "usr/x/f", "usr/y/f"]);
@@ -167,7 +167,7 @@ fn a_link_to_where_the_snapshot_holds_other_things_is_not_gone_through() {
 }
 
 #[test]
-fn what_is_on_the_way_keeps_its_mode_its_owner_and_its_times() {
+fn directories_above_a_source_keep_mode_owner_and_times() {
     let sandbox = backed_up(&["a/b/c"], "a/b");
     // A backup and an import that create the directories above their content.
     in_home(&sandbox, &["backup", "--as", "a/made/up", "a/b"]).expect(0);
@@ -202,7 +202,7 @@ fn what_is_on_the_way_keeps_its_mode_its_owner_and_its_times() {
 }
 
 #[test]
-fn an_acl_on_the_way_stays() {
+fn acl_above_a_source_stays() {
     let sandbox = backed_up(&["a/b/c"], "a/b");
     let target = sandbox.new_target();
     fs::create_dir(target.join("a")).unwrap();

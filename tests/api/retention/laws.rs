@@ -134,7 +134,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_counted_changes_nothing_for_the_rest(all in lines(), by in groupings(), some in vec(rules(), 0..4)) {
+    fn uncounted_snapshots_do_not_affect_the_rest(all in lines(), by in groupings(), some in vec(rules(), 0..4)) {
         let counted: Vec<Snapshot> = all.iter().filter(|one| is_counted(one)).cloned().collect();
         let among: BTreeSet<SnapshotId> = counted.iter().map(|one| one.id).collect();
         let of_all = kept(&all, by, &some).intersection(&among).copied().collect::<BTreeSet<_>>();
@@ -168,7 +168,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_pinned_stays_and_changes_nothing_for_the_rest(all in lines(), by in groupings(), some in vec(rules(), 0..4), pins in vec(any::<bool>(), 24)) {
+    fn pinned_snapshots_stay_and_do_not_affect_the_rest(all in lines(), by in groupings(), some in vec(rules(), 0..4), pins in vec(any::<bool>(), 24)) {
         let before = kept(&all, by, &some);
         let mut pinned = all;
         for (one, pin) in pinned.iter_mut().zip(&pins) {
@@ -180,7 +180,7 @@ proptest! {
     }
 
     #[test]
-    fn what_has_expired_goes_whatever_rules_say_and_what_has_not_yet_does_not(
+    fn expired_snapshots_go_whatever_rules_say_others_stay(
         all in lines(), by in groupings(), some in vec(rules(), 0..4), marks in vec((0..4_u8, any::<bool>()), 24),
     ) {
         let mut marked = all.clone();

@@ -113,7 +113,7 @@ fn a_week_across_new_year_is_one() {
 }
 
 #[test]
-fn the_old_scripts_rule_keeps_fulls_and_what_was_the_state_within_its_days() {
+fn legacy_rule_keeps_fulls_and_recent_states() {
     let all = line(&LINE);
     let rules = |fulls| [Rule::Within(Age::days(2)), Rule::Full(fulls)];
     assert_eq!(stay(&decide(&all, &rules(All), NOW, TimeZone::UTC)), [0, 2, 3, 4, 5, 6, 7]);
@@ -121,7 +121,7 @@ fn the_old_scripts_rule_keeps_fulls_and_what_was_the_state_within_its_days() {
 }
 
 #[test]
-fn what_any_rule_keeps_stays_and_every_reason_is_told() {
+fn snapshots_kept_by_any_rule_stay_with_all_reasons() {
     let all = line(&LINE);
     let rules = [Rule::Last(UpTo(1)), Rule::Every(Period::Day, UpTo(1)), Rule::Full(All)];
     let groups = decide(&all, &rules, NOW, TimeZone::UTC);
@@ -134,7 +134,7 @@ fn what_any_rule_keeps_stays_and_every_reason_is_told() {
 }
 
 #[test]
-fn a_state_that_stood_for_months_has_not_aged_before_it_is_replaced() {
+fn snapshot_ages_only_after_it_was_replaced() {
     let all = line(&[("2026-01-01T00:00:00Z", Full), ("2026-11-24T00:00:00Z", Incremental)]);
     let within = [Rule::Within(age("7d"))];
     assert_eq!(stay(&decide(&all, &within, "2026-11-25T00:00:00Z", TimeZone::UTC)), [0, 1]);
@@ -192,7 +192,7 @@ fn days_are_those_of_the_time_zone() {
 }
 
 #[test]
-fn the_hour_that_is_set_back_is_two() {
+fn repeated_hour_of_a_clock_change_counts_as_two() {
     let all = line(&[("2026-10-25T00:30:00Z", Full), ("2026-10-25T01:30:00Z", Full), (NOW, Full)]);
     // Both are at half past two in Berlin.
     let groups =
@@ -202,7 +202,7 @@ fn the_hour_that_is_set_back_is_two() {
 }
 
 #[test]
-fn rules_count_within_groups_and_the_newest_of_each_set_stays_in_any() {
+fn rules_apply_per_group_and_keep_the_newest_of_each_set() {
     let mut all = line(&LINE);
     all[2].manifest.host = "other".into();
     all[3].manifest.host = "other".into();
@@ -223,7 +223,7 @@ fn rules_count_within_groups_and_the_newest_of_each_set_stays_in_any() {
 
 /// This includes expired ones: whoever makes a snapshot chooses when it expires.
 #[test]
-fn no_rule_forgets_what_is_younger_than_the_least_age_by_the_clock_of_the_storage() {
+fn rules_keep_what_is_below_min_age_by_the_storage_clock() {
     let mut all = line(&LINE);
     all[6].manifest.set_expires(Some(time("2026-11-24T12:00:00Z")));
     let arrived = HashMap::from([(all[2].id, time("2026-11-24T09:00:00Z")), (all[4].id, time(LINE[3].0))]);
@@ -244,7 +244,7 @@ fn no_rule_forgets_what_is_younger_than_the_least_age_by_the_clock_of_the_storag
 /// Seven real ones, one a day, and seven that all arrived on the last day, with dates after each of the real
 /// ones.
 #[test]
-fn snapshots_with_made_up_dates_take_the_place_of_none() {
+fn snapshots_with_false_dates_displace_no_others() {
     let days = ["18", "19", "20", "21", "22", "23", "24"];
     let at = |day: &str, hour: u8| time(&format!("2026-11-{day}T{hour:02}:00:00Z"));
     let (mut all, mut arrived) = (Vec::new(), HashMap::new());
@@ -271,7 +271,7 @@ fn snapshots_with_made_up_dates_take_the_place_of_none() {
 }
 
 #[test]
-fn what_is_not_selected_is_not_touched_and_still_replaces() {
+fn unselected_snapshots_stay_and_still_replace_others() {
     let mut all = line(&LINE);
     all[4].manifest.tags = vec!["a".into()];
     let selection = SnapshotFilter { tags: vec![vec!["a".into()]], ..SnapshotFilter::default() };

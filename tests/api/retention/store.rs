@@ -39,7 +39,7 @@ fn collect(library: &Library, max_unused: MaxUnused) {
 }
 
 #[test]
-fn what_no_rule_keeps_goes_to_the_trash_and_comes_back() {
+fn unkept_snapshots_go_to_the_trash_and_can_return() {
     let library = Library::on(Arc::new(MemoryStorage::default()), None);
     let mut made = Vec::new();
     for text in ["1", "2", "3", "4"] {
@@ -69,7 +69,7 @@ fn no_rule_at_all_is_refused() {
 
 /// Two concurrent cleanups want the same.
 #[test]
-fn what_somebody_else_forgets_meanwhile_is_no_failure() {
+fn concurrent_forget_is_no_failure() {
     let storage = Arc::new(Hooked::default());
     let library = Arc::new(Library::on(storage.clone(), None));
     for text in ["1", "2", "3"] {
@@ -105,7 +105,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn whatever_is_forgotten_and_collected_the_rest_restores(
+    fn the_rest_restores_after_any_forget_and_gc(
         seed in any::<u64>(),
         goes in vec(vec(any::<bool>(), 6), 1..3),
         unused in 0..3_u8,

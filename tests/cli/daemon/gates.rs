@@ -69,7 +69,7 @@ fn a_condition_that_fails_skips_a_run_and_that_is_no_failure() {
 }
 
 #[test]
-fn outside_of_its_window_a_run_is_skipped_and_a_scheduled_one_waits() {
+fn run_outside_its_window_is_skipped_scheduled_one_waits() {
     let closed = format!("{}-{}", hours(2), hours(3));
     let sandbox =
         set(&format!("window = \"{closed}\"\nschedule.full = \"0 1 * * *\"\nschedule.time-zone = \"UTC\""));
@@ -90,7 +90,7 @@ fn outside_of_its_window_a_run_is_skipped_and_a_scheduled_one_waits() {
 }
 
 #[test]
-fn a_backup_whose_time_is_up_saves_what_it_has_and_the_next_goes_on() {
+fn timed_out_backup_saves_a_part_and_the_next_continues() {
     let sandbox = set("limit-read = \"512K\"\nmax-duration = \"1s\"");
     for file in 0..8 {
         fs::write(sandbox.path(&format!("docs/f{file}")), Random::new(file + 1).bytes(256 << 10)).unwrap();
@@ -112,7 +112,7 @@ fn a_backup_whose_time_is_up_saves_what_it_has_and_the_next_goes_on() {
 }
 
 #[test]
-fn a_run_is_as_nice_as_its_set_says_and_has_as_many_threads() {
+fn run_has_the_niceness_and_threads_of_its_set() {
     let sandbox =
         set("nice = 7\nio-idle = true\nthreads = 1\nhooks.after = \"nice > nice; ionice > ionice\"");
     run(&sandbox, &["backup"]).expect(0);

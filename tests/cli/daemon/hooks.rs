@@ -6,7 +6,7 @@ use super::{Daemon, REPO, command, ended, place, run, until};
 use crate::support::finish;
 
 #[test]
-fn hooks_know_what_happens_and_when_they_take_too_long() {
+fn hooks_get_variables_and_time_out() {
     let sandbox = place(&format!(
         "{REPO}[sets.docs]\nsources = [\"docs\"]\n[sets.docs.hooks]\n\
          before = [\"echo before $SNAP_SET $SNAP_JOB $SNAP_KIND $SNAP_REPOSITORY $SNAP_STATUS >> log\", \"${{BEFORE:-true}}\"]\n\
@@ -60,7 +60,7 @@ fn hooks_know_what_happens_and_when_they_take_too_long() {
 }
 
 #[test]
-fn secrets_are_in_no_argument_and_no_line() {
+fn secrets_are_in_no_argument_and_no_output() {
     let sandbox = place(&format!(
         "{REPO}[repositories.other]\nlocation = \"other\"\npassword-command = \"echo secret-of-the-command\"\ninit = true\n\
          [defaults.schedule]\nfull = \"* * * * * *\"\n[sets.docs]\nsources = \"docs\"\nrepository = \"main\"\n\

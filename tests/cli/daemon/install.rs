@@ -9,7 +9,7 @@ use super::{REPO, command, place};
 use crate::support::finish;
 
 #[test]
-fn units_are_right_to_systemd() {
+fn units_are_valid_for_systemd() {
     let sandbox = place(&format!("{REPO}[sets.docs]\nsources = \"docs\"\n[profiles.\"night\"]\n"));
     let odd = sandbox.path("100% \"odd\" $HOME.toml");
     fs::copy(sandbox.path("snap.toml"), &odd).unwrap();
@@ -55,7 +55,7 @@ fn units_are_right_to_systemd() {
 }
 
 #[test]
-fn what_the_system_would_not_have_is_not_installed() {
+fn schedule_that_the_system_rejects_is_not_installed() {
     let sandbox = place("");
     fs::remove_file(sandbox.path("snap.toml")).unwrap();
     let mut command = command(&sandbox, &["schedule", "install", "-n"]);

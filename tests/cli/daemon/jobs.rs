@@ -67,7 +67,7 @@ fn a_daemon_runs_two_sets_and_a_failing_hook_stops_only_its_own() {
 }
 
 #[test]
-fn a_daemon_stopped_in_the_middle_of_a_backup_goes_on_from_there() {
+fn daemon_stopped_during_a_backup_continues_it() {
     let sandbox = place(&format!(
         "{REPO}[sets.big]\nsources = \"big\"\nmax-age = \"1h\"\nschedule = {{ full = \"* * * * * *\", retries = 0 }}\n"
     ));
@@ -124,7 +124,7 @@ fn a_daemon_stopped_in_the_middle_of_a_backup_goes_on_from_there() {
 }
 
 #[test]
-fn a_job_dies_with_its_daemon_and_is_owed_to_the_next() {
+fn job_ends_with_its_daemon_and_the_next_repeats_it() {
     let sandbox = place(&format!(
         "{REPO}[sets.docs]\nsources = \"docs\"\nhooks.before = \"echo $$ > hook; test -e go || sleep 1000\"\n\
          schedule = {{ full = \"* * * * * *\", retries = 0 }}\n"
@@ -148,7 +148,7 @@ fn a_job_dies_with_its_daemon_and_is_owed_to_the_next() {
 }
 
 #[test]
-fn a_daemon_reads_the_configuration_again_and_keeps_the_old_one_if_it_is_wrong() {
+fn daemon_reloads_the_configuration_and_keeps_a_valid_one() {
     let sandbox = place(&format!("{REPO}[sets.docs]\nsources = \"docs\"\nschedule.full = \"0 0 1 1 *\"\n"));
     let socket = UnixDatagram::bind(sandbox.path("notify")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -181,7 +181,7 @@ fn a_daemon_reads_the_configuration_again_and_keeps_the_old_one_if_it_is_wrong()
 }
 
 #[test]
-fn a_schedule_is_kept_by_one_process_only() {
+fn only_one_process_runs_a_schedule() {
     let sandbox = place(&format!("{REPO}[sets.docs]\nsources = \"docs\"\nschedule.full = \"0 0 1 1 *\"\n"));
     let daemon = Daemon::start(command(&sandbox, &["daemon"]));
     daemon.wait_for("keeping the schedule");
@@ -192,7 +192,7 @@ fn a_schedule_is_kept_by_one_process_only() {
 
 /// With only the legacy script's variables, the jobs, times and calls are those of the old scheduler.
 #[test]
-fn with_the_old_scripts_variables_alone_the_schedule_is_the_old_one() {
+fn legacy_variables_alone_give_the_legacy_schedule() {
     let sandbox = place("");
     fs::remove_file(sandbox.path("snap.toml")).unwrap();
     fs::rename(sandbox.path("docs"), sandbox.path("data")).unwrap();

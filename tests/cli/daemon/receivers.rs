@@ -171,7 +171,7 @@ fn receivers_get_exactly_the_documented_requests() {
 
 /// Any run at this location reports it, because its user may never look at a terminal.
 #[test]
-fn a_repository_that_is_not_as_it_was_is_told_to_receivers() {
+fn receivers_are_notified_of_a_changed_repository() {
     let hook = receive(&[]);
     let sandbox = place(&format!(
         "{REPO}[sets.docs]\nsources = [\"docs\"]\nkeep.last = 9\nnotify.webhook = \"http://127.0.0.1:{}/\"\n",
@@ -229,7 +229,7 @@ fn no_control_character_of_a_name_reaches_a_mail_or_a_ping() {
 }
 
 #[test]
-fn a_receiver_that_is_dead_or_angry_fails_nothing() {
+fn failing_receiver_fails_no_run() {
     // One that accepts connections and never responds, one that responds with 500, one that does not exist.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let angry = receive(&[500; 9]);
@@ -252,7 +252,7 @@ fn a_receiver_that_is_dead_or_angry_fails_nothing() {
 }
 
 #[test]
-fn a_failure_that_is_tried_again_is_told_when_it_is_final() {
+fn retried_failure_is_notified_when_it_is_final() {
     let hook = receive(&[]);
     let sandbox = place(&format!(
         "{REPO}[sets.docs]\nsources = \"docs\"\nhooks.before = \"echo $SNAP_ATTEMPT of $SNAP_ATTEMPTS >> log; exit 1\"\n\

@@ -162,7 +162,7 @@ fn an_archive_twice_adds_nothing_and_a_dry_run_writes_nothing() {
 }
 
 #[test]
-fn what_is_recorded_can_be_said() {
+fn attributes_of_an_import_can_be_given() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     run("tar", &["-cf", "a.tar", "-C", "src", "."], &sandbox.path("."));
     sandbox.ok(&[
@@ -205,7 +205,7 @@ fn gzip_of_several_members_and_zeros_behind_it_is_one_archive() {
 }
 
 #[test]
-fn an_owner_that_nobody_knows_here_costs_the_acl_and_is_said() {
+fn acl_with_unknown_users_is_dropped_and_reported() {
     let sandbox = Sandbox::open();
     let known = super::records("SCHILY.acl.access=user::rw-,user:root:r--,group::r--,mask::r--,other::---");
     let unknown = super::records(

@@ -67,7 +67,7 @@ fn snapshots(sandbox: &Sandbox) -> Vec<Value> {
 }
 
 #[test]
-fn snapshots_of_restic_keep_time_host_tags_and_paths_and_are_imported_once() {
+fn restic_import_keeps_attributes_and_imports_once() {
     let sandbox = with_stand_in();
     let plan = import(&sandbox, &["restic", "other", "-n"]).expect(0).text();
     assert!(plan.contains("11111111 of one  would be imported"), "{plan}");

@@ -43,7 +43,7 @@ fn names_that_lead_outside_and_links_to_nothing_are_refused() {
 }
 
 #[test]
-fn slashes_in_front_go_and_a_later_member_replaces_an_earlier_one() {
+fn leading_slashes_are_dropped_and_later_members_win() {
     let sandbox = Sandbox::open();
     let bytes = archive(&[
         (b"/abs/a", Node::File, b"absolute"),
@@ -121,7 +121,7 @@ fn absurd_sizes_are_refused_cheaply() {
 }
 
 #[test]
-fn a_member_of_unknown_kind_is_left_out_and_said() {
+fn member_of_unknown_type_is_skipped_and_reported() {
     let sandbox = Sandbox::open();
     let mut bytes = header(b"odd", b'Z', b"00000000000");
     bytes.extend_from_slice(&archive(&[(b"good", Node::File, b"1")]));
@@ -131,7 +131,7 @@ fn a_member_of_unknown_kind_is_left_out_and_said() {
 }
 
 #[test]
-fn headers_that_go_on_and_on_are_refused() {
+fn oversized_headers_are_refused() {
     // Each of its records is small, all together are not.
     let names: String = (0..4000).map(|nth| format!(" SCHILY.xattr.user.{nth:020}=x")).collect();
     refused("many attributes", &pax(&records(names.trim_start()), b"evil", b"00000000000"), "absurd size");

@@ -191,7 +191,7 @@ fn a_missing_or_damaged_archive_is_3_and_the_rest_is_imported() {
 }
 
 #[test]
-fn what_became_a_directory_since_is_one() {
+fn file_that_became_a_directory_is_one() {
     if !has("tar") {
         return;
     }
@@ -213,7 +213,7 @@ fn what_became_a_directory_since_is_one() {
 }
 
 #[test]
-fn a_forgotten_state_comes_again_on_top_of_the_one_before_it() {
+fn forgotten_state_is_imported_again_after_its_parent() {
     if !has("tar") {
         return;
     }
@@ -271,7 +271,7 @@ fn the_script_s_variables_name_the_sources() {
 
 /// The script named files relative to where it ran: those of a source outside of it begin with `..`.
 #[test]
-fn a_source_beside_the_working_directory_keeps_its_incrementals() {
+fn source_next_to_the_working_directory_keeps_increments() {
     if !has("tar") {
         return;
     }
@@ -334,7 +334,7 @@ fn an_import_makes_the_repository() {
 
 /// Removes the first snapshot, and all data that only it needs, right before the session of the second.
 #[test]
-fn what_is_built_on_and_collected_meanwhile_is_not_built_on() {
+fn import_does_not_build_on_a_collected_parent() {
     if !has("tar") {
         return;
     }

@@ -102,7 +102,7 @@ fn rsnapshot(days: u64) -> Rsnapshot {
 }
 
 #[test]
-fn what_linked_states_share_is_read_once_and_each_restores_as_it_was() {
+fn linked_states_are_read_once_and_each_restores() {
     let all = rsnapshot(10);
     let command = all.sandbox.command(&["import", "trees", "rs", "--as", "/data", "--json"]);
     let log = all.sandbox.path("opened");
@@ -165,7 +165,7 @@ fn a_second_import_adds_what_is_new_and_reads_nothing_else() {
 }
 
 #[test]
-fn whatever_a_state_holds_comes_back() {
+fn everything_in_a_state_is_restored() {
     let mut all = Rsnapshot::new();
     all.write("a/one", b"same");
     all.write("a/lonely", b"alone");
@@ -213,7 +213,7 @@ fn whatever_a_state_holds_comes_back() {
 }
 
 #[test]
-fn a_file_is_compared_by_path_size_and_mtime_unless_all_are_read_again() {
+fn states_are_compared_by_path_size_and_mtime_unless_reread() {
     let sandbox = Sandbox::open();
     for (day, text) in [("2026-03-01", "old"), ("2026-03-02", "new")] {
         let dir = sandbox.path("states").join(day);
@@ -241,7 +241,7 @@ fn a_file_is_compared_by_path_size_and_mtime_unless_all_are_read_again() {
 }
 
 #[test]
-fn an_import_that_is_killed_goes_on_where_it_was() {
+fn killed_import_continues() {
     let all = rsnapshot(4);
     let mut command = all.sandbox.command(&["import", "trees", "rs", "--as", "/data", "--json"]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -290,7 +290,7 @@ fn states_that_are_older_than_what_is_there_have_older_parents() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_the_other_states_come() {
+fn unreadable_state_is_named_and_others_are_imported() {
     let all = {
         let mut all = Rsnapshot::new();
         all.write("a", b"1");

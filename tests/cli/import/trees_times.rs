@@ -49,7 +49,7 @@ fn refused(sandbox: &Sandbox, args: &[&str]) -> String {
 }
 
 #[test]
-fn the_names_of_rsync_s_directories_tell_the_time_whatever_their_mtimes() {
+fn rsync_directory_names_give_the_time_not_their_mtimes() {
     let sandbox = states(&[("b/2026-03-02-0300", 9), ("b/20260301T030000Z", 10), ("b/old-2025-12-31", 11)]);
     symlink("2026-03-02-0300", sandbox.path("b/latest")).unwrap();
     fs::create_dir(sandbox.path("b/.tmp")).unwrap();
@@ -158,7 +158,7 @@ fn in_snapshots_of_a_file_system_the_ctime_must_be_equal_too() {
 }
 
 #[test]
-fn what_is_not_clear_is_refused_with_what_to_say() {
+fn ambiguous_imports_are_refused_with_advice() {
     let sandbox = states(&[
         ("b/2026-03-01", 1),
         ("b/2026-03-02", 2),
@@ -198,7 +198,7 @@ fn what_is_not_clear_is_refused_with_what_to_say() {
 }
 
 #[test]
-fn a_plan_says_what_is_there_and_writes_nothing() {
+fn import_plan_lists_existing_states_and_writes_nothing() {
     let sandbox = states(&[("b/2026-03-01", 1), ("b/2026-03-02", 2)]);
     import(&sandbox, &["b/2026-03-01", "--as", "/x", "--host", "web1"]).expect(0);
     let before = sandbox.listing();
@@ -211,7 +211,7 @@ fn a_plan_says_what_is_there_and_writes_nothing() {
 }
 
 #[test]
-fn an_archive_that_is_called_trees_and_options_before_the_subcommand() {
+fn archive_named_trees_and_options_before_it_are_parsed() {
     let sandbox = states(&[("2026-03-01", 1)]);
     let import = |args: &[&str]| sandbox.snap(&[&["import"], args].concat());
     fs::write(sandbox.path("trees"), [0; 1024]).unwrap();

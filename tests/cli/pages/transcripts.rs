@@ -85,7 +85,7 @@ fn sunday() -> i64 {
 }
 
 #[test]
-fn what_rules_keep_is_told_as_shown() {
+fn forget_prints_as_documented() {
     let sandbox = of_me(&[("a", "1")]);
     let sunday = sunday();
     let at = |day: i64, hour: i64, minute: i64| Time {
@@ -129,7 +129,7 @@ fn snapshots_are_named_as_the_page_on_selectors_does() {
 }
 
 #[test]
-fn a_drill_and_the_status_are_told_as_shown() {
+fn drill_and_status_print_as_documented() {
     let files: Vec<(String, String)> =
         (0..60).map(|number| (format!("{number}"), format!("text {number}"))).collect();
     let tree: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();

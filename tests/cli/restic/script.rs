@@ -99,7 +99,7 @@ fn prepared(door: &Door) {
 }
 
 #[test]
-fn snap_answers_a_script_as_restic_does_but_for_what_is_listed() {
+fn snap_answers_as_restic_except_for_listed_differences() {
     let door = Door::bare();
     prepared(&door);
     let golden = golden();
@@ -120,7 +120,7 @@ fn snap_answers_a_script_as_restic_does_but_for_what_is_listed() {
 }
 
 #[test]
-fn restic_itself_answers_the_script_so() {
+fn restic_itself_gives_the_recorded_answers() {
     let Some(restic) = restic() else {
         return skipped("no restic 0.19.1 is found: its answers are those that were written down");
     };

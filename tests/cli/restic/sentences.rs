@@ -74,7 +74,7 @@ fn ids_have_64_digits_on_the_way_out_and_are_cut_on_the_way_in() {
 }
 
 #[test]
-fn a_run_that_finds_nothing_changed_makes_a_snapshot_unless_it_is_told_not_to() {
+fn restic_backup_saves_unchanged_unless_told_to_skip() {
     let door = door();
     let run = |args: &[&str]| door.ok(&[&["backup", "src", "--json"], args].concat()).summary();
     assert_eq!(numbers(&run(&[]), FATES), [3, 0, 0, 3, 0, 0]);
@@ -156,7 +156,7 @@ fn exit_codes_are_those_of_restic() {
 }
 
 #[test]
-fn what_cannot_be_had_is_refused_by_name() {
+fn unsupported_features_are_refused_by_name() {
     let door = door();
     door.ok(&["backup", "src"]);
     for (args, name) in [
@@ -248,7 +248,7 @@ fn copies_come_from_another_repository_and_are_not_made_twice() {
 }
 
 #[test]
-fn a_rewritten_snapshot_stands_beside_the_old_one_unless_that_is_to_be_forgotten() {
+fn restic_rewrite_keeps_the_old_snapshot_without_forget() {
     let door = door();
     door.ok(&["backup", "src"]);
     let old = door.ids();
@@ -264,7 +264,7 @@ fn a_rewritten_snapshot_stands_beside_the_old_one_unless_that_is_to_be_forgotten
 }
 
 #[test]
-fn what_is_restored_is_what_was_saved() {
+fn restic_restore_gives_back_what_was_saved() {
     let door = door();
     door.ok(&["backup", "src"]);
     door.ok(&["restore", "latest", "--target", "out/a", "--verify"]);

@@ -30,7 +30,7 @@ fn axe() -> Option<PathBuf> {
 }
 
 #[test]
-fn a_person_finds_what_was_deleted_and_gets_it_back() {
+fn visitor_finds_a_deleted_file_and_restores_it() {
     let (Some(chromium), true) = (program("chromium"), Path::new("/usr/bin/python3").exists()) else {
         return skipped("no chromium and python3: the pages of `snap serve` are tried in no browser");
     };

@@ -102,7 +102,7 @@ fn unpacked(sandbox: &Sandbox, name: &str, bytes: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn what_is_ticked_comes_as_an_archive_or_as_the_command_that_restores_it() {
+fn ticked_entries_give_an_archive_or_a_restore_command() {
     let sandbox = Sandbox::with_tree(&[("dir/a", "1"), ("dir/sub/b", "2"), ("it's [x]*", "3"), ("no", "4")]);
     let id = sandbox.backup(&[]);
     let serving = Serving::start(&sandbox, &[]);
@@ -155,7 +155,7 @@ fn what_is_ticked_comes_as_an_archive_or_as_the_command_that_restores_it() {
 }
 
 #[test]
-fn after_the_login_comes_the_page_that_was_asked_for() {
+fn login_leads_to_the_requested_page() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let id = sandbox.backup(&[]);
     let serving = Serving::start(&sandbox, &[]);
@@ -200,7 +200,7 @@ fn after_the_login_comes_the_page_that_was_asked_for() {
 }
 
 #[test]
-fn the_overview_loads_itself_again_and_says_what_is_late() {
+fn overview_reloads_and_shows_overdue_sets() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let source = sandbox.src().display().to_string();
     fs::write(
@@ -282,7 +282,7 @@ fn a_restore_goes_to_a_new_directory_in_the_allowed_one_only() {
 }
 
 #[test]
-fn a_set_runs_from_the_page_where_that_is_allowed_and_not_beside_the_schedule() {
+fn page_runs_a_set_if_allowed_and_not_with_the_schedule() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let config = format!(
         "[repositories.main]\nlocation = \"repo\"\n[sets.notes]\nrepository = \"main\"\nsources = [\"{}\"]\n",

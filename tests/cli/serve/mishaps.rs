@@ -10,7 +10,7 @@ use crate::support::{Random, Sandbox};
 
 /// An unplugged disk gives an empty listing, which is not a repository without snapshots.
 #[test]
-fn a_repository_that_is_unplugged_is_not_an_empty_one() {
+fn unplugged_repository_is_not_shown_as_empty() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let id = sandbox.backup(&[]);
     let serving = Serving::start(&sandbox, &[]);
@@ -44,7 +44,7 @@ fn a_repository_that_is_unplugged_is_not_an_empty_one() {
 
 /// An unpacking program, and a browser, must see that something is missing.
 #[test]
-fn a_damaged_archive_breaks_off_and_has_no_end() {
+fn damaged_archive_download_is_aborted() {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("z", "2")]);
     fs::write(sandbox.src().join("long"), Random::new(1).bytes(3_000_000)).unwrap();
     let id = sandbox.backup(&[]);

@@ -165,7 +165,7 @@ fn base64(text: &str) -> String {
 }
 
 #[test]
-fn strangers_get_401_and_no_data() {
+fn unauthenticated_requests_get_401_and_no_data() {
     let sandbox = Sandbox::with_tree(&[("secret-name", "secret text")]);
     let id = sandbox.backup(&[]);
     let serving = Serving::start(&sandbox, &[]);
@@ -219,7 +219,7 @@ fn signed_in(answer: &Answer) -> (String, String) {
 }
 
 #[test]
-fn the_printed_address_lets_one_browser_in_and_its_cookie_is_good_below_a_secret_path_only() {
+fn printed_address_admits_one_browser_with_a_scoped_cookie() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let id = sandbox.backup(&[]);
     let serving = Serving::start(&sandbox, &[]);
@@ -268,7 +268,7 @@ fn the_printed_address_lets_one_browser_in_and_its_cookie_is_good_below_a_secret
 }
 
 #[test]
-fn whoever_opens_many_connections_and_says_nothing_keeps_nobody_out() {
+fn idle_connections_keep_nobody_out() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     let serving = Serving::start(&sandbox, &[]);
@@ -288,7 +288,7 @@ fn whoever_opens_many_connections_and_says_nothing_keeps_nobody_out() {
 }
 
 #[test]
-fn heads_and_addresses_are_bounded_as_documented() {
+fn headers_and_addresses_are_limited_as_documented() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     let serving = Serving::start(&sandbox, &[]);
@@ -305,7 +305,7 @@ fn heads_and_addresses_are_bounded_as_documented() {
 }
 
 #[test]
-fn a_token_may_lie_in_a_file_and_is_not_printed_then() {
+fn token_from_a_file_is_not_printed() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     let file = sandbox.path("token");
@@ -330,7 +330,7 @@ fn a_token_may_lie_in_a_file_and_is_not_printed_then() {
 }
 
 #[test]
-fn what_leads_upwards_is_too_long_or_writes_is_refused() {
+fn requests_that_escape_exceed_or_write_are_refused() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let id = sandbox.backup(&[]);
     let serving = Serving::start(&sandbox, &[]);
@@ -741,7 +741,7 @@ fn sessions(sandbox: &Sandbox) -> usize {
 }
 
 #[test]
-fn an_idle_server_is_no_session_and_knows_what_comes_and_goes() {
+fn idle_server_has_no_session_and_sees_changes() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     fs::write(sandbox.src().join("big"), Random::new(1).bytes(1_000_000)).unwrap();
     let first = sandbox.backup(&[]);
@@ -769,7 +769,7 @@ fn an_idle_server_is_no_session_and_knows_what_comes_and_goes() {
 }
 
 #[test]
-fn it_stops_in_good_order_while_somebody_still_reads() {
+fn server_stops_cleanly_while_clients_read() {
     for signal in ["-TERM", "-INT"] {
         let sandbox = Sandbox::new();
         fs::write(sandbox.src().join("long"), Random::new(1).bytes(12_000_000)).unwrap();

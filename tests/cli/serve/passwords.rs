@@ -21,7 +21,7 @@ fn set(sandbox: &Sandbox, password: &str) -> std::process::Output {
 }
 
 #[test]
-fn a_password_is_taken_by_the_form_alone_and_ten_wrong_ones_make_it_wait() {
+fn only_the_form_takes_passwords_and_ten_wrong_ones_wait() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     assert_eq!(set(&sandbox, "too short").status.code(), Some(2));
@@ -55,7 +55,7 @@ fn a_password_is_taken_by_the_form_alone_and_ten_wrong_ones_make_it_wait() {
 }
 
 #[test]
-fn a_password_that_is_removed_or_open_to_others_lets_nobody_in() {
+fn removed_or_exposed_password_file_admits_nobody() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     let serving = Serving::start(&sandbox, &[]);

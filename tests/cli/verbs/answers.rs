@@ -113,7 +113,7 @@ fn a_restore_over_an_older_state_ends_at_the_snapshot() {
 }
 
 #[test]
-fn excludes_keep_things_out() {
+fn excludes_leave_files_out() {
     let sandbox = Sandbox::with_tree(&[("a.log", "1"), ("a.txt", "2"), ("skip/x", "3"), ("keep/B.TMP", "4")]);
     sandbox.write(&[("cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55"), ("cache/x", "5")]);
     let excludes = ["--exclude", "*.log", "--exclude", "skip", "--iexclude", "*.tmp", "--exclude-caches"];
@@ -159,7 +159,7 @@ fn shape(value: &serde_json::Value, at: &str, shapes: &mut BTreeMap<String, &'st
 /// Wrappers read either one value or one line at a time, and must know which; the first key of a line gives
 /// its type.
 #[test]
-fn json_is_one_object_a_line_but_for_four_verbs() {
+fn json_is_one_object_per_line_except_for_four_commands() {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "2")]);
     sandbox.backup(&[]);
     sandbox.write(&[("a", "changed")]);

@@ -19,7 +19,7 @@ fn a_wrong_password_is_12_and_so_is_none() {
 }
 
 #[test]
-fn nonsense_is_2() {
+fn invalid_usage_exits_2() {
     let sandbox = Sandbox::new();
     for args in [
         &["frobnicate"][..],
@@ -56,7 +56,7 @@ fn nothing_to_read_at_all_is_1_and_makes_no_snapshot() {
 }
 
 #[test]
-fn options_stand_before_and_after_the_verb() {
+fn options_work_before_and_after_the_command() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     for args in [["-r", "repo", "--json", "snapshots"], ["snapshots", "--json", "-r", "repo"]] {

@@ -105,7 +105,7 @@ fn the_working_directory_changes_nothing() {
 }
 
 #[test]
-fn flag_goes_before_variable_before_profile_before_file_before_the_old_script() {
+fn flag_precedes_variable_profile_file_and_legacy_variables() {
     let sandbox = place(FILE);
     let saved_to = |args: &[&str], variables: &[(&str, &str)]| {
         // This machine's records are removed with it.
@@ -138,7 +138,7 @@ fn flag_goes_before_variable_before_profile_before_file_before_the_old_script() 
 }
 
 #[test]
-fn a_password_of_the_environment_goes_before_the_file() {
+fn password_variable_precedes_the_file() {
     let sandbox = place(FILE);
     run(&sandbox, &["backup", "--set", "docs"]).expect(0);
     let mut command = sandbox.bin();
@@ -149,7 +149,7 @@ fn a_password_of_the_environment_goes_before_the_file() {
 }
 
 #[test]
-fn one_set_that_fails_keeps_no_other_from_its_turn() {
+fn one_failing_set_does_not_stop_the_others() {
     let sandbox = place(&FILE.replace("[\"docs\"]", "[\"gone\"]"));
     let outcome = run(&sandbox, &["backup"]).expect(1);
     assert!(outcome.stderr.contains("snap: docs: nothing was backed up"), "{}", outcome.stderr);
@@ -179,7 +179,7 @@ fn retention_of_a_set_touches_no_other() {
 }
 
 #[test]
-fn a_wrong_file_stops_every_verb_and_names_the_place() {
+fn invalid_configuration_stops_every_command() {
     let sandbox = place("[sets.docs]\nsources = [\"docs\"]\nexlude = \"x\"\nmax-age = \"long\"\n");
     let outcome = run(&sandbox, &["backup"]).expect(2);
     assert!(
@@ -196,7 +196,7 @@ fn a_wrong_file_stops_every_verb_and_names_the_place() {
 }
 
 #[test]
-fn show_says_where_from_and_never_a_secret() {
+fn config_show_names_sources_and_no_secrets() {
     let secret =
         "\n[sets.docs.notify]\nwebhook = \"https://hook/main-secret\"\nping = \"https://ping/${KEY}\"\n";
     let text =
@@ -239,7 +239,7 @@ fn a_password_file_that_everybody_may_read_is_warned_of() {
 }
 
 #[test]
-fn a_file_that_anybody_could_have_put_there_is_refused() {
+fn configuration_that_others_can_write_is_refused() {
     let sandbox = place(FILE);
     let own = sandbox.path("home/.config/snap/snap.toml");
     fs::create_dir_all(own.parent().unwrap()).unwrap();
@@ -259,7 +259,7 @@ fn a_file_that_anybody_could_have_put_there_is_refused() {
 }
 
 #[test]
-fn init_writes_a_file_that_is_right_and_replaces_none() {
+fn config_init_writes_a_valid_file_and_replaces_none() {
     let sandbox = Sandbox::bare();
     let file = sandbox.path("new/snap.toml");
     run(&sandbox, &["config", "init", "--output", file.to_str().unwrap()]).expect(0);

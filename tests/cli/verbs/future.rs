@@ -4,7 +4,7 @@ use crate::support::dates::{days, redate};
 use crate::support::{PASSWORD, Sandbox};
 
 #[test]
-fn a_snapshot_of_the_future_is_neither_the_latest_nor_what_the_next_is_compared_with() {
+fn snapshot_from_the_future_is_neither_latest_nor_parent() {
     let sandbox = Sandbox::with_tree(&[("a", "old")]);
     let first = sandbox.backup(&[]);
     let future = redate(&sandbox.path("repo"), Some(PASSWORD), &first, days(5000));

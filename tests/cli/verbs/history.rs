@@ -21,7 +21,7 @@ fn three() -> (Sandbox, Vec<String>) {
 }
 
 #[test]
-fn find_tells_of_each_version_with_its_range() {
+fn find_shows_each_version_with_its_range() {
     let (sandbox, ids) = three();
     let short: Vec<&str> = ids.iter().map(|id| &id[..8]).collect();
     let text = sandbox.ok(&["find", "F", "--iname"]).text();
@@ -78,7 +78,7 @@ fn a_search_for_nothing_is_refused() {
 }
 
 #[test]
-fn names_go_out_as_the_bytes_they_are() {
+fn names_are_printed_as_raw_bytes() {
     let sandbox = Sandbox::new();
     let name = std::ffi::OsStr::from_bytes(b"a\xff");
     fs::write(sandbox.src().join(name), "x").unwrap();
@@ -90,7 +90,7 @@ fn names_go_out_as_the_bytes_they_are() {
 }
 
 #[test]
-fn a_version_comes_back_under_another_name() {
+fn version_is_restored_under_another_name() {
     let (sandbox, ids) = three();
     let text = sandbox.ok(&["history", "src/d/f"]).text();
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
@@ -122,7 +122,7 @@ fn a_version_comes_back_under_another_name() {
 }
 
 #[test]
-fn du_and_stats_say_what_fills_the_repository_and_what_would_come_back() {
+fn du_and_stats_show_what_is_used_and_would_be_freed() {
     let sandbox = Sandbox::new();
     let write = |name: &str, seed| {
         fs::create_dir_all(sandbox.path(name).parent().unwrap()).unwrap();

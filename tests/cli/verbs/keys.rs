@@ -42,7 +42,7 @@ fn a_changed_password_replaces_the_old_one() {
 }
 
 #[test]
-fn a_rotated_key_opens_with_the_same_password_and_says_what_stays_valid() {
+fn rotated_key_opens_with_the_same_password() {
     let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     let before = sandbox.objects("keys");
@@ -73,7 +73,7 @@ fn a_password_may_come_from_a_file_or_a_command() {
 }
 
 #[test]
-fn an_unencrypted_stranger_in_an_encrypted_repository_s_place_is_refused() {
+fn unencrypted_repository_in_place_of_another_is_refused() {
     let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     let stranger = Sandbox::open();
@@ -94,7 +94,7 @@ fn an_unencrypted_stranger_in_an_encrypted_repository_s_place_is_refused() {
 
 /// It may have replaced an encrypted one, and a cron job cannot be asked.
 #[test]
-fn a_backup_into_an_unencrypted_repository_that_this_machine_never_used_is_warned_of_once() {
+fn new_unencrypted_repository_is_warned_of_once() {
     let sandbox = Sandbox::open();
     sandbox.write(&[("a", "1")]);
     let is_told = |home: &str, args: &[&str]| {
@@ -110,7 +110,7 @@ fn a_backup_into_an_unencrypted_repository_that_this_machine_never_used_is_warne
 }
 
 #[test]
-fn a_password_variable_that_is_not_utf_8_is_an_error_and_not_unset() {
+fn password_variable_that_is_not_utf_8_is_an_error() {
     use std::os::unix::ffi::OsStrExt;
     let sandbox = Sandbox::open();
     let mut command = sandbox.command(&["snapshots"]);
@@ -137,7 +137,7 @@ fn a_newer_format_is_refused_by_its_number() {
 }
 
 #[test]
-fn only_init_makes_an_unencrypted_repository_where_an_encrypted_one_was() {
+fn only_init_replaces_an_encrypted_repository_with_a_plain() {
     let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
     fs::rename(sandbox.path("repo"), sandbox.path("true")).unwrap();
     sandbox.set_password(None);
@@ -164,7 +164,7 @@ fn forge(sandbox: &Sandbox, memory: u32, passes: u32, number: u32) -> String {
 }
 
 #[test]
-fn a_slot_with_the_highest_costs_keeps_nobody_out() {
+fn slot_with_the_highest_cost_blocks_nobody() {
     let mut sandbox = Sandbox::with_tree(&[("a", "1")]);
     let forged = forge(&sandbox, 2 << 20, 16, 1);
     fs::remove_dir_all(sandbox.cache()).unwrap();
@@ -181,7 +181,7 @@ fn a_slot_with_the_highest_costs_keeps_nobody_out() {
 }
 
 #[test]
-fn any_number_of_forged_slots_keeps_nobody_out() {
+fn any_number_of_forged_slots_blocks_nobody() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let real = sandbox.objects("keys")[0].file_name().unwrap().to_str().unwrap().to_owned();
     for number in 0..70 {
@@ -210,7 +210,7 @@ fn a_slot_that_is_named_is_the_only_one_tried() {
 
 /// Tests make slots as cheap as possible; users get what RFC 9106 recommends.
 #[test]
-fn a_new_slot_costs_what_is_asked_for_and_64_mib_by_default() {
+fn new_slot_has_the_requested_cost_or_64_mib() {
     let sandbox = Sandbox::bare();
     let run = |args: &[&str], variables: &[(&str, &str)]| {
         let mut command = sandbox.bin();
@@ -337,7 +337,7 @@ fn a_recovery_key_opens_the_repository_however_it_is_typed() {
 }
 
 #[test]
-fn a_write_key_backs_up_and_is_told_what_else_needs_another_key() {
+fn write_key_backs_up_and_other_commands_name_the_key() {
     let mut sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "2")]);
     let add = |sandbox: &Sandbox, role: &str| {
         let mut command = sandbox.command(&["key", "add", "--role", role, "--label", role]);

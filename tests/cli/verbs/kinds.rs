@@ -24,7 +24,7 @@ fn allow_empty_writes_a_snapshot_of_nothing_new() {
 }
 
 #[test]
-fn a_first_incremental_or_differential_becomes_a_full_and_says_so() {
+fn first_incremental_or_differential_becomes_a_full() {
     for kind in ["--incremental", "--differential"] {
         let sandbox = Sandbox::with_tree(&[("a", "1")]);
         let outcome = sandbox.ok(&["backup", kind, "src"]);
@@ -34,7 +34,7 @@ fn a_first_incremental_or_differential_becomes_a_full_and_says_so() {
 }
 
 #[test]
-fn a_differential_back_at_the_full_is_still_a_new_state() {
+fn differential_equal_to_the_full_is_still_a_new_state() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     copy_tree(&sandbox.src(), &sandbox.path("kept"));
     sandbox.backup(&["--full"]);
@@ -58,7 +58,7 @@ fn a_full_always_writes_a_snapshot_and_no_data_twice() {
 }
 
 #[test]
-fn a_full_sees_what_no_timestamp_tells() {
+fn full_backup_finds_changes_without_new_timestamps() {
     let sandbox = Sandbox::with_tree(&[("a", "one")]);
     let kept = fs::metadata(sandbox.path("src/a")).unwrap().modified().unwrap();
     sandbox.backup(&[]);

@@ -17,7 +17,7 @@ fn assert_told(sandbox: &Sandbox, args: &[&str], code: i32, what: &str) {
 }
 
 #[test]
-fn where_the_snapshots_are_missing_nothing_is_collected_and_every_check_says_so() {
+fn missing_snapshots_stop_gc_and_are_reported_by_check() {
     let sandbox = sandbox();
     sandbox.backup(&[]);
     let packs = sandbox.objects("packs");
@@ -48,7 +48,7 @@ fn where_the_snapshots_are_missing_nothing_is_collected_and_every_check_says_so(
 }
 
 #[test]
-fn planted_entries_of_the_trash_explain_no_missing_snapshots_where_nobody_remembers_them() {
+fn planted_trash_entries_explain_no_missing_snapshots() {
     let sandbox = sandbox();
     for content in ["one", "another"] {
         sandbox.write(&[("a", content)]);
@@ -84,7 +84,7 @@ fn plant_trash(sandbox: &Sandbox, snapshots: &Path) -> Vec<PathBuf> {
 
 /// Trash entries do not explain what was lost with `snapshots/`, whichever machine runs gc.
 #[test]
-fn where_only_the_trash_is_left_nothing_is_collected() {
+fn gc_deletes_nothing_if_only_the_trash_is_left() {
     let sandbox = sandbox();
     for content in ["one", "another", "a third"] {
         sandbox.write(&[("a", content)]);
@@ -121,7 +121,7 @@ fn elsewhere(sandbox: &Sandbox, args: &[&str], code: i32) -> String {
 const ALL: [&str; 4] = ["gc", "--empty-trash", "--max-unused", "0"];
 
 #[test]
-fn where_nobody_collected_yet_lost_snapshots_are_missed_by_machines_that_do_not_know_them() {
+fn lost_snapshots_are_missed_before_the_first_gc() {
     let sandbox = sandbox();
     for content in ["one", "another"] {
         sandbox.write(&[("a", content)]);
@@ -149,7 +149,7 @@ fn where_nobody_collected_yet_lost_snapshots_are_missed_by_machines_that_do_not_
 }
 
 #[test]
-fn a_snapshot_that_the_last_collection_left_is_missed_by_machines_that_do_not_know_it() {
+fn machines_miss_snapshots_that_the_last_gc_kept() {
     let sandbox = sandbox();
     for content in ["one", "another", "a third"] {
         sandbox.write(&[("a", content)]);
@@ -170,7 +170,7 @@ fn a_snapshot_that_the_last_collection_left_is_missed_by_machines_that_do_not_kn
 }
 
 #[test]
-fn whoever_forgot_all_snapshots_collects_all_packs_at_once() {
+fn machine_that_forgot_all_snapshots_can_delete_all_packs() {
     let sandbox = sandbox();
     for content in ["one", "another"] {
         sandbox.write(&[("a", content)]);
@@ -205,7 +205,7 @@ fn snapshots_that_are_missing_can_be_accepted() {
 }
 
 #[test]
-fn what_this_machine_forgot_and_what_lies_in_the_trash_is_not_missing() {
+fn forgotten_snapshots_are_not_missing() {
     let sandbox = sandbox();
     sandbox.backup(&[]);
     sandbox.write(&[("a", "2")]);
@@ -225,7 +225,7 @@ fn what_this_machine_forgot_and_what_lies_in_the_trash_is_not_missing() {
 }
 
 #[test]
-fn an_older_copy_of_the_whole_repository_is_told() {
+fn older_copy_of_the_repository_is_reported() {
     let sandbox = sandbox();
     sandbox.backup(&[]);
     copy_tree(&sandbox.path("repo"), &sandbox.path("yesterday"));
@@ -243,7 +243,7 @@ fn an_older_copy_of_the_whole_repository_is_told() {
 }
 
 #[test]
-fn another_repository_at_the_same_place_is_refused_until_both_are_known() {
+fn other_repository_at_a_location_is_refused_until_known() {
     let sandbox = sandbox();
     sandbox.backup(&[]);
     fs::rename(sandbox.path("repo"), sandbox.path("first")).unwrap();
@@ -264,7 +264,7 @@ fn another_repository_at_the_same_place_is_refused_until_both_are_known() {
 }
 
 #[test]
-fn a_flipped_byte_in_the_newest_configuration_makes_no_other_repository_of_it() {
+fn flipped_byte_in_the_configuration_is_no_new_repository() {
     let sandbox = sandbox();
     sandbox.backup(&[]);
     sandbox.ok(&["config", "set", "parity", "10%"]);
@@ -282,7 +282,7 @@ fn a_flipped_byte_in_the_newest_configuration_makes_no_other_repository_of_it() 
 }
 
 #[test]
-fn no_repository_is_made_by_the_way_where_one_was() {
+fn no_repository_is_created_where_one_was() {
     let sandbox = sandbox();
     sandbox.backup(&[]);
     fs::rename(sandbox.path("repo"), sandbox.path("away")).unwrap();

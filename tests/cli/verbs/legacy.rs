@@ -84,7 +84,7 @@ fn paths_are_where_the_variables_say() {
 }
 
 #[test]
-fn an_empty_source_beside_one_that_need_not_be_there_is_a_backup() {
+fn empty_source_next_to_an_optional_one_is_a_backup() {
     let sandbox = Sandbox::bare();
     fs::create_dir(sandbox.path("data")).unwrap();
     run(&sandbox, &[("APP_DATA_PATH", "./data"), ("SNAP_PASSWORD", "x")], &["backup"]).expect(0);
@@ -98,7 +98,7 @@ fn no_source_at_all_is_no_backup() {
 }
 
 #[test]
-fn what_is_there_and_cannot_be_read_is_still_3() {
+fn unreadable_source_still_exits_3() {
     let sandbox = old_place();
     fs::remove_dir_all(sandbox.path("uploads")).unwrap();
     // Nobody can follow it, not even root.
@@ -107,7 +107,7 @@ fn what_is_there_and_cannot_be_read_is_still_3() {
 }
 
 #[test]
-fn a_password_makes_it_encrypted_and_the_warning_goes() {
+fn legacy_repository_with_a_password_is_encrypted() {
     let mut sandbox = old_place();
     sandbox.set_password(Some("secret"));
     let outcome = run(&sandbox, ONE, &["backup"]).expect(0);
@@ -178,7 +178,7 @@ fn assert_data(sandbox: &Sandbox, id: &str, copy: &Path) {
 }
 
 #[test]
-fn cleanup_keeps_fulls_and_what_was_the_state_within_the_days_and_all_of_it_restores() {
+fn cleanup_keeps_fulls_and_recent_states_and_they_restore() {
     let sandbox = old_place();
     let made = years_work(&sandbox);
     let dry = run(&sandbox, ONE, &["cleanup", "-n"]).expect(0);

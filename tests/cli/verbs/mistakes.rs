@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::{Sandbox, finish};
 
 #[test]
-fn words_of_other_programs_are_answered() {
+fn names_of_other_programs_are_answered() {
     let sandbox = Sandbox::bare();
     for (args, wanted) in [
         (&["extract", "latest"][..], "snap restore"),
@@ -165,7 +165,7 @@ fn harmed(area: &str, harm: fn(&mut Vec<u8>)) -> Sandbox {
 }
 
 #[test]
-fn whatever_is_damaged_is_told_without_words_of_libraries_and_names_of_objects() {
+fn damage_messages_name_no_libraries_and_no_objects() {
     let harms: [fn(&mut Vec<u8>); 5] = [
         Vec::clear,
         |bytes| bytes.truncate(bytes.len() / 2),
@@ -201,7 +201,7 @@ fn whatever_is_damaged_is_told_without_words_of_libraries_and_names_of_objects()
 }
 
 #[test]
-fn a_check_says_what_is_damaged_as_a_sum_and_whom_it_touches() {
+fn check_summarizes_damage_and_affected_snapshots() {
     let sandbox = harmed("packs", Vec::clear);
     let packs = sandbox.objects("packs").len();
     let told = sandbox.snap(&["check", "--read-data"]).expect(20).stderr;
@@ -215,7 +215,7 @@ fn a_check_says_what_is_damaged_as_a_sum_and_whom_it_touches() {
 
 /// No backup helps there.
 #[test]
-fn a_damaged_key_slot_is_told_with_what_helps() {
+fn damaged_key_slot_is_reported_with_advice() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     let mut command = sandbox.command(&["key", "add"]);
@@ -234,7 +234,7 @@ fn a_damaged_key_slot_is_told_with_what_helps() {
 
 /// Anybody who can write to the repository's directory can create a file there. It opens nothing.
 #[test]
-fn a_file_beside_the_key_slots_is_told_by_check_and_is_no_damage() {
+fn foreign_file_among_key_slots_is_reported_but_no_damage() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     let name = "ab".repeat(32);
@@ -246,7 +246,7 @@ fn a_file_beside_the_key_slots_is_told_by_check_and_is_no_damage() {
 }
 
 #[test]
-fn a_set_of_the_configuration_chooses_snapshots_for_every_verb_that_looks_at_some() {
+fn set_option_selects_snapshots_for_every_reading_command() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.write(&[("other/b", "2")]);
     let config = "[repositories.main]\nlocation = \"repo\"\n[sets.mine]\nrepository = \"main\"\nsources = [\"src\"]\n\
@@ -276,7 +276,7 @@ fn a_set_of_the_configuration_chooses_snapshots_for_every_verb_that_looks_at_som
 }
 
 #[test]
-fn a_host_that_nobody_knows_is_told_by_every_verb() {
+fn unknown_host_is_reported_by_every_command() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.ok(&["backup", "src", "--host", "laptop"]);
     let status = sandbox.snap(&["status", "--host", "labtop"]).expect(1).stderr;
@@ -303,7 +303,7 @@ fn a_host_that_nobody_knows_is_told_by_every_verb() {
 }
 
 #[test]
-fn a_drill_that_tries_nothing_does_not_say_that_all_is_well() {
+fn drill_that_tests_nothing_reports_no_success() {
     let sandbox = Sandbox::with_tree(&[("a", "some text")]);
     sandbox.backup(&[]);
     for option in ["--bytes", "--files"] {

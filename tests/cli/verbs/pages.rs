@@ -63,7 +63,7 @@ fn zsh_loads_the_completions() {
 }
 
 #[test]
-fn every_shell_gets_something_and_another_is_a_mistake() {
+fn every_shell_has_completions_and_others_are_refused() {
     let sandbox = Sandbox::bare();
     for shell in ["fish", "elvish", "powershell"] {
         assert!(finished(&sandbox, shell).contains("differential"), "{shell}");

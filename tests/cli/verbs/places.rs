@@ -61,7 +61,7 @@ fn standard_input_becomes_a_file() {
 }
 
 #[test]
-fn a_command_s_output_counts_only_if_it_succeeds() {
+fn command_output_is_saved_only_if_it_succeeds() {
     let sandbox = Sandbox::new();
     let run = |script| {
         let mut command = sandbox.command(&["backup", "--stdin-from-command", "--", "/bin/sh", "-c", script]);
@@ -86,7 +86,7 @@ fn sources_may_be_listed_in_a_file() {
 }
 
 #[test]
-fn places_of_other_programs_make_no_directory_here() {
+fn urls_of_other_programs_create_no_directory() {
     let sandbox = Sandbox::bare();
     sandbox.write(&[("a", "1")]);
     let before = fs::read_dir(sandbox.path("")).unwrap().count();

@@ -39,7 +39,7 @@ fn a_password_may_be_typed_three_times() {
 }
 
 #[test]
-fn init_asks_only_where_it_makes_something() {
+fn init_asks_only_if_it_creates_a_repository() {
     let sandbox = Sandbox::new();
     let Some((shown, code)) = at_a_terminal(&sandbox, "init", "") else { return };
     assert!(

@@ -58,7 +58,7 @@ fn a_dry_run_says_why_each_stays_or_goes_and_writes_nothing() {
 }
 
 #[test]
-fn what_no_rule_keeps_is_forgotten_and_undelete_brings_it_back() {
+fn unkept_snapshots_are_forgotten_and_can_be_undeleted() {
     let sandbox = Sandbox::new();
     let made = line(&sandbox, &[3, 2, 1], &[]);
     let outcome = sandbox.ok(&["forget", "--keep-last", "1"]);
@@ -71,7 +71,7 @@ fn what_no_rule_keeps_is_forgotten_and_undelete_brings_it_back() {
 }
 
 #[test]
-fn as_json_it_is_shaped_as_restics() {
+fn forget_json_has_the_shape_of_restics() {
     let sandbox = Sandbox::new();
     let made = line(&sandbox, &[3, 2, 1], &["--tag", "x"]);
     let groups = sandbox.ok(&["forget", "--json", "--keep-last", "1", "--group-by", "host,tags"]).json();
@@ -89,7 +89,7 @@ fn as_json_it_is_shaped_as_restics() {
 }
 
 #[test]
-fn nothing_that_says_what_to_keep_is_22_and_nothing_goes() {
+fn missing_rules_exit_22_and_nothing_is_forgotten() {
     let sandbox = Sandbox::new();
     line(&sandbox, &[3, 2], &[]);
     let before = sandbox.listing();
@@ -116,7 +116,7 @@ fn names_and_rules_do_not_go_together() {
 }
 
 #[test]
-fn the_newest_of_a_set_goes_only_by_name_and_when_allowed() {
+fn newest_of_a_set_is_forgotten_only_by_name_if_allowed() {
     let sandbox = Sandbox::new();
     let made = line(&sandbox, &[9], &[]);
     sandbox.ok(&["forget", "--keep-within", "1d"]);
@@ -160,7 +160,7 @@ fn filters_narrow_what_may_go() {
 }
 
 #[test]
-fn cleanup_forgets_and_gives_the_room_back() {
+fn cleanup_forgets_and_frees_space() {
     let sandbox = Sandbox::new();
     let made = line(&sandbox, &[3, 2, 1], &[]);
     let packs = sandbox.objects("packs").len();
@@ -227,7 +227,7 @@ fn a_pinned_snapshot_outlives_every_rule() {
 }
 
 #[test]
-fn what_has_expired_goes_and_the_newest_stays() {
+fn expired_snapshots_go_and_the_newest_stays() {
     let sandbox = Sandbox::with_tree(&[("f", "1")]);
     for text in ["1", "22", "333"] {
         sandbox.write(&[("f", text)]);
@@ -279,7 +279,7 @@ fn tags_and_hosts_are_changed_by_rewriting() {
 }
 
 #[test]
-fn cleanup_of_a_repository_that_is_yet_to_come_has_nothing_to_do() {
+fn cleanup_of_a_future_repository_has_nothing_to_do() {
     let sandbox = Sandbox::bare();
     let rules = ["cleanup", "--keep-last", "3"];
     assert!(sandbox.ok(&rules).text().starts_with("nothing to clean up: there is no repository at "));

@@ -43,7 +43,7 @@ fn latest_is_chosen_by_host_tag_and_path_in_every_verb() {
 }
 
 #[test]
-fn latest_of_several_sets_says_which_one_it_took() {
+fn latest_of_several_sets_names_the_chosen_one() {
     let sandbox = two_sets();
     let outcome = sandbox.ok(&["ls", "latest"]);
     assert!(outcome.stderr.contains("latest is the newest of 3 sets"), "{}", outcome.stderr);
@@ -57,7 +57,7 @@ fn latest_of_several_sets_says_which_one_it_took() {
 }
 
 #[test]
-fn a_filter_that_fits_nothing_is_named_with_what_there_is() {
+fn filter_without_a_match_lists_existing_values() {
     let sandbox = two_sets();
     refused(
         sandbox.snap(&["ls", "latest", "--host", "labtop"]),
@@ -74,7 +74,7 @@ fn a_filter_that_fits_nothing_is_named_with_what_there_is() {
 }
 
 #[test]
-fn an_id_that_the_filters_leave_out_is_refused() {
+fn id_outside_the_filters_is_refused() {
     let sandbox = two_sets();
     let list = super::snapshots(&sandbox);
     let id = list[0]["id"].as_str().unwrap();
@@ -109,7 +109,7 @@ fn ls_lists_all_of_a_snapshot_and_one_level_of_a_path() {
 }
 
 #[test]
-fn a_path_that_is_not_there_says_where_to_look() {
+fn missing_path_says_where_to_look() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     for args in [
@@ -148,7 +148,7 @@ fn snapshots_are_listed_by_name_in_groups_and_compact() {
 }
 
 #[test]
-fn a_set_of_the_configuration_names_its_snapshots_and_its_repository() {
+fn set_option_names_its_snapshots_and_repository() {
     let sandbox = two_sets();
     let config = "[repositories.main]\nlocation = \"repo\"\n[sets.mine]\nrepository = \"main\"\nsources = [\"src/a\", \"src/d\"]\n";
     std::fs::write(sandbox.path("snap.toml"), config).unwrap();

@@ -163,7 +163,7 @@ fn windows_of_every_width_show_every_list_and_nothing_raw() {
 }
 
 #[test]
-fn a_terminal_gets_no_control_characters_and_a_pipe_gets_names_as_they_are() {
+fn terminals_get_escapes_and_pipes_get_raw_names() {
     let sandbox = Sandbox::new();
     with_hostile_names(&sandbox);
     for args in SHOWING {
@@ -188,7 +188,7 @@ fn a_terminal_gets_no_control_characters_and_a_pipe_gets_names_as_they_are() {
 }
 
 #[test]
-fn one_digit_of_an_id_is_enough_and_an_ambiguous_one_lists_its_candidates() {
+fn short_id_prefix_works_and_ambiguous_ones_list_matches() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     // Of more than sixteen ids two begin with the same digit.
     for number in 0..17 {

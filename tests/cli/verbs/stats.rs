@@ -28,7 +28,7 @@ fn stats_say_whose_the_bytes_are() {
 }
 
 #[test]
-fn what_is_forgotten_shows_as_trash_until_it_is_collected() {
+fn forgotten_snapshots_show_as_trash_until_gc() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("src/a"), Random::new(1).bytes(200_000)).unwrap();
     sandbox.backup(&[]);

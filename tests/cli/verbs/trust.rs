@@ -53,7 +53,7 @@ fn a_file_in_the_working_directory_runs_nothing() {
 }
 
 #[test]
-fn the_user_s_own_file_is_found_and_the_one_in_the_working_directory_is_not_told_of_then() {
+fn user_configuration_precedes_one_in_the_working_directory() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let own = sandbox.path("home/.config/snap/snap.toml");
     fs::create_dir_all(own.parent().unwrap()).unwrap();
@@ -104,7 +104,7 @@ fn root_takes_no_file_that_others_may_change_or_replace() {
 }
 
 #[test]
-fn a_flag_that_gives_the_password_goes_before_every_variable() {
+fn password_flag_precedes_every_variable() {
     let sandbox = Sandbox::new();
     for (name, text) in [("right", PASSWORD), ("wrong", "wrong")] {
         fs::write(sandbox.path(name), text).unwrap();
@@ -142,7 +142,7 @@ fn a_flag_that_gives_the_password_goes_before_every_variable() {
 }
 
 #[test]
-fn what_should_give_a_password_and_does_not_is_exit_12() {
+fn password_source_without_a_password_exits_12() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("empty"), "\n").unwrap();
     fs::write(sandbox.path("bytes"), [0xff, 0xfe]).unwrap();
@@ -165,7 +165,7 @@ fn what_should_give_a_password_and_does_not_is_exit_12() {
 }
 
 #[test]
-fn no_program_that_is_started_finds_a_password_in_its_environment() {
+fn started_programs_get_no_password_in_their_environment() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     let file = "[repositories.r]\nlocation = \"repo\"\n[sets.s]\nrepository = \"r\"\nsources = [\"src\"]\n\
          hooks = { before = \"env > hook\", finally = \"env >> hook\" }\n\
@@ -208,7 +208,7 @@ fn no_program_that_is_started_finds_a_password_in_its_environment() {
 }
 
 #[test]
-fn a_word_that_names_no_repository_of_the_file_is_no_directory() {
+fn unknown_repository_name_is_not_a_directory() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     fs::create_dir(sandbox.path("mian")).unwrap();
     fs::write(sandbox.path("snap.toml"), "[repositories.main]\nlocation = \"repo\"\n").unwrap();
@@ -238,7 +238,7 @@ fn a_word_that_names_no_repository_of_the_file_is_no_directory() {
 }
 
 #[test]
-fn a_running_process_leaves_no_core_and_shows_its_memory_to_nobody() {
+fn running_process_leaves_no_core_and_hides_its_memory() {
     if !rustix::process::geteuid().is_root() {
         return crate::support::skipped("only root can be another user");
     }

@@ -8,7 +8,7 @@ use crate::support::trace::under_strace;
 use crate::support::{Outcome, Random, Sandbox, copy_tree, files_below, finish};
 
 #[test]
-fn a_view_that_is_gone_garbled_or_cut_changes_no_answer() {
+fn broken_index_cache_changes_no_result() {
     for harm in [remove, garble, cut] {
         let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "2")]);
         fs::write(sandbox.path("src/big"), Random::new(6).bytes(1 << 20)).unwrap();
@@ -27,7 +27,7 @@ fn a_view_that_is_gone_garbled_or_cut_changes_no_answer() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_made_changes_no_answer() {
+fn cache_that_cannot_be_created_changes_no_result() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     fs::remove_dir_all(sandbox.cache()).unwrap();
     fs::write(sandbox.cache(), "not a directory").unwrap();
@@ -59,7 +59,7 @@ fn cut(sandbox: &Sandbox) {
 }
 
 #[test]
-fn a_view_that_another_process_uses_changes_no_answer() {
+fn index_cache_in_use_by_another_changes_no_result() {
     let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "2")]);
     sandbox.backup(&[]);
     let view = sled::open(sandbox.view()).unwrap();
@@ -74,7 +74,7 @@ fn a_view_that_another_process_uses_changes_no_answer() {
 }
 
 #[test]
-fn a_view_of_another_repository_changes_no_answer() {
+fn index_cache_of_another_repository_changes_no_result() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     sandbox.backup(&[]);
     let other = Sandbox::with_tree(&[("b", "2")]);
@@ -88,7 +88,7 @@ fn a_view_of_another_repository_changes_no_answer() {
 }
 
 #[test]
-fn whoever_reads_beside_a_slow_reader_hears_nothing_of_it() {
+fn concurrent_slow_reader_causes_no_warning() {
     let sandbox = Sandbox::with_tree(&[("a", "1")]);
     fs::write(sandbox.path("src/big"), Random::new(6).bytes(8 << 20)).unwrap();
     sandbox.backup(&[]);
@@ -104,7 +104,7 @@ fn whoever_reads_beside_a_slow_reader_hears_nothing_of_it() {
 }
 
 #[test]
-fn with_nothing_set_but_home_the_cache_is_private_and_as_good_as_one_that_is_given() {
+fn default_cache_below_home_is_private_and_works() {
     let calls = |given: bool| {
         let sandbox = Sandbox::with_tree(&[("a", "1"), ("d/b", "2"), ("e/f/c", "3")]);
         let command = |args: &[&str]| {

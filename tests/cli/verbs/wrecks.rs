@@ -122,7 +122,7 @@ fn view(sandbox: &Sandbox) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_view_in_any_broken_state_changes_no_answer() {
+fn index_cache_in_any_broken_state_changes_no_result() {
     for (name, harm) in WRECKS {
         assert_same_answers(name, |sandbox| {
             let view = view(sandbox);
@@ -134,7 +134,7 @@ fn a_view_in_any_broken_state_changes_no_answer() {
 }
 
 #[test]
-fn a_view_cut_at_any_point_changes_no_answer() {
+fn index_cache_cut_at_any_point_changes_no_result() {
     for part in 0..if crate::support::is_long() { 50 } else { 6 } {
         assert_same_answers(&format!("cut at {part}"), |sandbox| {
             let view = view(sandbox);
@@ -150,7 +150,7 @@ fn a_view_cut_at_any_point_changes_no_answer() {
 
 /// A separate disk for the cache, which is full or read-only.
 #[test]
-fn a_cache_without_room_or_leave_to_write_changes_no_answer() {
+fn cache_that_cannot_be_written_changes_no_result() {
     for options in ["size=4k", "size=64k", "size=1m,ro"] {
         let sandbox = sandbox();
         let cache = sandbox.cache();

@@ -65,7 +65,7 @@ proptest! {
     }
 
     #[test]
-    fn packed_bytes_come_back_and_garbled_ones_have_the_right_length_or_none(
+    fn packed_bytes_roundtrip_and_garbled_ones_keep_the_length(
         plain in vec(0..4u8, 0..2000),
         level in proptest::sample::select(vec![NO_COMPRESSION, -5, 1, 3, 19]),
         bit in any::<usize>(),
@@ -98,7 +98,7 @@ fn a_frame_that_unpacks_to_more_than_it_should_is_cut_off_there() {
 
 /// Otherwise a storage could pass off objects of an encrypted repository as unencrypted ones, or the reverse.
 #[test]
-fn a_small_object_with_the_cipher_byte_of_another_is_refused_before_it_is_opened() {
+fn small_object_with_another_cipher_byte_is_refused_early() {
     for kind in [CipherKind::None, CipherKind::Xaes256Gcm] {
         let suite = suite(kind);
         let record = Heartbeat { count: 3, gc_seen: 2 };

@@ -46,7 +46,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_framed_pack_is_read_from_either_end_and_never_with_a_flipped_bit(
+    fn framed_pack_is_read_from_either_end_never_with_bit_flips(
         blocks in blocks(),
         session in values::sessions(),
         cipher in values::ciphers(),
@@ -121,7 +121,7 @@ fn sealed_tables_whose_lengths_do_not_add_up_are_refused() {
 }
 
 #[test]
-fn a_sealed_pack_of_another_cipher_version_or_reserved_byte_is_refused() {
+fn sealed_pack_with_a_wrong_header_byte_is_refused() {
     let suite = suite(CipherKind::None);
     let plain = wire::encode(&vec![(100u32, 5u32, 0u8, vec![(ChunkId::new([3; 32]), 5u32)])]).unwrap();
     let opens = |at: usize, byte: u8| {
@@ -158,7 +158,7 @@ fn delta(bases: &[(ChunkId, u32)]) -> Vec<u8> {
 }
 
 #[test]
-fn a_delta_names_its_bases_and_no_more_of_them_than_a_prefix_holds() {
+fn delta_names_its_bases_up_to_the_prefix_limit() {
     let id = |number: u8| ChunkId::new([number; 32]);
     assert!(accepts_bytes(delta(&[(id(1), 5)]), 100));
     assert!(accepts_bytes(delta(&[(id(1), 3 << 20), (id(2), 1 << 20)]), 100));

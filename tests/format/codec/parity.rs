@@ -37,7 +37,7 @@ fn padded(bytes: &[u8], layout: &Layout) -> Vec<u8> {
 }
 
 #[test]
-fn up_to_the_share_is_rebuilt_wherever_it_lies_and_nothing_beyond() {
+fn damage_up_to_the_parity_is_rebuilt_anywhere_not_more() {
     for len in [1, 63, 64, 65, 4095, 4096, 4097, 40_961, 300_000] {
         let bytes = noise(len, len as u64);
         for share in [1, 10, 100] {
@@ -92,7 +92,7 @@ fn damaged_parity_only_lessens_what_can_be_rebuilt() {
 }
 
 #[test]
-fn no_flipped_bit_of_header_or_hashes_is_believed() {
+fn flipped_bits_of_header_and_hashes_are_detected() {
     let bytes = noise(20_000, 3);
     let sidecar = parity::sidecar(&layout(&bytes, 20), &[&bytes]).unwrap().concat();
     let (layout, ..) = read(&sidecar);
@@ -110,7 +110,7 @@ fn no_flipped_bit_of_header_or_hashes_is_believed() {
 }
 
 #[test]
-fn numbers_that_cannot_be_are_refused_before_anything_is_made_for_them() {
+fn impossible_numbers_are_refused_before_allocation() {
     let bytes = noise(20_000, 3);
     let header = layout(&bytes, 20).encode();
     let with = |at: usize, number: u32| {
@@ -146,7 +146,7 @@ fn numbers_that_cannot_be_are_refused_before_anything_is_made_for_them() {
 }
 
 #[test]
-fn hashes_that_lie_give_nothing() {
+fn wrong_sector_hashes_rebuild_nothing() {
     let (bytes, other) = (noise(50_000, 1), noise(50_000, 2));
     // A sidecar for this pack, made from other bytes: it treats every sector as damaged.
     let (layout, sums, parity) = read(&parity::sidecar(&layout(&bytes, 100), &[&other]).unwrap().concat());

@@ -269,7 +269,7 @@ fn files_whose_parts_do_not_add_up_to_their_size_are_refused() {
 }
 
 #[test]
-fn pieces_of_lists_without_records_or_with_impossible_parts_are_refused() {
+fn list_pieces_without_records_or_valid_parts_are_refused() {
     let leaf = |part: &[u8]| ListPiece::decode(&[&[3, 1], part].concat());
     assert!(leaf(&[1, 5]).is_ok());
     assert!(ListPiece::decode(&[3, 0]).is_err(), "a leaf without parts");
@@ -281,7 +281,7 @@ fn pieces_of_lists_without_records_or_with_impossible_parts_are_refused() {
 }
 
 #[test]
-fn what_only_a_newer_program_knows_of_an_entry_is_not_damage() {
+fn unknown_entry_fields_are_not_damage() {
     let why = |entry: Vec<u8>| DirPiece::decode(&[&[1, 0, 1], &entry[..]].concat()).unwrap_err();
     assert!(why(entry(b"a", &[4], &[0], 4)).is_newer(), "a flag");
     assert!(why(with_extra(5, &[1])).is_newer(), "an odd tag");

@@ -31,7 +31,7 @@ fn client() -> CipherSuite {
 }
 
 #[test]
-fn a_pack_of_a_write_key_is_read_as_ever() {
+fn pack_of_a_write_key_has_not_changed() {
     let bytes = golden("sealed", "client-pack", || {
         let client = client();
         let chunk = (hasher().name(ChunkType::Data, PLAIN), PLAIN.len() as u32);
@@ -58,7 +58,7 @@ fn a_pack_of_a_write_key_is_read_as_ever() {
 }
 
 #[test]
-fn an_object_of_a_write_key_is_read_as_ever() {
+fn object_of_a_write_key_has_not_changed() {
     let magic = sealed_object::AUDIT;
     let bytes =
         golden("sealed", "client-object", || sealed_object::close(&client(), magic, NAME, &7u64).unwrap());

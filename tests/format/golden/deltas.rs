@@ -70,7 +70,7 @@ fn a_row_names_the_bases_in_the_order_of_the_prefix() {
 }
 
 #[test]
-fn the_bytes_of_the_row_are_where_they_ever_were() {
+fn bytes_of_the_row_have_not_moved() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
         let ends = PackHeader::parse(pack.first_chunk().unwrap(), pack.len() as u64).unwrap();
@@ -103,7 +103,7 @@ fn wire_number(number: u32) -> String {
 }
 
 #[test]
-fn the_frame_opens_beside_its_bases_in_their_order_and_beside_nothing_else() {
+fn delta_frame_opens_only_with_its_bases_in_order() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
         let row = &table(cipher, &pack).blocks[0];

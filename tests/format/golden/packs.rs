@@ -124,7 +124,7 @@ fn both_ends_and_both_tables_say_the_same() {
 }
 
 #[test]
-fn the_fields_of_a_preamble_and_the_bytes_of_a_table_are_where_they_ever_were() {
+fn preamble_fields_and_table_bytes_have_not_moved() {
     let packs = CIPHERS.map(|(folder, cipher)| (cipher, stored(folder, cipher)));
     let today = packs.clone().map(|(cipher, pack)| (cipher, framed_today(cipher, &pack)));
     for (cipher, pack) in packs.into_iter().chain(today) {
@@ -185,7 +185,7 @@ fn a_flipped_bit_in_an_end_or_a_table_is_noticed() {
 }
 
 #[test]
-fn a_block_passes_for_no_other_and_for_no_other_type_codec_or_length() {
+fn block_is_bound_to_its_place_type_codec_and_length() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
         let mut opener = BlockOpener::new(suite(cipher)).unwrap();

@@ -381,7 +381,7 @@ fn an_alarm_of_a_manifest() {
 }
 
 #[test]
-fn a_forgotten_manifest_keeps_its_bytes_and_the_name_it_was_sealed_under() {
+fn forgotten_manifest_keeps_its_bytes_and_sealed_name() {
     for (folder, kind) in CIPHERS {
         let name = OURS.hex();
         let close = || sealed_object::close(&suite(kind), sealed_object::MANIFEST, &name, &full()).unwrap();

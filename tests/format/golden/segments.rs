@@ -14,7 +14,7 @@ use super::{CIPHERS, flips, golden, suite};
 const NAME: &str = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
 
 #[test]
-fn segments_are_written_and_read_as_ever() {
+fn bytes_of_header_bundles_have_not_changed() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
         let front = &pack[..ENDS + table_len(cipher)];

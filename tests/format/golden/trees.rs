@@ -187,7 +187,7 @@ fn parts(count: u64) -> impl Iterator<Item = Part> {
 }
 
 #[test]
-fn parts_stand_in_the_entry_up_to_1024_and_in_a_list_from_then_on() {
+fn parts_are_in_the_entry_up_to_1024_then_in_a_list() {
     let mut pieces = Pieces::default();
     assert_eq!(pieces.list(parts(1024)), Content::Parts(parts(1024).collect()));
     assert!(pieces.0.is_empty());

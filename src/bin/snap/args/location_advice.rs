@@ -165,7 +165,7 @@ mod tests {
     use super::{message, refusal};
 
     #[test]
-    fn places_of_other_programs_are_answered_with_their_spelling_here() {
+    fn urls_of_other_programs_are_answered_with_snaps_spelling() {
         for (text, part) in [
             ("me@nas:/backup", "sftp://me@nas/backup"),
             ("nas:repo", "sftp://nas/~/repo"),

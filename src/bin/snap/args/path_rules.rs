@@ -77,7 +77,7 @@ mod tests {
     use super::expiry;
 
     #[test]
-    fn the_last_sign_of_equality_ends_the_pattern() {
+    fn last_equals_sign_ends_the_pattern() {
         let of = |text: &str| {
             expiry(OsStr::new(text)).map(|one| (one.pattern.into_string().unwrap(), one.after.to_string()))
         };

@@ -254,7 +254,7 @@ mod tests {
 
     /// An entry for an existing verb or option would never be used.
     #[test]
-    fn no_synonym_is_a_verb_or_an_option_that_there_is() {
+    fn synonyms_are_no_existing_commands_or_options() {
         let mut top = crate::cli::Cli::command();
         top.build();
         for (name, _) in VERBS {
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_names_verbs_that_there_are() {
+    fn advice_names_existing_commands() {
         let top = crate::cli::Cli::command();
         let advice =
             VERBS.iter().map(|(_, advice)| *advice).chain(OPTIONS.iter().map(|(.., advice)| *advice));
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_other_programs_get_an_answer() {
+    fn names_from_other_programs_get_advice() {
         for (line, wanted) in [
             ("snap extract latest", "snap restore"),
             ("snap -r x unlock", "no lock outlives"),

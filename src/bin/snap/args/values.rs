@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_time_add_up() {
+    fn durations_are_summed() {
         for (text, seconds) in
             [("0s", 0), ("90s", 90), ("10m", 600), ("26h", 93_600), ("1w2d3h4m5s", 788_645)]
         {

@@ -137,7 +137,7 @@ mod tests {
     use super::read;
 
     #[test]
-    fn no_more_is_read_of_a_snapshot_than_it_holds() {
+    fn cat_reads_no_more_than_the_snapshot_counts() {
         assert_eq!(read(1 << 20, 3 << 20), "1.0 MiB of 3.0 MiB");
         assert_eq!(read(3 << 20, 1 << 20), "3.0 MiB; the snapshot holds 1.0 MiB");
     }

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_is_on_battery_if_one_discharges_and_no_adapter_is_plugged_in() {
+    fn machine_without_adapter_and_discharging_is_on_battery() {
         let on = |supplies: &[(&str, &str, &str)]| {
             let dir = tempfile::tempdir().unwrap();
             for (at, (kind, file, text)) in supplies.iter().enumerate() {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_network_manager_says_is_understood_and_silence_is_not_metered() {
+    fn network_manager_is_parsed_and_silence_is_not_metered() {
         let all = ["u 0\n", "u 1\n", "u 2\n", "u 3\n", "u 4\n", "", "x"];
         assert_eq!(
             all.map(of_property),

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_or_not_closed_is_refused() {
+    fn unset_or_unclosed_variables_are_refused() {
         for text in ["${B}", "${EMPTY}", "${A", "${}", "${A-B}", "${1}"] {
             assert!(with(text).is_err(), "{text}");
         }

@@ -72,7 +72,7 @@ fn only(text: &str) -> (usize, usize, String) {
 }
 
 #[test]
-fn sets_have_the_defaults_that_they_do_not_change() {
+fn sets_inherit_the_defaults_they_do_not_override() {
     let config = good(WHOLE, None);
     let names: Vec<&str> = config.sets().iter().map(|set| set.name.as_str()).collect();
     assert_eq!(names, ["documents", "music"]);
@@ -100,7 +100,7 @@ fn relative_paths_begin_at_the_file() {
 }
 
 #[test]
-fn a_profile_goes_over_the_rest_and_others_sleep() {
+fn profile_overrides_the_rest_and_others_are_ignored() {
     let level = |config: &Config| config.sets()[1].settings.compression.and_then(|level| level.0);
     assert_eq!(level(&good(WHOLE, None)), None);
     let (_, complaints) = read(WHOLE, Some("fast"));
@@ -114,7 +114,7 @@ fn a_profile_goes_over_the_rest_and_others_sleep() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_line_column_and_a_guess() {
+fn errors_have_line_column_and_a_suggestion() {
     for (text, line, column, part) in [
         (
             "[sets.a]\nsorces = [\"/x\"]\nsources = \"/x\"",
@@ -159,7 +159,7 @@ fn what_is_wrong_is_told_with_line_column_and_a_guess() {
 }
 
 #[test]
-fn secrets_are_not_shown_because_they_are_wrong() {
+fn invalid_secrets_are_not_shown() {
     let (_, _, what) = only("[sets.a]\nsources = \"/x\"\nnotify.webhook = \"\"");
     assert_eq!(what, "`sets.a.notify.webhook`: it is empty");
     let (_, _, what) = only("[repositories.a]\nlocation = \"/r\"\npassword-command = 7");
@@ -167,7 +167,7 @@ fn secrets_are_not_shown_because_they_are_wrong() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once() {
+fn all_errors_are_reported_at_once() {
     let (_, complaints) = read("a = 1\nb = 2\n[sets.x]\nc = 3", None);
     let places: Vec<_> = complaints.iter().map(|one| (one.line, one.column)).collect();
     assert_eq!(places, [(1, 1), (2, 1), (4, 1)]);
@@ -198,7 +198,7 @@ fn check(path: &str, schema: &serde_json::Value) {
 }
 
 #[test]
-fn a_repository_may_have_limits_that_a_flag_goes_before() {
+fn repository_has_limits_that_flags_override() {
     let text = "[repositories.far]\nlocation = \"s3://b/x\"\nlimit-upload = 100\nlimit-download = \"2M\"";
     let config = good(text, None);
     let given = |args: &[&str]| crate::cli::Cli::try_parse_from(args).unwrap().global;
@@ -209,7 +209,7 @@ fn a_repository_may_have_limits_that_a_flag_goes_before() {
 }
 
 #[test]
-fn an_empty_file_on_the_command_line_leaves_that_of_the_repository() {
+fn empty_file_flag_keeps_the_repositorys_file() {
     let text = "[repositories.nas]\nlocation = \"rest:https://nas/\"\ncacert = \"/ca\"\ntls-client-cert = \"/client\"\nkey-file = \"/key\"";
     let config = good(text, None);
     let files = |args: &[&str]| {

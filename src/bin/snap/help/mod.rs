@@ -154,7 +154,7 @@ mod tests {
 
     /// An option in no group is listed under `Options`.
     #[test]
-    fn groups_name_options_that_there_are_and_each_once() {
+    fn groups_name_existing_options_once_each() {
         let mut top = command();
         top.build();
         for verb in all().filter(|verb| !verb.groups.is_empty()) {

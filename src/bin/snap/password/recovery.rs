@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recovery_key_is_the_same_however_its_words_are_spaced_and_capitalized() {
+    fn recovery_key_ignores_spacing_and_case() {
         let typed = VECTOR.to_uppercase().replace(' ', " \t") + "\n";
         assert_eq!(*normal(password(&typed)), VECTOR);
         for other in ["", "correct horse battery staple", &VECTOR.replace("title", "Thank")] {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_in_a_recovery_key_is_named_and_other_passwords_are_left_alone() {
+    fn typo_in_a_recovery_key_is_named_other_passwords_untouched() {
         let wrong = |text: &str| slip(text).unwrap();
         assert!(wrong(&VECTOR.replacen("sausage", "sausige", 1)).contains("word 6 "));
         assert!(wrong(&VECTOR.replace("title", "thank")).contains("wrong"));

@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_one_word_each_to_whoever_reads_them() {
+    fn quoted_words_stay_one_word_each() {
         let units = wanted().units().unwrap();
         assert!(
             units[0]

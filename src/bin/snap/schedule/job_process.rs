@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_skipped_or_ran_out_of_time_has_not_failed() {
+    fn skipped_and_timed_out_runs_have_not_failed() {
         let status = |code: i32| Some(ExitStatus::from_raw(code << 8));
         for (code, end, fails) in [
             (0, End::Done, false),

@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_the_login_comes_the_page_that_was_asked_for_also_by_an_address_of_a_server_before() {
+    fn login_leads_to_the_requested_page_also_after_a_restart() {
         let old = "A".repeat(BASE);
         for (asked, next) in [
             ("/s/ab/x?from=y".to_owned(), "/s/ab/x?from=y"),

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_panics_has_an_end() {
+    fn background_work_that_panics_ends() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _inside = runtime.enter();
         let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default());

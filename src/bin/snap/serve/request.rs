@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bytes_and_come_back_as_they_were() {
+    fn names_are_bytes_and_roundtrip() {
         let path = b"a b/\xff%2e/\xc3\xa9:?#&\"<".to_vec();
         let uri = format!("/versions/{}", encoded_path(&path));
         assert_eq!(asked(&uri).unwrap().stored(1), path);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leads_upwards() {
+    fn paths_never_lead_upwards() {
         for uri in
             ["/s/../x", "/s/%2e%2e/x", "/..", "/s/.%2E", "/a%2fb", "/a%00", "/%", "/%4", "/%zz", "/?a=%g"]
         {

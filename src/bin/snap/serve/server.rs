@@ -183,7 +183,7 @@ mod tests {
     /// All but the sixteen newest unauthenticated connections are closed, however many arrive. Authenticated
     /// ones are not affected.
     #[test]
-    fn strangers_have_sixteen_places_and_the_newest_get_them() {
+    fn unauthenticated_clients_have_16_slots_newest_first() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let hung_up: Vec<usize> = runtime.block_on(async {
             let mut tasks = JoinSet::new();

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_chart_of_nothing() {
+    fn empty_data_has_no_chart() {
         let at = |sec, value| (Time { sec, nanos: 0 }, value);
         for points in [&[][..], &[at(0, 1)], &[at(5, 1), at(5, 2)], &[at(0, 0), at(9, 0)]] {
             assert!(lines(points, |_| String::new()).is_empty());

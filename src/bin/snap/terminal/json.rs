@@ -24,7 +24,7 @@ mod tests {
     use super::without_nulls;
 
     #[test]
-    fn what_is_null_is_left_out_at_any_depth_and_all_else_keeps_its_order() {
+    fn json_nulls_are_dropped_at_any_depth_and_order_kept() {
         let value = json!({"a": null, "z": [null, {"b": null, "c": 0}], "d": {"e": null}, "f": ""});
         assert_eq!(without_nulls(value).to_string(), r#"{"z":[{"c":0}],"d":{},"f":""}"#);
     }

@@ -412,7 +412,7 @@ mod tests {
     proptest! {
         /// No content of snapshots or names causes a panic or a line break in a row.
         #[test]
-        fn no_table_chart_time_or_size_makes_a_panic(
+        fn tables_charts_times_and_sizes_never_panic(
             rows in prop::collection::vec([cell(), cell(), cell()], 0..6),
             numbers in any::<[bool; 3]>(),
             sec in any::<i64>(),
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_none_of_is_not_told() {
+    fn zero_counts_are_not_printed() {
         for (of, text) in [
             ((0, 0, 0), "nothing"),
             ((1, 0, 0), "1 file"),
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_never_round_to_a_thousand_and_twenty_four() {
+    fn sizes_never_round_up_to_1024() {
         assert_eq!(size(1023), "1023 B");
         assert_eq!(size(1024), "1.0 KiB");
         assert_eq!(size(1024 * 1024 - 1), "1.0 MiB");
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn the_farther_the_end_the_rounder_the_number() {
+    fn longer_times_are_rounded_more() {
         for (number, text) in [
             (0.5, "about 0 days"),
             (1.0, "about 1 day"),

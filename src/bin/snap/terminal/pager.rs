@@ -227,7 +227,7 @@ mod tests {
     use super::words;
 
     #[test]
-    fn a_pager_is_run_by_its_words_and_by_a_shell_only_where_that_sees_more() {
+    fn pager_runs_directly_and_by_a_shell_only_if_needed() {
         let run = |command: &str| {
             let run = words(OsStr::new(command));
             let words = std::iter::once(run.get_program()).chain(run.get_args());

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_beyond_all_measure_makes_no_other_line_longer() {
+    fn huge_cell_makes_no_other_line_longer() {
         let long = "x".repeat(70_000);
         let rows = [["a".to_owned(), "b".to_owned()], [long.clone(), "c".to_owned()]];
         let lines = columns(&rows, |_| false);

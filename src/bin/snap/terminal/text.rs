@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_steers_a_terminal_gets_through() {
+    fn control_sequences_are_removed() {
         for (text, wanted) in [
             ("a\x1b[2Jb", "a\\u{1b}[2Jb"),
             ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_door_lets_only_colours_of_ours_through() {
+    fn output_filter_lets_only_own_colours_through() {
         let mut out = Guarded(Vec::new());
         let text = format!("{} \x1b[8mhidden\x1b[2J", Paint::Red.wrap("bad"));
         out.write_all(text.as_bytes()).unwrap();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_door_keeps_lines_and_nothing_else() {
+    fn output_filter_keeps_only_line_breaks() {
         let mut out = Guarded(Vec::new());
         out.write_all(b"one\n\x1b]0;x\x07\ttwo\x80\n").unwrap();
         assert_eq!(out.0, b"one\n\\u{1b}]0;x\\u{7}\ttwo\\x80\n");
@@ -239,7 +239,7 @@ mod tests {
     proptest! {
         /// Unescaped bytes from any caller cannot control the terminal.
         #[test]
-        fn no_bytes_steer_a_terminal_through_the_last_door(
+        fn output_filter_lets_no_control_bytes_through(
             parts in prop::collection::vec(
                 prop_oneof![
                     prop::collection::vec(any::<u8>(), 0..20),

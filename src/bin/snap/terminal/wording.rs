@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_messages_of_the_library_name_has_words_and_nothing_else_has() {
+    fn library_names_in_messages_have_words_and_no_others() {
         let mut texts = String::new();
         sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut texts);
         let name = Regex::new(r"`([A-Z][A-Za-z]*::[A-Za-z_]+(\(false\))?)").unwrap();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn every_verb_and_option_is_one_of_the_command_line() {
+    fn every_named_command_and_option_exists() {
         let reference = include_str!("../../../../docs/cli.md");
         let headings: Vec<&str> = reference.lines().map(|line| line.trim_start_matches(['#', ' '])).collect();
         for (_, verb) in VERBS {

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_at_the_far_end_of_the_longest_prefix_is_found() {
+    fn match_at_the_far_end_of_the_longest_prefix_is_found() {
         let prefix = noise(MAX_PREFIX as usize, 1);
         let mut plain = prefix[..2 << 20].to_vec();
         plain[70_000] ^= 1;
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_that_looks_like_a_trained_dictionary_is_bytes_like_any_other() {
+    fn prefix_like_a_trained_dictionary_is_plain_bytes() {
         let mut prefix = vec![0x37, 0xa4, 0x30, 0xec];
         prefix.extend(noise(50_000, 2));
         let plain = prefix.clone();
@@ -158,13 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn one_byte_and_none_at_all_make_a_round() {
+    fn one_byte_and_no_bytes_roundtrip() {
         round(b"a", b"b");
         round(b"a", b"");
     }
 
     #[test]
-    fn another_prefix_or_length_and_bytes_behind_are_noticed_or_give_other_bytes() {
+    fn wrong_prefix_length_or_trailing_bytes_are_detected() {
         let (prefix, plain) = (noise(9000, 3), noise(9000, 3));
         let packed = round(&prefix, &plain);
         let mut out = Vec::new();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_asks_for_a_larger_window_than_it_can_use_takes_no_memory() {
+    fn frame_with_an_oversized_window_allocates_nothing() {
         // One raw block of one byte: first with a window of 2^41 bytes, then as a single segment that claims
         // 2^40 bytes.
         let window = [0x28, 0xb5, 0x2f, 0xfd, 0, 0xf8, 9, 0, 0, b'x'];

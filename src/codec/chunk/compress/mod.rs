@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_stays_as_it_is_and_is_not_tried_whole() {
+    fn incompressible_data_is_stored_after_a_sample() {
         let plain = noise(1 << 20);
         let mut out = Vec::new();
         let (codec, packed) = Compressor::new(3).unwrap().pack(&plain, &mut out).unwrap();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_partly_noise_is_packed() {
+    fn partly_compressible_data_is_compressed() {
         let text: Vec<u8> = b"one line like many others\n".iter().copied().cycle().take(512 << 10).collect();
         for plain in [[noise(512 << 10), text.clone()].concat(), [text, noise(512 << 10)].concat()] {
             let mut out = Vec::new();
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_frame_with_no_larger_window_than_its_bytes_is_read() {
+    fn only_one_frame_with_a_fitting_window_is_read() {
         let plain = b"one line like many others\n".repeat(2000);
         let mut packed = Vec::new();
         assert_eq!(Compressor::new(3).unwrap().pack(&plain, &mut packed).unwrap().0, Codec::Zstd);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_that_repeats_is_packed() {
+    fn repeating_noise_is_compressed() {
         let plain = noise(40 << 10).repeat(25);
         let mut out = Vec::new();
         let (codec, packed) = Compressor::new(3).unwrap().pack(&plain, &mut out).unwrap();

@@ -157,7 +157,7 @@ mod tests {
     /// A write in the same clock tick as the file's ctime leaves no trace, so reading starts only after that
     /// tick.
     #[test]
-    fn a_file_that_has_just_changed_is_looked_at_when_its_tick_is_over() {
+    fn file_that_just_changed_is_examined_after_its_clock_tick() {
         let dir = tempfile::tempdir().unwrap();
         for number in 0..20 {
             let path = dir.path().join(number.to_string());

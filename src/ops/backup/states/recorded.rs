@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_a_version_tells_it_from_others() {
+    fn every_field_of_a_version_distinguishes_it() {
         let meta =
             Meta { mtime: Time { sec: 1, nanos: 2 }, ctime: Time { sec: 3, nanos: 4 }, ..Meta::default() };
         let version = Version::new((5, 6), 7, &meta);

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_never_more_than_a_few() {
+    fn number_of_browser_sessions_is_limited() {
         let (browsers, start) = (Browsers::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let first = browsers.sign_in(start).unwrap();

@@ -46,7 +46,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_secret_of_basic_is_the_password_and_that_of_bearer_the_token() {
+    fn basic_auth_takes_the_password_and_bearer_the_token() {
         let secret =
             |value: &str| authorization(&headers(&[("authorization", value)])).map(|secret| secret.to_vec());
         // Basic credentials: `anybody:token`, `me:a:b`, `:`, and `nobody` without a colon.

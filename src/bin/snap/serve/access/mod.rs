@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_asked_for_by_address_or_by_a_name_that_is_its_own() {
+    fn host_header_must_be_an_address_or_an_allowed_name() {
         let access = access();
         let meant = |uri: &str, hosts: &[&str]| {
             let hosts: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn only_tokens_and_cookies_let_in() {
+    fn only_tokens_and_cookies_authenticate() {
         let (access, now) = (access(), Instant::now());
         let admit = |lines: &[(&'static str, &str)]| access.admit(&headers(lines), true, true, now);
         let known = [
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_up_is_long_and_never_the_same() {
+    fn generated_secrets_are_long_and_unique() {
         let (one, other) = (made_up().unwrap(), made_up().unwrap());
         assert!(one.len() == 43 && is_strong(&one) && one != other);
         assert!(!is_strong("short") && !is_strong("long enough but with spaces"));

@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_tries_are_bounded_and_come_back_one_by_one() {
+    fn wrong_attempts_are_limited_and_recover_one_by_one() {
         let (mut tries, start) = (Tries { left: TRIES, since: None }, Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         for _ in 0..TRIES {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sound_file_that_is_closed_to_others_is_taken() {
+    fn password_file_must_be_valid_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/serve-password");
         assert!(Hash::read(&path).unwrap().is_none());

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_one_new_name_below_the_directory_is_taken() {
+    fn only_one_new_name_below_the_directory_is_accepted() {
         for bad in ["", ".", "..", "../x", "a/b", "/etc", "a\0b", ".hidden", "a\n", &"x".repeat(201)] {
             assert_eq!(
                 name(bad.as_bytes()).err().map(|err| err.status),

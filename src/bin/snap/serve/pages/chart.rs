@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_no_chart_of_nothing_and_names_are_escaped() {
+    fn empty_data_has_no_chart_and_names_are_escaped() {
         let line = |points: &[(i64, u64)]| Line {
             label: "<b>".to_owned(),
             points: points

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_for_a_shell_come_back_as_they_were() {
+    fn shell_quoting_roundtrips() {
         for word in [
             &b"plain/a-b_c.d"[..],
             b"",

@@ -81,7 +81,7 @@ mod tests {
 
     /// Other colours would have no dark theme, and their contrast would not be checked.
     #[test]
-    fn colours_come_from_the_palette_and_borders_of_controls_are_edges() {
+    fn colours_are_from_the_palette_and_controls_have_borders() {
         for sheet in [include_str!("pages.css"), include_str!("login.css")] {
             assert!(!sheet.contains(": #") && !sheet.contains(" #"), "a colour beside the palette");
             for rule in sheet.split('}').filter(|rule| rule.contains("border: 1px solid")) {

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_total_that_may_grow_has_no_share() {
+    fn growing_total_has_no_percentage() {
         let counted = counters((5, 512), (10, 2048), false);
         let status = status_object("backup", &counted, 2.0);
         assert_eq!((&status["total_files"], &status["total_bytes"]), (&10.into(), &2048.into()));
@@ -173,20 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn a_total_that_is_known_gives_a_share_and_an_end() {
+    fn known_total_gives_a_percentage_and_an_end() {
         let status = status_object("backup", &counters((5, 512), (10, 2048), true), 2.0);
         assert_eq!((&status["percent_done"], &status["seconds_remaining"]), (&0.25.into(), &6.into()));
     }
 
     #[test]
-    fn files_without_bytes_and_more_bytes_than_expected_have_a_share_too() {
+    fn progress_counts_empty_files_and_unexpected_bytes() {
         assert_eq!(status_object("backup", &counters((1, 0), (4, 0), true), 1.0)["percent_done"], 0.25);
         assert_eq!(status_object("backup", &counters((4, 999), (4, 10), true), 1.0)["percent_done"], 1.0);
         assert_eq!(status_object("backup", &Counters::default(), 1.0)["percent_done"], 0.0);
     }
 
     #[test]
-    fn what_it_was_last_time_is_the_total_until_the_scan_has_found_more_or_ended() {
+    fn last_total_is_used_until_the_scan_exceeds_it_or_ends() {
         let counted = counters((5, 512), (10, 600), false);
         counted.guessed_bytes.store(2048, Ordering::Relaxed);
         assert_eq!(counted.share(), Some(Share { done: 0.25, is_guess: true }));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn of_things_without_bytes_the_one_that_is_begun_counts_by_its_own() {
+    fn progress_without_bytes_counts_the_part_that_is_begun() {
         let counted = counters((1, 700), (4, 0), true);
         assert_eq!(counted.share().map(|share| share.done), Some(0.25));
         counted.begin_part(200);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_begins_at_nothing() {
+    fn stage_begins_at_zero() {
         let counted = counters((5, 512), (10, 2048), true);
         counted.begin("reading packs", "packs");
         assert_eq!((counted.share(), counted.stage().unit), (None, "packs"));

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_is_left_counts_down_and_never_up() {
+    fn remaining_time_only_counts_down() {
         let steady = shown(600.0, |_| 1.0);
         assert_eq!(steady.first().map(String::as_str), Some("about 10 min left"));
         assert_eq!(steady.last().map(String::as_str), Some("a few seconds left"));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn bursts_do_not_make_it_jump() {
+    fn rate_does_not_jump_with_bursts() {
         // Nothing for three seconds, then four times the speed for one second, repeatedly.
         let bursts = shown(600.0, |at| if at % 4.0 < 3.0 { 0.0 } else { 4.0 });
         let number = |text: &String| text.split(' ').nth(1).and_then(|word| word.parse::<f64>().ok());
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_at_the_beginning_and_when_all_is_done() {
+    fn no_estimate_at_the_beginning_and_the_end() {
         let mut left = Left::default();
         assert_eq!(left.update(Some(0.5), 1.0), None);
         assert_eq!(left.update(None, 9.0), None);

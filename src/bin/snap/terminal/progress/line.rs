@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_total_that_is_not_final_is_said_to_be_none() {
+    fn preliminary_total_is_marked_as_such() {
         let found = View { share: None, left: None, at_least: true, path: b"", ..view() };
         assert_eq!(
             line(&found, 120),

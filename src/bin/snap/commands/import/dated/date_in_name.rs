@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_backup_programs_tell_their_time() {
+    fn names_of_backup_programs_contain_their_time() {
         for (name, time) in [
             ("2026-03-01", "2026-03-01T00:00:00Z"),
             ("20260301", "2026-03-01T00:00:00Z"),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date_or_not_one_alone_is_not_guessed() {
+    fn names_without_exactly_one_date_are_not_guessed() {
         for name in [
             "",
             "daily.0",
@@ -228,14 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_an_offset_is_in_the_zone_that_is_given() {
+    fn name_without_an_offset_uses_the_given_zone() {
         let zone = TimeZone::fixed(Offset::constant(2));
         assert_eq!(find("2026-03-01T0300", &zone).unwrap().to_string(), "2026-03-01T01:00:00Z");
         assert_eq!(find("2026-03-01T0300Z", &zone).unwrap().to_string(), "2026-03-01T03:00:00Z");
     }
 
     #[test]
-    fn a_pattern_fits_the_whole_name() {
+    fn pattern_matches_the_whole_name() {
         let at = |name: &str, pattern: &str| {
             by_pattern(name, pattern, &TimeZone::UTC).map(|at| at.to_string()).map_err(|_| ())
         };

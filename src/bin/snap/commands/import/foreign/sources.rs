@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_named_path_covers_makes_the_root_the_source() {
+    fn content_outside_named_paths_makes_the_root_the_source() {
         assert_eq!(chosen(&["home/me", "home/you"], &["/home/me"]), ["/"]);
         assert_eq!(chosen(&["etc", "data"], &["/etc", "/home/me/data"]), ["/"]);
         assert_eq!(chosen(&["data"], &["../data"]), ["/"]);

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_come_before_what_they_hold_with_its_sums() {
+    fn directories_precede_their_content_with_totals() {
         let mut tree = Tree::default();
         add(&mut tree, "a/b/changed", Change::Content, &file(10), Some(&file(4)));
         add(&mut tree, "a/b.new", Change::Added, &file(5), None);
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_count_all_though_rows_end_somewhere() {
+    fn totals_count_all_rows_beyond_the_limit() {
         let mut tree = Tree::default();
         for number in 0..MOST + 10 {
             add(&mut tree, &format!("a/{number:06}"), Change::Added, &file(1), None);
