@@ -49,7 +49,7 @@ const ONLY_LEADS: u8 = 1;
 /// All directories above the sources that are not in the snapshot are searchable by all users.
 const OPEN_ABOVE: u8 = 2;
 
-/// Numbers of one backup run beside [`Counts`](crate::model::manifest::Counts), which is frozen.
+/// Numbers of one backup run in addition to [`Counts`](crate::model::manifest::Counts), which is frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MoreCounts {
     /// Directories not in the parent.

@@ -8,7 +8,7 @@ use crate::sys::users;
 /// A directory of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserDir {
-    /// What can be made anew.
+    /// Data that can be rebuilt.
     Cache,
     /// What this machine knows, such as the records of runs.
     State,

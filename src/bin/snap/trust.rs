@@ -15,7 +15,7 @@ use crate::args::global::Global;
 use crate::terminal::output;
 
 /// Warns about a backup into an unencrypted repository that this machine has not used before, unless the user
-/// has acknowledged it. The repository may have replaced an encrypted one, and whoever did that can read what
+/// has acknowledged it. The repository may have replaced an encrypted one, and the attacker can then read what
 /// is saved. Opening it records it as known, so the warning is printed once.
 pub(crate) fn warn_of_unknown_open(
     global: &Global,

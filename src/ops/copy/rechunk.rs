@@ -3,7 +3,7 @@
 //! again.
 //!
 //! One thread walks and plans, others read ahead of it (`repo/read/sequential`), and the caller's thread
-//! cuts, stores and builds the trees. Steps between the bytes of files travel in the same order beside them.
+//! cuts, stores and builds the trees. Steps between the bytes of files travel in the same order with them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

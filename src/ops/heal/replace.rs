@@ -141,7 +141,7 @@ fn fill(healing: &mut Healing, new: &NewFile, size: u64, content: &Content) -> R
     Ok(())
 }
 
-/// Returns an unused path beside `path`: its name with the suffix, and a number if that exists.
+/// Returns an unused path next to `path`: its name with the suffix, and a number if that exists.
 fn free_name(target: &Target, path: &[u8], suffix: &str) -> Result<Vec<u8>> {
     let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     let (dir, name) = path.split_at_checked(at).unwrap_or_default();

@@ -1,5 +1,5 @@
 //! The local index cache: copies of recent packs' tables in sled, and the list of the sorted runs that lie in
-//! files beside it (`runs`). It is a disposable hint: never trusted, and no commit depends on it. This is the
+//! files next to it (`runs`). It is a disposable hint: never trusted, and no commit depends on it. This is the
 //! only user of sled.
 //!
 //! sled 0.34.7 loses acknowledged writes in a power cut, but what survives is a prefix of the write order. So
@@ -240,7 +240,7 @@ impl LocalIndexCache {
         Writer { index_cache: self, failed: database.is_none(), database, batch, size: 0, unflushed: 0 }
     }
 
-    /// The directory for files beside sled's own.
+    /// The directory for files other than sled's own.
     pub(crate) fn dir(&self) -> &Path {
         &self.place.dir
     }

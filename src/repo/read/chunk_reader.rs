@@ -148,7 +148,7 @@ impl BlockReader {
     }
 
     /// Returns the sealed bytes of a block, sealed again with the keys in use if they were sealed with
-    /// others. Blocks of a pack have the same keys, so whoever moves a block to a new pack needs them so.
+    /// others. Blocks of a pack have the same keys, and code that moves a block to a new pack needs this.
     ///
     /// # Errors
     /// When they are not authentic.

@@ -124,7 +124,7 @@ impl LocalStorage {
         Ok(())
     }
 
-    /// Writes `parts` to a temporary file beside `path`, synced if `sync` is set.
+    /// Writes `parts` to a temporary file next to `path`, synced if `sync` is set.
     fn write_temp<P: AsRef<[u8]>>(
         &self,
         path: &Path,

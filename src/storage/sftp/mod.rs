@@ -245,7 +245,7 @@ impl SftpStorage {
         Ok(())
     }
 
-    /// Creates an open temporary file beside `path` with `parts` as its content.
+    /// Creates an open temporary file next to `path` with `parts` as its content.
     fn temp<'a>(
         &self,
         channel: &'a Channel,

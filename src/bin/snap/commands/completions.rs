@@ -98,7 +98,7 @@ fn page(command: &Command, name: &str, parent: Option<&Command>, dir: &Path, pag
     Ok(())
 }
 
-/// Returns the directory of the pages of section 5: man looks for them in `man5` beside `man1`.
+/// Returns the directory of the pages of section 5: man looks for them in `man5` next to `man1`.
 fn section_dir(dir: &Path) -> PathBuf {
     if dir.file_name().is_some_and(|name| name == "man1") {
         dir.with_file_name("man5")

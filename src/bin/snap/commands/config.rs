@@ -68,11 +68,11 @@ pub(crate) struct Set {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Setting {
-    /// Share of parity beside each new pack
+    /// Parity of each new pack, as a percentage of its size
     Parity,
-    /// Bytes that backups do not go beyond
+    /// Maximum size of the packs in the repository, for backups
     Quota,
-    /// Whether chunks may be stored as deltas; older versions of snap cannot read the repository from then on
+    /// Allow chunks to be stored as deltas; older versions of snap cannot read the repository then
     Delta,
 }
 

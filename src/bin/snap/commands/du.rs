@@ -59,9 +59,9 @@ enum Column {
     Size,
     /// Bytes in the repository
     Stored,
-    /// Bytes that came since
+    /// Bytes added since then
     Growth,
-    /// Bytes that no other snapshot needs
+    /// Bytes that no other snapshot uses
     Unique,
 }
 

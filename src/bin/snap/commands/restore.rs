@@ -67,13 +67,13 @@ pub(crate) struct Restore {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Overwrite {
-    /// All; what is right already is not written
+    /// Change all; correct content is not written again
     Always,
-    /// All but those with the snapshot's size and time, which are not read
+    /// Change all except those with the snapshot's size and time, which are not read
     IfChanged,
-    /// Those that are older than in the snapshot
+    /// Change those that are older than in the snapshot
     IfNewer,
-    /// None
+    /// Change none
     Never,
 }
 

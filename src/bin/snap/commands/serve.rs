@@ -62,7 +62,7 @@ pub(crate) enum ServeVerb {
     },
 }
 
-/// What browsers may do beside reading.
+/// What browsers may do in addition to reading.
 #[derive(Debug, Clone)]
 pub(crate) enum Allowed {
     /// Restore to new directories in this one; `None` is the working directory.

@@ -75,7 +75,7 @@ pub(crate) enum TimeSource {
     Name,
     /// The mtime of each directory
     Mtime,
-    /// When each directory was made
+    /// The birth time of each directory
     Birth,
 }
 

@@ -25,7 +25,7 @@ pub(super) enum Layout {
     Plain,
     /// rsnapshot's: `daily.0`, whose mtime is the time of the backup.
     Numbered,
-    /// snapper's: `.snapshots/N/snapshot` beside `info.xml`.
+    /// snapper's: `.snapshots/N/snapshot` next to `info.xml`.
     Snapper,
     /// A snapshot of ZFS: `.zfs/snapshot/NAME`.
     Zfs,

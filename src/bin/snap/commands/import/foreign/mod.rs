@@ -42,9 +42,9 @@ use crate::terminal::progress::{Progress, stop_on_signals};
 /// How the other program's files are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Via {
-    /// Its mount; only what changed from snapshot to snapshot is read
+    /// Through a mount; only what changed between snapshots is read
     Mount,
-    /// Its tar archives, which are read whole
+    /// Through tar archives, which are read completely
     Tar,
 }
 
