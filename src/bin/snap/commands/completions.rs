@@ -120,7 +120,7 @@ fn of_its_own(command: &Command, parent: Option<&Command>) -> Command {
         parent.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.get_id().clone()).collect();
     let is_global = |arg: &clap::Arg| global.contains(arg.get_id());
     let mut end = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
-    end += &format!("\n\nThe options that all verbs take are in {}(1).", called::name());
+    end += &format!("\n\nThe options that all commands take are in {}(1).", called::name());
     command
         .clone()
         .mut_args(|arg| if is_global(&arg) { arg.hide(true) } else { arg })
