@@ -14,7 +14,7 @@ use crate::repo::index::Index;
 use crate::repo::repository::DEFAULT_LEVEL;
 use crate::repo::sessions::session::Session;
 use crate::repo::write::chunk_sink::{ChunkSink, PutChunk};
-use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
+use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy, MOST_HARDER};
 use crate::repo::write::pack_writer::Written;
 use crate::repo::write::similarity::Pieces;
 
@@ -26,7 +26,8 @@ const ONE_OF: u64 = 32;
 /// Returns the compression policy.
 fn effort(run: &Run<'_>, read: u64) -> CompressionPolicy {
     let level = run.options.level.unwrap_or(run.repo.config().level);
-    CompressionPolicy { level, harder: if compresses_harder(run) { HARDER + read / ONE_OF } else { 0 } }
+    let harder = if compresses_harder(run) { (HARDER + read / ONE_OF).min(MOST_HARDER) } else { 0 };
+    CompressionPolicy { level, harder }
 }
 
 /// Returns whether the higher level is used: only if neither a level was requested nor the repository was

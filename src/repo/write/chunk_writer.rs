@@ -12,6 +12,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::codec::chunk::block::SealedBlock;
+use crate::codec::chunk::compress::HARDER;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::pack::padding::Padding;
 use crate::error::{Error, Result, fed, together};
@@ -28,7 +29,7 @@ use crate::repo::write::delta_writer::{Like, Similar, bases_of};
 use crate::repo::write::drift::Probe;
 use crate::repo::write::open_block::OpenBlock;
 use crate::repo::write::pack_writer::{CompletePack, PackWriter, Written};
-use crate::repo::write::seal::{self, HARDER};
+use crate::repo::write::seal;
 use crate::util::threads;
 
 /// Blocks of one type that are being collected into a pack.
@@ -68,10 +69,21 @@ pub struct CompressionPolicy {
     pub harder: u64,
 }
 
+/// Maximum bytes to be compressed harder that a run saves up: some 15 s of one core.
+pub const MOST_HARDER: u64 = 1 << 30;
+
 impl CompressionPolicy {
+    fn add_harder(&mut self, bytes: u64) {
+        self.harder = self.harder.saturating_add(bytes).min(MOST_HARDER);
+    }
+
+    fn is_harder(&self) -> bool {
+        self.level < HARDER && self.harder > 0
+    }
+
     fn send(&mut self, mut block: OpenBlock, blocks: &Sender<OpenBlock>) -> Result<()> {
         let is_delta = block.made_from.is_some();
-        if (is_delta || block.kind == ChunkType::Data) && self.level < HARDER && self.harder > 0 {
+        if (is_delta || block.kind == ChunkType::Data) && self.is_harder() {
             self.harder = self.harder.saturating_sub(block.len as u64);
             block.harder = true;
         }
@@ -220,7 +232,7 @@ impl<'scope> ChunkWriter<'scope> {
 
     /// Compresses so many more bytes harder.
     pub fn add_harder(&mut self, bytes: u64) {
-        self.effort.harder = self.effort.harder.saturating_add(bytes);
+        self.effort.add_harder(bytes);
     }
 
     /// Returns the bytes of blocks passed on to packs, durable or not.
@@ -483,4 +495,16 @@ fn pack_all(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_run_saves_up_a_limited_number_of_bytes_to_be_compressed_harder() {
+        let mut policy = CompressionPolicy { level: 3, harder: 0 };
+        (0..3).for_each(|_| policy.add_harder(MOST_HARDER / 2));
+        assert_eq!(policy.harder, MOST_HARDER);
+    }
 }

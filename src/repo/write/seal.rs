@@ -3,7 +3,7 @@
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::codec::chunk::block::{BlockSealer, SealedBlock};
-use crate::codec::chunk::compress::looks_random;
+use crate::codec::chunk::compress::{HARDER, looks_random};
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{self, Error, Result};
 use crate::repo::read::chunk_reader::BlockReader;
@@ -11,9 +11,6 @@ use crate::repo::repository::Repository;
 use crate::repo::write::delta_backoff::Attempts;
 use crate::repo::write::delta_sealer::{PlainBlock, SealedDelta, effort_for, seal_delta};
 use crate::repo::write::open_block::OpenBlock;
-
-/// The higher compression level for small amounts of data.
-pub(crate) const HARDER: i32 = 9;
 
 /// Seals blocks until there are no more. Buffers go `back`, for reuse.
 pub(super) fn work(
