@@ -34,8 +34,8 @@ fn create(dir: &Path, password: &str) -> Result<Repository> {
 
 fn back_up(repo: &Repository, source: &Path) -> Result<()> {
     let report = repo.backup(&BackupOptions::of([source]), &Control::default())?;
-    for (path, why) in &report.problems {
-        eprintln!("not saved: {}: {why}", String::from_utf8_lossy(path));
+    for problem in &report.problems {
+        eprintln!("not saved: {problem}");
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ pub mod sys;
 pub mod util;
 
 pub use codec::crypto::kdf::KdfParams;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Problem, Result};
 pub use fs::filter::FilterOptions;
 pub use fs::protected_dirs::Protected;
 pub use fs::xattr_choice::XattrChoice;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// Who receives the events of an operation, and how it is cancelled.
 ///
@@ -164,12 +164,7 @@ pub enum Event<'a> {
         size: u64,
     },
     /// An entry could not be handled; the operation continues.
-    Problem {
-        /// Path of the entry.
-        path: &'a [u8],
-        /// The reason.
-        why: &'a str,
-    },
+    Problem(&'a Problem),
     /// A warning for the user; the operation continues.
     Warning(&'a str),
     /// Information for the user.

@@ -1,6 +1,7 @@
 //! Errors of the library. Messages name operations and options of the library: `` `Repository::check` ``.
 
 mod kind;
+mod problem;
 
 use std::io;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use crate::model::decode_error::DecodeError;
 use crate::model::id::SnapshotId;
 
 pub use crate::error::kind::ErrorKind;
+pub use crate::error::problem::Problem;
 
 /// `Result` with this crate's error type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

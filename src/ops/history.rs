@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::model::entry::Entry;
 use crate::model::entry_diff;
 use crate::progress::{Control, Event};
@@ -36,7 +36,7 @@ pub struct Report {
     /// For each host and sources that no longer have the path: index of the first snapshot without it.
     pub gone: Vec<usize>,
     /// Paths that could not be read because of damage, and why.
-    pub problems: Vec<(Vec<u8>, String)>,
+    pub problems: Vec<Problem>,
 }
 
 /// Finds the versions of a path.
@@ -51,9 +51,9 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     let (trees, mut bounds) = (past.roots(), past.bounds(stop));
     let mut problems = Vec::new();
     let mut lost = |dir: &[u8], err: Error| {
-        let why = err.chain();
-        observer.notice(Event::Problem { path: dir, why: &why });
-        problems.push((dir.to_vec(), why));
+        let problem = Problem::of(dir, &err);
+        observer.notice(Event::Problem(&problem));
+        problems.push(problem);
         Ok(())
     };
     let found = multi_walk::look_up(&mut past.reader, trees, &path, &mut lost, &mut bounds)?;

@@ -167,7 +167,7 @@ fn a_file_in_whose_place_a_link_was_put_is_named() {
         }
     });
     assert_eq!((summary.problems.len(), summary.vanished), (1, 0));
-    assert_eq!(summary.problems[0].0, b"src/long");
+    assert_eq!(summary.problems[0].path, b"src/long");
 }
 
 #[test]

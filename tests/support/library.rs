@@ -98,7 +98,7 @@ impl Library {
             Err(err) => vec![err.chain()],
             Ok(summary) if !summary.problems.is_empty() => {
                 let told = summary.problems.iter();
-                told.map(|(path, why)| format!("{}: {why}", String::from_utf8_lossy(path))).collect()
+                told.map(ToString::to_string).collect()
             }
             Ok(_) => compare_trees(original, &target.path().join(source)),
         }

@@ -78,7 +78,7 @@ impl Promises {
             };
             let restored = restore::run(repo, &options, &Control::default())?;
             let told = restored.problems.iter();
-            broken.extend(told.map(|(path, why)| format!("{id}: {}: {why}", String::from_utf8_lossy(path))));
+            broken.extend(told.map(|problem| format!("{id}: {problem}")));
             let differences = compare_trees(original, &target.path().join(&self.name));
             broken.extend(differences.iter().map(|what| format!("{id}: {what}")));
         }
@@ -96,7 +96,7 @@ impl Promises {
         let made =
             Backup::begin(options, None, &Control::default())?.run(&open(repo)?, &Control::default())?;
         let mut broken: Vec<String> =
-            made.problems.iter().map(|(_, why)| format!("next backup: {why}")).collect();
+            made.problems.iter().map(|problem| format!("next backup: {}", problem.message)).collect();
         let options =
             gc::Options { max_unused: MaxUnused::Bytes(0), empty_trash: true, ..gc::Options::default() };
         let report = gc::run(&open(repo)?, &options, &Control::default())?;

@@ -194,11 +194,7 @@ impl World {
         if summary.problems.is_empty() {
             return Ok(compare_trees(&self.original(id, source), &target.path().join(source)));
         }
-        Ok(summary
-            .problems
-            .iter()
-            .map(|(path, why)| format!("{}: {why}", String::from_utf8_lossy(path)))
-            .collect())
+        Ok(summary.problems.iter().map(ToString::to_string).collect())
     }
 
     /// Returns the content of a file of a source.

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use snap_backup::{Error, ErrorKind, Result};
+use snap_backup::{Error, ErrorKind, Problem, Result};
 
 use crate::advice;
 use crate::terminal::text::Paint;
@@ -83,7 +83,7 @@ impl Outcome {
 }
 
 /// Returns `Problems` if there are any, otherwise `Done`.
-pub(crate) fn outcome(problems: &[(Vec<u8>, String)]) -> Outcome {
+pub(crate) fn outcome(problems: &[Problem]) -> Outcome {
     if problems.is_empty() { Outcome::Done } else { Outcome::Problems }
 }
 

@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::fs::metadata::XattrTarget;
 use crate::fs::target::Target;
 use crate::fs::target::dirs::Dir;
@@ -79,7 +79,7 @@ impl Shared {
     pub(super) fn note(&self, path: &[u8], notes: Vec<String>) {
         if !notes.is_empty() {
             let mut all = self.notes.lock();
-            all.extend(notes.into_iter().map(|why| (path.to_vec(), why)));
+            all.extend(notes.into_iter().map(|why| Problem::new(path, ErrorKind::Io, why)));
         }
     }
 }

@@ -23,7 +23,7 @@ mod temp;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::fs::ownership::SkippedMetadata;
 use crate::fs::protected_dirs::{Guard, Protected};
 use crate::fs::xattr_choice::XattrChoice;
@@ -84,7 +84,7 @@ impl Target {
     }
 
     /// Returns and clears the attributes that the target could not store: (path, reason).
-    pub fn take_notes(&self) -> Vec<(Vec<u8>, String)> {
+    pub fn take_notes(&self) -> Vec<Problem> {
         std::mem::take(&mut *self.shared.notes.lock())
     }
 

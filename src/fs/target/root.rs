@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::fs::ownership::Owners;
 use crate::fs::protected_dirs::{Guard, Protected};
 use crate::fs::target::dirs::{DIR_FLAGS, Dir};
@@ -36,7 +36,7 @@ pub(super) struct Shared {
     /// Held while a free name is taken on a file system that cannot do that atomically.
     pub(super) naming: Mutex<()>,
     /// Attributes that the target could not store.
-    pub(super) notes: Mutex<Vec<(Vec<u8>, String)>>,
+    pub(super) notes: Mutex<Vec<Problem>>,
     /// Maximum number of directories that are kept open.
     kept_open: usize,
     pub(super) pool: Pool,

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use crate::error::Result;
+use crate::error::{Problem, Result};
 use crate::fs::filter::Filter;
 use crate::fs::sources::SourceTree;
 use crate::fs::walk::walker::Walker;
@@ -37,8 +37,8 @@ pub enum WalkEvent {
     /// A source that is not a directory, with its path, which need not end with its stored name. With device
     /// and inode, if it has several hard links.
     Lone(Entry, PathBuf, Option<(u64, u64)>),
-    /// A path that cannot be read, and the reason.
-    Problem(Vec<u8>, String),
+    /// A path that cannot be read.
+    Problem(Problem),
     /// A path that disappeared before it could be examined.
     Vanished(Vec<u8>),
     /// Information about a source for the user.

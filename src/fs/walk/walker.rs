@@ -14,6 +14,7 @@ use std::{io, vec};
 
 use crossbeam_channel::Sender;
 
+use crate::error::{ErrorKind, Problem};
 use crate::fs::filter::{Location, Verdict};
 use crate::fs::path_stack::PathStack;
 use crate::fs::sources::{SourceNode, SourceTree};
@@ -137,7 +138,7 @@ impl Walker {
     }
 
     pub(super) fn problem(&mut self, path: &[u8], why: String) -> Result<(), ReceiverGone> {
-        self.send(WalkEvent::Problem(path.to_vec(), why))
+        self.send(WalkEvent::Problem(Problem::new(path, ErrorKind::Io, why)))
     }
 
     fn enter(&mut self, entry: Entry, path: Option<&Path>, mut open: Open) -> Result<(), ReceiverGone> {

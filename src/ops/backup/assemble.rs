@@ -15,7 +15,7 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirBuilder;
 use crate::codec::tree::part_list::ListBuilder;
 use crate::codec::tree::stored_xattrs::Value;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::entry::{Entry, Kind, Meta, Part, flags};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
@@ -323,7 +323,7 @@ impl Assembler<'_, '_, '_> {
                 self.counts.bytes_total += size;
                 self.counts.bytes_read += read.unwrap_or(0);
                 read.iter().for_each(|bytes| run.findings.count(*bytes));
-                problem.iter().for_each(|why| run.problem(&path, why));
+                problem.iter().for_each(|why| run.problem(Problem::new(&*path, ErrorKind::Io, why)));
                 run.observer.notice(Event::Item { action: Action::Unchanged, path: &path, size });
                 run.observer.notice(Event::Done { files: 1, bytes: size });
                 Some(entry)
@@ -331,7 +331,7 @@ impl Assembler<'_, '_, '_> {
             Outcome::Bug(what) => return Err(Error::Bug { what }),
             Outcome::Failed(why) if run.options.stdin.is_some() => return Err(Error::NothingRead(why)),
             Outcome::Failed(why) => {
-                run.problem(&path, &why);
+                run.problem(Problem::new(path, ErrorKind::Io, why));
                 None
             }
             Outcome::Vanished | Outcome::Again => {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde_bytes::ByteBuf;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::fs::ancestors;
 use crate::model::entry::Time;
 use crate::model::id::ChunkId;
@@ -145,14 +145,13 @@ fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
 /// outlive those that contain data.
 fn holds_nothing(run: &Run<'_>, summary: &Summary) -> bool {
     let saved = summary.counts.files() + summary.counts.others;
-    let counts = |(path, _): &(Vec<u8>, String)| !run.options.optional.contains(path);
+    let counts = |problem: &Problem| !run.options.optional.contains(&problem.path);
     saved == 0 && summary.problems.iter().any(counts)
 }
 
 fn why_nothing(summary: &Summary) -> String {
     let named = summary.problems.iter().take(3);
-    let mut why: Vec<String> =
-        named.map(|(path, why)| format!("{}: {why}", String::from_utf8_lossy(path))).collect();
+    let mut why: Vec<String> = named.map(ToString::to_string).collect();
     if let more @ 1.. = summary.problems.len() - why.len() {
         why.push(format!("and {more} more"));
     }

@@ -25,7 +25,7 @@ use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 use serde_bytes::ByteBuf;
 
-use crate::error::{self, Error, Result};
+use crate::error::{self, Error, ErrorKind, Problem, Result};
 use crate::fs::filter::isolated::Isolated;
 use crate::fs::filter::{Filter, FilterOptions};
 use crate::fs::sources::{self, SourceTree};
@@ -190,7 +190,7 @@ pub struct Summary {
     /// Whether that is because its time was up.
     pub time_up: bool,
     /// Paths that could not be read, and why.
-    pub problems: Vec<(Vec<u8>, String)>,
+    pub problems: Vec<Problem>,
     /// Number of entries that vanished before they could be read.
     pub vanished: u64,
     /// Number of files that changed each time they were read. They are stored and marked.
@@ -232,7 +232,7 @@ struct Run<'a> {
     started: Time,
     /// The root of the tree is not a source, and only leads to sources.
     root_only_leads: bool,
-    problems: Mutex<Vec<(Vec<u8>, String)>>,
+    problems: Mutex<Vec<Problem>>,
     /// Unchanged files whose stored path lies on this arc are read again.
     arc: Option<rot::RingArc>,
     findings: rot::Findings,
@@ -254,10 +254,9 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn problem(&self, path: &[u8], why: &str) {
-        self.observer.notice(Event::Problem { path, why });
-        let mut problems = self.problems.lock();
-        problems.push((path.to_vec(), why.to_owned()));
+    fn problem(&self, problem: Problem) {
+        self.observer.notice(Event::Problem(&problem));
+        self.problems.lock().push(problem);
     }
 
     /// Counts an entry that vanished, unless the run is being interrupted.
@@ -274,7 +273,7 @@ impl Run<'_> {
         if !problems.is_empty() {
             entry.meta.ctime = Time::default();
         }
-        problems.iter().for_each(|why| self.problem(path, why));
+        problems.iter().for_each(|why| self.problem(Problem::new(path, ErrorKind::Io, why)));
     }
 
     fn stopping(&self) -> bool {
@@ -296,7 +295,7 @@ impl Run<'_> {
     /// Adds known extended attributes to an entry of a past state.
     fn add_xattrs(&self, path: &[u8], entry: &mut Entry) {
         let left_out = self.supplement().and_then(|supplement| supplement.add_xattrs(path, entry));
-        left_out.iter().for_each(|why| self.problem(path, why));
+        left_out.iter().for_each(|why| self.problem(Problem::new(path, ErrorKind::BadInput, why.as_str())));
     }
 
     fn supplement(&self) -> Option<&Supplement> {

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::codec::crypto::cipher;
 use crate::codec::crypto::hash::ChunkHasher;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::fs::target;
 use crate::model::entry::{Content, Entry, Kind, Time};
 use crate::model::signs::WHOLE;
@@ -215,7 +215,7 @@ pub(super) fn classify(
         }
         Comparison::Unknown => Ok(false),
         Comparison::Unreadable(err) => {
-            run.problem(path, &err.to_string());
+            run.problem(Problem::new(path, ErrorKind::Io, err.to_string()));
             Ok(false)
         }
     }

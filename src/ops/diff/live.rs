@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::tree::stored_xattrs;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::fs::filter::{Filter, FilterOptions};
 use crate::fs::path_stack::PathStack;
 use crate::fs::walk::{Walk, WalkEvent, WalkOptions};
@@ -28,7 +28,7 @@ pub(super) struct LiveTree<'a> {
     path_stack: PathStack,
     ready: VecDeque<WalkEvent>,
     links: HashMap<(u64, u64), u128>,
-    problems: Vec<(Vec<u8>, String)>,
+    problems: Vec<Problem>,
 }
 
 impl<'a> LiveTree<'a> {
@@ -70,7 +70,8 @@ impl<'a> LiveTree<'a> {
         };
         entry.meta.xattrs = stored_xattrs::lay_out(self.hasher, found.values).0;
         let path = place.as_os_str().as_bytes();
-        self.problems.extend(found.problems.into_iter().map(|why| (path.to_vec(), why)));
+        let problems = found.problems.into_iter().map(|why| Problem::new(path, ErrorKind::Io, why));
+        self.problems.extend(problems);
     }
 }
 
@@ -96,7 +97,7 @@ impl TreeSource for LiveTree<'_> {
                     }
                     return Ok(Some(entry));
                 }
-                Some(WalkEvent::Problem(path, why)) => self.problems.push((path, why)),
+                Some(WalkEvent::Problem(problem)) => self.problems.push(problem),
                 // A vanished file does not exist, and only a source can be a lone file.
                 Some(WalkEvent::Vanished(_) | WalkEvent::Lone(..) | WalkEvent::Warning(_)) => {}
             }
@@ -121,7 +122,7 @@ impl TreeSource for LiveTree<'_> {
         Ok(())
     }
 
-    fn problems(&mut self) -> Vec<(Vec<u8>, String)> {
+    fn problems(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.problems)
     }
 }

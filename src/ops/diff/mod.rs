@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::model::entry::{Entry, Kind};
 use crate::model::entry_diff;
 use crate::model::id::SnapshotId;
@@ -127,7 +127,7 @@ pub struct Summary {
     /// Paths of which only metadata differs.
     pub metadata: u64,
     /// Paths of the live directory that could not be read, and why.
-    pub problems: Vec<(Vec<u8>, String)>,
+    pub problems: Vec<Problem>,
 }
 
 impl Summary {
@@ -212,9 +212,9 @@ pub fn run(
         }
         comparer.pair(&pair, each, observer)
     })?;
-    for (path, why) in other.problems() {
-        observer.notice(Event::Problem { path: &path, why: &why });
-        comparer.summary.problems.push((path, why));
+    for problem in other.problems() {
+        observer.notice(Event::Problem(&problem));
+        comparer.summary.problems.push(problem);
     }
     session.leave()?;
     // An interrupted walk ends as if there were no more entries.
@@ -326,9 +326,9 @@ impl Comparer<'_> {
                         return Err(err);
                     }
                     Some(Err(err)) => {
-                        let why = err.chain();
-                        observer.notice(Event::Problem { path, why: &why });
-                        self.summary.problems.push((path.to_vec(), why));
+                        let problem = Problem::of(path, &err);
+                        observer.notice(Event::Problem(&problem));
+                        self.summary.problems.push(problem);
                         true
                     }
                 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::codec::crypto::hash::ChunkHasher;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::fs::stat::Inode;
 use crate::fs::{sources, stat, target};
 use crate::model::entry::{Content, Entry, Kind, Time};
@@ -42,11 +42,12 @@ pub(super) fn compare(
         match is_restored(hasher, &mut reader, &place, *size, content, stop) {
             Ok(true) => {}
             Ok(false) => {
-                compared.wrong.push((path.clone(), "what was restored is not what was stored".to_owned()));
+                let why = "what was restored is not what was stored";
+                compared.wrong.push(Problem::new(&**path, ErrorKind::Damaged, why));
                 continue;
             }
             Err(err) => {
-                compared.wrong.push((path.clone(), err.chain()));
+                compared.wrong.push(Problem::of(&**path, &err));
                 continue;
             }
         }
@@ -64,7 +65,7 @@ pub(super) fn compare(
             Some(false) => {
                 let why =
                     "the source has the same size and times and other bytes: it or its backup went wrong";
-                compared.wrong.push((path.clone(), why.to_owned()));
+                compared.wrong.push(Problem::new(&**path, ErrorKind::Damaged, why));
             }
             None => {}
         }

@@ -11,7 +11,7 @@ mod compare;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Problem, Result};
 use crate::model::entry::Entry;
 use crate::progress::Control;
 use crate::repo::read::read_session::ReadSession;
@@ -80,8 +80,8 @@ pub struct Compared {
     pub bytes: u64,
     /// Intact files that were also compared with the source.
     pub live: u64,
-    /// Paths of wrong files, and what is wrong.
-    pub wrong: Vec<(Vec<u8>, String)>,
+    /// Files that are wrong.
+    pub wrong: Vec<Problem>,
 }
 
 /// A running drill. While it exists, gc does not delete what it reads.

@@ -6,7 +6,7 @@ mod content;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::fs::filter::PathSearch;
 use crate::model::entry::{Entry, Kind, Time, flags};
 use crate::model::entry_diff;
@@ -104,7 +104,7 @@ pub struct Summary {
     /// Patterns that match no path, regardless of the other criteria.
     pub unmatched: Vec<String>,
     /// Paths that could not be read because of damage, and why.
-    pub problems: Vec<(Vec<u8>, String)>,
+    pub problems: Vec<Problem>,
 }
 
 /// Calls `each` for every match, in order of paths. Snapshots with the same version are reported together.
@@ -147,7 +147,7 @@ struct Finder<'a> {
     each: &'a mut dyn FnMut(&Match<'_>) -> Result<()>,
     observer: &'a dyn Observer,
     matches: u64,
-    problems: Vec<(Vec<u8>, String)>,
+    problems: Vec<Problem>,
 }
 
 impl Visitor for Finder<'_> {
@@ -185,9 +185,9 @@ impl Visitor for Finder<'_> {
 
 impl Finder<'_> {
     fn problem(&mut self, path: &[u8], err: &Error) {
-        let why = err.chain();
-        self.observer.notice(Event::Problem { path, why: &why });
-        self.problems.push((path.to_vec(), why));
+        let problem = Problem::of(path, err);
+        self.observer.notice(Event::Problem(&problem));
+        self.problems.push(problem);
     }
 
     /// Returns whether the metadata of an entry meets the criteria.

@@ -61,7 +61,7 @@ pub(super) fn replace(healing: &mut Healing, found: &CorruptFile, options: &Opti
         fill(healing, &new, *size, content)?;
         let name = kept.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         new.replace_keeping(&meta, &existing, name)?;
-        notes.extend(target.take_notes().into_iter().map(|(_, why)| why));
+        notes.extend(target.take_notes().into_iter().map(|note| note.message));
         target.lock(&mut |_, err| notes.push(err.chain()));
     }
     Ok(Healed {

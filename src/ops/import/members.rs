@@ -9,7 +9,7 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tar::read::{Found, Next, Reader};
 use crate::codec::tar::{Member, Node as TarNode, acl};
 use crate::codec::tree::stored_xattrs;
-use crate::error::{self, Error, Result};
+use crate::error::{self, Error, ErrorKind, Problem, Result};
 use crate::fs::ownership;
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::{
@@ -42,7 +42,7 @@ pub(super) struct MemberReader<'a, 'scope> {
     /// Bytes of files read.
     pub(super) read: u64,
     /// Members that cannot be stored, or only in part, and why. `weight`: the memory they take in bytes.
-    pub(super) problems: Vec<(Vec<u8>, String)>,
+    pub(super) problems: Vec<Problem>,
     weight: u64,
     names: HashMap<Vec<u8>, Arc<str>>,
     content: ContentWriter<'a>,
@@ -84,9 +84,10 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
     }
 
     fn problem(&mut self, path: &[u8], why: String) {
-        self.work.observer.notice(Event::Problem { path, why: &why });
-        self.weight += (path.len() + why.len() + 64) as u64;
-        self.problems.push((path.to_vec(), why));
+        let problem = Problem::new(path, ErrorKind::BadInput, why);
+        self.work.observer.notice(Event::Problem(&problem));
+        self.weight += (path.len() + problem.message.len() + 64) as u64;
+        self.problems.push(problem);
     }
 
     fn check_weight(&self) -> Result<(), DecodeError> {

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use serde_bytes::ByteBuf;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, SnapshotKind};
@@ -81,7 +81,7 @@ pub struct Summary {
     /// Statistics of the import.
     pub counts: Counts,
     /// Members that cannot be stored, or only in part, and why.
-    pub problems: Vec<(Vec<u8>, String)>,
+    pub problems: Vec<Problem>,
     /// Duration in seconds.
     pub seconds: f64,
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_bytes::ByteBuf;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, Manifest, SnapshotKind};
@@ -46,14 +46,14 @@ pub(super) struct ImportedArchive {
     pub(super) snapshot: Option<SnapshotId>,
     pub(super) root: ChunkId,
     pub(super) counts: Counts,
-    pub(super) problems: Vec<(Vec<u8>, String)>,
+    pub(super) problems: Vec<Problem>,
 }
 
 /// An archive's content, stored but not committed.
 struct Stored {
     root: ChunkId,
     counts: Counts,
-    problems: Vec<(Vec<u8>, String)>,
+    problems: Vec<Problem>,
     tree: Tree,
 }
 

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::codec::tree::dir::link_group;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::fs::ownership::Owners;
 use crate::model::entry::{Entry, Time};
 use crate::model::manifest::Manifest;
@@ -98,7 +98,7 @@ pub struct Mount {
     inodes: Mutex<Inodes>,
     handles: Handles,
     links: Links,
-    told: Mutex<HashSet<(Vec<u8>, String)>>,
+    told: Mutex<HashSet<Problem>>,
     reader: RandomReader,
     reading: Arc<ReadSession>,
 }
@@ -353,9 +353,9 @@ impl Mount {
     }
 
     fn report(&self, path: &[u8], err: &Error) {
-        let why = err.chain();
+        let problem = Problem::of(path, err);
         let mut told = self.told.lock();
-        if told.len() > TOLD || !told.insert((path.to_vec(), why.clone())) {
+        if told.len() > TOLD || !told.insert(problem.clone()) {
             return;
         }
         if told.len() > TOLD {
@@ -363,7 +363,7 @@ impl Mount {
             return;
         }
         drop(told);
-        self.control.observer().notice(Event::Problem { path, why: &why });
+        self.control.observer().notice(Event::Problem(&problem));
     }
 }
 

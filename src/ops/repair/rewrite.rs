@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirBuilder;
 use crate::codec::tree::part_list::{ListBuilder, ListPiece};
-use crate::error::Result;
+use crate::error::{ErrorKind, Problem, Result};
 use crate::model::entry::{Content, Entry, Kind, Part, XattrValue};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Manifest;
@@ -27,8 +27,8 @@ const MAX_DEPTH: usize = 8;
 /// What a snapshot lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LostEntries {
-    /// The first thousand affected paths, and what is wrong with each.
-    pub told: Vec<(Vec<u8>, String)>,
+    /// The first thousand affected entries.
+    pub told: Vec<Problem>,
     /// Entries that lost data or are gone.
     pub entries: u64,
     /// Bytes of files that are lost.
@@ -39,7 +39,7 @@ impl LostEntries {
     fn report(&mut self, path: &[u8], why: String) {
         self.entries += 1;
         if self.told.len() < MOST {
-            self.told.push((path.to_vec(), why));
+            self.told.push(Problem::new(path, ErrorKind::Damaged, why));
         }
     }
 }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::fs::filter::RestoreFilter;
 use crate::fs::protected_dirs::{Guard, Protected};
 use crate::fs::target::{Target, TargetOptions};
@@ -140,7 +140,7 @@ pub struct Summary {
     /// Number of problems that are only an include pattern that matched nothing.
     pub unmatched_includes: u64,
     /// Paths that could not be restored, and why.
-    pub problems: Vec<(Vec<u8>, String)>,
+    pub problems: Vec<Problem>,
     /// Whether some of the problems are damage in the repository.
     pub damage: bool,
     /// Number of owners, modes, times and devices that this user may not set.
@@ -179,7 +179,7 @@ struct Job<'a> {
     tally: Tally,
     /// Reads extended attribute values that are stored in chunks.
     values: Mutex<ChunkReader>,
-    problems: Mutex<Vec<(Vec<u8>, String)>>,
+    problems: Mutex<Vec<Problem>>,
     /// Set when the target is full. It ends the run, since every later write would fail as well.
     full: Mutex<Option<Error>>,
     damage: AtomicBool,
@@ -197,13 +197,13 @@ impl Job<'_> {
         if err.is_damage() {
             self.damage.store(true, Ordering::Relaxed);
         }
-        self.note(path, err.chain());
+        self.note(Problem::of(path, err));
     }
 
     /// Records a problem that is not damage to the repository.
-    fn note(&self, path: &[u8], why: String) {
-        self.observer.notice(Event::Problem { path, why: &why });
-        self.problems.lock().push((path.to_vec(), why));
+    fn note(&self, problem: Problem) {
+        self.observer.notice(Event::Problem(&problem));
+        self.problems.lock().push(problem);
     }
 
     /// Returns metadata with the xattr values that are stored in chunks. Kept in memory only as long as
@@ -431,7 +431,7 @@ impl Job<'_> {
     /// Records what the target could not represent as a problem of each path.
     fn report_notes(&self) {
         let notes = self.target.as_ref().map(Target::take_notes).unwrap_or_default();
-        notes.into_iter().for_each(|(path, why)| self.note(&path, why));
+        notes.into_iter().for_each(|problem| self.note(problem));
     }
 
     fn report_copies(&self) {

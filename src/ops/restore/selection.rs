@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Problem, Result};
 use crate::fs::filter::RestoreFilter;
 use crate::model::entry::Meta;
 use crate::model::id::ChunkId;
@@ -74,11 +74,12 @@ impl Job<'_> {
                 self.observer.notice(Event::Warning(&format!("{pattern}: {why}")));
             } else {
                 self.tally.unmatched_includes.fetch_add(1, Ordering::Relaxed);
-                self.note(pattern, why);
+                self.note(Problem::new(pattern, ErrorKind::NotFound, why));
             }
         }
         if taken == 0 && !told && !self.options.exclude.is_empty() {
-            self.note(b"`RestoreOptions::exclude`", "it leaves nothing to restore".to_owned());
+            let why = "it leaves nothing to restore";
+            self.note(Problem::new("`RestoreOptions::exclude`", ErrorKind::NotFound, why));
         }
         Ok(())
     }

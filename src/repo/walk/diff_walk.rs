@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -34,8 +34,8 @@ pub trait TreeSource {
     /// When what comes after it cannot be read.
     fn pass(&mut self) -> Result<()>;
 
-    /// Takes the list of what is missing because it could not be read: path and reason.
-    fn problems(&mut self) -> Vec<(Vec<u8>, String)> {
+    /// Takes the list of what is missing because it could not be read.
+    fn problems(&mut self) -> Vec<Problem> {
         Vec::new()
     }
 }

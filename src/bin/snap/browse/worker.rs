@@ -17,7 +17,7 @@ use snap_backup::progress::Event;
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
-use snap_backup::{Control, Error, Result};
+use snap_backup::{Control, Error, Problem, Result};
 
 use super::list::List;
 use super::screen::{Diff, Dir, Found, Line, Text, Versions};
@@ -254,8 +254,8 @@ impl Worker<'_> {
         };
         let problem = Mutex::new(None);
         let observer = |event: Event<'_>| {
-            if let Event::Problem { path, why } = event {
-                let text = || format!("{}: {}", output::path(path), wording::of_program(why));
+            if let Event::Problem(Problem { path, message, .. }) = event {
+                let text = || format!("{}: {}", output::path(path), wording::of_program(message));
                 problem.lock().get_or_insert_with(text);
             }
         };

@@ -191,7 +191,7 @@ fn backup_set(context: &Context, args: &Backup) -> Result<Outcome> {
         if let Some(file) = &args.receipt {
             write_receipt(repo, &summary, file)?;
         }
-        summary.problems.retain(|(path, _)| !options.optional.contains(path));
+        summary.problems.retain(|problem| !options.optional.contains(&problem.path));
         if let Some(quota) = summary.quota {
             return Err(Error::Quota { quota });
         }
@@ -440,8 +440,8 @@ pub(crate) fn record_of(summary: &Summary, record: &mut Record) {
     };
     if !summary.alarm.is_empty() {
         record.set_error(&tripwire::sentence(&summary.alarm));
-    } else if let Some((path, why)) = summary.problems.first() {
-        record.set_error(&format!("{}: {why}", String::from_utf8_lossy(path)));
+    } else if let Some(problem) = summary.problems.first() {
+        record.set_error(&problem.to_string());
     }
 }
 

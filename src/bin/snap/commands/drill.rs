@@ -16,7 +16,7 @@ use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::run_log::RunLog;
-use snap_backup::{Control, Error, Result};
+use snap_backup::{Control, Error, Problem, Result};
 
 use super::sets;
 use crate::args::keep::Filters;
@@ -314,12 +314,12 @@ fn restore_one(
     report.compared.live += compared.live;
     let whys = restored.problems.iter().chain(&compared.wrong);
     let first = restored.problems.len();
-    for (number, (path, why)) in whys.enumerate() {
+    for (number, Problem { path, message, .. }) in whys.enumerate() {
         // A file that could not be restored also fails the comparison; it is reported once.
-        let told = number >= first && restored.problems.iter().any(|(known, _)| known == path);
+        let told = number >= first && restored.problems.iter().any(|known| known.path == *path);
         if !told {
             let damage = number >= first || restored.damage;
-            report_wrong(context, report, &format!("{short}:{}: {why}", output::path(path)), damage);
+            report_wrong(context, report, &format!("{short}:{}: {message}", output::path(path)), damage);
         }
     }
     trial.map_or(Ok(()), |trial| {

@@ -299,9 +299,8 @@ fn tell_snapshots(context: &Context, report: &snapshots::Report, dry_run: bool) 
     }
     for item in &report.items {
         let short: String = item.id.chars().take(8).collect();
-        for (path, why) in &item.losses.told {
-            let path = printable(&String::from_utf8_lossy(path));
-            output::eprint(&format!("snap: snapshot {short}: /{path}: {}", printable(why)));
+        for told in &item.losses.told {
+            output::eprint(&format!("snap: snapshot {short}: /{}", printable(&told.to_string())));
         }
         let more = item.losses.entries - item.losses.told.len() as u64;
         if more > 0 {
@@ -355,7 +354,7 @@ fn item_json(item: &Item) -> serde_json::Value {
         .losses
         .told
         .iter()
-        .map(|(path, why)| json!({"path": String::from_utf8_lossy(path), "error": why}))
+        .map(|told| json!({"path": String::from_utf8_lossy(&told.path), "error": told.message}))
         .collect();
     json!({
         "id": item.id,

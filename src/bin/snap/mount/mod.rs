@@ -20,7 +20,7 @@ use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
 use snap_backup::sys::process::is_ignored;
 use snap_backup::sys::volume::FUSE_DEVICE;
-use snap_backup::{Control, Error, Result};
+use snap_backup::{Control, Error, Problem, Result};
 
 pub(crate) use background::{is_child, log, password, ready, start};
 pub(crate) use mount_point::{check, how_to_unmount};
@@ -160,7 +160,9 @@ fn log_of(target: &Path) -> Log {
 impl Observer for Log {
     fn notice(&self, event: Event<'_>) {
         let text = match event {
-            Event::Problem { path, why } => format!("{}: {}", output::path(path), output::printable(why)),
+            Event::Problem(Problem { path, message, .. }) => {
+                format!("{}: {}", output::path(path), output::printable(message))
+            }
             Event::Warning(text) => format!("warning: {}", output::printable(text)),
             _ => return,
         };

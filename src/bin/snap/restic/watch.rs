@@ -1,6 +1,7 @@
 //! Reports progress as restic does: paths begin with a slash, changed files are `modified`, and snap's
 //! additional messages are left out.
 
+use snap_backup::Problem;
 use snap_backup::progress::{Action, Event, Observer};
 
 use crate::args::global::Global;
@@ -29,8 +30,9 @@ impl Observer for Watch {
         match event {
             Event::Note(_) => {}
             Event::Working { path } => self.inner.notice(Event::Working { path: &with_slash(path) }),
-            Event::Problem { path, why } => {
-                self.inner.notice(Event::Problem { path: &with_slash(path), why });
+            Event::Problem(Problem { path, kind, message, .. }) => {
+                let problem = Problem::new(with_slash(path), *kind, &**message);
+                self.inner.notice(Event::Problem(&problem));
             }
             Event::Item { action, path, size } => {
                 let word = if action == Action::Changed { "modified" } else { action.as_str() };

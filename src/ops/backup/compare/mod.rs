@@ -147,8 +147,8 @@ impl Comparer<'_, '_> {
             WalkEvent::Leave => self.leave(),
             WalkEvent::Entry(entry, inode) => self.entry(entry, None, inode),
             WalkEvent::Lone(entry, path, inode) => self.entry(entry, Some(&path), inode),
-            WalkEvent::Problem(path, why) => {
-                self.run.problem(&path, &why);
+            WalkEvent::Problem(problem) => {
+                self.run.problem(problem);
                 Ok(())
             }
             WalkEvent::Vanished(path) => {

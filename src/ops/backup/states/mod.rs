@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use serde_bytes::ByteBuf;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::fs::filter::FilterOptions;
 use crate::fs::sources;
 use crate::model::entry::Time;
@@ -140,7 +140,7 @@ pub struct Summary {
     /// Sums over all new snapshots.
     pub counts: Counts,
     /// Paths that could not be read, and why.
-    pub problems: Vec<(Vec<u8>, String)>,
+    pub problems: Vec<Problem>,
     /// Entries that vanished before they could be read.
     pub vanished: u64,
     /// Patterns that matched nothing in any state.
@@ -254,8 +254,9 @@ pub fn run(
                 summary.add(made);
             }
             Err(Error::NothingRead(why)) => {
-                observer.notice(Event::Problem { path: state.place().as_bytes(), why: &why });
-                summary.problems.push((state.place().into_bytes(), why.clone()));
+                let problem = Problem::new(state.place(), ErrorKind::BadInput, &*why);
+                observer.notice(Event::Problem(&problem));
+                summary.problems.push(problem);
                 summary.failed += 1;
                 nothing_read = Some(why);
             }

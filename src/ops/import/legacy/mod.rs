@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use serde_bytes::ByteBuf;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::SnapshotId;
 use crate::model::manifest::SnapshotKind;
@@ -59,7 +59,7 @@ pub struct LegacySummary {
     /// Backups of the chain that had been imported before.
     pub skipped: u64,
     /// What could not be imported, or only in part, and why.
-    pub problems: Vec<(Vec<u8>, String)>,
+    pub problems: Vec<Problem>,
 }
 
 /// State of the sources after a backup of the chain.
@@ -144,8 +144,9 @@ pub fn run(repo: &Repository, options: &LegacyOptions, control: &Control<'_>) ->
 
 impl Import<'_> {
     fn problem(&mut self, what: &str, why: &str) {
-        self.work.observer.notice(Event::Problem { path: what.as_bytes(), why });
-        self.summary.problems.push((what.as_bytes().to_vec(), why.to_owned()));
+        let problem = Problem::new(what, ErrorKind::BadInput, why);
+        self.work.observer.notice(Event::Problem(&problem));
+        self.summary.problems.push(problem);
     }
 
     /// Returns the snapshot that an earlier import made of a backup.
@@ -244,9 +245,9 @@ impl Import<'_> {
         let place = |names: Names| names::place(names, is_full, &roots, &self.sources);
         let place = Place { of: &place, from_beside: !is_full };
         let (taken, tree) = self.work.take(Box::new(file), tree, place, &record)?;
-        for (path, why) in taken.problems {
-            let path = [link.name.as_bytes(), b": ", &path].concat();
-            self.summary.problems.push((path, why));
+        for mut problem in taken.problems {
+            problem.path.splice(..0, [link.name.as_bytes(), b": "].concat());
+            self.summary.problems.push(problem);
         }
         self.summary.imported += 1;
         self.summary.made.extend(taken.snapshot);

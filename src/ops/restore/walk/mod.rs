@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use parking_lot::Mutex;
 
 use crate::codec::tree::dir::{LinkGroup, link_group};
-use crate::error::Result;
+use crate::error::{ErrorKind, Problem, Result};
 use crate::model::entry::{Content, Entry, Kind, Meta, flags};
 use crate::model::id::ChunkId;
 use crate::ops::restore::batch::{FileBatch, FilePlan};
@@ -221,7 +221,7 @@ impl<'a, 'j> Walk<'a, 'j> {
     /// Reports an entry of which a repair could save only a part. It is restored as far as it was saved.
     fn tell_loss(&self, path: &[u8], entry: &Entry) {
         if let Some(why) = entry.meta.loss().filter(|_| self.job.selection.takes(path, entry.is_dir())) {
-            self.job.note(path, why.to_owned());
+            self.job.note(Problem::new(path, ErrorKind::Damaged, why));
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use snap_backup::Problem;
 use snap_backup::model::entry::Time;
 use snap_backup::progress::{Event, Observer};
 
@@ -143,8 +144,8 @@ impl Observer for Job {
                 self.done.0.fetch_add(files, Ordering::Relaxed);
                 self.done.1.fetch_add(bytes, Ordering::Relaxed);
             }
-            Event::Problem { path, why } => {
-                self.warn(format!("{}: {why}", crate::terminal::output::path(path)));
+            Event::Problem(Problem { path, message, .. }) => {
+                self.warn(format!("{}: {message}", crate::terminal::output::path(path)));
             }
             Event::Warning(text) => self.warn(text.to_owned()),
             _ => {}

@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicBool;
 
 use hyper::Response;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use snap_backup::Problem;
 use snap_backup::model::entry::{Entry, Kind, Time};
 use snap_backup::repo::snapshots::Snapshot;
 
@@ -180,12 +181,12 @@ fn kind(entry: &Entry) -> &'static str {
 }
 
 /// Lists problems that occurred while the page was built.
-fn problems(problems: &[(Vec<u8>, String)]) -> Markup {
+fn problems(problems: &[Problem]) -> Markup {
     html! {
         @if !problems.is_empty() {
             div.bad role="alert" {
                 p { "Not all could be read. " code { "snap check --read-data" } " says what is affected." }
-                ul { @for (path, why) in problems.iter().take(20) { li { (name(path)) ": " (output::printable(why)) } } }
+                ul { @for one in problems.iter().take(20) { li { (name(&one.path)) ": " (output::printable(&one.message)) } } }
             }
         }
     }

@@ -176,7 +176,7 @@ impl Observer for Progress {
                 }
             }
             Event::Item { action, path, size } => self.item((action, action.as_str()), path, size),
-            Event::Problem { path, why } => self.problem(path, why),
+            Event::Problem(problem) => self.problem(&problem.path, &problem.message),
             Event::Warning(text) => self.aside(|| output::warn(self.json, text)),
             Event::Note(text) => self.note(text),
             _ => {}

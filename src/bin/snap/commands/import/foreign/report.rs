@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use snap_backup::Result;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::Counts;
 use snap_backup::ops::backup::states::{self, Planned, State};
+use snap_backup::{Problem, Result};
 
 use super::{Found, Job};
 use crate::exit::{Outcome, outcome};
@@ -23,7 +23,7 @@ pub(super) struct Done {
     /// Number of snapshots of which nothing could be saved.
     pub(super) failed: u64,
     pub(super) counts: Counts,
-    pub(super) problems: Vec<(Vec<u8>, String)>,
+    pub(super) problems: Vec<Problem>,
     /// Number of snapshots that were verified, and of paths that differ.
     pub(super) verified: Option<(u64, u64)>,
     pub(super) seconds: f64,

@@ -9,7 +9,7 @@ use snap_backup::ops::backup::states::Planned;
 use snap_backup::ops::import::{self, Options, Summary};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::snapshots;
-use snap_backup::{Control, Error, Result};
+use snap_backup::{Control, Error, ErrorKind, Problem, Result};
 
 use super::program::Program;
 use super::report::{Done, Made};
@@ -52,7 +52,7 @@ pub(super) fn run(job: &Job<'_>, planned: &[Planned], done: &mut Done) -> Result
             if root != Some(again.root) {
                 compared.1 += 1;
                 let why = "its archive is not what was imported";
-                progress.notice(Event::Problem { path: found.name.as_bytes(), why });
+                progress.notice(Event::Problem(&Problem::new(&*found.name, ErrorKind::Damaged, why)));
             }
         }
     }

@@ -6,7 +6,7 @@ use snap_backup::model::entry::Kind;
 use snap_backup::ops::backup::states::{self, Planned};
 use snap_backup::ops::diff::{self, Change, Difference};
 use snap_backup::progress::{Event, Observer};
-use snap_backup::{Control, Result};
+use snap_backup::{Control, ErrorKind, Problem, Result};
 
 use super::Job;
 use super::report::Done;
@@ -32,15 +32,13 @@ pub(super) fn by_mount(job: &Job<'_>, dir: &Path, planned: &[Planned], done: &mu
             if let Some(why) = why(difference) {
                 differences += 1;
                 let path = [id.short().to_string().as_bytes(), b":", difference.path].concat();
-                progress.notice(Event::Problem { path: &path, why });
+                progress.notice(Event::Problem(&Problem::new(path, ErrorKind::Damaged, why)));
             }
             Ok(())
         };
         let compared =
             diff::run(job.repo, &options, &mut each, &Control::new(&progress).with_cancel(job.stop))?;
-        for (path, why) in &compared.problems {
-            progress.notice(Event::Problem { path, why });
-        }
+        compared.problems.iter().for_each(|problem| progress.notice(Event::Problem(problem)));
         differences += compared.problems.len() as u64;
     }
     drop(progress);
