@@ -89,7 +89,7 @@ pub use ops::api::{
     StatsReport, SyncOptions, SyncReport, TrashEntry,
 };
 pub use ops::backup::Stdin;
-pub use ops::check::{Subject, Subset};
+pub use ops::check::{Finding, Remark, Subject, Subset};
 pub use ops::find::Type;
 pub use ops::forget::age::Age;
 pub use ops::forget::groups::GroupBy;

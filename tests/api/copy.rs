@@ -86,7 +86,7 @@ impl Pair {
         assert_eq!(self.library.differences(&self.there(), newest, "src", &source), [] as [String; 0]);
         let options = check::Options { read_data: true, ..check::Options::default() };
         let report = check::run(&self.there(), &options, &Control::default()).unwrap();
-        assert_eq!(report.errors, [] as [String; 0]);
+        assert_eq!(report.errors, []);
     }
 
     fn packs(&self, storage: &Hooked, repo: &Repository, kind: ChunkType) -> Vec<PackId> {

@@ -137,17 +137,17 @@ fn check_reports_missing_snapshots_but_no_forgotten_ones() {
     let made = [&b"one"[..], b"two", b"three"].map(|content| place.backup(content));
     let warnings = || {
         let report = check::run(&place.open(None), &check::Options::default(), &Control::default()).unwrap();
-        assert_eq!(report.errors, Vec::<String>::new());
+        assert_eq!(report.errors, []);
         report.warnings
     };
-    assert_eq!(warnings(), Vec::<String>::new());
+    assert_eq!(warnings(), []);
     let bytes = place.storage.get(ObjectKind::Snapshots, &made[1].hex()).unwrap();
     place.storage.remove(ObjectKind::Snapshots, &made[1].hex()).unwrap();
     let named = warnings();
-    assert!(matches!(named.as_slice(), [one] if one.contains(&made[1].short())), "{named:?}");
+    assert!(matches!(named.as_slice(), [one] if one.to_string().contains(&made[1].short())), "{named:?}");
     place.storage.put(ObjectKind::Snapshots, &made[1].hex(), bytes);
     forget(&place.open(None), &made[1]);
-    assert_eq!(warnings(), Vec::<String>::new());
+    assert_eq!(warnings(), []);
 }
 
 #[test]

@@ -356,7 +356,7 @@ fn run_beyond_memory_limit_stores_each_chunk_once() {
     assert_eq!(count, ids.len(), "a chunk was stored twice");
     drop(index);
     let options = check::Options { read_data: true, ..check::Options::default() };
-    assert_eq!(check::run(&repo, &options, &Control::default()).unwrap().errors, Vec::<String>::new());
+    assert_eq!(check::run(&repo, &options, &Control::default()).unwrap().errors, []);
     drop(repo);
     assert!(!store.files("rows").is_empty(), "nothing left memory");
 }
@@ -377,7 +377,7 @@ fn forget_and_collect(store: &Store, repo: &Repository) -> (u64, u64, u64) {
     let report = gc::run(repo, &options, &Control::default()).unwrap();
     let options = check::Options { read_data: true, ..check::Options::default() };
     let checked = check::run(repo, &options, &Control::default()).unwrap();
-    assert_eq!(checked.errors, Vec::<String>::new());
+    assert_eq!(checked.errors, []);
     assert_eq!(checked.snapshots, 1);
     let index = load(repo);
     for number in 0..2000 {

@@ -84,14 +84,14 @@ fn look(storage: &Arc<Hooked>, access: &OpenOptions, how: &str, before: impl Fn(
             before();
             let report =
                 scrub::run(storage.as_ref(), None, None, &scrub::Options::default(), &Control::default());
-            report.map(|report| report.errors)
+            report.map(|report| report.errors.iter().map(ToString::to_string).collect())
         }
         _ => {
             let repo = Repository::open(storage.clone(), access)?;
             before();
             if how == "check" {
                 let report = check::run(&repo, &check::Options::default(), &Control::default());
-                return report.map(|report| report.errors);
+                return report.map(|report| report.errors.iter().map(ToString::to_string).collect());
             }
             key::list(&repo)?;
             Ok(repo.warnings())

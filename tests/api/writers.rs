@@ -109,7 +109,8 @@ impl Fleet {
 
     fn errors(&self) -> Vec<String> {
         let options = check::Options { read_data: true, ..check::Options::default() };
-        check::run(&self.open("full"), &options, &Control::default()).unwrap().errors
+        let report = check::run(&self.open("full"), &options, &Control::default()).unwrap();
+        report.errors.iter().map(ToString::to_string).collect()
     }
 
     fn names(&self, area: ObjectKind) -> Vec<String> {

@@ -395,7 +395,7 @@ fn interrupted_repair_loses_nothing_and_is_finished() {
         snapshots::run(&repo, &snapshots::Options::default(), &Control::default()).unwrap();
         assert_eq!(names(&world, ObjectKind::Snapshots).len(), 1, "after {changes} changes");
         let report = check::run(&repo, &check::Options::default(), &Control::default()).unwrap();
-        assert_eq!(report.errors, Vec::<String>::new(), "after {changes} changes");
+        assert_eq!(report.errors, [], "after {changes} changes");
         if finished {
             break;
         }
@@ -453,8 +453,8 @@ fn repair_saves_what_a_running_gc_keeps_in_a_damaged_pack() {
         }
     }
     let report = check::run(&library.open(), &check::Options::default(), &Control::default()).unwrap();
-    let lost =
-        (0..16).filter(|file| report.errors.iter().any(|error| error.contains(&format!("src/f{file}"))));
+    let lost = (0..16)
+        .filter(|file| report.errors.iter().any(|error| error.to_string().contains(&format!("src/f{file}"))));
     let lost = lost.count();
     assert!((1..16).contains(&lost), "only what could not be read is lost: {:?}", report.errors);
 }

@@ -341,7 +341,7 @@ fn half_written_object_is_found_and_harms_nothing() {
             let options = check::Options { read_data: true, ..check::Options::default() };
             match check::run(&repo, &options, &Control::default()) {
                 Ok(report) => {
-                    let named = report.errors.iter().all(|error| error.contains(&name[..8]));
+                    let named = report.errors.iter().all(|error| error.to_string().contains(&name[..8]));
                     assert!(named, "{story}: {:#?}", report.errors);
                 }
                 Err(err) => assert!(err.chain().contains(&name[..8]), "{story}: {}", err.chain()),

@@ -114,7 +114,8 @@ impl Library {
     /// Returns the findings of `check --read-data`.
     pub fn errors(&self) -> Vec<String> {
         let options = check::Options { read_data: true, ..check::Options::default() };
-        check::run(&self.open(), &options, &Control::default()).unwrap().errors
+        let errors = check::run(&self.open(), &options, &Control::default()).unwrap().errors;
+        errors.iter().map(ToString::to_string).collect()
     }
 
     /// Writes files below a source.

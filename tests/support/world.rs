@@ -246,7 +246,8 @@ impl World {
     pub fn check(&self, storage: Arc<dyn Storage>) -> Result<Vec<String>> {
         let options = check::Options { read_data: true, ..check::Options::default() };
         let repo = Repository::open(storage, &OpenOptions::default())?;
-        Ok(check::run(&repo, &options, &Control::default())?.errors)
+        let report = check::run(&repo, &options, &Control::default())?;
+        Ok(report.errors.iter().map(ToString::to_string).collect())
     }
 
     pub fn stats(&self, storage: Arc<dyn Storage>) -> Result<stats::Report> {
@@ -300,7 +301,7 @@ impl World {
         }
         let options = check::Options { read_data: true, ..check::Options::default() };
         let report = check::run(&repo, &options, &Control::default()).unwrap();
-        wrong.extend(report.errors);
+        wrong.extend(report.errors.iter().map(ToString::to_string));
         wrong
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::error::Result;
 use crate::model::id::SnapshotId;
-use crate::ops::check::{ACCEPT, Checker, Subject};
+use crate::ops::check::{Checker, Finding, Remark};
 use crate::repo::lineage;
 use crate::repo::snapshots::{Listing, Snapshot};
 
@@ -19,18 +19,11 @@ impl Checker<'_> {
             let Some(previous) = place.previous else { continue };
             let Some(before) = by_id.get(&previous).map(|before| before.manifest.lineage()) else { continue };
             if !before.is_some_and(|before| lineage::follows(self.repo, &place, (previous, &before))) {
-                self.error(
-                    Subject::Manifest,
-                    format!(
-                        "snapshot {}: its place in the history of its set does not follow that of {}",
-                        after.id.short(),
-                        previous.short()
-                    ),
-                );
+                self.error(Finding::ForeignPredecessor { snapshot: after.id, previous });
             }
         }
         let gaps = lineage::gaps(self.repo, listing)?;
-        self.report.warnings.extend(gaps.iter().map(|gap| format!("{}; {ACCEPT}", gap.describe())));
+        self.report.warnings.extend(gaps.into_iter().map(Remark::MissingSnapshot));
         Ok(())
     }
 }

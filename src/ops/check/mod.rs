@@ -4,6 +4,7 @@
 //! lists the entries that damage affects. `parity` checks parity files. `scrub` is a check of its own that
 //! needs no key.
 
+mod finding;
 mod lineage;
 mod packs;
 mod parity;
@@ -28,11 +29,10 @@ use crate::repo::sessions::session::RepoState;
 use crate::repo::snapshots;
 use crate::storage::names;
 
+pub use crate::ops::check::finding::{Finding, Remark, Subject};
+
 /// Maximum number of findings that are reported one by one, and of damage records written.
 const MOST: usize = 1000;
-
-/// Hint about an intended difference.
-const ACCEPT: &str = "if that is right, `Repository::accept` accepts it";
 
 /// Which packs to read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,29 +61,6 @@ pub struct Options {
     pub tables: bool,
 }
 
-/// The kind of object that a finding is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
-    /// A pack.
-    Pack,
-    /// A snapshot's manifest.
-    Manifest,
-    /// A key slot.
-    KeySlot,
-    /// A configuration.
-    Config,
-    /// A record of sessions, gc or damage.
-    Record,
-    /// A header bundle (segment): tables of several packs in one object, which only speeds up opening.
-    Segment,
-    /// The parity file of a pack.
-    Parity,
-    /// An entry of a snapshot. Not an object, and also counted in [`Report::affected`].
-    Entry,
-    /// The repository as a whole.
-    Repository,
-}
-
 /// Result of a check.
 #[derive(Debug, Default)]
 #[non_exhaustive]
@@ -96,20 +73,18 @@ pub struct Report {
     pub chunks: u64,
     /// Bytes of packs that were read in full.
     pub bytes_read: u64,
-    /// The first thousand errors. Each names its object.
-    pub errors: Vec<String>,
+    /// The first thousand errors, and all that concern the repository as a whole.
+    pub errors: Vec<Finding>,
     /// Number of further errors.
     pub more: u64,
     /// Number of faulty objects by kind.
     pub subjects: BTreeMap<Subject, u64>,
-    /// Errors that are not about a single object.
-    pub remarks: Vec<String>,
     /// Affected snapshots, and how many of their entries are damaged.
     pub affected: Vec<(SnapshotId, u64)>,
     /// Paths of the first of these entries.
     pub paths: Vec<(SnapshotId, Vec<u8>)>,
     /// Facts that are not errors but need attention.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Remark>,
 }
 
 struct Checker<'a> {
@@ -166,27 +141,27 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     checker.walk_snapshots(&session, &index, &listing.snapshots)?;
     checker.record(session.session().map_or_else(cipher::new_id, Ok)?);
     names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
-    for what in repo.diverged() {
-        checker.error(Subject::Repository, format!("{what}; {ACCEPT}"));
-    }
-    checker.report.warnings.extend(repo.warnings());
+    repo.diverged().into_iter().for_each(|message| checker.error(Finding::Diverged { message }));
+    checker.report.warnings.extend(repo.warnings().into_iter().map(Remark::Warning));
     session.close()?;
     Ok(checker.report)
 }
 
 impl Checker<'_> {
-    fn error(&mut self, subject: Subject, text: String) {
-        if self.report.errors.contains(&text) {
+    fn error(&mut self, finding: Finding) {
+        if self.report.errors.contains(&finding) {
             return;
         }
+        let subject = finding.subject();
         // One pack can have several errors but is counted once.
         if subject != Subject::Pack {
             *self.report.subjects.entry(subject).or_default() += 1;
         }
-        if subject == Subject::Repository {
-            self.report.remarks.push(text.clone());
+        if subject == Subject::Repository || self.report.errors.len() < MOST {
+            self.report.errors.push(finding)
+        } else {
+            self.report.more += 1
         }
-        if self.report.errors.len() < MOST { self.report.errors.push(text) } else { self.report.more += 1 }
     }
 
     /// Returns the current state of the findings.
@@ -224,10 +199,9 @@ impl Checker<'_> {
     }
 
     fn pack_error(&mut self, pack: PackId, err: &Error) {
-        let text = err.chain();
         self.count_bad(pack);
-        self.note(Damaged::Pack(pack), text.clone());
-        self.error(Subject::Pack, text);
+        self.note(Damaged::Pack(pack), err.chain());
+        self.error(Finding::of_pack(pack, err));
     }
 
     /// Reads packs to the requested depth. Faults become findings. Returns the packs that are intact.
@@ -250,12 +224,12 @@ impl Checker<'_> {
         for (id, err) in found {
             whole.remove(&id);
             if err.is_missing() && !is_listed(self.repo, &id)? {
-                self.moved(&id);
+                self.report.warnings.push(Remark::MovedPack { pack: id });
                 continue;
             }
             self.pack_error(id, &err);
         }
-        claims.wrong().into_values().for_each(|why| self.wrong_segment(&why));
+        claims.wrong().into_values().for_each(|message| self.error(Finding::DamagedSegment { message }));
         if !read {
             return Ok(HashSet::new());
         }
@@ -266,18 +240,11 @@ impl Checker<'_> {
     /// Checks whether header bundles can be read. Their content is compared with packs where those are read.
     fn segments(&mut self) -> Result<()> {
         for (name, segment) in header_bundles::all(self.repo)? {
-            segment.map_or_else(|err| self.wrong_segment(&header_bundles::why(&name, &err)), drop);
+            if let Err(err) = segment {
+                self.error(Finding::DamagedSegment { message: header_bundles::why(&name, &err) });
+            }
         }
         Ok(())
-    }
-
-    fn wrong_segment(&mut self, why: &str) {
-        self.error(Subject::Segment, format!("{why}: `Repository::repair_index` removes it"));
-    }
-
-    fn moved(&mut self, id: &PackId) {
-        let text = format!("pack {} was moved by another process before it was looked at", id.short());
-        self.report.warnings.push(text);
     }
 
     /// Reports packs that were recorded as damaged before and still exist, unless they were just read in full
@@ -290,15 +257,12 @@ impl Checker<'_> {
                 continue;
             }
             if whole.contains(&pack) {
-                let text = format!("pack {} was found damaged once and is whole now", pack.short());
-                self.report
-                    .warnings
-                    .push(format!("{text}: `Repository::repair_packs` ends the record of it"));
+                self.report.warnings.push(Remark::WholePack { pack });
                 continue;
             }
             self.count_bad(pack);
-            let why = record.map_or_else(|| "its record cannot be read".to_owned(), |record| record.why);
-            self.error(Subject::Pack, format!("pack {} was found damaged before: {why}", pack.short()));
+            let message = record.map_or_else(|| "its record cannot be read".to_owned(), |record| record.why);
+            self.error(Finding::RecordedPack { pack, message });
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::codec::pack::parity::Layout;
 use crate::error::{Error, Result};
 use crate::model::id::PackId;
-use crate::ops::check::{Checker, Options, Subject};
+use crate::ops::check::{Checker, Finding, Options, Remark};
 use crate::repo::index::Index;
 use crate::repo::pack::parity;
 use crate::storage::ObjectKind;
@@ -25,10 +25,8 @@ impl Checker<'_> {
         };
         let lacking = repo_state.packs.iter().filter(lacks).count();
         if lacking > 0 {
-            self.report.warnings.push(format!(
-                "parity is missing for {lacking} of {} packs: the next `Repository::gc` writes some of it, `Repository::repair_parity` all",
-                repo_state.packs.len()
-            ));
+            let of = repo_state.packs.len();
+            self.report.warnings.push(Remark::MissingParity { packs: lacking, of });
         }
         if !options.read_data {
             return Ok(());
@@ -39,7 +37,7 @@ impl Checker<'_> {
             }
             let Some(sidecar) = sidecars.get(id) else { continue };
             if let Some(wrong) = wrong(parity::verify(storage, (id, *len), *sidecar).map(|_| ()))? {
-                self.error(Subject::Parity, wrong);
+                self.error(wrong);
             }
         }
         Ok(())
@@ -56,19 +54,16 @@ impl Checker<'_> {
     }
 }
 
-/// Returns what to report about a parity file, and how to fix it.
+/// Returns what to report about a parity file.
 ///
 /// # Errors
 /// When the storage fails.
-pub(super) fn wrong(verified: Result<()>) -> Result<Option<String>> {
+pub(super) fn wrong(verified: Result<()>) -> Result<Option<Finding>> {
     match verified {
         Ok(()) => Ok(None),
         // Its pack was deleted by gc.
         Err(err) if err.is_missing() => Ok(None),
-        Err(err) if err.is_damage() => Ok(Some(format!(
-            "{}: no file is touched; `Repository::repair_parity` writes it anew",
-            err.chain()
-        ))),
+        Err(err) if err.is_damage() => Ok(Some(Finding::DamagedParity { message: err.chain() })),
         Err(err) => Err(err),
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::PackId;
 use crate::model::records::Damaged;
-use crate::ops::check::parity;
+use crate::ops::check::{Finding, Subject, parity};
 use crate::progress::{Control, Event};
 use crate::repo::cache::Cache;
 use crate::repo::keys;
@@ -58,8 +58,8 @@ pub struct Report {
     pub recent: u64,
     /// Packs left to another run because the budget was spent.
     pub later: u64,
-    /// Errors found. Each names its object.
-    pub errors: Vec<String>,
+    /// Errors found.
+    pub errors: Vec<Finding>,
 }
 
 /// When each pack was last verified, in seconds since 1970 by this machine's clock.
@@ -80,7 +80,9 @@ pub fn run(
     let (observer, stop) = (control.observer(), control.cancel());
     let cache = Cache::new(cache, None, &storage.location(), &Repository::id_at(storage)?);
     let mut report = Report::default();
-    report.errors.extend(keys::all(storage)?.into_iter().filter_map(|(_, slot)| Some(slot.err()?.chain())));
+    let wrong = keys::all(storage)?.into_iter().filter_map(|(_, slot)| slot.err());
+    let key_slot = |err: Error| Finding::DamagedObject { subject: Subject::KeySlot, message: err.chain() };
+    report.errors.extend(wrong.map(key_slot));
     let sidecars: BTreeMap<PackId, u64> = sidecars::list(storage)?.into_iter().collect();
     let listed = RepoState::packs(storage)?;
     report.packs = listed.len() as u64;
@@ -156,7 +158,7 @@ fn scrub_pack(
         Err(err) if err.is_damage() => {
             // The next run verifies and reports it again.
             verified.remove(id);
-            report.errors.push(err.chain());
+            report.errors.push(Finding::of_pack(*id, &err));
             if let Some(repo) = repo.filter(|repo| repo.may_write().is_ok()) {
                 // Best effort: the repository may be read-only.
                 let _ = damage::note(repo, cipher::new_id()?, Damaged::Pack(*id), err.chain());

@@ -7,7 +7,7 @@ use crate::codec::crypto::{key_slot, sealed_object};
 use crate::error::{Error, Result};
 use crate::model::manifest::Manifest;
 use crate::model::records::{AuditRecord, DamageRecord, GcRecord, Heartbeat, Seen, SessionRecord};
-use crate::ops::check::{Checker, Subject};
+use crate::ops::check::{Checker, Finding, Remark, Subject};
 use crate::repo::{keys, objects, snapshots};
 use crate::storage::ObjectKind;
 
@@ -16,11 +16,7 @@ impl Checker<'_> {
     /// damage.
     pub(super) fn small_objects(&mut self) -> Result<()> {
         let vanished = self.repo.vanished()?;
-        for name in vanished {
-            self.report
-                .warnings
-                .push(format!("{name} was here when this machine last looked and is gone now"));
-        }
+        self.report.warnings.extend(vanished.into_iter().map(|object| Remark::GoneObject { object }));
         self.key_slots()?;
         for found in self.repo.storage().list(ObjectKind::Config)? {
             self.finding(Subject::Config, self.repo.check_config(&found.name))?;
@@ -47,14 +43,13 @@ impl Checker<'_> {
             });
             match label {
                 Err(err) if err.is_missing() => {
-                    let what = format!("{path} is listed and missing: its password opens nothing");
-                    self.error(Subject::KeySlot, what);
+                    self.error(Finding::MissingKeySlot { object: path });
                 }
                 label => self.finding(Subject::KeySlot, label.map(drop))?,
             }
         }
         // Anybody who can write to the storage can put a file there. It opens nothing, so this is not damage.
-        self.report.warnings.extend(slots.others.iter().map(|name| keys::not_listed(name)));
+        self.report.warnings.extend(slots.others.into_iter().map(|name| Remark::UnlistedKeySlot { name }));
         Ok(())
     }
 
@@ -79,7 +74,10 @@ impl Checker<'_> {
                 None => self.object::<SessionRecord>(sealed_object::SESSION, area, name, name)?,
                 Some("beat" | "end") => self.fleeting::<Heartbeat>(sealed_object::BEAT, name)?,
                 Some("seen") => self.fleeting::<Seen>(sealed_object::SEEN, name)?,
-                Some(_) => self.error(Subject::Record, objects::unknown_name(area, name).chain()),
+                Some(_) => {
+                    let message = objects::unknown_name(area, name).chain();
+                    self.error(Finding::DamagedObject { subject: Subject::Record, message });
+                }
             }
         }
         Ok(())
@@ -98,7 +96,7 @@ impl Checker<'_> {
             .and_then(|bytes| objects::open::<T>(suite, magic, ObjectKind::Sessions, name, name, bytes))
         {
             Err(err @ Error::Damaged { .. }) => {
-                self.report.warnings.push(format!("{}; it counts as none", err.chain()));
+                self.report.warnings.push(Remark::UnreadableHeartbeat { message: err.chain() });
                 Ok(())
             }
             other => self.finding(Subject::Record, other.map(|_| ())),
@@ -121,7 +119,7 @@ impl Checker<'_> {
         match read {
             Err(err) if err.is_missing() => Ok(()),
             Err(err) if err.is_damage() || err.is_newer() => {
-                self.error(subject, err.chain());
+                self.error(Finding::DamagedObject { subject, message: err.chain() });
                 Ok(())
             }
             other => other,

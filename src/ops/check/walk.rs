@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Content, Entry, Kind, Part};
 use crate::model::id::{ChunkId, PackId, SnapshotId};
 use crate::model::records::Damaged;
-use crate::ops::check::{Checker, MOST, Subject};
+use crate::ops::check::{Checker, Finding, MOST};
 use crate::progress::Event;
 use crate::repo::index::{BlockAt, Copy, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -155,10 +155,10 @@ impl Walk<'_, '_> {
     /// Reports an affected entry.
     fn report(&mut self, path: &[u8], why: &str) {
         self.affected += 1;
-        let name = format!("snapshot {}", self.snapshot.short());
-        self.checker.error(Subject::Entry, format!("{name}: /{}: {why}", String::from_utf8_lossy(path)));
+        let (snapshot, path) = (self.snapshot, path.to_vec());
+        self.checker.error(Finding::AffectedEntry { snapshot, path: path.clone(), message: why.to_owned() });
         if self.checker.report.paths.len() < MOST {
-            self.checker.report.paths.push((self.snapshot, path.to_vec()));
+            self.checker.report.paths.push((snapshot, path));
         }
     }
 

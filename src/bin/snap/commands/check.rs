@@ -77,10 +77,10 @@ fn check_set(context: &Context, args: &Check) -> Result<Outcome> {
     context.recorder.note(|record| {
         record.numbers.bytes_read = Some(report.bytes_read);
         record.numbers.problems = Some(report.errors.len() as u64);
-        report.errors.iter().take(1).for_each(|error| record.set_error(error));
+        report.errors.iter().take(1).for_each(|error| record.set_error(&error.to_string()));
     });
     for warning in &report.warnings {
-        output::warn(context.global.json, warning);
+        output::warn(context.global.json, &warning.to_string());
     }
     if context.global.json {
         print_json(&report)?;
@@ -149,7 +149,8 @@ fn print_sum(report: &Report) {
     if !objects.is_empty() {
         output::error(&format!("damaged: {}", objects.join(", ")));
     }
-    report.remarks.iter().for_each(|remark| output::error(remark));
+    let whole = report.errors.iter().filter(|error| error.subject() == Subject::Repository);
+    whole.for_each(|error| output::error(&error.to_string()));
     for (id, entries) in &report.affected {
         let paths = report.paths.iter().filter(|(of, _)| of == id);
         let shown: Vec<String> =
@@ -182,7 +183,7 @@ fn words(subject: Subject, number: u64) -> Option<String> {
 }
 
 fn print_all(report: &Report) {
-    report.errors.iter().for_each(|error| output::error(error));
+    report.errors.iter().for_each(|error| output::error(&error.to_string()));
     if report.more > 0 {
         output::error(&format!("and {} more", report.more));
     }
@@ -193,7 +194,7 @@ fn print_all(report: &Report) {
 }
 
 fn print_json(report: &Report) -> Result<()> {
-    for error in &report.errors {
+    for error in &scrub::texts(&report.errors) {
         let error = json!({"message": error});
         output::eprint(
             &json!({"message_type": "error", "error": error, "during": "check", "item": ""}).to_string(),
@@ -207,9 +208,9 @@ fn print_json(report: &Report) -> Result<()> {
     let summary = json!({
         "message_type": "summary",
         "num_errors": report.errors.len() as u64 + report.more,
-        "errors": report.errors,
+        "errors": scrub::texts(&report.errors),
         "affected": affected,
-        "warnings": report.warnings,
+        "warnings": scrub::texts(&report.warnings),
         "snapshots": report.snapshots,
         "packs": report.packs,
         "chunks": report.chunks,

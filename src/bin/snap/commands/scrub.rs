@@ -35,10 +35,15 @@ pub(crate) fn run(context: &Context, max_age: Option<Duration>, budget: Option<B
     context.recorder.note(|record| {
         record.numbers.bytes_read = Some(report.bytes);
         record.numbers.problems = Some(report.errors.len() as u64);
-        report.errors.iter().take(1).for_each(|error| record.set_error(error));
+        report.errors.iter().take(1).for_each(|error| record.set_error(&error.to_string()));
     });
     print(context, &report, repo.is_some())?;
     Ok(if report.errors.is_empty() { Outcome::Done } else { Outcome::Damage })
+}
+
+/// Returns the wording of findings or remarks.
+pub(super) fn texts(said: &[impl ToString]) -> Vec<String> {
+    said.iter().map(ToString::to_string).collect()
 }
 
 fn print(context: &Context, report: &Report, written_down: bool) -> Result<()> {
@@ -46,7 +51,7 @@ fn print(context: &Context, report: &Report, written_down: bool) -> Result<()> {
         let summary = json!({
             "message_type": "summary",
             "num_errors": report.errors.len(),
-            "errors": report.errors,
+            "errors": texts(&report.errors),
             "packs": report.packs,
             "packs_read": report.read,
             "bytes_read": report.bytes,
@@ -56,7 +61,7 @@ fn print(context: &Context, report: &Report, written_down: bool) -> Result<()> {
         return output::print(&summary.to_string());
     }
     for error in &report.errors {
-        output::error(error);
+        output::error(&error.to_string());
     }
     if !report.errors.is_empty() {
         output::hint(if written_down {

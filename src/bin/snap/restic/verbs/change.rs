@@ -200,15 +200,15 @@ pub(in crate::restic) fn check(context: &Context, args: &flags::Check) -> Result
     context.recorder.note(|record| {
         record.numbers.bytes_read = Some(report.bytes_read);
         record.numbers.problems = Some(report.errors.len() as u64);
-        report.errors.iter().take(1).for_each(|error| record.set_error(error));
+        report.errors.iter().take(1).for_each(|error| record.set_error(&error.to_string()));
     });
-    report.warnings.iter().for_each(|warning| output::warn(json, warning));
+    report.warnings.iter().for_each(|warning| output::warn(json, &warning.to_string()));
     let number = report.errors.len() as u64 + report.more;
-    for error in &report.errors {
+    for error in report.errors.iter().map(ToString::to_string) {
         if json {
             output::eprint(&json!({"message_type": "error", "message": error}).to_string())
         } else {
-            output::eprint(&output::printable(error))
+            output::eprint(&output::printable(&error))
         }
     }
     if json {

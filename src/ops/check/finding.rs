@@ -1,0 +1,169 @@
+//! What a check reports, with its data and its wording.
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::model::id::{PackId, SnapshotId};
+use crate::repo::keys;
+use crate::repo::lineage::Gap;
+
+/// Hint about an intended difference.
+const ACCEPT: &str = "if that is right, `Repository::accept` accepts it";
+
+/// The kind of object that a finding is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A pack.
+    Pack,
+    /// A snapshot's manifest.
+    Manifest,
+    /// A key slot.
+    KeySlot,
+    /// A configuration.
+    Config,
+    /// A record of sessions, gc or damage.
+    Record,
+    /// A header bundle (segment): tables of several packs in one object, which only speeds up opening.
+    Segment,
+    /// The parity file of a pack.
+    Parity,
+    /// An entry of a snapshot. Not an object, and also counted in [`Report::affected`](super::Report).
+    Entry,
+    /// The repository as a whole.
+    Repository,
+}
+
+/// Something that is wrong with a repository. A `message` says how, and names the object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // The variants are documented; their fields are what their names say.
+pub enum Finding {
+    /// A pack is missing.
+    MissingPack { pack: PackId, message: String },
+    /// A pack is damaged.
+    DamagedPack { pack: PackId, message: String },
+    /// A pack was found damaged before, and was not read in full since.
+    RecordedPack { pack: PackId, message: String },
+    /// Another object is damaged, or a newer version wrote it.
+    DamagedObject { subject: Subject, message: String },
+    /// A valid key slot is missing, so its password opens nothing.
+    MissingKeySlot { object: String },
+    /// The manifest of a snapshot does not continue the history that its predecessor has.
+    ForeignPredecessor { snapshot: SnapshotId, previous: SnapshotId },
+    /// A header bundle is damaged.
+    DamagedSegment { message: String },
+    /// The parity file of a pack is damaged.
+    DamagedParity { message: String },
+    /// Chunks that an entry of a snapshot needs are damaged or missing.
+    AffectedEntry { snapshot: SnapshotId, path: Vec<u8>, message: String },
+    /// The repository is not as this machine knew it.
+    Diverged { message: String },
+}
+
+impl Finding {
+    pub(super) fn of_pack(pack: PackId, err: &Error) -> Self {
+        let message = err.chain();
+        if err.is_missing() {
+            Self::MissingPack { pack, message }
+        } else {
+            Self::DamagedPack { pack, message }
+        }
+    }
+
+    /// Returns the kind of object that it is about.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::MissingPack { .. } | Self::DamagedPack { .. } | Self::RecordedPack { .. } => Subject::Pack,
+            Self::DamagedObject { subject, .. } => *subject,
+            Self::MissingKeySlot { .. } => Subject::KeySlot,
+            Self::ForeignPredecessor { .. } => Subject::Manifest,
+            Self::DamagedSegment { .. } => Subject::Segment,
+            Self::DamagedParity { .. } => Subject::Parity,
+            Self::AffectedEntry { .. } => Subject::Entry,
+            Self::Diverged { .. } => Subject::Repository,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingPack { message, .. }
+            | Self::DamagedPack { message, .. }
+            | Self::DamagedObject { message, .. } => f.write_str(message),
+            Self::RecordedPack { pack, message } => {
+                write!(f, "pack {} was found damaged before: {message}", pack.short())
+            }
+            Self::MissingKeySlot { object } => {
+                write!(f, "{object} is listed and missing: its password opens nothing")
+            }
+            Self::ForeignPredecessor { snapshot, previous } => write!(
+                f,
+                "snapshot {}: its place in the history of its set does not follow that of {}",
+                snapshot.short(),
+                previous.short()
+            ),
+            Self::DamagedSegment { message } => {
+                write!(f, "{message}: `Repository::repair_index` removes it")
+            }
+            Self::DamagedParity { message } => {
+                write!(f, "{message}: no file is touched; `Repository::repair_parity` writes it anew")
+            }
+            Self::AffectedEntry { snapshot, path, message } => {
+                let path = String::from_utf8_lossy(path);
+                write!(f, "snapshot {}: /{path}: {message}", snapshot.short())
+            }
+            Self::Diverged { message } => write!(f, "{message}; {ACCEPT}"),
+        }
+    }
+}
+
+/// A fact that is no damage but needs attention.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // The variants are documented; their fields are what their names say.
+pub enum Remark {
+    /// An object is gone that was there when this machine last looked.
+    GoneObject { object: String },
+    /// A file among the key slots is none that the configuration lists.
+    UnlistedKeySlot { name: String },
+    /// A file that a session rewrites all the time cannot be read. It counts as none.
+    UnreadableHeartbeat { message: String },
+    /// A snapshot is gone, and no audit record says who forgot it.
+    MissingSnapshot(Gap),
+    /// A pack was moved by another process before it was read.
+    MovedPack { pack: PackId },
+    /// A pack is whole that was found damaged before.
+    WholePack { pack: PackId },
+    /// Packs that have no parity file.
+    MissingParity { packs: usize, of: usize },
+    /// A warning of the repository or its storage.
+    Warning(String),
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GoneObject { object } => {
+                write!(f, "{object} was here when this machine last looked and is gone now")
+            }
+            Self::UnlistedKeySlot { name } => f.write_str(&keys::not_listed(name)),
+            Self::UnreadableHeartbeat { message } => write!(f, "{message}; it counts as none"),
+            Self::MissingSnapshot(gap) => write!(f, "{}; {ACCEPT}", gap.describe()),
+            Self::MovedPack { pack } => {
+                write!(f, "pack {} was moved by another process before it was looked at", pack.short())
+            }
+            Self::WholePack { pack } => write!(
+                f,
+                "pack {} was found damaged once and is whole now: `Repository::repair_packs` ends the record of it",
+                pack.short()
+            ),
+            Self::MissingParity { packs, of } => write!(
+                f,
+                "parity is missing for {packs} of {of} packs: the next `Repository::gc` writes some of it, \
+                 `Repository::repair_parity` all"
+            ),
+            Self::Warning(text) => f.write_str(text),
+        }
+    }
+}
