@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -46,10 +47,10 @@ pub struct InitOptions {
     pub cache: Option<PathBuf>,
     /// State directory, as in [`OpenOptions`].
     pub state: Option<PathBuf>,
-    /// Undelete window in seconds: how long a forgotten snapshot can be brought back.
-    pub undelete_window: u64,
-    /// Seconds without a heartbeat after which a session is considered dead.
-    pub stale_after: u64,
+    /// Undelete window: how long a forgotten snapshot can be brought back, in whole seconds.
+    pub undelete_window: Duration,
+    /// Time without a heartbeat after which a session is considered dead, in whole seconds.
+    pub stale_after: Duration,
     /// Share of parity in percent; 0 means none.
     pub parity: u8,
     /// Whether blocks may be deltas.
@@ -101,8 +102,8 @@ impl Default for InitOptions {
             level: DEFAULT_LEVEL,
             cache: None,
             state: None,
-            undelete_window: 24 * 3600,
-            stale_after: 3600,
+            undelete_window: Duration::from_secs(24 * 3600),
+            stale_after: Duration::from_secs(3600),
             parity: 0,
             deltas: true,
             clients: false,
@@ -192,8 +193,8 @@ fn new_config(repo: RepoId, open_master: Option<[u8; 32]>, options: &InitOptions
         data_pack: 32 << 20,
         tree_pack: 8 << 20,
         level: options.level,
-        undelete_window: options.undelete_window,
-        stale_after: options.stale_after,
+        undelete_window: options.undelete_window.as_secs(),
+        stale_after: options.stale_after.as_secs(),
         epoch: 0,
         handovers: Vec::new(),
         slots: Vec::new(),

@@ -375,7 +375,7 @@ fn lively(stale_after: u64) -> Sandbox {
     let options = InitOptions {
         password: Some(crate::support::PASSWORD.to_owned().into()),
         cache: Some(sandbox.cache()),
-        stale_after,
+        stale_after: Duration::from_secs(stale_after),
         ..InitOptions::default()
     };
     Repository::init(Arc::new(LocalStorage::new(sandbox.path("repo"))), &options).unwrap();

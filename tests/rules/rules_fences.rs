@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use snap_backup::codec::crypto::{cipher, sealed_object};
 use snap_backup::model::entry::Time;
@@ -70,7 +71,8 @@ fn a_fence_is_read_once_by_each_machine() {
 /// A writer whose every silence is too long.
 fn sleeper() -> (Arc<Hooked>, Library) {
     let storage = Arc::new(Hooked::default());
-    let library = Library::with(storage.clone(), InitOptions { stale_after: 0, ..InitOptions::default() });
+    let library =
+        Library::with(storage.clone(), InitOptions { stale_after: Duration::ZERO, ..InitOptions::default() });
     (storage, library)
 }
 

@@ -47,7 +47,11 @@ impl Crowd {
         let mut sandbox = Sandbox::bare();
         sandbox.set_password(None);
         let storage = Arc::new(LocalStorage::new(sandbox.path("repo")));
-        Repository::init(storage, &InitOptions { stale_after: STALE, ..InitOptions::default() }).unwrap();
+        Repository::init(
+            storage,
+            &InitOptions { stale_after: Duration::from_secs(STALE), ..InitOptions::default() },
+        )
+        .unwrap();
         Self { sandbox, ledger: Mutex::default(), over: AtomicBool::new(false) }
     }
 

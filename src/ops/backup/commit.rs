@@ -41,7 +41,7 @@ pub(super) fn publish(
         parent: basis.parent,
         counts,
         more,
-        seconds: 0.0,
+        duration: std::time::Duration::ZERO,
         partial,
         time_up: run.ran_out_of_time(),
         problems,

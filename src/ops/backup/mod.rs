@@ -19,7 +19,7 @@ pub mod states;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use parking_lot::Mutex;
@@ -183,8 +183,8 @@ pub struct Summary {
     pub counts: Counts,
     /// More statistics of the run.
     pub more: MoreCounts,
-    /// Duration in seconds.
-    pub seconds: f64,
+    /// How long it took.
+    pub duration: Duration,
     /// Whether the run ended before it was through.
     pub partial: bool,
     /// Whether that is because its time was up.
@@ -510,7 +510,7 @@ impl Backup {
                 continue;
             }
             let mut summary = published?;
-            summary.seconds = self.clock.elapsed().as_secs_f64();
+            summary.duration = self.clock.elapsed();
             summary.unmatched = self.filter.unmatched();
             return Ok(summary);
         }

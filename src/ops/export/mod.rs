@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::model::entry::{Entry, Kind};
@@ -88,8 +88,8 @@ pub struct Summary {
     pub since: Option<SnapshotId>,
     /// What was exported.
     pub counts: Counts,
-    /// Duration in seconds.
-    pub seconds: f64,
+    /// How long it took.
+    pub duration: Duration,
 }
 
 /// Where an export begins.
@@ -164,7 +164,7 @@ pub fn run(
     let counts = Counts { archive_bytes, ..walk.counts };
     session.leave()?;
     let since = since.map(|since| since.id);
-    Ok(Summary { snapshot: snapshot.id, since, counts, seconds: clock.elapsed().as_secs_f64() })
+    Ok(Summary { snapshot: snapshot.id, since, counts, duration: clock.elapsed() })
 }
 
 fn expect(observer: &dyn Observer, snapshot: &Snapshot, path: &[u8], options: &Options) {

@@ -13,7 +13,7 @@ mod tree;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_bytes::ByteBuf;
 
@@ -82,8 +82,8 @@ pub struct Summary {
     pub counts: Counts,
     /// Members that cannot be stored, or only in part, and why.
     pub problems: Vec<Problem>,
-    /// Duration in seconds.
-    pub seconds: f64,
+    /// How long it took.
+    pub duration: Duration,
 }
 
 /// Imports an archive (plain, gzip or zstd) as a snapshot.
@@ -121,9 +121,9 @@ pub fn run(
     let work = ImportJob { repo, observer, stop, memory, dry_run: options.dry_run };
     let place = Place { of: &place, from_beside: false };
     let (taken, _) = work.take(archive, Tree::default(), place, &record)?;
-    let seconds = clock.elapsed().as_secs_f64();
+    let duration = clock.elapsed();
     let ImportedArchive { snapshot, root, counts, problems } = taken;
-    Ok(Summary { snapshot, root, counts, problems, seconds })
+    Ok(Summary { snapshot, root, counts, problems, duration })
 }
 
 /// What is taken for the machine's memory in bytes where the system does not say.

@@ -26,7 +26,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Problem, Result};
 use crate::fs::filter::RestoreFilter;
@@ -133,8 +133,8 @@ pub struct Summary {
     pub files_written: u64,
     /// Bytes written to files.
     pub bytes_written: u64,
-    /// Duration in seconds.
-    pub seconds: f64,
+    /// How long it took.
+    pub duration: Duration,
     /// Exclude patterns that matched nothing. Include patterns that matched nothing are listed as problems.
     pub unmatched: Vec<String>,
     /// Number of problems that are only an include pattern that matched nothing.
@@ -337,7 +337,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     if let Some(reading) = Arc::into_inner(reading) {
         reading.close()?;
     }
-    Ok(Summary { seconds: clock.elapsed().as_secs_f64(), ..summary })
+    Ok(Summary { duration: clock.elapsed(), ..summary })
 }
 
 /// Returns the tree to count if only a part is restored: the manifest has totals of the whole snapshot only.
@@ -413,7 +413,7 @@ impl Job<'_> {
             deleted: number(&self.tally.deleted),
             files_written: number(&self.tally.files_written),
             bytes_written: number(&self.tally.bytes_written),
-            seconds: 0.0,
+            duration: Duration::ZERO,
             unmatched: self.selection.unmatched_excludes(),
             unmatched_includes: number(&self.tally.unmatched_includes),
             left_out: self.target.as_ref().map_or(0, |target| target.left_out().total()),

@@ -10,6 +10,7 @@ mod sets;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::codec::crypto::sealed_object;
 use crate::error::Result;
@@ -38,8 +39,8 @@ pub struct Wanted {
     pub host: String,
     /// Its sources.
     pub sources: Vec<Name>,
-    /// Age in seconds after which it is overdue.
-    pub max_age: Option<u64>,
+    /// Age after which it is overdue.
+    pub max_age: Option<Duration>,
     /// Time of its next scheduled run.
     pub next: Option<Time>,
 }
@@ -49,8 +50,8 @@ pub struct Wanted {
 pub struct Options {
     /// Only sets of these hosts; empty: of all.
     pub hosts: Vec<String>,
-    /// Age in seconds after which a set without a `max_age` of its own is overdue.
-    pub max_age: Option<u64>,
+    /// Age after which a set without a `max_age` of its own is overdue.
+    pub max_age: Option<Duration>,
     /// Sets that the repository should have, even if nothing is known about them.
     pub wanted: Vec<Wanted>,
     /// Report only the sets in `wanted`.
@@ -97,10 +98,10 @@ pub struct SetStatus {
     pub running: Option<Record>,
     /// The newest run, if it was skipped or reached its time limit.
     pub skipped: Option<Record>,
-    /// Seconds since the newest good backup started; `None` if there is none.
-    pub age: Option<u64>,
-    /// Age in seconds after which it is overdue.
-    pub max_age: Option<u64>,
+    /// Time since the newest good backup started; `None` if there is none.
+    pub age: Option<Duration>,
+    /// Age after which it is overdue.
+    pub max_age: Option<Duration>,
     /// Time of its next scheduled run.
     pub next: Option<Time>,
     /// Alarms that are not settled, newest first.

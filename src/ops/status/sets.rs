@@ -1,5 +1,7 @@
 //! Determines the status of each set.
 
+use std::time::Duration;
+
 use crate::model::entry::Time;
 use crate::ops::status::{AHEAD, Alarm, LastSuccess, Options, SetStatus, StoredSnapshots, Wanted};
 use crate::repo::snapshots::Snapshot;
@@ -9,8 +11,8 @@ use crate::storage::Storage;
 /// Exit code of a backup with an alarm.
 const ALARM: u8 = 24;
 
-/// A further attempt at least this many seconds later shows that a set is intended.
-const TRIED_AGAIN: u64 = 3600;
+/// A further attempt at least this much later shows that a set is intended.
+const TRIED_AGAIN: Duration = Duration::from_secs(3600);
 
 pub(super) fn of(
     storage: &dyn Storage,
@@ -194,6 +196,6 @@ fn of_snapshot(snapshot: &Snapshot) -> LastSuccess {
 }
 
 /// Returns the age in whole seconds; 0 for a time in the future.
-fn age(at: Time, now: Time) -> u64 {
-    u64::try_from(now.sec.saturating_sub(at.sec)).unwrap_or(0)
+fn age(at: Time, now: Time) -> Duration {
+    Duration::from_secs(u64::try_from(now.sec.saturating_sub(at.sec)).unwrap_or(0))
 }

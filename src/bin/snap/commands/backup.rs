@@ -454,7 +454,7 @@ fn json(context: &Context, summary: &Summary, dry_run: bool) -> Value {
     if let Some(set) = &context.set {
         put("set", set.name.clone().into());
     }
-    put("total_duration", summary.seconds.into());
+    put("total_duration", summary.duration.as_secs_f64().into());
     put("kind", summary.kind.to_string().into());
     if let Some(parent) = summary.parent {
         put("parent", parent.hex().into());

@@ -43,7 +43,7 @@ pub(crate) fn human(context: &Context, repo: &Repository, summary: &Summary, opt
         let (plain, stored) = (size(summary.deltas.plain), size(summary.deltas.stored));
         text += &format!("\ndeltas:  {plain} of that as changes to what was stored, in {stored}");
     }
-    text += &format!("\ntime:    {}", duration(summary.seconds));
+    text += &format!("\ntime:    {}", duration(summary.duration.as_secs_f64()));
     if summary.snapshot.is_some() {
         text += &capacity(context, repo, summary);
     }

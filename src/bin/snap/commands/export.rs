@@ -147,7 +147,7 @@ fn json(summary: &Summary) -> Value {
         "archive_bytes": counts.archive_bytes,
         "left_out": counts.left_out,
         "deleted": counts.deleted,
-        "total_duration": summary.seconds,
+        "total_duration": summary.duration.as_secs_f64(),
     }))
 }
 
@@ -160,7 +160,7 @@ fn human(summary: &Summary, file: Option<&Path>) -> String {
         output::entries(counts.files, counts.dirs, counts.others),
         size(counts.bytes),
         summary.snapshot.short(),
-        duration(summary.seconds),
+        duration(summary.duration.as_secs_f64()),
     );
     if let Some(since) = summary.since {
         let deleted = count(counts.deleted, "path is gone", "paths are gone");

@@ -153,7 +153,7 @@ fn json(summary: &Summary, dry_run: bool) -> Value {
         "problems": summary.problems.len(),
         "damage": summary.damage,
         "dry_run": dry_run,
-        "total_duration": summary.seconds,
+        "total_duration": summary.duration.as_secs_f64(),
     })
 }
 
@@ -177,7 +177,7 @@ fn human(summary: &Summary, options: &Options) -> String {
         written(summary),
         summary.snapshot.short(),
         output::printable(&options.target.display().to_string()),
-        duration(summary.seconds),
+        duration(summary.duration.as_secs_f64()),
     );
     if summary.updated + summary.unchanged + summary.kept + summary.deleted > 0 || options.dry_run {
         text += &format!(

@@ -20,7 +20,7 @@ mod supplement;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_bytes::ByteBuf;
 
@@ -145,8 +145,8 @@ pub struct Summary {
     pub vanished: u64,
     /// Patterns that matched nothing in any state.
     pub unmatched: Vec<String>,
-    /// Duration in seconds.
-    pub seconds: f64,
+    /// How long it took.
+    pub duration: Duration,
 }
 
 /// Callbacks for each state.
@@ -263,7 +263,7 @@ pub fn run(
             Err(err) => return Err(err),
         }
     }
-    summary.seconds = clock.elapsed().as_secs_f64();
+    summary.duration = clock.elapsed();
     match nothing_read.filter(|_| summary.made.is_empty()) {
         Some(why) => Err(Error::NothingRead(why)),
         None => Ok(summary),

@@ -270,7 +270,7 @@ fn json(summary: &Summary) -> Value {
         map.insert("snapshot_id".to_owned(), id.hex().into());
     }
     map.insert("dry_run".to_owned(), summary.snapshot.is_none().into());
-    map.insert("total_duration".to_owned(), summary.seconds.into());
+    map.insert("total_duration".to_owned(), summary.duration.as_secs_f64().into());
     Value::Object(map)
 }
 
@@ -280,7 +280,7 @@ fn human(summary: &Summary) -> String {
         "imported {} ({}) in {}\nadded:   {}, stored as {}",
         output::entries(counts.files_new, counts.dirs, counts.others),
         size(counts.bytes_total),
-        duration(summary.seconds),
+        duration(summary.duration.as_secs_f64()),
         size(counts.bytes_added),
         size(counts.bytes_stored),
     );

@@ -283,7 +283,7 @@ fn summary_json(summary: &Summary, dry_run: bool) -> Map<String, Value> {
     if !dry_run {
         map.extend(output::counts(&summary.counts));
         map.insert("problems".to_owned(), summary.problems.len().into());
-        map.insert("total_duration".to_owned(), summary.seconds.into());
+        map.insert("total_duration".to_owned(), summary.duration.as_secs_f64().into());
     }
     map
 }
@@ -297,7 +297,7 @@ fn human(summary: &Summary) -> String {
             "\nread:    {} of {} in {}\nadded:   {}, stored as {}",
             size(counts.bytes_read),
             size(counts.bytes_total),
-            duration(summary.seconds),
+            duration(summary.duration.as_secs_f64()),
             size(counts.bytes_added),
             size(counts.bytes_stored),
         );

@@ -55,7 +55,8 @@ pub(crate) fn sentence(set: &SetStatus, now: Time) -> String {
         None => "no good backup yet".to_owned(),
     };
     let limit = set.max_age.filter(|_| set.is_overdue());
-    let late = limit.map(|limit| format!(", which may be {} at most", long(limit))).unwrap_or_default();
+    let late =
+        limit.map(|limit| format!(", which may be {} at most", long(limit.as_secs()))).unwrap_or_default();
     match Verdict::of(set) {
         Verdict::Alarm => {
             let why = set.alarms.first().map(|alarm| printable(&alarm.why)).unwrap_or_default();
@@ -223,7 +224,7 @@ fn good(good: &LastSuccess, now: Time) -> String {
 
 fn overdue(set: &SetStatus) -> String {
     match set.max_age.filter(|_| set.is_overdue()) {
-        Some(limit) => format!("  OVERDUE: older than {}", long(limit)),
+        Some(limit) => format!("  OVERDUE: older than {}", long(limit.as_secs())),
         None => String::new(),
     }
 }

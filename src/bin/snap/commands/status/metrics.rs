@@ -72,7 +72,7 @@ fn of_sets(reports: &[Report]) -> [Metric; 7] {
         }
         failing.add(&labels, flag(set.is_failing()));
         if let Some(age) = set.max_age {
-            limit.add(&labels, age as f64);
+            limit.add(&labels, age.as_secs() as f64);
         }
         overdue.add(&labels, flag(set.is_overdue()));
         alarms.add(&labels, set.alarms.len() as f64);

@@ -122,7 +122,7 @@ fn gather(context: &Context, args: &Status, opens: bool) -> Result<Vec<Report>> 
     let only_wanted = !context.config.sets().is_empty() && args.host.is_empty() && !args.all_hosts;
     let options = Options {
         hosts,
-        max_age: args.max_age.map(|age| age.as_secs()),
+        max_age: args.max_age,
         now: Time::now(),
         state: context.global.state(),
         ..Options::default()
@@ -242,7 +242,7 @@ fn wanted(set: &Set) -> Result<Wanted> {
         id: run_log::set_id(&host, &sources),
         host,
         sources: sources.iter().map(|path| Name::of(path)).collect(),
-        max_age: set.settings.max_age.map(|age| age.as_secs()),
+        max_age: set.settings.max_age,
         next: schedule::next(set, jiff::Timestamp::now()).map(output::time),
     })
 }

@@ -211,7 +211,7 @@ fn json(summary: &Summary, begin: Time, dry_run: bool) -> Value {
     for (name, value) in output::restic_counts(&summary.counts, Some(summary.more)) {
         put(&name, value);
     }
-    put("total_duration", summary.seconds.into());
+    put("total_duration", summary.duration.as_secs_f64().into());
     put("backup_start", output::rfc3339(begin).into());
     put("backup_end", output::rfc3339(Time::now()).into());
     if let Some(id) = &summary.snapshot {
@@ -239,7 +239,7 @@ fn text(summary: &Summary, verbose: u8, args: &flags::Backup) -> String {
     text +=
         &format!("\n{added}: {:<5} ({:<5} stored)\n", size(counts.bytes_added), size(counts.bytes_stored));
     let (files, bytes) = (output::files(counts), size(counts.bytes_total));
-    text += &format!("\nprocessed {files} files, {bytes} in {}", duration(summary.seconds));
+    text += &format!("\nprocessed {files} files, {bytes} in {}", duration(summary.duration.as_secs_f64()));
     match summary.snapshot {
         Some(id) => text + &format!("\nsnapshot {} saved", id.short()),
         None if args.dry_run => text,

@@ -130,7 +130,7 @@ fn json(summary: &Summary) -> Map<String, Value> {
     let bytes_skipped =
         if skipped(summary) > 0 { summary.bytes.saturating_sub(summary.bytes_written) } else { 0 };
     let numbers = [
-        ("seconds_elapsed", summary.seconds as u64),
+        ("seconds_elapsed", summary.duration.as_secs()),
         // The total does not include skipped entries.
         ("total_files", restored),
         ("files_restored", restored),
@@ -148,8 +148,10 @@ fn json(summary: &Summary) -> Map<String, Value> {
 
 fn text(summary: &Summary) -> String {
     let (restored, bytes) = (total(summary).saturating_sub(skipped(summary)), size(summary.bytes_written));
-    let mut text =
-        format!("Summary: Restored {restored} files/dirs ({bytes}) in {}", duration(summary.seconds));
+    let mut text = format!(
+        "Summary: Restored {restored} files/dirs ({bytes}) in {}",
+        duration(summary.duration.as_secs_f64())
+    );
     if skipped(summary) > 0 {
         let bytes = size(summary.bytes.saturating_sub(summary.bytes_written));
         text += &format!(", skipped {} files/dirs {bytes}", skipped(summary));

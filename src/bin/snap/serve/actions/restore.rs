@@ -110,7 +110,7 @@ fn report(summary: &Summary, target: &Path) -> Vec<String> {
         "{entries} ({}) restored to {} in {}, and read back.",
         output::size(summary.bytes_written),
         output::printable(&target.display().to_string()),
-        output::duration(summary.seconds)
+        output::duration(summary.duration.as_secs_f64())
     )];
     if summary.left_out > 0 {
         let number =
