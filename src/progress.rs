@@ -68,6 +68,14 @@ impl<'a> Control<'a> {
         }
     }
 
+    pub(crate) fn warn(&self, text: impl AsRef<str>) {
+        self.observer().notice(Event::Warning(text.as_ref()));
+    }
+
+    pub(crate) fn note(&self, text: impl AsRef<str>) {
+        self.observer().notice(Event::Note(text.as_ref()));
+    }
+
     /// Returns the flag that cancels the operation.
     pub fn cancel(&self) -> &Arc<AtomicBool> {
         &self.cancel

@@ -1,8 +1,10 @@
 //! The operations as methods of [`Repository`], with the public names of their options and reports.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::codec::crypto::kdf::KdfParams;
@@ -48,7 +50,7 @@ pub use crate::repo::snapshots::trash::TrashEntry;
 /// # Operations
 ///
 /// Each takes its options and a [`Control`], and returns a report. Warnings go to the observer of the
-/// control; those of a check are in its report. A cancelled operation fails with
+/// control; what a check finds is in its report. A cancelled operation fails with
 /// [`ErrorKind::Interrupted`](crate::ErrorKind), unless it was cancelled after it began and its report says
 /// that a part of the work was kept. Those that only list, print, forget or change keys are not interrupted
 /// once they have begun. All operations can also
@@ -61,7 +63,9 @@ impl Repository {
     /// `BadInput` when nothing could be read, `Usage` when the options contradict each other.
     pub fn backup(&self, options: &BackupOptions, control: &Control<'_>) -> Result<BackupReport> {
         let own = self.storage().local_dir().map(ToOwned::to_owned);
-        self.observed(control, || backup::Backup::begin(options.clone(), own, control)?.run(self, control))
+        self.observed(control, |repo| {
+            backup::Backup::begin(options.clone(), own, control)?.run(repo, control)
+        })
     }
 
     /// Restores a snapshot, or a part of one, to a directory. Entries that cannot be restored are listed in
@@ -70,7 +74,7 @@ impl Repository {
     /// # Errors
     /// `NotFound` when the selector matches nothing, `Refused` when the target must not be written to.
     pub fn restore(&self, options: &RestoreOptions, control: &Control<'_>) -> Result<RestoreReport> {
-        self.observed(control, || restore::run(self, options, control))
+        self.observed(control, |repo| restore::run(repo, options, control))
     }
 
     /// Returns the snapshots that match a filter, oldest first.
@@ -78,7 +82,7 @@ impl Repository {
     /// # Errors
     /// Those of all operations.
     pub fn snapshots(&self, filter: &SnapshotFilter, control: &Control<'_>) -> Result<Vec<Snapshot>> {
-        let mut all = self.observed(control, || snapshots::list(self))?;
+        let mut all = self.observed(control, snapshots::list)?;
         all.retain(|snapshot| filter.admits(&snapshot.manifest));
         Ok(all)
     }
@@ -94,7 +98,7 @@ impl Repository {
         each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
         control: &Control<'_>,
     ) -> Result<Snapshot> {
-        self.observed(control, || ls::run(self, query, levels, each))
+        self.observed(control, |repo| ls::run(repo, query, levels, each))
     }
 
     /// Writes the content of a file, given as `SNAPSHOT:PATH`, to `out`.
@@ -107,7 +111,7 @@ impl Repository {
         out: &mut dyn Write,
         control: &Control<'_>,
     ) -> Result<()> {
-        self.observed(control, || cat::run(self, query, out))
+        self.observed(control, |repo| cat::run(repo, query, out))
     }
 
     /// Searches snapshots for paths, and calls `each` for every match.
@@ -120,7 +124,7 @@ impl Repository {
         each: &mut dyn FnMut(&Match<'_>) -> Result<()>,
         control: &Control<'_>,
     ) -> Result<FindReport> {
-        self.observed(control, || find::run(self, options, each, control))
+        self.observed(control, |repo| find::run(repo, options, each, control))
     }
 
     /// Compares two snapshots, or a snapshot with a directory, and calls `each` for every difference.
@@ -133,7 +137,7 @@ impl Repository {
         each: &mut dyn FnMut(&Difference<'_>) -> Result<()>,
         control: &Control<'_>,
     ) -> Result<DiffReport> {
-        self.observed(control, || diff::run(self, options, each, control))
+        self.observed(control, |repo| diff::run(repo, options, each, control))
     }
 
     /// Returns the versions of a path in all snapshots.
@@ -141,7 +145,7 @@ impl Repository {
     /// # Errors
     /// `NotFound` when no snapshot has it.
     pub fn history(&self, options: &HistoryOptions, control: &Control<'_>) -> Result<HistoryReport> {
-        self.observed(control, || history::run(self, options, control))
+        self.observed(control, |repo| history::run(repo, options, control))
     }
 
     /// Measures the space used by the directories of snapshots.
@@ -149,7 +153,7 @@ impl Repository {
     /// # Errors
     /// `NotFound` when the chosen snapshots do not have the path.
     pub fn du(&self, options: &DuOptions, control: &Control<'_>) -> Result<DuReport> {
-        self.observed(control, || du::run(self, options, control))
+        self.observed(control, |repo| du::run(repo, options, control))
     }
 
     /// Measures snapshots and the repository.
@@ -157,7 +161,7 @@ impl Repository {
     /// # Errors
     /// `NotFound` when a selector matches nothing.
     pub fn stats(&self, options: &StatsOptions, control: &Control<'_>) -> Result<StatsReport> {
-        self.observed(control, || stats::run(self, options, control))
+        self.observed(control, |repo| stats::run(repo, options, control))
     }
 
     /// Writes a snapshot, or a part of one, as an archive.
@@ -170,7 +174,7 @@ impl Repository {
         out: &mut (dyn Write + Send),
         control: &Control<'_>,
     ) -> Result<ExportReport> {
-        self.observed(control, || export::run(self, options, out, control))
+        self.observed(control, |repo| export::run(repo, options, out, control))
     }
 
     /// Saves a tar archive, compressed or not, as a snapshot.
@@ -183,7 +187,7 @@ impl Repository {
         archive: Box<dyn Read + Send>,
         control: &Control<'_>,
     ) -> Result<ImportReport> {
-        self.observed(control, || import::run(self, options, archive, control))
+        self.observed(control, |repo| import::run(repo, options, archive, control))
     }
 
     /// Forgets snapshots by name. They can be brought back until [`Self::gc`] purges them.
@@ -192,7 +196,7 @@ impl Repository {
     /// `NotFound` when a selector matches nothing, `Protected` when a snapshot is pinned, protected by an
     /// alarm or the newest of its sources. Nothing is forgotten then.
     pub fn forget(&self, options: &ForgetOptions, control: &Control<'_>) -> Result<Vec<Forgotten>> {
-        self.observed(control, || forget::run(self, options))
+        self.observed(control, |repo| forget::run(repo, options))
     }
 
     /// Forgets the snapshots that no rule keeps. Returns for each why it is kept or forgotten.
@@ -200,7 +204,7 @@ impl Repository {
     /// # Errors
     /// `Protected` when there is no usable rule.
     pub fn forget_by_policy(&self, options: &PolicyOptions, control: &Control<'_>) -> Result<Vec<Group>> {
-        self.observed(control, || forget::by_policy(self, options))
+        self.observed(control, |repo| forget::by_policy(repo, options))
     }
 
     /// Returns the snapshots that [`Self::undelete`] can bring back.
@@ -208,7 +212,7 @@ impl Repository {
     /// # Errors
     /// Those of all operations.
     pub fn trashed(&self, control: &Control<'_>) -> Result<Vec<(TrashEntry, Snapshot)>> {
-        self.observed(control, || forget::trashed(self))
+        self.observed(control, forget::trashed)
     }
 
     /// Brings back forgotten snapshots, each given by a prefix of its id. Returns their current ids.
@@ -216,7 +220,7 @@ impl Repository {
     /// # Errors
     /// `NotFound` when a prefix matches no snapshot or several, `Refused` when one is being purged.
     pub fn undelete(&self, prefixes: &[String], control: &Control<'_>) -> Result<Vec<SnapshotId>> {
-        self.observed(control, || forget::undelete(self, prefixes))
+        self.observed(control, |repo| forget::undelete(repo, prefixes))
     }
 
     /// Changes the metadata of snapshots, or removes paths from them.
@@ -224,7 +228,7 @@ impl Repository {
     /// # Errors
     /// `NotFound` when a selector matches nothing, `Protected` when a snapshot is pinned.
     pub fn rewrite(&self, options: &RewriteOptions, control: &Control<'_>) -> Result<RewriteReport> {
-        self.observed(control, || rewrite::run(self, options, control))
+        self.observed(control, |repo| rewrite::run(repo, options, control))
     }
 
     /// Copies snapshots to another repository, which may have other keys and chunk boundaries.
@@ -232,7 +236,7 @@ impl Repository {
     /// # Errors
     /// `Refused` when both are the same repository.
     pub fn copy_to(&self, to: &Self, options: &CopyOptions, control: &Control<'_>) -> Result<CopyReport> {
-        to.observed(control, || self.observed(control, || copy::run(self, to, options, control)))
+        to.observed(control, |to| self.observed(control, |from| copy::run(from, to, options, control)))
     }
 
     /// Mirrors this repository to another storage, object by object.
@@ -245,7 +249,7 @@ impl Repository {
         options: &SyncOptions,
         control: &Control<'_>,
     ) -> Result<SyncReport> {
-        self.observed(control, || sync::run(self, to, options, control))
+        self.observed(control, |repo| sync::run(repo, to, options, control))
     }
 
     /// Deletes what no snapshot needs.
@@ -253,7 +257,7 @@ impl Repository {
     /// # Errors
     /// `Damaged` when it is unknown what snapshots need. Needed data is never deleted, even then.
     pub fn gc(&self, options: &GcOptions, control: &Control<'_>) -> Result<GcReport> {
-        self.observed(control, || gc::run(self, options, control))
+        self.observed(control, |repo| gc::run(repo, options, control))
     }
 
     /// Verifies that everything that snapshots need exists and, if requested, is intact. Damage is listed in
@@ -262,7 +266,7 @@ impl Repository {
     /// # Errors
     /// Those of all operations.
     pub fn check(&self, options: &CheckOptions, control: &Control<'_>) -> Result<CheckReport> {
-        self.observed(control, || check::run(self, options, control))
+        self.observed(control, |repo| check::run(repo, options, control))
     }
 
     /// Rebuilds the index and header bundles from the tables of packs.
@@ -270,7 +274,7 @@ impl Repository {
     /// # Errors
     /// Those of all operations.
     pub fn repair_index(&self, dry_run: bool, control: &Control<'_>) -> Result<RepairIndexReport> {
-        self.observed(control, || index::run(self, dry_run, control))
+        self.observed(control, |repo| index::run(repo, dry_run, control))
     }
 
     /// Saves the intact part of damaged packs, and rebuilds the rest from parity if possible.
@@ -282,7 +286,7 @@ impl Repository {
         options: &RepairPacksOptions,
         control: &Control<'_>,
     ) -> Result<RepairPacksReport> {
-        self.observed(control, || packs::run(self, options, control))
+        self.observed(control, |repo| packs::run(repo, options, control))
     }
 
     /// Replaces snapshots that lost data by snapshots of what is left.
@@ -294,7 +298,7 @@ impl Repository {
         options: &RepairSnapshotsOptions,
         control: &Control<'_>,
     ) -> Result<RepairSnapshotsReport> {
-        self.observed(control, || broken::run(self, options, control))
+        self.observed(control, |repo| broken::run(repo, options, control))
     }
 
     /// Writes missing or damaged parity.
@@ -302,7 +306,7 @@ impl Repository {
     /// # Errors
     /// Those of all operations.
     pub fn repair_parity(&self, dry_run: bool, control: &Control<'_>) -> Result<RepairParityReport> {
-        self.observed(control, || parity::run(self, dry_run, control))
+        self.observed(control, |repo| parity::run(repo, dry_run, control))
     }
 
     /// Removes unreadable records of garbage collections.
@@ -310,7 +314,7 @@ impl Repository {
     /// # Errors
     /// `Refused` while another process may need them.
     pub fn repair_gc_records(&self, dry_run: bool, control: &Control<'_>) -> Result<RepairGcRecordsReport> {
-        self.observed(control, || collections::run(self, dry_run))
+        self.observed(control, |repo| collections::run(repo, dry_run))
     }
 
     /// Lists the key slots: the passwords that open the repository.
@@ -318,7 +322,7 @@ impl Repository {
     /// # Errors
     /// Those of all operations.
     pub fn keys(&self, control: &Control<'_>) -> Result<Vec<KeySlot>> {
-        self.observed(control, || key::list(self))
+        self.observed(control, key::list)
     }
 
     /// Adds a password. `costs` is the cost of trying it.
@@ -332,7 +336,7 @@ impl Repository {
         label: &str,
         control: &Control<'_>,
     ) -> Result<KeyId> {
-        self.observed(control, || key::add(self, password, costs, label))
+        self.observed(control, |repo| key::add(repo, password, costs, label))
     }
 
     /// Removes a password, given by a prefix of its slot's id.
@@ -340,15 +344,28 @@ impl Repository {
     /// # Errors
     /// `Usage` when the prefix matches no slot or several, `Refused` for the slot in use.
     pub fn remove_key(&self, prefix: &str, control: &Control<'_>) -> Result<KeyId> {
-        self.observed(control, || key::remove(self, prefix))
+        self.observed(control, |repo| key::remove(repo, prefix))
     }
 
-    /// Runs the work, then passes its warnings and notes to the observer.
-    fn observed<T>(&self, control: &Control<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Runs the work on a handle that keeps what it has to say, and passes that on. A repository cannot tell
+    /// the observer itself: a control only borrows it. A storage is asked, because it was there before any
+    /// observer.
+    fn observed<T>(&self, control: &Control<'_>, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         control.check()?;
-        let done = work();
-        self.warnings().iter().for_each(|text| control.observer().notice(Event::Warning(text)));
-        self.notes().iter().for_each(|text| control.observer().notice(Event::Note(text)));
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&said);
+        let keeper = Control::shared(move |event: Event<'_>| match event {
+            Event::Warning(text) => keep.lock().push((true, text.to_owned())),
+            Event::Note(text) => keep.lock().push((false, text.to_owned())),
+            _ => {}
+        });
+        let done = work(&self.with_control(keeper));
+        let mut said = std::mem::take(&mut *said.lock());
+        said.extend(self.storage().cautions().into_iter().map(|text| (true, text)));
+        let mut told = HashSet::new();
+        for (warns, text) in said.iter().filter(|one| told.insert(*one)) {
+            control.observer().notice(if *warns { Event::Warning(text) } else { Event::Note(text) });
+        }
         done
     }
 }

@@ -18,7 +18,7 @@ use crate::repo::walk::dir_reader::{self, WalkLimits};
 /// When there is none, it is damaged (bytes written before are valid), a repair could not save all of it
 /// (lost bytes read as zeros), or `out` fails.
 pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Write) -> Result<()> {
-    let session = Arc::new(ReadSession::open(repo, repo)?);
+    let session = Arc::new(ReadSession::open(repo, repo.control().observer())?);
     let (snapshot, path) = snapshots::resolve(repo, &session.snapshots()?, query)?;
     let path = path.ok_or_else(|| {
         Error::Usage(format!(

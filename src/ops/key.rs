@@ -60,13 +60,13 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
                 costs,
                 role: Role::from_byte(entry.role),
             }),
-            Err(err) => repo.warn(format!(
+            Err(err) => repo.control().warn(format!(
                 "{}: its password opens nothing; `Repository::remove_key({name})` removes it from the list",
                 err.chain()
             )),
         }
     }
-    found.others.iter().for_each(|name| repo.warn(keys::not_listed(name)));
+    found.others.iter().for_each(|name| repo.control().warn(keys::not_listed(name)));
     Ok(slots)
 }
 

@@ -31,7 +31,7 @@ pub fn run<'a>(
     levels: Levels,
     each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>,
 ) -> Result<Snapshot> {
-    let session = Arc::new(ReadSession::open(repo, repo)?);
+    let session = Arc::new(ReadSession::open(repo, repo.control().observer())?);
     let (snapshot, path) = snapshots::resolve(repo, &session.snapshots()?, query)?;
     session.begin(&[snapshot.id])?;
     let mut reader = session.chunks()?;

@@ -66,7 +66,7 @@ impl Repository {
     pub(crate) fn get_acquainted(&self, accept: bool) {
         let config = self.config();
         if let Some(why) = self.known().trouble() {
-            self.warn(format!(
+            self.control().warn(format!(
                 "what this machine knows of the repository cannot be read ({why}): it is taken as seen for the first \
                  time, and a swapped or lost part of it goes unnoticed"
             ));
@@ -91,7 +91,8 @@ impl Repository {
 
     fn learn(&self, change: impl Fn(&mut run_log::known::Place)) {
         if let Err(err) = self.known().change(change) {
-            self.warn(format!("{}: a swapped or lost part of the repository may go unnoticed", err.chain()));
+            self.control()
+                .warn(format!("{}: a swapped or lost part of the repository may go unnoticed", err.chain()));
         }
     }
 
@@ -102,7 +103,7 @@ impl Repository {
     fn diverges(&self, what: String) {
         if self.diverged_kept().add(what.clone()) {
             let hint = "`Repository::check` looks into it; if it is meant, `Repository::accept` accepts it";
-            self.warn(format!("{}: {what}: {hint}", self.location()));
+            self.control().warn(format!("{}: {what}: {hint}", self.location()));
         }
     }
 

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::model::config::{CLIENTS, ChunkerParams, CipherKind, Config, DELTAS, Role};
 use crate::model::entry::Time;
 use crate::model::id::RepoId;
+use crate::progress::Control;
 use crate::repo::keys;
 use crate::repo::repository::{OpenOptions, Repository};
 use crate::run_log::known::KnownPlace;
@@ -60,6 +61,8 @@ pub struct InitOptions {
     /// A repository whose chunk boundaries and chunk ids are adopted, so that copies between the two need no
     /// recompression.
     pub shared_chunking: Option<SharedChunking>,
+    /// As in [`OpenOptions`].
+    pub control: Control<'static>,
 }
 
 /// The parameters by which two repositories split and name chunks identically.
@@ -108,6 +111,7 @@ impl Default for InitOptions {
             deltas: true,
             clients: false,
             shared_chunking: None,
+            control: Control::default(),
         }
     }
 }
@@ -163,7 +167,8 @@ impl Repository {
             return Err(cannot("somebody else made one just now"));
         }
         let (cache, state) = (options.cache.clone(), options.state.clone());
-        let access = OpenOptions { password: options.password.clone(), cache, state, accept: false };
+        let (password, control) = (options.password.clone(), options.control.clone());
+        let access = OpenOptions { password, cache, state, accept: false, control };
         let repo = Self::open(storage, &access)?;
         repo.storage().keep_reserve();
         repo.cache().note(&ObjectKind::Config.path("1"), true);

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::codec::chunk::chunker::Chunker;
@@ -18,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::model::config::{Config, Role};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{KeyId, RepoId};
-use crate::progress::{Event, Observer};
+use crate::progress::Control;
 use crate::repo::cache::{Cache, LastSeen};
 use crate::repo::config::{Candidates, candidates, check_features, read_config};
 use crate::repo::divergence::{Diverged, refuse, refuse_another};
@@ -46,25 +45,14 @@ pub struct OpenOptions {
     pub state: Option<PathBuf>,
     /// Accept the repository at this location even if it contradicts what this machine knows.
     pub accept: bool,
+    /// Receives warnings of opening it. The methods that take a control tell theirs to that one.
+    pub control: Control<'static>,
 }
 
 impl OpenOptions {
     /// With this password; no cache, and nothing is known of repositories.
     pub fn with_password(password: impl Into<String>) -> Self {
         Self { password: Some(Zeroizing::new(password.into())), ..Self::default() }
-    }
-}
-
-/// Warnings for the user, each once.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
-
-impl Warnings {
-    pub(crate) fn add(&self, text: String) {
-        let mut warnings = self.0.lock();
-        if !warnings.contains(&text) {
-            warnings.push(text);
-        }
     }
 }
 
@@ -104,7 +92,7 @@ impl Discovered {
     }
 }
 
-/// An open repository. Cheap to clone; clones share the local index cache and the warnings.
+/// An open repository. Cheap to clone; clones share the local index cache.
 #[derive(Debug, Clone)]
 pub struct Repository {
     storage: Arc<dyn Storage>,
@@ -120,8 +108,7 @@ pub struct Repository {
     diverged: Diverged,
     index_cache: Arc<OnceLock<Option<Arc<LocalIndexCache>>>>,
     limits: IndexLimits,
-    warnings: Warnings,
-    notes: Warnings,
+    control: Control<'static>,
     healer: Arc<PackHealer>,
     bases: Arc<BaseBlocks>,
     command: Arc<str>,
@@ -231,13 +218,12 @@ impl Repository {
             diverged: Diverged::default(),
             index_cache: Arc::default(),
             limits: IndexLimits::default(),
-            warnings: Warnings::default(),
-            notes: Warnings::default(),
+            control: access.control.clone(),
             healer: Arc::default(),
             bases: Arc::default(),
             command: Arc::default(),
         };
-        trouble.into_iter().for_each(|text| repo.warn(text));
+        trouble.into_iter().for_each(|text| repo.control.warn(text));
         repo.get_acquainted(access.accept);
         Ok(repo)
     }
@@ -263,21 +249,11 @@ impl Repository {
         let (_, config) = ours.map_err(|err| if err.is_damage() { another() } else { err })?;
         check_features(&config)?;
         let (cache, known) = (self.cache.elsewhere(&location), self.known.elsewhere(&location));
-        let (index_cache, healer, warnings, diverged, bases) = Default::default();
+        let (index_cache, healer, diverged, bases) = Default::default();
         let storage = OwnObjects::of(storage);
-        let repo = Self {
-            storage,
-            config,
-            cache,
-            known,
-            index_cache,
-            healer,
-            warnings,
-            diverged,
-            bases,
-            ..self.clone()
-        };
-        found.trouble.into_iter().for_each(|text| repo.warn(text));
+        let repo =
+            Self { storage, config, cache, known, index_cache, healer, diverged, bases, ..self.clone() };
+        found.trouble.into_iter().for_each(|text| repo.control.warn(text));
         repo.get_acquainted(false);
         Ok(repo)
     }
@@ -583,11 +559,11 @@ impl Repository {
     pub fn index_cache(&self) -> Option<&Arc<LocalIndexCache>> {
         let open = || {
             let dir = self.cache.view_dir().unwrap_or_else(|why| {
-                self.warn(format!("{why}: working without it, which takes longer"));
+                self.control.warn(format!("{why}: working without it, which takes longer"));
                 None
             })?;
             let (index_cache, warning) = LocalIndexCache::open(&dir, &self.config.repo, &self.hasher);
-            warning.into_iter().for_each(|text| self.warn(text));
+            warning.into_iter().for_each(|text| self.control.warn(text));
             index_cache.map(Arc::new)
         };
         self.index_cache.get_or_init(open).as_ref()
@@ -626,33 +602,15 @@ impl Repository {
         self.limits = limits;
     }
 
-    /// Adds a warning for the user.
+    /// Returns who receives warnings and notes while it is open.
     #[doc(hidden)]
-    pub fn warn(&self, text: String) {
-        self.warnings.add(text);
+    pub fn control(&self) -> &Control<'static> {
+        &self.control
     }
 
-    /// Adds a note: information that is harmless to miss.
-    #[doc(hidden)]
-    pub fn note(&self, text: String) {
-        self.notes.add(text);
-    }
-
-    /// Returns and removes the notes.
-    pub fn notes(&self) -> Vec<String> {
-        std::mem::take(&mut *self.notes.0.lock())
-    }
-
-    /// Returns the shared list of warnings, for holders that outlive a borrow of this.
-    pub(crate) fn warnings_kept(&self) -> &Warnings {
-        &self.warnings
-    }
-
-    /// Returns and removes the warnings.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = std::mem::take(&mut *self.warnings.0.lock());
-        warnings.extend(self.storage.cautions());
-        warnings
+    /// Returns a handle of the same repository that tells its warnings to another observer.
+    pub(crate) fn with_control(&self, control: Control<'static>) -> Self {
+        Self { control, ..self.clone() }
     }
 
     /// Returns objects that have disappeared since this machine last listed them, and records the current
@@ -670,14 +628,5 @@ impl Repository {
         let gone = before.objects.difference(&seen).cloned().collect();
         self.cache.remember(&LastSeen { objects: seen });
         Ok(gone)
-    }
-}
-
-/// Passes warnings of an operation on as warnings of the repository.
-impl Observer for Repository {
-    fn notice(&self, event: Event<'_>) {
-        if let Event::Warning(text) = event {
-            self.warn(text.to_owned());
-        }
     }
 }

@@ -70,7 +70,7 @@ fn warnings_of_an_operation_go_to_the_observer_of_its_control() {
     let listed = repo.snapshots(&SnapshotFilter::default(), &Control::new(&observer)).unwrap();
     let told = told.into_inner().unwrap();
     assert!(listed.is_empty() && told.iter().any(|text| text.contains("is damaged")), "{told:?}");
-    assert_eq!(repo.warnings(), Vec::<String>::new());
+    assert_eq!(library.warnings(), Vec::<String>::new());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::support::Random;
+use crate::support::heard::Heard;
 use crate::support::library::Library;
 use crate::support::scale::{self, CHUNK, Shape};
 use snap_backup::Control;
@@ -31,11 +32,13 @@ const SMALL: IndexLimits = IndexLimits { rows: 1000, tables: 64 << 10, bloom_aft
 struct Store {
     home: tempfile::TempDir,
     storage: Arc<MemoryStorage>,
+    heard: Heard,
 }
 
 impl Store {
     fn new() -> Self {
-        let store = Self { home: tempfile::tempdir().unwrap(), storage: Arc::default() };
+        let store =
+            Self { home: tempfile::tempdir().unwrap(), storage: Arc::default(), heard: Heard::default() };
         let init = InitOptions { cache: Some(store.cache()), ..InitOptions::default() };
         Repository::init(store.storage.clone(), &init).unwrap();
         store
@@ -52,7 +55,9 @@ impl Store {
     }
 
     fn open(&self, limits: IndexLimits) -> Repository {
-        let access = OpenOptions { password: None, cache: Some(self.cache()), ..OpenOptions::default() };
+        self.heard.take();
+        let (cache, control) = (Some(self.cache()), self.heard.control());
+        let access = OpenOptions { cache, control, ..OpenOptions::default() };
         let mut repo = Repository::open(self.storage.clone(), &access).unwrap();
         repo.set_limits(limits);
         repo
@@ -138,7 +143,7 @@ fn rows_beyond_memory_become_runs_and_every_chunk_is_found() {
     for _ in 0..2 {
         let repo = store.open(SMALL);
         assert_knows_all(&repo, &load(&repo));
-        assert_eq!(repo.warnings(), Vec::<String>::new());
+        assert_eq!(store.heard.take(), Vec::<String>::new());
     }
     let runs = store.files("rows").len();
     assert!((1..=6).contains(&runs), "{runs} runs");
@@ -239,7 +244,7 @@ fn corrupt_cache_values_are_not_trusted() {
             store.lie(part, lie);
             let repo = store.open(SMALL);
             assert_knows_all(&repo, &load(&repo));
-            assert!(repo.warnings().len() <= 1);
+            assert!(store.heard.take().len() <= 1);
         }
     }
 }
@@ -253,12 +258,12 @@ fn corrupt_cache_files_are_detected_on_reading() {
             store.harm(ending, harm);
             let repo = store.open(SMALL);
             assert_knows_all(&repo, &load(&repo));
-            assert!(repo.warnings().len() <= 1);
+            assert!(store.heard.take().len() <= 1);
             drop(repo);
             // The state is repaired.
             let repo = store.open(SMALL);
             assert_knows_all(&repo, &load(&repo));
-            assert_eq!(repo.warnings(), Vec::<String>::new());
+            assert_eq!(store.heard.take(), Vec::<String>::new());
         }
     }
 }
@@ -281,7 +286,7 @@ fn scan_of_all_entries_detects_lost_ones() {
         };
         let rows = count().or_else(count);
         assert_eq!(rows, Some(index.chunks()));
-        assert_eq!(repo.warnings().len(), 1);
+        assert_eq!(store.heard.take().len(), 1);
     }
 }
 
@@ -292,11 +297,11 @@ fn index_cache_in_use_changes_only_speed() {
     let held = store.index_cache();
     let repo = store.open(SMALL);
     assert_knows_all(&repo, &load(&repo));
-    assert_eq!(repo.warnings(), Vec::<String>::new());
+    assert_eq!(store.heard.take(), Vec::<String>::new());
     drop(held);
     let repo = store.open(SMALL);
     assert_knows_all(&repo, &load(&repo));
-    assert_eq!(repo.warnings(), Vec::<String>::new());
+    assert_eq!(store.heard.take(), Vec::<String>::new());
 }
 
 /// Packs whose bytes are gone can only be known from the cache.
@@ -313,7 +318,7 @@ fn readers_release_the_index_cache() {
     let beside = load(&second);
     assert_eq!(beside.unreadable.len(), 0, "packs were read beside somebody who has an index");
     assert!(index.chunks() >= CHUNKS && beside.chunks() == index.chunks());
-    assert_eq!((first.warnings(), second.warnings()), (Vec::new(), Vec::new()));
+    assert_eq!(store.heard.take(), Vec::<String>::new());
 }
 
 #[test]
@@ -423,7 +428,7 @@ fn tables_of_many_small_packs_do_not_stay_in_memory() {
         .filter(|number| index.find(ChunkType::Data, &scale::chunk_id(&repo, *number)).unwrap().is_some());
     assert_eq!(found.count(), 300);
     assert_eq!(store.files("rows").len(), 1, "300 rows are few, and 300 tables are many");
-    assert_eq!(repo.warnings(), Vec::<String>::new());
+    assert_eq!(store.heard.take(), Vec::<String>::new());
 }
 
 /// Programs that do not know deltas read such a repository, because its configuration does not exclude them.

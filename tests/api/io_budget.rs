@@ -17,6 +17,7 @@ use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 use snap_backup::{Control, Result};
 
+use crate::support::heard::Heard;
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
 use crate::support::{CHEAP_KDF, Random};
@@ -109,7 +110,8 @@ fn unchanged_run_writes_nothing_and_opens_no_file() {
     drop(first);
 
     storage.take();
-    let access = OpenOptions { password: Some("p".to_owned().into()), cache, ..OpenOptions::default() };
+    let (password, heard) = (Some("p".to_owned().into()), Heard::default());
+    let access = OpenOptions { password, cache, control: heard.control(), ..OpenOptions::default() };
     let repo = Repository::open(storage.clone(), &access).unwrap();
     let again = Backup::begin(options.clone(), None, &Control::default())
         .unwrap()
@@ -121,7 +123,7 @@ fn unchanged_run_writes_nothing_and_opens_no_file() {
     assert_eq!(writes, 0, "an unchanged run writes nothing");
     assert!(reads <= 10, "{reads} store calls");
     assert!(tree_reads <= 2, "{tree_reads} reads of tree blocks");
-    assert_eq!(repo.warnings(), Vec::<String>::new());
+    assert_eq!(heard.take(), Vec::<String>::new());
 }
 
 #[test]

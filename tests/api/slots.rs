@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::support::CHEAP_KDF;
+use crate::support::heard::Heard;
 use snap_backup::Control;
 use snap_backup::error::{Error, Result};
 use snap_backup::ops::check::scrub;
@@ -87,14 +88,16 @@ fn look(storage: &Arc<Hooked>, access: &OpenOptions, how: &str, before: impl Fn(
             report.map(|report| report.errors.iter().map(ToString::to_string).collect())
         }
         _ => {
-            let repo = Repository::open(storage.clone(), access)?;
+            let heard = Heard::default();
+            let access = OpenOptions { control: heard.control(), ..access.clone() };
+            let repo = Repository::open(storage.clone(), &access)?;
             before();
             if how == "check" {
                 let report = check::run(&repo, &check::Options::default(), &Control::default());
                 return report.map(|report| report.errors.iter().map(ToString::to_string).collect());
             }
             key::list(&repo)?;
-            Ok(repo.warnings())
+            Ok(heard.take())
         }
     }
 }

@@ -28,6 +28,7 @@ use snap_backup::repo::{objects, snapshots};
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
 
+use crate::support::heard::Heard;
 use crate::support::torture::set_times;
 use crate::support::{CHEAP_KDF, compare_trees};
 
@@ -37,6 +38,7 @@ struct Fleet {
     home: tempfile::TempDir,
     /// Each file gets an old mtime of its own, because recently changed files are read again.
     written: AtomicU32,
+    heard: Heard,
 }
 
 impl Fleet {
@@ -48,7 +50,7 @@ impl Fleet {
         for (name, role) in [("a", Role::Write), ("b", Role::Write), ("read", Role::Read)] {
             key::add_role(&full, &name.to_owned().into(), CHEAP_KDF, (role, name)).unwrap();
         }
-        let fleet = Self { storage, home, written: AtomicU32::new(0) };
+        let fleet = Self { storage, home, written: AtomicU32::new(0), heard: Heard::default() };
         fleet.write("src", "one", b"first content");
         fleet.write("src", "dir/two", &vec![7; 300_000]);
         fleet
@@ -72,10 +74,14 @@ impl Fleet {
 
     fn open_with(&self, who: &str, state: &str) -> Result<Repository> {
         let (password, state) = (Some(who.to_owned().into()), Some(self.path(&format!("state-{state}"))));
-        Repository::open(self.storage.clone(), &OpenOptions { password, state, ..OpenOptions::default() })
+        let control = self.heard.control();
+        Repository::open(
+            self.storage.clone(),
+            &OpenOptions { password, state, control, ..OpenOptions::default() },
+        )
     }
 
-    fn backup_by(&self, repo: &Repository, source: &str) -> backup::Summary {
+    fn backup_by(&self, repo: &Repository, source: &str) -> backup::Report {
         let options = backup::Options {
             sources: vec![self.path(source)],
             store_as: Some(b"src".to_vec()),
@@ -91,7 +97,7 @@ impl Fleet {
         summary
     }
 
-    fn backup(&self, who: &str) -> backup::Summary {
+    fn backup(&self, who: &str) -> backup::Report {
         self.backup_by(&self.open(who), "src")
     }
 
@@ -164,7 +170,7 @@ fn client_without_memory_reads_all_and_stores_nothing_twice() {
     fs::write(file.unwrap(), b"garbled").unwrap();
     let repo = fleet.open("a");
     assert_eq!(fleet.backup_by(&repo, "src").counts.bytes_added, 0);
-    assert!(repo.warnings().iter().any(|text| text.contains("everything is read again")));
+    assert!(fleet.heard.take().iter().any(|text| text.contains("everything is read again")));
 }
 
 fn walk(dir: &std::path::Path) -> Vec<PathBuf> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::support::CHEAP_KDF;
+use crate::support::heard::Heard;
 use snap_backup::Error;
 use snap_backup::codec::crypto::hash::{Key, SubKeys};
 use snap_backup::codec::crypto::key_slot;
@@ -38,6 +39,8 @@ const FORMAT: std::ops::Range<usize> = 6..8;
 #[test]
 fn any_flipped_configuration_byte_falls_back_with_a_warning() {
     let (storage, access) = repository(None);
+    let heard = Heard::default();
+    let access = OpenOptions { control: heard.control(), ..access };
     let len = storage.get(ObjectKind::Config, "2").unwrap().len();
     for at in 0..len {
         match open(&storage, &access, at) {
@@ -45,14 +48,14 @@ fn any_flipped_configuration_byte_falls_back_with_a_warning() {
                 // If only its format number is damaged, the rest is intact.
                 let expected = if FORMAT.contains(&at) { (2, 10) } else { (1, 0) };
                 assert_eq!((repo.config().generation, repo.config().parity()), expected, "byte {at}");
-                let told = repo.warnings();
+                let told = heard.take();
                 assert!(told.iter().any(|text| text.contains("config/2")), "byte {at}: {told:?}");
             }
             Err(err) => panic!("byte {at}: {}", err.chain()),
         }
     }
     let repo = Repository::open(storage, &access).unwrap();
-    assert_eq!((repo.config().generation, repo.warnings()), (2, Vec::new()));
+    assert_eq!((repo.config().generation, heard.take()), (2, Vec::new()));
 }
 
 /// What somebody who may write to the storage and has no key can create: a configuration of the same
@@ -80,9 +83,11 @@ fn planted_configuration_with_other_cipher_is_removed() {
         plant(&storage, &repo, 3);
         let found = Repository::discover(storage.as_ref()).unwrap();
         assert_eq!(found.is_encrypted(), password.is_some());
+        let heard = Heard::default();
+        let access = OpenOptions { control: heard.control(), ..access };
         let mut repo = Repository::open(storage.clone(), &access).unwrap();
         assert_eq!((repo.config().generation, repo.config().is_encrypted()), (2, password.is_some()));
-        let told = repo.warnings();
+        let told = heard.take();
         assert!(
             matches!(&told[..], [one] if one.contains("config/3") && one.contains("`Repository::repair_gc_records`")),
             "{told:?}"

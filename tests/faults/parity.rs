@@ -312,7 +312,7 @@ fn unwritable_sidecar_is_reported_and_fails_no_backup() {
         .run(&repo, &Control::default())
         .unwrap();
     library.assert_restores(summary.snapshot, "src");
-    let warnings = repo.warnings();
+    let warnings = library.warnings();
     assert!(warnings.iter().any(|text| text.contains("`Repository::repair_parity`")), "{warnings:?}");
     *sick.refuses.lock().unwrap() = false;
     // The next gc run writes it.

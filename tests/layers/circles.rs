@@ -10,7 +10,7 @@ type Imports = BTreeMap<String, BTreeSet<String>>;
 
 /// The existing cycles, each by one of its files and their number.
 const KNOWN: &[(&str, usize)] =
-    &[("fs::target::dirs", 7), ("repo::audit", 14), ("repo::walk::dir_reader", 2)];
+    &[("fs::target::dirs", 7), ("repo::audit", 13), ("repo::walk::dir_reader", 2)];
 
 #[test]
 fn import_cycles_are_only_those_listed() {

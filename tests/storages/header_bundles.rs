@@ -26,6 +26,7 @@ use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
 
 use crate::support::Random;
+use crate::support::heard::Heard;
 use crate::support::hooked::{Act, Hooked};
 use crate::support::stage::Stage;
 
@@ -59,16 +60,17 @@ fn write(stage: &Stage, seed: u64, folders: u64) {
 /// Another machine, without any local data of the repository.
 struct Machine {
     repo: Repository,
+    heard: Heard,
     _home: tempfile::TempDir,
 }
 
 impl Machine {
     fn new(stage: &Stage) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let access =
-            OpenOptions { password: None, cache: Some(home.path().join("cache")), ..OpenOptions::default() };
+        let (heard, cache) = (Heard::default(), Some(home.path().join("cache")));
+        let access = OpenOptions { cache, control: heard.control(), ..OpenOptions::default() };
         let repo = Repository::open(stage.storage.clone(), &access).unwrap();
-        Self { repo, _home: home }
+        Self { repo, heard, _home: home }
     }
 
     fn repo_state(&self) -> RepoState {
@@ -116,7 +118,7 @@ fn new_machine_reads_header_bundles_and_no_pack() {
     assert_eq!(of_packs, 0);
     assert!(of_segments <= 2, "{of_segments} reads of one segment");
     assert_knows_all(&stage, &index);
-    assert_eq!(machine.repo.warnings(), Vec::<String>::new());
+    assert_eq!(machine.heard.take(), Vec::<String>::new());
     // Now it knows them.
     drop(index);
     reads(&stage);
@@ -172,7 +174,7 @@ fn damaged_header_bundle_is_named_and_rewritten() {
         stage.storage.inner.put(ObjectKind::Index, &name, bytes);
         let machine = Machine::new(&stage);
         assert_knows_all(&stage, &machine.load());
-        let said = machine.repo.warnings().join("\n");
+        let said = machine.heard.take().join("\n");
         assert!(said.contains(&name), "{at}: {said}");
         let found = stage.library.errors();
         assert!(found.len() == 1 && found[0].contains(&name), "{at}: {found:?}");
@@ -311,7 +313,7 @@ fn backup_succeeds_where_no_header_bundle_may_be_written() {
         .run(&repo, &Control::default())
         .unwrap();
     assert!(made.snapshot.is_some() && made.problems.is_empty());
-    let said = repo.warnings();
+    let said = stage.library.warnings();
     assert!(said.len() == 1 && said[0].contains("nothing is lost"), "{said:?}");
     *stage.storage.closed.lock().unwrap() = None;
     stage.assert_sound();
@@ -386,7 +388,7 @@ fn unreadable_header_bundle_stops_nobody() {
         *stage.storage.failing.lock().unwrap() = Some((act, ObjectKind::Index, which));
         assert_knows_all(&stage, &machine.load());
         assert!(stage.storage.failing.lock().unwrap().is_none(), "{act:?} {which} did not come");
-        let said = machine.repo.warnings();
+        let said = machine.heard.take();
         assert!(said.len() == 1 && said[0].contains("index fails"), "{said:?}");
     }
     let name = stage.names(ObjectKind::Index);

@@ -13,6 +13,7 @@ use snap_backup::repo::snapshots;
 use snap_backup::storage::Storage;
 use snap_backup::{Control, Result};
 
+use super::heard::Heard;
 use super::watchdog::Watchdog;
 use super::{CHEAP_KDF, compare_trees};
 
@@ -21,6 +22,7 @@ pub struct Library {
     home: tempfile::TempDir,
     storage: Arc<dyn Storage>,
     password: Option<String>,
+    heard: Heard,
     _watchdog: Watchdog,
 }
 
@@ -35,7 +37,8 @@ impl Library {
     pub fn with(storage: Arc<dyn Storage>, options: InitOptions) -> Self {
         let home = tempfile::tempdir().unwrap();
         let password = options.password.as_ref().map(|password| password.to_string());
-        let library = Self { home, storage, password, _watchdog: Watchdog::start() };
+        let heard = Heard::default();
+        let library = Self { home, storage, password, heard, _watchdog: Watchdog::start() };
         let options = InitOptions { cache: library.access().cache, kdf: CHEAP_KDF, ..options };
         Repository::init(Arc::clone(&library.storage), &options).unwrap();
         library
@@ -45,6 +48,7 @@ impl Library {
         OpenOptions {
             password: self.password.clone().map(Into::into),
             cache: Some(self.cache()),
+            control: self.heard.control(),
             ..OpenOptions::default()
         }
     }
@@ -59,6 +63,11 @@ impl Library {
 
     pub fn open(&self) -> Repository {
         Repository::open(Arc::clone(&self.storage), &self.access()).unwrap()
+    }
+
+    /// What the repositories that it opened had to warn of since the last call.
+    pub fn warnings(&self) -> Vec<String> {
+        self.heard.take()
     }
 
     /// Backs up a source, stored under its name.

@@ -6,6 +6,7 @@ pub mod cut;
 pub mod dates;
 pub mod disk;
 pub mod far;
+pub mod heard;
 pub mod hooked;
 pub mod library;
 pub mod paced;

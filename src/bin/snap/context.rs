@@ -17,7 +17,7 @@ use crate::config::model::{RepositorySettings, SetSettings};
 use crate::config::{Config, Entry, Set, passed_over};
 use crate::process::command_line;
 use crate::run_log::Recorder;
-use crate::terminal::output;
+use crate::terminal::{output, said};
 use crate::{password, trust};
 
 /// The options and settings that every verb may need.
@@ -224,18 +224,12 @@ impl Context {
         } else {
             None
         };
-        Ok(OpenOptions { password, cache: self.global.cache(), state: self.global.state(), accept: false })
+        let (cache, state, control) = (self.global.cache(), self.global.state(), said::control());
+        Ok(OpenOptions { password, cache, state, accept: false, control })
     }
 
     pub(crate) fn pass_on_warnings(&self, repo: &Repository) {
-        for warning in repo.warnings() {
-            output::warn(self.global.json, &warning);
-        }
-        for note in repo.notes() {
-            if self.prints_success() {
-                output::note(self.global.json, &note);
-            }
-        }
+        said::pass_on(repo, self.global.json, self.prints_success());
     }
 
     /// Prints the patterns that matched nothing, in verbose mode: they may be mistakes.

@@ -459,7 +459,7 @@ impl Backup {
             basis.trusted &= basis.compare.as_ref().is_none_or(|parent| repo_state.protects(&parent.id));
             let index = Arc::new(Index::load(repo, repo_state)?);
             for (pack, why) in &index.unreadable {
-                repo.warn(format!("{why}: pack {} is not used", pack.short()));
+                repo.control().warn(format!("{why}: pack {} is not used", pack.short()));
             }
             let quota = left(repo, &index)?;
             let survey = self.survey.take();

@@ -61,7 +61,7 @@ pub(super) fn choose(
     sources: &[ByteBuf],
 ) -> Result<ParentChoice> {
     let remembered = repo.memory().and_then(|memory| memory.recall(&run_log::set_id(host, sources)));
-    remembered.into_iter().for_each(|why| repo.warn(why));
+    remembered.into_iter().for_each(|why| repo.control().warn(why));
     let all = snapshots::list(repo)?;
     let writer = repo.writer();
     let mut set: Vec<&Snapshot> = all

@@ -137,8 +137,8 @@ pub enum Remark {
     WholePack { pack: PackId },
     /// Packs that have no parity file.
     MissingParity { packs: usize, of: usize },
-    /// A warning of the repository or its storage.
-    Warning(String),
+    /// Files that are no objects of a repository.
+    ForeignFiles(String),
 }
 
 impl fmt::Display for Remark {
@@ -163,7 +163,7 @@ impl fmt::Display for Remark {
                 "parity is missing for {packs} of {of} packs: the next `Repository::gc` writes some of it, \
                  `Repository::repair_parity` all"
             ),
-            Self::Warning(text) => f.write_str(text),
+            Self::ForeignFiles(text) => f.write_str(text),
         }
     }
 }

@@ -114,7 +114,7 @@ struct Mark {
 /// When the storage fails or the run was interrupted. Faults of the repository are in the report.
 pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
     let (observer, stop) = (control.observer(), control.cancel());
-    let session = ReadSession::open(repo, repo)?;
+    let session = ReadSession::open(repo, repo.control().observer())?;
     let mut checker = Checker {
         repo,
         observer,
@@ -140,9 +140,8 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     checker.lineages(&listing)?;
     checker.walk_snapshots(&session, &index, &listing.snapshots)?;
     checker.record(session.session().map_or_else(cipher::new_id, Ok)?);
-    names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
+    checker.report.warnings.extend(names::strays(repo.storage())?.map(Remark::ForeignFiles));
     repo.diverged().into_iter().for_each(|message| checker.error(Finding::Diverged { message }));
-    checker.report.warnings.extend(repo.warnings().into_iter().map(Remark::Warning));
     session.close()?;
     Ok(checker.report)
 }

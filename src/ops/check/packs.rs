@@ -147,7 +147,7 @@ impl Verifier<'_> {
         self.claims.compare(id, len, &table)?;
         let kept = self.repo.index_cache().and_then(|index_cache| index_cache.table(id, len));
         if kept.is_some_and(|kept| kept != table) {
-            self.repo.warn(format!(
+            self.repo.control().warn(format!(
                 "this machine's index cache contradicts pack {}: run `Repository::repair_index`",
                 id.short()
             ));

@@ -69,7 +69,7 @@ pub fn plan(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group>> {
 fn decide(repo: &Repository, options: &PolicyOptions, now: Time) -> Result<Vec<Group>> {
     let listing = snapshots::list_all(repo)?;
     for (_, err) in &listing.unreadable {
-        repo.warn(format!("{}: no rule counts that snapshot, and it stays", err.chain()));
+        repo.control().warn(format!("{}: no rule counts that snapshot, and it stays", err.chain()));
     }
     let PolicyOptions { selection, group_by, rules, .. } = options;
     let now = Now::new(now, TimeZone::system()).with_arrivals(listing.arrivals).with_min_age(options.min_age);

@@ -185,7 +185,9 @@ pub fn trashed(repo: &Repository) -> Result<Vec<(TrashEntry, Snapshot)>> {
                 known.insert(entry.id);
                 found.push((entry, snapshot));
             }
-            Err(err) if err.is_damage() => repo.warn(format!("{}: it cannot be brought back", err.chain())),
+            Err(err) if err.is_damage() => {
+                repo.control().warn(format!("{}: it cannot be brought back", err.chain()))
+            }
             Err(err) => return Err(err),
         }
     }

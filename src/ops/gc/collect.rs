@@ -106,7 +106,7 @@ impl<'a> Collector<'a> {
         };
         if options.dry_run {
             collector.foresee()?;
-            names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
+            names::strays(repo.storage())?.into_iter().for_each(|text| repo.control().warn(text));
             return Ok(collector.report);
         }
         // C1: a collector is a session.
@@ -144,7 +144,7 @@ impl<'a> Collector<'a> {
             peers::remove_stale_temp_files(repo)?;
             session.close()?;
         }
-        names::strays(repo.storage())?.into_iter().for_each(|text| repo.warn(text));
+        names::strays(repo.storage())?.into_iter().for_each(|text| repo.control().warn(text));
         repo.storage().remove_stale_temp_files()?;
         repo.storage().keep_reserve();
         Ok(report)
@@ -247,7 +247,7 @@ impl<'a> Collector<'a> {
         let came = index.packs().iter().filter(|pack| !first.contains(&pack.id));
         live.extend(came.map(|pack| pack.session));
         for (pack, why) in &index.unreadable {
-            repo.warn(format!("{}: pack {} is left alone", why.chain(), pack.short()));
+            repo.control().warn(format!("{}: pack {} is left alone", why.chain(), pack.short()));
         }
         // A dry run has not removed the outdated partial snapshots.
         let partials = if own.is_none() { outdated_of(&roots) } else { Vec::new() };

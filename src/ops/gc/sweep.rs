@@ -46,7 +46,7 @@ pub(super) fn waits_for(repo: &Repository, others: &[Peer], number: u64) -> Resu
     let waiting = others.iter().filter(|other| !other.dead && (weakness.is_some() || other.gc_seen < number));
     let waiting: Vec<String> = waiting.map(Peer::describe).collect();
     if let Some(kind) = weakness.filter(|_| !waiting.is_empty()) {
-        repo.warn(format!(
+        repo.control().warn(format!(
             "the repository lies on {kind}: nothing is deleted there while anybody else is at work"
         ));
     }

@@ -74,7 +74,7 @@ impl ImportJob<'_> {
         };
         let index = Arc::new(Index::load(repo, repo_state)?);
         for (pack, why) in &index.unreadable {
-            repo.warn(format!("{why}: pack {} is not used", pack.short()));
+            repo.control().warn(format!("{why}: pack {} is not used", pack.short()));
         }
         if let (Some(parent), Some(_)) = (&record.parent, &session) {
             self.may_build_on(parent, &index)?;

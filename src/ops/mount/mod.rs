@@ -142,9 +142,6 @@ impl Mount {
         if now.saturating_sub(Duration::from_millis(self.used.load(Ordering::Relaxed))) >= REST {
             self.reader.release_caches();
         }
-        for warning in self.repo.warnings() {
-            self.control.observer().notice(Event::Warning(&warning));
-        }
     }
 
     /// Returns the number of open files and directories.

@@ -91,7 +91,9 @@ impl Run<'_> {
 
     fn remove(&mut self, id: &PackId) -> Result<()> {
         if self.session.is_some() && !parity::remove(self.repo.storage(), id)? {
-            self.repo.warn(format!("the parity of pack {} needs a newer snap, and stays", id.short()));
+            self.repo
+                .control()
+                .warn(format!("the parity of pack {} needs a newer snap, and stays", id.short()));
             return Ok(());
         }
         self.report.removed += 1;

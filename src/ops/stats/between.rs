@@ -43,7 +43,7 @@ pub fn between(
     control: &Control<'_>,
 ) -> Result<Between> {
     let stop = control.cancel();
-    let session = Arc::new(ReadSession::open(repo, repo)?);
+    let session = Arc::new(ReadSession::open(repo, repo.control().observer())?);
     let all = session.snapshots()?;
     let (first, _) = snapshots::resolve(repo, &all, &before.hex())?;
     let (second, _) = snapshots::resolve(repo, &all, &after.hex())?;

@@ -128,11 +128,11 @@ struct LoadedRepository<'a> {
 
 impl<'a> LoadedRepository<'a> {
     fn load(repo: &Repository, observer: &dyn Observer, stop: &'a AtomicBool) -> Result<Self> {
-        let session = Arc::new(ReadSession::open(repo, repo)?);
+        let session = Arc::new(ReadSession::open(repo, repo.control().observer())?);
         let all = session.snapshots()?;
         let index = session.fixed_index()?;
         for (pack, why) in &index.unreadable {
-            repo.warn(format!("{}: pack {} is not counted", why.chain(), pack.short()));
+            repo.control().warn(format!("{}: pack {} is not counted", why.chain(), pack.short()));
         }
         let mut graph = RefGraph::new(repo, &index, stop)?;
         let mut roots = Vec::with_capacity(all.len());
@@ -176,7 +176,7 @@ fn forgotten(repo: &Repository, all: &[Snapshot], graph: &mut RefGraph<'_>) -> R
         match root {
             Ok(root) => roots.push(root),
             Err(err) if err.is_damage() => {
-                repo.warn(format!(
+                repo.control().warn(format!(
                     "{}: what only forgotten snapshot {} needs counts as unused",
                     err.chain(),
                     entry.id.short()

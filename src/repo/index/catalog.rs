@@ -11,6 +11,7 @@ use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::pack::Table;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, PackId, SnapshotId};
+use crate::progress::Control;
 use crate::repo::index::entry::IndexEntry;
 use crate::repo::index::local_cache::LocalIndexCache;
 use crate::repo::index::run::{CorruptRun, SortedRun};
@@ -18,7 +19,7 @@ use crate::repo::index::run_pack::{RunPack, TableLocation};
 use crate::repo::index::table_cache::{PackTable, TableCache};
 use crate::repo::index::{BlockAt, Copy, Location, entry, run};
 use crate::repo::pack::heal::PackHealer;
-use crate::repo::repository::{Repository, Warnings};
+use crate::repo::repository::Repository;
 use crate::storage::Storage;
 
 /// Maximum number of runs; above it runs are merged regardless of size.
@@ -50,7 +51,7 @@ pub(crate) struct TableSource {
     pub(crate) suite: CipherSuite,
     pub(crate) index_cache: Option<Arc<LocalIndexCache>>,
     pub(crate) limits: IndexLimits,
-    pub(crate) warnings: Warnings,
+    pub(crate) control: Control<'static>,
     pub(crate) healer: Arc<PackHealer>,
 }
 
@@ -62,14 +63,14 @@ impl TableSource {
             suite: repo.suite().clone(),
             index_cache: repo.index_cache().cloned(),
             limits: repo.limits(),
-            warnings: repo.warnings_kept().clone(),
+            control: repo.control().clone(),
             healer: Arc::clone(repo.healer()),
         }
     }
 
     /// Reads a pack's own table.
     fn table(&self, pack: &PackId, len: u64) -> Result<Table> {
-        let table = self.healer.table(self.storage.as_ref(), &self.warnings, &self.suite, (pack, len));
+        let table = self.healer.table(self.storage.as_ref(), &self.control, &self.suite, (pack, len));
         table.map(|(table, _)| table)
     }
 }
@@ -248,9 +249,7 @@ impl Catalog {
 
     pub(crate) fn warn_of_damage(&self) {
         if let Some(source) = &self.source {
-            source
-                .warnings
-                .add("this machine's index cache is damaged; reading the packs' own tables".into());
+            source.control.warn("this machine's index cache is damaged; reading the packs' own tables");
         }
     }
 

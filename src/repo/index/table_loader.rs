@@ -98,8 +98,8 @@ impl<'a> TableLoader<'a> {
 
     fn load_one(&self, id: &PackId, len: u64) -> Result<LoadedTable> {
         let repo = self.repo;
-        let (storage, warnings) = (repo.storage(), repo.warnings_kept());
-        let (table, mended) = repo.healer().table(storage, warnings, repo.suite(), (id, len))?;
+        let (storage, control) = (repo.storage(), repo.control());
+        let (table, mended) = repo.healer().table(storage, control, repo.suite(), (id, len))?;
         Ok(if mended { LoadedTable::Mended(table) } else { LoadedTable::Read(table) })
     }
 }

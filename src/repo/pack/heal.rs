@@ -10,9 +10,9 @@ use crate::codec::pack::Table;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
+use crate::progress::Control;
 use crate::repo::pack::packs;
 use crate::repo::pack::parity::HealedPack;
-use crate::repo::repository::Warnings;
 use crate::storage::Storage;
 
 /// Maximum bytes of rebuilt data that are kept, for the packs rebuilt last.
@@ -39,7 +39,7 @@ impl PackHealer {
     pub(crate) fn heal(
         &self,
         storage: &dyn Storage,
-        warnings: &Warnings,
+        control: &Control<'static>,
         pack: &PackId,
         met: Error,
     ) -> Result<Arc<HealedPack>> {
@@ -58,7 +58,7 @@ impl PackHealer {
             Ok(mended) => {
                 let mended = Arc::new(mended);
                 known.keep(*pack, &mended);
-                warnings.add(format!(
+                control.warn(format!(
                     "{}: what is damaged was rebuilt from its parity for this run; `Repository::repair_packs({})` saves it for good",
                     met.chain(),
                     pack.short()
@@ -87,7 +87,7 @@ impl PackHealer {
     pub(crate) fn table(
         &self,
         storage: &dyn Storage,
-        warnings: &Warnings,
+        control: &Control<'static>,
         suite: &CipherSuite,
         (pack, len): (&PackId, u64),
     ) -> Result<(Table, bool)> {
@@ -95,7 +95,7 @@ impl PackHealer {
             Ok(table) => return Ok((table, false)),
             Err(err) => err,
         };
-        let mended = self.heal(storage, warnings, pack, met)?;
+        let mended = self.heal(storage, control, pack, met)?;
         let read = |at, out: &mut [u8]| mended.read(storage, at, out);
         Ok((packs::table_by(&read, suite, pack, mended.pack_len(), false)?, true))
     }

@@ -11,11 +11,12 @@ use crate::codec::pack::BlockRow;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::ChunkId;
+use crate::progress::Control;
 use crate::repo::index::{BlockAt, BlockPlace, Index, Location};
 use crate::repo::pack::heal::PackHealer;
 use crate::repo::read::base_reader::BaseBlocks;
 use crate::repo::read::read_session::ReadSession;
-use crate::repo::repository::{Repository, Warnings};
+use crate::repo::repository::Repository;
 use crate::repo::write_key_memory::TreeMemory;
 use crate::storage::{ObjectKind, Storage};
 
@@ -32,7 +33,7 @@ const KEPT_MOST: usize = 1024;
 pub struct BlockReader {
     storage: Arc<dyn Storage>,
     healer: Arc<PackHealer>,
-    warnings: Warnings,
+    control: Control<'static>,
     opener: BlockOpener,
     bases: Arc<BaseBlocks>,
     pub(crate) hasher: ChunkHasher,
@@ -48,10 +49,10 @@ impl BlockReader {
     /// When zstd cannot be set up.
     pub fn new(repo: &Repository) -> Result<Self> {
         let opener = BlockOpener::new(repo.suite().clone()).map_err(Error::making("a block reader"))?;
-        let (healer, warnings) = (Arc::clone(repo.healer()), repo.warnings_kept().clone());
+        let (healer, control) = (Arc::clone(repo.healer()), repo.control().clone());
         let (storage, bases) = (Arc::clone(repo.shared_storage()), Arc::clone(repo.base_blocks()));
         let (hasher, sealed, prefix) = (repo.hasher().clone(), Vec::new(), Vec::new());
-        Ok(Self { storage, healer, warnings, opener, bases, hasher, names_bases: true, sealed, prefix })
+        Ok(Self { storage, healer, control, opener, bases, hasher, names_bases: true, sealed, prefix })
     }
 
     /// Turns off verification of bases.
@@ -112,7 +113,7 @@ impl BlockReader {
         let name = place.pack.hex();
         let direct = |at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out);
         let Err(met) = self.read_by(&direct, place, prefix, plain) else { return Ok(()) };
-        let mended = self.healer.heal(storage.as_ref(), &self.warnings, &place.pack, met)?;
+        let mended = self.healer.heal(storage.as_ref(), &self.control, &place.pack, met)?;
         self.read_by(&|at, out: &mut [u8]| mended.read(storage.as_ref(), at, out), place, prefix, plain)
     }
 

@@ -66,13 +66,13 @@ impl Listing {
     /// Warns about each unreadable manifest.
     pub fn warn_of_unreadable(&self, repo: &Repository) {
         for (_, err) in &self.unreadable {
-            repo.warn(format!("{err}: that snapshot cannot be used"));
+            repo.control().warn(format!("{err}: that snapshot cannot be used"));
         }
         let now = Time::now();
         for ahead in self.snapshots.iter().filter(|snapshot| snapshot.is_ahead(now)) {
             let at = jiff::Timestamp::new(ahead.manifest.started.sec, 0);
             let at = at.map_or_else(|_| "a far future".to_owned(), |at| at.to_string());
-            repo.warn(format!(
+            repo.control().warn(format!(
                 "snapshot {} is dated in the future ({at}): it counts as the oldest, not as the latest",
                 ahead.id.short()
             ));

@@ -80,7 +80,7 @@ fn warn_if_ambiguous(repo: &Repository, all: &[Snapshot], taken: &Snapshot) {
     }
     let sources = taken.manifest.sources.iter().map(|source| String::from_utf8_lossy(source));
     let sources = sources.collect::<Vec<_>>().join(", ");
-    repo.note(format!(
+    repo.control().note(format!(
         "latest is the newest of {} sets: snapshot {} of host {}, {sources}; `SnapshotFilter::hosts`, `SnapshotFilter::paths` or `SnapshotFilter::tags` \
          chooses among them",
         sets.len(),

@@ -133,7 +133,7 @@ impl<'a> PackWriter<'a> {
             packs::write_padded(repo.storage(), repo.suite(), what, (pack.blocks, pack.padding), share)?;
         let parity = sidecar.unwrap_or_else(|err| {
             // The pack is durable and valid without parity; the next gc run writes it.
-            repo.warn(format!(
+            repo.control().warn(format!(
                 "{}: what is saved is whole, but some of it has no parity; `Repository::repair_parity` writes it",
                 err.chain()
             ));
@@ -167,7 +167,7 @@ impl<'a> PackWriter<'a> {
     /// Reports a failed header bundle as a warning; bundles are optional.
     fn say(&self, segment: Result<()>) {
         if let Err(err) = segment {
-            self.repo.warn(format!(
+            self.repo.control().warn(format!(
                 "{}: nothing is lost, but machines that do not know this repository yet will need more requests",
                 err.chain()
             ));

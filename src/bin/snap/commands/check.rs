@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output::{self, count, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
+use crate::terminal::said;
 use crate::terminal::text::Paint;
 
 #[derive(Debug, Args)]
@@ -67,23 +68,22 @@ fn check_set(context: &Context, args: &Check) -> Result<Outcome> {
     let reads = options.read_data || options.subset.is_some();
     context.begin("check", false, |record| record.read_data = reads);
     context.recorder.write_start();
-    let report = context.with(|repo| {
+    let (report, said) = context.with(|repo| {
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "check", false);
         let result = check::run(repo, &options, &Control::new(&progress).with_cancel(&stop));
         drop(progress);
-        result
+        Ok((result?, said::warnings(repo)))
     })?;
     context.recorder.note(|record| {
         record.numbers.bytes_read = Some(report.bytes_read);
         record.numbers.problems = Some(report.errors.len() as u64);
         report.errors.iter().take(1).for_each(|error| record.set_error(&error.to_string()));
     });
-    for warning in &report.warnings {
-        output::warn(context.global.json, &warning.to_string());
-    }
+    let warnings = [scrub::texts(&report.warnings), said].concat();
+    warnings.iter().for_each(|warning| output::warn(context.global.json, warning));
     if context.global.json {
-        print_json(&report)?;
+        print_json(&report, &warnings)?;
     } else {
         print(context, &report)?;
     }
@@ -193,7 +193,7 @@ fn print_all(report: &Report) {
     }
 }
 
-fn print_json(report: &Report) -> Result<()> {
+fn print_json(report: &Report, warnings: &[String]) -> Result<()> {
     for error in &scrub::texts(&report.errors) {
         let error = json!({"message": error});
         output::eprint(
@@ -210,7 +210,7 @@ fn print_json(report: &Report) -> Result<()> {
         "num_errors": report.errors.len() as u64 + report.more,
         "errors": scrub::texts(&report.errors),
         "affected": affected,
-        "warnings": scrub::texts(&report.warnings),
+        "warnings": warnings,
         "snapshots": report.snapshots,
         "packs": report.packs,
         "chunks": report.chunks,

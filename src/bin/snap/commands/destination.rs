@@ -13,6 +13,7 @@ use snap_backup::{Error, Result};
 use crate::args::kdf::Kdf;
 use crate::context::Context;
 use crate::password;
+use crate::terminal::said;
 
 /// The variable that replaces SNAP_PASSWORD for the second repository.
 const VARIABLE: &str = "SNAP_TO_PASSWORD";
@@ -93,10 +94,10 @@ impl Other {
         }
         let shared_chunking = Some(SharedChunking::of(from))
             .filter(|shared_chunking| shared_chunking.allows(password.is_some()));
-        let (level, cache) = (from.config().level, other.global.cache());
+        let (level, cache, control) = (from.config().level, other.global.cache(), said::control());
         Repository::init(
             storage,
-            &InitOptions { password, kdf, level, cache, shared_chunking, ..InitOptions::default() },
+            &InitOptions { password, kdf, level, cache, shared_chunking, control, ..InitOptions::default() },
         )
     }
 }

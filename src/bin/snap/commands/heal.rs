@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 use snap_backup::fs::sources;
 use snap_backup::ops::heal::{CorruptFile, FileState, Healed, Healing, Options};
-use snap_backup::{Control, Error, Result};
+use snap_backup::{Error, Result};
 
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -33,7 +33,7 @@ pub(crate) struct Heal {
 pub(crate) fn run(context: &Context, args: &Heal) -> Result<Outcome> {
     context.with(|repo| {
         let stop = stop_on_signals()?;
-        let (mut healing, found) = Healing::begin(repo, &Control::new(repo).with_cancel(&stop))?;
+        let (mut healing, found) = Healing::begin(repo, &repo.control().clone().with_cancel(&stop))?;
         let result = if args.paths.is_empty() {
             list(context, &found)
         } else {

@@ -17,7 +17,7 @@ use crate::args::values;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::password;
-use crate::terminal::output;
+use crate::terminal::{output, said};
 
 /// Default compression level of a new repository.
 pub(crate) const LEVEL: i32 = 3;
@@ -193,6 +193,7 @@ pub(crate) fn create(
         deltas,
         clients,
         shared_chunking,
+        control: said::control(),
         ..InitOptions::default()
     };
     let repo = Repository::init(Arc::clone(&storage), &options).map_err(more_is_missing)?;

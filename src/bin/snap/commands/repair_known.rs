@@ -9,7 +9,7 @@ use snap_backup::{Error, Result};
 
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::output;
+use crate::terminal::{output, said};
 
 pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
     let storage = context.storage()?;
@@ -43,7 +43,7 @@ pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
         }
     }
     // Discards the warnings: they are about the differences that were just accepted.
-    repo.warnings();
+    said::warnings(&repo);
     print(context, &differences, dry_run)
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod json;
 pub(crate) mod output;
 pub(crate) mod pager;
 pub(crate) mod progress;
+pub(crate) mod said;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod wording;

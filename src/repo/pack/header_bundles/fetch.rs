@@ -34,7 +34,7 @@ impl<'a> BundleFetcher<'a> {
             return fetcher;
         }
         let all = all(repo).unwrap_or_else(|err| {
-            repo.warn(format!("{}: reading the packs' own tables", err.chain()));
+            repo.control().warn(format!("{}: reading the packs' own tables", err.chain()));
             Vec::new()
         });
         for (name, opened) in all {
@@ -84,7 +84,7 @@ impl<'a> BundleFetcher<'a> {
 
     fn warn(&self, name: &str, err: &Error) {
         let remedy = if err.is_damage() { "; `Repository::repair_index` removes it" } else { "" };
-        self.repo.warn(format!("{}: header bundle {name} is ignored{remedy}", err.chain()));
+        self.repo.control().warn(format!("{}: header bundle {name} is ignored{remedy}", err.chain()));
     }
 }
 

@@ -29,7 +29,8 @@ pub struct Maintenance {
 pub fn maintain(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()> {
     match try_tend(repo, may, stop) {
         Err(err) if !matches!(err, Error::Interrupted) => {
-            repo.warn(format!("{}: nothing is lost, but header bundles are incomplete", err.chain()));
+            repo.control()
+                .warn(format!("{}: nothing is lost, but header bundles are incomplete", err.chain()));
             Ok(())
         }
         ended => ended,
@@ -46,10 +47,12 @@ fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()
     for (name, opened) in all(repo)? {
         match opened {
             Ok(segment) => segments.push(segment),
-            Err(err) if !err.is_damage() => repo.warn(format!("{}: header bundle {name} stays", err.chain())),
+            Err(err) if !err.is_damage() => {
+                repo.control().warn(format!("{}: header bundle {name} stays", err.chain()))
+            }
             Err(err) => {
                 let what = if may.remove { "is removed" } else { "is of no use" };
-                repo.warn(format!("{}: header bundle {name} {what}", err.chain()));
+                repo.control().warn(format!("{}: header bundle {name} {what}", err.chain()));
                 dropped.push(name);
             }
         }
@@ -128,5 +131,5 @@ fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> 
 /// Removes a header bundle that was found wrong. Returns whether it is gone; a failure is a warning.
 pub fn remove(repo: &Repository, name: &str) -> bool {
     let removed = repo.storage().remove(ObjectKind::Index, name);
-    removed.inspect_err(|err| repo.warn(err.chain())).is_ok()
+    removed.inspect_err(|err| repo.control().warn(err.chain())).is_ok()
 }

@@ -266,7 +266,7 @@ fn stages(snapshots: usize) -> String {
 
 /// Returns the number of chunks, including copies.
 fn chunks(repo: &Repository) -> Result<u64> {
-    let session = ReadSession::open(repo, repo)?;
+    let session = ReadSession::open(repo, repo.control().observer())?;
     let chunks = session.fixed_index()?.chunks();
     session.close()?;
     Ok(chunks)
