@@ -12,17 +12,17 @@ const USUAL: usize = 1024;
 /// Up to this size in bytes there is room for the largest value without asking for its size.
 const ROOM: usize = 64 << 10;
 
-/// Attributes sorted by name, and errors for those that could not be read.
+/// FoundXattrs sorted by name, and errors for those that could not be read.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Attributes {
+pub struct FoundXattrs {
     /// Names and values.
     pub values: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Attributes that could not be read, with reasons.
+    /// FoundXattrs that could not be read, with reasons.
     pub problems: Vec<String>,
 }
 
 /// Reads the attributes of an open file.
-pub fn of_open(file: BorrowedFd<'_>) -> Attributes {
+pub fn of_open(file: BorrowedFd<'_>) -> FoundXattrs {
     read(|buffer| xattr::list(file, buffer), |name, buffer| xattr::get(file, name, buffer))
 }
 
@@ -30,7 +30,7 @@ pub fn of_open(file: BorrowedFd<'_>) -> Attributes {
 ///
 /// # Errors
 /// The path cannot be reached.
-pub fn of_path(path: &Path) -> io::Result<Attributes> {
+pub fn of_path(path: &Path) -> io::Result<FoundXattrs> {
     let entry = Unopened::by_path(path)?;
     Ok(read(|buffer| entry.list(buffer), |name, buffer| entry.get(name, buffer)))
 }
@@ -38,8 +38,8 @@ pub fn of_path(path: &Path) -> io::Result<Attributes> {
 fn read(
     list: impl Fn(&mut [u8]) -> Result<usize, Errno>,
     get: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,
-) -> Attributes {
-    let mut found = Attributes::default();
+) -> FoundXattrs {
+    let mut found = FoundXattrs::default();
     let names = match whole(&list) {
         Ok(names) => names,
         Err(err) if is_none(err) => return found,

@@ -66,7 +66,7 @@ impl<'a> LiveTree<'a> {
         let place = place.map_or_else(|| self.path_stack.place_of(&entry.name), PathBuf::from);
         let found = match xattr::of_path(&place) {
             Ok(found) => found,
-            Err(err) => xattr::Attributes { values: Vec::new(), problems: vec![err.to_string()] },
+            Err(err) => xattr::FoundXattrs { values: Vec::new(), problems: vec![err.to_string()] },
         };
         entry.meta.xattrs = stored_xattrs::lay_out(self.hasher, found.values).0;
         let path = place.as_os_str().as_bytes();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::codec::tree::stored_xattrs;
 use crate::error::Result;
-use crate::fs::xattr::{self, Attributes};
+use crate::fs::xattr::{self, FoundXattrs};
 use crate::model::entry::{Entry, Time, flags};
 use crate::ops::backup::compare::Comparer;
 use crate::ops::backup::messages::Context;
@@ -34,7 +34,7 @@ impl Comparer<'_, '_> {
             None => xattr::of_path(&self.path_stack.place_of(&entry.name)),
         };
         let found =
-            found.unwrap_or_else(|err| Attributes { problems: vec![err.to_string()], values: Vec::new() });
+            found.unwrap_or_else(|err| FoundXattrs { problems: vec![err.to_string()], values: Vec::new() });
         let (xattrs, values) = stored_xattrs::lay_out(self.run.repo.hasher(), found.values);
         entry.meta.xattrs = xattrs;
         if self.run.supplement().is_some() {
