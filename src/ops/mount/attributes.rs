@@ -25,9 +25,9 @@ pub enum Type {
     BlockDevice,
 }
 
-/// Attributes of an inode, as `stat` returns them.
+/// InodeAttributes of an inode, as `stat` returns them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attributes {
+pub struct InodeAttributes {
     /// Inode number.
     pub ino: u64,
     /// Type of the inode.
@@ -70,7 +70,7 @@ impl Type {
 }
 
 /// Returns the attributes of an entry of a snapshot that was started at `begun`.
-pub(super) fn of_entry(ino: u64, entry: &Entry, owners: &Owners, links: u32, begun: Time) -> Attributes {
+pub(super) fn of_entry(ino: u64, entry: &Entry, owners: &Owners, links: u32, begun: Time) -> InodeAttributes {
     let meta = &entry.meta;
     let (size, blocks) = match &entry.kind {
         Kind::File { size, content } => (*size, blocks(*size, content)),
@@ -83,7 +83,7 @@ pub(super) fn of_entry(ino: u64, entry: &Entry, owners: &Owners, links: u32, beg
     };
     // A directory that only leads to a source has no time of its own.
     let passage = meta.flags & flags::PASSAGE != 0;
-    Attributes {
+    InodeAttributes {
         ino,
         kind: Type::of(entry),
         mode: if entry_is_link(entry) { 0o777 } else { meta.mode & 0o7777 },
@@ -101,9 +101,9 @@ pub(super) fn of_entry(ino: u64, entry: &Entry, owners: &Owners, links: u32, beg
 
 /// Returns the attributes of virtual directories and of snapshot roots. They have no recorded owner, so they
 /// belong to the user who mounted.
-pub(super) fn of_virtual(ino: u64, kind: Type, size: u64, owners: &Owners, changed: Time) -> Attributes {
+pub(super) fn of_virtual(ino: u64, kind: Type, size: u64, owners: &Owners, changed: Time) -> InodeAttributes {
     let (uid, gid) = owners.fresh();
-    Attributes {
+    InodeAttributes {
         ino,
         kind,
         mode: if kind == Type::Symlink { 0o777 } else { 0o755 },

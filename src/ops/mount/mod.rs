@@ -32,7 +32,7 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::filter::SnapshotFilter;
 
-pub use attributes::{Attributes, Type};
+pub use attributes::{InodeAttributes, Type};
 pub use inodes::TOP;
 pub use read::{List, Listed};
 
@@ -166,7 +166,7 @@ impl Mount {
     ///
     /// # Errors
     /// `NoEntry`, `NotDir`, `Stale`, `Io`.
-    pub fn lookup(&self, parent: u64, name: &[u8]) -> FsResult<Attributes> {
+    pub fn lookup(&self, parent: u64, name: &[u8]) -> FsResult<InodeAttributes> {
         self.call();
         let (dir, above) = self.directory(parent)?;
         let Some(dir) = dir else {
@@ -189,7 +189,7 @@ impl Mount {
     ///
     /// # Errors
     /// `Stale`, `Io`.
-    pub fn attributes(&self, ino: u64) -> FsResult<Attributes> {
+    pub fn attributes(&self, ino: u64) -> FsResult<InodeAttributes> {
         self.call();
         let known = self.known().known(ino).ok_or(FsError::Stale)?;
         match known {
@@ -279,7 +279,7 @@ impl Mount {
         child: &Child,
         shown: &SnapshotList,
         add: bool,
-    ) -> FsResult<Attributes> {
+    ) -> FsResult<InodeAttributes> {
         match child {
             Child::Virtual(what) => {
                 let ino = self.numbers.of_virtual(parent, name, what);
@@ -297,7 +297,7 @@ impl Mount {
         }
     }
 
-    fn introduce_entry(&self, dir: &Dir, place: u64, entry: &Entry) -> FsResult<Attributes> {
+    fn introduce_entry(&self, dir: &Dir, place: u64, entry: &Entry) -> FsResult<InodeAttributes> {
         let ino = self.numbers.of_entry(&dir.snapshot.id, dir.ino, entry);
         let attributes = self.of_entry(ino, dir, entry);
         if !self.known().add_entry(ino, dir, place, entry) {
@@ -308,7 +308,7 @@ impl Mount {
         Ok(attributes)
     }
 
-    fn of_virtual(&self, ino: u64, what: &Virtual) -> Attributes {
+    fn of_virtual(&self, ino: u64, what: &Virtual) -> InodeAttributes {
         let (kind, size) = match what {
             Virtual::Link(target) => (Type::Symlink, target.len() as u64),
             _ => (Type::Dir, 0),
@@ -316,7 +316,7 @@ impl Mount {
         attributes::of_virtual(ino, kind, size, &self.owners, self.opened)
     }
 
-    fn of_root(&self, ino: u64, manifest: &Manifest) -> Attributes {
+    fn of_root(&self, ino: u64, manifest: &Manifest) -> InodeAttributes {
         let mut root = attributes::of_virtual(ino, Type::Dir, 0, &self.owners, manifest.started);
         // The sources may have been below a directory that others could not enter and that is not in the
         // snapshot.
@@ -326,7 +326,7 @@ impl Mount {
         root
     }
 
-    fn of_entry(&self, ino: u64, dir: &Dir, entry: &Entry) -> Attributes {
+    fn of_entry(&self, ino: u64, dir: &Dir, entry: &Entry) -> InodeAttributes {
         let links = match link_group(entry) {
             Some(group) if !entry.is_dir() => {
                 self.links.of(&self.reader, &dir.snapshot.id, &dir.snapshot.manifest, group)

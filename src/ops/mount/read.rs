@@ -7,7 +7,7 @@ use crate::model::entry::{Entry, Kind, Xattr, XattrValue};
 use crate::ops::mount::handles::{Open, OpenFile};
 use crate::ops::mount::inodes::{Dir, Known};
 use crate::ops::mount::virtual_dirs::Child;
-use crate::ops::mount::{Attributes, FsError, FsResult, Mount, Type};
+use crate::ops::mount::{FsError, FsResult, InodeAttributes, Mount, Type};
 use crate::repo::random::dir_lookup;
 use crate::repo::random::random_reader::ReadAhead;
 
@@ -27,7 +27,7 @@ pub struct Listed<'a> {
     pub next: u64,
     /// Its attributes, if requested: this then counts as a lookup by the kernel. Always `None` for `.` and
     /// `..`.
-    pub attributes: Option<Attributes>,
+    pub attributes: Option<InodeAttributes>,
 }
 
 /// Receives the entries of a listing. Returns false if it is full and has not taken the entry.

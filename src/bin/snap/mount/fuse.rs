@@ -12,7 +12,7 @@ use fuser::{
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 use snap_backup::model::entry::Time;
-use snap_backup::ops::mount::{Attributes, FsError, FsResult, Mount, Type};
+use snap_backup::ops::mount::{FsError, FsResult, InodeAttributes, Mount, Type};
 
 /// Cache lifetime in the kernel for the content of a snapshot, which never changes.
 const LONG: Duration = Duration::from_secs(24 * 3600);
@@ -253,11 +253,11 @@ fn errno(fault: FsError) -> Errno {
     }
 }
 
-fn lasting(found: &Attributes) -> Duration {
+fn lasting(found: &InodeAttributes) -> Duration {
     if found.lasts { LONG } else { SHORT }
 }
 
-fn attr(found: &Attributes) -> FileAttr {
+fn attr(found: &InodeAttributes) -> FileAttr {
     let mtime = time(found.mtime);
     FileAttr {
         ino: INodeNo(found.ino),
