@@ -161,7 +161,7 @@ impl Packet {
 }
 
 /// Entries of a folder.
-pub type Names = Vec<(Vec<u8>, Attributes)>;
+pub type Names = Vec<(Vec<u8>, FileAttributes)>;
 
 /// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,15 +179,15 @@ pub enum Reply {
     Data(Vec<u8>),
     /// Entries of a folder.
     Names(Names),
-    /// Attributes of a file.
-    Attributes(Attributes),
+    /// FileAttributes of a file.
+    Attributes(FileAttributes),
     /// The response of an extension.
     Extended(Vec<u8>),
 }
 
-/// Attributes of a file.
+/// FileAttributes of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Attributes {
+pub struct FileAttributes {
     /// Size in bytes.
     pub size: Option<u64>,
     /// Type and permissions, as in `st_mode`.
@@ -196,7 +196,7 @@ pub struct Attributes {
     pub modified: Option<u32>,
 }
 
-impl Attributes {
+impl FileAttributes {
     /// Returns whether it is a folder. If the server reports no type, the caller decides by name.
     pub(super) fn is_folder(&self) -> bool {
         self.mode.is_some_and(|mode| mode & 0o170_000 == 0o040_000)
@@ -310,9 +310,9 @@ impl<'a> Rest<'a> {
         self.take(len as usize)
     }
 
-    fn attributes(&mut self) -> Result<Attributes, DecodeError> {
+    fn attributes(&mut self) -> Result<FileAttributes, DecodeError> {
         let flags = self.number()?;
-        let mut found = Attributes::default();
+        let mut found = FileAttributes::default();
         if flags & 0x01 != 0 {
             found.size = Some(self.long()?);
         }
@@ -354,7 +354,7 @@ mod tests {
     fn responses_are_parsed_and_truncated_ones_refused() {
         let names = b"\x68\0\0\0\x01\0\0\0\x01\0\0\0\x01a\0\0\0\0\0\0\0\x0d\0\0\0\0\0\0\0\x05\0\0\x81\x80\0\0\0\x01\0\0\0\x02";
         let (id, found) = reply(names).unwrap();
-        let wanted = Attributes { size: Some(5), mode: Some(0o100_600), modified: Some(2) };
+        let wanted = FileAttributes { size: Some(5), mode: Some(0o100_600), modified: Some(2) };
         assert_eq!((id, found), (1, Reply::Names(vec![(b"a".to_vec(), wanted)])));
         for len in 0..names.len() {
             assert!(reply(&names[..len]).is_err(), "{len}");

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::storage::sftp::connection::Fail;
-use crate::storage::sftp::protocol::{Attributes, Request};
+use crate::storage::sftp::protocol::{FileAttributes, Request};
 use crate::storage::sftp::transfer::File;
 use crate::storage::sftp::{ABANDONED, Reply, SftpStorage, TEMP, Trouble, protocol, transfer};
 use crate::storage::{Capacity, CreateOutcome, Listed, ObjectKind, Storage, check_name};
@@ -67,7 +67,7 @@ impl Storage for SftpStorage {
             if check_name(area, &name).is_err() {
                 continue;
             }
-            let Attributes { size: Some(len), modified, .. } = found else {
+            let FileAttributes { size: Some(len), modified, .. } = found else {
                 return Err(self.refused("list", area.folder(), 0, "the server says no sizes"));
             };
             let modified = modified.map(|sec| Time { sec: i64::from(sec), nanos: 0 });

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::storage::sftp::connection::{Channel, Fail, Pending, unexpected};
-use crate::storage::sftp::protocol::{self, Attributes, Names, Reply, Request};
+use crate::storage::sftp::protocol::{self, FileAttributes, Names, Reply, Request};
 
 /// Pipelined requests per file: 16 MiB at maximum size, more than the bandwidth-delay product of 100 ms at 1
 /// Gbit/s.
@@ -58,7 +58,7 @@ impl<'a> File<'a> {
     /// Returns its length in bytes.
     pub(super) fn len(&self) -> Result<u64, Fail> {
         match self.channel.ask(&Request::HandleStat { handle: &self.handle })? {
-            Reply::Attributes(Attributes { size: Some(size), .. }) => Ok(size),
+            Reply::Attributes(FileAttributes { size: Some(size), .. }) => Ok(size),
             other => Err(unexpected(&other)),
         }
     }
