@@ -182,7 +182,7 @@ fn directories_that_are_the_same_are_not_opened() {
         Ok(())
     };
     diff::run(&library.open(), &options, &mut each, &Control::new(&observer)).unwrap();
-    assert_eq!(found, [(b"7/below/file".to_vec(), diff::Change::Content)]);
+    assert_eq!(found, [(b"7/below/file".to_vec(), diff::DifferenceKind::Content)]);
     let below: Vec<_> = seen.into_inner().unwrap().into_iter().filter(|path| path.contains('/')).collect();
     assert_eq!(below, ["7/below", "7/below/file"]);
 }

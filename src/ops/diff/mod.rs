@@ -38,7 +38,7 @@ pub struct Options {
 
 /// How a path differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum DifferenceKind {
     /// Only the second has it.
     Added,
     /// Only the first has it.
@@ -51,7 +51,7 @@ pub enum Change {
     Metadata,
 }
 
-impl Change {
+impl DifferenceKind {
     /// Returns the letter that restic prints for this change.
     pub const fn letter(self) -> char {
         match self {
@@ -70,7 +70,7 @@ pub struct Difference<'a> {
     /// Path relative to the roots that are compared.
     pub path: &'a [u8],
     /// How it differs.
-    pub change: Change,
+    pub change: DifferenceKind,
     /// Names of metadata fields that differ, regardless of other differences.
     pub fields: Vec<&'static str>,
     /// The entry of the second side or, if it was removed, of the first.
@@ -272,8 +272,8 @@ impl Comparer<'_> {
         let first = pair.before.map(|entry| self.links.0.first(entry, pair.path));
         let second = pair.after.map(|entry| self.links.1.first(entry, pair.path));
         let (change, fields, entry) = match (pair.before, pair.after) {
-            (Some(before), None) => (Some(Change::Removed), Vec::new(), before),
-            (None, Some(after)) => (Some(Change::Added), Vec::new(), after),
+            (Some(before), None) => (Some(DifferenceKind::Removed), Vec::new(), before),
+            (None, Some(after)) => (Some(DifferenceKind::Added), Vec::new(), after),
             (Some(before), Some(after)) => {
                 let mut fields = entry_diff::metadata(&before.meta, &after.meta);
                 if first != second {
@@ -291,14 +291,14 @@ impl Comparer<'_> {
         Ok(!pair.same_tree())
     }
 
-    fn count(&mut self, change: Change, entry: &Entry) {
+    fn count(&mut self, change: DifferenceKind, entry: &Entry) {
         let summary = &mut self.summary;
         match change {
-            Change::Added => summary.added.add(entry),
-            Change::Removed => summary.removed.add(entry),
-            Change::Type => summary.types += 1,
-            Change::Content => summary.content += 1,
-            Change::Metadata => summary.metadata += 1,
+            DifferenceKind::Added => summary.added.add(entry),
+            DifferenceKind::Removed => summary.removed.add(entry),
+            DifferenceKind::Type => summary.types += 1,
+            DifferenceKind::Content => summary.content += 1,
+            DifferenceKind::Metadata => summary.metadata += 1,
         }
     }
 
@@ -309,9 +309,9 @@ impl Comparer<'_> {
         after: &Entry,
         metadata: bool,
         observer: &dyn Observer,
-    ) -> Result<Option<Change>> {
+    ) -> Result<Option<DifferenceKind>> {
         if !entry_diff::same_type(before, after) {
-            return Ok(Some(Change::Type));
+            return Ok(Some(DifferenceKind::Type));
         }
         let same = match (&self.live, &before.kind) {
             (Some(dir), Kind::File { size, content }) => {
@@ -336,8 +336,8 @@ impl Comparer<'_> {
             _ => entry_diff::same_content(before, after),
         };
         Ok(match (same, metadata) {
-            (false, _) => Some(Change::Content),
-            (true, true) => Some(Change::Metadata),
+            (false, _) => Some(DifferenceKind::Content),
+            (true, true) => Some(DifferenceKind::Metadata),
             (true, false) => None,
         })
     }

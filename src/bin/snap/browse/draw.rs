@@ -228,7 +228,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
     use snap_backup::model::id::SnapshotId;
-    use snap_backup::ops::diff::Change;
+    use snap_backup::ops::diff::DifferenceKind;
 
     use super::super::screen::{Diff, Line, Text};
     use super::*;
@@ -254,7 +254,7 @@ mod tests {
             let mut app = App::new(&String::from_utf8_lossy(&message));
             app.message = output::path(&message);
             app.shows_help = shows_help;
-            let rows = names.iter().map(|name| Line { change: Change::Added, path: name.clone(), size: u64::MAX });
+            let rows = names.iter().map(|name| Line { change: DifferenceKind::Added, path: name.clone(), size: u64::MAX });
             let id = SnapshotId::new([7; 16]);
             let mut diff = Diff { before: id, after: id, list: List::new(rows.collect()), is_cut: true };
             diff.list.move_by(down);

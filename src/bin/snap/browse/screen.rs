@@ -2,7 +2,7 @@
 
 use snap_backup::model::entry::Entry;
 use snap_backup::model::id::{ChunkId, SnapshotId};
-use snap_backup::ops::diff::Change;
+use snap_backup::ops::diff::DifferenceKind;
 use snap_backup::repo::snapshots::Snapshot;
 
 use super::list::List;
@@ -58,7 +58,7 @@ pub(super) struct Diff {
 /// A path that differs.
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) change: Change,
+    pub(super) change: DifferenceKind,
     pub(super) path: Vec<u8>,
     pub(super) size: u64,
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use snap_backup::ops::diff::{self, Change, Difference, Options, Summary, Totals};
+use snap_backup::ops::diff::{self, Difference, DifferenceKind, Options, Summary, Totals};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Control, Result};
 
@@ -54,7 +54,7 @@ fn diff(context: &Context, args: &Diff, among: SnapshotFilter) -> Result<Outcome
                 repo,
                 &options,
                 &mut |difference| {
-                    if args.no_metadata && difference.change == Change::Metadata {
+                    if args.no_metadata && difference.change == DifferenceKind::Metadata {
                         return Ok(());
                     }
                     if context.global.json {

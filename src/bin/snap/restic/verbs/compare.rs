@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use serde_json::{Value, json};
 use snap_backup::model::entry::Kind;
-use snap_backup::ops::diff::{Change, Summary, Totals};
+use snap_backup::ops::diff::{DifferenceKind, Summary, Totals};
 use snap_backup::ops::stats::Chunks;
 use snap_backup::ops::{diff, find, stats};
 use snap_backup::repo::repository::Repository;
@@ -46,7 +46,7 @@ pub(in crate::restic) fn diff(context: &Context, args: &flags::Diff) -> Result<E
                 repo,
                 &options,
                 &mut |one| {
-                    if !lists || (one.change == Change::Metadata && !args.metadata) {
+                    if !lists || (one.change == DifferenceKind::Metadata && !args.metadata) {
                         return Ok(());
                     }
                     let end = if matches!(one.entry.kind, Kind::Dir { .. }) { "/" } else { "" };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use snap_backup::model::entry::Kind;
 use snap_backup::ops::backup::states::{self, Planned};
-use snap_backup::ops::diff::{self, Change, Difference};
+use snap_backup::ops::diff::{self, Difference, DifferenceKind};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::{Control, ErrorKind, Problem, Result};
 
@@ -51,11 +51,11 @@ pub(super) fn by_mount(job: &Job<'_>, dir: &Path, planned: &[Planned], done: &mu
 fn why(difference: &Difference<'_>) -> Option<&'static str> {
     let is_device = matches!(difference.entry.kind, Kind::CharDevice { .. } | Kind::BlockDevice { .. });
     match difference.change {
-        Change::Metadata => None,
-        Change::Content if is_device => None,
-        Change::Content => Some("its content is not what was imported"),
-        Change::Type => Some("it is of another type than what was imported"),
-        Change::Added => Some("it was not imported"),
-        Change::Removed => Some("it was imported, and is not there"),
+        DifferenceKind::Metadata => None,
+        DifferenceKind::Content if is_device => None,
+        DifferenceKind::Content => Some("its content is not what was imported"),
+        DifferenceKind::Type => Some("it is of another type than what was imported"),
+        DifferenceKind::Added => Some("it was not imported"),
+        DifferenceKind::Removed => Some("it was imported, and is not there"),
     }
 }

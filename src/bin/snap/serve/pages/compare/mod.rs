@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use maud::{Markup, html};
 use snap_backup::Control;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::diff::{self, Change, Difference, Options, Summary};
+use snap_backup::ops::diff::{self, Difference, DifferenceKind, Options, Summary};
 use snap_backup::repo::snapshots::Snapshot;
 
 use self::tree::Tree;
@@ -31,21 +31,21 @@ struct Filter {
 }
 
 impl Filter {
-    fn takes(&self, change: Change, is_dir: bool) -> bool {
-        let is_noise = change == Change::Metadata && is_dir;
+    fn takes(&self, change: DifferenceKind, is_dir: bool) -> bool {
+        let is_noise = change == DifferenceKind::Metadata && is_dir;
         (self.all || !is_noise || self.kind == "metadata")
             && (self.kind.is_empty() || self.kind == words(change).0)
     }
 }
 
 /// Returns the term for a change, and its CSS class.
-fn words(change: Change) -> (&'static str, &'static str) {
+fn words(change: DifferenceKind) -> (&'static str, &'static str) {
     match change {
-        Change::Added => ("added", "plus"),
-        Change::Removed => ("removed", "minus"),
-        Change::Type => ("other kind", "other"),
-        Change::Content => ("changed", "other"),
-        Change::Metadata => ("metadata", "faint"),
+        DifferenceKind::Added => ("added", "plus"),
+        DifferenceKind::Removed => ("removed", "minus"),
+        DifferenceKind::Type => ("other kind", "other"),
+        DifferenceKind::Content => ("changed", "other"),
+        DifferenceKind::Metadata => ("metadata", "faint"),
     }
 }
 

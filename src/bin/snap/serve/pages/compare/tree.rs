@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use maud::{Markup, html};
 use snap_backup::model::entry::Entry;
-use snap_backup::ops::diff::{Change, Difference};
+use snap_backup::ops::diff::{Difference, DifferenceKind};
 use snap_backup::repo::snapshots::Snapshot;
 
 use super::{joined, words};
@@ -31,10 +31,10 @@ struct Sums {
 impl Sums {
     fn add(&mut self, found: &Difference<'_>) {
         match found.change {
-            Change::Added => self.added += 1,
-            Change::Removed => self.removed += 1,
-            Change::Content | Change::Type => self.changed += 1,
-            Change::Metadata => self.metadata += 1,
+            DifferenceKind::Added => self.added += 1,
+            DifferenceKind::Removed => self.removed += 1,
+            DifferenceKind::Content | DifferenceKind::Type => self.changed += 1,
+            DifferenceKind::Metadata => self.metadata += 1,
         }
         let (before, after) = sides(found);
         self.before = self.before.saturating_add(before.map_or(0, Entry::size));
@@ -55,7 +55,7 @@ impl Sums {
 
 /// Returns the entries of both sides.
 fn sides<'a>(found: &Difference<'a>) -> (Option<&'a Entry>, Option<&'a Entry>) {
-    (found.before, Some(found.entry).filter(|_| found.change != Change::Removed))
+    (found.before, Some(found.entry).filter(|_| found.change != DifferenceKind::Removed))
 }
 
 /// A row: a difference, or a directory that contains differences.
@@ -64,7 +64,7 @@ struct Row {
     path: Vec<u8>,
     depth: usize,
     /// `None` for a directory that is shown only because of its contents.
-    change: Option<Change>,
+    change: Option<DifferenceKind>,
     fields: String,
     is_dir: bool,
     /// Sizes of a file on both sides.
@@ -102,7 +102,9 @@ impl Tree {
     pub(super) fn add(&mut self, found: &Difference<'_>) {
         let path = found.path;
         self.close(path);
-        let is_whole = |row: &Row| matches!(row.change, Some(Change::Added | Change::Removed | Change::Type));
+        let is_whole = |row: &Row| {
+            matches!(row.change, Some(DifferenceKind::Added | DifferenceKind::Removed | DifferenceKind::Type))
+        };
         let is_in_whole = self.open.last().and_then(|at| self.rows.get(*at)).is_some_and(is_whole);
         if !is_in_whole {
             self.open_above(path);
@@ -191,7 +193,7 @@ impl Tree {
                 table.stack.list.tree {
                     caption { "Sizes of a directory are sums of the files in it that differ." }
                     thead { tr {
-                        th scope="col" { "Change" } th scope="col" { "Path" } th.number scope="col" { "Size before" }
+                        th scope="col" { "DifferenceKind" } th scope="col" { "Path" } th.number scope="col" { "Size before" }
                         th.number scope="col" { "Size after" } th.number scope="col" { "Growth" }
                         th scope="col" { "Details" } th scope="col" { span.hidden { "Versions" } }
                     } }
@@ -210,9 +212,10 @@ fn line(
     base: &[u8],
 ) -> Markup {
     let path = joined(base, &row.path);
-    let (has_before, has_after) = (row.change != Some(Change::Added), row.change != Some(Change::Removed));
+    let (has_before, has_after) =
+        (row.change != Some(DifferenceKind::Added), row.change != Some(DifferenceKind::Removed));
     let to = shown_at(if has_after { &after.id } else { &before.id }, &path);
-    let is_text = row.change == Some(Change::Content) && !row.is_dir;
+    let is_text = row.change == Some(DifferenceKind::Content) && !row.is_dir;
     let difference = format!("/difference/{}?a={}&b={}", encoded_path(&path), before.id, after.id);
     let shown = output::path(&row.path);
     let sizes = if row.is_dir { (Some(row.sums.before), Some(row.sums.after)) } else { row.sizes };
@@ -271,19 +274,19 @@ mod tests {
         Entry { name: b"x".to_vec(), kind: Kind::Dir { tree: ChunkId::new([0; 32]) }, meta: Meta::default() }
     }
 
-    fn add(tree: &mut Tree, path: &str, change: Change, entry: &Entry, before: Option<&Entry>) {
+    fn add(tree: &mut Tree, path: &str, change: DifferenceKind, entry: &Entry, before: Option<&Entry>) {
         tree.add(&Difference { path: path.as_bytes(), change, fields: Vec::new(), entry, before });
     }
 
     #[test]
     fn directories_precede_their_content_with_totals() {
         let mut tree = Tree::default();
-        add(&mut tree, "a/b/changed", Change::Content, &file(10), Some(&file(4)));
-        add(&mut tree, "a/b.new", Change::Added, &file(5), None);
-        add(&mut tree, "a/new", Change::Added, &dir(), None);
-        add(&mut tree, "a/new/x", Change::Added, &file(7), None);
-        add(&mut tree, "a/new/deep/y", Change::Added, &file(8), None);
-        add(&mut tree, "z", Change::Removed, &file(3), Some(&file(3)));
+        add(&mut tree, "a/b/changed", DifferenceKind::Content, &file(10), Some(&file(4)));
+        add(&mut tree, "a/b.new", DifferenceKind::Added, &file(5), None);
+        add(&mut tree, "a/new", DifferenceKind::Added, &dir(), None);
+        add(&mut tree, "a/new/x", DifferenceKind::Added, &file(7), None);
+        add(&mut tree, "a/new/deep/y", DifferenceKind::Added, &file(8), None);
+        add(&mut tree, "z", DifferenceKind::Removed, &file(3), Some(&file(3)));
         let rows: Vec<(String, usize, String, u64, u64)> = tree
             .rows
             .iter()
@@ -308,8 +311,8 @@ mod tests {
         );
         assert_eq!(tree.sizes(), (7, 30));
         let mut tree = Tree::default();
-        add(&mut tree, "home/anna/x", Change::Added, &file(1), None);
-        add(&mut tree, "home/anna/y/z", Change::Added, &file(1), None);
+        add(&mut tree, "home/anna/x", DifferenceKind::Added, &file(1), None);
+        add(&mut tree, "home/anna/y/z", DifferenceKind::Added, &file(1), None);
         let drawn: Vec<(usize, &[u8])> =
             tree.drawn().iter().map(|(_, level, label)| (*level, *label)).collect();
         assert_eq!(drawn, [(0, &b"home/anna"[..]), (1, b"x"), (1, b"y"), (2, b"z")]);
@@ -319,7 +322,7 @@ mod tests {
     fn totals_count_all_rows_beyond_the_limit() {
         let mut tree = Tree::default();
         for number in 0..MOST + 10 {
-            add(&mut tree, &format!("a/{number:06}"), Change::Added, &file(1), None);
+            add(&mut tree, &format!("a/{number:06}"), DifferenceKind::Added, &file(1), None);
         }
         assert_eq!((tree.rows.len(), tree.is_cut), (MOST, true));
         assert_eq!(tree.rows[0].sums.after, (MOST + 10) as u64);
