@@ -55,13 +55,13 @@ pub struct Options {
     pub prefix: Vec<u8>,
     /// Names of the entries to export from the directory; all if `None`.
     pub names: Option<BTreeSet<Vec<u8>>>,
-    /// Counts a part concurrently, for an observer that shows progress.
+    /// ExportCounts a part concurrently, for an observer that shows progress.
     pub count_ahead: bool,
 }
 
 /// Numbers of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
+pub struct ExportCounts {
     /// Files.
     pub files: u64,
     /// Directories.
@@ -87,7 +87,7 @@ pub struct Summary {
     /// The snapshot that a delta is relative to.
     pub since: Option<SnapshotId>,
     /// What was exported.
-    pub counts: Counts,
+    pub counts: ExportCounts,
     /// How long it took.
     pub duration: Duration,
 }
@@ -161,7 +161,7 @@ pub fn run(
         over.store(true, Ordering::Relaxed);
         result
     })?;
-    let counts = Counts { archive_bytes, ..walk.counts };
+    let counts = ExportCounts { archive_bytes, ..walk.counts };
     session.leave()?;
     let since = since.map(|since| since.id);
     Ok(Summary { snapshot: snapshot.id, since, counts, duration: clock.elapsed() })

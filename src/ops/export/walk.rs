@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Content, Entry, Kind, Part, Time};
 use crate::model::id::ChunkId;
 use crate::ops::export::difference::Delta;
-use crate::ops::export::{Counts, DELETED, Root, member};
+use crate::ops::export::{DELETED, ExportCounts, Root, member};
 use crate::progress::{Action, Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
@@ -40,7 +40,7 @@ pub(super) struct Walk<'a> {
     above: Vec<(Vec<u8>, Entry, bool)>,
     /// Limits from the counts of the snapshot, and of the one it is compared with.
     budgets: DiffLimits,
-    pub(super) counts: Counts,
+    pub(super) counts: ExportCounts,
 }
 
 impl<'a> Walk<'a> {
@@ -52,8 +52,15 @@ impl<'a> Walk<'a> {
         started: Time,
         budgets: DiffLimits,
     ) -> Self {
-        let counts =
-            Counts { files: 0, dirs: 0, others: 0, bytes: 0, archive_bytes: 0, left_out: 0, deleted: 0 };
+        let counts = ExportCounts {
+            files: 0,
+            dirs: 0,
+            others: 0,
+            bytes: 0,
+            archive_bytes: 0,
+            left_out: 0,
+            deleted: 0,
+        };
         let (links, above) = (HashMap::new(), Vec::new());
         Self {
             session,
