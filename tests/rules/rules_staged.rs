@@ -400,7 +400,7 @@ fn a_snapshot_that_a_backup_healed_meanwhile_is_not_replaced() {
         stage.library.backup("src", options);
     });
     let report = repair(&stage);
-    assert_eq!(report, [snapshots::Fate::Healed]);
+    assert_eq!(report, [snapshots::SnapshotFate::Healed]);
     assert!(stage.names(ObjectKind::Snapshots).contains(&id.hex()), "it was replaced");
     assert_eq!(stage.names(ObjectKind::Trash), Vec::<String>::new());
     stage.assert_sound();
@@ -415,7 +415,7 @@ fn snapshot_forgotten_during_its_repair_stays_forgotten() {
     lose_packs_of_data(&stage);
     at(&stage, 2, Act::Create, ObjectKind::Sessions, move |stage| stage.forget(id));
     let report = repair(&stage);
-    assert_eq!(report, [snapshots::Fate::Forgotten]);
+    assert_eq!(report, [snapshots::SnapshotFate::Forgotten]);
     assert_eq!(stage.names(ObjectKind::Snapshots), Vec::<String>::new());
 }
 
@@ -425,7 +425,7 @@ fn lose_packs_of_data(stage: &Stage) {
     inner.remove(ObjectKind::Packs, &largest.name).unwrap();
 }
 
-fn repair(stage: &Stage) -> Vec<snapshots::Fate> {
+fn repair(stage: &Stage) -> Vec<snapshots::SnapshotFate> {
     let options = snapshots::Options::default();
     let report = snapshots::run(&stage.library.open(), &options, &Control::default());
     report.unwrap().items.into_iter().map(|item| item.fate).collect()

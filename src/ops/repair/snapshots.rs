@@ -38,7 +38,7 @@ pub struct Options {
 
 /// What happened to a snapshot that is damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum SnapshotFate {
     /// It was replaced by this one; `None` in a dry run.
     Replaced(Option<SnapshotId>),
     /// Its manifest was damaged and was restored from this machine's cache.
@@ -59,7 +59,7 @@ pub struct Item {
     /// Its id, or the name of an unreadable manifest.
     pub id: String,
     /// What happened to it.
-    pub fate: Fate,
+    pub fate: SnapshotFate,
     /// What it lost.
     pub losses: LostEntries,
 }
@@ -102,12 +102,12 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
             if !options.dry_run {
                 recover(repo, &snapshot.id)?;
             }
-            let (id, fate) = (snapshot.id.hex(), Fate::Recovered);
+            let (id, fate) = (snapshot.id.hex(), SnapshotFate::Recovered);
             report.items.push(Item { id, fate, losses: LostEntries::default() });
         }
         if lost {
             let (fate, losses) = if options.dry_run {
-                (Fate::Replaced(None), losses)
+                (SnapshotFate::Replaced(None), losses)
             } else {
                 replace((repo, observer), snapshot, stop)?
             };
@@ -152,7 +152,7 @@ fn candidates(repo: &Repository, ids: &[String], report: &mut Report) -> Result<
             chosen.push((snapshot, true));
             continue;
         }
-        let fate = Fate::Unreadable(err.chain());
+        let fate = SnapshotFate::Unreadable(err.chain());
         report.items.push(Item { id: name, fate, losses: LostEntries::default() });
     }
     Ok(chosen)
@@ -194,7 +194,7 @@ fn replace(
     (repo, observer): (&Repository, &dyn Observer),
     original: &Snapshot,
     stop: &AtomicBool,
-) -> Result<(Fate, LostEntries)> {
+) -> Result<(SnapshotFate, LostEntries)> {
     observer.notice(Event::Part { bytes: original.manifest.counts.bytes_total });
     // W1: the new snapshot is named after this session.
     let (session, repo_state) = write_session::open(repo)?;
@@ -220,11 +220,11 @@ fn replace(
     // A backup may have stored the missing chunks again since they were looked for.
     if losses.entries == 0 {
         session.close()?;
-        return Ok((Fate::Healed, losses));
+        return Ok((SnapshotFate::Healed, losses));
     }
     let Some(root) = root else {
         session.close()?;
-        return Ok((Fate::Empty, losses));
+        return Ok((SnapshotFate::Empty, losses));
     };
     let id = match earlier_replacement(repo, &original.id, root)? {
         Some(id) => id,
@@ -238,9 +238,9 @@ fn replace(
         // Forgetting takes precedence: the repaired snapshot must not remain either.
         Err(err) if err.is_missing() => {
             forget_own(repo, &session, &id, &noted)?;
-            Fate::Forgotten
+            SnapshotFate::Forgotten
         }
-        other => other.map(|()| Fate::Replaced(Some(id)))?,
+        other => other.map(|()| SnapshotFate::Replaced(Some(id)))?,
     };
     session.close()?;
     Ok((fate, losses))

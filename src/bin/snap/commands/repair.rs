@@ -4,7 +4,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 use snap_backup::ops::repair::packs::Fate as PackFate;
-use snap_backup::ops::repair::snapshots::{Fate, Item};
+use snap_backup::ops::repair::snapshots::{Item, SnapshotFate};
 use snap_backup::ops::repair::{collections, index, packs, parity, snapshots};
 use snap_backup::{Control, Result};
 
@@ -284,7 +284,9 @@ fn pack(id: &str, fate: &PackFate, dry_run: bool) -> String {
 }
 
 fn tell_snapshots(context: &Context, report: &snapshots::Report, dry_run: bool) -> Result<Outcome> {
-    let is_back = |fate: &Fate| matches!(fate, Fate::Recovered | Fate::Healed | Fate::Forgotten);
+    let is_back = |fate: &SnapshotFate| {
+        matches!(fate, SnapshotFate::Recovered | SnapshotFate::Healed | SnapshotFate::Forgotten)
+    };
     let all_back = report.items.iter().all(|item| is_back(&item.fate));
     let outcome = if all_back { Outcome::Done } else { Outcome::Problems };
     if context.global.json {
@@ -320,22 +322,28 @@ fn verdict(short: &str, item: &Item, dry_run: bool) -> String {
         format!("{} ({}) lost", count(item.losses.entries, "entry", "entries"), size(item.losses.bytes));
     let back = format!("the original is in the trash (`snap undelete {short}`)");
     match &item.fate {
-        Fate::Replaced(Some(new)) => format!("snapshot {short}: {lost}; replaced by {}, {back}", new.short()),
-        Fate::Recovered => {
+        SnapshotFate::Replaced(Some(new)) => {
+            format!("snapshot {short}: {lost}; replaced by {}, {back}", new.short())
+        }
+        SnapshotFate::Recovered => {
             let does = if dry_run { "would be" } else { "was" };
             format!(
                 "snapshot {short}: its manifest is damaged; it {does} put back from what this machine kept of it"
             )
         }
-        Fate::Replaced(None) => format!("snapshot {short}: {lost}; would be replaced by what is left"),
-        Fate::Healed => format!("snapshot {short} is whole again: a backup stored what it lacked; it stays"),
-        Fate::Forgotten => {
+        SnapshotFate::Replaced(None) => {
+            format!("snapshot {short}: {lost}; would be replaced by what is left")
+        }
+        SnapshotFate::Healed => {
+            format!("snapshot {short} is whole again: a backup stored what it lacked; it stays")
+        }
+        SnapshotFate::Forgotten => {
             format!("snapshot {short} was forgotten by another run meanwhile: nothing replaces it")
         }
-        Fate::Empty => {
+        SnapshotFate::Empty => {
             format!("snapshot {short}: nothing of it can be read: `snap forget {short}` forgets it")
         }
-        Fate::Unreadable(why) => {
+        SnapshotFate::Unreadable(why) => {
             format!("snapshot {short}: {why}: `snap forget {short}` forgets it")
         }
     }
@@ -343,12 +351,12 @@ fn verdict(short: &str, item: &Item, dry_run: bool) -> String {
 
 fn item_json(item: &Item) -> serde_json::Value {
     let (fate, new) = match &item.fate {
-        Fate::Replaced(new) => ("replaced", *new),
-        Fate::Recovered => ("recovered", None),
-        Fate::Healed => ("healed", None),
-        Fate::Forgotten => ("forgotten", None),
-        Fate::Empty => ("empty", None),
-        Fate::Unreadable(_) => ("unreadable", None),
+        SnapshotFate::Replaced(new) => ("replaced", *new),
+        SnapshotFate::Recovered => ("recovered", None),
+        SnapshotFate::Healed => ("healed", None),
+        SnapshotFate::Forgotten => ("forgotten", None),
+        SnapshotFate::Empty => ("empty", None),
+        SnapshotFate::Unreadable(_) => ("unreadable", None),
     };
     let told: Vec<_> = item
         .losses

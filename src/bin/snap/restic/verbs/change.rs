@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use snap_backup::fs::filter;
 use snap_backup::ops::check::Subject;
-use snap_backup::ops::repair::snapshots::Fate;
+use snap_backup::ops::repair::snapshots::SnapshotFate;
 use snap_backup::ops::repair::{index, packs, snapshots};
 use snap_backup::ops::rewrite::{Change, Report};
 use snap_backup::ops::{check, copy, forget, rewrite};
@@ -258,8 +258,9 @@ pub(in crate::restic) fn repair(context: &Context, args: &flags::Repair) -> Resu
                 }
                 let options = snapshots::Options { ids, dry_run: args.dry_run };
                 let report = snapshots::run(repo, &options, &Control::new(&watch).with_cancel(&stop))?;
-                let is_replaced =
-                    |one: &&snapshots::Item| matches!(one.fate, Fate::Replaced(_) | Fate::Empty);
+                let is_replaced = |one: &&snapshots::Item| {
+                    matches!(one.fate, SnapshotFate::Replaced(_) | SnapshotFate::Empty)
+                };
                 say(context, &modified(report.items.iter().filter(is_replaced).count()))
             }
         }
