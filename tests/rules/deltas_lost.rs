@@ -12,7 +12,7 @@ use snap_backup::codec::pack::BlockRow;
 use snap_backup::codec::pack::base::BaseRef;
 use snap_backup::model::id::PackId;
 use snap_backup::model::records::Damaged;
-use snap_backup::ops::repair::packs::Fate;
+use snap_backup::ops::repair::packs::PackFate;
 use snap_backup::ops::{backup, repair};
 use snap_backup::repo::sessions::damage;
 use snap_backup::storage::{ObjectKind, Storage};
@@ -194,7 +194,8 @@ fn repair_keeps_deltas_without_bases_until_a_backup_heals() {
     }
     let options = repair::packs::Options { ids: damaged.iter().map(PackId::hex).collect(), dry_run: false };
     let report = repair::packs::run(&stage.library.open(), &options, &Control::default()).unwrap();
-    let waiting = |fate: &Fate| matches!(fate, Fate::Salvaged { lost: 0, waiting, .. } if *waiting > 0);
+    let waiting =
+        |fate: &PackFate| matches!(fate, PackFate::Salvaged { lost: 0, waiting, .. } if *waiting > 0);
     assert!(report.has_lost() && report.packs.iter().any(|(_, fate)| waiting(fate)), "{report:?}");
     assert!(deltas(&stage, ChunkType::Data) > 0);
     write(&stage, 0);

@@ -42,7 +42,7 @@ pub struct Options {
 
 /// What happened to one pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum PackFate {
     /// It is intact: its damage record was removed.
     Whole,
     /// Its readable part was written to new packs, and it was moved to quarantine.
@@ -75,7 +75,7 @@ pub enum Fate {
 #[non_exhaustive]
 pub struct Report {
     /// Each pack that was examined, and what happened to it.
-    pub packs: Vec<(PackId, Fate)>,
+    pub packs: Vec<(PackId, PackFate)>,
     /// Bytes of the new packs.
     pub bytes_written: u64,
     /// Damage records whose packs no longer exist.
@@ -85,7 +85,7 @@ pub struct Report {
 impl Report {
     /// Returns whether some chunks are lost, or cannot be read at present.
     pub fn has_lost(&self) -> bool {
-        let lost = |fate: &Fate| matches!(fate, Fate::Salvaged { lost, waiting, unknown, .. } if lost + waiting > 0 || *unknown);
+        let lost = |fate: &PackFate| matches!(fate, PackFate::Salvaged { lost, waiting, unknown, .. } if lost + waiting > 0 || *unknown);
         self.packs.iter().any(|(_, fate)| lost(fate))
     }
 }
@@ -137,7 +137,7 @@ impl Run<'_> {
         for (id, len) in chosen {
             self.check_stop()?;
             if repo_state.condemned.contains(&id) {
-                self.report.packs.push((id, Fate::Condemned));
+                self.report.packs.push((id, PackFate::Condemned));
                 continue;
             }
             match self.verify(&id, len) {
@@ -146,9 +146,9 @@ impl Run<'_> {
                         damage::end(self.repo, &id.hex())?;
                     }
                     self.observer.notice(Event::Done { files: 1, bytes: len });
-                    self.report.packs.push((id, Fate::Whole));
+                    self.report.packs.push((id, PackFate::Whole));
                 }
-                Err(err) if err.is_missing() => self.report.packs.push((id, Fate::Gone)),
+                Err(err) if err.is_missing() => self.report.packs.push((id, PackFate::Gone)),
                 Err(err) if err.is_damage() => damaged.push((id, len, err)),
                 Err(err) => return Err(err),
             }
@@ -205,7 +205,7 @@ impl Run<'_> {
                 if noted == CreateOutcome::New {
                     damage::end(self.repo, &id.hex())?;
                 }
-                self.report.packs.push((*id, Fate::Gone));
+                self.report.packs.push((*id, PackFate::Gone));
                 continue;
             };
             // The saved chunks are durable by now.
@@ -218,7 +218,7 @@ impl Run<'_> {
             } else if self.session.is_some() {
                 keep_parity(self.repo, id, &aside)?;
             }
-            let fate = Fate::Salvaged {
+            let fate = PackFate::Salvaged {
                 saved: salvage.saved,
                 bytes: salvage.saved_bytes,
                 lost: salvage.lost.len() as u64,

@@ -3,7 +3,7 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use snap_backup::ops::repair::packs::Fate as PackFate;
+use snap_backup::ops::repair::packs::PackFate;
 use snap_backup::ops::repair::snapshots::{Item, SnapshotFate};
 use snap_backup::ops::repair::{collections, index, packs, parity, snapshots};
 use snap_backup::{Control, Result};
