@@ -28,7 +28,7 @@ impl Default for GroupBy {
 
 /// The shared properties of a group; `None` for those that may differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
+pub struct GroupKey {
     /// The host.
     pub host: Option<String>,
     /// The sources.
@@ -39,7 +39,7 @@ pub struct Key {
     pub writer: Option<KeyId>,
 }
 
-impl Key {
+impl GroupKey {
     fn of(snapshot: &Snapshot, by: GroupBy) -> Self {
         let manifest = &snapshot.manifest;
         let mut tags = manifest.tags.clone();
@@ -58,7 +58,7 @@ impl Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// The shared properties.
-    pub key: Key,
+    pub key: GroupKey,
     /// The decision for each snapshot.
     pub decisions: Vec<Decision>,
 }
@@ -67,10 +67,10 @@ pub struct Group {
 pub fn group<'a>(
     snapshots: impl Iterator<Item = &'a Snapshot>,
     by: GroupBy,
-) -> BTreeMap<Key, Vec<&'a Snapshot>> {
-    let mut groups: BTreeMap<Key, Vec<&Snapshot>> = BTreeMap::new();
+) -> BTreeMap<GroupKey, Vec<&'a Snapshot>> {
+    let mut groups: BTreeMap<GroupKey, Vec<&Snapshot>> = BTreeMap::new();
     for snapshot in snapshots {
-        groups.entry(Key::of(snapshot, by)).or_default().push(snapshot);
+        groups.entry(GroupKey::of(snapshot, by)).or_default().push(snapshot);
     }
     groups
 }
@@ -84,7 +84,7 @@ pub fn decide(
     now: &Now,
 ) -> Vec<Group> {
     let groups = group(all.iter().filter(|snapshot| selection.admits(&snapshot.manifest)), by);
-    let decided = |(key, group): (Key, Vec<&Snapshot>)| {
+    let decided = |(key, group): (GroupKey, Vec<&Snapshot>)| {
         let decisions = policy::decide(&group, all, rules, now);
         Group { key, decisions }
     };

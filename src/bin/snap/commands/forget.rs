@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::forget::groups::{Group, Key};
+use snap_backup::ops::forget::groups::{Group, GroupKey};
 use snap_backup::ops::forget::policy::Decision;
 use snap_backup::ops::forget::{Forgotten, Options, PolicyOptions};
 use snap_backup::ops::{forget, gc as collect, stats};
@@ -212,7 +212,7 @@ fn human(group: &Group, decided: bool) -> String {
 }
 
 /// Formats the key of a group: `host vm, paths /a /b`.
-pub(crate) fn title(key: &Key) -> String {
+pub(crate) fn title(key: &GroupKey) -> String {
     let mut parts = Vec::new();
     if let Some(host) = &key.host {
         parts.push(format!("host {}", output::printable(host)));

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use snap_backup::Result;
 use snap_backup::model::manifest::Manifest;
-use snap_backup::ops::forget::groups::{self, GroupBy, Key};
+use snap_backup::ops::forget::groups::{self, GroupBy, GroupKey};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::snapshots::{self, Snapshot};
@@ -112,7 +112,7 @@ fn show(context: &Context, args: &Snapshots, list: &[Snapshot]) -> Result<()> {
     })
 }
 
-fn key_of(key: &Key) -> Value {
+fn key_of(key: &GroupKey) -> Value {
     let path = |path: &serde_bytes::ByteBuf| String::from_utf8_lossy(path).into_owned();
     let paths = key.paths.as_ref().map(|paths| paths.iter().map(path).collect::<Vec<String>>());
     let mut value = json!({"hostname": key.host, "paths": paths, "tags": key.tags});

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 use snap_backup::Result;
-use snap_backup::ops::forget::groups::{self, Key};
+use snap_backup::ops::forget::groups::{self, GroupKey};
 use snap_backup::repo::snapshots::Snapshot;
 
 use crate::context::Context;
@@ -65,14 +65,14 @@ fn objects(list: &[&Snapshot]) -> Value {
 }
 
 /// Returns the key of a group as JSON, with null for fields that are not grouped by.
-pub(in crate::restic) fn key_of(key: &Key) -> Value {
+pub(in crate::restic) fn key_of(key: &GroupKey) -> Value {
     let path = |path: &serde_bytes::ByteBuf| String::from_utf8_lossy(path).into_owned();
     let paths = key.paths.as_ref().map(|paths| paths.iter().map(path).collect::<Vec<String>>());
     let tags = key.tags.as_ref().filter(|tags| !tags.is_empty());
     json!({"hostname": key.host.clone().unwrap_or_default(), "paths": paths, "tags": tags})
 }
 
-fn title(key: &Key) -> String {
+fn title(key: &GroupKey) -> String {
     let mut parts = Vec::new();
     if let Some(host) = &key.host {
         parts.push(format!("host [{}]", output::printable(host)));
