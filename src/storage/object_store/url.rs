@@ -15,7 +15,7 @@ use crate::storage::object_store::http_bridge::Connector;
 
 /// The protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Protocol {
     /// Amazon S3 and compatible servers.
     S3,
     /// Google Cloud Storage.
@@ -24,7 +24,7 @@ pub enum Kind {
     Azure,
 }
 
-impl Kind {
+impl Protocol {
     const ALL: [Self; 3] = [Self::S3, Self::Google, Self::Azure];
 
     fn scheme(self) -> &'static str {
@@ -51,7 +51,7 @@ const SERVERS: [&str; 2] = ["s3:https://", "s3:http://"];
 /// A bucket (or container) and a path in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectStoreUrl {
-    pub(super) kind: Kind,
+    pub(super) kind: Protocol,
     /// The server, as in `https://host:port`, if the location names it.
     endpoint: Option<String>,
     bucket: String,
@@ -62,7 +62,7 @@ pub struct ObjectStoreUrl {
 impl ObjectStoreUrl {
     /// Returns whether a text is meant as such a location, valid or not.
     pub fn is_meant(text: &[u8]) -> bool {
-        let mut begins = Kind::ALL.iter().map(|kind| kind.scheme()).chain(SERVERS);
+        let mut begins = Protocol::ALL.iter().map(|kind| kind.scheme()).chain(SERVERS);
         begins.any(|begin| text.starts_with(begin.as_bytes()))
     }
 
@@ -75,7 +75,8 @@ impl ObjectStoreUrl {
         if SERVERS.iter().any(|begin| text.starts_with(begin)) {
             return Self::parse_with_server(text);
         }
-        let found = Kind::ALL.into_iter().find_map(|kind| Some((kind, text.strip_prefix(kind.scheme())?)));
+        let found =
+            Protocol::ALL.into_iter().find_map(|kind| Some((kind, text.strip_prefix(kind.scheme())?)));
         let (kind, rest) = found.ok_or("it does not begin with s3://, gs:// or az://")?;
         Self::of_bucket(kind, rest)
     }
@@ -92,13 +93,13 @@ impl ObjectStoreUrl {
             return Err("it names no server: s3:https://HOST/BUCKET/PATH".into());
         }
         let endpoint = format!("{}://{server}", scheme.trim_start_matches("s3:"));
-        let place =
-            Self::of_bucket(Kind::S3, rest).map_err(|_| "it names no bucket: s3:https://HOST/BUCKET/PATH")?;
+        let place = Self::of_bucket(Protocol::S3, rest)
+            .map_err(|_| "it names no bucket: s3:https://HOST/BUCKET/PATH")?;
         Ok(Self { endpoint: Some(endpoint), ..place })
     }
 
     /// Parses `bucket/prefix`.
-    fn of_bucket(kind: Kind, rest: &str) -> Result<Self, String> {
+    fn of_bucket(kind: Protocol, rest: &str) -> Result<Self, String> {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if bucket.is_empty() || !bucket.chars().all(plain) {
@@ -128,7 +129,7 @@ impl ObjectStoreUrl {
         let ours = ours.map(|(name, value)| (name.to_ascii_lowercase(), value));
         let connector = Connector(Arc::clone(http));
         Ok(match self.kind {
-            Kind::S3 => {
+            Protocol::S3 => {
                 // Sends a checksum, by which the server detects corruption in transit.
                 let first = AmazonS3Builder::new().with_checksum_algorithm(Checksum::SHA256);
                 let set = |builder: AmazonS3Builder, (name, value): (String, &String)| match name
@@ -149,14 +150,14 @@ impl ObjectStoreUrl {
                 let builder = builder.with_allow_http(true).with_disable_bulk_delete(true);
                 Box::new(builder.with_retry(once).with_http_connector(connector).build()?)
             }
-            Kind::Google => {
+            Protocol::Google => {
                 let set = |builder: GoogleCloudStorageBuilder, (name, value): (String, &String)| {
                     name.parse().map_or(builder.clone(), |key| builder.with_config(key, value))
                 };
                 let builder = ours.fold(GoogleCloudStorageBuilder::new(), set).with_bucket_name(&self.bucket);
                 Box::new(builder.with_retry(once).with_http_connector(connector).build()?)
             }
-            Kind::Azure => {
+            Protocol::Azure => {
                 let set = |builder: MicrosoftAzureBuilder, (name, value): (String, &String)| {
                     name.parse().map_or(builder.clone(), |key| builder.with_config(key, value))
                 };
@@ -211,12 +212,12 @@ mod tests {
     #[test]
     fn urls_roundtrip() {
         for (text, kind, prefix, url) in [
-            ("s3://bucket/a/b/", Kind::S3, "a/b", "s3://bucket/a/b"),
-            ("s3://my.bucket-1", Kind::S3, "", "s3://my.bucket-1"),
-            ("s3:https://minio:9000/b/x/", Kind::S3, "x", "s3:https://minio:9000/b/x"),
-            ("s3:http://[::1]:9000/b", Kind::S3, "", "s3:http://[::1]:9000/b"),
-            ("gs://b/x", Kind::Google, "x", "gs://b/x"),
-            ("az://c/x y", Kind::Azure, "x y", "az://c/x y"),
+            ("s3://bucket/a/b/", Protocol::S3, "a/b", "s3://bucket/a/b"),
+            ("s3://my.bucket-1", Protocol::S3, "", "s3://my.bucket-1"),
+            ("s3:https://minio:9000/b/x/", Protocol::S3, "x", "s3:https://minio:9000/b/x"),
+            ("s3:http://[::1]:9000/b", Protocol::S3, "", "s3:http://[::1]:9000/b"),
+            ("gs://b/x", Protocol::Google, "x", "gs://b/x"),
+            ("az://c/x y", Protocol::Azure, "x y", "az://c/x y"),
         ] {
             let place = ObjectStoreUrl::parse(text).unwrap();
             assert_eq!((place.kind, place.prefix.as_str(), place.to_string().as_str()), (kind, prefix, url));
