@@ -35,7 +35,7 @@ pub struct Options {
 
 /// Numbers of one snapshot.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct SnapshotStats {
     /// The snapshot.
     pub snapshot: Snapshot,
     /// What no older snapshot of the repository needs.
@@ -68,7 +68,7 @@ pub struct Packs {
 #[non_exhaustive]
 pub struct Report {
     /// The chosen snapshots, oldest first.
-    pub lines: Vec<Line>,
+    pub lines: Vec<SnapshotStats>,
     /// All sets of snapshots, if that was asked for, in order of their first snapshots.
     pub sets: Vec<SetLine>,
     /// Files in the chosen snapshots, counted once per snapshot.
@@ -262,7 +262,7 @@ fn count(seen: &LoadedRepository<'_>, chosen: &[usize], needs: &OwnerMaps) -> Re
             report.files = report.files.saturating_add(files);
         }
         report.raw = report.raw.saturating_add(counts.bytes_total);
-        report.lines.push(Line { snapshot: snapshot.clone(), added: *added, unique: *unique });
+        report.lines.push(SnapshotStats { snapshot: snapshot.clone(), added: *added, unique: *unique });
     }
     Ok(report)
 }

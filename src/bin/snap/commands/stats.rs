@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use clap::Args;
 use serde_json::{Value, json};
-use snap_backup::ops::stats::{self, Freed, Line, Options, Report};
+use snap_backup::ops::stats::{self, Freed, Options, Report, SnapshotStats};
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::walk::ref_graph::ChunkTotals;
 use snap_backup::{Control, Result};
@@ -134,9 +134,9 @@ fn chart(report: &Report) -> Result<()> {
 }
 
 /// Formats a table with columns as wide as their widest cell.
-fn lines(lines: &[Line]) -> Vec<String> {
+fn lines(lines: &[SnapshotStats]) -> Vec<String> {
     let head = ["ID", "Time", "Kind", "Files", "Size", "Added", "Unique"].map(str::to_owned);
-    let row = |line: &Line| {
+    let row = |line: &SnapshotStats| {
         let manifest = &line.snapshot.manifest;
         [
             line.snapshot.id.short(),
@@ -159,7 +159,7 @@ fn ratio(of: u64, to: u64) -> f64 {
 
 fn json(report: &Report, freed: Option<&Freed>) -> Value {
     let amount = |amount: &ChunkTotals| json!({"chunks": amount.chunks, "bytes": amount.plain, "bytes_stored": amount.stored});
-    let line = |line: &Line| {
+    let line = |line: &SnapshotStats| {
         let mut map = output::snapshot(&line.snapshot);
         map.insert("added".to_owned(), amount(&line.added));
         map.insert("unique".to_owned(), amount(&line.unique));

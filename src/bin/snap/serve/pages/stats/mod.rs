@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use maud::{Markup, html};
-use snap_backup::ops::stats::{self, Line as Of, Options, Report};
+use snap_backup::ops::stats::{self, Options, Report, SnapshotStats as Of};
 
 use super::chart::Line;
 use super::{chart, frame, link, size, time, working};
