@@ -60,7 +60,7 @@ pub struct DirTotals {
 
 /// One directory of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct DirUsage {
     /// Stored path; empty for a whole snapshot.
     pub path: Vec<u8>,
     /// Its totals.
@@ -76,7 +76,7 @@ pub struct Report {
     /// Snapshots from which growth counts. `None` if only one was chosen and no other was given.
     pub since: Option<Vec<Snapshot>>,
     /// The start and all listed directories below it, sorted by path.
-    pub lines: Vec<Line>,
+    pub lines: Vec<DirUsage>,
     /// Needed chunks that no pack holds.
     pub missing: u64,
 }
@@ -189,7 +189,7 @@ fn count(
         reader: past.another_reader()?,
         start,
         depth,
-        nodes: vec![Line { path: start.to_vec(), sums: DirTotals::default() }],
+        nodes: vec![DirUsage { path: start.to_vec(), sums: DirTotals::default() }],
         places: HashMap::from([(start.to_vec(), 0)]),
         rows: Rows {
             index: Arc::clone(&index),
@@ -214,7 +214,7 @@ struct Counter<'a> {
     reader: ChunkReader,
     start: &'a [u8],
     depth: usize,
-    nodes: Vec<Line>,
+    nodes: Vec<DirUsage>,
     /// Number of each listed directory in `nodes`.
     places: HashMap<Vec<u8>, u32>,
     rows: Rows,
@@ -315,7 +315,7 @@ impl Visitor for Counter<'_> {
         if node.is_some() && below.is_some() && versions.iter().any(is_dir) {
             let number = u32::try_from(self.nodes.len()).ok().filter(|number| *number < NODE - 1);
             let number = number.ok_or_else(|| Error::Refused("too many directories to tell apart".into()))?;
-            self.nodes.push(Line { path: path.to_vec(), sums: DirTotals::default() });
+            self.nodes.push(DirUsage { path: path.to_vec(), sums: DirTotals::default() });
             self.places.insert(path.to_vec(), number);
         }
         self.entries(node, versions)?;
@@ -369,7 +369,7 @@ impl Counter<'_> {
             };
             (now, before) = (new(&self.roles.newest, 0), new(&self.roles.since, 1));
         }
-        if let Some(Line { sums, .. }) = self.nodes.get_mut(node as usize) {
+        if let Some(DirUsage { sums, .. }) = self.nodes.get_mut(node as usize) {
             sums.files = sums.files.saturating_add(now);
             sums.size = sums.size.saturating_add(entry.size().saturating_mul(now));
             sums.size_before = sums.size_before.saturating_add(entry.size().saturating_mul(before));
@@ -393,7 +393,7 @@ impl Counter<'_> {
         ref_graph::each_copy(&rows.index, &mut |row, share| {
             let row = rows.of(row as usize);
             let Some(node) = (row & NODE).checked_sub(1) else { return };
-            let Some(Line { sums, .. }) = nodes.get_mut(node as usize) else { return };
+            let Some(DirUsage { sums, .. }) = nodes.get_mut(node as usize) else { return };
             sums.stored += share.stored;
             if row & SINCE == 0 {
                 sums.grown += share.stored;
@@ -404,7 +404,7 @@ impl Counter<'_> {
         })?;
         // A directory comes before those in it.
         for at in (1..self.nodes.len()).rev() {
-            let Some(Line { path, sums }) = self.nodes.get(at).cloned() else { continue };
+            let Some(DirUsage { path, sums }) = self.nodes.get(at).cloned() else { continue };
             if let Some(line) = self.node_of(above(&path)).and_then(|node| self.nodes.get_mut(node as usize))
             {
                 line.sums.add(&sums);

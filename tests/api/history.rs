@@ -302,7 +302,7 @@ fn find_reads_each_shared_tree_block_once() {
 fn du(stage: &Stage, options: &du::Options) -> BTreeMap<String, du::DirTotals> {
     let report = du::run(&stage.library.open(), options, &Control::default()).unwrap();
     assert_eq!(report.missing, 0);
-    let line = |line: du::Line| (String::from_utf8(line.path).unwrap(), line.sums);
+    let line = |line: du::DirUsage| (String::from_utf8(line.path).unwrap(), line.sums);
     report.lines.into_iter().map(line).collect()
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
-use snap_backup::ops::du::{self, Line, Options, Report};
+use snap_backup::ops::du::{self, DirUsage, Options, Report};
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::{Control, Error, Result};
 
@@ -115,10 +115,10 @@ fn du(context: &Context, args: &Du, selection: SnapshotFilter) -> Result<Outcome
 }
 
 /// Returns all lines except the first, which is the total.
-fn sorted<'a>(report: &'a Report, args: &Du) -> Vec<&'a Line> {
+fn sorted<'a>(report: &'a Report, args: &Du) -> Vec<&'a DirUsage> {
     let by = args.sort.unwrap_or(if report.since.is_some() { Column::Growth } else { Column::Stored });
-    let mut lines: Vec<&Line> = report.lines.iter().skip(1).collect();
-    let key = |line: &Line| match by {
+    let mut lines: Vec<&DirUsage> = report.lines.iter().skip(1).collect();
+    let key = |line: &DirUsage| match by {
         Column::Path => 0,
         Column::Size => line.sums.size,
         Column::Stored => line.sums.stored,
@@ -131,10 +131,10 @@ fn sorted<'a>(report: &'a Report, args: &Du) -> Vec<&'a Line> {
     lines
 }
 
-fn human(context: &Context, report: &Report, lines: &[&Line], unique: bool) -> Vec<String> {
+fn human(context: &Context, report: &Report, lines: &[&DirUsage], unique: bool) -> Vec<String> {
     let (grows, start) = (report.since.is_some(), report.lines.first());
     let head = ["Size", "Files", "Stored", "Growth", "Unique", "Path"].map(str::to_owned);
-    let cells = |line: &Line, path: String| {
+    let cells = |line: &DirUsage, path: String| {
         let sums = &line.sums;
         [
             size(sums.size),
@@ -175,8 +175,8 @@ fn only<const N: usize>(rows: &[[String; 6]], columns: [usize; N]) -> Vec<String
     output::table(&rows, |column| column + 1 < N, &narrow)
 }
 
-fn json(report: &Report, lines: &[&Line], unique: bool) -> Vec<String> {
-    let object = |line: &Line, kind: &str| {
+fn json(report: &Report, lines: &[&DirUsage], unique: bool) -> Vec<String> {
+    let object = |line: &DirUsage, kind: &str| {
         let mut map = Map::new();
         map.insert("message_type".to_owned(), kind.into());
         output::put_bytes(&mut map, "path", &line.path);

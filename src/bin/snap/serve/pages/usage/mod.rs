@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use hyper::StatusCode;
 use maud::{Markup, html};
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::du::{self, DirTotals, Line, Options, Report};
+use snap_backup::ops::du::{self, DirTotals, DirUsage, Options, Report};
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
 
 use super::{frame, name, size, time, working};
@@ -74,10 +74,11 @@ fn above(path: &[u8]) -> Option<&[u8]> {
 
 fn whole(id: &SnapshotId, path: &[u8], report: &Report) -> Markup {
     let all = report.lines.iter().find(|line| line.path == path).map(|line| line.sums).unwrap_or_default();
-    let mut dirs: Vec<&Line> = report.lines.iter().filter(|line| line.path != path).collect();
+    let mut dirs: Vec<&DirUsage> = report.lines.iter().filter(|line| line.path != path).collect();
     dirs.sort_by_key(|line| std::cmp::Reverse(line.sums.size));
     let here = rest(&all, &dirs);
-    let last = |line: &Line| output::path(line.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default());
+    let last =
+        |line: &DirUsage| output::path(line.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default());
     let mut items: Vec<treemap::Item> = dirs
         .iter()
         .map(|line| treemap::Item {
@@ -110,7 +111,7 @@ fn whole(id: &SnapshotId, path: &[u8], report: &Report) -> Markup {
 }
 
 /// Returns the totals of the entries that are not directories.
-fn rest(all: &DirTotals, dirs: &[&Line]) -> DirTotals {
+fn rest(all: &DirTotals, dirs: &[&DirUsage]) -> DirTotals {
     let mut rest = *all;
     for line in dirs {
         rest.files = rest.files.saturating_sub(line.sums.files);
