@@ -34,7 +34,7 @@ use crate::repo::snapshots::filter::SnapshotFilter;
 
 pub use attributes::{InodeAttributes, Type};
 pub use inodes::TOP;
-pub use read::{List, Listed};
+pub use read::{List, ListedEntry};
 
 use handles::Handles;
 use inodes::{Dir, Inodes, Known, Numbers};

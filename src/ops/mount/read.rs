@@ -16,7 +16,7 @@ const DOTS: u64 = 2;
 
 /// An entry of a directory listing.
 #[derive(Debug)]
-pub struct Listed<'a> {
+pub struct ListedEntry<'a> {
     /// Its inode number.
     pub ino: u64,
     /// Its type.
@@ -31,7 +31,7 @@ pub struct Listed<'a> {
 }
 
 /// Receives the entries of a listing. Returns false if it is full and has not taken the entry.
-pub type List<'a> = &'a mut dyn FnMut(&Listed<'_>) -> bool;
+pub type List<'a> = &'a mut dyn FnMut(&ListedEntry<'_>) -> bool;
 
 impl Mount {
     /// Opens a directory for listing, and returns a handle.
@@ -81,7 +81,7 @@ impl Mount {
             Open::File(_) => return Err(FsError::NotDir),
         };
         for (at, name, ino) in [(0, b".".as_slice(), ino), (1, b"..", parent)] {
-            let dot = Listed { ino, kind: Type::Dir, name, next: at + 1, attributes: None };
+            let dot = ListedEntry { ino, kind: Type::Dir, name, next: at + 1, attributes: None };
             if at >= from && !list(&dot) {
                 return Ok(());
             }
@@ -101,7 +101,7 @@ impl Mount {
             if !attributes {
                 let ino = self.numbers.of_entry(&dir.snapshot.id, dir.ino, entry);
                 let kind = Type::of(entry);
-                return list(&Listed { ino, kind, name: &entry.name, next, attributes: None });
+                return list(&ListedEntry { ino, kind, name: &entry.name, next, attributes: None });
             }
             match self.introduce_entry(dir, place, entry) {
                 Err(why) => {
@@ -111,7 +111,7 @@ impl Mount {
                 Ok(attributes) => {
                     let (ino, kind) = (attributes.ino, attributes.kind);
                     let attributes = Some(attributes);
-                    let taken = list(&Listed { ino, kind, name: &entry.name, next, attributes });
+                    let taken = list(&ListedEntry { ino, kind, name: &entry.name, next, attributes });
                     if !taken {
                         self.forget(ino, 1);
                     }
@@ -146,7 +146,7 @@ impl Mount {
             } else {
                 None
             };
-            if !list(&Listed { ino: *ino, kind, name: name.as_bytes(), next, attributes: told }) {
+            if !list(&ListedEntry { ino: *ino, kind, name: name.as_bytes(), next, attributes: told }) {
                 if attributes {
                     self.forget(*ino, 1);
                 }
