@@ -30,7 +30,7 @@ use snap_backup::codec::tar::{acl, flags, pax};
 use snap_backup::codec::tree::dir::{DirBuilder, DirPiece};
 use snap_backup::codec::tree::part_list::ListPiece;
 use snap_backup::codec::{gzip, pack, wire};
-use snap_backup::fs::filter::{Filter, FilterOptions, Location, RestoreFilter, Verdict};
+use snap_backup::fs::filter::{EntryPath, Filter, FilterOptions, RestoreFilter, Verdict};
 use snap_backup::model::config::{CipherKind, Config};
 use snap_backup::model::entry::check_name;
 use snap_backup::model::id::{ChunkId, PackId, RepoId, SnapshotId};
@@ -419,7 +419,8 @@ pub fn filter(bytes: &[u8]) {
     }
     if let Ok(filter) = Filter::new(&options) {
         for path in &paths {
-            let location = Location { dir: Path::new(OsStr::from_bytes(path)), stored_dir: path, name: path };
+            let location =
+                EntryPath { dir: Path::new(OsStr::from_bytes(path)), stored_dir: path, name: path };
             let verdict = filter.decide(Verdict::default(), location);
             let _ = filter.leaves_out(verdict, location, true, 1);
             let _ = filter.pattern_against(Path::new(OsStr::from_bytes(path)), path);

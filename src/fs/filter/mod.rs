@@ -70,7 +70,7 @@ pub struct Verdict(Option<usize>);
 
 /// The path of an entry.
 #[derive(Debug, Clone, Copy)]
-pub struct Location<'a> {
+pub struct EntryPath<'a> {
     /// Absolute path of its directory.
     pub dir: &'a Path,
     /// Path of that directory in the snapshot, without a leading slash.
@@ -120,11 +120,11 @@ impl Filter {
 
     /// Returns the verdict for an entry below a source, given that of its directory. The verdict of a source
     /// itself is the default: a named source is always saved, and patterns apply to what is below it.
-    pub fn decide(&self, above: Verdict, location: Location<'_>) -> Verdict {
+    pub fn decide(&self, above: Verdict, location: EntryPath<'_>) -> Verdict {
         if self.patterns.is_empty() {
             return above;
         }
-        let Location { dir, stored_dir, name } = location;
+        let EntryPath { dir, stored_dir, name } = location;
         let absolute = OnceCell::new();
         let stored = OnceCell::new();
         let path = |dir| components(dir).chain([name]).collect::<Vec<_>>();
@@ -141,7 +141,7 @@ impl Filter {
     }
 
     /// Returns whether an entry below a source is excluded.
-    pub fn leaves_out(&self, verdict: Verdict, location: Location<'_>, is_dir: bool, size: u64) -> bool {
+    pub fn leaves_out(&self, verdict: Verdict, location: EntryPath<'_>, is_dir: bool, size: u64) -> bool {
         let by_pattern = verdict.0.and_then(|number| self.patterns.get(number));
         by_pattern.is_some_and(|pattern| pattern.excludes)
             || self.is_too_large(is_dir, size)

@@ -19,7 +19,7 @@ fn is_out(filter: &Filter, source: &str, path: &[u8], is_dir: bool, size: u64) -
     let mut verdict = Verdict::default();
     for (at, name) in names.iter().enumerate() {
         let is_last = at + 1 == names.len();
-        let location = Location { dir: &dir, stored_dir: &stored_dir, name };
+        let location = EntryPath { dir: &dir, stored_dir: &stored_dir, name };
         verdict = filter.decide(verdict, location);
         if filter.leaves_out(verdict, location, is_dir || !is_last, if is_last { size } else { 0 }) {
             return true;
@@ -211,7 +211,7 @@ fn anchors_apply_to_the_path_in_the_snapshot() {
     };
     let out = |filter: &Filter| {
         let location =
-            Location { dir: Path::new("/mnt/snapshot/me"), stored_dir: b"home/me", name: b".cache" };
+            EntryPath { dir: Path::new("/mnt/snapshot/me"), stored_dir: b"home/me", name: b".cache" };
         let verdict = filter.decide(Verdict::default(), location);
         filter.leaves_out(verdict, location, true, 0)
     };

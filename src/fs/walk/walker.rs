@@ -15,7 +15,7 @@ use std::{io, vec};
 use crossbeam_channel::Sender;
 
 use crate::error::{ErrorKind, Problem};
-use crate::fs::filter::{Location, Verdict};
+use crate::fs::filter::{EntryPath, Verdict};
 use crate::fs::path_stack::PathStack;
 use crate::fs::sources::{SourceNode, SourceTree};
 use crate::fs::stat::{self, Inode, MetadataReader};
@@ -323,7 +323,7 @@ impl Walker {
         if !self.filters {
             return (Verdict::default(), false);
         }
-        let location = Location { dir: self.path_stack.place(), stored_dir: self.path_stack.stored(), name };
+        let location = EntryPath { dir: self.path_stack.place(), stored_dir: self.path_stack.stored(), name };
         let verdict =
             self.options.filter.decide(above.map(|above| above.verdict).unwrap_or_default(), location);
         (verdict, self.options.filter.leaves_out(verdict, location, found.is_dir(), found.size))
