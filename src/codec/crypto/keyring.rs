@@ -326,7 +326,7 @@ impl Keyring {
     ///
     /// # Errors
     /// It was not sealed to this slot, or was changed.
-    pub fn open(repo: &RepoId, entry: &SlotEntry, secret: &SlotSecret) -> Result<Opened, DecodeError> {
+    pub fn open(repo: &RepoId, entry: &SlotEntry, secret: &SlotSecret) -> Result<OpenedKeyring, DecodeError> {
         let plain = envelope::open(&secret.private, &info(repo, &entry.id), &entry.keyring)?;
         // The role comes first, so that an unknown role of a newer version is recognised.
         let (role, _) = wire::take::<u8>(&plain)?;
@@ -339,27 +339,30 @@ impl Keyring {
                 let opened = Self::decode(&plain, keys)?;
                 let pair = envelope::pair_of(&secret.private)?;
                 Ok(match opened {
-                    Opened::Known(keyring) => {
-                        Opened::Known(Box::new(Self { writer: Some((entry.id, pair)), ..*keyring }))
+                    OpenedKeyring::Known(keyring) => {
+                        OpenedKeyring::Known(Box::new(Self { writer: Some((entry.id, pair)), ..*keyring }))
                     }
                     unknown => unknown,
                 })
             }
             (READ, READ) => Self::decode(&plain, |keys| Keys::Read(ReadKeys::of(keys))),
-            _ => Ok(Opened::UnknownRole(role.max(entry.role))),
+            _ => Ok(OpenedKeyring::UnknownRole(role.max(entry.role))),
         }
     }
 
-    fn decode<K: DeserializeOwned>(plain: &[u8], keys: impl Fn(K) -> Keys) -> Result<Opened, DecodeError> {
+    fn decode<K: DeserializeOwned>(
+        plain: &[u8],
+        keys: impl Fn(K) -> Keys,
+    ) -> Result<OpenedKeyring, DecodeError> {
         let stored: Stored<K> = wire::decode(plain)?;
         if stored.extra.iter().any(|(tag, _)| tag % 2 == 1) {
-            return Ok(Opened::UnknownRole(stored.role));
+            return Ok(OpenedKeyring::UnknownRole(stored.role));
         }
         let epochs = stored.epochs.into_iter();
         let mut older: Vec<Epoch> = epochs.map(|(number, key)| Epoch { number, keys: keys(key) }).collect();
         let ascends = older.is_sorted_by(|a, b| a.number < b.number);
         match older.pop() {
-            Some(newest) if ascends => Ok(Opened::Known(Box::new(Self {
+            Some(newest) if ascends => Ok(OpenedKeyring::Known(Box::new(Self {
                 naming: Key::new(stored.naming),
                 older,
                 newest,
@@ -380,7 +383,7 @@ pub fn writers_of(config: &Config) -> Vec<Writer> {
 
 /// The keyring in a key slot.
 #[derive(Debug)]
-pub enum Opened {
+pub enum OpenedKeyring {
     /// A keyring of a known role.
     Known(Box<Keyring>),
     /// A keyring of a role or with an addition that this version does not know.
@@ -457,7 +460,7 @@ mod tests {
         let entry = full.seal_to(&repo, id, slot.public, Role::Read).unwrap();
         let secret = SlotSecret { private: slot.private, epoch: 0, anchor: [0; 32] };
         let open = |entry: &SlotEntry| Keyring::open(&repo, entry, &secret).unwrap();
-        let Opened::Known(read) = open(&entry) else { panic!("a role that is not known") };
+        let OpenedKeyring::Known(read) = open(&entry) else { panic!("a role that is not known") };
         assert_eq!((read.role(), read.epoch(), read.older.len()), (Role::Read, 1, 1));
         for (its, ours) in read.all().zip(full.all()) {
             let (its, ours) = (its.open(&repo).unwrap(), ours.open(&repo).unwrap());
@@ -471,6 +474,6 @@ mod tests {
         assert!(read.seal_to(&repo, id, slot.public, Role::Full).is_err());
         // A list with a different role than the keyring is rejected.
         let other = SlotEntry { role: FULL, ..entry };
-        assert!(matches!(open(&other), Opened::UnknownRole(_)));
+        assert!(matches!(open(&other), OpenedKeyring::UnknownRole(_)));
     }
 }
