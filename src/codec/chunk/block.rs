@@ -35,7 +35,7 @@ pub struct SealedBlock {
 
 /// A chunk of a block that was opened.
 #[derive(Debug, Clone, Copy)]
-pub struct Opened<'a> {
+pub struct OpenedChunk<'a> {
     /// The id that the pack's table gives it.
     pub id: ChunkId,
     /// Its bytes; empty if the block ends too early.
@@ -44,7 +44,7 @@ pub struct Opened<'a> {
     pub is_right: bool,
 }
 
-impl Opened<'_> {
+impl OpenedChunk<'_> {
     /// Returns the error for a chunk whose bytes do not match its id.
     pub fn wrong(&self) -> DecodeError {
         DecodeError::with(format!("chunk {} does not have its id", self.id.short()))
@@ -57,13 +57,13 @@ pub fn cut<'a>(
     kind: ChunkType,
     chunks: &'a [(ChunkId, u32)],
     plain: &'a [u8],
-) -> impl Iterator<Item = Opened<'a>> {
+) -> impl Iterator<Item = OpenedChunk<'a>> {
     let mut rest = plain;
     chunks.iter().map(move |(id, len)| {
         let found = rest.split_at_checked(*len as usize);
         let (bytes, behind) = found.unwrap_or((&[], &[]));
         rest = behind;
-        Opened { id: *id, bytes, is_right: found.is_some() && hasher.name(kind, bytes) == *id }
+        OpenedChunk { id: *id, bytes, is_right: found.is_some() && hasher.name(kind, bytes) == *id }
     })
 }
 
