@@ -13,7 +13,7 @@ pub struct Contents(pub Vec<(PackId, u64, u32)>);
 
 /// The position of one pack's header in a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
+pub struct BundlePart {
     /// Id of the pack.
     pub pack: PackId,
     /// Length of the pack in bytes.
@@ -29,7 +29,7 @@ impl Contents {
     ///
     /// # Errors
     /// The parts do not fill the bundle, or a length is impossible for a pack.
-    pub fn parts(&self, start: u64, file_len: u64) -> Result<Vec<Part>, DecodeError> {
+    pub fn parts(&self, start: u64, file_len: u64) -> Result<Vec<BundlePart>, DecodeError> {
         let wrong = || DecodeError::because("a header bundle whose lengths do not add up");
         let mut parts = Vec::with_capacity(self.0.len());
         let mut at = start;
@@ -37,14 +37,14 @@ impl Contents {
             if u64::from(*len) > *pack_len || (*len as usize) < ENDS || *pack_len > MAX_PACK {
                 return Err(wrong());
             }
-            parts.push(Part { pack: *pack, pack_len: *pack_len, at, len: *len });
+            parts.push(BundlePart { pack: *pack, pack_len: *pack_len, at, len: *len });
             at = at.checked_add(u64::from(*len)).ok_or(wrong())?;
         }
         if at == file_len { Ok(parts) } else { Err(wrong()) }
     }
 }
 
-impl Part {
+impl BundlePart {
     /// Opens the table in a header.
     ///
     /// # Errors

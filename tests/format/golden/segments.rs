@@ -3,7 +3,7 @@
 use snap_backup::codec::crypto::hash::sha256;
 use snap_backup::codec::crypto::sealed_object;
 use snap_backup::codec::pack::ENDS;
-use snap_backup::codec::pack::header_bundle::{Contents, Part};
+use snap_backup::codec::pack::header_bundle::{BundlePart, Contents};
 use snap_backup::codec::wire;
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::{PackId, hex};
@@ -29,8 +29,12 @@ fn bytes_of_header_bundles_have_not_changed() {
         };
         assert_eq!(open(head).unwrap(), contents);
         let parts = contents.parts(start, bytes.len() as u64).unwrap();
-        let part =
-            Part { pack: contents.0[0].0, pack_len: pack.len() as u64, at: start, len: front.len() as u32 };
+        let part = BundlePart {
+            pack: contents.0[0].0,
+            pack_len: pack.len() as u64,
+            at: start,
+            len: front.len() as u32,
+        };
         assert_eq!(parts, [part]);
         assert_eq!(part.table(&suite(cipher), behind).unwrap(), table(cipher));
         assert!(flips(head).all(|(_, bad)| open(&bad).is_err()), "{folder}");

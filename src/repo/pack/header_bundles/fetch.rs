@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::codec::pack::Table;
-use crate::codec::pack::header_bundle::Part;
+use crate::codec::pack::header_bundle::BundlePart;
 use crate::error::Error;
 use crate::model::id::PackId;
 use crate::repo::pack::header_bundles::{FEWEST, HeaderBundle, all};
@@ -88,14 +88,14 @@ impl<'a> BundleFetcher<'a> {
     }
 }
 
-fn wants(lacking: &HashMap<PackId, Wanted>, part: &Part) -> bool {
+fn wants(lacking: &HashMap<PackId, Wanted>, part: &BundlePart) -> bool {
     lacking.get(&part.pack).is_some_and(|(_, len)| *len == part.pack_len)
 }
 
 fn wanted<'a>(
     segment: &'a HeaderBundle,
     lacking: &'a HashMap<PackId, Wanted>,
-) -> impl Iterator<Item = &'a Part> {
+) -> impl Iterator<Item = &'a BundlePart> {
     segment.parts.iter().filter(|part| wants(lacking, part))
 }
 

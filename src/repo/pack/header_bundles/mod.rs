@@ -14,7 +14,7 @@ mod verify;
 
 use crate::codec::crypto::sealed_object;
 use crate::codec::pack::Table;
-use crate::codec::pack::header_bundle::{Contents, Part};
+use crate::codec::pack::header_bundle::{BundlePart, Contents};
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::repo::objects;
@@ -44,7 +44,7 @@ pub struct HeaderBundle {
     /// Its object name.
     pub name: String,
     len: u64,
-    parts: Vec<Part>,
+    parts: Vec<BundlePart>,
 }
 
 /// Reads the tables of contents of all listed bundles. One that was deleted meanwhile is left out.
@@ -94,7 +94,11 @@ impl HeaderBundle {
     ///
     /// # Errors
     /// When the bundle is gone, damaged or cannot be read.
-    fn tables(&self, repo: &Repository, wanted: impl Fn(&Part) -> bool) -> Result<Vec<(Part, Table)>> {
+    fn tables(
+        &self,
+        repo: &Repository,
+        wanted: impl Fn(&BundlePart) -> bool,
+    ) -> Result<Vec<(BundlePart, Table)>> {
         let bytes = repo.storage().read(ObjectKind::Index, &self.name, self.len.min(MOST))?;
         let tables = self.parts.iter().filter(|part| wanted(part)).map(|part| {
             let front = bytes.get(part.at as usize..).and_then(|rest| rest.get(..part.len as usize));
