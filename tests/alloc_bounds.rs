@@ -11,7 +11,7 @@ use snap_backup::codec::pack::Table;
 use snap_backup::codec::tree::dir::{DirBuilder, DirPiece};
 use snap_backup::codec::tree::part_list::ListPiece;
 use snap_backup::codec::wire;
-use snap_backup::model::entry::{Content, Entry, Kind, Meta, Part, Time};
+use snap_backup::model::entry::{Content, ContentPart, Entry, Kind, Meta, Time};
 use snap_backup::model::id::{ChunkId, PackId, SnapshotId};
 use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
 use snap_backup::model::records::GcRecord;
@@ -60,7 +60,7 @@ fn decoders_allocate_nothing_for_missing_data() {
 
 fn leaf() -> Vec<u8> {
     let hasher = ChunkHasher::new(&Key::new([1; 32]));
-    let content = Content::Parts(vec![Part::Chunk { id: ChunkId::new([4; 32]), len: 5 }]);
+    let content = Content::Parts(vec![ContentPart::Chunk { id: ChunkId::new([4; 32]), len: 5 }]);
     let meta = Meta { user: Some("ada".into()), extra: vec![(2, b"x".to_vec())], ..Meta::default() };
     let entry = Entry { name: b"a".to_vec(), kind: Kind::File { size: 5, content }, meta };
     let mut piece = Vec::new();

@@ -42,7 +42,7 @@ impl Time {
 
 /// A piece of a file's content. The parts of a file are in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Part {
+pub enum ContentPart {
     /// Bytes stored as a chunk.
     Chunk {
         /// Id of the chunk.
@@ -57,7 +57,7 @@ pub enum Part {
     },
 }
 
-impl Part {
+impl ContentPart {
     /// Returns how many bytes of the file this part covers.
     pub fn len(&self) -> u64 {
         match self {
@@ -76,7 +76,7 @@ impl Part {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Content {
     /// In the entry itself.
-    Parts(Vec<Part>),
+    Parts(Vec<ContentPart>),
     /// In a separate part list, split by content; this is the id of its root chunk.
     List(ChunkId),
 }

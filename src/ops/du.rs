@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::{LinkGroup, link_group};
 use crate::error::{Error, Result};
-use crate::model::entry::{Content, Entry, Part};
+use crate::model::entry::{Content, ContentPart, Entry};
 use crate::model::id::ChunkId;
 use crate::progress::{Control, Event, Observer};
 use crate::repo::index::{BlockAt, Index};
@@ -382,8 +382,8 @@ impl Counter<'_> {
             rows.need(ChunkType::Tree, &id, node, roles, among)?;
         }
         dir_reader::each_part(&mut self.reader, size, content, &mut |part| match part {
-            Part::Chunk { id, .. } => rows.need(ChunkType::Data, &id, node, roles, among),
-            Part::Hole { .. } => Ok(()),
+            ContentPart::Chunk { id, .. } => rows.need(ChunkType::Data, &id, node, roles, among),
+            ContentPart::Hole { .. } => Ok(()),
         })
     }
 

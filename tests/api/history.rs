@@ -440,7 +440,7 @@ fn store(repo: &Repository, dirs: &[Vec<(String, u64)>]) -> Vec<ChunkId> {
         for (name, size) in dir {
             let parts = match size {
                 0 => Vec::new(),
-                size => vec![snap_backup::model::entry::Part::Hole { len: *size }],
+                size => vec![snap_backup::model::entry::ContentPart::Hole { len: *size }],
             };
             let kind = Kind::File { size: *size, content: Content::Parts(parts) };
             builder.push(&entry(name, kind), repo.hasher(), &mut put).unwrap();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use snap_backup::Error;
 use snap_backup::codec::crypto::hash::ChunkType;
-use snap_backup::model::entry::{Content, Part};
+use snap_backup::model::entry::{Content, ContentPart};
 use snap_backup::repo::index::Index;
 use snap_backup::repo::read::chunk_reader::ChunkReader;
 use snap_backup::repo::repository::{InitOptions, Repository};
@@ -18,13 +18,13 @@ use snap_backup::storage::memory::MemoryStorage;
 #[test]
 fn a_file_is_what_is_stored_to_its_last_byte_and_in_its_holes() {
     let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
-    let chunk = |bytes: &[u8]| Part::Chunk {
+    let chunk = |bytes: &[u8]| ContentPart::Chunk {
         id: repo.hasher().name(ChunkType::Data, bytes),
         len: u32::try_from(bytes.len()).unwrap(),
     };
     // A hole that is longer than one read, between two chunks.
     let hole = 300 << 10;
-    let content = Content::Parts(vec![chunk(b"front"), Part::Hole { len: hole }, chunk(b"back")]);
+    let content = Content::Parts(vec![chunk(b"front"), ContentPart::Hole { len: hole }, chunk(b"back")]);
     let zeros = vec![0u8; usize::try_from(hole).unwrap()];
     let right = [b"front".as_slice(), &zeros, b"back"].concat();
     let with = |at: usize, byte: u8| {
@@ -67,7 +67,7 @@ fn a_comparison_of_one_large_file_ends_when_it_is_asked_to() {
     let path = home.path().join("f");
     let size = 1 << 40;
     File::create(&path).unwrap().set_len(size).unwrap();
-    let content = Content::Parts(vec![Part::Hole { len: size }]);
+    let content = Content::Parts(vec![ContentPart::Hole { len: size }]);
     let mut reader = ChunkReader::new(&repo, Arc::new(Index::default())).unwrap();
     let mut file = File::open(&path).unwrap();
     // The flag is checked before the part, and then within it.

@@ -11,7 +11,7 @@ use crate::support::scale::{self, Shape};
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::tree::dir::DirBuilder;
 use snap_backup::codec::tree::part_list::ListBuilder;
-use snap_backup::model::entry::{Content, Kind, Part};
+use snap_backup::model::entry::{Content, ContentPart, Kind};
 use snap_backup::model::id::ChunkId;
 use snap_backup::model::records::SessionKind;
 use snap_backup::ops::{check, gc, ls};
@@ -160,7 +160,7 @@ fn one_changed_entry_of_a_million_stores_little() {
             let mut dir = DirBuilder::default();
             for number in 0..ENTRIES {
                 let id = scale::chunk_id(repo, number + if number == changed { ENTRIES } else { 0 });
-                let content = Content::Parts(vec![Part::Chunk { id, len: 8 }]);
+                let content = Content::Parts(vec![ContentPart::Chunk { id, len: 8 }]);
                 let entry = scale::entry(format!("mail{number:09}"), Kind::File { size: 8, content });
                 dir.push(&entry, repo.hasher(), put)?;
             }
@@ -192,9 +192,9 @@ fn one_changed_chunk_of_three_million_stores_little() {
             let mut list = ListBuilder::default();
             for number in 0..PARTS {
                 let id = scale::chunk_id(repo, number + if number == changed { PARTS } else { 0 });
-                list.push(Part::Chunk { id, len: 64 << 10 }, put)?;
+                list.push(ContentPart::Chunk { id, len: 64 << 10 }, put)?;
                 if number % 1000 == 0 {
-                    list.push(Part::Hole { len: 1 << 20 }, put)?;
+                    list.push(ContentPart::Hole { len: 1 << 20 }, put)?;
                 }
             }
             list.finish(put)
@@ -207,7 +207,7 @@ fn one_changed_chunk_of_three_million_stores_little() {
     let mut reader = ChunkReader::new(&repo, Arc::new(load(&repo))).unwrap();
     let (mut parts, mut at) = (0, 0);
     dir_reader::each_part(&mut reader, size, &content, &mut |part| {
-        parts += u64::from(matches!(part, Part::Chunk { .. }));
+        parts += u64::from(matches!(part, ContentPart::Chunk { .. }));
         at += part.len();
         Ok(())
     })

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use snap_backup::codec::chunk::block::BlockSealer;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::tree::dir::DirBuilder;
-use snap_backup::model::entry::{Content, Entry, Kind, Meta, Part, Time};
+use snap_backup::model::entry::{Content, ContentPart, Entry, Kind, Meta, Time};
 use snap_backup::model::id::{ChunkId, SnapshotId};
 use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
 use snap_backup::model::records::SessionKind;
@@ -64,7 +64,7 @@ pub fn make(repo: &Repository, shape: Shape) -> SnapshotId {
         for pack in 0..shape.packs {
             let first = shape.first + pack * shape.per_pack;
             for (id, len) in write_pack(repo, &session, &mut sealer, first..first + shape.per_pack) {
-                parts.push(Part::Chunk { id, len });
+                parts.push(ContentPart::Chunk { id, len });
                 if parts.len() as u64 == shape.per_file {
                     let content = Content::Parts(std::mem::take(&mut parts));
                     let size = shape.per_file * u64::from(CHUNK);

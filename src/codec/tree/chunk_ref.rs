@@ -4,7 +4,7 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirPiece;
 use crate::codec::tree::part_list::ListPiece;
 use crate::model::decode_error::DecodeError;
-use crate::model::entry::{Content, Kind, Part};
+use crate::model::entry::{Content, ContentPart, Kind};
 use crate::model::id::ChunkId;
 
 /// A reference to a chunk, with its role.
@@ -60,9 +60,9 @@ impl ChunkRef {
     }
 }
 
-fn data_of(parts: &[Part]) -> impl Iterator<Item = ChunkRef> {
+fn data_of(parts: &[ContentPart]) -> impl Iterator<Item = ChunkRef> {
     parts.iter().filter_map(|part| match part {
-        Part::Chunk { id, .. } => Some(ChunkRef::Data(*id)),
-        Part::Hole { .. } => None,
+        ContentPart::Chunk { id, .. } => Some(ChunkRef::Data(*id)),
+        ContentPart::Hole { .. } => None,
     })
 }

@@ -14,7 +14,7 @@ use crate::codec::tree::split::RecordSplitter;
 use crate::codec::wire;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
-use crate::model::entry::{Content, Entry, Kind, Meta, Part, Time, check_name, flags};
+use crate::model::entry::{Content, ContentPart, Entry, Kind, Meta, Time, check_name, flags};
 use crate::model::id::ChunkId;
 
 const DIR_LEAF: u8 = 1;
@@ -29,7 +29,7 @@ pub const MAX_PIECE: u32 = 4 << 20;
 enum KindV1<'a> {
     File {
         size: u64,
-        parts: Cow<'a, [Part]>,
+        parts: Cow<'a, [ContentPart]>,
     },
     FileList {
         size: u64,

@@ -11,7 +11,7 @@ use serde_bytes::{ByteBuf, Bytes};
 use crate::codec::chunk::chunker::MAX_CHUNK;
 use crate::codec::wire;
 use crate::model::decode_error::DecodeError;
-use crate::model::entry::{Content, Meta, Part, Xattr, XattrValue, check_xattrs};
+use crate::model::entry::{Content, ContentPart, Meta, Xattr, XattrValue, check_xattrs};
 use crate::model::id::ChunkId;
 
 /// Extended attributes. (Tag 2 occurs without a meaning in the first golden files and stays unused.)
@@ -34,7 +34,7 @@ enum ValueV1<'a> {
     },
     Parts {
         size: u64,
-        parts: Cow<'a, [Part]>,
+        parts: Cow<'a, [ContentPart]>,
     },
     List {
         size: u64,
@@ -127,17 +127,17 @@ fn xattrs_from_wire(bytes: &[u8]) -> Result<Vec<Xattr>, DecodeError> {
 }
 
 /// Checks the parts of a file or value: each by [`check_parts`], and that their lengths add up to `size`.
-pub(crate) fn check_sum(parts: &[Part], size: u64) -> Result<(), DecodeError> {
+pub(crate) fn check_sum(parts: &[ContentPart], size: u64) -> Result<(), DecodeError> {
     check_parts(parts)?;
     let sum = parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.len()));
     if sum == Some(size) { Ok(()) } else { Err(DecodeError::because("a file whose parts are not its size")) }
 }
 
 /// Checks that no part is empty, or a chunk that no chunker cuts: readers hold a chunk in memory.
-pub(crate) fn check_parts(parts: &[Part]) -> Result<(), DecodeError> {
-    let is_sound = |part: &Part| match part {
-        Part::Chunk { len, .. } => (1..=MAX_CHUNK).contains(len),
-        Part::Hole { len } => *len > 0,
+pub(crate) fn check_parts(parts: &[ContentPart]) -> Result<(), DecodeError> {
+    let is_sound = |part: &ContentPart| match part {
+        ContentPart::Chunk { len, .. } => (1..=MAX_CHUNK).contains(len),
+        ContentPart::Hole { len } => *len > 0,
     };
     if parts.iter().all(is_sound) {
         Ok(())

@@ -1,4 +1,4 @@
-//! Part lists: the parts of a file that has too many of them for its entry.
+//! ContentPart lists: the parts of a file that has too many of them for its entry.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::codec::tree::split::RecordSplitter;
 use crate::codec::wire;
 use crate::error::Result;
 use crate::model::decode_error::DecodeError;
-use crate::model::entry::{Content, Part};
+use crate::model::entry::{Content, ContentPart};
 use crate::model::id::ChunkId;
 
 /// Maximum number of parts in an entry.
@@ -27,7 +27,7 @@ pub struct ListChild {
 #[derive(Debug, PartialEq, Eq)]
 pub enum ListPiece {
     /// Parts, in order.
-    Leaf(Vec<Part>),
+    Leaf(Vec<ContentPart>),
     /// References to further pieces.
     Index(Vec<ListChild>),
 }
@@ -35,7 +35,7 @@ pub enum ListPiece {
 /// Collects a file's parts and stores each piece as soon as it is full. `put` stores a tree chunk.
 #[derive(Debug, Default)]
 pub struct ListBuilder {
-    parts: Vec<Part>,
+    parts: Vec<ContentPart>,
     kids: Vec<ListChild>,
     splitter: RecordSplitter,
     long: bool,
@@ -46,7 +46,7 @@ impl ListBuilder {
     ///
     /// # Errors
     /// A piece cannot be stored.
-    pub fn push(&mut self, part: Part, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
+    pub fn push(&mut self, part: ContentPart, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
         if self.long {
             return self.add(part, put);
         }
@@ -60,10 +60,10 @@ impl ListBuilder {
         Ok(())
     }
 
-    fn add(&mut self, part: Part, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
+    fn add(&mut self, part: ContentPart, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
         let hash = match part {
-            Part::Chunk { id, .. } => id.prefix(),
-            Part::Hole { len } => len.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+            ContentPart::Chunk { id, .. } => id.prefix(),
+            ContentPart::Hole { len } => len.wrapping_mul(0x9E37_79B9_7F4A_7C15),
         };
         self.parts.push(part);
         if self.splitter.ends_after(36, || hash) {
@@ -73,7 +73,7 @@ impl ListBuilder {
     }
 
     fn close_leaf(&mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
-        let len = self.parts.iter().map(Part::len).sum();
+        let len = self.parts.iter().map(ContentPart::len).sum();
         let id = put(&piece(LIST_LEAF, &self.parts)?)?;
         self.kids.push(ListChild { id, len });
         self.parts.clear();
@@ -135,7 +135,7 @@ impl ListPiece {
         let empty = DecodeError::because("a piece of a list without records");
         match split_tag(bytes)? {
             (LIST_LEAF, rest) => {
-                let parts: Vec<Part> = wire::decode(rest)?;
+                let parts: Vec<ContentPart> = wire::decode(rest)?;
                 entry_ext::check_parts(&parts)?;
                 if parts.is_empty() { Err(empty) } else { Ok(Self::Leaf(parts)) }
             }

@@ -1,7 +1,7 @@
 //! Extended attributes in entries: small values are stored in the entry, large ones become chunks.
 
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
-use crate::model::entry::{Content, Part, Xattr, XattrValue};
+use crate::model::entry::{Content, ContentPart, Xattr, XattrValue};
 use crate::model::id::ChunkId;
 
 /// Maximum total bytes of values in one entry: enough for ACLs, capabilities and labels.
@@ -26,7 +26,7 @@ pub fn lay_out(hasher: &ChunkHasher, found: Vec<(Vec<u8>, Vec<u8>)>) -> (Vec<Xat
             XattrValue::Inline(bytes)
         } else {
             let id = hasher.name(ChunkType::Data, &bytes);
-            let part = Part::Chunk { id, len: bytes.len() as u32 };
+            let part = ContentPart::Chunk { id, len: bytes.len() as u32 };
             let size = bytes.len() as u64;
             large.push(Value { id, bytes });
             XattrValue::Content { size, content: Content::Parts(vec![part]) }

@@ -16,7 +16,7 @@ use crate::codec::tree::dir::DirBuilder;
 use crate::codec::tree::part_list::ListBuilder;
 use crate::codec::tree::stored_xattrs::Value;
 use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::model::entry::{Entry, Kind, Meta, Part, flags};
+use crate::model::entry::{ContentPart, Entry, Kind, Meta, flags};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 use crate::model::manifest_ext::MoreCounts;
@@ -248,13 +248,13 @@ impl Assembler<'_, '_, '_> {
                 file.first.get_or_insert(id);
                 let (store, pieces, owner) = (&mut self.store, &mut file.pieces, file.entry.meta.uid);
                 let mut put = |bytes: &[u8]| store.put_tree(owner, bytes, (pieces, false));
-                file.list.push(Part::Chunk { id, len }, &mut put)
+                file.list.push(ContentPart::Chunk { id, len }, &mut put)
             }
             Step::Hole { len, .. } => {
                 let (store, pieces, owner) = (&mut self.store, &mut file.pieces, file.entry.meta.uid);
                 store.run.observer.notice(Event::Done { files: 0, bytes: len });
                 let mut put = |bytes: &[u8]| store.put_tree(owner, bytes, (pieces, false));
-                file.list.push(Part::Hole { len }, &mut put)
+                file.list.push(ContentPart::Hole { len }, &mut put)
             }
             Step::End { outcome: Outcome::Again, .. } => {
                 file.list = ListBuilder::default();

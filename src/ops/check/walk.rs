@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
-use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::entry::{Content, ContentPart, Entry, Kind};
 use crate::model::id::{ChunkId, PackId, SnapshotId};
 use crate::model::records::Damaged;
 use crate::ops::check::{Checker, Finding, MOST};
@@ -236,7 +236,7 @@ fn check_content(
 ) -> Result<()> {
     let index = Arc::clone(reader.index());
     dir_reader::each_part(reader, size, content, &mut |part| {
-        let Part::Chunk { id, .. } = part else { return Ok(()) };
+        let ContentPart::Chunk { id, .. } = part else { return Ok(()) };
         if let Some(copy) = index.near(ChunkType::Data, &id)
             && known.is_good(&index, &copy)?
         {

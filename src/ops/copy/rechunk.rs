@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::codec::tree::dir::DirBuilder;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
-use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::entry::{Content, ContentPart, Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::ops::copy::Base;
 use crate::progress::{Event, Observer};
@@ -208,8 +208,8 @@ impl Walking<'_, '_, '_> {
             }
             let Self { walker, feed } = self;
             dir_reader::each_part(&mut walker.reader, size, content, &mut |part| match part {
-                Part::Hole { len } => say(walker.steps, feed, Step::Hole(len)),
-                Part::Chunk { .. } => feed.part(&part),
+                ContentPart::Hole { len } => say(walker.steps, feed, Step::Hole(len)),
+                ContentPart::Chunk { .. } => feed.part(&part),
             })?;
             self.say(Step::End(content.clone()))?;
         }

@@ -9,7 +9,7 @@ use crate::codec::tar::write::Stored as Size;
 use crate::codec::tar::{Node, padding, sparse, write};
 use crate::codec::tree::dir::{LinkGroup, link_group};
 use crate::error::{Error, Result};
-use crate::model::entry::{Content, Entry, Kind, Part, Time};
+use crate::model::entry::{Content, ContentPart, Entry, Kind, Time};
 use crate::model::id::ChunkId;
 use crate::ops::export::difference::Delta;
 use crate::ops::export::{DELETED, ExportCounts, Root, member};
@@ -267,7 +267,7 @@ impl<'a> Walk<'a> {
             feed.zeros(padding(text))?;
         }
         dir_reader::each_part(&mut self.reader, size, content, &mut |part| match part {
-            Part::Hole { .. } => Ok(()),
+            ContentPart::Hole { .. } => Ok(()),
             part => feed.part(&part),
         })?;
         feed.zeros(padding(data))
@@ -296,7 +296,7 @@ impl<'a> Walk<'a> {
         dir_reader::each_part(&mut self.reader, size, content, &mut |part| {
             let here = at;
             at += part.len();
-            if let Part::Hole { .. } = part {
+            if let ContentPart::Hole { .. } = part {
                 if here > start {
                     each(start, here - start)?;
                 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::error::{Error, Result};
-use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::entry::{Content, ContentPart, Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::ops::find::Options;
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -80,7 +80,7 @@ impl ContentQuery {
             }
             let mut found = false;
             dir_reader::each_part(&mut self.reader, size, content, &mut |part| {
-                found = found || matches!(part, Part::Chunk { id, .. } if begins(&id));
+                found = found || matches!(part, ContentPart::Chunk { id, .. } if begins(&id));
                 Ok(())
             })?;
             if found {
@@ -108,11 +108,11 @@ impl Live {
         dir_reader::each_part(reader, self.size, content, &mut |part| {
             if same {
                 same = match &part {
-                    Part::Chunk { .. } if !dir_reader::is_bearable(&part) => {
+                    ContentPart::Chunk { .. } if !dir_reader::is_bearable(&part) => {
                         return Err(Error::Refused("a chunk of absurd size".into()));
                     }
-                    Part::Chunk { id, len } => self.name(at, *len)? == Some(*id),
-                    Part::Hole { len } => self.is_zero(at, *len)?,
+                    ContentPart::Chunk { id, len } => self.name(at, *len)? == Some(*id),
+                    ContentPart::Hole { len } => self.is_zero(at, *len)?,
                 };
             }
             at += part.len();

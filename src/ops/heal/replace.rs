@@ -15,7 +15,7 @@ use crate::fs::stat::MetadataReader;
 use crate::fs::target::{Existing, NewFile, Target, TargetOptions};
 use crate::fs::{stat, xattr};
 use crate::model::decode_error::DecodeError;
-use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::entry::{Content, ContentPart, Entry, Kind};
 use crate::model::entry_diff;
 use crate::ops::heal::{CorruptFile, Healing, Options, find};
 use crate::repo::walk::{dir_reader, file_parts};
@@ -119,7 +119,7 @@ fn metadata_differs(healing: &Healing, file: &File, bad: &Entry) -> std::io::Res
 
 /// Writes the content, with holes where the snapshot has holes.
 fn fill(healing: &mut Healing, new: &NewFile, size: u64, content: &Content) -> Result<()> {
-    let mut parts: Vec<(u64, Part)> = Vec::new();
+    let mut parts: Vec<(u64, ContentPart)> = Vec::new();
     let mut at = 0;
     file_parts::each_part(&mut healing.reader, size, content, &mut |part| {
         parts.push((at, part));
@@ -130,7 +130,7 @@ fn fill(healing: &mut Healing, new: &NewFile, size: u64, content: &Content) -> R
         if healing.cancel.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let Part::Chunk { id, len } = part else { continue };
+        let ContentPart::Chunk { id, len } = part else { continue };
         let chunk = healing.reader.get(ChunkType::Data, &id)?;
         if chunk.len() as u64 != u64::from(len) {
             let source = DecodeError::because("a chunk that is not as long as its entry says");

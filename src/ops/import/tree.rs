@@ -9,7 +9,7 @@ use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::tree::dir::DirBuilder;
 use crate::error::Result;
 use crate::model::decode_error::DecodeError;
-use crate::model::entry::{Content, Entry, Kind, Meta, Part, Xattr, XattrValue, flags};
+use crate::model::entry::{Content, ContentPart, Entry, Kind, Meta, Xattr, XattrValue, flags};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 
@@ -56,7 +56,7 @@ impl Node {
     /// Returns the bytes of memory that it takes under this name, excluding entries below it.
     fn weight(&self, name: &[u8]) -> u64 {
         let content = |content: &Content| match content {
-            Content::Parts(parts) => parts.capacity() * size_of::<Part>(),
+            Content::Parts(parts) => parts.capacity() * size_of::<ContentPart>(),
             Content::List(_) => 0,
         };
         let own = match &self.kind {

@@ -1,7 +1,7 @@
 //! File attributes, as `stat` returns them.
 
 use crate::fs::ownership::Owners;
-use crate::model::entry::{Content, Entry, Kind, Part, Time, flags};
+use crate::model::entry::{Content, ContentPart, Entry, Kind, Time, flags};
 
 /// Bytes of a block, the unit of sizes on disk.
 const BLOCK: u64 = 512;
@@ -129,8 +129,8 @@ fn blocks(size: u64, content: &Content) -> u64 {
     let bytes = match content {
         Content::List(_) => size,
         Content::Parts(parts) => {
-            let data = parts.iter().filter(|part| matches!(part, Part::Chunk { .. }));
-            data.map(Part::len).fold(0, u64::saturating_add)
+            let data = parts.iter().filter(|part| matches!(part, ContentPart::Chunk { .. }));
+            data.map(ContentPart::len).fold(0, u64::saturating_add)
         }
     };
     bytes.div_ceil(BLOCK)

@@ -8,7 +8,7 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirBuilder;
 use crate::codec::tree::part_list::{ListBuilder, ListPiece};
 use crate::error::{ErrorKind, Problem, Result};
-use crate::model::entry::{Content, Entry, Kind, Part, XattrValue};
+use crate::model::entry::{Content, ContentPart, Entry, Kind, XattrValue};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Manifest;
 use crate::progress::{Event, Observer};
@@ -246,9 +246,9 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
         list.finish(&mut |bytes| put(repo, chunk_writer, bytes))
     }
 
-    fn all_there(&mut self, parts: &[Part]) -> Result<bool> {
+    fn all_there(&mut self, parts: &[ContentPart]) -> Result<bool> {
         for part in parts {
-            if let Part::Chunk { id, .. } = part
+            if let ContentPart::Chunk { id, .. } = part
                 && !self.is_there(id)?
             {
                 return Ok(false);
@@ -257,11 +257,11 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
         Ok(true)
     }
 
-    fn parts(&mut self, parts: &[Part], list: &mut RepairedContent) -> Result<()> {
+    fn parts(&mut self, parts: &[ContentPart], list: &mut RepairedContent) -> Result<()> {
         for part in parts {
             let keep = match part {
-                Part::Chunk { id, .. } => self.is_there(id)?,
-                Part::Hole { .. } => true,
+                ContentPart::Chunk { id, .. } => self.is_there(id)?,
+                ContentPart::Hole { .. } => true,
             };
             if keep {
                 let (repo, chunk_writer) = (self.repo, &mut self.chunk_writer);
@@ -301,7 +301,7 @@ impl RepairedContent {
         self.lost += len;
     }
 
-    fn keep(&mut self, part: Part, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
+    fn keep(&mut self, part: ContentPart, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
         self.flush(put)?;
         self.list.push(part, put)
     }
@@ -309,7 +309,7 @@ impl RepairedContent {
     fn flush(&mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
         match std::mem::take(&mut self.pending) {
             0 => Ok(()),
-            len => self.list.push(Part::Hole { len }, put),
+            len => self.list.push(ContentPart::Hole { len }, put),
         }
     }
 
@@ -322,7 +322,7 @@ impl RepairedContent {
 /// Returns whether a piece covers as many bytes as its reference claims.
 fn covers(piece: &ListPiece, len: u64) -> bool {
     let lengths: Vec<u64> = match piece {
-        ListPiece::Leaf(parts) => parts.iter().map(Part::len).collect(),
+        ListPiece::Leaf(parts) => parts.iter().map(ContentPart::len).collect(),
         ListPiece::Index(kids) => kids.iter().map(|kid| kid.len).collect(),
     };
     lengths.iter().try_fold(0u64, |sum, len| sum.checked_add(*len).filter(|_| *len > 0)) == Some(len)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::fs::target;
-use crate::model::entry::Part;
+use crate::model::entry::ContentPart;
 use crate::ops::restore::Job;
 use crate::ops::restore::batch::plan::Plan;
 use crate::ops::restore::batch::{FileBatch, FilePlan, FileSlice, State, share_out};
@@ -35,8 +35,8 @@ impl Job<'_> {
         let differs = || Error::Refused("what was written reads back differently".into());
         for (_, at, part) in window.parts(segment)? {
             let sound = match part {
-                Part::Hole { len } => target::is_zero(&file, at, len),
-                Part::Chunk { id, len } => {
+                ContentPart::Hole { len } => target::is_zero(&file, at, len),
+                ContentPart::Chunk { id, len } => {
                     buffer.resize(len as usize, 0);
                     let read = file.read_exact_at(buffer, at);
                     read.map(|()| self.repo.hasher().name(ChunkType::Data, buffer) == id)

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::fs::target::NewFile;
-use crate::model::entry::Part;
+use crate::model::entry::ContentPart;
 use crate::model::id::ChunkId;
 use crate::ops::restore::Job;
 use crate::ops::restore::batch::plan::Plan;
@@ -43,7 +43,8 @@ impl Job<'_> {
         let mut sound: Option<ChunkId> = None;
         for one in uses {
             let segment = window.segments.get(one.segment as usize);
-            let (Some(segment), Some((at, Part::Chunk { id, len }))) = (segment, window.part(one.part))
+            let (Some(segment), Some((at, ContentPart::Chunk { id, len }))) =
+                (segment, window.part(one.part))
             else {
                 continue;
             };

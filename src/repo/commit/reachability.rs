@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
-use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::entry::{Content, ContentPart, Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -73,7 +73,7 @@ fn content_stands(reader: &mut ChunkReader, size: u64, content: &Content) -> Res
     let index = Arc::clone(reader.index());
     let mut sound = all_found(&index, &dir_reader::list_pieces(reader, content)?)?;
     dir_reader::each_part(reader, size, content, &mut |part| {
-        if let Part::Chunk { id, .. } = part {
+        if let ContentPart::Chunk { id, .. } = part {
             sound &= index.find(ChunkType::Data, &id)?.is_some();
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::{DirChild, DirPiece};
 use crate::codec::tree::part_list::ListPiece;
 use crate::error::{self, Error, Result};
-use crate::model::entry::{Content, Entry, Part};
+use crate::model::entry::{Content, ContentPart, Entry};
 use crate::model::id::ChunkId;
 use crate::repo::index::Index;
 use crate::repo::random::block_cache::{BlockCache, Chunk};
@@ -151,8 +151,8 @@ impl RandomReader {
             let start = range.start.saturating_sub(at);
             let end = part.len().min(range.end.saturating_sub(at));
             match part {
-                Part::Hole { .. } => bytes.resize(bytes.len() + (end - start) as usize, 0),
-                Part::Chunk { id, len } => {
+                ContentPart::Hole { .. } => bytes.resize(bytes.len() + (end - start) as usize, 0),
+                ContentPart::Chunk { id, len } => {
                     let chunk = self.chunk(ChunkType::Data, &id)?;
                     if chunk.bytes()?.len() as u64 != u64::from(len) {
                         return Err(bad("a chunk that is not as long as its entry says"));
@@ -184,7 +184,7 @@ impl RandomReader {
         while at < size && found.is_none() {
             let end = at.saturating_add(1 << 30).min(size);
             file_parts::each_part_in(lists, size, content, at..end, &mut |start, part| {
-                if found.is_none() && data == matches!(part, Part::Chunk { .. }) {
+                if found.is_none() && data == matches!(part, ContentPart::Chunk { .. }) {
                     found = Some(start.max(from));
                 }
                 Ok(())
@@ -203,7 +203,7 @@ impl RandomReader {
         let mut last = None;
         let lists: &mut dyn PartListSource = &mut &*self;
         let asked = file_parts::each_part_in(lists, size, content, range, &mut |_, part| {
-            if let Part::Chunk { id, .. } = part
+            if let ContentPart::Chunk { id, .. } = part
                 && let Some(location) = index.find_any(ChunkType::Data, &id)?
                 && last.replace(location.block) != Some(location.block)
             {

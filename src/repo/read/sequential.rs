@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
-use crate::model::entry::Part;
+use crate::model::entry::ContentPart;
 use crate::model::id::ChunkId;
 use crate::repo::index::{BlockAt, Index, Location};
 use crate::repo::read::chunk_reader::{self, BlockReader, ChunkReader};
@@ -208,10 +208,10 @@ impl Feed<'_> {
     ///
     /// # Errors
     /// When the index cannot be read; `Stopped` as [`Self::bytes`].
-    pub fn part(&mut self, part: &Part) -> Result<()> {
+    pub fn part(&mut self, part: &ContentPart) -> Result<()> {
         let (id, len) = match part {
-            Part::Hole { len } => return self.zeros(*len),
-            Part::Chunk { id, len } => (id, *len),
+            ContentPart::Hole { len } => return self.zeros(*len),
+            ContentPart::Chunk { id, len } => (id, *len),
         };
         let location = self.index.find_any(ChunkType::Data, id)?.filter(|location| location.len == len);
         let Some(location) = location else { return self.push(Step::Unlisted(*id, len)) };

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::error::{Error, Result};
 use crate::fs::target;
-use crate::model::entry::{Content, Part};
+use crate::model::entry::{Content, ContentPart};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader;
 
@@ -35,7 +35,7 @@ pub fn holds(
             return Ok(());
         }
         match part {
-            Part::Chunk { id, len } => {
+            ContentPart::Chunk { id, len } => {
                 if !dir_reader::is_bearable(&part) {
                     return Err(Error::Refused("a chunk of absurd size".into()));
                 }
@@ -43,7 +43,7 @@ pub fn holds(
                 same = fill(file, &mut buffer).map_err(Error::io("read", path))?
                     && hasher.name(ChunkType::Data, &buffer) == id;
             }
-            Part::Hole { len } => {
+            ContentPart::Hole { len } => {
                 same = skip_zeros(file, len, is_stopped).map_err(Error::io("read", path))?;
             }
         }

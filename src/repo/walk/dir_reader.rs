@@ -8,7 +8,7 @@ use crate::codec::tree::dir::DirPiece;
 use crate::codec::tree::part_list::ListPiece;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
-use crate::model::entry::{Content, Entry, Meta, Part, XattrValue};
+use crate::model::entry::{Content, ContentPart, Entry, Meta, XattrValue};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -229,14 +229,14 @@ fn value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<Vec<u
     let mut bytes = Vec::new();
     for part in parts {
         match part {
-            Part::Chunk { id, len } => {
+            ContentPart::Chunk { id, len } => {
                 let chunk = reader.get(ChunkType::Data, &id)?;
                 if chunk.len() as u64 != u64::from(len) {
                     return Err(bad("a chunk that is not as long as its entry says"));
                 }
                 bytes.extend_from_slice(&chunk);
             }
-            Part::Hole { len } => bytes.resize(bytes.len() + len as usize, 0),
+            ContentPart::Hole { len } => bytes.resize(bytes.len() + len as usize, 0),
         }
     }
     Ok(bytes)
@@ -263,10 +263,10 @@ pub fn list_pieces(reader: &mut ChunkReader, content: &Content) -> Result<Vec<Ch
 }
 
 /// Returns whether a part's length is plausible; readers allocate memory by it.
-pub fn is_bearable(part: &Part) -> bool {
+pub fn is_bearable(part: &ContentPart) -> bool {
     match part {
-        Part::Chunk { len, .. } => *len <= MAX_CHUNK,
-        Part::Hole { .. } => true,
+        ContentPart::Chunk { len, .. } => *len <= MAX_CHUNK,
+        ContentPart::Hole { .. } => true,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::part_list::ListPiece;
 use crate::error::{self, Error, Result};
-use crate::model::entry::{Content, Part};
+use crate::model::entry::{Content, ContentPart};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::{MAX_DEPTH, bad};
@@ -39,7 +39,7 @@ pub fn each_part(
     reader: &mut ChunkReader,
     size: u64,
     content: &Content,
-    each: &mut dyn FnMut(Part) -> Result<()>,
+    each: &mut dyn FnMut(ContentPart) -> Result<()>,
 ) -> Result<()> {
     match content {
         Content::Parts(parts) => parts.iter().try_for_each(|part| each(*part)),
@@ -57,10 +57,10 @@ pub fn each_part_in(
     size: u64,
     content: &Content,
     range: Range<u64>,
-    each: &mut dyn FnMut(u64, Part) -> Result<()>,
+    each: &mut dyn FnMut(u64, ContentPart) -> Result<()>,
 ) -> Result<()> {
     let is_in = |at: u64, len: u64| at < range.end && at.saturating_add(len) > range.start;
-    let mut some = |parts: &[Part], mut at: u64| {
+    let mut some = |parts: &[ContentPart], mut at: u64| {
         for part in parts {
             if is_in(at, part.len()) {
                 each(at, *part)?;
@@ -77,7 +77,7 @@ pub fn each_part_in(
     while let Some((id, depth, mut at, len)) = todo.pop() {
         let piece = reader.list(&id)?;
         let sum = match &*piece {
-            ListPiece::Leaf(parts) => sum(parts.iter().map(Part::len)),
+            ListPiece::Leaf(parts) => sum(parts.iter().map(ContentPart::len)),
             ListPiece::Index(kids) => sum(kids.iter().map(|kid| kid.len)),
         };
         if sum != Some(len) {
@@ -126,11 +126,11 @@ pub fn read_range(
         let start = range.start.saturating_sub(at);
         let end = part.len().min(range.end.saturating_sub(at));
         let (id, len) = match part {
-            Part::Hole { .. } => {
+            ContentPart::Hole { .. } => {
                 zeros(end.saturating_sub(start), out)?;
                 continue;
             }
-            Part::Chunk { id, len } => (id, len),
+            ContentPart::Chunk { id, len } => (id, len),
         };
         let chunk = reader.get(ChunkType::Data, &id)?;
         if chunk.len() as u64 != u64::from(len) {

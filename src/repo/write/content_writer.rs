@@ -4,7 +4,7 @@
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::part_list::ListBuilder;
 use crate::error::{self, Error, Result};
-use crate::model::entry::{Content, Part};
+use crate::model::entry::{Content, ContentPart};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
@@ -118,7 +118,7 @@ impl<'a> ContentWriter<'a> {
     pub(crate) fn hole(&mut self, len: u64, out: &mut dyn PutChunk) -> Result<()> {
         self.fill(&mut |_| Ok(0), out)?;
         self.follower.iter_mut().for_each(|follower| follower.hole(len));
-        self.part(Part::Hole { len }, out)
+        self.part(ContentPart::Hole { len }, out)
     }
 
     /// Ends the content.
@@ -144,7 +144,7 @@ impl<'a> ContentWriter<'a> {
         cut_all(repo, &mut Filling { content: self, read, out }, goes_on)
     }
 
-    fn part(&mut self, part: Part, out: &mut dyn PutChunk) -> Result<()> {
+    fn part(&mut self, part: ContentPart, out: &mut dyn PutChunk) -> Result<()> {
         let hasher = self.repo.hasher();
         self.list.push(part, &mut |bytes| out.put_tree(hasher, bytes, &[]))
     }
@@ -203,6 +203,6 @@ impl ChunkBuffer for Filling<'_, '_> {
         let chunk = error::part(&self.content.buffer, start..start + len, IN_BUFFER)?;
         self.out.put_similar(ChunkType::Data, id, chunk, &like)?;
         self.content.start += len;
-        self.content.part(Part::Chunk { id, len: len as u32 }, &mut *self.out)
+        self.content.part(ContentPart::Chunk { id, len: len as u32 }, &mut *self.out)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, VecDeque};
 
 use crate::error::Result;
-use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::entry::{Content, ContentPart, Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::repo::walk::file_parts::{self, PartListSource};
 
@@ -179,7 +179,7 @@ impl Follower {
         let (from, places, known) = (self.loaded, &mut self.places, &mut self.known);
         let (size, content) = (self.older.size, &self.older.content);
         file_parts::each_part_in(lists, size, content, from..to, &mut |at, part| {
-            if let Part::Chunk { id, len } = part
+            if let ContentPart::Chunk { id, len } = part
                 && at >= from
             {
                 let (count, last) = known.entry(id).or_default();
@@ -261,8 +261,8 @@ mod tests {
     const LEN: u32 = 100 << 10;
 
     fn older(numbers: &[u8]) -> Older {
-        let part = |number: &u8| Part::Chunk { id: id(*number), len: LEN };
-        let parts: Vec<Part> = numbers.iter().map(part).collect();
+        let part = |number: &u8| ContentPart::Chunk { id: id(*number), len: LEN };
+        let parts: Vec<ContentPart> = numbers.iter().map(part).collect();
         Older { size: parts.len() as u64 * u64::from(LEN), content: Content::Parts(parts) }
     }
 

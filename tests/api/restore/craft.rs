@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::tree::dir::DirBuilder;
-use snap_backup::model::entry::{Content, Entry, Kind, Meta, Part, Time};
+use snap_backup::model::entry::{Content, ContentPart, Entry, Kind, Meta, Time};
 use snap_backup::model::id::ChunkId;
 use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
 use snap_backup::model::records::SessionKind;
@@ -75,10 +75,10 @@ pub fn snapshot(repo: &Repository, counts: Counts, build: impl FnOnce(&mut Craft
 }
 
 impl Craft<'_, '_> {
-    pub fn data(&mut self, bytes: &[u8]) -> Part {
+    pub fn data(&mut self, bytes: &[u8]) -> ContentPart {
         let id = self.repo.hasher().name(ChunkType::Data, bytes);
         self.chunk_writer.put(ChunkType::Data, id, bytes).unwrap();
-        Part::Chunk { id, len: bytes.len().try_into().unwrap() }
+        ContentPart::Chunk { id, len: bytes.len().try_into().unwrap() }
     }
 
     /// Stores any bytes as a piece of a tree.
@@ -120,8 +120,8 @@ pub fn entry(name: &str, kind: Kind) -> Entry {
     Entry { name: name.into(), kind, meta: Meta { mode, uid, gid, mtime, ..Meta::default() } }
 }
 
-pub fn file(name: &str, parts: &[Part]) -> Entry {
-    let size = parts.iter().map(Part::len).sum();
+pub fn file(name: &str, parts: &[ContentPart]) -> Entry {
+    let size = parts.iter().map(ContentPart::len).sum();
     entry(name, Kind::File { size, content: Content::Parts(parts.to_vec()) })
 }
 

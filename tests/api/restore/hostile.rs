@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use snap_backup::codec::wire;
-use snap_backup::model::entry::{Content, Entry, Kind, Part, Time, Xattr, XattrValue, attrs};
+use snap_backup::model::entry::{Content, ContentPart, Entry, Kind, Time, Xattr, XattrValue, attrs};
 use snap_backup::model::id::ChunkId;
 use snap_backup::model::manifest::Counts;
 
@@ -102,7 +102,7 @@ fn endlessly_repeated_tree_is_left_early() {
 #[test]
 fn sizes_beyond_the_snapshots_counts_are_refused_early() {
     let sandbox = hostile(counts(1, 0, 100), |craft| {
-        let hole = file("absurd", &[Part::Hole { len: 1_000_000_000_000_000_000 }]);
+        let hole = file("absurd", &[ContentPart::Hole { len: 1_000_000_000_000_000_000 }]);
         let sound = file("sound", &[craft.data(b"good")]);
         craft.dir(&[hole, sound])
     });
@@ -130,7 +130,8 @@ fn part_lists_with_wrong_lengths_are_refused_at_once() {
     ];
     for (name, says, size) in lies {
         let sandbox = hostile(counts(2, 0, 1 << 41), |craft| {
-            let parts: Vec<Part> = if says == 0 { Vec::new() } else { vec![craft.data(b"0123456789")] };
+            let parts: Vec<ContentPart> =
+                if says == 0 { Vec::new() } else { vec![craft.data(b"0123456789")] };
             let mut tree = craft.piece(&[&[3], wire::encode(&parts).unwrap().as_slice()].concat());
             for _ in 0..7 {
                 tree = list_of(craft, tree, 100, says);
@@ -165,7 +166,7 @@ fn index_pieces_over_nothing_are_refused() {
 #[test]
 fn a_part_above_16_mib_is_refused_alike_by_all() {
     let sandbox = hostile(counts(2, 1, 1 << 33), |craft| {
-        let part = Part::Chunk { id: ChunkId::new([9; 32]), len: (16 << 20) + 1 };
+        let part = ContentPart::Chunk { id: ChunkId::new([9; 32]), len: (16 << 20) + 1 };
         let inner = craft.dir(&[file("long", &[part])]);
         let good = craft.data(b"good");
         craft.dir(&[dir("inside", inner), file("sound", &[good])])
@@ -197,8 +198,8 @@ fn endless_nesting_is_refused() {
 #[test]
 fn a_value_longer_than_it_says_is_refused() {
     let sandbox = hostile(counts(1, 0, 9), |craft| {
-        let Part::Chunk { id, .. } = craft.data(&[7; 500_000]) else { panic!("no chunk") };
-        let content = Content::Parts(vec![Part::Chunk { id, len: 9 }]);
+        let ContentPart::Chunk { id, .. } = craft.data(&[7; 500_000]) else { panic!("no chunk") };
+        let content = Content::Parts(vec![ContentPart::Chunk { id, len: 9 }]);
         let mut long = file("long", &[craft.data(b"good")]);
         long.meta.xattrs =
             vec![Xattr { name: b"user.x".to_vec(), value: XattrValue::Content { size: 9, content } }];
@@ -222,7 +223,7 @@ fn invalid_attributes_harm_nothing() {
             .map(|name| Xattr { name: name.to_vec(), value: XattrValue::Inline(b"v".to_vec()) })
             .to_vec();
         let mut huge = file("valued", &[craft.data(b"good")]);
-        let content = Content::Parts(vec![Part::Hole { len: 60_000 }]);
+        let content = Content::Parts(vec![ContentPart::Hole { len: 60_000 }]);
         huge.meta.xattrs =
             vec![Xattr { name: b"user.huge".to_vec(), value: XattrValue::Content { size: 60_000, content } }];
         let empty = craft.dir(&[]);

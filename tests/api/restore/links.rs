@@ -56,7 +56,7 @@ fn no_name_is_linked_to_a_file_that_was_not_restored() {
             // A chunk that does not exist.
             if let snap_backup::model::entry::Kind::File { content, .. } = &mut one.kind {
                 let id = snap_backup::model::id::ChunkId::new([9; 32]);
-                let part = snap_backup::model::entry::Part::Chunk { id, len: 4 };
+                let part = snap_backup::model::entry::ContentPart::Chunk { id, len: 4 };
                 *content = snap_backup::model::entry::Content::Parts(vec![part]);
             }
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::{Command, Stdio};
 
 use snap_backup::codec::tree::part_list::ListBuilder;
-use snap_backup::model::entry::{Content, Kind, Part};
+use snap_backup::model::entry::{Content, ContentPart, Kind};
 
 use super::{craft, summary};
 use crate::support::{Random, Sandbox, assert_same, chmod};
@@ -123,10 +123,11 @@ fn a_file_of_many_windows_is_restored_mended_and_read_back() {
     let sandbox = Sandbox::open();
     let parts = 600_000u64;
     craft::snapshot(&craft::open(&sandbox), craft::counts(2, 0, 2 * parts), |craft| {
-        let bytes: Vec<Part> = (1..=7).map(|byte| craft.data(&[byte])).collect();
+        let bytes: Vec<ContentPart> = (1..=7).map(|byte| craft.data(&[byte])).collect();
         let mut list = ListBuilder::default();
         for number in 0..parts {
-            let part = if number % 2 == 0 { bytes[number as usize % 7] } else { Part::Hole { len: 1 } };
+            let part =
+                if number % 2 == 0 { bytes[number as usize % 7] } else { ContentPart::Hole { len: 1 } };
             list.push(part, &mut |piece| Ok(craft.piece(piece))).unwrap();
         }
         let content = list.finish(&mut |piece| Ok(craft.piece(piece))).unwrap();

@@ -10,7 +10,7 @@ use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::tree::dir::{DirBuilder, DirPiece};
 use snap_backup::codec::tree::part_list::{INLINE, ListBuilder, ListPiece};
 use snap_backup::model::entry::{
-    Content, Entry, Kind, Meta, Part, Xattr, XattrValue, check_name, check_xattrs, flags,
+    Content, ContentPart, Entry, Kind, Meta, Xattr, XattrValue, check_name, check_xattrs, flags,
 };
 use snap_backup::model::id::ChunkId;
 
@@ -51,7 +51,7 @@ fn entries(root: &ChunkId, pieces: &Pieces) -> Result<Vec<Entry>, TestCaseError>
     }
 }
 
-fn list(parts: &[Part]) -> (Content, Pieces) {
+fn list(parts: &[ContentPart]) -> (Content, Pieces) {
     let mut pieces = Pieces::new();
     let mut builder = ListBuilder::default();
     for part in parts {
@@ -61,14 +61,14 @@ fn list(parts: &[Part]) -> (Content, Pieces) {
     (content, pieces)
 }
 
-fn parts_below(root: &ChunkId, pieces: &Pieces) -> Result<Vec<Part>, TestCaseError> {
+fn parts_below(root: &ChunkId, pieces: &Pieces) -> Result<Vec<ContentPart>, TestCaseError> {
     match ListPiece::decode(&pieces[root]).unwrap() {
         ListPiece::Leaf(parts) => Ok(parts),
         ListPiece::Index(kids) => {
             let mut all = Vec::new();
             for kid in kids {
                 let below = parts_below(&kid.id, pieces)?;
-                prop_assert_eq!(below.iter().map(Part::len).sum::<u64>(), kid.len);
+                prop_assert_eq!(below.iter().map(ContentPart::len).sum::<u64>(), kid.len);
                 all.extend(below);
             }
             Ok(all)

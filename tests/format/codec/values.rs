@@ -9,7 +9,7 @@ use proptest::{option, prop_oneof};
 use serde_bytes::ByteBuf;
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::entry::{
-    Content, Entry, Kind, Meta, Part, Time, Xattr, XattrValue, check_name, flags,
+    Content, ContentPart, Entry, Kind, Meta, Time, Xattr, XattrValue, check_name, flags,
 };
 use snap_backup::model::id::{ChunkId, PackId, SnapshotId};
 use snap_backup::model::manifest::{Counts, Manifest, SnapshotKind};
@@ -49,16 +49,16 @@ fn extras() -> impl Strategy<Value = Vec<(u16, Vec<u8>)>> {
     btree_map(tags, byte_strings(20), 0..3).prop_map(|all| all.into_iter().collect())
 }
 
-pub(crate) fn parts() -> impl Strategy<Value = Part> {
+pub(crate) fn parts() -> impl Strategy<Value = ContentPart> {
     prop_oneof![
-        3 => (chunk_ids(), 1..=16u32 << 20).prop_map(|(id, len)| Part::Chunk { id, len }),
-        1 => (1..1u64 << 40).prop_map(|len| Part::Hole { len }),
+        3 => (chunk_ids(), 1..=16u32 << 20).prop_map(|(id, len)| ContentPart::Chunk { id, len }),
+        1 => (1..1u64 << 40).prop_map(|len| ContentPart::Hole { len }),
     ]
 }
 
 fn kinds(target: usize) -> impl Strategy<Value = Kind> {
-    let file = |parts: Vec<Part>| {
-        let size = parts.iter().map(Part::len).sum();
+    let file = |parts: Vec<ContentPart>| {
+        let size = parts.iter().map(ContentPart::len).sum();
         Kind::File { size, content: Content::Parts(parts) }
     };
     let numbers = || (any::<u32>(), any::<u32>());
@@ -80,12 +80,12 @@ fn owners() -> impl Strategy<Value = Option<Arc<str>>> {
 }
 
 fn xattrs() -> impl Strategy<Value = Vec<Xattr>> {
-    let content = |(parts, list): (Vec<Part>, Option<ChunkId>)| {
-        let size = parts.iter().map(Part::len).sum();
+    let content = |(parts, list): (Vec<ContentPart>, Option<ChunkId>)| {
+        let size = parts.iter().map(ContentPart::len).sum();
         let content = list.map_or(Content::Parts(parts), Content::List);
         XattrValue::Content { size, content }
     };
-    let part = (chunk_ids(), 1..30_000u32).prop_map(|(id, len)| Part::Chunk { id, len });
+    let part = (chunk_ids(), 1..30_000u32).prop_map(|(id, len)| ContentPart::Chunk { id, len });
     let values = prop_oneof![
         3 => byte_strings(40).prop_map(XattrValue::Inline),
         1 => (vec(part, 0..3), option::of(chunk_ids())).prop_map(content),

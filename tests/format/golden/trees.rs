@@ -7,7 +7,9 @@ use snap_backup::Result;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::tree::dir::{DirBuilder, DirChild, DirPiece};
 use snap_backup::codec::tree::part_list::{ListBuilder, ListChild, ListPiece};
-use snap_backup::model::entry::{Content, Entry, Kind, Meta, Part, Time, Xattr, XattrValue, attrs, flags};
+use snap_backup::model::entry::{
+    Content, ContentPart, Entry, Kind, Meta, Time, Xattr, XattrValue, attrs, flags,
+};
 use snap_backup::model::id::{ChunkId, hex, unhex};
 
 use super::hasher;
@@ -32,7 +34,7 @@ impl Pieces {
         builder.finish(&mut |bytes| self.put(bytes)).unwrap()
     }
 
-    fn list(&mut self, parts: impl IntoIterator<Item = Part>) -> Content {
+    fn list(&mut self, parts: impl IntoIterator<Item = ContentPart>) -> Content {
         let mut builder = ListBuilder::default();
         for part in parts {
             builder.push(part, &mut |bytes| self.put(bytes)).unwrap();
@@ -56,7 +58,8 @@ fn entry(name: &str, kind: Kind) -> Entry {
 }
 
 fn one_of_each_kind() -> Vec<Entry> {
-    let parts = vec![Part::Chunk { id: ChunkId::new([0xd4; 32]), len: 200 }, Part::Hole { len: 100 }];
+    let parts =
+        vec![ContentPart::Chunk { id: ChunkId::new([0xd4; 32]), len: 200 }, ContentPart::Hole { len: 100 }];
     let mut all = vec![
         entry("a", Kind::File { size: 300, content: Content::Parts(parts) }),
         entry("b", Kind::File { size: 1 << 40, content: Content::List(ChunkId::new([0xe5; 32])) }),
@@ -97,7 +100,7 @@ const LEAF: &str = "01020361646105757365727308016100ac020200d4d4d4d4d4d4d4d4d4d4
 #[test]
 fn a_leaf_with_an_entry_that_has_everything() {
     let named = |name: &str, value| Xattr { name: name.into(), value };
-    let parts = Content::Parts(vec![Part::Chunk { id: ChunkId::new([0xd4; 32]), len: 4000 }]);
+    let parts = Content::Parts(vec![ContentPart::Chunk { id: ChunkId::new([0xd4; 32]), len: 4000 }]);
     let list = Content::List(ChunkId::new([0xe5; 32]));
     let mut all = entry("a", Kind::Fifo);
     all.meta.xattrs = vec![
@@ -151,7 +154,7 @@ fn index_pieces_and_pieces_of_a_list() {
     let index = unhex(&format!("02020161{d4}ac020162{d4}01")).unwrap();
     assert_eq!(DirPiece::decode(&index).unwrap(), DirPiece::Index(kids));
     let leaf = unhex(&format!("030200{d4}c80101ac02")).unwrap();
-    let parts = vec![Part::Chunk { id, len: 200 }, Part::Hole { len: 300 }];
+    let parts = vec![ContentPart::Chunk { id, len: 200 }, ContentPart::Hole { len: 300 }];
     assert_eq!(ListPiece::decode(&leaf).unwrap(), ListPiece::Leaf(parts));
     let index = unhex(&format!("0401{d4}ac02")).unwrap();
     assert_eq!(ListPiece::decode(&index).unwrap(), ListPiece::Index(vec![ListChild { id, len: 300 }]));
@@ -178,11 +181,11 @@ fn where_a_directory_so_long_that_its_index_is_split_is_split() {
     assert_eq!(root.hex(), "b6d68e11133e42bd66b114922fbd3a3afb6dc81f1ba7f5b223eec8379fd3fbda");
 }
 
-fn parts(count: u64) -> impl Iterator<Item = Part> {
+fn parts(count: u64) -> impl Iterator<Item = ContentPart> {
     let id = |number: u64| hasher().name(ChunkType::Data, &number.to_le_bytes());
     (0..count).map(move |number| match number % 8 {
-        7 => Part::Hole { len: number << 12 },
-        _ => Part::Chunk { id: id(number), len: 70_000 },
+        7 => ContentPart::Hole { len: number << 12 },
+        _ => ContentPart::Chunk { id: id(number), len: 70_000 },
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
-use crate::model::entry::{Content, Entry, Kind, Part};
+use crate::model::entry::{Content, ContentPart, Entry, Kind};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::ops::gc::deltas::choose_bases::Judge;
 use crate::repo::index::Index;
@@ -107,11 +107,11 @@ impl Pairs<'_, '_> {
         }
         let mut follower = Follower::new(older, Some(size));
         dir_reader::each_part(parts, size, content, &mut |part| match part {
-            Part::Hole { len } => {
+            ContentPart::Hole { len } => {
                 follower.hole(len);
                 Ok(())
             }
-            Part::Chunk { id, len } => {
+            ContentPart::Chunk { id, len } => {
                 let like = follower.next(lists, &id, len)?;
                 if like.is_empty() { Ok(()) } else { judge.chunk(ChunkType::Data, &id, &like) }
             }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::error::{self, Error, Result};
 use crate::fs::target::NewFile;
-use crate::model::entry::{Content, Meta, Part};
+use crate::model::entry::{Content, ContentPart, Meta};
 use crate::ops::restore::Job;
 use crate::ops::restore::batch::plan::Plan;
 use crate::repo::index::BlockAt;
@@ -74,11 +74,11 @@ pub(super) struct ChunkUse {
 pub(super) struct FileBatch {
     pub(super) segments: Vec<FileSlice>,
     /// Each part with its offset in its file.
-    parts: Vec<(u64, Part)>,
+    parts: Vec<(u64, ContentPart)>,
 }
 
 impl FileBatch {
-    pub(super) fn part(&self, number: u32) -> Option<(u64, Part)> {
+    pub(super) fn part(&self, number: u32) -> Option<(u64, ContentPart)> {
         self.parts.get(number as usize).copied()
     }
 
@@ -86,7 +86,7 @@ impl FileBatch {
     ///
     /// # Errors
     /// When the slice's parts are not in its batch, which is a bug.
-    pub(super) fn parts(&self, segment: &FileSlice) -> Result<impl Iterator<Item = (u32, u64, Part)>> {
+    pub(super) fn parts(&self, segment: &FileSlice) -> Result<impl Iterator<Item = (u32, u64, ContentPart)>> {
         let parts = error::part(&self.parts, segment.parts.clone(), "a segment's parts lie in its window")?;
         let numbered = (segment.parts.start as u32..).zip(parts);
         Ok(numbered.map(|(number, (at, part))| (number, *at, *part)))

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::fs::target::{self, Existing};
-use crate::model::entry::Part;
+use crate::model::entry::ContentPart;
 use crate::model::id::ChunkId;
 use crate::ops::restore::Job;
 use crate::ops::restore::batch::{ChunkUse, FileBatch, FilePlan, FileSlice, State, share_out};
@@ -132,7 +132,7 @@ impl Job<'_> {
         number: u32,
         segment: &FileSlice,
         uses: &mut Vec<ChunkUse>,
-        mut is_there: impl FnMut(u64, Part) -> Result<bool>,
+        mut is_there: impl FnMut(u64, ContentPart) -> Result<bool>,
     ) -> Result<()> {
         let (file, before) = (&*segment.file, uses.len());
         let mut wanted = 0;
@@ -143,8 +143,8 @@ impl Job<'_> {
                 continue;
             }
             let (id, len) = match what {
-                Part::Chunk { id, len } => (id, len),
-                Part::Hole { len } => {
+                ContentPart::Chunk { id, len } => (id, len),
+                ContentPart::Hole { len } => {
                     self.observer.notice(Event::Done { files: 0, bytes: len });
                     holes.push((at, len));
                     continue;
@@ -186,10 +186,10 @@ impl Job<'_> {
     }
 
     /// Returns whether the part's bytes exist in the file. A read error counts as no.
-    fn is_there(&self, old: &File, at: u64, part: Part, buffer: &mut Vec<u8>) -> bool {
+    fn is_there(&self, old: &File, at: u64, part: ContentPart, buffer: &mut Vec<u8>) -> bool {
         match part {
-            Part::Hole { len } => target::is_zero(old, at, len).unwrap_or(false),
-            Part::Chunk { id, len } => {
+            ContentPart::Hole { len } => target::is_zero(old, at, len).unwrap_or(false),
+            ContentPart::Chunk { id, len } => {
                 buffer.resize(len as usize, 0);
                 old.read_exact_at(buffer, at).is_ok()
                     && self.repo.hasher().name(ChunkType::Data, buffer) == id
