@@ -7,7 +7,7 @@
 
 mod reason;
 
-pub use reason::Reason;
+pub use reason::AlarmReason;
 
 use crate::model::signs::{Signs, WHOLE};
 
@@ -96,7 +96,7 @@ impl Past {
 
 /// Returns the reasons for an alarm, and sets the accumulated fields of `now`. `past` is oldest first.
 /// Without `limits`, for instance because a change was announced, there is no alarm.
-pub fn evaluate(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<Reason> {
+pub fn evaluate(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<AlarmReason> {
     carry(past, now);
     let newest = past.last().and_then(|newest| newest.alarm);
     let Some(limits) = limits.filter(|_| newest != Some(State::Cleared)) else {
@@ -113,7 +113,7 @@ pub fn evaluate(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<
         renamed(&usual, now, limits),
         growth(&usual, now, limits),
     ];
-    let found: Vec<Reason> = found.into_iter().flatten().collect();
+    let found: Vec<AlarmReason> = found.into_iter().flatten().collect();
     // Reset, so that an ongoing attack raises the next alarm only for further files.
     if !found.is_empty() {
         now.level = 0;
@@ -122,7 +122,7 @@ pub fn evaluate(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<
 }
 
 /// Returns a reason if nothing has changed for too long. `seconds` is the age of the newest snapshot.
-pub fn silence(past: &[Past], seconds: u64, limits: Option<&Limits>) -> Option<Reason> {
+pub fn silence(past: &[Past], seconds: u64, limits: Option<&Limits>) -> Option<AlarmReason> {
     let limits = limits.filter(|limits| limits.silence)?;
     let usual: Vec<&Signs> = past.iter().filter(|one| one.is_usual()).map(|one| &one.signs).collect();
     // If nothing changed in the newest snapshot, the silence has been reported already.
@@ -133,16 +133,16 @@ pub fn silence(past: &[Past], seconds: u64, limits: Option<&Limits>) -> Option<R
     let median = median(usual.iter().map(|signs| signs.span));
     let longest = usual.iter().map(|signs| signs.span).max()?;
     let limit = QUIET.max(median.saturating_mul(10)).max(longest.saturating_mul(TIMES));
-    (seconds > limit).then_some(Reason::Silence { seconds, median, longest })
+    (seconds > limit).then_some(AlarmReason::Silence { seconds, median, longest })
 }
 
 /// Returns whether bit rot is the only reason.
-pub fn is_only_rot(reasons: &[Reason]) -> bool {
-    reasons.iter().all(|reason| matches!(reason, Reason::Rot { .. }))
+pub fn is_only_rot(reasons: &[AlarmReason]) -> bool {
+    reasons.iter().all(|reason| matches!(reason, AlarmReason::Rot { .. }))
 }
 
 /// Joins the reasons of an alarm into one sentence.
-pub fn sentence(reasons: &[Reason]) -> String {
+pub fn sentence(reasons: &[AlarmReason]) -> String {
     reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -156,13 +156,13 @@ fn carry(past: &[Past], now: &mut Signs) {
     now.peak = left(before.peak, PEAK_HALF_LIFE).max(own);
 }
 
-fn lost(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<Reason> {
+fn lost(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<AlarmReason> {
     let median = median(usual.iter().map(|signs| signs.share(signs.lost())));
     let spans = now.span / self::median(usual.iter().map(|signs| signs.span)).max(1);
     let expected = median.saturating_mul(spans.clamp(1, MOST_SPANS));
     let limit = limits.lost?.max(expected.saturating_mul(TIMES)).max(now.peak.saturating_add(now.peak / 4));
     let lost = now.lost();
-    (lost >= FEW && now.share(lost) > limit).then(|| Reason::Lost {
+    (lost >= FEW && now.share(lost) > limit).then(|| AlarmReason::Lost {
         rewritten: now.rewritten,
         removed: lost - now.rewritten,
         of: now.before,
@@ -172,7 +172,7 @@ fn lost(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<Reason> {
 }
 
 /// The baseline leaves out recent backups: a slow attack must not raise its own baseline.
-fn opaque(past: &[Past], now: &Signs, limits: &Limits) -> Option<Reason> {
+fn opaque(past: &[Past], now: &Signs, limits: &Limits) -> Option<AlarmReason> {
     let seeing: Vec<&Past> = past.iter().filter(|one| one.is_usual() && !one.signs.is_blind).collect();
     if seeing.len() < limits.runs {
         return None;
@@ -187,7 +187,7 @@ fn opaque(past: &[Past], now: &Signs, limits: &Limits) -> Option<Reason> {
     let files = u64::try_from(files).unwrap_or(u64::MAX).min(now.before);
     // A backup without such files raises no alarm for those of earlier backups.
     let enough = now.scrambled() > 0 && (files >= FEW_OPAQUE || now.level >= WHOLE / 2);
-    (enough && now.level > limit).then(|| Reason::Opaque {
+    (enough && now.level > limit).then(|| AlarmReason::Opaque {
         now: now.scrambled(),
         files,
         of: now.before,
@@ -196,7 +196,7 @@ fn opaque(past: &[Past], now: &Signs, limits: &Limits) -> Option<Reason> {
     })
 }
 
-fn renamed(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<Reason> {
+fn renamed(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<AlarmReason> {
     let shares = || usual.iter().filter(|signs| !signs.is_blind).map(|signs| signs.share(signs.renamed()));
     if shares().count() < limits.runs {
         return None;
@@ -204,7 +204,7 @@ fn renamed(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<Reason> {
     let (median, most) = (median(shares()), shares().max().unwrap_or(0));
     let limit = limits.renamed?.max(median.saturating_mul(TIMES)).max(most.saturating_add(most / 4));
     let files = now.renamed();
-    (files >= FEW && now.share(files) > limit).then(|| Reason::Renamed {
+    (files >= FEW && now.share(files) > limit).then(|| AlarmReason::Renamed {
         files,
         of: now.before,
         suffix: now.suffix.clone(),
@@ -213,12 +213,12 @@ fn renamed(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<Reason> {
     })
 }
 
-fn growth(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<Reason> {
+fn growth(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<AlarmReason> {
     let median = median(usual.iter().map(|signs| signs.growth()));
     let most = usual.iter().map(|signs| signs.growth()).max().unwrap_or(0);
     let limit = limits.growth?.max(median.saturating_mul(2 * TIMES)).max(most.saturating_add(most / 4));
     let grown = now.bytes.saturating_sub(now.bytes_before);
-    (grown >= LITTLE && now.growth() > limit).then_some(Reason::Growth {
+    (grown >= LITTLE && now.growth() > limit).then_some(AlarmReason::Growth {
         from: now.bytes_before,
         to: now.bytes,
         median,

@@ -9,7 +9,7 @@ const NAMED: usize = 5;
 
 /// A reason for an alarm. Medians and limits are in millionths; those of silence are in seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum AlarmReason {
     /// Many files were rewritten or removed.
     Lost {
         /// Number of rewritten files.
@@ -78,7 +78,7 @@ pub enum Reason {
     },
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for AlarmReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost { rewritten, removed, of, median, limit } => {

@@ -11,7 +11,7 @@ use crate::model::entry::Time;
 use crate::model::id::ChunkId;
 use crate::model::manifest::{Manifest, SnapshotKind};
 use crate::model::manifest_ext::Rot;
-use crate::model::tripwire::{self, Reason};
+use crate::model::tripwire::{self, AlarmReason};
 use crate::ops::backup::alarm::signs;
 use crate::ops::backup::alarm::signs::Watched;
 use crate::ops::backup::{Assembled, Run, Summary};
@@ -111,7 +111,7 @@ pub(super) fn publish(
     if !summary.alarm.is_empty() {
         manifest.set_alarm(&tripwire::sentence(&summary.alarm));
     }
-    if let Some(Reason::Rot { files, .. }) = rot {
+    if let Some(AlarmReason::Rot { files, .. }) = rot {
         let is_only_reason = tripwire::is_only_rot(&summary.alarm);
         manifest.set_rot(Some(Rot { files, is_only_reason }));
     }

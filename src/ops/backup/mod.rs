@@ -35,7 +35,7 @@ use crate::model::entry::{Entry, Meta, Time};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, SnapshotKind};
 use crate::model::manifest_ext::MoreCounts;
-use crate::model::tripwire::{Limits, Reason};
+use crate::model::tripwire::{AlarmReason, Limits};
 use crate::ops::backup::parent::ParentChoice;
 use crate::ops::backup::states::{Recorded, Supplement};
 use crate::progress::{Control, Event, Observer};
@@ -206,7 +206,7 @@ pub struct Summary {
     /// Patterns that matched nothing.
     pub unmatched: Vec<String>,
     /// Reasons for an alarm of the snapshot: unusual changes, and bit rot.
-    pub alarm: Vec<Reason>,
+    pub alarm: Vec<AlarmReason>,
     /// Result of rereading unchanged files, if that was requested.
     pub reread: Option<Rereading>,
     /// The quota, if the run ended because it was reached.

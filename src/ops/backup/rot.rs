@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::fs::target;
 use crate::model::entry::{Content, Entry, Kind, Time};
 use crate::model::signs::WHOLE;
-use crate::model::tripwire::Reason;
+use crate::model::tripwire::AlarmReason;
 use crate::ops::backup::Run;
 use crate::progress::Event;
 use crate::repo::commit::reachability;
@@ -115,9 +115,9 @@ impl Findings {
     }
 
     /// Returns the reason of the alarm, if bit rot was found.
-    pub(super) fn reason(&self) -> Option<Reason> {
+    pub(super) fn reason(&self) -> Option<AlarmReason> {
         let (files, first) = self.rot.lock().clone();
-        (files > 0).then_some(Reason::Rot { files, first })
+        (files > 0).then_some(AlarmReason::Rot { files, first })
     }
 
     fn add(&self, path: &[u8]) {

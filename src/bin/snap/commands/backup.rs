@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use snap_backup::fs::filter;
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::model::tripwire::{self, Limits, Reason};
+use snap_backup::model::tripwire::{self, AlarmReason, Limits};
 use snap_backup::ops::backup::{Options, Reread, Stdin, Summary, TimeLimit};
 use snap_backup::ops::{backup, receipt};
 use snap_backup::repo::repository::Repository;
@@ -228,7 +228,9 @@ fn tell_alarm(context: &Context, summary: &Summary, dry_run: bool) {
     let is_rot = tripwire::is_only_rot(&summary.alarm);
     let head = if is_rot { "ALARM" } else { "ALARM, this backup is unlike those before" };
     output::warn(json, &format!("{head}: {why}"));
-    if context.prints_success() && summary.alarm.iter().any(|reason| matches!(reason, Reason::Rot { .. })) {
+    if context.prints_success()
+        && summary.alarm.iter().any(|reason| matches!(reason, AlarmReason::Rot { .. }))
+    {
         let note = "`snap heal` lists files with bit rot and puts their good bytes back";
         output::note(json, note);
     }
@@ -478,7 +480,7 @@ fn json(context: &Context, summary: &Summary, dry_run: bool) -> Value {
         put("bytes_reread", reread.bytes.into());
     }
     for reason in &summary.alarm {
-        if let Reason::Rot { files, first } = reason {
+        if let AlarmReason::Rot { files, first } = reason {
             put("files_corrupt", (*files).into());
             put("corrupt", first.iter().map(|path| output::path(path)).collect::<Vec<_>>().into());
         }

@@ -2,7 +2,7 @@
 
 use crate::model::manifest::{Counts, SnapshotKind};
 use crate::model::signs::Signs;
-use crate::model::tripwire::{self, Reason};
+use crate::model::tripwire::{self, AlarmReason};
 use crate::ops::backup::Run;
 use crate::ops::backup::alarm::statistics::{Read, Tally, between};
 use crate::ops::backup::parent::ParentChoice;
@@ -11,7 +11,7 @@ use crate::ops::backup::parent::ParentChoice;
 #[derive(Debug, Default)]
 pub(in crate::ops::backup) struct Watched {
     pub(in crate::ops::backup) signs: Option<Signs>,
-    pub(in crate::ops::backup) reasons: Vec<Reason>,
+    pub(in crate::ops::backup) reasons: Vec<AlarmReason>,
 }
 
 /// Judges a backup that was not interrupted. `silent` means that nothing changed.
