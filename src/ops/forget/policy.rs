@@ -116,7 +116,7 @@ impl Rule {
 
 /// Why a snapshot stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum KeepReason {
     /// It is among the newest.
     Last,
     /// It is the newest of a period.
@@ -148,7 +148,7 @@ pub enum Reason {
     Alarm(SnapshotId),
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for KeepReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Last => f.write_str("last snapshot"),
@@ -175,7 +175,7 @@ pub struct Decision {
     /// The snapshot.
     pub snapshot: Snapshot,
     /// Why it stays. Without a reason it is forgotten.
-    pub reasons: Vec<Reason>,
+    pub reasons: Vec<KeepReason>,
     /// The next snapshot of its set, and the time when it was made. The age counts from then.
     pub successor: Option<(SnapshotId, Time)>,
     /// When it expired, according to its manifest.
@@ -216,16 +216,16 @@ pub fn decide(group: &[&Snapshot], all: &[Snapshot], rules: &[Rule], now: &Now) 
     let alarms: Vec<&Snapshot> = all.iter().filter(|one| one.manifest.is_alarming()).collect();
     for decision in &mut decisions {
         if let Some(alarm) = alarm_above(&decision.snapshot, &alarms) {
-            decision.reasons.push(Reason::Alarm(alarm));
+            decision.reasons.push(KeepReason::Alarm(alarm));
         }
         if decision.snapshot.manifest.is_pinned() {
-            decision.reasons.push(Reason::Pinned);
+            decision.reasons.push(KeepReason::Pinned);
         }
         if decision.successor.is_none() && counts(&decision.snapshot.manifest, now) {
-            decision.reasons.push(Reason::Newest);
+            decision.reasons.push(KeepReason::Newest);
         }
         if let Some(age) = now.too_young(&decision.snapshot) {
-            decision.reasons.push(Reason::Young(age));
+            decision.reasons.push(KeepReason::Young(age));
         }
     }
     decisions
@@ -259,10 +259,10 @@ fn counts(manifest: &Manifest, now: &Now) -> bool {
     !manifest.partial && manifest.started <= now.time
 }
 
-fn kept_regardless(snapshot: &Snapshot, now: &Now) -> Vec<Reason> {
+fn kept_regardless(snapshot: &Snapshot, now: &Now) -> Vec<KeepReason> {
     match &snapshot.manifest {
-        manifest if manifest.partial => vec![Reason::Partial],
-        manifest if manifest.started > now.time => vec![Reason::Future],
+        manifest if manifest.partial => vec![KeepReason::Partial],
+        manifest if manifest.started > now.time => vec![KeepReason::Future],
         _ => Vec::new(),
     }
 }
@@ -277,30 +277,32 @@ fn successor(snapshot: &Snapshot, all: &[Snapshot], now: &Now) -> Option<(Snapsh
 }
 
 /// Returns why a rule keeps each snapshot of a group, newest first.
-fn kept(line: &[Decision], rule: &Rule, now: &Now) -> Vec<Option<Reason>> {
-    let each = |keep: &mut dyn FnMut(&Decision) -> bool, reason: Reason| {
+fn kept(line: &[Decision], rule: &Rule, now: &Now) -> Vec<Option<KeepReason>> {
+    let each = |keep: &mut dyn FnMut(&Decision) -> bool, reason: KeepReason| {
         line.iter().map(|decision| keep(decision).then(|| reason.clone())).collect()
     };
     match rule {
         Rule::Last(count) => {
             let mut left = *count;
-            each(&mut |_| left.take(), Reason::Last)
+            each(&mut |_| left.take(), KeepReason::Last)
         }
         Rule::Full(count) => {
             let mut left = *count;
-            each(&mut |one| one.snapshot.manifest.kind == SnapshotKind::Full && left.take(), Reason::Full)
+            each(&mut |one| one.snapshot.manifest.kind == SnapshotKind::Full && left.take(), KeepReason::Full)
         }
-        Rule::Unexpired => each(&mut |_| true, Reason::Unexpired),
-        Rule::Tags(tags) => each(&mut |one| one.snapshot.manifest.has_tags(tags), Reason::Tags(tags.clone())),
+        Rule::Unexpired => each(&mut |_| true, KeepReason::Unexpired),
+        Rule::Tags(tags) => {
+            each(&mut |one| one.snapshot.manifest.has_tags(tags), KeepReason::Tags(tags.clone()))
+        }
         Rule::Within(age) => {
             let since = age.before(&now.zoned);
-            each(&mut |one| !aged(one, since), Reason::Within(*age))
+            each(&mut |one| !aged(one, since), KeepReason::Within(*age))
         }
         Rule::WithinEvery(period, age) => {
             let since = age.before(&now.zoned);
             let mut last = None;
             let mut keep = |one: &Decision| !aged(one, since) && begins(one, *period, now, &mut last);
-            each(&mut keep, Reason::WithinEvery(*period, *age))
+            each(&mut keep, KeepReason::WithinEvery(*period, *age))
         }
         Rule::Every(period, count) => every(line, *period, *count, now),
     }
@@ -319,16 +321,16 @@ fn begins(decision: &Decision, period: Period, now: &Now, last: &mut Option<Stre
     last.replace(stretch) != Some(stretch)
 }
 
-fn every(line: &[Decision], period: Period, count: Count, now: &Now) -> Vec<Option<Reason>> {
+fn every(line: &[Decision], period: Period, count: Count, now: &Now) -> Vec<Option<KeepReason>> {
     let (mut left, mut last) = (count, None);
-    let mut reasons: Vec<Option<Reason>> = line
+    let mut reasons: Vec<Option<KeepReason>> = line
         .iter()
-        .map(|one| (begins(one, period, now, &mut last) && left.take()).then_some(Reason::Every(period)))
+        .map(|one| (begins(one, period, now, &mut last) && left.take()).then_some(KeepReason::Every(period)))
         .collect();
     if let Some(oldest @ None) = reasons.last_mut()
         && left.take()
     {
-        *oldest = Some(Reason::Oldest(period));
+        *oldest = Some(KeepReason::Oldest(period));
     }
     reasons
 }

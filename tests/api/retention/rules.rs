@@ -10,7 +10,7 @@ use snap_backup::model::manifest::SnapshotKind::{self, Differential, Full, Incre
 use snap_backup::ops::forget::age::Age;
 use snap_backup::ops::forget::groups::{self, Group, GroupBy};
 use snap_backup::ops::forget::policy::Count::{All, UpTo};
-use snap_backup::ops::forget::policy::{Now, Period, Reason, Rule};
+use snap_backup::ops::forget::policy::{KeepReason, Now, Period, Rule};
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
@@ -109,7 +109,7 @@ fn each_rule_keeps_what_it_says() {
 fn a_week_across_new_year_is_one() {
     let groups = decide(&line(&LINE), &[Rule::Every(Period::Week, UpTo(5))], NOW, TimeZone::UTC);
     // If these were two groups, the first would be the newest of its own.
-    assert_eq!(groups[0].decisions[0].reasons, [Reason::Oldest(Period::Week)]);
+    assert_eq!(groups[0].decisions[0].reasons, [KeepReason::Oldest(Period::Week)]);
 }
 
 #[test]
@@ -126,8 +126,8 @@ fn snapshots_kept_by_any_rule_stay_with_all_reasons() {
     let rules = [Rule::Last(UpTo(1)), Rule::Every(Period::Day, UpTo(1)), Rule::Full(All)];
     let groups = decide(&all, &rules, NOW, TimeZone::UTC);
     let decisions = &groups[0].decisions;
-    assert_eq!(decisions[7].reasons, [Reason::Last, Reason::Every(Period::Day), Reason::Newest]);
-    assert_eq!(decisions[3].reasons, [Reason::Full]);
+    assert_eq!(decisions[7].reasons, [KeepReason::Last, KeepReason::Every(Period::Day), KeepReason::Newest]);
+    assert_eq!(decisions[3].reasons, [KeepReason::Full]);
     assert!(!decisions[4].stays());
     let (by, at) = decisions[4].successor.unwrap();
     assert_eq!((by, at), (all[5].id, all[5].manifest.started));
@@ -160,7 +160,7 @@ fn a_snapshot_from_the_future_makes_nothing_else_go() {
         let without = stay(&decide(&line(&LINE), std::slice::from_ref(&rule), NOW, TimeZone::UTC));
         let groups = decide(&line(&times), std::slice::from_ref(&rule), NOW, TimeZone::UTC);
         assert_eq!(stay(&groups), [without, vec![8, 9]].concat(), "{rule:?}");
-        assert_eq!(groups[0].decisions[8].reasons, [Reason::Future]);
+        assert_eq!(groups[0].decisions[8].reasons, [KeepReason::Future]);
     }
 }
 
@@ -171,8 +171,8 @@ fn a_partial_snapshot_counts_for_nothing_and_stays() {
     all[5].manifest.partial = true;
     let groups = decide(&all, &[Rule::Last(UpTo(2))], NOW, TimeZone::UTC);
     assert_eq!(stay(&groups), [4, 5, 6, 7]);
-    assert_eq!(groups[0].decisions[7].reasons, [Reason::Partial]);
-    assert_eq!(groups[0].decisions[6].reasons, [Reason::Last, Reason::Newest]);
+    assert_eq!(groups[0].decisions[7].reasons, [KeepReason::Partial]);
+    assert_eq!(groups[0].decisions[6].reasons, [KeepReason::Last, KeepReason::Newest]);
     // Nor does it replace its predecessor.
     let groups = decide(&all, &[Rule::Within(age("23h"))], NOW, TimeZone::UTC);
     assert_eq!(stay(&groups), [4, 5, 6, 7]);
@@ -187,8 +187,8 @@ fn days_are_those_of_the_time_zone() {
         let groups = decide(&all, &daily, NOW, TimeZone::get(zone).unwrap());
         groups[0].decisions[0].reasons.clone()
     };
-    assert_eq!(reasons("UTC"), [Reason::Oldest(Period::Day)]);
-    assert_eq!(reasons("Europe/Berlin"), [Reason::Every(Period::Day)]);
+    assert_eq!(reasons("UTC"), [KeepReason::Oldest(Period::Day)]);
+    assert_eq!(reasons("Europe/Berlin"), [KeepReason::Every(Period::Day)]);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn repeated_hour_of_a_clock_change_counts_as_two() {
     // Both are at half past two in Berlin.
     let groups =
         decide(&all, &[Rule::Every(Period::Hour, UpTo(3))], NOW, TimeZone::get("Europe/Berlin").unwrap());
-    let hourly = vec![Reason::Every(Period::Hour)];
+    let hourly = vec![KeepReason::Every(Period::Hour)];
     assert!(groups[0].decisions[..2].iter().all(|one| one.reasons == hourly), "{groups:#?}");
 }
 
@@ -238,7 +238,7 @@ fn rules_keep_what_is_below_min_age_by_the_storage_clock() {
     assert_eq!(stay(&stays("2d")), [2, 5, 6, 7]);
     let groups = stays("5d");
     assert_eq!(stay(&groups), [2, 4, 5, 6, 7]);
-    assert_eq!(groups[0].decisions[5].reasons, [Reason::Young(age("5d"))]);
+    assert_eq!(groups[0].decisions[5].reasons, [KeepReason::Young(age("5d"))]);
 }
 
 /// Seven real ones, one a day, and seven that all arrived on the last day, with dates after each of the real

@@ -68,7 +68,7 @@ pub(crate) fn apply(context: &Context, repo: &Repository, asked: &Asked<'_>) -> 
 pub(crate) fn young(groups: &[Group]) -> Vec<SnapshotId> {
     let all = groups.iter().flat_map(|group| &group.decisions);
     let is_young =
-        |one: &&Decision| one.reasons.iter().any(|why| matches!(why, forget::policy::Reason::Young(_)));
+        |one: &&Decision| one.reasons.iter().any(|why| matches!(why, forget::policy::KeepReason::Young(_)));
     all.filter(is_young).map(|one| one.snapshot.id).collect()
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::forget::groups::Group;
-use snap_backup::ops::forget::policy::{Decision, Reason};
+use snap_backup::ops::forget::policy::{Decision, KeepReason};
 use snap_backup::ops::room::Point;
 use snap_backup::ops::stats::{Options, Packs, Report};
 use snap_backup::ops::{forget, room, stats};
@@ -136,16 +136,16 @@ fn points(asked: &Asked<'_>, seen: &Report) -> Vec<Point> {
 }
 
 /// Returns whether this reason keeps a snapshot even if space is short.
-fn holds(reason: &Reason) -> bool {
+fn holds(reason: &KeepReason) -> bool {
     matches!(
         reason,
-        Reason::Tags(_)
-            | Reason::Pinned
-            | Reason::Newest
-            | Reason::Partial
-            | Reason::Future
-            | Reason::Young(_)
-            | Reason::Alarm(_)
+        KeepReason::Tags(_)
+            | KeepReason::Pinned
+            | KeepReason::Newest
+            | KeepReason::Partial
+            | KeepReason::Future
+            | KeepReason::Young(_)
+            | KeepReason::Alarm(_)
     )
 }
 
