@@ -13,7 +13,7 @@ use crate::fs::filter::PathRules;
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::ops::rewrite::removal::{Removal, Verdict, present};
-use crate::ops::rewrite::taken::Reason;
+use crate::ops::rewrite::taken::RemovalReason;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotQuery;
 use crate::repo::snapshots::holds::{alarm_above, place};
@@ -49,7 +49,7 @@ pub struct Options {
     pub dry_run: bool,
 }
 
-/// Reason to leave a snapshot unchanged regardless of rules.
+/// RemovalReason to leave a snapshot unchanged regardless of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
     /// It is pinned.
@@ -199,7 +199,7 @@ impl Removal for Expiring {
         let present = present(versions);
         let mut gone = lost.clone();
         let mut lose = Vec::new();
-        let mut take = |reason: Reason, set: &BitSet| {
+        let mut take = |reason: RemovalReason, set: &BitSet| {
             let more = present.and(set).minus(&gone);
             if !more.is_empty() {
                 gone.add(&more);
@@ -207,10 +207,10 @@ impl Removal for Expiring {
             }
         };
         if let Some((rule, due)) = self.rules.last_match(path).and_then(|number| self.due.get(number)) {
-            take(Reason::Rule(*rule), due);
+            take(RemovalReason::Rule(*rule), due);
         }
         for set in self.deleted.iter().filter(|set| !present.meets(&set.since)) {
-            take(Reason::Deleted, &set.losing);
+            take(RemovalReason::Deleted, &set.losing);
         }
         let descend = self.may_lose_below(path, versions, &gone);
         Verdict { lose, descend, only_if_filled: false }

@@ -1,7 +1,7 @@
 //! Decides which snapshots lose a path.
 
 use crate::fs::filter::RestoreFilter;
-use crate::ops::rewrite::taken::Reason;
+use crate::ops::rewrite::taken::RemovalReason;
 use crate::repo::walk::multi_walk::EntryVersion;
 use crate::util::bitset::BitSet;
 
@@ -18,7 +18,7 @@ pub(super) trait Removal {
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     /// Snapshots that lose it with everything below it, by reason. No snapshot occurs twice.
-    pub(super) lose: Vec<(Reason, BitSet)>,
+    pub(super) lose: Vec<(RemovalReason, BitSet)>,
     /// Whether snapshots may lose something below it.
     pub(super) descend: bool,
     /// Whether it is a directory that is kept only if something below it is.
@@ -49,7 +49,7 @@ impl Removal for Excluded {
         if has_dir && self.selection.may_hold(path) {
             return Verdict { descend: true, only_if_filled: true, ..Verdict::default() };
         }
-        Verdict { lose: vec![(Reason::Excluded, present)], ..Verdict::default() }
+        Verdict { lose: vec![(RemovalReason::Excluded, present)], ..Verdict::default() }
     }
 
     fn unmatched(&self) -> Vec<String> {

@@ -40,7 +40,7 @@ impl RemovedTotals {
 
 /// The reason why a path is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum RemovalReason {
     /// It matches a pattern of a rewrite.
     Excluded,
     /// It matches the rule with this number.
@@ -55,7 +55,7 @@ pub struct Row {
     /// The path if there is one, otherwise the directory that contains them.
     pub path: Vec<u8>,
     /// Why.
-    pub reason: Reason,
+    pub reason: RemovalReason,
     /// Number of paths.
     pub paths: u64,
     /// Totals of these paths with everything below them, each version of an entry once.
@@ -71,12 +71,12 @@ pub struct Taken {
     pub rows: Vec<Row>,
     /// Sum of the rows that exceed the maximum; its path is empty.
     pub rest: Option<Row>,
-    known: HashMap<(Vec<u8>, Reason), usize>,
+    known: HashMap<(Vec<u8>, RemovalReason), usize>,
 }
 
 impl Taken {
     /// Adds a path in a directory, and returns the number of its row.
-    pub(super) fn begin(&mut self, dir: &[u8], path: &[u8], reason: Reason, lost: &BitSet) -> usize {
+    pub(super) fn begin(&mut self, dir: &[u8], path: &[u8], reason: RemovalReason, lost: &BitSet) -> usize {
         let key = (dir.to_vec(), reason);
         let next = self.rows.len();
         let at = match self.known.get(&key) {
@@ -112,7 +112,7 @@ impl Taken {
         }
         let row = || Row {
             path: Vec::new(),
-            reason: Reason::Excluded,
+            reason: RemovalReason::Excluded,
             paths: 0,
             totals: RemovedTotals::default(),
             snapshots: BitSet::default(),

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::ops::rewrite::removal::Removal;
-use crate::ops::rewrite::taken::{Reason, RemovedTotals, Taken};
+use crate::ops::rewrite::taken::{RemovalReason, RemovedTotals, Taken};
 use crate::progress::{Event, Observer};
 use crate::repo::commit::write_session;
 use crate::repo::index::Index;
@@ -202,7 +202,7 @@ impl Visitor for Builder<'_, '_> {
 
 impl Builder<'_, '_> {
     /// Records that snapshots lose a path. Returns them with the rows that count it.
-    fn take(&mut self, path: &[u8], lose: Vec<(Reason, BitSet)>) -> Vec<(usize, BitSet)> {
+    fn take(&mut self, path: &[u8], lose: Vec<(RemovalReason, BitSet)>) -> Vec<(usize, BitSet)> {
         let (dir, name) = split(path);
         let mut here = Vec::new();
         for (reason, gone) in lose {

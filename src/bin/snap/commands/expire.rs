@@ -6,7 +6,7 @@ use snap_backup::ops::forget;
 use snap_backup::ops::forget::groups::Group;
 use snap_backup::ops::forget::policy::Decision;
 use snap_backup::ops::rewrite::expire::{self, Hold, Options, Report};
-use snap_backup::ops::rewrite::taken::{Reason, Row};
+use snap_backup::ops::rewrite::taken::{RemovalReason, Row};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
@@ -131,7 +131,7 @@ fn row_line(row: &Row, rules: &PathRules) -> String {
     )
 }
 
-fn why_taken(reason: Reason, rules: &PathRules) -> String {
+fn why_taken(reason: RemovalReason, rules: &PathRules) -> String {
     match (rule(reason, rules), rules.keep_deleted) {
         (Some(rule), _) => {
             format!("{} after {}", output::printable(&rule.pattern.to_string_lossy()), rule.after)
@@ -141,10 +141,10 @@ fn why_taken(reason: Reason, rules: &PathRules) -> String {
     }
 }
 
-fn rule(reason: Reason, rules: &PathRules) -> Option<&Expiry> {
+fn rule(reason: RemovalReason, rules: &PathRules) -> Option<&Expiry> {
     match reason {
-        Reason::Rule(at) => rules.expire.get(at),
-        Reason::Deleted | Reason::Excluded => None,
+        RemovalReason::Rule(at) => rules.expire.get(at),
+        RemovalReason::Deleted | RemovalReason::Excluded => None,
     }
 }
 
