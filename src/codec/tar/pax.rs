@@ -4,7 +4,7 @@ use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 
 /// A record: (key, value).
-pub type Record<'a> = (&'a [u8], &'a [u8]);
+pub type PaxRecord<'a> = (&'a [u8], &'a [u8]);
 
 /// Appends a record.
 pub fn put(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
@@ -55,7 +55,7 @@ pub fn name_of(keyword: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// The content does not consist of complete records.
-pub fn records(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, DecodeError> {
+pub fn records(mut bytes: &[u8]) -> Result<Vec<PaxRecord<'_>>, DecodeError> {
     let wrong = || DecodeError::because("an extended header that is not made of records");
     let mut all = Vec::new();
     // Some writers pad with NULs.
