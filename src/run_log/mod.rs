@@ -28,7 +28,7 @@ use crate::sys::fs::{FlockOperation, flock, sync};
 use crate::util::new_file;
 use crate::util::user_dirs::{self, UserDir};
 
-pub use record::{Ending, Name, Numbers, Process, Record, State, set_id};
+pub use record::{Ending, Name, Numbers, Process, RunRecord, State, set_id};
 
 /// Bytes above which the file is shortened.
 pub const LIMIT: u64 = 4 << 20;
@@ -54,7 +54,7 @@ pub struct RunLog {
 #[derive(Debug, Default)]
 pub struct History {
     /// Runs in the order of their start, each in its latest state.
-    pub runs: Vec<Record>,
+    pub runs: Vec<RunRecord>,
     /// Lines that could not be parsed.
     pub unreadable: u64,
 }
@@ -85,7 +85,7 @@ impl RunLog {
     ///
     /// # Errors
     /// When it could not be written; earlier lines are untouched.
-    pub fn append(&self, record: &Record) -> Result<()> {
+    pub fn append(&self, record: &RunRecord) -> Result<()> {
         let line = serde_json::to_vec(record).map_err(|err| self.error("describe", err.into()))?;
         self.add(&line).map_err(|err| self.error("write to", err))
     }
@@ -177,7 +177,7 @@ impl RunLog {
 
 /// Returns the lines that are kept, in order.
 fn kept(bytes: &[u8]) -> Vec<&[u8]> {
-    let all: Vec<(&[u8], Record)> =
+    let all: Vec<(&[u8], RunRecord)> =
         lines(bytes).filter_map(|line| parse(line).map(|record| (line, record))).collect();
     let ended: HashSet<&str> =
         all.iter().filter(|(_, run)| run.end.is_some()).map(|(_, run)| run.run.as_str()).collect();
@@ -214,7 +214,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
-fn parse(line: &[u8]) -> Option<Record> {
+fn parse(line: &[u8]) -> Option<RunRecord> {
     (line.len() <= LINE).then(|| serde_json::from_slice(line).ok()).flatten()
 }
 

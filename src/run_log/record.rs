@@ -136,7 +136,7 @@ pub struct Numbers {
 
 /// A run: one line when it starts, and another with all fields when it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct RunRecord {
     /// The run's id.
     pub run: String,
     /// `backup`, `cleanup`, `forget`, `gc`, `check`, `drill`.
@@ -221,7 +221,7 @@ pub enum State {
     Lost,
 }
 
-impl Record {
+impl RunRecord {
     /// Creates the record of a run that starts now.
     pub fn new(verb: &str, repository: &str) -> Self {
         let run = cipher::new_id().map_or_else(

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use snap_backup::run_log::{Record, RunLog};
+use snap_backup::run_log::{RunLog, RunRecord};
 
 use crate::support::{Outcome, Random, Sandbox, finish};
 
@@ -18,7 +18,7 @@ fn drill(sandbox: &Sandbox, args: &[&str]) -> Outcome {
     outcome
 }
 
-fn last(sandbox: &Sandbox) -> Record {
+fn last(sandbox: &Sandbox) -> RunRecord {
     RunLog::new(sandbox.state()).read().unwrap().runs.pop().unwrap()
 }
 

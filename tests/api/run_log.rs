@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use snap_backup::model::entry::Time;
-use snap_backup::run_log::{Ending, History, LIMIT, Record, RunLog, State};
+use snap_backup::run_log::{Ending, History, LIMIT, RunLog, RunRecord, State};
 
 use crate::support::{Sandbox, finish};
 
@@ -14,7 +14,7 @@ fn history(sandbox: &Sandbox) -> History {
     RunLog::new(sandbox.state()).read().unwrap()
 }
 
-fn last(sandbox: &Sandbox) -> Record {
+fn last(sandbox: &Sandbox) -> RunRecord {
     history(sandbox).runs.last().unwrap().clone()
 }
 
@@ -147,7 +147,7 @@ fn many_processes_write_whole_lines_and_the_log_stays_short() {
     let dir = tempfile::tempdir().unwrap();
     let run_log = RunLog::new(dir.path());
     let record = |verb: &str, number: u64, ending: Ending| {
-        let mut record = Record::new(verb, &format!("/repo/{verb}"));
+        let mut record = RunRecord::new(verb, &format!("/repo/{verb}"));
         record.start = Time { sec: 1_700_000_000 + i64::try_from(number).unwrap(), nanos: 0 };
         (record.end, record.ending) = (Some(record.start), Some(ending));
         record.set_error(&"x".repeat(1500));

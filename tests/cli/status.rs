@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use snap_backup::model::entry::Time;
-use snap_backup::run_log::{Ending, Record, RunLog};
+use snap_backup::run_log::{Ending, RunLog, RunRecord};
 
 use crate::support::dates::{days, redate};
 use crate::support::{Outcome, PASSWORD, Sandbox, finish};
@@ -186,7 +186,8 @@ fn a_failure_shows_why_until_a_run_goes_well() {
     assert_eq!(sets(&status(&sandbox, &[]).json())[0]["failing"], false);
     assert!(text(&sandbox).contains("went well since"));
 
-    let mut lost = Record::new("backup", fs::canonicalize(sandbox.path("repo")).unwrap().to_str().unwrap());
+    let mut lost =
+        RunRecord::new("backup", fs::canonicalize(sandbox.path("repo")).unwrap().to_str().unwrap());
     lost.set_sources(&lost.host.clone(), &[sandbox.src().to_str().unwrap().as_bytes().to_vec()]);
     lost.process.ticks += 1;
     run_log(&sandbox).append(&lost).unwrap();
@@ -299,7 +300,7 @@ fn days_left_follow_from_growth_and_room() {
     let run = run_log(&sandbox).read().unwrap().runs.pop().unwrap();
     let bytes = run.numbers.repository_bytes.unwrap();
     for day in 1..10_u64 {
-        let mut earlier = Record::new("gc", &run.repository);
+        let mut earlier = RunRecord::new("gc", &run.repository);
         earlier.start.sec -= 86_400 * i64::try_from(day).unwrap();
         (earlier.end, earlier.ending) = (Some(earlier.start), Some(Ending::Done));
         earlier.numbers.repository_bytes = Some(bytes - 10 * day);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use snap_backup::repo::repository::{Discovered, OpenOptions, Repository};
-use snap_backup::run_log::Record;
+use snap_backup::run_log::RunRecord;
 use snap_backup::run_log::known::KnownPlace;
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
@@ -38,7 +38,7 @@ pub(crate) struct Context {
 impl Context {
     /// Begins the record of this run for `status`, unless it is a dry run. Must be called before anything can
     /// fail. Without a repository there is nothing to record.
-    pub(crate) fn begin(&self, verb: &str, dry_run: bool, fill: impl FnOnce(&mut Record)) {
+    pub(crate) fn begin(&self, verb: &str, dry_run: bool, fill: impl FnOnce(&mut RunRecord)) {
         if let Ok(storage) = self.storage()
             && !dry_run
         {

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 
 use snap_backup::model::entry::Time;
-use snap_backup::run_log::{Ending, Record, RunLog};
+use snap_backup::run_log::{Ending, RunLog, RunRecord};
 use snap_backup::{Error, ErrorKind, Result};
 
 use crate::args::global::Global;
@@ -16,7 +16,7 @@ use crate::terminal::{output, wording};
 pub(crate) struct Recorder {
     run_log: Option<RunLog>,
     json: bool,
-    record: RefCell<Option<Record>>,
+    record: RefCell<Option<RunRecord>>,
     warned: Cell<bool>,
 }
 
@@ -28,14 +28,14 @@ impl Recorder {
     }
 
     /// Begins the record of a run. It is written by `tell`.
-    pub(crate) fn begin(&self, verb: &str, repository: &str, fill: impl FnOnce(&mut Record)) {
-        let mut record = Record::new(verb, repository);
+    pub(crate) fn begin(&self, verb: &str, repository: &str, fill: impl FnOnce(&mut RunRecord)) {
+        let mut record = RunRecord::new(verb, repository);
         fill(&mut record);
         self.record.replace(Some(record));
     }
 
     /// Updates the record, if there is one.
-    pub(crate) fn note(&self, fill: impl FnOnce(&mut Record)) {
+    pub(crate) fn note(&self, fill: impl FnOnce(&mut RunRecord)) {
         if let Some(record) = self.record.borrow_mut().as_mut() {
             fill(record);
             // What was wrong may be a message of the library.
@@ -44,7 +44,7 @@ impl Recorder {
     }
 
     /// Returns a copy of the record, if there is one.
-    pub(crate) fn record(&self) -> Option<Record> {
+    pub(crate) fn record(&self) -> Option<RunRecord> {
         self.record.borrow().clone()
     }
 
@@ -52,7 +52,7 @@ impl Recorder {
     /// missing repository has disappeared, as opposed to not having been created yet.
     pub(crate) fn saved_to(&self, location: &str) -> bool {
         let history = self.run_log.as_ref().and_then(|run_log| run_log.read().ok());
-        let saved = |run: &Record| {
+        let saved = |run: &RunRecord| {
             run.verb == "backup"
                 && run.repository == location
                 && matches!(run.exit, Some(0 | 3 | exit::ALARM))
@@ -79,7 +79,7 @@ impl Recorder {
         self.write(&record);
     }
 
-    fn write(&self, record: &Record) {
+    fn write(&self, record: &RunRecord) {
         let written = match &self.run_log {
             Some(run_log) => run_log.append(record),
             None => Err(Error::Usage(

@@ -8,7 +8,7 @@ use crate::model::entry::Time;
 use crate::ops::status::SetStatus;
 use crate::ops::status::sets::{id_of, is_of};
 use crate::repo::snapshots::Snapshot;
-use crate::run_log::{Ending, History, Record, State};
+use crate::run_log::{Ending, History, RunRecord, State};
 
 /// The best result of a set's backups on one day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +70,7 @@ fn date(at: Time, zone: &TimeZone) -> Option<Date> {
     Some(stamp.to_zoned_datetime(zone.clone()).date())
 }
 
-fn of_run(run: &Record) -> Day {
+fn of_run(run: &RunRecord) -> Day {
     match run.state() {
         State::Ended(Ending::Problems | Ending::TimeUp) => Day::Partial,
         _ if run.is_good() => Day::Good,
@@ -90,8 +90,8 @@ mod tests {
 
     const NOW: Time = Time { sec: 1_800_000_000, nanos: 0 };
 
-    fn run(days_ago: i64, ending: Ending) -> Record {
-        let mut run = Record::new("backup", "/r");
+    fn run(days_ago: i64, ending: Ending) -> RunRecord {
+        let mut run = RunRecord::new("backup", "/r");
         run.start = Time { sec: NOW.sec - days_ago * 86_400, nanos: 0 };
         run.end = Some(run.start);
         run.ending = Some(ending);

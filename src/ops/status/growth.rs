@@ -1,7 +1,7 @@
 //! Estimates how fast a repository grows.
 
 use crate::model::entry::Time;
-use crate::run_log::Record;
+use crate::run_log::RunRecord;
 
 /// Days over which growth is measured.
 const DAYS: i64 = 30;
@@ -18,13 +18,13 @@ pub struct Growth {
 
 impl Growth {
     /// Estimates growth from the sizes recorded at the ends of runs, and the current size if known.
-    pub fn of(runs: &[&Record], bytes: Option<u64>, now: Time) -> Option<Self> {
+    pub fn of(runs: &[&RunRecord], bytes: Option<u64>, now: Time) -> Option<Self> {
         of(runs, bytes, now)
     }
 }
 
 /// Estimates growth. Returns `None` for less than a day of data: a first backup is not growth.
-fn of(runs: &[&Record], bytes: Option<u64>, now: Time) -> Option<Growth> {
+fn of(runs: &[&RunRecord], bytes: Option<u64>, now: Time) -> Option<Growth> {
     let measured = runs.iter().filter_map(|run| Some((run.end?.sec, run.numbers.repository_bytes?)));
     let recent = measured.filter(|(at, _)| *at <= now.sec && *at > now.sec - DAYS * DAY);
     let points: Vec<(f64, f64)> = recent
@@ -52,10 +52,10 @@ mod tests {
 
     fn grown(points: &[(i64, u64)], bytes: Option<u64>) -> Option<Growth> {
         let now = Time { sec: 1_800_000_000, nanos: 0 };
-        let runs: Vec<Record> = points
+        let runs: Vec<RunRecord> = points
             .iter()
             .map(|(hours, bytes)| {
-                let mut run = Record::new("backup", "/r");
+                let mut run = RunRecord::new("backup", "/r");
                 run.end = Some(Time { sec: now.sec - hours * 3600, nanos: 0 });
                 run.numbers.repository_bytes = Some(*bytes);
                 run

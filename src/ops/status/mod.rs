@@ -19,7 +19,7 @@ use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::{divergence, objects, snapshots};
 use crate::run_log::known::KnownPlace;
-use crate::run_log::{History, Name, Record};
+use crate::run_log::{History, Name, RunRecord};
 use crate::storage::{Capacity, ObjectKind, Storage};
 
 pub use days::{Day, days};
@@ -93,11 +93,11 @@ pub struct SetStatus {
     /// The newest good backup of each kind, newest first.
     pub good: Vec<LastSuccess>,
     /// The newest failed run.
-    pub failure: Option<Record>,
+    pub failure: Option<RunRecord>,
     /// A run that is in progress.
-    pub running: Option<Record>,
+    pub running: Option<RunRecord>,
     /// The newest run, if it was skipped or reached its time limit.
-    pub skipped: Option<Record>,
+    pub skipped: Option<RunRecord>,
     /// Time since the newest good backup started; `None` if there is none.
     pub age: Option<Duration>,
     /// Age after which it is overdue.
@@ -174,9 +174,9 @@ pub struct Work {
     /// known.
     pub verb: String,
     /// The newest good run.
-    pub good: Option<Record>,
+    pub good: Option<RunRecord>,
     /// The newest failed run.
-    pub bad: Option<Record>,
+    pub bad: Option<RunRecord>,
 }
 
 impl Work {
@@ -297,7 +297,7 @@ pub fn look_among(repo: &Repository, snapshots: &[Snapshot], history: &History, 
 /// Like [`report`], from the run log alone, without access to the storage.
 pub fn remembered(storage: &dyn Storage, history: &History, options: &Options) -> Report {
     let location = storage.location();
-    let runs: Vec<&Record> = history.runs.iter().filter(|run| run.repository == location).collect();
+    let runs: Vec<&RunRecord> = history.runs.iter().filter(|run| run.repository == location).collect();
     Report {
         diverged: Vec::new(),
         opened: false,
@@ -320,7 +320,7 @@ fn report(
     options: &Options,
 ) -> Report {
     let location = storage.location();
-    let runs: Vec<&Record> = history.runs.iter().filter(|run| run.repository == location).collect();
+    let runs: Vec<&RunRecord> = history.runs.iter().filter(|run| run.repository == location).collect();
     let (standing, trouble) = match standing {
         Ok(standing) => (standing, None),
         Err(err) => (StoredSnapshots::Unknown, Some(err.chain())),
@@ -368,7 +368,7 @@ fn list_snapshots(storage: &dyn Storage, repo: Option<&Repository>) -> Result<St
 }
 
 /// Returns the last runs of each verb, including backups whose set is unknown.
-fn works(runs: &[&Record]) -> Vec<Work> {
+fn works(runs: &[&RunRecord]) -> Vec<Work> {
     let mut works: Vec<Work> = Vec::new();
     for run in runs.iter().filter(|run| run.verb != "backup" || run.set_id.is_none() && run.set.is_none()) {
         let at = works.iter().position(|work| work.verb == run.verb).unwrap_or_else(|| {

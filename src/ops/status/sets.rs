@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::entry::Time;
 use crate::ops::status::{AHEAD, Alarm, LastSuccess, Options, SetStatus, StoredSnapshots, Wanted};
 use crate::repo::snapshots::Snapshot;
-use crate::run_log::{self, Ending, Name, Record, State};
+use crate::run_log::{self, Ending, Name, RunRecord, State};
 use crate::storage::Storage;
 
 /// Exit code of a backup with an alarm.
@@ -17,7 +17,7 @@ const TRIED_AGAIN: Duration = Duration::from_secs(3600);
 pub(super) fn of(
     storage: &dyn Storage,
     standing: &StoredSnapshots,
-    runs: &[&Record],
+    runs: &[&RunRecord],
     options: &Options,
 ) -> Vec<SetStatus> {
     let mut sets: Vec<SetStatus> = options.wanted.iter().map(wanted).collect();
@@ -45,7 +45,7 @@ pub(super) fn of(
         wanted(set) || !options.only_wanted && (options.hosts.is_empty() || options.hosts.contains(&set.host))
     });
     for set in &mut sets {
-        let of_set: Vec<&Record> = backups().filter(|run| is_of(run, set)).collect();
+        let of_set: Vec<&RunRecord> = backups().filter(|run| is_of(run, set)).collect();
         set.running = of_set.iter().rev().find(|run| run.state() == State::Running).map(|run| (*run).clone());
         set.skipped = of_set.last().filter(|run| was_skipped(run)).map(|run| (*run).clone());
         set.failure = of_set.iter().rev().find(|run| run.is_bad()).map(|run| (*run).clone());
@@ -55,7 +55,7 @@ pub(super) fn of(
     }
     let is_any_good = sets.iter().any(|set| !set.good.is_empty());
     for set in &mut sets {
-        let of_set: Vec<&Record> = backups().filter(|run| is_of(run, set)).collect();
+        let of_set: Vec<&RunRecord> = backups().filter(|run| is_of(run, set)).collect();
         let is_slip = is_any_good && is_slip(set, &of_set, options);
         set.max_age = set.max_age.or(options.max_age.filter(|_| !is_slip));
     }
@@ -63,13 +63,13 @@ pub(super) fn of(
 }
 
 /// Returns whether a run was skipped or reached its time limit.
-fn was_skipped(run: &Record) -> bool {
+fn was_skipped(run: &RunRecord) -> bool {
     matches!(run.state(), State::Ended(Ending::Skipped | Ending::TimeUp))
 }
 
 /// Returns whether a set is probably a typing error: it is in no configuration, was never saved, and was
 /// either not tried again later or not within the age limit. It is still reported, but not as overdue.
-fn is_slip(set: &SetStatus, runs: &[&Record], options: &Options) -> bool {
+fn is_slip(set: &SetStatus, runs: &[&RunRecord], options: &Options) -> bool {
     let was_saved = !set.good.is_empty() || runs.iter().any(|run| run.is_good());
     let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return false };
     let is_over = options.max_age.is_some_and(|limit| age(last.start, options.now) > limit);
@@ -105,7 +105,7 @@ fn wanted(wanted: &Wanted) -> SetStatus {
 
 /// Returns whether a run belongs to a set. A run that failed before it knew its sources may still have the
 /// set's name.
-pub(super) fn is_of(run: &Record, set: &SetStatus) -> bool {
+pub(super) fn is_of(run: &RunRecord, set: &SetStatus) -> bool {
     match &run.set_id {
         Some(id) => *id == set.id,
         None => run.set.is_some() && run.set == set.name,
@@ -120,7 +120,7 @@ pub(super) fn id_of(snapshot: &Snapshot) -> String {
 fn good(
     storage: &dyn Storage,
     standing: &StoredSnapshots,
-    runs: &[&Record],
+    runs: &[&RunRecord],
     set: &SetStatus,
     now: Time,
 ) -> Vec<LastSuccess> {
@@ -147,7 +147,7 @@ fn good(
 fn alarms(
     storage: &dyn Storage,
     standing: &StoredSnapshots,
-    runs: &[&Record],
+    runs: &[&RunRecord],
     set: &SetStatus,
 ) -> Vec<Alarm> {
     let mut found: Vec<Alarm> = match standing {
@@ -171,11 +171,11 @@ fn alarms(
     found
 }
 
-fn alarm_of(run: &Record) -> Option<Alarm> {
+fn alarm_of(run: &RunRecord) -> Option<Alarm> {
     Some(Alarm { at: run.start, snapshot: run.snapshot.clone()?, why: run.error.clone().unwrap_or_default() })
 }
 
-fn of_run(run: &Record) -> Option<LastSuccess> {
+fn of_run(run: &RunRecord) -> Option<LastSuccess> {
     Some(LastSuccess {
         at: run.start,
         kind: run.made.clone()?,

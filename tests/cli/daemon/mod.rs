@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::support::{Outcome, Sandbox, finish};
 use serde_json::Value;
-use snap_backup::run_log::{Record, RunLog};
+use snap_backup::run_log::{RunLog, RunRecord};
 
 /// Nothing takes this long unless something is broken.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -51,7 +51,7 @@ fn run(sandbox: &Sandbox, args: &[&str]) -> Outcome {
 const REPO: &str = "[repositories.main]\nlocation = \"store\"\npassword-file = \"password\"\ninit = true\n";
 
 /// Returns the records of completed runs, the oldest first.
-fn ended(sandbox: &Sandbox) -> Vec<Record> {
+fn ended(sandbox: &Sandbox) -> Vec<RunRecord> {
     let runs = RunLog::new(sandbox.state()).read().unwrap().runs;
     runs.into_iter().filter(|run| run.end.is_some()).collect()
 }

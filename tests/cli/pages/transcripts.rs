@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use snap_backup::model::entry::Time;
-use snap_backup::run_log::{Ending, Record};
+use snap_backup::run_log::{Ending, RunRecord};
 
 use super::{REPOSITORY, block, shape, transcribe};
 use crate::guide::run_script;
@@ -146,7 +146,7 @@ fn drill_and_status_print_as_documented() {
     let made = redate(&sandbox.path("repo"), Some(PASSWORD), &made, before);
     age_records(&sandbox, 49, Some(&made));
     let run = run_log(&sandbox).read().unwrap().runs.pop().unwrap();
-    let mut earlier = Record::new("check", &run.repository);
+    let mut earlier = RunRecord::new("check", &run.repository);
     earlier.start.sec -= 86_400 * 9;
     (earlier.end, earlier.ending) = (Some(earlier.start), Some(Ending::Done));
     earlier.numbers.repository_bytes = Some(10);

@@ -18,7 +18,7 @@ use snap_backup::ops::backup::{Options, Reread, Stdin, Summary, TimeLimit};
 use snap_backup::ops::{backup, receipt};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::write::delta_writer::Delta;
-use snap_backup::run_log::{Numbers, Record, RunLog, set_id};
+use snap_backup::run_log::{Numbers, RunLog, RunRecord, set_id};
 use snap_backup::storage::Storage;
 use snap_backup::util::new_file;
 use snap_backup::{Control, Error, Result};
@@ -93,7 +93,7 @@ pub(crate) struct Backup {
     /// Let the snapshot expire then, whatever the rules say: a date, a time, or a duration from now (30d)
     #[arg(long, value_name = "WHEN", value_parser = times::future)]
     pub(crate) expires: Option<Time>,
-    /// Record this host name instead of the machine's
+    /// RunRecord this host name instead of the machine's
     #[arg(long, value_parser = values::some_host)]
     pub(crate) host: Option<String>,
     /// Store the source under this path
@@ -347,7 +347,7 @@ fn reread(context: &Context, args: &Backup, host: &str, sources: &[Vec<u8>]) -> 
         let location = context.storage().ok()?.location();
         let runs = RunLog::new(context.global.state()?).read().ok()?.runs;
         let id = set_id(host, sources);
-        let of_set = |run: &&Record| {
+        let of_set = |run: &&RunRecord| {
             run.verb == "backup" && run.repository == location && run.set_id.as_deref() == Some(&id)
         };
         runs.iter().rev().filter(of_set).find_map(|run| run.cursor)
@@ -424,7 +424,7 @@ fn lines(list: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Copies the summary of a run to its record in the run log.
-pub(crate) fn record_of(summary: &Summary, record: &mut Record) {
+pub(crate) fn record_of(summary: &Summary, record: &mut RunRecord) {
     let counts = &summary.counts;
     record.made = Some(summary.kind.to_string());
     record.unchanged = summary.snapshot.is_none() && !summary.partial;

@@ -6,7 +6,7 @@ mod notification;
 
 use std::thread::JoinHandle;
 
-use snap_backup::run_log::{Record, RunLog, State};
+use snap_backup::run_log::{RunLog, RunRecord, State};
 use snap_backup::util::threads::Beside;
 use snap_backup::util::{programs, threads};
 
@@ -181,15 +181,16 @@ fn was_bad(
 ) -> bool {
     let Some(dir) = global.state() else { return false };
     let Ok(history) = RunLog::new(dir).read() else { return false };
-    let same = |run: &&Record| run.set.as_deref() == Some(&notification.set) && run.verb == notification.verb;
-    let other = |run: &&Record| due.is_none() || run.due != due;
-    let ended = |run: &&Record| match run.state() {
+    let same =
+        |run: &&RunRecord| run.set.as_deref() == Some(&notification.set) && run.verb == notification.verb;
+    let other = |run: &&RunRecord| due.is_none() || run.due != due;
+    let ended = |run: &&RunRecord| match run.state() {
         State::Running => false,
         State::Ended(ending) => !ending.is_wished(),
         State::Lost => true,
     };
     // The current run is still recorded as running.
-    history.runs.iter().rev().filter(same).filter(other).find(ended).is_some_and(Record::is_bad)
+    history.runs.iter().rev().filter(same).filter(other).find(ended).is_some_and(RunRecord::is_bad)
 }
 
 fn warn(notification: &Notification, receiver: &str, why: &str) {

@@ -2,7 +2,7 @@
 
 use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
-use snap_backup::run_log::{Ending, Name, Record, State};
+use snap_backup::run_log::{Ending, Name, RunRecord, State};
 
 use crate::terminal::output::{self, count, days, printable, size};
 use crate::terminal::text::Paint;
@@ -137,7 +137,7 @@ fn work(work: &Work, now: Time) -> String {
 }
 
 /// Returns what a run of a verb other than `backup` did.
-pub(crate) fn what(run: &Record) -> String {
+pub(crate) fn what(run: &RunRecord) -> String {
     let numbers = &run.numbers;
     match run.verb.as_str() {
         "check" if run.read_data => format!("{} read", size(numbers.bytes_read.unwrap_or_default())),
@@ -230,7 +230,7 @@ fn overdue(set: &SetStatus) -> String {
 }
 
 /// Returns why a run failed.
-pub(crate) fn why(run: &Record) -> String {
+pub(crate) fn why(run: &RunRecord) -> String {
     let text = match (run.state(), &run.error) {
         (_, Some(error)) => error.clone(),
         (State::Lost, None) => "it was killed, or the machine stopped".to_owned(),

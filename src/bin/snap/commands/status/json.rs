@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
-use snap_backup::run_log::{Ending, Name, Record, State};
+use snap_backup::run_log::{Ending, Name, RunRecord, State};
 
 use crate::terminal::json::without_nulls;
 use crate::terminal::output;
@@ -92,7 +92,7 @@ fn work(work: &Work) -> Value {
     })
 }
 
-fn run(run: &Record) -> Value {
+fn run(run: &RunRecord) -> Value {
     json!({
         "verb": run.verb,
         "kind": run.kind,

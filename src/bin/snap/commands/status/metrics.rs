@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Report, SetStatus};
-use snap_backup::run_log::Record;
+use snap_backup::run_log::RunRecord;
 
 /// A metric and its help text.
 struct Metric {
@@ -94,7 +94,7 @@ fn of_works(reports: &[Report]) -> [Metric; 3] {
         reports.iter().flat_map(|report| report.works.iter().map(move |work| (report, work)))
     {
         let labels = [("repository", report.location.as_str()), ("verb", work.verb.as_str())];
-        let add = |metric: &mut Metric, run: &Option<Record>| {
+        let add = |metric: &mut Metric, run: &Option<RunRecord>| {
             if let Some(run) = run {
                 metric.add(&labels, seconds(run.start));
             }
