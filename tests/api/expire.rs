@@ -12,7 +12,7 @@ use snap_backup::model::entry::{Entry, Kind, Time};
 use snap_backup::model::id::{ChunkId, SnapshotId};
 use snap_backup::model::manifest::Manifest;
 use snap_backup::model::records::SessionKind;
-use snap_backup::ops::rewrite::expire::{self, Hold, Options, Report, Rule};
+use snap_backup::ops::rewrite::expire::{self, ExpiryRule, Hold, Options, Report};
 use snap_backup::ops::{backup, gc, ls};
 use snap_backup::repo::sessions::session::Session;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
@@ -130,7 +130,7 @@ fn now() -> Options {
 
 /// Matching paths are removed from snapshots of that age and older ones.
 fn by(pattern: &str, before: Time) -> Options {
-    Options { rules: vec![Rule { pattern: pattern.into(), before }], ..now() }
+    Options { rules: vec![ExpiryRule { pattern: pattern.into(), before }], ..now() }
 }
 
 fn deleted_before(before: Time) -> Options {
@@ -294,7 +294,7 @@ fn expire_reads_and_writes_a_shared_tree_once() {
 fn snapshots_with_a_shared_tree_expire_paths_by_own_age() {
     let stage = Stage::new();
     let saved: Vec<Snapshot> = (0..5).map(|_| stage.save("h", &["d/a", "d/b", "keep"])).collect();
-    let rule = |name: &str, at: usize| Rule { pattern: name.into(), before: started(&saved[at]) };
+    let rule = |name: &str, at: usize| ExpiryRule { pattern: name.into(), before: started(&saved[at]) };
     let options = Options { rules: vec![rule("b", 2), rule("a", 0)], ..now() };
     let report = stage.expire(&options);
     let tree = |files: &[&str]| ["d", "keep"].iter().chain(files).map(|path| (*path).to_owned()).collect();
@@ -399,7 +399,7 @@ fn model(stage: &Stage, options: &Options) -> BTreeMap<(Time, String), Vec<Strin
         let tree = &trees[&(*started, host.clone())];
         let stays = |path: &String| {
             let parts: Vec<&str> = path.split('/').collect();
-            let matches = |rule: &&Rule| {
+            let matches = |rule: &&ExpiryRule| {
                 let name = rule.pattern.to_str().unwrap();
                 parts.contains(&name) && *started <= rule.before
             };
@@ -439,7 +439,7 @@ proptest! {
         }
         let all = stage.all();
         let time = |at: &usize| all.get(*at).map_or(Time::now(), started);
-        let rule = |(name, at): &(usize, usize)| Rule { pattern: NAMES[*name].into(), before: time(at) };
+        let rule = |(name, at): &(usize, usize)| ExpiryRule { pattern: NAMES[*name].into(), before: time(at) };
         let options = Options {
             rules: rules.iter().map(rule).collect(),
             deleted_before: deleted.as_ref().map(time),

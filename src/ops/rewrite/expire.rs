@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::fs::filter::PathRules;
 use crate::model::id::SnapshotId;
 use crate::ops::rewrite::expiring::{Expiring, Plan};
-pub use crate::ops::rewrite::expiring::{Hold, Options, Rule};
+pub use crate::ops::rewrite::expiring::{ExpiryRule, Hold, Options};
 use crate::ops::rewrite::replace::{Replacing, earlier_rewrites};
 use crate::ops::rewrite::taken::Taken;
 use crate::ops::rewrite::{Change, Rewritten, trees};

@@ -22,7 +22,7 @@ use crate::util::bitset::BitSet;
 
 /// A rule for the paths that a pattern matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct ExpiryRule {
     /// The pattern. A leading slash means the root of the snapshot.
     pub pattern: OsString,
     /// Snapshots of this time and older lose what the pattern matches.
@@ -35,7 +35,7 @@ pub struct Options {
     /// Snapshots that may be rewritten.
     pub choice: SnapshotQuery,
     /// Rules for paths.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<ExpiryRule>,
     /// Removes what was deleted by this time: what is neither in the set's state at that time nor in any
     /// later snapshot of it.
     pub deleted_before: Option<Time>,
@@ -153,13 +153,13 @@ struct Deleted {
 
 impl Expiring {
     /// Prepares for the snapshots that are walked, in this order.
-    pub(super) fn new(walked: &[Snapshot], plan: &Plan, rules: &[Rule]) -> Result<Self> {
+    pub(super) fn new(walked: &[Snapshot], plan: &Plan, rules: &[ExpiryRule]) -> Result<Self> {
         let numbers: HashMap<SnapshotId, usize> =
             (0..).zip(walked).map(|(number, one)| (one.id, number)).collect();
         let set = |ids: &[SnapshotId]| ids.iter().filter_map(|id| numbers.get(id).copied()).collect();
-        let mut order: Vec<(usize, &Rule)> = rules.iter().enumerate().collect();
+        let mut order: Vec<(usize, &ExpiryRule)> = rules.iter().enumerate().collect();
         order.sort_by_key(|(_, rule)| rule.before);
-        let old = |rule: &Rule| {
+        let old = |rule: &ExpiryRule| {
             let old = (0..).zip(walked).filter(|(_, one)| one.manifest.started <= rule.before);
             old.filter(|(_, one)| plan.losing.contains(&one.id)).map(|(number, _)| number).collect()
         };

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::forget::age::Age;
-use snap_backup::ops::rewrite::expire::Rule;
+use snap_backup::ops::rewrite::expire::ExpiryRule;
 
 use super::values;
 
@@ -38,8 +38,8 @@ impl PathRules {
     }
 
     /// Returns the rules, with ages converted to times relative to `now`.
-    pub(crate) fn at(&self, now: &ZonedDateTime) -> (Vec<Rule>, Option<Time>) {
-        let rule = |one: &Expiry| Rule { pattern: one.pattern.clone(), before: one.after.before(now) };
+    pub(crate) fn at(&self, now: &ZonedDateTime) -> (Vec<ExpiryRule>, Option<Time>) {
+        let rule = |one: &Expiry| ExpiryRule { pattern: one.pattern.clone(), before: one.after.before(now) };
         (self.expire.iter().map(rule).collect(), self.keep_deleted.map(|age| age.before(now)))
     }
 }
