@@ -11,7 +11,7 @@ use crate::model::entry::Time;
 use crate::model::id::{ChunkId, KeyId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::model::signs::Signs;
-use crate::model::tripwire::State;
+use crate::model::tripwire::AlarmState;
 
 /// Pinned: no rule forgets the snapshot. No bytes.
 const PINNED: u16 = 1;
@@ -310,14 +310,14 @@ impl Manifest {
     }
 
     /// Returns the state of the run's alarm, and its reason.
-    pub fn alarm(&self) -> Option<(State, &str)> {
+    pub fn alarm(&self) -> Option<(AlarmState, &str)> {
         let (state, why) = self.note(ALARM)?.split_first()?;
         Some((state_of(*state)?, std::str::from_utf8(why).ok()?))
     }
 
     /// Returns whether the snapshot raised an alarm that is not settled.
     pub fn is_alarming(&self) -> bool {
-        matches!(self.alarm(), Some((State::Open, _)))
+        matches!(self.alarm(), Some((AlarmState::Open, _)))
     }
 
     /// Records an alarm; a longer reason is truncated.
@@ -328,12 +328,12 @@ impl Manifest {
     }
 
     /// Settles the alarm. Does nothing if there is none.
-    pub fn settle_alarm(&mut self, state: State) {
+    pub fn settle_alarm(&mut self, state: AlarmState) {
         let why = self.alarm().map(|(_, why)| why.to_owned());
         let state = match state {
-            State::Open => OPEN,
-            State::Accepted => ACCEPTED,
-            State::Cleared => CLEARED,
+            AlarmState::Open => OPEN,
+            AlarmState::Accepted => ACCEPTED,
+            AlarmState::Cleared => CLEARED,
         };
         if let Some(why) = why {
             self.set_note(ALARM, Some([&[state], why.as_bytes()].concat()));
@@ -377,11 +377,11 @@ const OPEN: u8 = 1;
 const ACCEPTED: u8 = 2;
 const CLEARED: u8 = 3;
 
-fn state_of(byte: u8) -> Option<State> {
+fn state_of(byte: u8) -> Option<AlarmState> {
     match byte {
-        OPEN => Some(State::Open),
-        ACCEPTED => Some(State::Accepted),
-        CLEARED => Some(State::Cleared),
+        OPEN => Some(AlarmState::Open),
+        ACCEPTED => Some(AlarmState::Accepted),
+        CLEARED => Some(AlarmState::Cleared),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use snap_backup::model::signs::Signs;
-use snap_backup::model::tripwire::{self, Limits, Past, State};
+use snap_backup::model::tripwire::{self, AlarmState, Limits, Past};
 
 const DAY: u64 = 86_400;
 /// Alarms about ordinary changes of a set, and the largest share lost when an attack was detected, for the
@@ -208,7 +208,7 @@ impl Set {
     }
 
     /// One run. Returns whether it raises an alarm, which is settled at once.
-    fn run(&mut self, at: u64, change: &Change, settled: State) -> bool {
+    fn run(&mut self, at: u64, change: &Change, settled: AlarmState) -> bool {
         let past: Vec<Past> =
             self.past.iter().map(|(then, past)| Past { age: at - then, ..past.clone() }).collect();
         let limits = Limits::default();
@@ -262,7 +262,7 @@ fn years(model: Model, files: u64, seed: u64) -> u32 {
     let (mut dice, mut set) = (Dice(seed), Set::new(files));
     let alarms = (1..=730).filter(|day| {
         let change = model(&mut dice, *day, set.files);
-        set.run(day * DAY, &change, State::Accepted)
+        set.run(day * DAY, &change, AlarmState::Accepted)
     });
     let alarms: Vec<u64> = alarms.collect();
     assert!(alarms.iter().all(|day| *day > 7), "an alarm in the first runs: {alarms:?}");
@@ -285,7 +285,7 @@ fn met(model: Model, files: u64, attack: (f64, Attack), begins: u64, step: u64, 
             gone += whole;
             attack.1(&mut change, whole);
         }
-        if set.run(at, &change, State::Accepted) && day >= begins {
+        if set.run(at, &change, AlarmState::Accepted) && day >= begins {
             return gone as f64 / all as f64;
         }
         assert!(
@@ -389,9 +389,9 @@ fn few_runs_announced_changes_and_repairs_raise_no_alarm() {
     assert!(!given(&busy()[..6], Some(&limits)), "six runs are no past");
     assert!(!given(&busy(), None), "it was announced");
     let mut cleared = busy();
-    cleared.last_mut().unwrap().alarm = Some(State::Cleared);
+    cleared.last_mut().unwrap().alarm = Some(AlarmState::Cleared);
     assert!(!given(&cleared, Some(&limits)), "what is repaired changes again");
-    let open = vec![Past { alarm: Some(State::Open), ..busy()[0].clone() }; 20];
+    let open = vec![Past { alarm: Some(AlarmState::Open), ..busy()[0].clone() }; 20];
     assert!(!given(&open, Some(&limits)), "what nobody has looked at is not what is usual");
 }
 
@@ -401,7 +401,7 @@ fn set_that_always_looks_encrypted_raises_no_alarm() {
     let mut set = Set::new(30);
     for day in 1..=60 {
         let change = Change { rewritten: 6, opaque: 6, ..Change::default() };
-        assert!(!set.run(day * DAY, &change, State::Accepted), "day {day}");
+        assert!(!set.run(day * DAY, &change, AlarmState::Accepted), "day {day}");
     }
 }
 

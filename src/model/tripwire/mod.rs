@@ -64,9 +64,9 @@ impl Default for Limits {
     }
 }
 
-/// State of an alarm.
+/// AlarmState of an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum AlarmState {
     /// Not settled yet.
     Open,
     /// The change was intended: the backup is part of the baseline.
@@ -83,14 +83,14 @@ pub struct Past {
     pub age: u64,
     /// Its statistics.
     pub signs: Signs,
-    /// State of its alarm, if it raised one.
-    pub alarm: Option<State>,
+    /// AlarmState of its alarm, if it raised one.
+    pub alarm: Option<AlarmState>,
 }
 
 impl Past {
     /// Returns whether it belongs to the baseline.
     fn is_usual(&self) -> bool {
-        matches!(self.alarm, None | Some(State::Accepted))
+        matches!(self.alarm, None | Some(AlarmState::Accepted))
     }
 }
 
@@ -99,7 +99,7 @@ impl Past {
 pub fn evaluate(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<AlarmReason> {
     carry(past, now);
     let newest = past.last().and_then(|newest| newest.alarm);
-    let Some(limits) = limits.filter(|_| newest != Some(State::Cleared)) else {
+    let Some(limits) = limits.filter(|_| newest != Some(AlarmState::Cleared)) else {
         now.level = 0;
         return Vec::new();
     };
@@ -152,7 +152,8 @@ fn carry(past: &[Past], now: &mut Signs) {
     let days = now.span as f64 / 86_400.0;
     let left = |value: u64, half: f64| (value as f64 * 0.5_f64.powf(days / half)) as u64;
     now.level = left(before.level, HALF_LIFE).saturating_add(now.share(now.scrambled()));
-    let own = if matches!(alarm, None | Some(State::Accepted)) { before.share(before.lost()) } else { 0 };
+    let own =
+        if matches!(alarm, None | Some(AlarmState::Accepted)) { before.share(before.lost()) } else { 0 };
     now.peak = left(before.peak, PEAK_HALF_LIFE).max(own);
 }
 

@@ -130,7 +130,7 @@ fn refuse_held(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
         if let Some(alarm) = holds::alarm_above(one, &alarms) {
             return Err(Error::Retention(format!(
                 "snapshot {} is held by the alarm of snapshot {}: name it with `ForgetOptions::force` to forget it, or settle the alarm \
-                 with `State::Accepted` or `State::Cleared`",
+                 with `AlarmState::Accepted` or `AlarmState::Cleared`",
                 one.id.short(),
                 alarm.short()
             )));

@@ -10,7 +10,7 @@ use crate::fs::target::{Target, TargetOptions};
 use crate::fs::{sources, target};
 use crate::model::entry::{Entry, Kind};
 use crate::model::manifest::Manifest;
-use crate::model::tripwire::State;
+use crate::model::tripwire::AlarmState;
 use crate::ops::heal::{CorruptFile, FileState, Healing};
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::{compare_file, dir_reader, files};
@@ -78,7 +78,7 @@ fn is_bad(snapshots: &[Snapshot], of: &Snapshot, entry: &Entry) -> bool {
     let Manifest { host, sources, .. } = &of.manifest;
     let by =
         snapshots.iter().find(|one| one.manifest.started == since && one.manifest.same_set(host, sources));
-    by.and_then(|by| by.manifest.alarm()).is_some_and(|(state, _)| state != State::Accepted)
+    by.and_then(|by| by.manifest.alarm()).is_some_and(|(state, _)| state != AlarmState::Accepted)
 }
 
 /// Returns the location of the file and its current state.

@@ -92,7 +92,7 @@ fn expect_bad(
     if !find::holds(healing, (&mut file, &path), &found.bad)? {
         file.rewind().map_err(Error::io("read", &path))?;
         return if find::holds(healing, (&mut file, &path), good)? {
-            refused("it has its good bytes already: `State::Cleared` settles the alarm")
+            refused("it has its good bytes already: `AlarmState::Cleared` settles the alarm")
         } else {
             refused(
                 "it has changed since the backup that found it corrupt: it is left as it is \

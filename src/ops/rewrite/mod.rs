@@ -16,7 +16,7 @@ use crate::fs::filter::RestoreFilter;
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, Manifest};
-use crate::model::tripwire::State;
+use crate::model::tripwire::AlarmState;
 use crate::ops::rewrite::removal::Excluded;
 use crate::ops::rewrite::replace::{Replacing, earlier_rewrites};
 use crate::ops::rewrite::taken::RemovedTotals;
@@ -41,7 +41,7 @@ pub struct Change {
     /// Tags to remove.
     pub remove_tags: Vec<String>,
     /// New state of their alarms.
-    pub alarm: Option<State>,
+    pub alarm: Option<AlarmState>,
     /// Whether rules must always keep it.
     pub pinned: Option<bool>,
     /// Time after which it is forgotten regardless of rules; `Some(None)` removes the time.

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::model::records::AuditAct;
-use crate::model::tripwire::State;
+use crate::model::tripwire::AlarmState;
 use crate::ops::rewrite::taken::RemovedTotals;
 use crate::ops::rewrite::trees::RewrittenTrees;
 use crate::ops::rewrite::{Change, Rewritten, rewritten};
@@ -24,7 +24,7 @@ use crate::repo::{audit, snapshots};
 /// Maximum number of sessions opened for one snapshot, each because the previous one was considered dead.
 const ATTEMPTS: usize = 3;
 
-/// State of the replacement.
+/// AlarmState of the replacement.
 pub(super) struct Replacing<'a> {
     pub(super) repo: &'a Repository,
     pub(super) change: &'a Change,
@@ -162,8 +162,8 @@ impl Replacing<'_> {
 /// Returns the kind of audit record for a change.
 fn act(change: &Change) -> AuditAct {
     match change.alarm {
-        Some(State::Accepted) => AuditAct::AlarmAccept,
-        Some(State::Cleared) => AuditAct::AlarmClear,
-        Some(State::Open) | None => AuditAct::Rewrite,
+        Some(AlarmState::Accepted) => AuditAct::AlarmAccept,
+        Some(AlarmState::Cleared) => AuditAct::AlarmClear,
+        Some(AlarmState::Open) | None => AuditAct::Rewrite,
     }
 }

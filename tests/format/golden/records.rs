@@ -19,7 +19,7 @@ use snap_backup::model::records::{
     SessionRecord,
 };
 use snap_backup::model::signs::Signs;
-use snap_backup::model::tripwire::State;
+use snap_backup::model::tripwire::AlarmState;
 use snap_backup::repo::objects;
 use snap_backup::storage::ObjectKind;
 
@@ -372,8 +372,8 @@ fn an_alarm_of_a_manifest() {
         (alarming.signs(), alarming.more_counts(), alarming.rot()),
         (Some(signs), Some(counts), Some(rot))
     );
-    alarming.settle_alarm(State::Accepted);
-    assert_eq!(alarming.alarm(), Some((State::Accepted, "9 of 9 files")));
+    alarming.settle_alarm(AlarmState::Accepted);
+    assert_eq!(alarming.alarm(), Some((AlarmState::Accepted, "9 of 9 files")));
     for torn in [vec![], vec![2, 0, 0, 0, 0, 0, 0, 0], vec![2, 0, 0, 0, 0, 0, 0, 0, 7]] {
         let torn = Manifest { extra: vec![(24, ByteBuf::from(torn))], ..full() };
         assert_eq!((torn.rot(), torn.check_tags().is_ok()), (None, true));

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use snap_backup::model::tripwire::State;
+use snap_backup::model::tripwire::AlarmState;
 use snap_backup::ops::rewrite::{self, Change};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
@@ -41,8 +41,8 @@ pub(crate) struct Which {
 pub(crate) fn run(context: &Context, args: &Alarm) -> Result<Outcome> {
     context.with(|repo| match &args.verb {
         None => list(context, repo, args.all),
-        Some(Verb::Accept(which)) => set_state(context, repo, &which.snapshots, State::Accepted),
-        Some(Verb::Clear(which)) => set_state(context, repo, &which.snapshots, State::Cleared),
+        Some(Verb::Accept(which)) => set_state(context, repo, &which.snapshots, AlarmState::Accepted),
+        Some(Verb::Clear(which)) => set_state(context, repo, &which.snapshots, AlarmState::Cleared),
     })
 }
 
@@ -51,7 +51,7 @@ fn list(context: &Context, repo: &Repository, all: bool) -> Result<Outcome> {
     let snapshots = snapshots::list(repo)?;
     let shown: Vec<&Snapshot> = snapshots
         .iter()
-        .filter(|one| one.manifest.alarm().is_some_and(|(state, _)| all || state == State::Open))
+        .filter(|one| one.manifest.alarm().is_some_and(|(state, _)| all || state == AlarmState::Open))
         .collect();
     if context.global.json {
         let alarms: Vec<Value> = shown.iter().filter_map(|one| json_of(one)).collect();
@@ -87,7 +87,7 @@ fn json_of(snapshot: &Snapshot) -> Option<Value> {
     Some(Value::Object(map))
 }
 
-fn set_state(context: &Context, repo: &Repository, named: &[String], state: State) -> Result<Outcome> {
+fn set_state(context: &Context, repo: &Repository, named: &[String], state: AlarmState) -> Result<Outcome> {
     let chosen = chosen(&snapshots::list(repo)?, named)?;
     let choice = SnapshotQuery { selectors: chosen, ..SnapshotQuery::default() };
     let change = Change { alarm: Some(state), ..Change::default() };
@@ -107,7 +107,7 @@ fn set_state(context: &Context, repo: &Repository, named: &[String], state: Stat
     Ok(if lost > 0 { Outcome::Problems } else { Outcome::Done })
 }
 
-fn describe_change(one: &rewrite::Rewritten, state: State) -> String {
+fn describe_change(one: &rewrite::Rewritten, state: AlarmState) -> String {
     let (old, word) = (one.old.id.short(), output::alarm_state(state));
     match one.new {
         Some(new) => format!("alarm of snapshot {old} {word}: it is snapshot {} now", new.short()),

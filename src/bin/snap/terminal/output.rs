@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use snap_backup::model::entry::{Entry, Kind, Time};
 use snap_backup::model::manifest::Counts;
 use snap_backup::model::manifest_ext::MoreCounts;
-use snap_backup::model::tripwire::State;
+use snap_backup::model::tripwire::AlarmState;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::write::pack_writer::Deltas;
 use snap_backup::storage::names::FOREIGN;
@@ -345,11 +345,11 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Map<String, Value> {
 }
 
 /// Returns the name of an alarm's state.
-pub(crate) const fn alarm_state(state: State) -> &'static str {
+pub(crate) const fn alarm_state(state: AlarmState) -> &'static str {
     match state {
-        State::Open => "open",
-        State::Accepted => "accepted",
-        State::Cleared => "cleared",
+        AlarmState::Open => "open",
+        AlarmState::Accepted => "accepted",
+        AlarmState::Cleared => "cleared",
     }
 }
 

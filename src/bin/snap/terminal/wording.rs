@@ -31,8 +31,8 @@ const VERBS: &[(&str, &str)] = &[
     ("Repository::snapshots", "snapshots"),
     ("Repository::sync_to", "sync"),
     ("Repository::trashed", "undelete"),
-    ("State::Accepted", "alarm accept"),
-    ("State::Cleared", "alarm clear"),
+    ("AlarmState::Accepted", "alarm accept"),
+    ("AlarmState::Cleared", "alarm clear"),
 ];
 
 /// Names of options, and the corresponding flags or variables.
