@@ -8,7 +8,7 @@ use jiff::civil::{DateTime, date};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use snap_backup::ops::schedule::cron::Cron;
-use snap_backup::ops::schedule::scheduler::{End, Job, Scheduler, Skip, State, Step};
+use snap_backup::ops::schedule::scheduler::{End, Job, JobState, Scheduler, Skip, Step};
 use snap_backup::ops::schedule::window::Window;
 
 fn zone() -> TimeZone {
@@ -150,7 +150,7 @@ fn every_due_time_of_a_year_runs_once() {
     world.run(&mut scheduler, from, asleep.0, &lasts);
     assert!(world.running.is_empty());
     // The machine is switched off, not suspended: only the saved state remains.
-    let states: BTreeMap<String, State> = scheduler.states().clone();
+    let states: BTreeMap<String, JobState> = scheduler.states().clone();
     let mut scheduler = Scheduler::new(jobs, states, asleep.1, "seed");
     world.run(&mut scheduler, asleep.1, to, &lasts);
 
@@ -297,7 +297,7 @@ fn jitter_delays_by_a_constant_part_of_its_value() {
 #[test]
 fn a_clock_that_was_far_ahead_does_not_stop_the_schedule() {
     let now = at(date(2028, 1, 3).at(0, 0, 0, 0));
-    let ahead = State { handled: at(date(2031, 1, 1).at(0, 0, 0, 0)), open: None };
+    let ahead = JobState { handled: at(date(2031, 1, 1).at(0, 0, 0, 0)), open: None };
     let mut scheduler =
         Scheduler::new(vec![job("a", "a", "0 2 * * *")], BTreeMap::from([("a".to_owned(), ahead)]), now, "");
     let due = at(date(2028, 1, 3).at(2, 0, 0, 0));

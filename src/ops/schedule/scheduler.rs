@@ -57,7 +57,7 @@ pub struct Job {
 
 /// The remembered state of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub struct JobState {
     /// Times up to and including this one have been handled.
     pub handled: Timestamp,
     /// A run that is to be started, or was started and has not ended.
@@ -136,7 +136,7 @@ pub enum End {
 #[derive(Debug)]
 pub struct Scheduler {
     jobs: Vec<Job>,
-    states: BTreeMap<String, State>,
+    states: BTreeMap<String, JobState>,
     /// Running jobs by name, with their lanes.
     running: BTreeMap<String, String>,
     /// Number of missed times of waiting jobs.
@@ -147,7 +147,7 @@ pub struct Scheduler {
 impl Scheduler {
     /// Makes a scheduler from jobs and their remembered states. A job without a state starts now and has
     /// missed nothing. `seed` makes the jitter differ between machines.
-    pub fn new(jobs: Vec<Job>, states: BTreeMap<String, State>, now: Timestamp, seed: &str) -> Self {
+    pub fn new(jobs: Vec<Job>, states: BTreeMap<String, JobState>, now: Timestamp, seed: &str) -> Self {
         let mut scheduler = Self {
             jobs: Vec::new(),
             states,
@@ -165,7 +165,7 @@ impl Scheduler {
         self.states.retain(|name, _| known(name));
         self.missed.retain(|name, _| known(name));
         for job in &jobs {
-            let state = self.states.entry(job.name.clone()).or_insert(State { handled: now, open: None });
+            let state = self.states.entry(job.name.clone()).or_insert(JobState { handled: now, open: None });
             if state.handled > later(now, AHEAD) {
                 state.handled = now;
             }
@@ -182,7 +182,7 @@ impl Scheduler {
     }
 
     /// Returns the states to remember. They must be durable before the steps of `tick` are carried out.
-    pub fn states(&self) -> &BTreeMap<String, State> {
+    pub fn states(&self) -> &BTreeMap<String, JobState> {
         &self.states
     }
 

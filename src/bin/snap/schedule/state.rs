@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use snap_backup::codec::crypto::hash;
-use snap_backup::ops::schedule::scheduler::State;
+use snap_backup::ops::schedule::scheduler::JobState;
 use snap_backup::util::new_file;
 use snap_backup::{Error, Result};
 
@@ -25,7 +25,7 @@ pub(crate) struct ScheduleState {
 #[derive(Serialize, Deserialize)]
 struct Content {
     of: String,
-    jobs: BTreeMap<String, State>,
+    jobs: BTreeMap<String, JobState>,
 }
 
 impl ScheduleState {
@@ -39,7 +39,7 @@ impl ScheduleState {
     }
 
     /// Loads the state. If the file is invalid, returns an empty state and the reason.
-    pub(crate) fn load(&self) -> (BTreeMap<String, State>, Option<String>) {
+    pub(crate) fn load(&self) -> (BTreeMap<String, JobState>, Option<String>) {
         let file = self.file();
         let forgotten = |why: String| {
             let text = format!("{}: {why}: what was missed while nothing ran is not known", file.display());
@@ -59,7 +59,7 @@ impl ScheduleState {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn save(&self, jobs: &BTreeMap<String, State>) -> Result<()> {
+    pub(crate) fn save(&self, jobs: &BTreeMap<String, JobState>) -> Result<()> {
         let (file, temp) = (self.file(), self.file().with_extension("new"));
         let content = Content { of: self.of.clone(), jobs: jobs.clone() };
         let text = serde_json::to_vec(&content).map_err(|err| Error::io("describe", &file)(err.into()))?;
