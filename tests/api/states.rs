@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use snap_backup::model::entry::Time;
-use snap_backup::ops::backup::states::{Each, Options, State, StateSource, Summary};
+use snap_backup::ops::backup::states::{Each, Options, PastState, StateSource, Summary};
 use snap_backup::ops::backup::{self, states};
 use snap_backup::progress::Event;
 use snap_backup::repo::snapshots;
@@ -21,8 +21,8 @@ fn library() -> Library {
     Library::on(Arc::new(MemoryStorage::default()), None)
 }
 
-fn state(library: &Library, name: &str, day: i64) -> State {
-    State {
+fn state(library: &Library, name: &str, day: i64) -> PastState {
+    PastState {
         sources: vec![StateSource { place: library.path(name), stored: b"/data".to_vec() }],
         time: Time { sec: 1_700_000_000 + day * 86_400, nanos: 7 },
         host: "old".to_owned(),
@@ -33,7 +33,7 @@ fn state(library: &Library, name: &str, day: i64) -> State {
     }
 }
 
-fn import(library: &Library, states: Vec<State>, each: &mut dyn Each) -> Result<Summary> {
+fn import(library: &Library, states: Vec<PastState>, each: &mut dyn Each) -> Result<Summary> {
     let repo = library.open();
     let planned = states::plan(&repo, states)?;
     states::run(&repo, &planned, &Options::default(), &Control::default(), each)
@@ -43,7 +43,7 @@ fn import(library: &Library, states: Vec<State>, each: &mut dyn Each) -> Result<
 struct Append(PathBuf);
 
 impl Each for Append {
-    fn after(&mut self, _: &State, _: &backup::Summary) -> Result<()> {
+    fn after(&mut self, _: &PastState, _: &backup::Summary) -> Result<()> {
         let file = fs::OpenOptions::new().append(true).open(&self.0);
         file.and_then(|mut file| file.write_all(b" and more")).map_err(Error::io("write", &self.0))
     }
@@ -88,7 +88,7 @@ fn state_with_an_origin_is_identified_by_it() {
     library.write("a", &[("file", b"text")]);
     let named = |origin: &str, day: i64| {
         let origin = Some(origin.to_owned());
-        vec![State { origin, ..state(&library, "a", day) }]
+        vec![PastState { origin, ..state(&library, "a", day) }]
     };
     assert_eq!(import(&library, named("other 1", 1), &mut ()).unwrap().made.len(), 1);
     let again = import(&library, named("other 1", 2), &mut ()).unwrap();
@@ -105,7 +105,7 @@ fn each_source_of_a_state_has_its_own_path() {
         place: library.path("mount").join(stored.trim_start_matches('/')),
         stored: stored.as_bytes().to_vec(),
     };
-    let both = State { sources: vec![at("/home/me"), at("/etc")], ..state(&library, "mount", 1) };
+    let both = PastState { sources: vec![at("/home/me"), at("/etc")], ..state(&library, "mount", 1) };
     let summary = import(&library, vec![both], &mut ()).unwrap();
     assert_eq!(summary.problems, []);
     for name in ["home/me", "etc"] {
@@ -113,7 +113,7 @@ fn each_source_of_a_state_has_its_own_path() {
         let differences = library.differences(&library.open(), summary.made[0], name, &target);
         assert!(differences.is_empty(), "{differences:?}");
     }
-    let whole = State {
+    let whole = PastState {
         sources: vec![StateSource { place: library.path("mount"), stored: b"/".to_vec() }],
         ..state(&library, "mount", 2)
     };
@@ -130,11 +130,11 @@ fn a_stopped_run_commits_no_half_of_a_state() {
     /// Signals that the second state is being read.
     struct Second<'a>(&'a AtomicBool);
     impl Each for Second<'_> {
-        fn before(&mut self, state: &State) -> Result<()> {
+        fn before(&mut self, state: &PastState) -> Result<()> {
             self.0.store(state.time.sec > 1_700_090_000, Ordering::Relaxed);
             Ok(())
         }
-        fn after(&mut self, _: &State, _: &backup::Summary) -> Result<()> {
+        fn after(&mut self, _: &PastState, _: &backup::Summary) -> Result<()> {
             Ok(())
         }
     }

@@ -10,7 +10,7 @@
 //! - A file whose path, size and mtime equal the parent's is not read; with [`Comparison::Originals`] the
 //!   ctime must be equal, too.
 //!
-//! Usage: make a [`State`] for each directory, call [`plan`], show the plan, call [`run`]. An interrupted run
+//! Usage: make a [`PastState`] for each directory, call [`plan`], show the plan, call [`run`]. An interrupted run
 //! commits nothing of the state that it was reading; to resume, plan and run the same states again.
 
 mod linked;
@@ -57,7 +57,7 @@ pub struct StateSource {
 
 /// Some sources as of one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
+pub struct PastState {
     /// The sources. Missing ones are left out of the snapshot.
     pub sources: Vec<StateSource>,
     /// Time of the state.
@@ -76,7 +76,7 @@ pub struct State {
     pub origin: Option<String>,
 }
 
-impl State {
+impl PastState {
     /// Returns the sources as they are recorded.
     fn recorded_sources(&self) -> Result<Vec<ByteBuf>> {
         let places: Vec<_> = self.sources.iter().map(|one| (one.place.clone(), one.stored.clone())).collect();
@@ -123,7 +123,7 @@ pub struct Options {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     /// The state.
-    pub state: State,
+    pub state: PastState,
     /// The snapshot of an earlier import of the state.
     pub there: Option<SnapshotId>,
 }
@@ -155,7 +155,7 @@ pub trait Each {
     ///
     /// # Errors
     /// Any; it ends the run.
-    fn before(&mut self, state: &State) -> Result<()> {
+    fn before(&mut self, state: &PastState) -> Result<()> {
         let _ = state;
         Ok(())
     }
@@ -165,7 +165,7 @@ pub trait Each {
     ///
     /// # Errors
     /// Any; it ends the run.
-    fn supplement(&mut self, state: &State) -> Result<Option<Supplement>> {
+    fn supplement(&mut self, state: &PastState) -> Result<Option<Supplement>> {
         let _ = state;
         Ok(None)
     }
@@ -174,11 +174,11 @@ pub trait Each {
     ///
     /// # Errors
     /// Any; it ends the run.
-    fn after(&mut self, state: &State, summary: &backup::Summary) -> Result<()>;
+    fn after(&mut self, state: &PastState, summary: &backup::Summary) -> Result<()>;
 }
 
 impl Each for () {
-    fn after(&mut self, _: &State, _: &backup::Summary) -> Result<()> {
+    fn after(&mut self, _: &PastState, _: &backup::Summary) -> Result<()> {
         Ok(())
     }
 }
@@ -188,7 +188,7 @@ impl Each for () {
 /// # Errors
 /// Two states of one set have the same time, a state is in the future, its paths are invalid, or the
 /// snapshots cannot be listed.
-pub fn plan(repo: &Repository, mut states: Vec<State>) -> Result<Vec<Planned>> {
+pub fn plan(repo: &Repository, mut states: Vec<PastState>) -> Result<Vec<Planned>> {
     states.sort_by_key(|state| state.time);
     let all = snapshots::list(repo)?;
     let latest = Time::now().sec.saturating_add(AHEAD);
@@ -300,7 +300,7 @@ impl Summary {
 }
 
 fn backup_options(
-    state: &State,
+    state: &PastState,
     options: &Options,
     linked: &Arc<LinkedFiles>,
     supplement: Option<Arc<Supplement>>,

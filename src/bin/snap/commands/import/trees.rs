@@ -8,7 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 use snap_backup::fs::filter::FilterOptions;
-use snap_backup::ops::backup::states::{Comparison, Each, Options, Planned, State, StateSource, Summary};
+use snap_backup::ops::backup::states::{Comparison, Each, Options, PastState, Planned, StateSource, Summary};
 use snap_backup::ops::backup::{self, states};
 use snap_backup::repo::repository::Repository;
 use snap_backup::util::host;
@@ -155,10 +155,10 @@ fn import(
     Ok(outcome(&summary.problems))
 }
 
-fn states_of(args: &Trees, found: &Found, source: &Path) -> Vec<State> {
+fn states_of(args: &Trees, found: &Found, source: &Path) -> Vec<PastState> {
     let host = args.host.clone().unwrap_or_else(host::host_name);
     let tags: Vec<String> = args.tags.iter().filter(|tag| !tag.is_empty()).cloned().collect();
-    let state = |state: &dated::DatedDir| State {
+    let state = |state: &dated::DatedDir| PastState {
         sources: vec![StateSource {
             place: state.dir.clone(),
             stored: source.as_os_str().as_bytes().to_vec(),
@@ -193,7 +193,7 @@ struct Report<'a> {
 }
 
 impl Each for Report<'_> {
-    fn after(&mut self, state: &State, summary: &backup::Summary) -> Result<()> {
+    fn after(&mut self, state: &PastState, summary: &backup::Summary) -> Result<()> {
         if self.context.global.json {
             let mut map = object(state, "imported", summary.snapshot.map(|id| id.hex()));
             map.extend(output::counts(&summary.counts));
@@ -217,7 +217,7 @@ impl Each for Report<'_> {
     }
 }
 
-fn place(state: &State) -> String {
+fn place(state: &PastState) -> String {
     let place = state.sources.first().map(|source| source.place.as_os_str().as_bytes());
     output::path(place.unwrap_or_default())
 }
@@ -258,7 +258,7 @@ fn tell_plan(context: &Context, planned: &[Planned], source: &Path) -> Result<()
     output::print(&text)
 }
 
-fn object(state: &State, status: &str, id: Option<String>) -> Map<String, Value> {
+fn object(state: &PastState, status: &str, id: Option<String>) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("message_type".to_owned(), "state".into());
     map.insert("status".to_owned(), status.into());

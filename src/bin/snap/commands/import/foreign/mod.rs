@@ -23,7 +23,9 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest_ext::MAX_DESCRIPTION;
-use snap_backup::ops::backup::states::{Check, Comparison, Each, Planned, State, StateSource, Supplement};
+use snap_backup::ops::backup::states::{
+    Check, Comparison, Each, PastState, Planned, StateSource, Supplement,
+};
 use snap_backup::ops::backup::{self, states};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
@@ -178,11 +180,11 @@ impl Job<'_> {
     }
 
     /// Creates a state from a snapshot. Its sources are determined when it is mounted.
-    fn state(&self, found: &Found, dir: &Path) -> State {
+    fn state(&self, found: &Found, dir: &Path) -> PastState {
         let (program, args) = (self.other.program(), self.args);
         let mut tags = found.tags.clone();
         tags.extend(args.tags.iter().filter(|tag| !found.tags.contains(tag)).cloned());
-        State {
+        PastState {
             sources: vec![StateSource { place: dir.join(&found.dir), stored: b"/".to_vec() }],
             time: found.time,
             host: args.host.clone().or_else(|| found.host.clone()).unwrap_or_else(|| "unknown".to_owned()),
@@ -204,7 +206,7 @@ impl Job<'_> {
     }
 
     /// Returns the snapshot that a state was created from.
-    fn found_of(&self, state: &State) -> Option<&Found> {
+    fn found_of(&self, state: &PastState) -> Option<&Found> {
         let id = state.origin.as_deref()?.split_once(' ')?.1;
         self.found.iter().find(|found| found.id == id)
     }
@@ -309,11 +311,11 @@ struct Told<'a> {
 }
 
 impl Each for Told<'_> {
-    fn before(&mut self, _: &State) -> Result<()> {
+    fn before(&mut self, _: &PastState) -> Result<()> {
         self.check.ask()
     }
 
-    fn supplement(&mut self, state: &State) -> Result<Option<Supplement>> {
+    fn supplement(&mut self, state: &PastState) -> Result<Option<Supplement>> {
         let Some(found) = self.job.found_of(state) else { return Ok(None) };
         match self.job.other.supplement(found) {
             Ok(supplement) => Ok(Some(supplement)),
@@ -327,7 +329,7 @@ impl Each for Told<'_> {
         }
     }
 
-    fn after(&mut self, state: &State, summary: &backup::Summary) -> Result<()> {
+    fn after(&mut self, state: &PastState, summary: &backup::Summary) -> Result<()> {
         self.number += 1;
         let made = Made {
             id: summary.snapshot,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::manifest::Counts;
-use snap_backup::ops::backup::states::{self, Planned, State};
+use snap_backup::ops::backup::states::{self, PastState, Planned};
 use snap_backup::{Problem, Result};
 
 use super::{Found, Job};
@@ -132,12 +132,12 @@ fn human_plan(
 }
 
 /// Returns the name of the snapshot that users know, and its host.
-fn name(job: &Job<'_>, state: &State) -> String {
+fn name(job: &Job<'_>, state: &PastState) -> String {
     let found = job.found_of(state).map(|found| found.name.as_str()).unwrap_or_default();
     output::printable(&format!("{found} of {}", state.host))
 }
 
-fn object(job: &Job<'_>, state: &State, status: &str, id: Option<SnapshotId>) -> Map<String, Value> {
+fn object(job: &Job<'_>, state: &PastState, status: &str, id: Option<SnapshotId>) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("message_type".to_owned(), "state".into());
     map.insert("status".to_owned(), status.into());
@@ -155,7 +155,7 @@ fn object(job: &Job<'_>, state: &State, status: &str, id: Option<SnapshotId>) ->
 }
 
 /// Prints a snapshot as soon as it is saved.
-pub(super) fn made(job: &Job<'_>, progress: &Progress, state: &State, made: &Made<'_>) -> Result<()> {
+pub(super) fn made(job: &Job<'_>, progress: &Progress, state: &PastState, made: &Made<'_>) -> Result<()> {
     let Made { id, counts, .. } = made;
     if job.context.global.json {
         let mut map = object(job, state, "imported", *id);
