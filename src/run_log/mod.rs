@@ -28,7 +28,7 @@ use crate::sys::fs::{FlockOperation, flock, sync};
 use crate::util::new_file;
 use crate::util::user_dirs::{self, UserDir};
 
-pub use record::{Ending, Name, Numbers, Process, RunRecord, State, set_id};
+pub use record::{Ending, Name, Numbers, Process, RunRecord, RunState, set_id};
 
 /// Bytes above which the file is shortened.
 pub const LIMIT: u64 = 4 << 20;

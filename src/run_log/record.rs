@@ -212,7 +212,7 @@ fn is_zero(number: &u64) -> bool {
 
 /// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum RunState {
     /// Still running.
     Running,
     /// Ended with this result.
@@ -271,11 +271,11 @@ impl RunRecord {
     }
 
     /// Returns the state of the run.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> RunState {
         match self.ending {
-            Some(ending) => State::Ended(ending),
-            None if self.process.lives() => State::Running,
-            None => State::Lost,
+            Some(ending) => RunState::Ended(ending),
+            None if self.process.lives() => RunState::Running,
+            None => RunState::Lost,
         }
     }
 
@@ -283,8 +283,8 @@ impl RunRecord {
     /// problem was found.
     pub fn is_good(&self) -> bool {
         match self.state() {
-            State::Ended(Ending::Done) => true,
-            State::Ended(Ending::Problems) => self.verb == "backup",
+            RunState::Ended(Ending::Done) => true,
+            RunState::Ended(Ending::Problems) => self.verb == "backup",
             _ => false,
         }
     }
@@ -292,8 +292,8 @@ impl RunRecord {
     /// Returns whether it failed, or ended without an end line. An interruption is not a failure, nor is a
     /// run that was skipped or ran out of time, nor a refusal to forget.
     pub fn is_bad(&self) -> bool {
-        let was_stopped = matches!(self.state(), State::Ended(ending) if ending.is_wished());
-        !self.is_good() && !was_stopped && self.exit != Some(REFUSED) && self.state() != State::Running
+        let was_stopped = matches!(self.state(), RunState::Ended(ending) if ending.is_wished());
+        !self.is_good() && !was_stopped && self.exit != Some(REFUSED) && self.state() != RunState::Running
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use snap_backup::model::entry::Time;
-use snap_backup::run_log::{Ending, History, LIMIT, RunLog, RunRecord, State};
+use snap_backup::run_log::{Ending, History, LIMIT, RunLog, RunRecord, RunState};
 
 use crate::support::{Sandbox, finish};
 
@@ -25,7 +25,7 @@ fn run_log_has_every_run_also_unchanged_ones() {
     let first = last(&sandbox);
     assert_eq!(
         (first.verb.as_str(), first.state(), first.exit),
-        ("backup", State::Ended(Ending::Done), Some(0))
+        ("backup", RunState::Ended(Ending::Done), Some(0))
     );
     assert_eq!((first.kind.as_deref(), first.made.as_deref()), (Some("incremental"), Some("full")));
     assert_eq!((first.snapshot.as_ref(), first.unchanged), (Some(&made), false));
@@ -64,14 +64,14 @@ fn failure_is_recorded_with_its_reason() {
     sandbox.set_password(Some("wrong"));
     sandbox.snap(&["backup", "src"]).expect(12);
     let run = last(&sandbox);
-    assert_eq!((run.state(), run.exit), (State::Ended(Ending::Failed), Some(12)));
+    assert_eq!((run.state(), run.exit), (RunState::Ended(Ending::Failed), Some(12)));
     assert!(run.error.as_ref().unwrap().contains("wrong password") && run.set_id.is_some(), "{run:?}");
     sandbox.set_password(Some(crate::support::PASSWORD));
     sandbox.snap(&["backup", "--exclude-file", "none", "src"]).expect(1);
     assert!(last(&sandbox).error.unwrap().contains("none"), "before the sources are known, too");
     sandbox.snap(&["backup", "src", "gone"]).expect(3);
     let run = last(&sandbox);
-    assert_eq!((run.state(), run.is_good()), (State::Ended(Ending::Problems), true));
+    assert_eq!((run.state(), run.is_good()), (RunState::Ended(Ending::Problems), true));
     assert!(run.error.unwrap().starts_with("gone: "));
 }
 
@@ -84,15 +84,15 @@ fn killed_run_is_reported_as_lost() {
     while history(&sandbox).runs.is_empty() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    assert_eq!(last(&sandbox).state(), State::Running);
+    assert_eq!(last(&sandbox).state(), RunState::Running);
     child.kill().unwrap();
     child.wait().unwrap();
     let run = last(&sandbox);
-    assert_eq!((run.state(), run.is_bad(), run.end), (State::Lost, true, None));
+    assert_eq!((run.state(), run.is_bad(), run.end), (RunState::Lost, true, None));
     // Another process with the same number is not the same process.
     let mut imposter = run;
     imposter.process.pid = std::process::id();
-    assert_eq!(imposter.state(), State::Lost);
+    assert_eq!(imposter.state(), RunState::Lost);
 }
 
 #[test]

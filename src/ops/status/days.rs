@@ -8,7 +8,7 @@ use crate::model::entry::Time;
 use crate::ops::status::SetStatus;
 use crate::ops::status::sets::{id_of, is_of};
 use crate::repo::snapshots::Snapshot;
-use crate::run_log::{Ending, History, RunRecord, State};
+use crate::run_log::{Ending, History, RunRecord, RunState};
 
 /// The best result of a set's backups on one day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +72,7 @@ fn date(at: Time, zone: &TimeZone) -> Option<Date> {
 
 fn of_run(run: &RunRecord) -> Day {
     match run.state() {
-        State::Ended(Ending::Problems | Ending::TimeUp) => Day::Partial,
+        RunState::Ended(Ending::Problems | Ending::TimeUp) => Day::Partial,
         _ if run.is_good() => Day::Good,
         _ if run.is_bad() => Day::Failed,
         _ => Day::None,

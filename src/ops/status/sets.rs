@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::entry::Time;
 use crate::ops::status::{AHEAD, Alarm, LastSuccess, Options, SetStatus, StoredSnapshots, Wanted};
 use crate::repo::snapshots::Snapshot;
-use crate::run_log::{self, Ending, Name, RunRecord, State};
+use crate::run_log::{self, Ending, Name, RunRecord, RunState};
 use crate::storage::Storage;
 
 /// Exit code of a backup with an alarm.
@@ -46,7 +46,8 @@ pub(super) fn of(
     });
     for set in &mut sets {
         let of_set: Vec<&RunRecord> = backups().filter(|run| is_of(run, set)).collect();
-        set.running = of_set.iter().rev().find(|run| run.state() == State::Running).map(|run| (*run).clone());
+        set.running =
+            of_set.iter().rev().find(|run| run.state() == RunState::Running).map(|run| (*run).clone());
         set.skipped = of_set.last().filter(|run| was_skipped(run)).map(|run| (*run).clone());
         set.failure = of_set.iter().rev().find(|run| run.is_bad()).map(|run| (*run).clone());
         set.good = good(storage, standing, &of_set, set, options.now);
@@ -64,7 +65,7 @@ pub(super) fn of(
 
 /// Returns whether a run was skipped or reached its time limit.
 fn was_skipped(run: &RunRecord) -> bool {
-    matches!(run.state(), State::Ended(Ending::Skipped | Ending::TimeUp))
+    matches!(run.state(), RunState::Ended(Ending::Skipped | Ending::TimeUp))
 }
 
 /// Returns whether a set is probably a typing error: it is in no configuration, was never saved, and was

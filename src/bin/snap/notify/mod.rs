@@ -6,7 +6,7 @@ mod notification;
 
 use std::thread::JoinHandle;
 
-use snap_backup::run_log::{RunLog, RunRecord, State};
+use snap_backup::run_log::{RunLog, RunRecord, RunState};
 use snap_backup::util::threads::Beside;
 use snap_backup::util::{programs, threads};
 
@@ -185,9 +185,9 @@ fn was_bad(
         |run: &&RunRecord| run.set.as_deref() == Some(&notification.set) && run.verb == notification.verb;
     let other = |run: &&RunRecord| due.is_none() || run.due != due;
     let ended = |run: &&RunRecord| match run.state() {
-        State::Running => false,
-        State::Ended(ending) => !ending.is_wished(),
-        State::Lost => true,
+        RunState::Running => false,
+        RunState::Ended(ending) => !ending.is_wished(),
+        RunState::Lost => true,
     };
     // The current run is still recorded as running.
     history.runs.iter().rev().filter(same).filter(other).find(ended).is_some_and(RunRecord::is_bad)

@@ -2,7 +2,7 @@
 
 use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
-use snap_backup::run_log::{Ending, Name, RunRecord, State};
+use snap_backup::run_log::{Ending, Name, RunRecord, RunState};
 
 use crate::terminal::output::{self, count, days, printable, size};
 use crate::terminal::text::Paint;
@@ -179,7 +179,7 @@ fn set(set: &SetStatus, now: Time) -> Vec<String> {
         lines.push(format!("    running since {}", when(running.start, now)));
     }
     if let Some(skipped) = &set.skipped {
-        let word = if skipped.state() == State::Ended(Ending::TimeUp) { "not through" } else { "skipped" };
+        let word = if skipped.state() == RunState::Ended(Ending::TimeUp) { "not through" } else { "skipped" };
         lines.push(format!("    {word} {}: {}", when(skipped.start, now), why(skipped)));
     }
     if let Some(failure) = &set.failure {
@@ -233,7 +233,7 @@ fn overdue(set: &SetStatus) -> String {
 pub(crate) fn why(run: &RunRecord) -> String {
     let text = match (run.state(), &run.error) {
         (_, Some(error)) => error.clone(),
-        (State::Lost, None) => "it was killed, or the machine stopped".to_owned(),
+        (RunState::Lost, None) => "it was killed, or the machine stopped".to_owned(),
         (_, None) => format!("exit code {}", run.exit.unwrap_or_default()),
     };
     printable(&text)

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
 use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
-use snap_backup::run_log::{Ending, Name, RunRecord, State};
+use snap_backup::run_log::{Ending, Name, RunRecord, RunState};
 
 use crate::terminal::json::without_nulls;
 use crate::terminal::output;
@@ -99,10 +99,10 @@ fn run(run: &RunRecord) -> Value {
         "start": output::rfc3339(run.start),
         "end": run.end.map(output::rfc3339),
         "ending": match run.state() {
-            State::Running => "running".to_owned(),
-            State::Lost => "lost".to_owned(),
-            State::Ended(Ending::TimeUp) => "time_up".to_owned(),
-            State::Ended(ending) => format!("{ending:?}").to_lowercase(),
+            RunState::Running => "running".to_owned(),
+            RunState::Lost => "lost".to_owned(),
+            RunState::Ended(Ending::TimeUp) => "time_up".to_owned(),
+            RunState::Ended(ending) => format!("{ending:?}").to_lowercase(),
         },
         "exit": run.exit,
         "error": run.error,

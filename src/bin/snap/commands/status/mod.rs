@@ -97,8 +97,8 @@ fn verdict(reports: &[Report]) -> Outcome {
 
 /// Returns whether the last run found damage.
 fn is_damage(work: &status::Work) -> bool {
-    use snap_backup::run_log::{Ending, State};
-    let found = |run: &snap_backup::run_log::RunRecord| run.state() == State::Ended(Ending::Damage);
+    use snap_backup::run_log::{Ending, RunState};
+    let found = |run: &snap_backup::run_log::RunRecord| run.state() == RunState::Ended(Ending::Damage);
     work.is_failing() && work.bad.as_ref().is_some_and(found)
 }
 
