@@ -81,7 +81,7 @@ pub struct Difference<'a> {
 
 /// Counts of entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct DifferenceTotals {
     /// Files.
     pub files: u64,
     /// Directories.
@@ -92,7 +92,7 @@ pub struct Totals {
     pub bytes: u64,
 }
 
-impl Totals {
+impl DifferenceTotals {
     fn add(&mut self, entry: &Entry) {
         match entry.kind {
             Kind::File { .. } => self.files += 1,
@@ -117,9 +117,9 @@ pub struct Summary {
     /// The second snapshot; `None` for a directory.
     pub after: Option<SnapshotId>,
     /// Entries only on the second side.
-    pub added: Totals,
+    pub added: DifferenceTotals,
     /// Entries only on the first side.
-    pub removed: Totals,
+    pub removed: DifferenceTotals,
     /// Paths whose content differs.
     pub content: u64,
     /// Paths whose kind differs.
@@ -198,8 +198,8 @@ pub fn run(
     let summary = Summary {
         before: before.id,
         after,
-        added: Totals::default(),
-        removed: Totals::default(),
+        added: DifferenceTotals::default(),
+        removed: DifferenceTotals::default(),
         content: 0,
         types: 0,
         metadata: 0,

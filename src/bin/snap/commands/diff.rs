@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use snap_backup::ops::diff::{self, Difference, DifferenceKind, Options, Summary, Totals};
+use snap_backup::ops::diff::{self, Difference, DifferenceKind, DifferenceTotals, Options, Summary};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Control, Result};
 
@@ -114,7 +114,7 @@ fn object(difference: &Difference<'_>) -> Map<String, Value> {
     map
 }
 
-fn totals(totals: &Totals) -> Value {
+fn totals(totals: &DifferenceTotals) -> Value {
     json!({"files": totals.files, "dirs": totals.dirs, "others": totals.others, "bytes": totals.bytes})
 }
 
@@ -134,7 +134,7 @@ fn statistics(summary: &Summary) -> Value {
 
 /// Formats the totals, with the letters of the changes beside them as an explanation.
 fn human(summary: &Summary) -> String {
-    let part = |totals: &Totals| match output::entries(totals.files, totals.dirs, totals.others) {
+    let part = |totals: &DifferenceTotals| match output::entries(totals.files, totals.dirs, totals.others) {
         without_bytes if totals.files == 0 => without_bytes,
         text => format!("{text} ({})", size(totals.bytes)),
     };

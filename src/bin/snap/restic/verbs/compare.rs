@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use serde_json::{Value, json};
 use snap_backup::model::entry::Kind;
-use snap_backup::ops::diff::{DifferenceKind, Summary, Totals};
+use snap_backup::ops::diff::{DifferenceKind, DifferenceTotals, Summary};
 use snap_backup::ops::stats::Chunks;
 use snap_backup::ops::{diff, find, stats};
 use snap_backup::repo::repository::Repository;
@@ -75,7 +75,7 @@ pub(in crate::restic) fn diff(context: &Context, args: &flags::Diff) -> Result<E
 }
 
 fn statistics(before: &Snapshot, after: &Snapshot, summary: &Summary, chunks: &stats::Between) -> Value {
-    let side = |totals: &Totals, chunks: &Chunks| {
+    let side = |totals: &DifferenceTotals, chunks: &Chunks| {
         json!({
             "files": totals.files,
             "dirs": totals.dirs,
