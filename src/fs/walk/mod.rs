@@ -47,13 +47,13 @@ pub enum WalkEvent {
 
 /// Number and size of the files found so far.
 #[derive(Debug, Default)]
-pub struct Totals {
+pub struct WalkTotals {
     files: AtomicU64,
     bytes: AtomicU64,
     complete: AtomicBool,
 }
 
-impl Totals {
+impl WalkTotals {
     /// Returns files and bytes so far, and whether the walk is complete.
     pub fn get(&self) -> (u64, u64, bool) {
         let complete = self.complete.load(Ordering::Acquire);
@@ -93,7 +93,7 @@ pub struct Walk {
     /// A time before the first entry was examined.
     pub started: Time,
     /// Number and size of the files found so far.
-    pub totals: Arc<Totals>,
+    pub totals: Arc<WalkTotals>,
 }
 
 impl Walk {
@@ -101,7 +101,7 @@ impl Walk {
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn count(plan: SourceTree, options: WalkOptions, stop: &Arc<AtomicBool>) -> Result<Arc<Totals>> {
+    pub fn count(plan: SourceTree, options: WalkOptions, stop: &Arc<AtomicBool>) -> Result<Arc<WalkTotals>> {
         let Self { found, totals, .. } = Self::start(plan, options, stop)?;
         threads::detached("count", move || found.into_iter().for_each(drop))?;
         Ok(totals)
@@ -114,7 +114,7 @@ impl Walk {
     pub fn start(plan: SourceTree, options: WalkOptions, stop: &Arc<AtomicBool>) -> Result<Self> {
         let started = Time::now();
         let (out, found) = bounded(AHEAD);
-        let totals = Arc::<Totals>::default();
+        let totals = Arc::<WalkTotals>::default();
         let (stop, counted) = (Arc::clone(stop), Arc::clone(&totals));
         threads::detached("walk", move || {
             let mut walker = Walker::new(&plan, options, stop, Arc::clone(&counted), out);

@@ -19,7 +19,7 @@ use crate::fs::filter::{EntryPath, Verdict};
 use crate::fs::path_stack::PathStack;
 use crate::fs::sources::{SourceNode, SourceTree};
 use crate::fs::stat::{self, Inode, MetadataReader};
-use crate::fs::walk::{Totals, WalkEvent, WalkOptions};
+use crate::fs::walk::{WalkEvent, WalkOptions, WalkTotals};
 use crate::model::entry::{Entry, Kind, MAX_NESTING, MAX_PATH, Meta, Time, flags};
 use crate::model::id::ChunkId;
 use crate::sys::fs::CWD;
@@ -51,7 +51,7 @@ pub(crate) struct Walker {
     /// Whether the filter can exclude single entries.
     pub(super) filters: bool,
     pub(super) stop: Arc<AtomicBool>,
-    pub(super) totals: Arc<Totals>,
+    pub(super) totals: Arc<WalkTotals>,
     pub(super) out: Sender<Vec<WalkEvent>>,
     pub(super) waiting: Vec<WalkEvent>,
     pub(super) describer: MetadataReader,
@@ -77,7 +77,7 @@ impl Walker {
         plan: &SourceTree,
         options: WalkOptions,
         stop: Arc<AtomicBool>,
-        totals: Arc<Totals>,
+        totals: Arc<WalkTotals>,
         out: Sender<Vec<WalkEvent>>,
     ) -> Self {
         let own = options.own.iter().filter_map(|own| stat::follow(own).ok());

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::fs::walk::{Totals, Walk};
+use crate::fs::walk::{Walk, WalkTotals};
 use crate::ops::backup::Run;
 use crate::progress::Event;
 
 /// Watches the walk, and reports totals to the observer.
 pub(super) struct Counter<'a, 'run> {
     run: &'a Run<'run>,
-    walked: Arc<Totals>,
-    /// Totals of the second walk.
-    ahead: Option<Arc<Totals>>,
+    walked: Arc<WalkTotals>,
+    /// WalkTotals of the second walk.
+    ahead: Option<Arc<WalkTotals>>,
     /// Stops the second walk.
     stop: Arc<AtomicBool>,
     is_complete: bool,
