@@ -6,9 +6,9 @@ use crate::model::entry::{Content, ContentPart, Entry, Kind, Time, flags};
 /// Bytes of a block, the unit of sizes on disk.
 const BLOCK: u64 = 512;
 
-/// Type of an inode.
+/// InodeType of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Type {
+pub enum InodeType {
     /// A regular file.
     File,
     /// A directory.
@@ -30,8 +30,8 @@ pub enum Type {
 pub struct InodeAttributes {
     /// Inode number.
     pub ino: u64,
-    /// Type of the inode.
-    pub kind: Type,
+    /// InodeType of the inode.
+    pub kind: InodeType,
     /// Permission bits (07777).
     pub mode: u32,
     /// Number of hard links. Of a directory it is 1: subdirectories are not counted.
@@ -54,7 +54,7 @@ pub struct InodeAttributes {
     pub lasts: bool,
 }
 
-impl Type {
+impl InodeType {
     /// Returns the type of an entry.
     pub fn of(entry: &Entry) -> Self {
         match entry.kind {
@@ -85,7 +85,7 @@ pub(super) fn of_entry(ino: u64, entry: &Entry, owners: &Owners, links: u32, beg
     let passage = meta.flags & flags::PASSAGE != 0;
     InodeAttributes {
         ino,
-        kind: Type::of(entry),
+        kind: InodeType::of(entry),
         mode: if entry_is_link(entry) { 0o777 } else { meta.mode & 0o7777 },
         links,
         uid: owners.uid(meta),
@@ -101,12 +101,18 @@ pub(super) fn of_entry(ino: u64, entry: &Entry, owners: &Owners, links: u32, beg
 
 /// Returns the attributes of virtual directories and of snapshot roots. They have no recorded owner, so they
 /// belong to the user who mounted.
-pub(super) fn of_virtual(ino: u64, kind: Type, size: u64, owners: &Owners, changed: Time) -> InodeAttributes {
+pub(super) fn of_virtual(
+    ino: u64,
+    kind: InodeType,
+    size: u64,
+    owners: &Owners,
+    changed: Time,
+) -> InodeAttributes {
     let (uid, gid) = owners.fresh();
     InodeAttributes {
         ino,
         kind,
-        mode: if kind == Type::Symlink { 0o777 } else { 0o755 },
+        mode: if kind == InodeType::Symlink { 0o777 } else { 0o755 },
         links: 1,
         uid,
         gid,

@@ -32,7 +32,7 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::filter::SnapshotFilter;
 
-pub use attributes::{InodeAttributes, Type};
+pub use attributes::{InodeAttributes, InodeType};
 pub use inodes::TOP;
 pub use read::{List, ListedEntry};
 
@@ -310,14 +310,14 @@ impl Mount {
 
     fn of_virtual(&self, ino: u64, what: &Virtual) -> InodeAttributes {
         let (kind, size) = match what {
-            Virtual::Link(target) => (Type::Symlink, target.len() as u64),
-            _ => (Type::Dir, 0),
+            Virtual::Link(target) => (InodeType::Symlink, target.len() as u64),
+            _ => (InodeType::Dir, 0),
         };
         attributes::of_virtual(ino, kind, size, &self.owners, self.opened)
     }
 
     fn of_root(&self, ino: u64, manifest: &Manifest) -> InodeAttributes {
-        let mut root = attributes::of_virtual(ino, Type::Dir, 0, &self.owners, manifest.started);
+        let mut root = attributes::of_virtual(ino, InodeType::Dir, 0, &self.owners, manifest.started);
         // The sources may have been below a directory that others could not enter and that is not in the
         // snapshot.
         if self.others && !manifest.is_open_above() {

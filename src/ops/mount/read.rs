@@ -7,7 +7,7 @@ use crate::model::entry::{Entry, Kind, Xattr, XattrValue};
 use crate::ops::mount::handles::{Open, OpenFile};
 use crate::ops::mount::inodes::{Dir, Known};
 use crate::ops::mount::virtual_dirs::Child;
-use crate::ops::mount::{FsError, FsResult, InodeAttributes, Mount, Type};
+use crate::ops::mount::{FsError, FsResult, InodeAttributes, InodeType, Mount};
 use crate::repo::random::dir_lookup;
 use crate::repo::random::random_reader::ReadAhead;
 
@@ -20,7 +20,7 @@ pub struct ListedEntry<'a> {
     /// Its inode number.
     pub ino: u64,
     /// Its type.
-    pub kind: Type,
+    pub kind: InodeType,
     /// Its name.
     pub name: &'a [u8],
     /// Position at which the listing continues after it.
@@ -81,7 +81,7 @@ impl Mount {
             Open::File(_) => return Err(FsError::NotDir),
         };
         for (at, name, ino) in [(0, b".".as_slice(), ino), (1, b"..", parent)] {
-            let dot = ListedEntry { ino, kind: Type::Dir, name, next: at + 1, attributes: None };
+            let dot = ListedEntry { ino, kind: InodeType::Dir, name, next: at + 1, attributes: None };
             if at >= from && !list(&dot) {
                 return Ok(());
             }
@@ -100,7 +100,7 @@ impl Mount {
             let next = place.saturating_add(DOTS + 1);
             if !attributes {
                 let ino = self.numbers.of_entry(&dir.snapshot.id, dir.ino, entry);
-                let kind = Type::of(entry);
+                let kind = InodeType::of(entry);
                 return list(&ListedEntry { ino, kind, name: &entry.name, next, attributes: None });
             }
             match self.introduce_entry(dir, place, entry) {
@@ -135,8 +135,8 @@ impl Mount {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         for ((name, ino, child), next) in children.iter().zip(DOTS + 1..).skip(from) {
             let kind = match child {
-                Child::Virtual(what) if what.is_link() => Type::Symlink,
-                _ => Type::Dir,
+                Child::Virtual(what) if what.is_link() => InodeType::Symlink,
+                _ => InodeType::Dir,
             };
             let told = if attributes {
                 match self.introduce(parent, name, child, &shown, true) {

@@ -12,7 +12,7 @@ use fuser::{
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 use snap_backup::model::entry::Time;
-use snap_backup::ops::mount::{FsError, FsResult, InodeAttributes, Mount, Type};
+use snap_backup::ops::mount::{FsError, FsResult, InodeAttributes, InodeType, Mount};
 
 /// Cache lifetime in the kernel for the content of a snapshot, which never changes.
 const LONG: Duration = Duration::from_secs(24 * 3600);
@@ -301,15 +301,15 @@ fn dot(ino: u64) -> FileAttr {
     }
 }
 
-fn kind(kind: Type) -> FileType {
+fn kind(kind: InodeType) -> FileType {
     match kind {
-        Type::File => FileType::RegularFile,
-        Type::Dir => FileType::Directory,
-        Type::Symlink => FileType::Symlink,
-        Type::Fifo => FileType::NamedPipe,
-        Type::Socket => FileType::Socket,
-        Type::CharDevice => FileType::CharDevice,
-        Type::BlockDevice => FileType::BlockDevice,
+        InodeType::File => FileType::RegularFile,
+        InodeType::Dir => FileType::Directory,
+        InodeType::Symlink => FileType::Symlink,
+        InodeType::Fifo => FileType::NamedPipe,
+        InodeType::Socket => FileType::Socket,
+        InodeType::CharDevice => FileType::CharDevice,
+        InodeType::BlockDevice => FileType::BlockDevice,
     }
 }
 
