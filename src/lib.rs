@@ -90,7 +90,7 @@ pub use ops::api::{
 };
 pub use ops::backup::Stdin;
 pub use ops::check::{Finding, Remark, Subject, Subset};
-pub use ops::find::Type;
+pub use ops::find::EntryType;
 pub use ops::forget::age::Age;
 pub use ops::forget::groups::GroupBy;
 pub use ops::forget::policy::Rule;

@@ -118,9 +118,9 @@ fn a_search_is_by_kind_size_and_time_as_well() {
     stage.backup();
     let paths =
         |options: find::Options| stage.find(&options).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
-    let files = vec![find::Type::File];
+    let files = vec![find::EntryType::File];
     assert_eq!(paths(find::Options { types: files, ..find::Options::default() }), ["src/large", "src/small"]);
-    let links = vec![find::Type::Symlink, find::Type::Dir];
+    let links = vec![find::EntryType::Symlink, find::EntryType::Dir];
     assert_eq!(paths(find::Options { types: links, ..find::Options::default() }), ["src", "src/link"]);
     // Adds and removes snapshots, so that the number differs.
     assert_eq!(paths(find::Options { larger: Some(4999), ..find::Options::default() }), ["src/large"]);

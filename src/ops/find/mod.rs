@@ -19,9 +19,9 @@ use crate::repo::walk::multi_walk::{self, EntryVersion, Visitor};
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::util::bitset::BitSet;
 
-/// Type of an entry.
+/// EntryType of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Type {
+pub enum EntryType {
     /// A regular file.
     File,
     /// A directory.
@@ -38,7 +38,7 @@ pub enum Type {
     BlockDevice,
 }
 
-impl Type {
+impl EntryType {
     /// Returns the type of an entry.
     pub fn of(entry: &Entry) -> Self {
         match entry.kind {
@@ -73,7 +73,7 @@ pub struct Options {
     /// Files of fewer bytes than this.
     pub smaller: Option<u64>,
     /// Types of which one must match; empty: all.
-    pub types: Vec<Type>,
+    pub types: Vec<EntryType>,
     /// Prefix of the id of a chunk that a file or directory needs.
     pub chunk: Option<String>,
     /// A file on disk with the same bytes.
@@ -197,7 +197,7 @@ impl Finder<'_> {
         let timeless = entry.meta.flags & flags::PASSAGE != 0;
         let time = |fits: bool, asked: Option<Time>| asked.is_none() || fits && !timeless;
         let size = |fits: bool, asked: Option<u64>| asked.is_none() || fits && entry.is_file();
-        (options.types.is_empty() || options.types.contains(&Type::of(entry)))
+        (options.types.is_empty() || options.types.contains(&EntryType::of(entry)))
             && time(options.newer.is_some_and(|limit| entry.meta.mtime >= limit), options.newer)
             && time(options.older.is_some_and(|limit| entry.meta.mtime < limit), options.older)
             && size(options.larger.is_some_and(|limit| entry.size() > limit), options.larger)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use snap_backup::model::entry::{Entry, Time};
-use snap_backup::ops::find::{self, Match, Options, Type};
+use snap_backup::ops::find::{self, EntryType, Match, Options};
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::util::bitset::BitSet;
@@ -51,7 +51,7 @@ pub(crate) struct Find {
     smaller: Option<u64>,
     /// Types, comma-separated: f file, d directory, l symbolic link, p pipe, s socket, c and b device
     #[arg(long = "type", value_name = "TYPES", value_parser = kind, value_delimiter = ',')]
-    types: Vec<Type>,
+    types: Vec<EntryType>,
     /// Files and directories that use the chunk whose id begins with this
     #[arg(long, visible_alias = "blob", value_name = "ID")]
     chunk: Option<String>,
@@ -71,15 +71,15 @@ pub(crate) struct Find {
     among: Among,
 }
 
-fn kind(text: &str) -> Result<Type, String> {
+fn kind(text: &str) -> Result<EntryType, String> {
     match text {
-        "f" | "file" => Ok(Type::File),
-        "d" | "dir" => Ok(Type::Dir),
-        "l" | "symlink" => Ok(Type::Symlink),
-        "p" | "fifo" => Ok(Type::Fifo),
-        "s" | "socket" => Ok(Type::Socket),
-        "c" | "chardev" => Ok(Type::CharDevice),
-        "b" | "dev" => Ok(Type::BlockDevice),
+        "f" | "file" => Ok(EntryType::File),
+        "d" | "dir" => Ok(EntryType::Dir),
+        "l" | "symlink" => Ok(EntryType::Symlink),
+        "p" | "fifo" => Ok(EntryType::Fifo),
+        "s" | "socket" => Ok(EntryType::Socket),
+        "c" | "chardev" => Ok(EntryType::CharDevice),
+        "b" | "dev" => Ok(EntryType::BlockDevice),
         _ => Err("f, d, l, p, s, c and b, with commas between".to_owned()),
     }
 }

@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use maud::{Markup, html};
 use snap_backup::model::entry::{Entry, Time};
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::find::{Match, Options, Type};
+use snap_backup::ops::find::{EntryType, Match, Options};
 use snap_backup::ops::{find, history};
 use snap_backup::{Control, Error};
 
@@ -83,8 +83,8 @@ fn options(asked: &PageRequest) -> Result<Option<Options>, HttpError> {
     let pattern = if is_glob { words.clone() } else { format!("*{words}*") };
     let smaller = size("smaller")?;
     let types = match asked.text("kind").as_str() {
-        "file" => vec![Type::File],
-        "directory" => vec![Type::Dir],
+        "file" => vec![EntryType::File],
+        "directory" => vec![EntryType::Dir],
         _ => Vec::new(),
     };
     let patterns = if words.is_empty() { Vec::new() } else { vec![pattern.into()] };
