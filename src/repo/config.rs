@@ -4,7 +4,7 @@
 use crate::codec::chunk::chunker;
 use crate::codec::crypto::hash::Key;
 use crate::codec::crypto::key_slot;
-use crate::codec::crypto::keyring::{Keyring, Verdict};
+use crate::codec::crypto::keyring::{ConfigVerdict, Keyring};
 use crate::error::{Error, Result};
 use crate::model::config::{CipherKind, Config, DELTAS, FORMAT};
 use crate::model::decode_error::DecodeError;
@@ -98,9 +98,9 @@ pub(crate) fn change_slots(
 /// When there is none, or a later epoch has begun.
 pub(crate) fn current(storage: &dyn Storage, keyring: &Keyring) -> Result<Config> {
     let whole = candidates(storage)?.first_whole(|config, bytes| match keyring.check_trust(config, bytes) {
-        Verdict::Ours => Ok(true),
-        Verdict::Unfit => Ok(false),
-        Verdict::Newer => Err(Error::Refused(
+        ConfigVerdict::Ours => Ok(true),
+        ConfigVerdict::Unfit => Ok(false),
+        ConfigVerdict::Newer => Err(Error::Refused(
             "the key of the repository was rotated while this command ran: run it again".into(),
         )),
     });
@@ -170,7 +170,7 @@ fn candidate(storage: &dyn Storage, number: u32) -> Result<Candidate> {
     // A generation with its key in the clear can be verified here, even if a flipped byte makes it claim to
     // be encrypted.
     let is_whole = match keyring {
-        Some(keyring) => keyring.check_trust(config, bytes) == Verdict::Ours,
+        Some(keyring) => keyring.check_trust(config, bytes) == ConfigVerdict::Ours,
         None => config.cipher != CipherKind::None,
     };
     match (is_whole, newer) {

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::codec::chunk::chunker::Chunker;
 use crate::codec::crypto::hash::ChunkHasher;
-use crate::codec::crypto::keyring::{Keyring, Verdict};
+use crate::codec::crypto::keyring::{ConfigVerdict, Keyring};
 use crate::codec::crypto::session_keys::Writer;
 use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::crypto::{key_slot, keyring};
@@ -241,7 +241,7 @@ impl Repository {
         // A generation of another repository does not count, like a damaged one, if an older one is ours.
         let ours = found.first_whole(|config, bytes| {
             if config.repo == self.config.repo {
-                Ok(self.keyring.check_trust(config, bytes) == Verdict::Ours)
+                Ok(self.keyring.check_trust(config, bytes) == ConfigVerdict::Ours)
             } else {
                 Err(config::unfit(config.generation))
             }
@@ -268,9 +268,9 @@ impl Repository {
         let (bytes, config) = read_config(self.storage(), number)?;
         let is_ours = config.repo == self.config.repo;
         match self.keyring.check_trust(&config, &bytes) {
-            Verdict::Ours if is_ours => return Ok(()),
+            ConfigVerdict::Ours if is_ours => return Ok(()),
             // It is valid in a later epoch, and must not be removed as damaged.
-            Verdict::Newer if is_ours => return self.refuse_rotated(),
+            ConfigVerdict::Newer if is_ours => return self.refuse_rotated(),
             _ => {}
         }
         Err(Error::Damaged {
@@ -305,7 +305,7 @@ impl Repository {
         let config = key_slot::open_config(bytes).map_err(damaged())?;
         let its = config.repo == self.config.repo
             && config.generation.to_string() == name
-            && self.keyring.check_trust(&config, bytes) == Verdict::Ours;
+            && self.keyring.check_trust(&config, bytes) == ConfigVerdict::Ours;
         its.then_some(()).ok_or(DecodeError::because("its check does not fit")).map_err(damaged())
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::codec::crypto::hash::Key;
 use crate::codec::crypto::key_slot::SlotSecret;
-use crate::codec::crypto::keyring::{self, Keyring, OpenedKeyring, Verdict};
+use crate::codec::crypto::keyring::{self, ConfigVerdict, Keyring, OpenedKeyring};
 use crate::error::{Error, Result};
 use crate::model::config::Config;
 use crate::model::id::{KeyId, RepoId};
@@ -126,7 +126,7 @@ impl Unlocker<'_> {
         let Some((entry, slot)) = found else { return Ok(None) };
         let damaged = || Error::damaged(ObjectKind::Config.path(&config.generation.to_string()));
         match Keyring::open(&config.repo, entry, &slot.secret).map_err(damaged())? {
-            OpenedKeyring::Known(keyring) if keyring.check_trust(config, bytes) == Verdict::Ours => {
+            OpenedKeyring::Known(keyring) if keyring.check_trust(config, bytes) == ConfigVerdict::Ours => {
                 Ok(Some((*keyring, Some(slot.id))))
             }
             OpenedKeyring::Known(_) => Ok(None),

@@ -259,14 +259,14 @@ impl Keyring {
     }
 
     /// Determines whether this keyring trusts a configuration.
-    pub fn check_trust(&self, config: &Config, bytes: &[u8]) -> Verdict {
+    pub fn check_trust(&self, config: &Config, bytes: &[u8]) -> ConfigVerdict {
         let epoch = config.epoch.min(self.epoch());
         let keys = self.all().find(|one| one.number == epoch);
         let key = keys.and_then(|keys| keys.verifying_key(&config.repo).ok());
         match key.is_some_and(|key| is_signed(config, bytes, epoch, &key)) {
-            false => Verdict::Unfit,
-            true if config.epoch > self.epoch() => Verdict::Newer,
-            true => Verdict::Ours,
+            false => ConfigVerdict::Unfit,
+            true if config.epoch > self.epoch() => ConfigVerdict::Newer,
+            true => ConfigVerdict::Ours,
         }
     }
 
@@ -392,7 +392,7 @@ pub enum OpenedKeyring {
 
 /// Result of checking a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ConfigVerdict {
     /// It was signed in an epoch of this keyring.
     Ours,
     /// It was signed in a later epoch, to which a chain of signatures leads.
