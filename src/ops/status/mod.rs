@@ -134,7 +134,7 @@ impl SetStatus {
 
 /// Overall state of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SetVerdict {
     /// There is an alarm that is not settled.
     Alarm,
     /// The newest backup is good and recent enough.
@@ -145,7 +145,7 @@ pub enum Verdict {
     Failed,
 }
 
-impl Verdict {
+impl SetVerdict {
     /// Returns the verdict of a set.
     pub fn of(set: &SetStatus) -> Self {
         match set {

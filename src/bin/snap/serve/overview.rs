@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use snap_backup::Result;
 use snap_backup::model::entry::Time;
-use snap_backup::ops::status::{Day, Verdict};
+use snap_backup::ops::status::{Day, SetVerdict};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 
@@ -44,7 +44,7 @@ pub(crate) struct LastWork {
 
 /// A set of one host.
 pub(crate) struct SetCard {
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: SetVerdict,
     /// Its name in the configuration.
     pub(crate) set: Option<String>,
     /// Sources and host.

@@ -1,7 +1,7 @@
 //! The status as text.
 
 use snap_backup::model::entry::Time;
-use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
+use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, SetVerdict, Work};
 use snap_backup::run_log::{Ending, Name, RunRecord, RunState};
 
 use crate::terminal::output::{self, count, days, printable, size};
@@ -34,11 +34,11 @@ fn alarm_line(alarm: &Alarm, now: Time) -> String {
 
 /// Formats a set in one line.
 fn verdict(set: &SetStatus, now: Time) -> String {
-    let (word, paint) = match Verdict::of(set) {
-        Verdict::Alarm => ("ALARM", Paint::Red),
-        Verdict::Green => ("ok", Paint::Green),
-        Verdict::Late => ("LATE", Paint::Yellow),
-        Verdict::Failed => ("FAILED", Paint::Red),
+    let (word, paint) = match SetVerdict::of(set) {
+        SetVerdict::Alarm => ("ALARM", Paint::Red),
+        SetVerdict::Green => ("ok", Paint::Green),
+        SetVerdict::Late => ("LATE", Paint::Yellow),
+        SetVerdict::Failed => ("FAILED", Paint::Red),
     };
     format!("{} {}: {}", paint.on(&format!("{word:<7}")), name_of(set), sentence(set, now))
 }
@@ -57,14 +57,14 @@ pub(crate) fn sentence(set: &SetStatus, now: Time) -> String {
     let limit = set.max_age.filter(|_| set.is_overdue());
     let late =
         limit.map(|limit| format!(", which may be {} at most", long(limit.as_secs()))).unwrap_or_default();
-    match Verdict::of(set) {
-        Verdict::Alarm => {
+    match SetVerdict::of(set) {
+        SetVerdict::Alarm => {
             let why = set.alarms.first().map(|alarm| printable(&alarm.why)).unwrap_or_default();
             format!("{why}; {last}{late}")
         }
-        Verdict::Green => last,
-        Verdict::Late => last + &late,
-        Verdict::Failed => {
+        SetVerdict::Green => last,
+        SetVerdict::Late => last + &late,
+        SetVerdict::Failed => {
             let failure = set.failure.as_ref().map(why).unwrap_or_default();
             format!("{failure}; {last}{late}")
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use snap_backup::model::entry::Time;
-use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, Verdict, Work};
+use snap_backup::ops::status::{Alarm, LastSuccess, Report, SetStatus, SetVerdict, Work};
 use snap_backup::run_log::{Ending, Name, RunRecord, RunState};
 
 use crate::terminal::json::without_nulls;
@@ -51,7 +51,7 @@ fn set(set: &SetStatus) -> Value {
         "good": set.good.iter().map(good).collect::<Vec<Value>>(),
         "age": set.age.map(|age| age.as_secs()),
         "max_age": set.max_age.map(|age| age.as_secs()),
-        "state": Verdict::of(set).word(),
+        "state": SetVerdict::of(set).word(),
         "overdue": set.is_overdue(),
         "failing": set.is_failing(),
         "failure": set.failure.as_ref().map(run),

@@ -5,7 +5,7 @@
 use jiff::tz::TimeZone;
 use snap_backup::Result;
 use snap_backup::model::entry::Time;
-use snap_backup::ops::status::{self, Options, Report, SetStatus, Verdict, Work};
+use snap_backup::ops::status::{self, Options, Report, SetStatus, SetVerdict, Work};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::run_log::History;
@@ -86,7 +86,7 @@ fn repository(
 
 fn set_card(set: &SetStatus, history: &History, snapshots: &[Snapshot], now: Time) -> SetCard {
     SetCard {
-        verdict: Verdict::of(set),
+        verdict: SetVerdict::of(set),
         set: set.name.clone(),
         title: human::title_of(set),
         host: set.host.clone(),

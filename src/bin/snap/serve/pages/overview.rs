@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use maud::{Markup, html};
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::status::{Day, Verdict};
+use snap_backup::ops::status::{Day, SetVerdict};
 
 use super::{csrf, frame, time};
 use crate::serve::app_state::AppState;
@@ -44,9 +44,10 @@ pub(crate) fn page(
 /// Returns how many sets have which status.
 fn summary(overview: &Overview) -> Markup {
     let cards = || overview.repositories.iter().flat_map(|one| &one.cards);
-    let number = |verdict: Verdict| cards().filter(|card| card.verdict == verdict).count() as u64;
+    let number = |verdict: SetVerdict| cards().filter(|card| card.verdict == verdict).count() as u64;
     let all = cards().count() as u64;
-    let bad = [(Verdict::Alarm, "with an alarm"), (Verdict::Failed, "failed"), (Verdict::Late, "late")];
+    let bad =
+        [(SetVerdict::Alarm, "with an alarm"), (SetVerdict::Failed, "failed"), (SetVerdict::Late, "late")];
     let told: Vec<String> = bad
         .into_iter()
         .map(|(verdict, words)| (number(verdict), words))
@@ -93,12 +94,12 @@ fn last_work(work: &LastWork) -> Markup {
 }
 
 /// Returns the CSS class, the symbol and the word for a verdict. Colour is never the only distinction.
-fn look(verdict: Verdict) -> (&'static str, &'static str, &'static str) {
+fn look(verdict: SetVerdict) -> (&'static str, &'static str, &'static str) {
     match verdict {
-        Verdict::Green => ("good", "✓", "OK"),
-        Verdict::Late => ("late", "!", "Late"),
-        Verdict::Failed => ("failed", "✕", "Failed"),
-        Verdict::Alarm => ("failed", "▲", "Alarm"),
+        SetVerdict::Green => ("good", "✓", "OK"),
+        SetVerdict::Late => ("late", "!", "Late"),
+        SetVerdict::Failed => ("failed", "✕", "Failed"),
+        SetVerdict::Alarm => ("failed", "▲", "Alarm"),
     }
 }
 
