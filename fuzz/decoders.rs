@@ -30,7 +30,7 @@ use snap_backup::codec::tar::{acl, flags, pax};
 use snap_backup::codec::tree::dir::{DirBuilder, DirPiece};
 use snap_backup::codec::tree::part_list::ListPiece;
 use snap_backup::codec::{gzip, pack, wire};
-use snap_backup::fs::filter::{EntryPath, Filter, FilterOptions, RestoreFilter, Verdict};
+use snap_backup::fs::filter::{EntryPath, Filter, FilterOptions, FilterVerdict, RestoreFilter};
 use snap_backup::model::config::{CipherKind, Config};
 use snap_backup::model::entry::check_name;
 use snap_backup::model::id::{ChunkId, PackId, RepoId, SnapshotId};
@@ -421,7 +421,7 @@ pub fn filter(bytes: &[u8]) {
         for path in &paths {
             let location =
                 EntryPath { dir: Path::new(OsStr::from_bytes(path)), stored_dir: path, name: path };
-            let verdict = filter.decide(Verdict::default(), location);
+            let verdict = filter.decide(FilterVerdict::default(), location);
             let _ = filter.leaves_out(verdict, location, true, 1);
             let _ = filter.pattern_against(Path::new(OsStr::from_bytes(path)), path);
         }

@@ -66,7 +66,7 @@ pub struct Filter {
 /// The last pattern that matches an entry or a directory above it, below a source. Each directory passes it
 /// on to its entries.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict(Option<usize>);
+pub struct FilterVerdict(Option<usize>);
 
 /// The path of an entry.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +120,7 @@ impl Filter {
 
     /// Returns the verdict for an entry below a source, given that of its directory. The verdict of a source
     /// itself is the default: a named source is always saved, and patterns apply to what is below it.
-    pub fn decide(&self, above: Verdict, location: EntryPath<'_>) -> Verdict {
+    pub fn decide(&self, above: FilterVerdict, location: EntryPath<'_>) -> FilterVerdict {
         if self.patterns.is_empty() {
             return above;
         }
@@ -137,11 +137,17 @@ impl Filter {
                 Scope::Anchored => in_files() || self.anchors_in_snapshot && in_snapshot(),
             }
         };
-        Verdict(self.patterns.last_of(name, matches).max(above.0))
+        FilterVerdict(self.patterns.last_of(name, matches).max(above.0))
     }
 
     /// Returns whether an entry below a source is excluded.
-    pub fn leaves_out(&self, verdict: Verdict, location: EntryPath<'_>, is_dir: bool, size: u64) -> bool {
+    pub fn leaves_out(
+        &self,
+        verdict: FilterVerdict,
+        location: EntryPath<'_>,
+        is_dir: bool,
+        size: u64,
+    ) -> bool {
         let by_pattern = verdict.0.and_then(|number| self.patterns.get(number));
         by_pattern.is_some_and(|pattern| pattern.excludes)
             || self.is_too_large(is_dir, size)

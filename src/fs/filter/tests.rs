@@ -16,7 +16,7 @@ fn is_out(filter: &Filter, source: &str, path: &[u8], is_dir: bool, size: u64) -
     let names: Vec<&[u8]> = components(path).collect();
     let (mut dir, mut stored_dir) =
         (PathBuf::from(source), source.trim_start_matches('/').as_bytes().to_vec());
-    let mut verdict = Verdict::default();
+    let mut verdict = FilterVerdict::default();
     for (at, name) in names.iter().enumerate() {
         let is_last = at + 1 == names.len();
         let location = EntryPath { dir: &dir, stored_dir: &stored_dir, name };
@@ -212,7 +212,7 @@ fn anchors_apply_to_the_path_in_the_snapshot() {
     let out = |filter: &Filter| {
         let location =
             EntryPath { dir: Path::new("/mnt/snapshot/me"), stored_dir: b"home/me", name: b".cache" };
-        let verdict = filter.decide(Verdict::default(), location);
+        let verdict = filter.decide(FilterVerdict::default(), location);
         filter.leaves_out(verdict, location, true, 0)
     };
     assert!(out(&of(true)) && !out(&of(false)));

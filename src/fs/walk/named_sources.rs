@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use crate::fs::filter::{Against, EntryPath, Verdict};
+use crate::fs::filter::{Against, EntryPath, FilterVerdict};
 use crate::fs::stat::{self, Inode};
 use crate::fs::walk::WalkEvent;
 use crate::fs::walk::walker::{ReceiverGone, Walker};
@@ -62,7 +62,7 @@ impl Walker {
         // No name contains a NUL, so only a pattern that matches every name matches this one.
         let any =
             EntryPath { dir: self.path_stack.place(), stored_dir: self.path_stack.stored(), name: b"\0" };
-        let verdict = self.options.filter.decide(Verdict::default(), any);
+        let verdict = self.options.filter.decide(FilterVerdict::default(), any);
         let is_meant = !self.options.filter.leaves_out(verdict, any, false, 0);
         let path = self.current_path();
         let why = "nothing of this source is saved: all that is in it is left out";

@@ -15,7 +15,7 @@ use std::{io, vec};
 use crossbeam_channel::Sender;
 
 use crate::error::{ErrorKind, Problem};
-use crate::fs::filter::{EntryPath, Verdict};
+use crate::fs::filter::{EntryPath, FilterVerdict};
 use crate::fs::path_stack::PathStack;
 use crate::fs::sources::{SourceNode, SourceTree};
 use crate::fs::stat::{self, Inode, MetadataReader};
@@ -40,7 +40,7 @@ pub(super) struct Open {
     /// Whether its file system path is its parent's followed by its name.
     is_below: bool,
     /// The verdict of the patterns.
-    verdict: Verdict,
+    verdict: FilterVerdict,
     /// Whether only entries that lead to sources are wanted.
     only_sources: bool,
 }
@@ -315,13 +315,13 @@ impl Walker {
 
     /// Returns the verdict of the patterns on an entry of the current directory, and whether it is excluded
     /// for any reason.
-    fn verdict(&self, name: &[u8], found: &Inode) -> (Verdict, bool) {
+    fn verdict(&self, name: &[u8], found: &Inode) -> (FilterVerdict, bool) {
         let above = self.open.last();
         if above.is_some_and(|above| above.only_sources) || self.is_own(found) {
-            return (Verdict::default(), true);
+            return (FilterVerdict::default(), true);
         }
         if !self.filters {
-            return (Verdict::default(), false);
+            return (FilterVerdict::default(), false);
         }
         let location = EntryPath { dir: self.path_stack.place(), stored_dir: self.path_stack.stored(), name };
         let verdict =
