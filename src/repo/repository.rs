@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::codec::chunk::chunker::Chunker;
 use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::crypto::keyring::{ConfigVerdict, Keyring};
-use crate::codec::crypto::session_keys::Writer;
+use crate::codec::crypto::session_keys::WriteSlot;
 use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::crypto::{key_slot, keyring};
 use crate::codec::pack::parity::MAX_SHARE;
@@ -376,7 +376,7 @@ impl Repository {
             return Ok(());
         }
         let now = keyring::writers_of(&self.current_config()?);
-        let knows = |writer: &Writer| self.suite.writers().iter().any(|known| known.slot == writer.slot);
+        let knows = |writer: &WriteSlot| self.suite.writers().iter().any(|known| known.slot == writer.slot);
         if self.role() != Role::Write && !now.iter().all(knows) {
             let why = "a write key was added while this command ran: run it again";
             return Err(Error::Refused(why.into()));

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::codec::crypto::envelope::KeyPair;
 use crate::codec::crypto::hash::{Key, NamingKeys, SubKeys};
 use crate::codec::crypto::key_slot::SlotSecret;
-use crate::codec::crypto::session_keys::{Writer, WritingSession};
+use crate::codec::crypto::session_keys::{WriteSlot, WritingSession};
 use crate::codec::crypto::suite::{CipherSuite, EpochKeys};
 use crate::codec::crypto::{cipher, envelope, session_keys, signature};
 use crate::codec::wire;
@@ -374,11 +374,11 @@ impl Keyring {
 }
 
 /// Returns the slots of write keys in a configuration, valid or retired.
-pub fn writers_of(config: &Config) -> Vec<Writer> {
+pub fn writers_of(config: &Config) -> Vec<WriteSlot> {
     let valid = config.slots.iter().filter(|entry| entry.role == WRITE);
-    let valid = valid.map(|entry| Writer { slot: entry.id, public: entry.public, last: config.epoch });
+    let valid = valid.map(|entry| WriteSlot { slot: entry.id, public: entry.public, last: config.epoch });
     let retired = config.retired().into_iter();
-    valid.chain(retired.map(|(slot, public, last)| Writer { slot, public, last })).collect()
+    valid.chain(retired.map(|(slot, public, last)| WriteSlot { slot, public, last })).collect()
 }
 
 /// The keyring in a key slot.

@@ -129,7 +129,7 @@ pub fn memory_key(writer: &KeyPair) -> Key {
 
 /// A slot with the role write, valid or retired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Writer {
+pub struct WriteSlot {
     /// The slot.
     pub slot: KeyId,
     /// Its X25519 public key.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::codec::crypto::cipher::Cipher;
 use crate::codec::crypto::hash::{ChunkType, Key, SubKeys};
-use crate::codec::crypto::session_keys::{Envelope, Sealing, SessionCiphers, Writer, WritingSession};
+use crate::codec::crypto::session_keys::{Envelope, Sealing, SessionCiphers, WriteSlot, WritingSession};
 use crate::codec::crypto::signature::{self, SIGNATURE, VERIFYING};
 use crate::model::config::CipherKind;
 use crate::model::decode_error::DecodeError;
@@ -77,7 +77,7 @@ pub struct CipherSuite {
     /// Older epochs, whose keys open older objects.
     older: Arc<[EpochCiphers]>,
     /// Slots whose sessions are trusted.
-    writers: Arc<[Writer]>,
+    writers: Arc<[WriteSlot]>,
     /// The session of a write key. Only this session can open what it seals; other write keys cannot.
     writing: Option<Arc<WritingSession>>,
     opened: Opened,
@@ -117,7 +117,7 @@ impl CipherSuite {
 
     /// Returns the suite with the slots whose sessions it trusts.
     #[must_use]
-    pub fn with_writers(self, writers: Vec<Writer>) -> Self {
+    pub fn with_writers(self, writers: Vec<WriteSlot>) -> Self {
         Self { writers: writers.into(), ..self }
     }
 
@@ -133,7 +133,7 @@ impl CipherSuite {
     }
 
     /// Returns the slots whose sessions are trusted.
-    pub fn writers(&self) -> &[Writer] {
+    pub fn writers(&self) -> &[WriteSlot] {
         &self.writers
     }
 
@@ -291,7 +291,7 @@ mod tests {
     use super::*;
     use crate::codec::crypto::envelope;
 
-    fn suite_of(epoch: u32, writers: Vec<Writer>) -> (CipherSuite, [u8; 32]) {
+    fn suite_of(epoch: u32, writers: Vec<WriteSlot>) -> (CipherSuite, [u8; 32]) {
         let repo = RepoId::new([2; 16]);
         let keys = |number: u32| SubKeys::derive(&Key::new([number as u8 + 1; 32]), &repo);
         let older = (0..epoch).filter_map(|number| EpochKeys::full(number, &keys(number)).ok());
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn former_writer_is_trusted_in_the_epochs_it_was_valid() {
         let (slot, pair) = (KeyId::new([5; 32]), envelope::new_pair().unwrap());
-        let writer = |last| vec![Writer { slot, public: pair.public, last }];
+        let writer = |last| vec![WriteSlot { slot, public: pair.public, last }];
         let session = |suite: &CipherSuite, to| WritingSession::begin(&suite.repo, slot, &pair, to).unwrap();
         let (old, to_old) = suite_of(0, writer(0));
         let by_old = session(&old, &to_old).envelope;
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn write_session_opens_its_own_data_only_while_it_lives() {
         let (slot, pair) = (KeyId::new([5; 32]), envelope::new_pair().unwrap());
-        let (full, public) = suite_of(0, vec![Writer { slot, public: pair.public, last: 0 }]);
+        let (full, public) = suite_of(0, vec![WriteSlot { slot, public: pair.public, last: 0 }]);
         let locked = EpochKeys { data: None, meta: None, session: None, signing: None, ..full_keys() };
         let begin = || {
             let suite = CipherSuite::of_epochs(full.kind, full.repo, std::iter::empty(), locked.clone());

@@ -2,7 +2,7 @@
 
 use snap_backup::codec::chunk::block::{BlockOpener, BlockSealer};
 use snap_backup::codec::crypto::hash::{ChunkType, Key};
-use snap_backup::codec::crypto::session_keys::{ENVELOPE, Writer, WritingSession};
+use snap_backup::codec::crypto::session_keys::{ENVELOPE, WriteSlot, WritingSession};
 use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::codec::crypto::{envelope, sealed_object};
 use snap_backup::codec::pack::{self, ENDS};
@@ -21,7 +21,7 @@ fn pair() -> envelope::KeyPair {
 
 /// A full key that knows the writer.
 fn full() -> CipherSuite {
-    let writer = Writer { slot: SLOT, public: pair().public, last: 0 };
+    let writer = WriteSlot { slot: SLOT, public: pair().public, last: 0 };
     suite(CipherKind::Xaes256Gcm).with_writers(vec![writer])
 }
 
