@@ -46,7 +46,7 @@ struct Sizes {
 
 /// Writes an archive. Keeps its directory in memory: about a hundred bytes and the name of each member.
 #[derive(Debug)]
-pub struct Writer<W> {
+pub struct ZipWriter<W> {
     out: Counted<W>,
     directory: Vec<u8>,
     members: u64,
@@ -54,7 +54,7 @@ pub struct Writer<W> {
     limit: u64,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> ZipWriter<W> {
     /// Begins an archive.
     pub fn new(out: W) -> Self {
         Self { out: Counted { out, at: 0 }, directory: Vec::new(), members: 0, limit: BEYOND.into() }
@@ -284,7 +284,7 @@ mod tests {
         Member { name, mode: 0o100_644, local: (0, 0x21), mtime: 1_700_000_000 }
     }
 
-    fn fill<W: Write>(writer: &mut Writer<W>) {
+    fn fill<W: Write>(writer: &mut ZipWriter<W>) {
         writer.bare(&Member { mode: 0o40_755, ..named(b"dir/") }).unwrap();
         writer.member(&named(b"dir/small"), |out| out.write_all(b"small").map_err(failed)).unwrap();
         writer
@@ -325,7 +325,7 @@ mod tests {
         ] {
             let mut out = std::fs::File::create(&path).unwrap();
             out.seek(SeekFrom::Start(start)).unwrap();
-            let mut writer = Writer { limit, ..Writer::new(out) };
+            let mut writer = ZipWriter { limit, ..ZipWriter::new(out) };
             writer.out.at = start;
             fill(&mut writer);
             let begin = writer.out.at - start;
@@ -345,7 +345,7 @@ mod tests {
     fn more_members_than_16_bits_can_count_are_all_there() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         for (members, is_zip64) in [(65_534_u32, false), (65_535, true)] {
-            let mut writer = Writer::new(Vec::new());
+            let mut writer = ZipWriter::new(Vec::new());
             (0..members).for_each(|number| writer.bare(&named(number.to_string().as_bytes())).unwrap());
             let bytes = writer.finish().unwrap();
             let end = &bytes[bytes.len() - 98..];

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use snap_backup::codec::tar::Node;
 use snap_backup::codec::tar::read::{Found, Next, Reader};
-use snap_backup::codec::zip::{self, Writer};
+use snap_backup::codec::zip::{self, ZipWriter};
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::{cat, export};
@@ -73,7 +73,7 @@ fn members(
     observer: &dyn Observer,
 ) -> Result<()> {
     let mut reader = Reader::new(BufReader::with_capacity(PIECE, tar));
-    let mut zip = Writer::new(BufWriter::with_capacity(PIECE, out));
+    let mut zip = ZipWriter::new(BufWriter::with_capacity(PIECE, out));
     while let Some(next) = reader.advance()? {
         match next {
             Next::Member(found) => member(dir, &mut zip, &mut reader, &found, observer)?,
@@ -85,7 +85,7 @@ fn members(
 
 fn member<R: Read, W: Write>(
     dir: Dir<'_>,
-    zip: &mut Writer<W>,
+    zip: &mut ZipWriter<W>,
     reader: &mut Reader<R>,
     found: &Found,
     observer: &dyn Observer,
