@@ -45,7 +45,7 @@ pub enum Node {
 
 /// A member without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct TarMember {
     /// Raw bytes, as in the archive but without the slash at the end of a directory's path.
     pub path: Vec<u8>,
     /// Its type.

@@ -3,7 +3,7 @@
 //! accept that, and GNU tar warns about the record that would declare them.
 
 use crate::codec::tar::{
-    ACL_ACCESS, ACL_DEFAULT, BLOCK, Member, Node, acl, field, flags, number, padding, pax,
+    ACL_ACCESS, ACL_DEFAULT, BLOCK, Node, TarMember, acl, field, flags, number, padding, pax,
 };
 
 /// How a member's content follows its header.
@@ -24,7 +24,7 @@ pub enum Stored {
 pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
 /// Appends a member's headers. Its content must follow, then [`padding`].
-pub fn member(member: &Member, stored: Stored, out: &mut Vec<u8>) {
+pub fn member(member: &TarMember, stored: Stored, out: &mut Vec<u8>) {
     let mut records = Vec::new();
     let mut head = [0u8; BLOCK];
     let mut name = member.path.clone();
@@ -99,7 +99,7 @@ fn put_name(head: &mut [u8; BLOCK], name: &[u8], records: &mut Vec<u8>) {
     pax::put(records, b"path", name);
 }
 
-fn put_meta(head: &mut [u8; BLOCK], member: &Member, records: &mut Vec<u8>) {
+fn put_meta(head: &mut [u8; BLOCK], member: &TarMember, records: &mut Vec<u8>) {
     put_octal(head, field::MODE, u64::from(member.mode & 0o7777));
     put_number(head, field::UID, u64::from(member.uid), b"uid", records);
     put_number(head, field::GID, u64::from(member.gid), b"gid", records);
@@ -147,7 +147,7 @@ fn put_node(head: &mut [u8; BLOCK], node: &Node, records: &mut Vec<u8>) {
     put_number(head, field::MINOR, u64::from(device.1), b"SCHILY.devminor", records);
 }
 
-fn put_extra(member: &Member, records: &mut Vec<u8>) {
+fn put_extra(member: &TarMember, records: &mut Vec<u8>) {
     for (name, value) in &member.xattrs {
         let text = match name.as_slice() {
             ACL_ACCESS | ACL_DEFAULT => acl::to_text(value),

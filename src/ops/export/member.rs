@@ -1,6 +1,6 @@
 //! Converts entries to archive members.
 
-use crate::codec::tar::{Member, Node};
+use crate::codec::tar::{Node, TarMember};
 use crate::error::Result;
 use crate::model::entry::{Entry, Kind, Time, XattrValue, flags};
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -16,7 +16,7 @@ pub(super) fn of(
     node: Node,
     started: Time,
     reader: &mut ChunkReader,
-) -> Result<Member> {
+) -> Result<TarMember> {
     let meta = &entry.meta;
     let passage = meta.flags & flags::PASSAGE != 0;
     let name =
@@ -32,7 +32,7 @@ pub(super) fn of(
         xattrs.extend(inline);
     }
     let flags = if matches!(node, Node::HardLink(_)) { 0 } else { meta.attrs };
-    Ok(Member {
+    Ok(TarMember {
         path: path.to_vec(),
         node,
         mode: meta.mode,
@@ -62,8 +62,8 @@ pub(super) fn node(kind: &Kind) -> Option<Node> {
 }
 
 /// Returns the member that lists removed paths.
-pub(super) fn list(path: &[u8], started: Time) -> Member {
-    Member {
+pub(super) fn list(path: &[u8], started: Time) -> TarMember {
+    TarMember {
         path: path.to_vec(),
         node: Node::File,
         mode: 0o644,

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tar::read::{Found, Next, Reader};
-use crate::codec::tar::{Member, Node as TarNode, acl};
+use crate::codec::tar::{Node as TarNode, TarMember, acl};
 use crate::codec::tree::stored_xattrs;
 use crate::error::{self, Error, ErrorKind, Problem, Result};
 use crate::fs::ownership;
@@ -139,7 +139,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         Ok(())
     }
 
-    fn meta(&mut self, member: &Member) -> Result<Meta> {
+    fn meta(&mut self, member: &TarMember) -> Result<Meta> {
         let mut values = Vec::with_capacity(member.xattrs.len());
         for (name, value) in &member.xattrs {
             let alone = Xattr { name: name.clone(), value: XattrValue::Inline(value.clone()) };

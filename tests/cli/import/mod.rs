@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 
 use snap_backup::codec::tar::write::Stored;
-use snap_backup::codec::tar::{Member, Node, padding, write};
+use snap_backup::codec::tar::{Node, TarMember, padding, write};
 use snap_backup::model::entry::Time;
 
 fn run(program: &str, args: &[&str], dir: &Path) {
@@ -30,8 +30,8 @@ fn has(program: &str) -> bool {
     there
 }
 
-fn member(path: &[u8], node: Node) -> Member {
-    Member {
+fn member(path: &[u8], node: Node) -> TarMember {
+    TarMember {
         path: path.to_vec(),
         node,
         mode: 0o644,

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use crate::codec::tar::read::blocks::broken;
 use crate::codec::tar::read::extended::Extended;
 use crate::codec::tar::sparse::Segments;
-use crate::codec::tar::{BLOCK, Member, Node, field, number, padding, sparse};
+use crate::codec::tar::{BLOCK, Node, TarMember, field, number, padding, sparse};
 use crate::error::Result;
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
@@ -26,7 +26,7 @@ const MAX_NAME: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Found {
     /// The member without its content.
-    pub member: Member,
+    pub member: TarMember,
     /// Size of the file in bytes.
     pub size: u64,
     /// Position of its data, if the file is sparse.
@@ -195,7 +195,7 @@ impl<R: Read> Reader<R> {
         Ok(Next::Member(Box::new(found)))
     }
 
-    fn describe(&self, head: &[u8; BLOCK], node: Node, extended: Extended) -> Result<Member> {
+    fn describe(&self, head: &[u8; BLOCK], node: Node, extended: Extended) -> Result<TarMember> {
         let owner = |place, given: Option<u32>| -> Result<u32> {
             if let Some(given) = given {
                 return Ok(given);
@@ -212,7 +212,7 @@ impl<R: Read> Reader<R> {
         };
         let has_names = head.get(257..262) == Some(b"ustar");
         let name = |place| if has_names { trimmed(head, place).to_vec() } else { Vec::new() };
-        Ok(Member {
+        Ok(TarMember {
             path: self.path.clone(),
             node,
             mode: (mode & 0o7777) as u32,
