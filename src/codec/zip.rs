@@ -25,7 +25,7 @@ const UNIX: u16 = 3 << 8;
 
 /// A member without its content.
 #[derive(Debug, Clone, Copy)]
-pub struct Member<'a> {
+pub struct ZipMember<'a> {
     /// Path; that of a directory ends with a slash.
     pub name: &'a [u8],
     /// Type and permissions, as `stat` gives them.
@@ -64,7 +64,7 @@ impl<W: Write> ZipWriter<W> {
     ///
     /// # Errors
     /// When the output fails, or the name is longer than 65535 bytes.
-    pub fn bare(&mut self, member: &Member<'_>) -> Result<()> {
+    pub fn bare(&mut self, member: &ZipMember<'_>) -> Result<()> {
         let (at, flags) = (self.out.at, flags(member.name));
         self.head(member, flags, 0)?;
         self.list(member, at, (flags, 0), Sizes::default())
@@ -76,7 +76,7 @@ impl<W: Write> ZipWriter<W> {
     /// As [`Self::bare`], and those of `write`.
     pub fn member(
         &mut self,
-        member: &Member<'_>,
+        member: &ZipMember<'_>,
         write: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<()> {
         let (at, flags) = (self.out.at, flags(member.name) | DESCRIBED_LATER);
@@ -141,7 +141,7 @@ impl<W: Write> ZipWriter<W> {
         sizes.packed >= self.limit || sizes.plain >= self.limit
     }
 
-    fn head(&mut self, member: &Member<'_>, flags: u16, method: u16) -> Result<()> {
+    fn head(&mut self, member: &ZipMember<'_>, flags: u16, method: u16) -> Result<()> {
         let (mut head, time) = (Vec::new(), times(member));
         put32(&mut head, 0x0403_4b50);
         put16(&mut head, PLAIN);
@@ -160,7 +160,7 @@ impl<W: Write> ZipWriter<W> {
     /// Adds a member to the directory.
     fn list(
         &mut self,
-        member: &Member<'_>,
+        member: &ZipMember<'_>,
         at: u64,
         (flags, method): (u16, u16),
         sizes: Sizes,
@@ -242,7 +242,7 @@ fn flags(name: &[u8]) -> u16 {
 }
 
 /// The mtime in seconds since 1970, in the field that Info-ZIP defined for it.
-fn times(member: &Member<'_>) -> Vec<u8> {
+fn times(member: &ZipMember<'_>) -> Vec<u8> {
     let Ok(seconds) = i32::try_from(member.mtime) else { return Vec::new() };
     let mut field = Vec::with_capacity(9);
     put16(&mut field, 0x5455);
@@ -280,12 +280,12 @@ mod tests {
 
     use super::*;
 
-    fn named(name: &[u8]) -> Member<'_> {
-        Member { name, mode: 0o100_644, local: (0, 0x21), mtime: 1_700_000_000 }
+    fn named(name: &[u8]) -> ZipMember<'_> {
+        ZipMember { name, mode: 0o100_644, local: (0, 0x21), mtime: 1_700_000_000 }
     }
 
     fn fill<W: Write>(writer: &mut ZipWriter<W>) {
-        writer.bare(&Member { mode: 0o40_755, ..named(b"dir/") }).unwrap();
+        writer.bare(&ZipMember { mode: 0o40_755, ..named(b"dir/") }).unwrap();
         writer.member(&named(b"dir/small"), |out| out.write_all(b"small").map_err(failed)).unwrap();
         writer
             .member(&named("dir/gr\u{f6}\u{df}er".as_bytes()), |out| {

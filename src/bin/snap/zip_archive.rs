@@ -96,7 +96,7 @@ fn member<R: Read, W: Write>(
         name.push(b'/');
     }
     let (local, mtime) = (local(member.mtime), member.mtime.sec);
-    let of_type = |kind: u32| zip::Member { name: &name, mode: kind | member.mode & 0o7777, local, mtime };
+    let of_type = |kind: u32| zip::ZipMember { name: &name, mode: kind | member.mode & 0o7777, local, mtime };
     match &member.node {
         Node::Dir => zip.bare(&of_type(0o040_000)),
         Node::Symlink(target) => zip.member(&of_type(0o120_000), |out| {
