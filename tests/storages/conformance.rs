@@ -11,7 +11,7 @@ use snap_backup::storage::memory::MemoryStorage;
 #[cfg(feature = "cloud")]
 use snap_backup::storage::object_store::CloudStorage;
 #[cfg(feature = "cloud")]
-use snap_backup::storage::object_store::Options;
+use snap_backup::storage::object_store::ObjectStoreOptions;
 #[cfg(feature = "cloud")]
 use snap_backup::storage::object_store::url::ObjectStoreUrl;
 use snap_backup::storage::rest::RestStorage;
@@ -183,7 +183,11 @@ fn in_parts(store: &CloudStorage) {
 #[cfg(feature = "cloud")]
 fn cloud(scheme: &str, number: usize, variables: &[(String, String)]) -> CloudStorage {
     let place = ObjectStoreUrl::parse(&format!("{scheme}://bucket/deep/{number}")).unwrap();
-    CloudStorage::new(place, Options { variables: variables.to_vec(), ..Options::default() }).unwrap()
+    CloudStorage::new(
+        place,
+        ObjectStoreOptions { variables: variables.to_vec(), ..ObjectStoreOptions::default() },
+    )
+    .unwrap()
 }
 
 fn temps(folder: &Path) -> usize {

@@ -11,7 +11,7 @@ use crate::support::proxy::{Fate, Proxy};
 use crate::support::servers::{Server, s3_variables};
 use crate::support::{Outcome, Random, Sandbox, finish};
 use snap_backup::storage::object_store::url::ObjectStoreUrl;
-use snap_backup::storage::object_store::{CloudStorage, Options};
+use snap_backup::storage::object_store::{CloudStorage, ObjectStoreOptions};
 use snap_backup::storage::rate_limit::RateLimits;
 use snap_backup::storage::retry::RetryPolicy;
 use snap_backup::storage::{CreateOutcome, ObjectKind, Storage};
@@ -45,7 +45,12 @@ impl Line {
     fn store_of(&self, limits: RateLimits, silence: Duration, total: Duration) -> CloudStorage {
         let retry_policy = RetryPolicy { silence, total, first_wait: Duration::from_millis(5) };
         let variables = s3_variables(&self.proxy.url());
-        let options = Options { variables, limits: Arc::new(limits), retry_policy, ..Options::default() };
+        let options = ObjectStoreOptions {
+            variables,
+            limits: Arc::new(limits),
+            retry_policy,
+            ..ObjectStoreOptions::default()
+        };
         CloudStorage::new(ObjectStoreUrl::parse("s3://bucket/repo").unwrap(), options).unwrap()
     }
 

@@ -66,7 +66,7 @@ enum Came<'a> {
 
 /// How the object store is reached.
 #[derive(Debug, Default)]
-pub struct Options {
+pub struct ObjectStoreOptions {
     /// Environment variables: credentials, endpoint, region.
     pub variables: Vec<(String, String)>,
     /// Rate limits.
@@ -88,7 +88,7 @@ impl CloudStorage {
     ///
     /// # Errors
     /// When the variables are incomplete or invalid.
-    pub fn new(place: ObjectStoreUrl, options: Options) -> Result<Self> {
+    pub fn new(place: ObjectStoreUrl, options: ObjectStoreOptions) -> Result<Self> {
         let line = Arc::new(Retrier::new(place.to_string(), options.retry_policy));
         let http = Arc::new(Http::new(Arc::clone(&line), options.retry_policy, options.limits, &options.tls));
         let store = place.open(&options.variables, &http);

@@ -89,10 +89,10 @@ fn bytes_before_login(repo: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(feature = "cloud")]
-fn cloud_options(global: &Global) -> Result<object_store::Options> {
+fn cloud_options(global: &Global) -> Result<object_store::ObjectStoreOptions> {
     let text = |text: std::ffi::OsString| text.into_string().ok();
     let variables = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
-    Ok(object_store::Options {
+    Ok(object_store::ObjectStoreOptions {
         variables: variables.collect(),
         limits: global.limits(),
         tls: global.tls()?,
