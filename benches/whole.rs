@@ -21,7 +21,7 @@ fn repository(at: &Path) -> Repository {
     Repository::init(Arc::new(LocalStorage::new(at)), &options).unwrap()
 }
 
-fn back_up(repo: &Repository, source: &Path) -> backup::Summary {
+fn back_up(repo: &Repository, source: &Path) -> backup::Report {
     let options = backup::Options { sources: vec![source.to_path_buf()], ..backup::Options::default() };
     let summary =
         Backup::begin(options, None, &Control::default()).unwrap().run(repo, &Control::default()).unwrap();

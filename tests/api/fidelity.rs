@@ -39,7 +39,7 @@ fn back_up(library: &Library, source: &Path) -> SnapshotId {
 }
 
 /// Backs up a directory and restores it next to the original.
-fn round_trip(library: &Library, source: &Path, target: &Path) -> restore::Summary {
+fn round_trip(library: &Library, source: &Path, target: &Path) -> restore::Report {
     let made = back_up(library, source);
     let options = restore::Options {
         selector: format!("{}:it", made.hex()),
@@ -226,7 +226,7 @@ fn changed_attribute_makes_a_snapshot_unchanged_does_not() {
     if !user_attribute(&library.path("src/dir/file"), "user.a", b"1") {
         return;
     }
-    let ids = |summary: backup::Summary| summary.snapshot;
+    let ids = |summary: backup::Report| summary.snapshot;
     assert!(ids(library.backup("src", backup::Options::default())).is_some());
     assert_eq!(ids(library.backup("src", backup::Options::default())), None);
     assert!(user_attribute(&library.path("src/dir"), "user.b", b"2"));

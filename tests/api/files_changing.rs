@@ -40,7 +40,7 @@ impl Story {
     }
 
     /// Backs up. `change` is called with the number of chunks that have arrived.
-    fn back_up(&self, change: impl Fn(u64, &Path) + Sync) -> backup::Summary {
+    fn back_up(&self, change: impl Fn(u64, &Path) + Sync) -> backup::Report {
         let long = self.library.path("src/long");
         let (far, seen) = (AtomicU64::new(0), AtomicU64::new(0));
         let observer = |event: Event<'_>| {
@@ -68,7 +68,7 @@ impl Story {
         (bytes, metadata)
     }
 
-    fn restored_with(&self, observer: &dyn Observer) -> (Vec<u8>, fs::Metadata, restore::Summary) {
+    fn restored_with(&self, observer: &dyn Observer) -> (Vec<u8>, fs::Metadata, restore::Report) {
         let target = tempfile::tempdir().unwrap();
         let options = restore::Options {
             selector: "latest".into(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use snap_backup::ops::backup::{self, Backup, Options, Summary, TimeLimit};
+use snap_backup::ops::backup::{self, Backup, Options, Report, TimeLimit};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::{Control, Error};
@@ -27,7 +27,7 @@ impl Observer for Clock {
     }
 }
 
-fn until(library: &Library, bytes: u64) -> Summary {
+fn until(library: &Library, bytes: u64) -> Report {
     let up = Arc::new(AtomicBool::new(bytes == 0));
     let clock = Clock { left: AtomicU64::new(bytes), up: Arc::clone(&up) };
     let options = Options {

@@ -4,7 +4,7 @@
 use std::fs;
 
 use snap_backup::Control;
-use snap_backup::ops::backup::{Backup, Options, Reread, Summary};
+use snap_backup::ops::backup::{Backup, Options, Report, Reread};
 use snap_backup::repo::snapshots;
 
 use crate::support::Sandbox;
@@ -22,7 +22,7 @@ fn sandbox(files: usize) -> Sandbox {
 }
 
 /// A dry run, compared with the newest snapshot.
-fn dry_run(sandbox: &Sandbox, reread: Reread) -> Summary {
+fn dry_run(sandbox: &Sandbox, reread: Reread) -> Report {
     let sources = vec![sandbox.src()];
     let repo = open(sandbox);
     let newest = snapshots::list(&repo).unwrap().pop().unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use snap_backup::model::entry::Time;
-use snap_backup::ops::backup::states::{Each, Options, PastState, StateSource, Summary};
+use snap_backup::ops::backup::states::{Each, Options, PastState, Report, StateSource};
 use snap_backup::ops::backup::{self, states};
 use snap_backup::progress::Event;
 use snap_backup::repo::snapshots;
@@ -33,7 +33,7 @@ fn state(library: &Library, name: &str, day: i64) -> PastState {
     }
 }
 
-fn import(library: &Library, states: Vec<PastState>, each: &mut dyn Each) -> Result<Summary> {
+fn import(library: &Library, states: Vec<PastState>, each: &mut dyn Each) -> Result<Report> {
     let repo = library.open();
     let planned = states::plan(&repo, states)?;
     states::run(&repo, &planned, &Options::default(), &Control::default(), each)
@@ -43,7 +43,7 @@ fn import(library: &Library, states: Vec<PastState>, each: &mut dyn Each) -> Res
 struct Append(PathBuf);
 
 impl Each for Append {
-    fn after(&mut self, _: &PastState, _: &backup::Summary) -> Result<()> {
+    fn after(&mut self, _: &PastState, _: &backup::Report) -> Result<()> {
         let file = fs::OpenOptions::new().append(true).open(&self.0);
         file.and_then(|mut file| file.write_all(b" and more")).map_err(Error::io("write", &self.0))
     }
@@ -134,7 +134,7 @@ fn a_stopped_run_commits_no_half_of_a_state() {
             self.0.store(state.time.sec > 1_700_090_000, Ordering::Relaxed);
             Ok(())
         }
-        fn after(&mut self, _: &PastState, _: &backup::Summary) -> Result<()> {
+        fn after(&mut self, _: &PastState, _: &backup::Report) -> Result<()> {
             Ok(())
         }
     }

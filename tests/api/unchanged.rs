@@ -12,7 +12,7 @@ use crate::support::torture::set_times;
 use snap_backup::Control;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::backup::{Backup, Summary};
+use snap_backup::ops::backup::{Backup, Report};
 use snap_backup::ops::{backup, repair};
 use snap_backup::progress::Event;
 use snap_backup::repo::snapshots;
@@ -81,7 +81,7 @@ fn a_file_that_is_marked_is_read_again_whatever_its_times_say() {
     library.write("src", &[("f", &Random::new(1).bytes(24 << 20))]);
     let path = library.path("src/f");
     set_times(&path, OLD, 0);
-    let run = |change: &(dyn Fn(&Path) + Sync)| -> Summary {
+    let run = |change: &(dyn Fn(&Path) + Sync)| -> Report {
         let observer = |event: Event<'_>| {
             if let Event::Done { files: 0, bytes: 1.. } = event {
                 change(&path);

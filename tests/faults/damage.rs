@@ -341,7 +341,7 @@ fn partly_readable_parent_is_not_reused_whole() {
             .run(&open("p"), &Control::default())
             .unwrap()
     };
-    let root = |made: &backup::Summary| {
+    let root = |made: &backup::Report| {
         let repo = open("p");
         snapshots::load(&repo, &made.snapshot.unwrap().hex()).unwrap().unwrap().manifest.root
     };

@@ -13,7 +13,7 @@ use snap_backup::model::entry::Time;
 use snap_backup::model::id::{PackId, SnapshotId};
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::records::{Fence, GcRecord, SessionKind};
-use snap_backup::ops::backup::{Options, Summary};
+use snap_backup::ops::backup::{Options, Report};
 use snap_backup::repo::objects;
 use snap_backup::repo::pack::packs;
 use snap_backup::repo::sessions::session::Session;
@@ -52,11 +52,11 @@ impl Stage {
     }
 
     /// An incremental backup, each step of which can be staged.
-    fn backup(&self, source: &str) -> Summary {
+    fn backup(&self, source: &str) -> Report {
         self.backup_with(source, options())
     }
 
-    fn backup_with(&self, source: &str, options: Options) -> Summary {
+    fn backup_with(&self, source: &str, options: Options) -> Report {
         let summary = self.library.backup(source, options);
         assert!(self.storage.is_spent(), "the run never came to the moment that was staged");
         assert_eq!(self.names(ObjectKind::Sessions), Vec::<String>::new(), "a session was left behind");
@@ -303,7 +303,7 @@ fn lookups_before_the_session_are_repeated() {
 }
 
 /// Returns the bytes of the trees that a run stored.
-fn made_of_trees(made: &Summary) -> u64 {
+fn made_of_trees(made: &Report) -> u64 {
     made.counts.bytes_added % 50_000
 }
 

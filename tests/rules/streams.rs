@@ -10,7 +10,7 @@ use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::model::entry::Time;
 use snap_backup::model::id::{PackId, SnapshotId};
 use snap_backup::model::records::GcRecord;
-use snap_backup::ops::backup::{Backup, Options, Stdin, Summary};
+use snap_backup::ops::backup::{Backup, Options, Report, Stdin};
 use snap_backup::ops::restore;
 use snap_backup::repo::objects;
 use snap_backup::storage::{ObjectKind, Storage};
@@ -34,7 +34,7 @@ impl Stage {
     }
 
     /// Saves the output of a command, which adds a line to a file each time it runs.
-    fn save(&self, bytes: &[u8]) -> Result<Summary> {
+    fn save(&self, bytes: &[u8]) -> Result<Report> {
         self.library.write("src", &[("out", bytes)]);
         let (ran, out) = (self.library.path("ran"), self.library.path("src/out"));
         let script = format!("echo >> '{}'; cat '{}'", ran.display(), out.display());

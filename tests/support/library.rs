@@ -71,14 +71,14 @@ impl Library {
     }
 
     /// Backs up a source, stored under its name.
-    pub fn try_backup(&self, source: &str, options: backup::Options) -> Result<backup::Summary> {
+    pub fn try_backup(&self, source: &str, options: backup::Options) -> Result<backup::Report> {
         let store_as = Some(source.as_bytes().to_vec());
         let options = backup::Options { sources: vec![self.path(source)], store_as, ..options };
         Backup::begin(options, None, &Control::default())?.run(&self.open(), &Control::default())
     }
 
     /// Backs up; must succeed without a problem.
-    pub fn backup(&self, source: &str, options: backup::Options) -> backup::Summary {
+    pub fn backup(&self, source: &str, options: backup::Options) -> backup::Report {
         let summary = self.try_backup(source, options).unwrap_or_else(|err| panic!("{}", err.chain()));
         assert_eq!(summary.problems, []);
         summary

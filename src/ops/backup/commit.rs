@@ -14,7 +14,7 @@ use crate::model::manifest_ext::Rot;
 use crate::model::tripwire::{self, AlarmReason};
 use crate::ops::backup::alarm::signs;
 use crate::ops::backup::alarm::signs::Watched;
-use crate::ops::backup::{Assembled, Run, Summary};
+use crate::ops::backup::{Assembled, Report, Run};
 use crate::repo::commit::write_session::{self, ParentTrust};
 use crate::repo::commit::{self, reachability};
 use crate::repo::index::Index;
@@ -28,14 +28,14 @@ pub(super) fn publish(
     assembled: Assembled,
     host: &str,
     sources: &[ByteBuf],
-) -> Result<Summary> {
+) -> Result<Report> {
     let Assembled { root, session, mut counts, more, deltas, read, tally } = assembled;
     let problems = std::mem::take(&mut *run.problems.lock());
     counts.errors = problems.len() as u64;
     counts.bytes_stored = run.stored.load(Ordering::Relaxed);
     let basis = run.basis;
     let partial = run.ended_early();
-    let mut summary = Summary {
+    let mut summary = Report {
         snapshot: None,
         kind: basis.kind,
         parent: basis.parent,
@@ -131,7 +131,7 @@ pub(super) fn publish(
 }
 
 /// Returns why what was read cannot become a snapshot, not even a partial one.
-fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
+fn why_no_snapshot(run: &Run<'_>, summary: &Report) -> Option<Error> {
     if summary.partial {
         // A truncated stream cannot be distinguished from a complete one. A partial snapshot of a past state
         // would remain incomplete, because no later run completes it.
@@ -143,13 +143,13 @@ fn why_no_snapshot(run: &Run<'_>, summary: &Summary) -> Option<Error> {
 
 /// Returns whether nothing was saved because of problems. Such a snapshot would count as complete, and
 /// outlive those that contain data.
-fn holds_nothing(run: &Run<'_>, summary: &Summary) -> bool {
+fn holds_nothing(run: &Run<'_>, summary: &Report) -> bool {
     let saved = summary.counts.files() + summary.counts.others;
     let counts = |problem: &Problem| !run.options.optional.contains(&problem.path);
     saved == 0 && summary.problems.iter().any(counts)
 }
 
-fn why_nothing(summary: &Summary) -> String {
+fn why_nothing(summary: &Report) -> String {
     let named = summary.problems.iter().take(3);
     let mut why: Vec<String> = named.map(ToString::to_string).collect();
     if let more @ 1.. = summary.problems.len() - why.len() {

@@ -172,7 +172,7 @@ impl Default for Options {
 /// Result of a backup.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Summary {
+pub struct Report {
     /// The new snapshot; `None` if nothing changed, and in a dry run.
     pub snapshot: Option<SnapshotId>,
     /// Actual kind of the snapshot.
@@ -424,7 +424,7 @@ impl Backup {
     /// # Errors
     /// When nothing could be read, the repository fails, or the run was interrupted before anything was
     /// stored. Entries that cannot be read are listed in the summary.
-    pub fn run(mut self, repo: &Repository, control: &Control<'_>) -> Result<Summary> {
+    pub fn run(mut self, repo: &Repository, control: &Control<'_>) -> Result<Report> {
         let observer = control.observer();
         if !self.options.dry_run {
             // The session comes late, or never.

@@ -111,7 +111,7 @@ impl DifferenceTotals {
 /// Result of a comparison.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Summary {
+pub struct Report {
     /// The first snapshot.
     pub before: SnapshotId,
     /// The second snapshot; `None` for a directory.
@@ -130,7 +130,7 @@ pub struct Summary {
     pub problems: Vec<Problem>,
 }
 
-impl Summary {
+impl Report {
     /// Returns whether nothing differs among what could be read.
     pub fn is_same(&self) -> bool {
         self.added.count() + self.removed.count() + self.content + self.types + self.metadata == 0
@@ -158,7 +158,7 @@ struct Comparer<'a> {
     live: Option<PathBuf>,
     links: (Links, Links),
     budgets: DiffLimits,
-    summary: Summary,
+    summary: Report,
 }
 
 /// Calls `each` for every path that differs, in order.
@@ -171,7 +171,7 @@ pub fn run(
     options: &Options,
     each: &mut dyn FnMut(&Difference<'_>) -> Result<()>,
     control: &Control<'_>,
-) -> Result<Summary> {
+) -> Result<Report> {
     let (observer, stop) = (control.observer(), control.cancel());
     let session = Arc::new(ReadSession::open(repo, observer)?);
     let all = session.snapshots()?;
@@ -195,7 +195,7 @@ pub fn run(
         }
         RightSide::Live(dir) => (Box::new(LiveTree::new(repo.hasher(), &dir, stop)?), None, Some(dir)),
     };
-    let summary = Summary {
+    let summary = Report {
         before: before.id,
         after,
         added: DifferenceTotals::default(),

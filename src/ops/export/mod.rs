@@ -81,7 +81,7 @@ pub struct ExportCounts {
 /// Result of an export.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub struct Summary {
+pub struct Report {
     /// The exported snapshot.
     pub snapshot: SnapshotId,
     /// The snapshot that a delta is relative to.
@@ -110,7 +110,7 @@ pub fn run(
     options: &Options,
     out: &mut (dyn Write + Send),
     control: &Control<'_>,
-) -> Result<Summary> {
+) -> Result<Report> {
     let (observer, stop) = (control.observer(), control.cancel());
     let clock = Instant::now();
     let (lowest, default, highest) = options.format.levels();
@@ -164,7 +164,7 @@ pub fn run(
     let counts = ExportCounts { archive_bytes, ..walk.counts };
     session.leave()?;
     let since = since.map(|since| since.id);
-    Ok(Summary { snapshot: snapshot.id, since, counts, duration: clock.elapsed() })
+    Ok(Report { snapshot: snapshot.id, since, counts, duration: clock.elapsed() })
 }
 
 fn expect(observer: &dyn Observer, snapshot: &Snapshot, path: &[u8], options: &Options) {

@@ -96,7 +96,7 @@ pub struct Match<'a> {
 /// Result of a search.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Summary {
+pub struct Report {
     /// Number of snapshots.
     pub snapshots: u64,
     /// Number of matches reported.
@@ -117,7 +117,7 @@ pub fn run(
     options: &Options,
     each: &mut dyn FnMut(&Match<'_>) -> Result<()>,
     control: &Control<'_>,
-) -> Result<Summary> {
+) -> Result<Report> {
     let (observer, stop) = (control.observer(), control.cancel());
     let names = if options.regex {
         PathSearch::regexes(&options.patterns, options.ignore_case)?
@@ -136,7 +136,7 @@ pub fn run(
     };
     let snapshots = past.snapshots.len() as u64;
     past.close()?;
-    Ok(Summary { snapshots, matches, unmatched, problems })
+    Ok(Report { snapshots, matches, unmatched, problems })
 }
 
 struct Finder<'a> {

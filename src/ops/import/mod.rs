@@ -73,7 +73,7 @@ struct ImportJob<'a> {
 /// Result of an import.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Summary {
+pub struct Report {
     /// The new snapshot; `None` in a dry run.
     pub snapshot: Option<SnapshotId>,
     /// Root of the tree, also in a dry run: equal archives have equal ones.
@@ -95,7 +95,7 @@ pub fn run(
     options: &Options,
     archive: Box<dyn Read + Send>,
     control: &Control<'_>,
-) -> Result<Summary> {
+) -> Result<Report> {
     let (observer, stop) = (control.observer(), control.cancel());
     if !options.dry_run {
         repo.may_write()?;
@@ -123,7 +123,7 @@ pub fn run(
     let (taken, _) = work.take(archive, Tree::default(), place, &record)?;
     let duration = clock.elapsed();
     let ImportedArchive { snapshot, root, counts, problems } = taken;
-    Ok(Summary { snapshot, root, counts, problems, duration })
+    Ok(Report { snapshot, root, counts, problems, duration })
 }
 
 /// What is taken for the machine's memory in bytes where the system does not say.

@@ -106,7 +106,7 @@ impl Options {
 /// What was restored, or would be in a dry run.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Summary {
+pub struct Report {
     /// The snapshot that was restored.
     pub snapshot: SnapshotId,
     /// Files selected.
@@ -276,7 +276,7 @@ impl Job<'_> {
 /// # Errors
 /// When the selector names nothing, the target cannot be opened or is full, or the run was interrupted.
 /// Failures of single entries are listed in the summary.
-pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Summary> {
+pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
     let (observer, stop) = (control.observer(), control.cancel());
     let clock = Instant::now();
     let selection = match &options.only {
@@ -337,7 +337,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     if let Some(reading) = Arc::into_inner(reading) {
         reading.close()?;
     }
-    Ok(Summary { duration: clock.elapsed(), ..summary })
+    Ok(Report { duration: clock.elapsed(), ..summary })
 }
 
 /// Returns the tree to count if only a part is restored: the manifest has totals of the whole snapshot only.
@@ -372,7 +372,7 @@ fn count_part(
 }
 
 impl Job<'_> {
-    fn run(self, snapshot: &Snapshot, start: Option<Entry>, reader: &mut ChunkReader) -> Result<Summary> {
+    fn run(self, snapshot: &Snapshot, start: Option<Entry>, reader: &mut ChunkReader) -> Result<Report> {
         let (root, way, alone) = match start {
             None => (snapshot.manifest.root, snapshot.manifest.root_only_leads(), None),
             Some(Entry { kind: Kind::Dir { tree }, meta, .. }) => {
@@ -399,7 +399,7 @@ impl Job<'_> {
             return Err(full);
         }
         let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
-        Ok(Summary {
+        Ok(Report {
             snapshot: snapshot.id,
             files,
             dirs,

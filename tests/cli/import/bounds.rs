@@ -85,7 +85,7 @@ fn a_large_archive_takes_bounded_memory() {
 }
 
 /// Imports with a limit on memory for names and metadata.
-fn within(memory: u64, archive: Vec<u8>) -> Result<import::Summary, String> {
+fn within(memory: u64, archive: Vec<u8>) -> Result<import::Report, String> {
     let library = Library::on(Arc::new(MemoryStorage::default()), None);
     let options = import::Options { memory: Some(memory), ..import::Options::default() };
     let done = import::run(&library.open(), &options, Box::new(Cursor::new(archive)), &Control::default());

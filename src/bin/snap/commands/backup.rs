@@ -14,7 +14,7 @@ use snap_backup::fs::filter;
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::tripwire::{self, AlarmReason, Limits};
-use snap_backup::ops::backup::{Options, Reread, Stdin, Summary, TimeLimit};
+use snap_backup::ops::backup::{Options, Report, Reread, Stdin, TimeLimit};
 use snap_backup::ops::{backup, receipt};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::write::delta_writer::Delta;
@@ -210,14 +210,14 @@ fn backup_set(context: &Context, args: &Backup) -> Result<Outcome> {
 }
 
 /// Writes the receipt of the new snapshot, or of the newest one if nothing has changed.
-fn write_receipt(repo: &Repository, summary: &Summary, file: &Path) -> Result<()> {
+fn write_receipt(repo: &Repository, summary: &Report, file: &Path) -> Result<()> {
     let Some(id) = summary.snapshot.or(summary.newest) else { return Ok(()) };
     let text = receipt::text(&receipt::of(repo, &id)?)?;
     new_file::replace(file, text.as_bytes()).map_err(Error::io("write the receipt", file))
 }
 
 /// Reports the alarm in one sentence, with a hint.
-fn tell_alarm(context: &Context, summary: &Summary, dry_run: bool) {
+fn tell_alarm(context: &Context, summary: &Report, dry_run: bool) {
     if summary.alarm.is_empty() {
         return;
     }
@@ -424,7 +424,7 @@ fn lines(list: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Copies the summary of a run to its record in the run log.
-pub(crate) fn record_of(summary: &Summary, record: &mut RunRecord) {
+pub(crate) fn record_of(summary: &Report, record: &mut RunRecord) {
     let counts = &summary.counts;
     record.made = Some(summary.kind.to_string());
     record.unchanged = summary.snapshot.is_none() && !summary.partial;
@@ -447,7 +447,7 @@ pub(crate) fn record_of(summary: &Summary, record: &mut RunRecord) {
     }
 }
 
-fn json(context: &Context, summary: &Summary, dry_run: bool) -> Value {
+fn json(context: &Context, summary: &Report, dry_run: bool) -> Value {
     let mut map = Map::new();
     map.insert("message_type".to_owned(), "summary".into());
     map.extend(output::counts(&summary.counts));

@@ -3,7 +3,7 @@
 
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::ops::backup::{Options, Summary};
+use snap_backup::ops::backup::{Options, Report};
 use snap_backup::ops::status::Growth;
 use snap_backup::repo::repository::Repository;
 use snap_backup::run_log::RunLog;
@@ -11,7 +11,7 @@ use snap_backup::run_log::RunLog;
 use crate::context::Context;
 use crate::terminal::output::{count, days, duration, size};
 
-pub(crate) fn human(context: &Context, repo: &Repository, summary: &Summary, options: &Options) -> String {
+pub(crate) fn human(context: &Context, repo: &Repository, summary: &Report, options: &Options) -> String {
     let counts = &summary.counts;
     let mut text = format!("{} backup", summary.kind);
     if let Some(parent) = summary.parent {
@@ -60,7 +60,7 @@ pub(crate) fn human(context: &Context, repo: &Repository, summary: &Summary, opt
     text + "\n" + &ending(summary, options)
 }
 
-fn ending(summary: &Summary, options: &Options) -> String {
+fn ending(summary: &Report, options: &Options) -> String {
     let partial = if summary.time_up {
         " (partial: its time was up; the next run goes on from there)"
     } else if summary.partial {
@@ -102,7 +102,7 @@ fn ending(summary: &Summary, options: &Options) -> String {
 }
 
 /// Returns the size of the repository, the free space of its storage, and for how many days that will last.
-fn capacity(context: &Context, repo: &Repository, summary: &Summary) -> String {
+fn capacity(context: &Context, repo: &Repository, summary: &Report) -> String {
     let mut text = format!("\nholds:   {} in the repository", size(summary.repository_bytes));
     let Some(capacity) = repo.storage().capacity() else { return text };
     text += &format!("; {} of {} free", size(capacity.free), size(capacity.total));
@@ -118,7 +118,7 @@ fn capacity(context: &Context, repo: &Repository, summary: &Summary) -> String {
 }
 
 /// Returns the bytes that were added to replace lost or damaged data: an unchanged run adds nothing else.
-pub(crate) fn healed(summary: &Summary) -> u64 {
+pub(crate) fn healed(summary: &Report) -> u64 {
     if summary.unchanged && summary.snapshot.is_none() { summary.counts.bytes_added } else { 0 }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use snap_backup::ops::diff::{self, Difference, DifferenceKind, DifferenceTotals, Options, Summary};
+use snap_backup::ops::diff::{self, Difference, DifferenceKind, DifferenceTotals, Options, Report};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Control, Result};
 
@@ -118,7 +118,7 @@ fn totals(totals: &DifferenceTotals) -> Value {
     json!({"files": totals.files, "dirs": totals.dirs, "others": totals.others, "bytes": totals.bytes})
 }
 
-fn statistics(summary: &Summary) -> Value {
+fn statistics(summary: &Report) -> Value {
     json!({
         "message_type": "statistics",
         "source_snapshot": summary.before.hex(),
@@ -133,7 +133,7 @@ fn statistics(summary: &Summary) -> Value {
 }
 
 /// Formats the totals, with the letters of the changes beside them as an explanation.
-fn human(summary: &Summary) -> String {
+fn human(summary: &Report) -> String {
     let part = |totals: &DifferenceTotals| match output::entries(totals.files, totals.dirs, totals.others) {
         without_bytes if totals.files == 0 => without_bytes,
         text => format!("{text} ({})", size(totals.bytes)),

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use serde_json::{Value, json};
 use snap_backup::fs::atomic_file::AtomicFile;
-use snap_backup::ops::export::{self, Format, Options, Summary};
+use snap_backup::ops::export::{self, Format, Options, Report};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Control, Error, Result};
@@ -115,7 +115,7 @@ fn write(
     options: &Options,
     out: &mut (dyn Write + Send),
     stop: &Arc<AtomicBool>,
-) -> Result<Summary> {
+) -> Result<Report> {
     let progress = Progress::start(&context.global, "export", true);
     export::run(repo, options, out, &Control::new(&progress).with_cancel(stop))
 }
@@ -134,7 +134,7 @@ fn format(args: &Export, file: Option<&Path>) -> Result<Format> {
     })
 }
 
-fn json(summary: &Summary) -> Value {
+fn json(summary: &Report) -> Value {
     let counts = &summary.counts;
     without_nulls(json!({
         "message_type": "summary",
@@ -151,7 +151,7 @@ fn json(summary: &Summary) -> Value {
     }))
 }
 
-fn human(summary: &Summary, file: Option<&Path>) -> String {
+fn human(summary: &Report, file: Option<&Path>) -> String {
     let counts = &summary.counts;
     let to = file
         .map_or_else(String::new, |file| format!(" to {}", output::printable(&file.display().to_string())));

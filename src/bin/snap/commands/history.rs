@@ -190,7 +190,7 @@ fn restore_into(
     selector: &str,
     target: &Path,
     stop: &Arc<AtomicBool>,
-) -> Result<restore::Summary> {
+) -> Result<restore::Report> {
     let options = restore::Options {
         selector: selector.to_owned(),
         target: target.to_path_buf(),

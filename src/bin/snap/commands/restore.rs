@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use snap_backup::fs::xattr_choice::XattrChoice;
-use snap_backup::ops::restore::{self, Options, Summary};
+use snap_backup::ops::restore::{self, Options, Report};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Control, Result};
 
@@ -130,7 +130,7 @@ fn restore(context: &Context, selector: &OsStr, mut options: Options) -> Result<
     })
 }
 
-fn json(summary: &Summary, dry_run: bool) -> Value {
+fn json(summary: &Report, dry_run: bool) -> Value {
     json!({
         "message_type": "summary",
         "snapshot_id": summary.snapshot.hex(),
@@ -158,7 +158,7 @@ fn json(summary: &Summary, dry_run: bool) -> Value {
 }
 
 /// Describes what was written. Entries that were up to date, or had to be kept, do not count as restored.
-fn written(summary: &Summary) -> String {
+fn written(summary: &Report) -> String {
     let (written, all) = (summary.created + summary.updated, summary.files + summary.others);
     let dirs = count(summary.dirs, "directory", "directories");
     let size = size(summary.bytes_written);
@@ -170,7 +170,7 @@ fn written(summary: &Summary) -> String {
     }
 }
 
-fn human(summary: &Summary, options: &Options) -> String {
+fn human(summary: &Report, options: &Options) -> String {
     let mut text = format!(
         "{} {} of snapshot {} to {} in {}",
         if options.dry_run { "dry run: would restore" } else { "restored" },

@@ -130,7 +130,7 @@ pub struct Planned {
 
 /// Result of an import.
 #[derive(Debug, Default)]
-pub struct Summary {
+pub struct Report {
     /// The new snapshots, oldest first.
     pub made: Vec<SnapshotId>,
     /// Number of states that had been imported before.
@@ -174,11 +174,11 @@ pub trait Each {
     ///
     /// # Errors
     /// Any; it ends the run.
-    fn after(&mut self, state: &PastState, summary: &backup::Summary) -> Result<()>;
+    fn after(&mut self, state: &PastState, summary: &backup::Report) -> Result<()>;
 }
 
 impl Each for () {
-    fn after(&mut self, _: &PastState, _: &backup::Summary) -> Result<()> {
+    fn after(&mut self, _: &PastState, _: &backup::Report) -> Result<()> {
         Ok(())
     }
 }
@@ -226,11 +226,11 @@ pub fn run(
     options: &Options,
     control: &Control<'_>,
     each: &mut dyn Each,
-) -> Result<Summary> {
+) -> Result<Report> {
     let observer = control.observer();
     let clock = Instant::now();
     let linked = Arc::<LinkedFiles>::default();
-    let mut summary = Summary::default();
+    let mut summary = Report::default();
     let mut nothing_read = None;
     for Planned { state, there } in planned {
         if there.is_some() {
@@ -270,8 +270,8 @@ pub fn run(
     }
 }
 
-impl Summary {
-    fn add(&mut self, one: backup::Summary) {
+impl Report {
+    fn add(&mut self, one: backup::Report) {
         let (sum, counts) = (&mut self.counts, one.counts);
         for (sum, number) in [
             (&mut sum.files_new, counts.files_new),

@@ -17,7 +17,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use snap_backup::model::entry::Time;
-use snap_backup::ops::import::{self, LegacyOptions, LegacySummary, Options, Summary};
+use snap_backup::ops::import::{self, LegacyOptions, LegacySummary, Options, Report};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
@@ -263,7 +263,7 @@ fn legacy(
     Ok(outcome(&summary.problems))
 }
 
-fn json(summary: &Summary) -> Value {
+fn json(summary: &Report) -> Value {
     let mut map = Map::from_iter([("message_type".to_owned(), "summary".into())]);
     map.extend(output::counts(&summary.counts));
     if let Some(id) = summary.snapshot {
@@ -274,7 +274,7 @@ fn json(summary: &Summary) -> Value {
     Value::Object(map)
 }
 
-fn human(summary: &Summary) -> String {
+fn human(summary: &Report) -> String {
     let counts = &summary.counts;
     let mut text = format!(
         "imported {} ({}) in {}\nadded:   {}, stored as {}",

@@ -8,7 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 use snap_backup::fs::filter::FilterOptions;
-use snap_backup::ops::backup::states::{Comparison, Each, Options, PastState, Planned, StateSource, Summary};
+use snap_backup::ops::backup::states::{Comparison, Each, Options, PastState, Planned, Report, StateSource};
 use snap_backup::ops::backup::{self, states};
 use snap_backup::repo::repository::Repository;
 use snap_backup::util::host;
@@ -142,7 +142,7 @@ fn import(
         &planned,
         &options,
         &Control::new(&progress).with_cancel(&stop),
-        &mut Report { context, progress: &progress },
+        &mut Reporter { context, progress: &progress },
     );
     drop(progress);
     let summary = result?;
@@ -187,13 +187,13 @@ fn options(context: &Context, args: &Trees, found: &Found) -> Options {
 }
 
 /// Prints a line for each state as soon as it is saved.
-struct Report<'a> {
+struct Reporter<'a> {
     context: &'a Context,
     progress: &'a Progress,
 }
 
-impl Each for Report<'_> {
-    fn after(&mut self, state: &PastState, summary: &backup::Summary) -> Result<()> {
+impl Each for Reporter<'_> {
+    fn after(&mut self, state: &PastState, summary: &backup::Report) -> Result<()> {
         if self.context.global.json {
             let mut map = object(state, "imported", summary.snapshot.map(|id| id.hex()));
             map.extend(output::counts(&summary.counts));
@@ -240,7 +240,7 @@ fn tell_plan(context: &Context, planned: &[Planned], source: &Path) -> Result<()
     let there = planned.iter().filter(|planned| planned.there.is_some()).count() as u64;
     let missing = planned.len() as u64 - there;
     if context.global.json {
-        let summary = Summary { there, ..Summary::default() };
+        let summary = Report { there, ..Report::default() };
         let mut map = summary_json(&summary, true);
         map.insert("imported".to_owned(), missing.into());
         return output::print(&(text + &Value::Object(map).to_string()));
@@ -272,7 +272,7 @@ fn object(state: &PastState, status: &str, id: Option<String>) -> Map<String, Va
     map
 }
 
-fn summary_json(summary: &Summary, dry_run: bool) -> Map<String, Value> {
+fn summary_json(summary: &Report, dry_run: bool) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("message_type".to_owned(), "summary".into());
     map.insert("dry_run".to_owned(), dry_run.into());
@@ -288,7 +288,7 @@ fn summary_json(summary: &Summary, dry_run: bool) -> Map<String, Value> {
     map
 }
 
-fn human(summary: &Summary) -> String {
+fn human(summary: &Report) -> String {
     let saved = count(summary.made.len() as u64, "snapshot was", "snapshots were");
     let mut text = format!("{saved} saved, {} there already", count(summary.there, "was", "were"));
     if !summary.made.is_empty() {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use snap_backup::fs::filter::{self, FilterOptions};
 use snap_backup::model::entry::Time;
 use snap_backup::model::manifest::SnapshotKind;
-use snap_backup::ops::backup::{self, Options, Stdin, Summary};
+use snap_backup::ops::backup::{self, Options, Report, Stdin};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::{Control, Error, Result};
@@ -201,7 +201,7 @@ fn parent(
     Ok(all.iter().rev().find(same).map(|one| one.id.hex()))
 }
 
-fn json(summary: &Summary, begin: Time, dry_run: bool) -> Value {
+fn json(summary: &Report, begin: Time, dry_run: bool) -> Value {
     let mut map = serde_json::Map::new();
     let mut put = |name: &str, value: Value| map.insert(name.to_owned(), value);
     put("message_type", "summary".into());
@@ -220,7 +220,7 @@ fn json(summary: &Summary, begin: Time, dry_run: bool) -> Value {
     json!(map)
 }
 
-fn text(summary: &Summary, verbose: u8, args: &flags::Backup) -> String {
+fn text(summary: &Report, verbose: u8, args: &flags::Backup) -> String {
     let (counts, more) = (&summary.counts, &summary.more);
     let line = |name: &str, [new, changed, same]: [u64; 3]| {
         format!("\n{name:<12} {new:>5} new, {changed:>5} changed, {same:>5} unmodified")

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use serde_json::{Value, json};
 use snap_backup::model::entry::Kind;
-use snap_backup::ops::diff::{DifferenceKind, DifferenceTotals, Summary};
+use snap_backup::ops::diff::{DifferenceKind, DifferenceTotals, Report};
 use snap_backup::ops::stats::Chunks;
 use snap_backup::ops::{diff, find, stats};
 use snap_backup::repo::repository::Repository;
@@ -74,7 +74,7 @@ pub(in crate::restic) fn diff(context: &Context, args: &flags::Diff) -> Result<E
     Ok(End::Done)
 }
 
-fn statistics(before: &Snapshot, after: &Snapshot, summary: &Summary, chunks: &stats::Between) -> Value {
+fn statistics(before: &Snapshot, after: &Snapshot, summary: &Report, chunks: &stats::Between) -> Value {
     let side = |totals: &DifferenceTotals, chunks: &Chunks| {
         json!({
             "files": totals.files,
@@ -95,7 +95,7 @@ fn statistics(before: &Snapshot, after: &Snapshot, summary: &Summary, chunks: &s
     })
 }
 
-fn text(summary: &Summary, chunks: &stats::Between) -> String {
+fn text(summary: &Report, chunks: &stats::Between) -> String {
     let (added, removed) = (&summary.added, &summary.removed);
     let pair = |name: &str, new: u64, gone: u64| format!("{name:<12} {new:>5} new, {gone:>5} removed");
     [

@@ -12,7 +12,7 @@ use snap_backup::fs::filter;
 use snap_backup::fs::xattr_choice::XattrChoice;
 use snap_backup::ops::export::Format;
 use snap_backup::ops::ls::Levels;
-use snap_backup::ops::restore::{Options, Overwrite, Summary};
+use snap_backup::ops::restore::{Options, Overwrite, Report};
 use snap_backup::ops::{cat, export, ls, restore};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
@@ -117,15 +117,15 @@ fn options(
 }
 
 /// Returns the number of entries that were not restored because they were up to date or kept.
-fn skipped(summary: &Summary) -> u64 {
+fn skipped(summary: &Report) -> u64 {
     summary.unchanged + summary.kept
 }
 
-fn total(summary: &Summary) -> u64 {
+fn total(summary: &Report) -> u64 {
     summary.files + summary.dirs + summary.others
 }
 
-fn json(summary: &Summary) -> Map<String, Value> {
+fn json(summary: &Report) -> Map<String, Value> {
     let restored = total(summary).saturating_sub(skipped(summary));
     let bytes_skipped =
         if skipped(summary) > 0 { summary.bytes.saturating_sub(summary.bytes_written) } else { 0 };
@@ -146,7 +146,7 @@ fn json(summary: &Summary) -> Map<String, Value> {
     [("message_type".to_owned(), Value::from("summary"))].into_iter().chain(told).collect()
 }
 
-fn text(summary: &Summary) -> String {
+fn text(summary: &Report) -> String {
     let (restored, bytes) = (total(summary).saturating_sub(skipped(summary)), size(summary.bytes_written));
     let mut text = format!(
         "Summary: Restored {restored} files/dirs ({bytes}) in {}",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use snap_backup::ops::restore::{self, Options, Summary};
+use snap_backup::ops::restore::{self, Options, Report};
 use snap_backup::{Control, Error};
 use tokio::task::spawn_blocking;
 
@@ -104,7 +104,7 @@ fn options(site: &AppState, part: &Part, target: &Path) -> Options {
     }
 }
 
-fn report(summary: &Summary, target: &Path) -> Vec<String> {
+fn report(summary: &Report, target: &Path) -> Vec<String> {
     let entries = output::entries(summary.files, summary.dirs, summary.others);
     let mut lines = vec![format!(
         "{entries} ({}) restored to {} in {}, and read back.",

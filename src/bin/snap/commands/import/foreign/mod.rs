@@ -329,7 +329,7 @@ impl Each for Told<'_> {
         }
     }
 
-    fn after(&mut self, state: &PastState, summary: &backup::Summary) -> Result<()> {
+    fn after(&mut self, state: &PastState, summary: &backup::Report) -> Result<()> {
         self.number += 1;
         let made = Made {
             id: summary.snapshot,

@@ -30,7 +30,7 @@ pub(super) struct Done {
 }
 
 impl Done {
-    pub(super) fn take(&mut self, summary: &states::Summary) {
+    pub(super) fn take(&mut self, summary: &states::Report) {
         self.made.extend(summary.made.iter().map(|id| id.hex()));
         self.failed = summary.failed;
         self.counts = summary.counts;

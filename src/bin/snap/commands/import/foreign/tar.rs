@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use snap_backup::ops::backup::states::Planned;
-use snap_backup::ops::import::{self, Options, Summary};
+use snap_backup::ops::import::{self, Options, Report};
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::snapshots;
 use snap_backup::{Control, Error, ErrorKind, Problem, Result};
@@ -61,7 +61,7 @@ pub(super) fn run(job: &Job<'_>, planned: &[Planned], done: &mut Done) -> Result
     Ok(())
 }
 
-fn add(done: &mut Done, summary: &Summary) {
+fn add(done: &mut Done, summary: &Report) {
     done.counts.bytes_total += summary.counts.bytes_total;
     done.counts.bytes_read += summary.counts.bytes_read;
     done.counts.bytes_added += summary.counts.bytes_added;
@@ -69,13 +69,7 @@ fn add(done: &mut Done, summary: &Summary) {
     done.problems.extend(summary.problems.iter().cloned());
 }
 
-fn import(
-    job: &Job<'_>,
-    one: &Planned,
-    found: &Found,
-    progress: &Progress,
-    dry_run: bool,
-) -> Result<Summary> {
+fn import(job: &Job<'_>, one: &Planned, found: &Found, progress: &Progress, dry_run: bool) -> Result<Report> {
     let state = &one.state;
     let options = Options {
         sources: state.sources.iter().map(|source| source.stored.clone()).collect(),

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use maud::{Markup, html};
 use snap_backup::Control;
 use snap_backup::model::id::SnapshotId;
-use snap_backup::ops::diff::{self, Difference, DifferenceKind, Options, Summary};
+use snap_backup::ops::diff::{self, Difference, DifferenceKind, Options, Report};
 use snap_backup::repo::snapshots::Snapshot;
 
 use self::tree::Tree;
@@ -86,7 +86,7 @@ fn compared(
     (before, after, path): (&Snapshot, &Snapshot, &[u8]),
     filter: &Filter,
     stop: &Arc<AtomicBool>,
-) -> Result<(Summary, Tree), HttpError> {
+) -> Result<(Report, Tree), HttpError> {
     let options = Options {
         before: selector(&before.id, path),
         after: OsString::from_vec(selector(&after.id, path)).into(),
@@ -149,7 +149,7 @@ fn side(snapshot: &Snapshot) -> Markup {
     html! { (super::link(snapshot)) " of " (time(snapshot.manifest.started)) }
 }
 
-fn sums(summary: &Summary, tree: &Tree) -> Markup {
+fn sums(summary: &Report, tree: &Tree) -> Markup {
     let files = |number| count(number, "file", "files");
     html! {
         @if summary.is_same() { p role="status" { "Nothing differs." } }
