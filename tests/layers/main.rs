@@ -8,6 +8,7 @@ mod folders;
 mod messages;
 mod owners;
 mod recipes;
+mod type_names;
 
 use std::collections::HashSet;
 use std::fs;
