@@ -7,6 +7,7 @@ mod documents;
 mod folders;
 mod messages;
 mod owners;
+mod public_api;
 mod recipes;
 mod type_names;
 
