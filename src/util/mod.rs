@@ -10,3 +10,4 @@ pub(crate) mod stoppable;
 pub mod threads;
 pub mod time_limit;
 pub mod user_dirs;
+pub(crate) mod zeros;

@@ -15,11 +15,10 @@ use crate::fs::target::{Target, copy_range};
 use crate::model::entry::Meta;
 use crate::sys::fs::{Mode, OFlags, fstat, openat, punch_hole};
 use crate::sys::io::Errno;
+use crate::util::zeros;
 
 /// Granularity in bytes with which zeros become holes.
 const BLOCK: u64 = 4096;
-/// Zeros that are written where no hole can be made.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A file that is being written under a temporary name, and removed if dropped before it is finished; or one
 /// that is updated in place, and kept if dropped. It need not stay open: see `fd_pool`.
@@ -160,13 +159,11 @@ impl NewFile {
         let found = fstat(&*file).map_err(shared.at("look at", &self.path))?;
         let end = offset.saturating_add(len).min(u64::try_from(found.st_size).unwrap_or(0));
         let mut at = offset;
-        while at < end {
-            let part = usize::try_from(end - at).unwrap_or(ZEROS.len()).min(ZEROS.len());
-            let (zeros, _) = ZEROS.split_at(part);
-            file.write_all_at(zeros, at).map_err(Error::io("write", shared.show(&self.path)))?;
-            at += part as u64;
-        }
-        Ok(())
+        zeros::pass_on(end.saturating_sub(offset), &mut |piece| {
+            file.write_all_at(piece, at).map_err(Error::io("write", shared.show(&self.path)))?;
+            at += piece.len() as u64;
+            Ok(())
+        })
     }
 
     /// Copies the content of another file.

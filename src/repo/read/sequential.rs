@@ -20,7 +20,7 @@ use crate::repo::read::chunk_reader::{self, BlockReader, ChunkReader};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::walk::dir_reader::bad;
-use crate::util::threads;
+use crate::util::{threads, zeros};
 
 /// Plain bytes of decoded and requested blocks: about 48 blocks.
 const QUEUE_BYTES: u64 = 48 << 20;
@@ -28,8 +28,6 @@ const QUEUE_BYTES: u64 = 48 << 20;
 const TOGETHER: usize = 64;
 /// Groups in the channel.
 const AHEAD: usize = 32;
-/// Zeros written at once for a hole.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 enum Step {
     Bytes(Vec<u8>),
@@ -134,13 +132,7 @@ fn give(
         match step {
             Step::Bytes(bytes) => out(&bytes)?,
             Step::At(now) => path = now,
-            Step::Zeros(mut left) => {
-                while left > 0 {
-                    let some = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-                    out(ZEROS.split_at(some).0)?;
-                    left -= some as u64;
-                }
-            }
+            Step::Zeros(len) => zeros::pass_on(len, out)?,
             Step::Unlisted(id, len) => {
                 let bytes = spare.get(ChunkType::Data, &id).map_err(|err| with_path(&path, err))?;
                 if bytes.len() as u64 != u64::from(len) {

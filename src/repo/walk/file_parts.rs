@@ -10,6 +10,7 @@ use crate::model::entry::{Content, ContentPart};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::{MAX_DEPTH, bad};
+use crate::util::zeros;
 
 /// Provides pieces of part lists.
 pub trait PartListSource {
@@ -127,7 +128,7 @@ pub fn read_range(
         let end = part.len().min(range.end.saturating_sub(at));
         let (id, len) = match part {
             ContentPart::Hole { .. } => {
-                zeros(end.saturating_sub(start), out)?;
+                zeros::pass_on(end.saturating_sub(start), out)?;
                 continue;
             }
             ContentPart::Chunk { id, len } => (id, len),
@@ -138,16 +139,6 @@ pub fn read_range(
         }
         // Both offsets are at most a chunk's length.
         out(error::part(&chunk, start as usize..end as usize, "a range ends within its chunk")?)?;
-    }
-    Ok(())
-}
-
-fn zeros(mut left: u64, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    while left > 0 {
-        let some = left.min(ZEROS.len() as u64);
-        out(ZEROS.split_at(some as usize).0)?;
-        left -= some;
     }
     Ok(())
 }
