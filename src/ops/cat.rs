@@ -11,6 +11,7 @@ use crate::repo::read::sequential;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::{self, Query};
 use crate::repo::walk::dir_reader::{self, WalkLimits};
+use crate::repo::walk::file_parts;
 
 /// Writes the file that `SEL:path` names to `out`.
 ///
@@ -45,7 +46,7 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
     };
     let plan = |feed: &mut sequential::Feed<'_>| {
         feed.at(&path)?;
-        let planned = dir_reader::each_part(&mut reader, size, &content, &mut |part| feed.part(&part));
+        let planned = file_parts::each_part(&mut reader, size, &content, &mut |part| feed.part(&part));
         planned.map_err(|err| sequential::with_path(&path, err))
     };
     sequential::run(&session, plan, &mut |bytes| {

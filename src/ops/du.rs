@@ -17,6 +17,7 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::filter::SnapshotQuery;
 use crate::repo::snapshots::{self, Snapshot};
+use crate::repo::walk::file_parts;
 use crate::repo::walk::multi_walk::{EntryVersion, Visitor};
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::walk::{dir_reader, multi_walk, ref_graph, snapshot_set};
@@ -381,7 +382,7 @@ impl Counter<'_> {
         for id in dir_reader::list_pieces(&mut self.reader, content)? {
             rows.need(ChunkType::Tree, &id, node, roles, among)?;
         }
-        dir_reader::each_part(&mut self.reader, size, content, &mut |part| match part {
+        file_parts::each_part(&mut self.reader, size, content, &mut |part| match part {
             ContentPart::Chunk { id, .. } => rows.need(ChunkType::Data, &id, node, roles, among),
             ContentPart::Hole { .. } => Ok(()),
         })

@@ -20,7 +20,8 @@ use snap_backup::repo::index::catalog::IndexLimits;
 use snap_backup::repo::read::chunk_reader::ChunkReader;
 use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
 use snap_backup::repo::sessions::session::{RepoState, Session};
-use snap_backup::repo::walk::dir_reader::{self, DirReader};
+use snap_backup::repo::walk::dir_reader::DirReader;
+use snap_backup::repo::walk::file_parts;
 use snap_backup::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use snap_backup::storage::local::LocalStorage;
 use snap_backup::storage::memory::MemoryStorage;
@@ -206,7 +207,7 @@ fn one_changed_chunk_of_three_million_stores_little() {
     let size = PARTS * (64 << 10) + PARTS / 1000 * (1 << 20);
     let mut reader = ChunkReader::new(&repo, Arc::new(load(&repo))).unwrap();
     let (mut parts, mut at) = (0, 0);
-    dir_reader::each_part(&mut reader, size, &content, &mut |part| {
+    file_parts::each_part(&mut reader, size, &content, &mut |part| {
         parts += u64::from(matches!(part, ContentPart::Chunk { .. }));
         at += part.len();
         Ok(())

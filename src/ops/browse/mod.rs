@@ -19,6 +19,7 @@ use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::{self, ReadBefore, Snapshot};
 use crate::repo::walk::dir_reader::{DirReader, WalkLimits};
+use crate::repo::walk::plausible;
 use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 use crate::repo::walk::{dir_reader, file_parts};
 use crate::util::lru::LruCache;
@@ -219,7 +220,7 @@ impl Browser {
         if bytes.len() as u64 == range.end.saturating_sub(range.start) {
             Ok(bytes)
         } else {
-            Err(dir_reader::bad("a file whose parts are not its size"))
+            Err(plausible::bad("a file whose parts are not its size"))
         }
     }
 

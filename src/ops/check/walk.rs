@@ -15,7 +15,8 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::sessions::session::RepoState;
 use crate::repo::snapshots::{self, Snapshot};
-use crate::repo::walk::dir_reader::{self, WalkLimits};
+use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::file_parts;
 use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk, WalkStep};
 
 /// How often missing chunks are looked for in a new listing, in case packs are being moved.
@@ -235,7 +236,7 @@ fn check_content(
     content: &Content,
 ) -> Result<()> {
     let index = Arc::clone(reader.index());
-    dir_reader::each_part(reader, size, content, &mut |part| {
+    file_parts::each_part(reader, size, content, &mut |part| {
         let ContentPart::Chunk { id, .. } = part else { return Ok(()) };
         if let Some(copy) = index.near(ChunkType::Data, &id)
             && known.is_good(&index, &copy)?

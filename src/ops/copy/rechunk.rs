@@ -24,9 +24,10 @@ use crate::repo::read::sequential::{self, Feed};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::dir_reader::{DirReader, WalkLimits};
+use crate::repo::walk::file_parts;
+use crate::repo::walk::multi_walk;
 use crate::repo::walk::multi_walk::{Bounds, EntryVersion, Tree, Visitor};
 use crate::repo::walk::snapshot_set::SnapshotSet;
-use crate::repo::walk::{dir_reader, multi_walk};
 use crate::repo::write::chunk_sink::PutChunk;
 use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::repo::write::content_writer::ContentWriter;
@@ -207,7 +208,7 @@ impl Walking<'_, '_, '_> {
                 self.say(Step::Like(older, size))?;
             }
             let Self { walker, feed } = self;
-            dir_reader::each_part(&mut walker.reader, size, content, &mut |part| match part {
+            file_parts::each_part(&mut walker.reader, size, content, &mut |part| match part {
                 ContentPart::Hole { len } => say(walker.steps, feed, Step::Hole(len)),
                 ContentPart::Chunk { .. } => feed.part(&part),
             })?;

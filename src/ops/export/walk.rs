@@ -17,8 +17,9 @@ use crate::progress::{Action, Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential::{self, Feed};
+use crate::repo::walk::diff_walk;
 use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, EmptyTree, StoredTree, TreeSource};
-use crate::repo::walk::{diff_walk, dir_reader};
+use crate::repo::walk::file_parts;
 
 /// Bytes of a sparse map that are sent at a time.
 const MAP_PIECE: usize = 32 << 10;
@@ -266,7 +267,7 @@ impl<'a> Walk<'a> {
             self.map(feed, &map, size, content)?;
             feed.zeros(padding(text))?;
         }
-        dir_reader::each_part(&mut self.reader, size, content, &mut |part| match part {
+        file_parts::each_part(&mut self.reader, size, content, &mut |part| match part {
             ContentPart::Hole { .. } => Ok(()),
             part => feed.part(&part),
         })?;
@@ -293,7 +294,7 @@ impl<'a> Walk<'a> {
         each: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {
         let (mut start, mut at) = (0u64, 0u64);
-        dir_reader::each_part(&mut self.reader, size, content, &mut |part| {
+        file_parts::each_part(&mut self.reader, size, content, &mut |part| {
             let here = at;
             at += part.len();
             if let ContentPart::Hole { .. } = part {

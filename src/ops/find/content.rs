@@ -14,6 +14,8 @@ use crate::ops::find::Options;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::walk::dir_reader;
+use crate::repo::walk::file_parts;
+use crate::repo::walk::plausible;
 use crate::repo::walk::snapshot_set::SnapshotSet;
 
 /// Minimum number of digits of a chunk id.
@@ -79,7 +81,7 @@ impl ContentQuery {
                 return Ok(true);
             }
             let mut found = false;
-            dir_reader::each_part(&mut self.reader, size, content, &mut |part| {
+            file_parts::each_part(&mut self.reader, size, content, &mut |part| {
                 found = found || matches!(part, ContentPart::Chunk { id, .. } if begins(&id));
                 Ok(())
             })?;
@@ -105,10 +107,10 @@ impl Live {
     /// Returns whether a stored file of the same size has the same bytes.
     fn is(&mut self, reader: &mut ChunkReader, content: &Content) -> Result<bool> {
         let (mut at, mut same) = (0, true);
-        dir_reader::each_part(reader, self.size, content, &mut |part| {
+        file_parts::each_part(reader, self.size, content, &mut |part| {
             if same {
                 same = match &part {
-                    ContentPart::Chunk { .. } if !dir_reader::is_bearable(&part) => {
+                    ContentPart::Chunk { .. } if !plausible::is_bearable(&part) => {
                         return Err(Error::Refused("a chunk of absurd size".into()));
                     }
                     ContentPart::Chunk { id, len } => self.name(at, *len)? == Some(*id),

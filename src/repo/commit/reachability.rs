@@ -10,6 +10,7 @@ use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::walk::dir_reader::{self, WalkLimits};
+use crate::repo::walk::file_parts;
 use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 
 /// Returns whether new data may reference everything below a root tree. `false` if some of it is missing,
@@ -72,7 +73,7 @@ pub fn entry_stands(reader: &mut ChunkReader, entry: &Entry) -> Result<bool> {
 fn content_stands(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<bool> {
     let index = Arc::clone(reader.index());
     let mut sound = all_found(&index, &dir_reader::list_pieces(reader, content)?)?;
-    dir_reader::each_part(reader, size, content, &mut |part| {
+    file_parts::each_part(reader, size, content, &mut |part| {
         if let ContentPart::Chunk { id, .. } = part {
             sound &= index.find(ChunkType::Data, &id)?.is_some();
         }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::id::ChunkId;
 use crate::repo::random::random_reader::{DirPieceRef, RandomReader};
-use crate::repo::walk::dir_reader::{MAX_DEPTH, bad};
+use crate::repo::walk::plausible::{MAX_DEPTH, bad};
 
 /// A piece and its position in the directory.
 struct PieceCursor {

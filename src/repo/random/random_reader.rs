@@ -16,8 +16,8 @@ use crate::repo::index::Index;
 use crate::repo::random::block_cache::{BlockCache, Chunk};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
-use crate::repo::walk::dir_reader::bad;
 use crate::repo::walk::file_parts::{self, PartListSource};
+use crate::repo::walk::plausible::bad;
 use crate::util::lru::LruCache;
 use crate::util::threads;
 

@@ -19,7 +19,7 @@ use crate::repo::index::{BlockAt, Index, Location};
 use crate::repo::read::chunk_reader::{self, BlockReader, ChunkReader};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::walk::dir_reader::bad;
+use crate::repo::walk::plausible::bad;
 use crate::util::{threads, zeros};
 
 /// Plain bytes of decoded and requested blocks: about 48 blocks.

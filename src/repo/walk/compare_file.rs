@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::fs::target;
 use crate::model::entry::{Content, ContentPart};
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::dir_reader;
+use crate::repo::walk::file_parts;
+use crate::repo::walk::plausible;
 
 /// Returns whether the rest of a file, from its current position, equals the stored content. Each part is
 /// hashed and compared with the stored id; stored data is not read, only the part list.
@@ -27,7 +28,7 @@ pub fn holds(
 ) -> Result<bool> {
     let mut same = true;
     let mut buffer = Vec::new();
-    dir_reader::each_part(reader, size, content, &mut |part| {
+    file_parts::each_part(reader, size, content, &mut |part| {
         if is_stopped() {
             return Err(Error::Interrupted);
         }
@@ -36,7 +37,7 @@ pub fn holds(
         }
         match part {
             ContentPart::Chunk { id, len } => {
-                if !dir_reader::is_bearable(&part) {
+                if !plausible::is_bearable(&part) {
                     return Err(Error::Refused("a chunk of absurd size".into()));
                 }
                 buffer.resize(len as usize, 0);

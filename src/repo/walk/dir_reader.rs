@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use crate::codec::chunk::chunker::MAX_CHUNK;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirPiece;
 use crate::codec::tree::part_list::ListPiece;
@@ -12,10 +11,8 @@ use crate::model::entry::{Content, ContentPart, Entry, Meta, XattrValue};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 use crate::repo::read::chunk_reader::ChunkReader;
-pub use crate::repo::walk::file_parts::each_part;
-
-/// Maximum nesting of index pieces: with hundreds of children each, four levels exceed any real directory.
-pub(crate) const MAX_DEPTH: usize = 8;
+use crate::repo::walk::file_parts::each_part;
+use crate::repo::walk::plausible::{MAX_DEPTH, bad};
 
 /// Maximum parts of the value of an extended attribute.
 const MAX_VALUE_PARTS: usize = 1024;
@@ -260,19 +257,6 @@ pub fn list_pieces(reader: &mut ChunkReader, content: &Content) -> Result<Vec<Ch
         }
     }
     Ok(all)
-}
-
-/// Returns whether a part's length is plausible; readers allocate memory by it.
-pub fn is_bearable(part: &ContentPart) -> bool {
-    match part {
-        ContentPart::Chunk { len, .. } => *len <= MAX_CHUNK,
-        ContentPart::Hole { .. } => true,
-    }
-}
-
-/// Returns the error for a tree that no backup can have written.
-pub fn bad(why: &'static str) -> Error {
-    Error::Damaged { what: "a tree".into(), source: DecodeError::because(why) }
 }
 
 /// Returns the entry with this name in a directory.

@@ -9,7 +9,7 @@ use crate::error::{self, Error, Result};
 use crate::model::entry::{Content, ContentPart};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::dir_reader::{MAX_DEPTH, bad};
+use crate::repo::walk::plausible::{MAX_DEPTH, bad};
 use crate::util::zeros;
 
 /// Provides pieces of part lists.

@@ -6,6 +6,7 @@ pub mod dir_reader;
 pub mod file_parts;
 pub mod files;
 pub mod multi_walk;
+pub mod plausible;
 pub mod ref_graph;
 pub mod snapshot_set;
 pub mod totals;

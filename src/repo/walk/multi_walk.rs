@@ -11,16 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirPiece;
 use crate::error::{Error, Result};
-use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::plausible::{MAX_DEPTH, bad};
 use crate::repo::walk::tree_walk::check_depth;
 use crate::util::bitset::BitSet;
-
-/// Maximum nesting of index pieces.
-const MAX_DEPTH: usize = 8;
 
 /// One distinct entry at a path.
 #[derive(Debug, Clone)]
@@ -350,8 +347,4 @@ fn union(named: &Named) -> Option<Arc<BitSet>> {
     let mut union = Arc::clone(all.next()?);
     all.for_each(|among| unite(&mut union, among));
     Some(union)
-}
-
-fn bad(why: &'static str) -> Error {
-    Error::Damaged { what: "a tree".into(), source: DecodeError::because(why) }
 }

@@ -14,6 +14,7 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::dir_reader::WalkLimits;
+use crate::repo::walk::file_parts;
 use crate::repo::walk::multi_walk::{Bounds, EntryVersion, Tree, Visitor, trees_of};
 use crate::repo::walk::{dir_reader, multi_walk};
 use crate::repo::write::siblings::Siblings;
@@ -106,7 +107,7 @@ impl Pairs<'_, '_> {
             pieces(judge, &old, &new)?;
         }
         let mut follower = Follower::new(older, Some(size));
-        dir_reader::each_part(parts, size, content, &mut |part| match part {
+        file_parts::each_part(parts, size, content, &mut |part| match part {
             ContentPart::Hole { len } => {
                 follower.hole(len);
                 Ok(())

@@ -15,7 +15,8 @@ use crate::ops::restore::Job;
 use crate::ops::restore::batch::plan::Plan;
 use crate::repo::index::BlockAt;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::dir_reader;
+use crate::repo::walk::file_parts;
+use crate::repo::walk::plausible;
 use crate::util::threads;
 
 /// Maximum number of files in a batch.
@@ -104,14 +105,14 @@ impl FileBatch {
         let file = Arc::new(file);
         let mut at = 0u64;
         let mut start = self.parts.len();
-        let planned = dir_reader::each_part(reader, file.size, content, &mut |part| {
+        let planned = file_parts::each_part(reader, file.size, content, &mut |part| {
             if self.parts.len() >= WINDOW_PARTS {
                 file.spans.store(true, Ordering::Relaxed);
                 self.close(&file, start, false);
                 self.flush(job)?;
                 start = 0;
             }
-            if !dir_reader::is_bearable(&part) {
+            if !plausible::is_bearable(&part) {
                 return Err(Error::Damaged { what: "a part".into(), source: too_long() });
             }
             self.parts.push((at, part));

@@ -1,0 +1,22 @@
+//! What no backup can have written: walks and readers refuse it before they allocate memory for it.
+
+use crate::codec::chunk::chunker::MAX_CHUNK;
+use crate::error::Error;
+use crate::model::decode_error::DecodeError;
+use crate::model::entry::ContentPart;
+
+/// Maximum nesting of index pieces: with hundreds of children each, four levels exceed any real directory.
+pub(crate) const MAX_DEPTH: usize = 8;
+
+/// Returns whether a part's length is plausible; readers allocate memory by it.
+pub fn is_bearable(part: &ContentPart) -> bool {
+    match part {
+        ContentPart::Chunk { len, .. } => *len <= MAX_CHUNK,
+        ContentPart::Hole { .. } => true,
+    }
+}
+
+/// Returns the error for a tree that no backup can have written.
+pub fn bad(why: &'static str) -> Error {
+    Error::Damaged { what: "a tree".into(), source: DecodeError::because(why) }
+}
