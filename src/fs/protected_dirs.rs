@@ -110,7 +110,7 @@ fn note(dir: &Path, levels: usize, tell: &mut dyn FnMut((u64, u64))) {
 fn refused(dir: &Path, found: &Protected) -> Error {
     let (dir, what, path) = (dir.display(), found.what, found.path.display());
     Error::Refused(format!(
-        "{dir} lies in {what} ({path}), which nothing else may write to: name another place"
+        "{dir} lies in {what} ({path}), to which nothing else may write: name another directory"
     ))
 }
 

@@ -70,7 +70,7 @@ fn every_kind_of_attack_raises_an_alarm_in_its_run() {
         let sandbox = used();
         attack(&sandbox);
         let dry = sandbox.snap(&["backup", "src", kind, "-n"]).expect(0);
-        assert!(dry.stderr.contains("would give an alarm"), "{}", dry.all());
+        assert!(dry.stderr.contains("would raise an alarm"), "{}", dry.all());
         let met = sandbox.snap(&["backup", "src", kind]).expect(24);
         assert!(met.stderr.contains("ALARM") && met.stderr.contains("look encrypted"), "{}", met.all());
         assert_eq!(sandbox.snapshot_names().len(), 9, "it is saved all the same");

@@ -48,7 +48,7 @@ fn full_backup_finds_bit_rot_and_heal_restores_the_bytes() {
     sandbox.ok(&["heal"]);
     sandbox.ok(&["backup", "src"]);
     let dry = sandbox.snap(&["backup", "src", "--full", "-n"]).expect(0);
-    assert!(dry.stderr.contains("would give an alarm: silent corruption"), "{}", dry.all());
+    assert!(dry.stderr.contains("would raise an alarm: silent corruption"), "{}", dry.all());
 
     let met = sandbox.snap(&["backup", "src", "--full", "--json"]).expect(24);
     assert!(met.stderr.contains("silent corruption: src/dir/photo has other bytes"), "{}", met.all());

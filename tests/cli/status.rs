@@ -184,7 +184,7 @@ fn a_failure_shows_why_until_a_run_goes_well() {
     sandbox.set_password(Some(PASSWORD));
     sandbox.ok(&["backup", "src"]);
     assert_eq!(sets(&status(&sandbox, &[]).json())[0]["failing"], false);
-    assert!(text(&sandbox).contains("went well since"));
+    assert!(text(&sandbox).contains("succeeded since"));
 
     let mut lost =
         RunRecord::new("backup", fs::canonicalize(sandbox.path("repo")).unwrap().to_str().unwrap());
@@ -323,7 +323,7 @@ fn days_left_follow_from_growth_and_room() {
     let mut blind = sandbox.command(&["status"]);
     blind.env_remove("SNAP_PASSWORD");
     for told in [text(&sandbox), finish(blind, b"").expect(0).text()] {
-        assert!(told.contains("355 B of its quota left, about 5 weeks until the quota is met"), "{told}");
+        assert!(told.contains("355 B of its quota left, about 5 weeks until the quota is reached"), "{told}");
     }
     let answer = status(&sandbox, &[]).expect(0).json();
     let repository = &answer["repositories"][0];

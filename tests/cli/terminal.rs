@@ -63,7 +63,7 @@ fn first_ctrl_c_says_how_to_continue() {
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("snap: stopping after"), "nothing of the bar is left: {text}");
     assert!(
-        text.contains("snap: interrupted\n") && text.contains("run the same command again to go on"),
+        text.contains("snap: interrupted\n") && text.contains("run the same command again to continue"),
         "{text}"
     );
 }

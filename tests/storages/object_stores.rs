@@ -59,7 +59,7 @@ fn overwriting_storage_is_reported_and_swept_only_alone() {
     server.request("PUT", lingers);
     let waits = far.snap(&["gc", "--empty-trash", "--max-unused", "0"]);
     assert!(
-        waits.stderr.contains("nothing is deleted there while anybody else is at work"),
+        waits.stderr.contains("garbage collections delete nothing there while other processes use it"),
         "{}",
         waits.all()
     );
@@ -98,7 +98,7 @@ fn unknown_server_fails_at_once_and_a_bad_url_is_an_error() {
     for (place, code, words) in [
         ("s3://bucket/repo", 1, "cannot reach s3://bucket/repo: "),
         ("s3:///repo", 2, "it names no bucket"),
-        ("s3://b/../x", 2, "is no place for a repository"),
+        ("s3://b/../x", 2, "is not a repository location"),
         ("az://c/x", 2, "cannot reach az://c/x"),
     ] {
         let mut command = sandbox.bin();

@@ -93,5 +93,5 @@ fn wrong_login_is_reported_without_the_password() {
     let mut command = far.sandbox.bin();
     command.args(["-r", "rest:ftp://me:very-secret@host/x", "snapshots"]);
     let said = finish(command, b"").expect(2).stderr;
-    assert!(said.contains("is no place") && !said.contains("secret"), "{said}");
+    assert!(said.contains("is not a repository location") && !said.contains("secret"), "{said}");
 }

@@ -114,7 +114,7 @@ fn unknown_server_is_reported_at_once() {
         command.args(["-r", place, "snapshots"]);
         let outcome = finish(command, b"").expect(2);
         let words =
-            if place.starts_with("sftp") { "is no place for a repository" } else { "ftp: is not supported" };
+            if place.starts_with("sftp") { "is not a repository location" } else { "ftp: is not supported" };
         assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
     }
 }

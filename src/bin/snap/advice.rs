@@ -31,7 +31,7 @@ fn hint(error: &Error) -> Option<&'static str> {
         }
         Error::WrongPassword { untried: 1.., .. } => Some(
             "`--key ID` tries one slot, whatever it costs (the names of the files in `keys` are their ids); \
-             slots that nobody of yours made can be removed",
+             slots that none of you created can be removed",
         ),
         Error::WrongPassword { .. } => Some(
             "any password of the repository opens it: check SNAP_PASSWORD, --password-file or --password-command; a \
@@ -64,7 +64,7 @@ fn hint(error: &Error) -> Option<&'static str> {
              it is, `snap repair known` accepts it (docs/repair.md)",
         ),
         Error::Bug { .. } => {
-            Some("the run was stopped; nothing that stood before was changed: please report this line")
+            Some("the run was stopped, and existing data was not changed: please report this line")
         }
         Error::NoThread { .. } => Some(
             "more threads or memory than this process may have: raise `ulimit -u` and `ulimit -v`, or the limits of its \
@@ -77,9 +77,7 @@ fn hint(error: &Error) -> Option<&'static str> {
             "if it is a server of yours, trust the authority that signed its certificate: --cacert FILE, or install it in \
              the system",
         ),
-        Error::Quota { .. } => {
-            Some("make room by what is kept (`keep-below`, --keep-*), or set a larger quota")
-        }
+        Error::Quota { .. } => Some("keep fewer snapshots (`keep-below`, --keep-*), or set a larger quota"),
         Error::Io { .. } if error.is_full() => {
             Some("free some space and run the same command again; nothing committed was lost")
         }

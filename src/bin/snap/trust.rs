@@ -46,7 +46,7 @@ pub(crate) fn warn_of_openness(global: &Global, by_legacy: bool, repo: &Reposito
         output::warn(
             global.json,
             &format!(
-                "the repository at {} is not encrypted: whoever can read it can read what is saved in it",
+                "the repository at {} is not encrypted: anybody who can read it can read what is saved in it",
                 repo.location()
             ),
         );
@@ -63,8 +63,7 @@ pub(crate) fn warn_of_plain_login(global: &Global, location: &str) {
         if !was_warned(global, "plain-logins", &name) {
             let place = output::printable(location);
             let text = format!(
-                "the login for {place} crosses the network unencrypted, and whoever listens can use it: take \
-                 rest:https://, or a tunnel"
+                "the login for {place} crosses the network unencrypted, and anybody who listens can use it: use rest:https://, or a tunnel"
             );
             output::warn(global.json, &text);
         }

@@ -47,7 +47,7 @@ pub(super) fn waits_for(repo: &Repository, others: &[Peer], number: u64) -> Resu
     let waiting: Vec<String> = waiting.map(Peer::describe).collect();
     if let Some(kind) = weakness.filter(|_| !waiting.is_empty()) {
         repo.control().warn(format!(
-            "the repository lies on {kind}: nothing is deleted there while anybody else is at work"
+            "the repository is on {kind}: garbage collections delete nothing there while other processes use it"
         ));
     }
     Ok(waiting)

@@ -96,7 +96,7 @@ fn timed_out_backup_saves_a_part_and_the_next_continues() {
         fs::write(sandbox.path(&format!("docs/f{file}")), Random::new(file + 1).bytes(256 << 10)).unwrap();
     }
     let cut = run(&sandbox, &["backup"]).expect(26);
-    assert!(cut.text().contains("partial: its time was up"), "{}", cut.all());
+    assert!(cut.text().contains("partial: out of time"), "{}", cut.all());
     assert_eq!((read(&sandbox, "log"), read(&sandbox, "told")), ("before\nfinally\n".into(), String::new()));
     let last = ended(&sandbox).pop().unwrap();
     assert_eq!((last.exit, last.is_bad(), last.is_good()), (Some(26), false, false), "{last:?}");

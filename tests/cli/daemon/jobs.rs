@@ -184,7 +184,7 @@ fn daemon_reloads_the_configuration_and_keeps_a_valid_one() {
 fn only_one_process_runs_a_schedule() {
     let sandbox = place(&format!("{REPO}[sets.docs]\nsources = \"docs\"\nschedule.full = \"0 0 1 1 *\"\n"));
     let daemon = Daemon::start(command(&sandbox, &["daemon"]));
-    daemon.wait_for("keeping the schedule");
+    daemon.wait_for("running the schedule");
     until("its memory", || sandbox.state().exists() && fs::read_dir(sandbox.state()).unwrap().count() >= 2);
     run(&sandbox, &["daemon"]).expect(2);
     assert!(run(&sandbox, &["schedule", "run"]).expect(0).text().contains("nothing done"));

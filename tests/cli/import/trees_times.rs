@@ -217,7 +217,7 @@ fn archive_named_trees_and_options_before_it_are_parsed() {
     fs::write(sandbox.path("trees"), [0; 1024]).unwrap();
     import(&["./trees", "-n"]).expect(0);
     let text = import(&["-n", "trees", "2026-03-01", "--as", "/x"]).expect(2).stderr;
-    assert!(text.contains("stand behind `trees`"), "{text}");
+    assert!(text.contains("come after `trees`"), "{text}");
     let text = import(&["2026-03-01"]).expect(2).stderr;
     assert!(text.contains("snap import trees"), "{text}");
     let new = |more: &[&str]| {

@@ -166,7 +166,7 @@ fn cleanup_forgets_and_frees_space() {
     let packs = sandbox.objects("packs").len();
     let before = sandbox.listing();
     let dry = sandbox.ok(&["cleanup", "--keep-last", "1", "--dry-run"]);
-    assert!(dry.text().contains("of packs only for them"), "{}", dry.all());
+    assert!(dry.text().contains("of packs are only for them"), "{}", dry.all());
     assert_eq!(sandbox.listing(), before);
     let outcome = sandbox.ok(&["cleanup", "--keep-last", "1", "--empty-trash", "--max-unused", "0"]);
     assert!(outcome.text().contains("2 snapshots forgotten"), "{}", outcome.all());
@@ -242,7 +242,7 @@ fn expired_snapshots_go_and_the_newest_stays() {
     assert_eq!((&list[2]["description"], &list[2]["pinned"]), (&"333".into(), &false.into()));
     let dry = sandbox.ok(&["forget", "--expired", "-n"]).text();
     assert!(dry.contains("expired at") && dry.contains("not expired"), "{dry}");
-    assert!(dry.contains("of packs only for them"), "{dry}");
+    assert!(dry.contains("of packs are only for them"), "{dry}");
     sandbox.ok(&["forget", "--expired"]);
     let left: Vec<_> = super::snapshots(&sandbox).iter().map(|one| one["description"].clone()).collect();
     assert_eq!(left, ["22", "333"]);

@@ -45,7 +45,7 @@ fn unexpanded(text: &str) -> Option<String> {
         );
     }
     if text.starts_with("\\\\") || is_drive(text) {
-        return Some("it is a place of Windows: mount it and write the directory".to_owned());
+        return Some("it is a Windows path: mount it and write the directory".to_owned());
     }
     text.trim().is_empty().then(|| "it is blank".to_owned())
 }
@@ -191,9 +191,9 @@ mod tests {
             ("Sftp:nas:r", "sftp://nas/~/r"),
             ("REST:http://h/x", "rest:http://h/x"),
             ("C:", "are supported"),
-            ("C:\\backup", "place of Windows"),
-            ("c:/backup", "place of Windows"),
-            ("\\\\server\\share", "place of Windows"),
+            ("C:\\backup", "Windows path"),
+            ("c:/backup", "Windows path"),
+            ("\\\\server\\share", "Windows path"),
             ("~/repo", "write \"$HOME/repo\""),
             ("~", "write \"$HOME\""),
             ("~me/repo", "write \"/home/me/repo\""),

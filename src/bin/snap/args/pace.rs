@@ -25,7 +25,7 @@ pub(crate) struct Pace {
 /// Parses a duration that is not zero.
 pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
     match values::duration(text)? {
-        Duration::ZERO => Err("a time in which nothing can be done: 30m, 2h".to_owned()),
+        Duration::ZERO => Err("a duration above zero, like 30m or 2h".to_owned()),
         time => Ok(time),
     }
 }
@@ -39,5 +39,5 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
 /// Parses a niceness.
 pub(crate) fn nice(text: &str) -> Result<i32, String> {
     let number = text.parse().ok().filter(|number| (0..=19).contains(number));
-    number.ok_or_else(|| "a number from 0 (as ever) to 19 (only when nobody else wants to)".to_owned())
+    number.ok_or_else(|| "a number from 0 (unchanged) to 19 (lowest priority)".to_owned())
 }

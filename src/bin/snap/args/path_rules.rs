@@ -63,10 +63,11 @@ fn expiry(text: &OsStr) -> Result<Expiry, String> {
         Some(Ok(after)) if !pattern.is_empty() => {
             Ok(Expiry { pattern: OsString::from_vec(pattern.to_vec()), after })
         }
-        Some(Err(why)) => Err(format!("behind the last '=': {why}")),
-        _ => Err("a pattern and, behind '=', an age: '**/Downloads/**=30d' (--expires, of rewrite, is for \
-                  whole snapshots)"
-            .to_owned()),
+        Some(Err(why)) => Err(format!("after the last '=': {why}")),
+        _ => Err(
+            "a pattern, '=' and an age: '**/Downloads/**=30d' (--expires of rewrite is for whole snapshots)"
+                .to_owned(),
+        ),
     }
 }
 

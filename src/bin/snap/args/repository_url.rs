@@ -77,7 +77,7 @@ fn parsed<T>(repo: &OsStr, parse: impl FnOnce(&str) -> Result<T, String>) -> Res
             Some(scheme) => format!("{}...", output::path(scheme)),
             None => output::path(repo.as_bytes()),
         };
-        Error::Usage(format!("{name} is no place for a repository: {why}"))
+        Error::Usage(format!("{name} is not a repository location: {why}"))
     })
 }
 

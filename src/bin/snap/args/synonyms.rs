@@ -7,11 +7,11 @@ use crate::process::called;
 
 /// Verbs of restic, borg, rustic, kopia, bup, duplicity, tar and rsnapshot.
 const VERBS: &[(&str, &str)] = &[
-    ("analyze", "`snap du` says what fills the repository"),
+    ("analyze", "`snap du` shows what takes space in the repository"),
     ("archive", "`snap backup PATH` saves a snapshot"),
     ("benchmark", "snap has no benchmark of its own; `snap backup --dry-run` reads without writing"),
     ("break-lock", NO_LOCK),
-    ("cache", "the cache is disposable: `snap repair index` makes it again, --cache-dir says where it is"),
+    ("cache", "the cache can be deleted: `snap repair index` rebuilds it, --cache-dir says where it is"),
     ("change-passphrase", "`snap key passwd` changes the password"),
     ("compact", "`snap gc` frees what no snapshot needs"),
     ("compare", "`snap diff SNAPSHOT SNAPSHOT` compares two snapshots"),
@@ -45,26 +45,26 @@ const VERBS: &[(&str, &str)] = &[
     ),
     ("policy", "the configuration says what is saved and kept: `snap config init` writes one"),
     ("purge", "`snap gc` frees what no snapshot needs"),
-    ("rebuild-index", "`snap repair index` makes the index cache again"),
+    ("rebuild-index", "`snap repair index` rebuilds the index cache"),
     (
         "recover",
         "`snap undelete` brings forgotten snapshots back, `snap repair` saves what can be saved after damage",
     ),
-    ("recreate", "`snap rewrite` takes paths out of snapshots"),
+    ("recreate", "`snap rewrite` removes paths from snapshots"),
     (
         "remove",
-        "`snap forget SNAPSHOT` forgets a snapshot, `snap rewrite --exclude PATH` takes a path out of all",
+        "`snap forget SNAPSHOT` forgets a snapshot, `snap rewrite --exclude PATH` removes a path from all",
     ),
     (
         "rename",
         "snapshots have no names: `snap tag SNAPSHOT --add TAG` labels one, `snap rewrite --description` describes it",
     ),
-    ("repo", "`snap init` makes a repository, `snap stats` and `snap status` tell of it"),
+    ("repo", "`snap init` makes a repository, `snap stats` and `snap status` describe it"),
     ("repo-create", "`snap init` makes a repository"),
     ("repo-info", "`snap stats` says how large the repository is"),
     ("repo-list", "`snap snapshots` lists snapshots"),
     ("repoinfo", "`snap stats` says how large the repository is"),
-    ("repository", "`snap init` makes a repository, `snap stats` and `snap status` tell of it"),
+    ("repository", "`snap init` makes a repository, `snap stats` and `snap status` describe it"),
     ("rm", "`snap forget SNAPSHOT` forgets a snapshot"),
     ("save", "`snap backup PATH` saves a snapshot"),
     ("search", "`snap find PATTERN` looks for files by name"),
@@ -74,39 +74,39 @@ const VERBS: &[(&str, &str)] = &[
     ),
     ("show", "`snap ls SNAPSHOT` lists a snapshot, `snap cat SNAPSHOT:PATH` prints a file"),
     ("snapshot", "`snap snapshots` lists snapshots, `snap backup PATH` saves one"),
-    ("tree", "`snap ls SNAPSHOT` lists what a snapshot holds"),
+    ("tree", "`snap ls SNAPSHOT` lists the files in a snapshot"),
     ("umount", UNMOUNT),
     ("undo", "`snap undelete` brings forgotten snapshots back"),
     ("unlock", NO_LOCK),
     ("unmount", UNMOUNT),
     ("upgrade", "snap does not update itself: use the package manager that installed it, or `cargo install`"),
-    ("verify", "`snap check` verifies the repository, `snap drill` tries a restore"),
+    ("verify", "`snap check` verifies the repository, `snap drill` tests a restore"),
     ("version", "`snap --version` prints the version"),
     ("versions", "`snap history PATH` lists the versions of a file"),
     ("webdav", "`snap serve` shows the snapshots to a browser and to WebDAV"),
 ];
 
 const NO_LOCK: &str =
-    "there is nothing to unlock: no lock outlives its process, and several may work at once";
+    "there is nothing to unlock: no lock outlives its process, and several processes can run at once";
 const UNMOUNT: &str = "`fusermount3 -u DIR` (or `umount DIR`) ends a mount";
 
 /// Options, with the verb to which they belong if it matters.
 const OPTIONS: &[(Option<&str>, &str, &str)] = &[
-    (None, "--repository-file", "the place itself is given with -r REPO, SNAP_REPO or the configuration"),
+    (None, "--repository-file", "the location is given with -r REPO, SNAP_REPO or the configuration"),
     (None, "--repository", "-r REPO, or --repo REPO"),
     (
         None,
         "--password",
         "never on a command line, where everybody can see it: --password-file, --password-command or SNAP_PASSWORD",
     ),
-    (None, "--no-lock", "there are no locks to leave out: reading never disturbs a writer"),
-    (None, "--retry-lock", "there are no locks to wait for: several processes may work at once"),
-    (None, "--lock-wait", "there are no locks to wait for: several processes may work at once"),
-    (None, "--no-cache", "--cache-dir DIR keeps the cache elsewhere; it is disposable"),
+    (None, "--no-lock", "there are no locks to skip: reading never disturbs a writer"),
+    (None, "--retry-lock", "there are no locks to wait for: several processes can run at once"),
+    (None, "--lock-wait", "there are no locks to wait for: several processes can run at once"),
+    (None, "--no-cache", "--cache-dir DIR keeps the cache elsewhere; it can be deleted"),
     (None, "--compression-level", "--compression LEVEL, of `snap init`, `snap backup` and `snap copy`"),
-    (None, "--progress", "progress is shown where there is a terminal; -q leaves it out"),
+    (None, "--progress", "progress is shown on a terminal; -q turns it off"),
     (None, "--stats", "a summary is printed anyway; --json prints it for programs"),
-    (Some("backup"), "--no-scan", "nothing to leave out: the count runs beside the backup and costs nothing"),
+    (Some("backup"), "--no-scan", "nothing to skip: the count runs during the backup and costs nothing"),
     (Some("backup"), "--exclude-from", "--exclude-file FILE reads patterns from a file"),
     (
         Some("backup"),
@@ -125,11 +125,15 @@ const OPTIONS: &[(Option<&str>, &str, &str)] = &[
     (
         Some("backup"),
         "--skip-if-unchanged",
-        "that is so anyway: a run that finds nothing changed saves no snapshot",
+        "this is the default: a run that finds no changes saves no snapshot",
     ),
-    (Some("backup"), "--files-from-raw", "--files-from FILE reads names, one a line"),
-    (Some("backup"), "--files-from-verbatim", "--files-from FILE reads names as they are, one a line"),
-    (Some("backup"), "--time", "a backup is of now; `snap import --time TIME` records another one"),
+    (Some("backup"), "--files-from-raw", "--files-from FILE reads names, one per line"),
+    (Some("backup"), "--files-from-verbatim", "--files-from FILE reads names as they are, one per line"),
+    (
+        Some("backup"),
+        "--time",
+        "a backup records the current time; `snap import --time TIME` records another one",
+    ),
     (Some("backup"), "--to", "the repository is given with -r REPO or SNAP_REPO"),
     (Some("backup"), "--comment", "--description TEXT"),
     (Some("backup"), "--label", "--tag TAG, or --description TEXT"),

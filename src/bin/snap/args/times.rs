@@ -21,7 +21,11 @@ pub(crate) fn future(text: &str) -> Result<Time, String> {
         Some(age) => age.after(&now.to_zoned_datetime(TimeZone::system())),
         None => instant(text, |date| date.tomorrow().ok())?,
     };
-    if at.sec > now.as_second() { Ok(at) } else { Err("that is past: give a time to come".to_owned()) }
+    if at.sec > now.as_second() {
+        Ok(at)
+    } else {
+        Err("that is in the past: give a time in the future".to_owned())
+    }
 }
 
 /// Parses a date or a time. `date` maps a date to the day at whose beginning it is taken.

@@ -53,7 +53,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 
 /// Parses a rate: a number of KiB per second, or a size per second. Empty and 0 mean no limit.
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
-    let wrong = |_| "a number of KiB a second, or one with K, M or G behind it".to_owned();
+    let wrong = |_| "a number of KiB per second, or one followed by K, M or G".to_owned();
     let kib = text.ends_with(|c: char| c.is_ascii_digit());
     match text {
         "" => Ok(0),
@@ -123,7 +123,7 @@ pub(crate) fn stored_path(path: OsString) -> Result<OsString, String> {
     }
     let mut parts = path.as_bytes().split(|byte| *byte == b'/');
     if parts.any(|part| part == b"..") {
-        return Err("a path in a snapshot has no ..: give it as it shall be stored, like home/me".to_owned());
+        return Err("a path in a snapshot has no ..: give it as it should be stored, like home/me".to_owned());
     }
     Ok(path)
 }
@@ -180,7 +180,7 @@ pub(crate) fn age(text: &str) -> Result<Age, String> {
 
 /// Parses a duration: `90s`, `10m`, `26h`, `2d`, `1w`, or several of these, the largest first.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "numbers with s, m, h, d or w behind: 90s, 10m, 1d12h".to_owned();
+    let wrong = || "numbers followed by s, m, h, d or w: 90s, 10m, 1d12h".to_owned();
     let mut units = [('w', 604_800), ('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)].into_iter();
     let (mut seconds, mut rest) = (0_u64, text);
     while !rest.is_empty() {

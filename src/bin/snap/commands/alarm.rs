@@ -111,7 +111,7 @@ fn describe_change(one: &rewrite::Rewritten, state: AlarmState) -> String {
     let (old, word) = (one.old.id.short(), output::alarm_state(state));
     match one.new {
         Some(new) => format!("alarm of snapshot {old} {word}: it is snapshot {} now", new.short()),
-        None => format!("somebody else forgot or rewrote snapshot {old} meanwhile: that stands"),
+        None => format!("somebody else forgot or rewrote snapshot {old} meanwhile, which takes precedence"),
     }
 }
 
@@ -122,7 +122,7 @@ fn chosen(all: &[Snapshot], named: &[String]) -> Result<Vec<String>> {
     for selector in named {
         let (snapshot, _) = snapshots::resolve_in(all, selector)?;
         if snapshot.manifest.alarm().is_none() {
-            return Err(Error::Usage(format!("snapshot {} gave no alarm", snapshot.id.short())));
+            return Err(Error::Usage(format!("snapshot {} raised no alarm", snapshot.id.short())));
         }
         chosen.push(snapshot.id.hex());
     }
@@ -138,7 +138,7 @@ fn chosen(all: &[Snapshot], named: &[String]) -> Result<Vec<String>> {
         several => {
             let ids: Vec<String> = several.iter().map(|one| one.id.short()).collect();
             Err(Error::Usage(format!(
-                "{} alarms are open, name those that are meant: {}",
+                "{} alarms are open, name those to settle: {}",
                 ids.len(),
                 ids.join(", ")
             )))

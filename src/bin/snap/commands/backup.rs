@@ -196,7 +196,7 @@ fn backup_set(context: &Context, args: &Backup) -> Result<Outcome> {
             return Err(Error::Quota { quota });
         }
         if summary.time_up {
-            context.recorder.note(|run| run.set_error("its time was up before it was through"));
+            context.recorder.note(|run| run.set_error("it ran out of time"));
             return Ok(Outcome::TimeUp);
         }
         if summary.partial {
@@ -223,20 +223,20 @@ fn tell_alarm(context: &Context, summary: &Report, dry_run: bool) {
     }
     let (json, why) = (context.global.json, tripwire::sentence(&summary.alarm));
     if dry_run {
-        return output::warn(json, &format!("this backup would give an alarm: {why}"));
+        return output::warn(json, &format!("this backup would raise an alarm: {why}"));
     }
     let is_rot = tripwire::is_only_rot(&summary.alarm);
-    let head = if is_rot { "ALARM" } else { "ALARM, this backup is unlike those before" };
+    let head = if is_rot { "ALARM" } else { "ALARM, this backup differs from earlier ones" };
     output::warn(json, &format!("{head}: {why}"));
     if context.prints_success()
         && summary.alarm.iter().any(|reason| matches!(reason, AlarmReason::Rot { .. }))
     {
-        let note = "`snap heal` lists files with bit rot and puts their good bytes back";
+        let note = "`snap heal` lists files with bit rot and restores them";
         output::note(json, note);
     }
     if context.prints_success() {
-        let note = "nothing older of these sources is forgotten until `snap alarm accept` (the change is meant) or \
-             `snap alarm clear` (the harm is repaired)";
+        let note = "older snapshots of these sources are kept until `snap alarm accept` (an intended change) or \
+            `snap alarm clear` (harm that was repaired)";
         output::note(json, note);
     }
 }

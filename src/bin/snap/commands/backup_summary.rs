@@ -62,7 +62,7 @@ pub(crate) fn human(context: &Context, repo: &Repository, summary: &Report, opti
 
 fn ending(summary: &Report, options: &Options) -> String {
     let partial = if summary.time_up {
-        " (partial: its time was up; the next run goes on from there)"
+        " (partial: out of time; the next run continues from there)"
     } else if summary.partial {
         " (partial: interrupted before the end; what is stored already is not stored again)"
     } else {

@@ -122,21 +122,21 @@ fn hints(report: &Report) -> Vec<&'static str> {
         |subject: &Subject| !matches!(subject, Subject::Parity | Subject::Segment | Subject::KeySlot);
     if report.subjects.keys().any(is_data) {
         hints.push(
-            "back up again, which stores anew what the sources still have; then `snap repair packs`, and \
+            "back up again, which stores again what the sources still have; then `snap repair packs`, and \
              `snap repair snapshots` for what is lost all the same (docs/repair.md)",
         );
     }
     if report.subjects.contains_key(&Subject::Parity) {
-        hints.push("`snap repair parity` writes parity anew");
+        hints.push("`snap repair parity` rewrites parity");
     }
     if report.subjects.contains_key(&Subject::KeySlot) {
         hints.push(
-            "`snap key list` names damaged key slots and `snap key remove` removes one; its password may be added anew",
+            "`snap key list` names damaged key slots and `snap key remove` removes one; its password can be added again",
         );
     }
     if report.subjects.contains_key(&Subject::Segment) {
         hints.push(
-            "`snap repair index` removes damaged header bundles: they only speed things up, and are written anew",
+            "`snap repair index` removes damaged header bundles: they only speed things up, and are rewritten",
         );
     }
     hints

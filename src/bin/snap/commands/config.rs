@@ -99,7 +99,7 @@ fn set(context: &Context, args: &Set) -> Result<Outcome> {
         Setting::Quota => set_quota(context, Some(values::size(&args.value).map_err(wrong)?)),
         Setting::Delta if values::switch(&args.value).map_err(wrong)? => allow_deltas(context),
         Setting::Delta => Err(Error::Usage(
-            "deltas that are there stay, and need what they are made from: `--delta off`, or `delta = \"off\"` in a set, makes no more of them"
+            "existing deltas stay, and need their bases: `--delta off`, or `delta = \"off\"` in a set, makes no more of them"
                 .to_owned(),
         )),
     }
@@ -172,7 +172,7 @@ fn parity(before: u8, now: u8) -> String {
         (before, now) if before == now => format!("parity was {now}% already"),
         (_, 0) => "new packs get no parity; the next `snap gc` removes what there is".to_owned(),
         _ => format!(
-            "new packs get {now}% of parity; `snap repair parity` sees to those that are there, and `snap gc` bit by bit"
+            "new packs get {now}% of parity; `snap repair parity` writes it for existing packs, and `snap gc` gradually"
         ),
     }
 }
@@ -253,7 +253,7 @@ fn warnings(config: &Config) -> Vec<String> {
         let gone = set.sources().iter().filter(|source| source.symlink_metadata().is_err());
         found.extend(gone.map(|source| format!("set {}: there is no {}", set.name, source.display())));
         if set.settings.schedule.cleanup.is_some() && !set.is_cleaned() {
-            found.push(format!("set {}: `schedule.cleanup` has nothing to go by: `keep` is empty", set.name));
+            found.push(format!("set {}: `schedule.cleanup` has no rules: `keep` is empty", set.name));
         }
     }
     found
@@ -279,7 +279,7 @@ fn test_notify(global: &Global, names: &[String]) -> Result<Outcome> {
         }
     }
     match (told, deaf) {
-        (0, _) => Err(Error::Usage("nobody is to be told of anything: `notify` is empty".to_owned())),
+        (0, _) => Err(Error::Usage("there are no receivers: `notify` is empty".to_owned())),
         (_, 0) => Ok(Outcome::Done),
         _ => Ok(Outcome::Failed(1)),
     }

@@ -34,11 +34,11 @@ pub(crate) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
     let memory = memory(context)?;
     let planned = planned(context)?;
     let Some(_lock) = memory.lock()? else {
-        return Err(Error::Usage("another process keeps this schedule already".to_owned()));
+        return Err(Error::Usage("another process runs this schedule already".to_owned()));
     };
     if context.prints_success() && !context.global.json {
         let number = count(planned.len() as u64, "job", "jobs");
-        output::eprint(&format!("snap: keeping the schedule of {number}; `snap schedule show` lists them"));
+        output::eprint(&format!("snap: running the schedule of {number}; `snap schedule show` lists them"));
     }
     if let Some(address) = args.metrics {
         let bound = serve::serve(address, args.allow_host.clone(), calling(context))?;
@@ -68,7 +68,7 @@ pub(crate) fn planned(context: &Context) -> Result<Vec<Planned>> {
     if planned.is_empty() {
         let where_from = match &context.config.file {
             Some(file) => format!("{} has no set with a schedule", file.display()),
-            None => "there is no snap.toml (`snap config init` makes one), and none of the old script's variables is set"
+            None => "there is no snap.toml (`snap config init` makes one), and none of the legacy script's variables is set"
                 .to_owned(),
         };
         return Err(Error::Usage(format!("there is nothing to run: {where_from}")));
@@ -98,9 +98,7 @@ pub(crate) fn calling(context: &Context) -> crate::args::global::Global {
 /// in this directory.
 pub(crate) fn memory(context: &Context) -> Result<ScheduleState> {
     let dir = context.global.state().ok_or_else(|| {
-        Error::Usage(
-            "there is no place for what the schedule remembers: give one with SNAP_STATE_DIR".to_owned(),
-        )
+        Error::Usage("there is no directory for the state of the schedule: set SNAP_STATE_DIR".to_owned())
     })?;
     let of = match &context.config.file {
         Some(file) => {

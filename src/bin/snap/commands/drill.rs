@@ -121,7 +121,7 @@ const TIME: Duration = Duration::from_secs(600);
 /// Parses the maximum number of bytes to restore.
 fn sample(text: &str) -> std::result::Result<u64, String> {
     match values::size(text)? {
-        0 => Err("with nothing to restore there is nothing to compare: give a size".to_owned()),
+        0 => Err("a sample of nothing tests nothing: give a size".to_owned()),
         bytes => Ok(bytes),
     }
 }
@@ -425,7 +425,7 @@ fn print(context: &Context, report: &Report) -> Result<()> {
         );
     }
     if report.timed_out {
-        text += "\nthe time was up: the next drill goes on from the same place";
+        text += "\nout of time: the next drill continues there";
     }
     for tried in report.tried.iter().filter(|tried| tried.trouble.is_none()) {
         let said = if tried.said.is_empty() {

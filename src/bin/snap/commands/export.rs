@@ -130,7 +130,9 @@ fn format(args: &Export, file: Option<&Path>) -> Result<Format> {
     let plain = file.extension().is_none();
     named.or(plain.then(Format::default)).ok_or_else(|| {
         let name = output::printable(&file.display().to_string());
-        Error::Usage(format!("the end of {name} names no format: say --format tar, tar.gz or tar.zst"))
+        Error::Usage(format!(
+            "the extension of {name} is no known format: use --format tar, tar.gz or tar.zst"
+        ))
     })
 }
 

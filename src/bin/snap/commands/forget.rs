@@ -152,7 +152,7 @@ pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]
     let freed = match stats::freed(repo, going, &Control::default().with_cancel(&stop_on_signals()?)) {
         // The list of snapshots is valid even if their size is unknown.
         Err(err) if err.is_damage() => {
-            let text = format!("what comes back is not known: {}", err.chain());
+            let text = format!("the freed space is not known: {}", err.chain());
             output::warn(context.global.json, &text);
             return Ok(());
         }
@@ -172,7 +172,7 @@ pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]
         return Ok(());
     }
     output::print(&format!(
-        "{} of packs only for them: that comes back when they are purged, after a day or with --empty-trash",
+        "{} of packs are only for them: they are freed when these are purged, after a day or with --empty-trash",
         output::size(freed.bytes)
     ))
 }

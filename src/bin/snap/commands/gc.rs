@@ -105,10 +105,10 @@ fn human(report: &Report, dry_run: bool) -> String {
         text += &format!("\n{} purged for good", count(report.purged, "snapshot", "snapshots"));
     }
     if report.rescued > 0 {
-        text += &format!("\n{} turned out needed and stayed", count(report.rescued, "pack", "packs"));
+        text += &format!("\n{} turned out to be needed and stayed", count(report.rescued, "pack", "packs"));
     }
     if report.unused > 0 {
-        text += &format!("\nabout {} that nobody needs stay for now", size(report.unused));
+        text += &format!("\nabout {} of unused data stay for now", size(report.unused));
     }
     if report.in_trash > 0 {
         text += &format!(

@@ -139,7 +139,7 @@ fn chosen<'a>(path: &Path, found: &'a [CorruptFile]) -> Result<&'a CorruptFile> 
     found.iter().find(is_there).or_else(|| found.iter().find(|one| one.path == stored)).ok_or_else(|| {
         Error::NotFound {
             what: format!("no open alarm says that {} has bit rot", path.display()),
-            help: "`snap heal` lists the files that are to be healed, `snap alarm --all` also alarms that are settled"
+            help: "`snap heal` lists the files to heal, `snap alarm --all` also alarms that are settled"
                 .to_owned(),
         }
     })
@@ -172,7 +172,7 @@ fn heal(context: &Context, healing: &mut Healing, args: &Heal, one: &CorruptFile
     }
     if healed.has_other_names {
         let text = format!(
-            "{} had other hard links: they still lead to the bad bytes, each is to be healed by itself",
+            "{} had other hard links: they still have the bad bytes, and must be healed separately",
             shown(one)
         );
         output::warn(context.global.json, &text);
@@ -204,7 +204,7 @@ fn say(
 /// Asks for confirmation on the terminal.
 fn confirm(question: &str) -> Result<()> {
     if !io::stdin().is_terminal() {
-        return Err(Error::Usage(format!("{question}: nobody is there to be asked: --yes does it")));
+        return Err(Error::Usage(format!("{question}: there is no terminal to ask on: use --yes")));
     }
     output::eprint(&printable(&format!("{question}? [y/N]")));
     let mut answer = String::new();

@@ -198,8 +198,9 @@ pub(crate) fn create(
     };
     let repo = Repository::init(Arc::clone(&storage), &options).map_err(more_is_missing)?;
     if let Some(kind) = storage.weakness()? {
-        let warning =
-            format!("the repository lies on {kind}: nothing is deleted there while anybody else is at work");
+        let warning = format!(
+            "the repository is on {kind}: garbage collections delete nothing there while other processes use it"
+        );
         output::warn(context.global.json, &warning);
     }
     Ok(repo)
@@ -242,7 +243,7 @@ pub(crate) fn warn_of_neighbours(context: &Context, storage: &dyn Storage) {
 /// Returns what the user should know about a new repository.
 pub(crate) fn made(repo: &Repository, no_encryption: bool) -> String {
     let care = if no_encryption {
-        "it is not encrypted: whoever can read it can read what is saved in it"
+        "it is not encrypted: anybody who can read it can read what is saved in it"
     } else {
         "keep the password: without it nothing in the repository can be read"
     };

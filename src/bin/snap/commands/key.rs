@@ -130,8 +130,8 @@ pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
                 "rehashed" => format!("the same password; the key slot is now {}", id.short()),
                 "changed" => format!("password changed; the key slot is now {}", id.short()),
                 "removed" => format!(
-                    "key slot {} removed; who kept a copy of it and its password is shut out of what is written from \
-                     now on by `snap key rotate`",
+                    "key slot {} removed; anybody who has a copy of it and its \
+                     password still has the key: `snap key rotate` protects data that is written later",
                     id.short()
                 ),
                 action => format!("key slot {} {action}", id.short()),
@@ -154,8 +154,8 @@ fn add_recovery(context: &Context, repo: &Repository, args: &NewKey) -> Result<(
     output::print(&recovery::table(&words))?;
     if context.prints_success() {
         output::print(&format!(
-            "\nThese words open the repository at {}, as a password (key slot {}). They are shown only this once: write \
-             them down and keep them where the machine is not.",
+            "\nThese words open the repository at {}, as a password (key slot {}). They are shown only \
+             this once: write them down and keep them away from this machine.",
             output::printable(&repo.location()),
             id.short()
         ))?;
@@ -185,7 +185,7 @@ fn rotate(context: &Context, costs: KdfParams) -> Result<Outcome> {
                 all => format!("key slots {} stay valid, too", all.join(", ")),
             };
             output::print(&format!(
-                "what is written from now on is sealed in epoch {} of the key; the key slot of this password is now {}; \
+                "new data is encrypted in epoch {} of the key; the key slot of this password is now {}; \
                  {others}",
                 rotated.epoch,
                 rotated.id.short()

@@ -79,7 +79,9 @@ pub(crate) fn check_unconfigured(global: &Global, dir: &Path) -> Result<()> {
 
 fn inside(dir: &Path, repository: &Path) -> String {
     let (dir, repository) = (dir.display(), repository.display());
-    format!("{dir} lies in the repository {repository}, which nothing else may write to: name another place")
+    format!(
+        "{dir} lies in the repository {repository}, to which nothing else may write: name another directory"
+    )
 }
 
 fn is_url(name: &str) -> bool {

@@ -204,7 +204,7 @@ fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Resul
             count(report.packs, "pack", "packs")
         );
         output::print(&if !dry_run {
-            format!("made this machine's index cache anew: {read}")
+            format!("rebuilt this machine's index cache: {read}")
         } else {
             format!("dry run: would read {read}; the cache is wrong about {}", report.wrong)
         })?;
@@ -247,7 +247,7 @@ fn tell_packs(context: &Context, report: &packs::Report, dry_run: bool) -> Resul
     }
     if report.has_lost() || report.gone > 0 {
         output::print(
-            "next: back up again, which stores anew what the sources still have; then `snap check`, and \
+            "next: back up again, which stores again what the sources still have; then `snap check`, and \
              `snap repair snapshots` for what is lost all the same",
         )?;
     }
@@ -312,7 +312,7 @@ fn tell_snapshots(context: &Context, report: &snapshots::Report, dry_run: bool) 
     }
     if report.items.is_empty() && context.prints_success() {
         let looked = count(report.looked_at, "snapshot", "snapshots");
-        output::print(&format!("{looked} looked at: none lacks anything"))?;
+        output::print(&format!("{looked} checked: nothing is missing"))?;
     }
     Ok(outcome)
 }

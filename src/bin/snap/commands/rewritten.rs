@@ -12,7 +12,7 @@ pub(super) fn warn_of_others(context: &Context, rewritten: &[Rewritten], dry_run
     let met: Vec<&Rewritten> = rewritten.iter().filter(|one| one.new.is_none() && !dry_run).collect();
     for one in &met {
         let id = one.old.id.short();
-        let text = format!("somebody else forgot or rewrote snapshot {id} meanwhile: that stands");
+        let text = format!("somebody else forgot or rewrote snapshot {id} meanwhile, which takes precedence");
         output::warn(context.global.json, &text);
     }
     !met.is_empty()

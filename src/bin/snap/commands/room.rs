@@ -99,8 +99,7 @@ fn limit(repo: &Repository, line: Line, seen: &Report) -> Result<u64> {
         Line::Share(share) => {
             let room = repo.storage().capacity().ok_or_else(|| {
                 Error::Usage(
-                    "nobody knows how large the file system of the repository is: give --keep-below a size"
-                        .into(),
+                    "the size of the repository's file system is unknown: give --keep-below a size".into(),
                 )
             })?;
             let may = u128::from(room.total) * u128::from(share) / 1_000_000;
@@ -214,7 +213,7 @@ fn print(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told
     let later = if asked.dry_run {
         ""
     } else {
-        "; the space comes back when they are purged, after a day or with --empty-trash"
+        "; the space is freed when they are purged, after a day or with --empty-trash"
     };
     output::print(&format!(
         "room: {} {} to come from {} to {}, the line is {}; {} stay{later}",

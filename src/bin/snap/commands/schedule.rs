@@ -131,7 +131,7 @@ fn pass(context: &Context) -> Result<Outcome> {
     let planned = daemon::planned(context)?;
     let Some(_lock) = memory.lock()? else {
         if context.prints_success() && !context.global.json {
-            output::print("another process keeps this schedule already: nothing done")?;
+            output::print("another process runs this schedule already: nothing done")?;
         }
         return Ok(Outcome::Done);
     };

@@ -156,7 +156,7 @@ pub(crate) fn run(context: &Context, args: &Serve) -> Result<Outcome> {
         };
         let server = Server::bind(repo, settings)?;
         if !args.listen.is_loopback() {
-            let text = "other machines are answered too, and nothing is encrypted: whoever sees the traffic sees the token";
+            let text = "other machines can connect, and nothing is encrypted: anybody who sees the traffic sees the token";
             output::warn(context.global.json, text);
         }
         announce(context, &server, is_given)?;

@@ -126,7 +126,7 @@ fn human(report: &Report, to: &dyn Storage, freed: u64, dry_run: bool) -> String
         return format!("dry run: {packs} and {snapshots} would be copied to {place}; nothing written");
     }
     let mut text = match report.packs + report.snapshots {
-        0 if report.objects_healed > 0 => format!("no pack or snapshot was lacking at {place}"),
+        0 if report.objects_healed > 0 => format!("no pack or snapshot was missing at {place}"),
         0 => format!("nothing to copy: all of it is at {place}"),
         _ => format!("{packs} and {snapshots} copied to {place}"),
     };

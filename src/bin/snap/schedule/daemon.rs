@@ -239,7 +239,7 @@ impl<'a> SchedulerDaemon<'a> {
             self.say(
                 "stopping",
                 None,
-                "stopping: jobs save what they have and go on from there at the next start",
+                "stopping: jobs save what they have and continue from there at the next start",
             );
         }
         self.stopping = true;

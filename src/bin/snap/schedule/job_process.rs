@@ -102,7 +102,7 @@ pub(crate) fn trouble(status: Option<ExitStatus>) -> Option<String> {
 pub(crate) fn words(status: Option<ExitStatus>) -> &'static str {
     match status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()) {
         Some(exit::SKIPPED) => "skipped",
-        Some(exit::TIME_UP) => "its time was up: the next run goes on",
+        Some(exit::TIME_UP) => "it ran out of time: the next run continues",
         _ => "done",
     }
 }

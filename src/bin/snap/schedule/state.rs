@@ -63,7 +63,7 @@ impl ScheduleState {
         let (file, temp) = (self.file(), self.file().with_extension("new"));
         let content = Content { of: self.of.clone(), jobs: jobs.clone() };
         let text = serde_json::to_vec(&content).map_err(|err| Error::io("describe", &file)(err.into()))?;
-        let failed = || Error::io("write what the schedule remembers to", &file);
+        let failed = || Error::io("write the state of the schedule to", &file);
         self.make_dir()?;
         let mut new = new_file::create(&temp).map_err(failed())?;
         new.write_all(&text).and_then(|()| new.sync_all()).map_err(failed())?;

@@ -136,7 +136,7 @@ impl Import {
         let others =
             self.host.is_some() || self.compression.is_some() || self.dry_run || self.repository.init;
         if text || lists || others {
-            Err(Error::Usage(format!("options of `snap import {name}` stand behind `{name}`")))
+            Err(Error::Usage(format!("options of `snap import {name}` come after `{name}`")))
         } else {
             Ok(())
         }

@@ -109,7 +109,7 @@ fn source(args: &Trees, found: &Found) -> Result<PathBuf> {
     let known = given.or_else(|| found.source.clone());
     known.ok_or_else(|| {
         Error::Usage(
-            "say what these directories are states of: with --as /home/me, later runs of `snap backup /home/me` on the \
+            "give the original path of these directories: with --as /home/me, later runs of `snap backup /home/me` on the \
              same host belong to the same set"
                 .to_owned(),
         )

@@ -74,14 +74,14 @@ pub(crate) fn sentence(set: &SetStatus, now: Time) -> String {
 fn repository(report: &Report, now: Time) -> String {
     let mut lines = vec![format!("repository {}", printable(&report.location))];
     if let Some(trouble) = &report.trouble {
-        lines.push(format!("  not to be seen now, what follows is remembered: {}", printable(trouble)));
+        lines.push(format!("  not available now, from the records: {}", printable(trouble)));
     } else if !report.opened {
-        lines.push("  no password at hand: what other machines saved is not seen".to_owned());
+        lines.push("  no password given: backups of other machines are not shown".to_owned());
     }
     for what in &report.diverged {
         lines.push(format!("  NOT AS IT WAS: {}", printable(what)));
         lines.push(
-            "           `snap check` looks into it; if it is meant, `snap repair known` accepts it"
+            "           `snap check` examines it; if it is intended, `snap repair known` accepts it"
                 .to_owned(),
         );
     }
@@ -117,7 +117,7 @@ pub(crate) fn room(report: &Report) -> Option<String> {
         text += &format!("; {} of its quota left", size(left));
     }
     if let Some(left) = report.days_left() {
-        let end = if report.ends_by_quota() { "until the quota is met" } else { "until full" };
+        let end = if report.ends_by_quota() { "until the quota is reached" } else { "until full" };
         text += &format!(", {} {end}", days(left));
     }
     Some(text)
@@ -126,7 +126,7 @@ pub(crate) fn room(report: &Report) -> Option<String> {
 fn work(work: &Work, now: Time) -> String {
     let mut text = match &work.good {
         Some(good) => format!("  {:<8} {} ({})", work.verb, when(good.start, now), what(good)),
-        None if work.is_failing() => format!("  {:<8} never went well", work.verb),
+        None if work.is_failing() => format!("  {:<8} never succeeded", work.verb),
         // Refused and interrupted runs did not fail.
         None => format!("  {:<8} not done yet", work.verb),
     };
@@ -183,7 +183,7 @@ fn set(set: &SetStatus, now: Time) -> Vec<String> {
         lines.push(format!("    {word} {}: {}", when(skipped.start, now), why(skipped)));
     }
     if let Some(failure) = &set.failure {
-        let word = if set.is_failing() { "FAILED" } else { "failed, and went well since:" };
+        let word = if set.is_failing() { "FAILED" } else { "failed, and succeeded since:" };
         lines.push(format!("    {word} {}: {}", when(failure.start, now), why(failure)));
     }
     if let Some(next) = set.next {

@@ -39,8 +39,11 @@ pub(crate) fn text(reports: &[Report], now: Time) -> String {
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{lines}");
     }
     let name = "snap_status_timestamp_seconds";
-    let _ =
-        write!(text, "# HELP {name} When this was written.\n# TYPE {name} gauge\n{name} {}\n", seconds(now));
+    let _ = write!(
+        text,
+        "# HELP {name} When the metrics were written.\n# TYPE {name} gauge\n{name} {}\n",
+        seconds(now)
+    );
     text
 }
 
@@ -49,15 +52,13 @@ fn of_sets(reports: &[Report]) -> [Metric; 7] {
         "snap_backup_last_success_timestamp_seconds",
         "When the newest good backup of a kind began.",
     );
-    let mut failure = Metric::new(
-        "snap_backup_last_failure_timestamp_seconds",
-        "When the newest backup that went wrong began.",
-    );
+    let mut failure =
+        Metric::new("snap_backup_last_failure_timestamp_seconds", "When the newest failed backup began.");
     let mut failing =
-        Metric::new("snap_backup_failing", "Whether the newest backup that ended went wrong: 1 or 0.");
-    let mut limit = Metric::new("snap_backup_max_age_seconds", "The age from which on a set is overdue.");
+        Metric::new("snap_backup_failing", "Whether the newest backup that ended failed: 1 or 0.");
+    let mut limit = Metric::new("snap_backup_max_age_seconds", "The age at which a set is overdue.");
     let mut overdue = Metric::new("snap_backup_overdue", "Whether a set is older than it may be: 1 or 0.");
-    let mut alarms = Metric::new("snap_backup_alarms", "How many alarms of a set nobody has settled.");
+    let mut alarms = Metric::new("snap_backup_alarms", "The number of open alarms of a set.");
     let mut next =
         Metric::new("snap_backup_next_run_timestamp_seconds", "When the schedule runs the set next.");
     for (report, set) in reports.iter().flat_map(|report| report.sets.iter().map(move |set| (report, set))) {
@@ -84,12 +85,13 @@ fn of_sets(reports: &[Report]) -> [Metric; 7] {
 }
 
 fn of_works(reports: &[Report]) -> [Metric; 3] {
-    let mut success =
-        Metric::new("snap_work_last_success_timestamp_seconds", "When the newest good run of a verb began.");
+    let mut success = Metric::new(
+        "snap_work_last_success_timestamp_seconds",
+        "When the newest good run of a command began.",
+    );
     let mut failure =
-        Metric::new("snap_work_last_failure_timestamp_seconds", "When the newest run that went wrong began.");
-    let mut failing =
-        Metric::new("snap_work_failing", "Whether the newest run of a verb went wrong: 1 or 0.");
+        Metric::new("snap_work_last_failure_timestamp_seconds", "When the newest failed run began.");
+    let mut failing = Metric::new("snap_work_failing", "Whether the newest run of a command failed: 1 or 0.");
     for (report, work) in
         reports.iter().flat_map(|report| report.works.iter().map(move |work| (report, work)))
     {
@@ -108,17 +110,17 @@ fn of_works(reports: &[Report]) -> [Metric; 3] {
 
 fn of_room(reports: &[Report]) -> [Metric; 7] {
     let mut reachable =
-        Metric::new("snap_repository_reachable", "Whether the repository could be looked at: 1 or 0.");
+        Metric::new("snap_repository_reachable", "Whether the repository could be opened: 1 or 0.");
     let mut diverged = Metric::new(
         "snap_repository_differences",
-        "In how many ways it differs from what this machine knows of it, such as snapshots that are missing.",
+        "The number of differences from this machine's records, such as missing snapshots.",
     );
     let mut bytes = Metric::new("snap_repository_bytes", "Bytes of all packs.");
     let mut growth =
-        Metric::new("snap_repository_growth_bytes_per_day", "How fast that grew in thirty days.");
-    let mut free = Metric::new("snap_repository_disk_free_bytes", "Bytes free where it lies.");
-    let mut total = Metric::new("snap_repository_disk_bytes", "Bytes of the disk where it lies.");
-    let mut days = Metric::new("snap_repository_days_left", "Days until nothing is free, if it goes on so.");
+        Metric::new("snap_repository_growth_bytes_per_day", "Growth of the packs over thirty days.");
+    let mut free = Metric::new("snap_repository_disk_free_bytes", "Free bytes on its disk.");
+    let mut total = Metric::new("snap_repository_disk_bytes", "Size of its disk in bytes.");
+    let mut days = Metric::new("snap_repository_days_left", "Days until the disk is full, at this rate.");
     for report in reports {
         let labels = [("repository", report.location.as_str())];
         let add = |metric: &mut Metric, value: Option<f64>| {

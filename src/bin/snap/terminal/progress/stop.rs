@@ -127,7 +127,7 @@ fn doing(verb: &str) -> &'static str {
         "backup" => "saving what there is",
         "stream" => "stopping: half of a stream is not saved",
         "restore" => "stopping after the files that are being written",
-        "gc" => "stopping where nothing that is needed is touched",
+        "gc" => "stopping at a safe point",
         "drill" => "removing what was restored for the drill",
         _ => "stopping",
     }
@@ -141,10 +141,10 @@ pub(crate) fn how_to_go_on() -> Option<&'static str> {
             Some("nothing was saved, since half of a stream looks like the whole: run the same command again")
         }
         "restore" => {
-            Some("run the same command again to go on: what is restored already is not written again")
+            Some("run the same command again to continue: what is restored already is not written again")
         }
         "copy" | "sync" => {
-            Some("run the same command again to go on: what is copied already is not copied again")
+            Some("run the same command again to continue: what is copied already is not copied again")
         }
         "gc" => Some("nothing that is needed was deleted; the next `snap gc` does the rest"),
         "import" => Some("run the same command again: snapshots that were imported already are kept"),
