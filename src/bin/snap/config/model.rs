@@ -28,13 +28,13 @@ tables! {
 /// The file.
 File {
     repository: Option<Placed<Place>> =>
-        "The repository where nothing else names one: a name from [repositories], or a location",
+        "The default repository: a name from [repositories], or a location",
     cache_dir: Option<PathBuf> => "As --cache-dir",
     state_dir: Option<PathBuf> => "As --state-dir",
     repositories: Vec<Named<RepositorySettings>> => "Repositories by name: -r NAME",
-    defaults: SetSettings => "What holds in every set that does not say otherwise",
-    sets: Vec<Named<SetSettings>> => "What is backed up, by name: --set NAME",
-    profiles: Vec<Named<Profile>> => "What -P NAME puts over the rest of the file: any of the keys above",
+    defaults: SetSettings => "Defaults for all sets",
+    sets: Vec<Named<SetSettings>> => "Sets of sources by name: --set NAME",
+    profiles: Vec<Named<Profile>> => "Profiles for -P NAME, which override any of the keys above",
 }
 
 /// A profile: everything except profiles.
@@ -49,7 +49,7 @@ Profile {
 
 /// A repository.
 RepositorySettings {
-    location: Option<Location> => "Where it is, as -r takes it",
+    location: Option<Location> => "The location, as for -r",
     password_file: Option<PathBuf> => "As --password-file",
     password_command: Option<SecretCommand> => "As --password-command",
     key_file: Option<PathBuf> => "As --key-file",
@@ -57,16 +57,16 @@ RepositorySettings {
     tls_client_cert: Option<PathBuf> => "As --tls-client-cert",
     limit_upload: Option<Rate> => "As --limit-upload",
     limit_download: Option<Rate> => "As --limit-download",
-    init: bool => "A backup makes it if it is not there, as --init",
-    no_encryption: bool => "It is made without encryption",
-    compression: Level = Level(None) => "How well it compresses, where the set does not say",
+    init: bool => "Whether a backup creates the repository if it does not exist, as --init",
+    no_encryption: bool => "Whether it is created without encryption",
+    compression: Level = Level(None) => "Compression for sets that specify none",
 }
 
 /// A set.
 SetSettings {
-    repository: Option<Placed<Place>> => "Where to: a name from [repositories], or a location",
-    mirror: Vec<Place> => "Where a second copy of the repository is kept, as --mirror",
-    sources: Option<Vec<PathBuf>> => "What is saved",
+    repository: Option<Placed<Place>> => "The repository to back up to: a name from [repositories], or a location",
+    mirror: Vec<Place> => "Second copies of the repository, as --mirror",
+    sources: Option<Vec<PathBuf>> => "The paths to back up",
     exclude: Vec<Pattern> => "As --exclude",
     iexclude: Vec<Pattern> => "As --iexclude",
     exclude_file: Vec<PathBuf> => "As --exclude-file",
@@ -78,40 +78,40 @@ SetSettings {
     ignore_ctime: bool => "As --ignore-ctime",
     allow_empty: bool => "As --allow-empty",
     tags: Vec<String> => "As --tag",
-    host: Option<String> => "As --host; the machine's name if not given",
-    kind: SnapshotKind = SnapshotKind::Incremental => "The kind of backup where the call does not say",
+    host: Option<String> => "As --host; default: the machine's name",
+    kind: SnapshotKind = SnapshotKind::Incremental => "The default kind of backup",
     compression: Option<Level> => "As --compression",
     delta: Delta => "As --delta",
     isolate: Vec<PathBuf> => "As --isolate",
-    check_data: Data => "How much of the data `check --set` reads: none, all, N/T, a percentage or a size",
-    reread: Option<Reread> => "As --reread; if not given, 1% in runs of a schedule and none in others",
-    max_age: Option<Duration> => "The age of the last good backup from which on the set is overdue",
-    alarm: Alarm => "From where on a backup is so unlike those before that it gives an alarm",
-    keep: Keep => "What `forget` and `cleanup` keep",
+    check_data: Data => "How much data `check --set` reads: none, all, N/T, a percentage or a size",
+    reread: Option<Reread> => "As --reread; default: 1% in scheduled runs and none in others",
+    max_age: Option<Duration> => "The age of the last good backup at which the set is overdue",
+    alarm: Alarm => "When a backup differs so much from earlier ones that it raises an alarm",
+    keep: Keep => "Retention rules for `forget` and `cleanup`",
     keep_below: Option<Line> => "As --keep-below of `cleanup`",
-    min_age: Option<Age> => "As --min-age: no rule forgets what is younger",
-    drill: Drill => "What `drill` does beyond restoring a sample",
-    max_duration: Option<SomeTime> => "As --max-duration: a backup ends after so long, the next one goes on",
-    window: Option<Window> => "As --window: the hours of the day in which it may be backed up",
-    on_battery: bool = true => "Whether it is backed up while the machine runs on battery",
-    metered: bool = true => "Whether it is backed up over a connection that is metered",
+    min_age: Option<Age> => "As --min-age: rules forget no younger snapshots",
+    drill: Drill => "A command that tests what `drill` restored",
+    max_duration: Option<SomeTime> => "As --max-duration: a backup stops after this time, and the next one continues",
+    window: Option<Window> => "As --window: the hours of the day in which backups may run",
+    on_battery: bool = true => "Whether backups run while the machine is on battery",
+    metered: bool = true => "Whether backups run over a metered connection",
     threads: Option<Threads> => "As --threads",
     nice: Option<Nice> => "As --nice",
     io_idle: bool => "As --io-idle",
     limit_read: Option<Rate> => "As --limit-read",
     expire: Placed<Vec<Expire>> =>
-        "What `cleanup` takes out of old snapshots: { path = \"**/Downloads/**\", after = \"30d\" }",
+        "What `cleanup` removes from old snapshots: { path = \"**/Downloads/**\", after = \"30d\" }",
     keep_deleted: Option<Age> =>
-        "How long files that were deleted stay in older snapshots; for as long as these if not given",
-    schedule: Schedule => "When `daemon` and `schedule run` do what",
-    hooks: Hooks => "Commands around a run",
-    notify: Notify => "Whom to tell",
+        "How long deleted files stay in older snapshots; default: as long as these",
+    schedule: Schedule => "When `daemon` and `schedule run` run which jobs",
+    hooks: Hooks => "Commands to run around a job",
+    notify: Notify => "Notifications",
 }
 
 /// What old snapshots lose.
 Expire {
-    path: Option<Vec<Pattern>> => "What goes: one pattern or several, as those of --exclude",
-    after: Option<Age> => "The age of the snapshots that lose it",
+    path: Option<Vec<Pattern>> => "What to remove: one or several patterns, as for --exclude",
+    after: Option<Age> => "The age of snapshots from which it is removed",
 }
 
 /// Rules of retention.
@@ -129,21 +129,21 @@ Keep {
     within_monthly: Option<Age> => "As --keep-within-monthly",
     within_yearly: Option<Age> => "As --keep-within-yearly",
     full: Option<Count> => "As --keep-full",
-    tags: Vec<String> => "As --keep-tag; each item may be several tags with commas between",
+    tags: Vec<String> => "As --keep-tag; each item can be several comma-separated tags",
 }
 
 /// When a backup is unusual.
 Alarm {
-    enabled: bool = true => "Whether backups are compared with the set's past at all",
+    enabled: bool = true => "Whether backups are compared with earlier ones",
     after: u64 = Limits::default().runs as u64 =>
-        "How many backups there must have been before one gives an alarm",
-    lost: Share = Share(Limits::default().lost) => "Files rewritten or removed by one backup",
+        "Number of backups before the first alarm",
+    lost: Share = Share(Limits::default().lost) => "Share of files rewritten or removed by one backup",
     encrypted: Share = Share(Limits::default().opaque) =>
-        "Files that came to look encrypted, by one backup or by several",
+        "Share of files that came to look encrypted, in one backup or several",
     renamed: Share = Share(Limits::default().renamed) =>
-        "Files that came back with an ending that no file had",
-    growth: Share = Share(Limits::default().growth) => "How much the set may grow by one backup",
-    silence: bool = Limits::default().silence => "Whether it counts that what always changed does not",
+        "Share of files that reappeared with a new extension",
+    growth: Share = Share(Limits::default().growth) => "How much the set may grow in one backup",
+    silence: bool = Limits::default().silence => "Whether a set that always changed and no longer does raises an alarm",
 }
 
 /// What tests a restored snapshot.
@@ -155,42 +155,42 @@ Drill {
 
 /// When jobs run by themselves.
 Schedule {
-    enabled: bool = true => "Whether the set is run by itself at all",
+    enabled: bool = true => "Whether the schedule runs the set",
     full: Option<Times> => "When a full backup is made",
     incremental: Option<Times> => "When an incremental backup is made",
     differential: Option<Times> => "When a differential backup is made",
     cleanup: Option<Times> => "When `cleanup` runs",
     check: Option<Times> => "When `check` runs",
     drill: Option<Times> => "When `drill` runs",
-    time_zone: Option<TimeZone> => "The zone of these times; the machine's if not given",
-    jitter: Duration => "A start is put off by up to so much, each by another part of it",
-    catch_up: bool = true => "What was missed is made up for, once",
-    retries: u64 = 3 => "How often a run that failed is tried again",
+    time_zone: Option<TimeZone> => "Time zone of these times; default: the machine's",
+    jitter: Duration => "Delay each start by a part of this",
+    catch_up: bool = true => "Whether missed runs are made up for, once",
+    retries: u64 = 3 => "Number of retries of a failed run",
     retry_wait: Duration = Duration::from_secs(60) =>
-        "How long before the first retry; each next one waits twice as long, at most 1h",
+        "Delay before the first retry; doubled for each next one, up to 1h",
 }
 
 /// Commands around a run.
 Hooks {
     condition: Vec<Command> =>
-        "Run before anything else; one that fails lets the run be skipped, which is no failure",
-    before: Vec<Command> => "Run before; one that fails stops the run",
+        "Run first; if one fails, the run is skipped, which is no failure",
+    before: Vec<Command> => "Run before the job; if one fails, the job does not run",
     after: Vec<Command> => "Run after success",
     on_failure: Vec<Command> => "Run after failure",
-    finally: Vec<Command> => "Run at the end, however it ended",
-    timeout: Duration = HOUR => "How long one command may take",
-    jobs: Vec<Job> = vec![Job("backup")] => "What they stand around",
+    finally: Vec<Command> => "Run at the end, whatever the result",
+    timeout: Duration = HOUR => "Maximum duration of each command",
+    jobs: Vec<Job> = vec![Job("backup")] => "The jobs that they run around",
 }
 
 /// Receivers of notifications.
 Notify {
-    on: Vec<Event> = ["failure", "problems", "recovery", "alarm"].map(Event).into() => "What is told",
-    command: Option<Command> => "A command that is told through SNAP_* variables",
+    on: Vec<Event> = ["failure", "problems", "recovery", "alarm"].map(Event).into() => "The events to send",
+    command: Option<Command> => "A command that gets the event in SNAP_* variables",
     webhook: Option<Secret> => "A URL to which a JSON object is posted",
     ping: Option<Secret> =>
-        "A URL that is asked for at the end of a backup, with /start at its beginning and /fail after failure",
-    mail: Vec<String> => "Addresses that get a mail",
-    sendmail: PathBuf = PathBuf::from("/usr/sbin/sendmail") => "The program that sends it",
-    timeout: Duration = Duration::from_secs(10) => "How long each of them may take",
+        "A URL that is requested after a backup, with /start at its start and /fail after a failure",
+    mail: Vec<String> => "Addresses to send mail to",
+    sendmail: PathBuf = PathBuf::from("/usr/sbin/sendmail") => "The program that sends mail",
+    timeout: Duration = Duration::from_secs(10) => "Maximum duration of each notification",
 }
 }
