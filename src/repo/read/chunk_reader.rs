@@ -286,8 +286,7 @@ impl ChunkReader {
     /// # Errors
     /// When zstd cannot be set up.
     pub fn new(repo: &Repository, index: Arc<Index>) -> Result<Self> {
-        // Each chunk is verified, so its bases need not be: hashing them took a sixth of a random read.
-        let reader = BlockReader::new(repo)?.without_naming_bases();
+        let reader = BlockReader::new(repo)?;
         let (hasher, memory) = (repo.hasher().clone(), repo.memory().cloned());
         Ok(Self { reader, hasher, index, reading: None, memory, kept: Kept::default() })
     }
@@ -349,25 +348,8 @@ impl ChunkReader {
     }
 
     fn at(&mut self, kind: ChunkType, id: &ChunkId, location: &Location) -> Result<Vec<u8>> {
-        let block = self.block(location.block);
-        let cut = |block: &[u8]| slice(&self.hasher, kind, id, block, location).map(<[u8]>::to_vec);
-        match block.and_then(|block| cut(&block)) {
-            Err(err) if err.is_damage() && !self.index.place(location.block)?.bases.is_empty() => {
-                let block = self.block_naming_bases(location.block)?;
-                slice(&self.hasher, kind, id, &block, location).map(<[u8]>::to_vec)
-            }
-            bytes => bytes,
-        }
-    }
-
-    /// Reads a delta again of which a chunk does not match its id: one copy of a base may have other bytes
-    /// than its id says, and another copy the right ones.
-    fn block_naming_bases(&mut self, at: BlockAt) -> Result<Vec<u8>> {
-        let mut plain = Vec::new();
-        self.reader.names_bases = true;
-        let read = self.reader.read(&self.index, at, &mut plain);
-        self.reader.names_bases = false;
-        read.map(|()| plain)
+        let block = self.block(location.block)?;
+        slice(&self.hasher, kind, id, &block, location).map(<[u8]>::to_vec)
     }
 
     fn block(&mut self, at: BlockAt) -> Result<Arc<Vec<u8>>> {
