@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use snap_backup::Control;
+use snap_backup::ops::ls::{self, Levels};
 use snap_backup::ops::{copy, diff, du, export, forget, restore, stats};
 use snap_backup::repo::repository::{InitOptions, Repository};
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
@@ -62,6 +63,11 @@ fn snapshots_are_listed_once_however_many_are_named() {
         let (selector, since) = (ids[1].clone().into(), Some(ids[0].clone()));
         let options = export::Options { selector, since, ..Default::default() };
         export::run(&repo, &options, &mut Vec::new(), &control).unwrap();
+    });
+    once("ls", &|| {
+        let selected = ls::select(&repo, &ids[2]).unwrap();
+        assert_eq!(selected.snapshot().id.hex(), ids[2]);
+        selected.list(Levels::All, &mut |_, _| Ok(())).unwrap();
     });
     once("restore", &|| {
         let (selector, target) = (ids[2].clone(), library.path("out"));

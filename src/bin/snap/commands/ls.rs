@@ -1,8 +1,8 @@
 //! `snap ls`: lists a snapshot or a directory of it. Names are printed as raw bytes.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::Write;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
 use clap::Args;
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use snap_backup::Result;
 use snap_backup::model::entry::{Entry, Kind, flags};
 use snap_backup::ops::ls::{self, Levels};
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots::{self, Query};
+use snap_backup::repo::snapshots::Query;
 
 use super::select::{self, Among};
 use crate::context::Context;
@@ -51,26 +51,20 @@ pub(crate) fn run(context: &Context, args: &Ls) -> Result<Outcome> {
 fn list(context: &Context, args: &Ls, repo: &Repository, query: Query<'_>) -> Result<Outcome> {
     let end = output::line_end(args.null, context.global.json)?;
     pager::emit_paged(|out| {
-        let mut exact = None;
+        let selected = ls::select(repo, query)?;
         if context.global.json {
-            let (snapshot, path) = snapshots::resolve(repo, &snapshots::list(repo)?, query)?;
             let mut head = Map::from_iter([("message_type".to_owned(), "snapshot".into())]);
-            head.extend(output::snapshot(&snapshot));
+            head.extend(output::snapshot(selected.snapshot()));
             writeln!(out, "{}", Value::Object(head)).map_err(failed)?;
-            // Lists exactly this snapshot, even if a newer one appears in the meantime.
-            let path = path.map(OsString::from_vec);
-            exact = Some(select::joined(OsStr::new(&snapshot.id.hex()), path.as_ref()));
         }
-        let query = exact.as_ref().map_or(query, Query::from);
-        ls::run(repo, query, levels(args), &mut |path, entry| {
+        selected.list(levels(args), &mut |path, entry| {
             let result = match (context.global.json, args.long) {
                 (true, _) => writeln!(out, "{}", Value::Object(node(path, entry))),
                 (false, true) => long(out, path, entry).and_then(|()| out.write_all(end)),
                 (false, false) => name(out, path, entry).and_then(|()| out.write_all(end)),
             };
             result.map_err(failed)
-        })?;
-        Ok(())
+        })
     })?;
     Ok(Outcome::Done)
 }
