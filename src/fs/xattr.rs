@@ -12,12 +12,12 @@ const USUAL: usize = 1024;
 /// Up to this size in bytes there is room for the largest value without asking for its size.
 const ROOM: usize = 64 << 10;
 
-/// FoundXattrs sorted by name, and errors for those that could not be read.
+/// Attributes sorted by name, and errors for those that could not be read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct FoundXattrs {
     /// Names and values.
     pub values: Vec<(Vec<u8>, Vec<u8>)>,
-    /// FoundXattrs that could not be read, with reasons.
+    /// Attributes that could not be read, with reasons.
     pub problems: Vec<String>,
 }
 

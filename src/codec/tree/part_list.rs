@@ -1,4 +1,4 @@
-//! ContentPart lists: the parts of a file that has too many of them for its entry.
+//! Part lists: the parts of a file that has too many of them for its entry.
 
 use serde::{Deserialize, Serialize};
 

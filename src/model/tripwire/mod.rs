@@ -64,7 +64,7 @@ impl Default for Limits {
     }
 }
 
-/// AlarmState of an alarm.
+/// State of an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlarmState {
     /// Not settled yet.
@@ -83,7 +83,7 @@ pub struct Past {
     pub age: u64,
     /// Its statistics.
     pub signs: Signs,
-    /// AlarmState of its alarm, if it raised one.
+    /// State of its alarm, if it raised one.
     pub alarm: Option<AlarmState>,
 }
 

@@ -55,7 +55,7 @@ pub struct Options {
     pub prefix: Vec<u8>,
     /// Names of the entries to export from the directory; all if `None`.
     pub names: Option<BTreeSet<Vec<u8>>>,
-    /// ExportCounts a part concurrently, for an observer that shows progress.
+    /// Counts a part concurrently, for an observer that shows progress.
     pub count_ahead: bool,
 }
 

@@ -19,7 +19,7 @@ use crate::repo::walk::multi_walk::{self, EntryVersion, Visitor};
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::util::bitset::BitSet;
 
-/// EntryType of an entry.
+/// Type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryType {
     /// A regular file.

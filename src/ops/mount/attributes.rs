@@ -6,7 +6,7 @@ use crate::model::entry::{Content, ContentPart, Entry, Kind, Time, flags};
 /// Bytes of a block, the unit of sizes on disk.
 const BLOCK: u64 = 512;
 
-/// InodeType of an inode.
+/// Type of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InodeType {
     /// A regular file.
@@ -25,12 +25,12 @@ pub enum InodeType {
     BlockDevice,
 }
 
-/// InodeAttributes of an inode, as `stat` returns them.
+/// Attributes of an inode, as `stat` returns them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InodeAttributes {
     /// Inode number.
     pub ino: u64,
-    /// InodeType of the inode.
+    /// Type of the inode.
     pub kind: InodeType,
     /// Permission bits (07777).
     pub mode: u32,

@@ -49,7 +49,7 @@ pub struct Options {
     pub dry_run: bool,
 }
 
-/// RemovalReason to leave a snapshot unchanged regardless of rules.
+/// Reason to leave a snapshot unchanged regardless of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
     /// It is pinned.

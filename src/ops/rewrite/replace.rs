@@ -24,7 +24,7 @@ use crate::repo::{audit, snapshots};
 /// Maximum number of sessions opened for one snapshot, each because the previous one was considered dead.
 const ATTEMPTS: usize = 3;
 
-/// AlarmState of the replacement.
+/// Alarm state of the replacement.
 pub(super) struct Replacing<'a> {
     pub(super) repo: &'a Repository,
     pub(super) change: &'a Change,

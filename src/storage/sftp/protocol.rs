@@ -179,13 +179,13 @@ pub enum Reply {
     Data(Vec<u8>),
     /// Entries of a folder.
     Names(Names),
-    /// FileAttributes of a file.
+    /// Attributes of a file.
     Attributes(FileAttributes),
     /// The response of an extension.
     Extended(Vec<u8>),
 }
 
-/// FileAttributes of a file.
+/// Attributes of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FileAttributes {
     /// Size in bytes.

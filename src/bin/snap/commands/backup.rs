@@ -93,7 +93,7 @@ pub(crate) struct Backup {
     /// Let the snapshot expire then, whatever the rules say: a date, a time, or a duration from now (30d)
     #[arg(long, value_name = "WHEN", value_parser = times::future)]
     pub(crate) expires: Option<Time>,
-    /// RunRecord this host name instead of the machine's
+    /// Record this host name instead of the machine's
     #[arg(long, value_parser = values::some_host)]
     pub(crate) host: Option<String>,
     /// Store the source under this path

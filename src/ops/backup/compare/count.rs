@@ -12,7 +12,7 @@ use crate::progress::Event;
 pub(super) struct Counter<'a, 'run> {
     run: &'a Run<'run>,
     walked: Arc<WalkTotals>,
-    /// WalkTotals of the second walk.
+    /// Totals of the second walk.
     ahead: Option<Arc<WalkTotals>>,
     /// Stops the second walk.
     stop: Arc<AtomicBool>,

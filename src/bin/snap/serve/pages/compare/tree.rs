@@ -193,7 +193,7 @@ impl Tree {
                 table.stack.list.tree {
                     caption { "Sizes of a directory are sums of the files in it that differ." }
                     thead { tr {
-                        th scope="col" { "DifferenceKind" } th scope="col" { "Path" } th.number scope="col" { "Size before" }
+                        th scope="col" { "Change" } th scope="col" { "Path" } th.number scope="col" { "Size before" }
                         th.number scope="col" { "Size after" } th.number scope="col" { "Growth" }
                         th scope="col" { "Details" } th scope="col" { span.hidden { "Versions" } }
                     } }
