@@ -20,8 +20,8 @@ use crate::repo::write::similarity::Pieces;
 
 /// Plain bytes that a run with a parent compresses at a higher level: about a second of one core.
 const HARDER: u64 = 64 << 20;
-/// It does so with one more of this many bytes that it reads and cuts: about a tenth of the time that takes.
-const ONE_OF: u64 = 32;
+/// It does so with one more of this many bytes that it reads and cuts: a few percent of the time that takes.
+const ONE_OF: u64 = 96;
 
 /// Returns the compression policy.
 fn effort(run: &Run<'_>, read: u64) -> CompressionPolicy {

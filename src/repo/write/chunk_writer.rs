@@ -72,19 +72,35 @@ pub struct CompressionPolicy {
 /// Maximum bytes to be compressed harder that a run saves up: some 15 s of one core.
 pub const MOST_HARDER: u64 = 1 << 30;
 
-impl CompressionPolicy {
+/// Plain bytes of trees whose deltas are made thoroughly, which takes five times as long: those of more than
+/// 100 000 files in changed directories.
+const THOROUGH_TREES: u64 = 8 << 20;
+
+/// What is left of the bytes that are compressed harder.
+#[derive(Debug)]
+struct Budget {
+    level: i32,
+    harder: u64,
+    trees: u64,
+}
+
+impl Budget {
+    fn new(CompressionPolicy { level, harder }: CompressionPolicy) -> Self {
+        Self { level, harder, trees: harder.min(THOROUGH_TREES) }
+    }
+
     fn add_harder(&mut self, bytes: u64) {
         self.harder = self.harder.saturating_add(bytes).min(MOST_HARDER);
     }
 
-    fn is_harder(&self) -> bool {
-        self.level < HARDER && self.harder > 0
-    }
-
     fn send(&mut self, mut block: OpenBlock, blocks: &Sender<OpenBlock>) -> Result<()> {
         let is_delta = block.made_from.is_some();
-        if (is_delta || block.kind == ChunkType::Data) && self.is_harder() {
-            self.harder = self.harder.saturating_sub(block.len as u64);
+        let (left, may) = match block.kind {
+            ChunkType::Data => (&mut self.harder, true),
+            ChunkType::Tree => (&mut self.trees, is_delta),
+        };
+        if may && self.level < HARDER && *left > 0 {
+            *left = left.saturating_sub(block.len as u64);
             block.harder = true;
         }
         blocks.send(block).map_err(|_| Error::Stopped)
@@ -114,7 +130,7 @@ pub struct ChunkWriter<'scope> {
     /// Maximum length in bytes of a chunk of a file, which may be the last one of a block.
     longest: usize,
     blocks: Sender<OpenBlock>,
-    effort: CompressionPolicy,
+    budget: Budget,
     /// Buffers of sealed blocks, for reuse.
     empty: Receiver<Vec<u8>>,
     /// For blocks that are already sealed.
@@ -174,7 +190,7 @@ impl<'scope> ChunkWriter<'scope> {
             target,
             longest: repo.config().chunker.max as usize,
             blocks,
-            effort,
+            budget: Budget::new(effort),
             empty,
             sealed: sealed_in,
             sealers,
@@ -216,7 +232,7 @@ impl<'scope> ChunkWriter<'scope> {
             similar.current().take(),
         ];
         for block in others.into_iter().chain(own).flatten().filter(|block| block.len > 0) {
-            self.effort.send(block, &self.blocks)?;
+            self.budget.send(block, &self.blocks)?;
         }
         Ok(())
     }
@@ -232,7 +248,7 @@ impl<'scope> ChunkWriter<'scope> {
 
     /// Compresses so many more bytes harder.
     pub fn add_harder(&mut self, bytes: u64) {
-        self.effort.add_harder(bytes);
+        self.budget.add_harder(bytes);
     }
 
     /// Returns the bytes of blocks passed on to packs, durable or not.
@@ -263,7 +279,7 @@ impl<'scope> ChunkWriter<'scope> {
         if let Some(other) = open.select(self.owner, || OpenBlock::new(kind, Vec::new()))
             && other.len > 0
         {
-            self.effort.send(other, &self.blocks)?;
+            self.budget.send(other, &self.blocks)?;
         }
         let block = open.current();
         if block.plain.capacity() == 0 {
@@ -275,7 +291,7 @@ impl<'scope> ChunkWriter<'scope> {
         if block.len >= self.target {
             let next = OpenBlock::new(kind, self.empty.try_recv().unwrap_or_default());
             let full = std::mem::replace(block, next);
-            self.effort.send(full, &self.blocks)?;
+            self.budget.send(full, &self.blocks)?;
         }
         Ok(true)
     }
@@ -340,18 +356,18 @@ impl<'scope> ChunkWriter<'scope> {
         let open = &mut self.similar[slot(kind)];
         if let Some(full) = open.select(self.owner, || Similar::new(kind)).and_then(|mut other| other.take())
         {
-            self.effort.send(full, &self.blocks)?;
+            self.budget.send(full, &self.blocks)?;
         }
         let similar = open.current();
         if let Some(full) = similar.make_room(alike) {
-            self.effort.send(full, &self.blocks)?;
+            self.budget.send(full, &self.blocks)?;
         }
         if similar.is_new() {
             similar.reserve(self.empty.try_recv().unwrap_or_default(), self.target + self.longest);
         }
         similar.push(id, plain, like, alike, index);
         if let Some(full) = similar.take_if(self.target) {
-            self.effort.send(full, &self.blocks)?;
+            self.budget.send(full, &self.blocks)?;
         }
         Ok(())
     }
@@ -374,7 +390,7 @@ impl<'scope> ChunkWriter<'scope> {
         let index = Arc::clone(index);
         let made_from = Some(MadeFrom { index, bases, probe: Probe::default(), is_sure: true });
         let len = plain.len();
-        self.effort.send(OpenBlock { kind, plain, len, chunks, harder: false, made_from }, &self.blocks)
+        self.budget.send(OpenBlock { kind, plain, len, chunks, harder: false, made_from }, &self.blocks)
     }
 
     /// Stores the chunks at the front of `plain` as a block of their own, without copying them.
@@ -405,7 +421,7 @@ impl<'scope> ChunkWriter<'scope> {
         self.new.count(kind, chunks.len(), len as u64);
         let plain = std::mem::replace(plain, self.empty.try_recv().unwrap_or_default());
         let block = OpenBlock { kind, plain, len, chunks: chunks.to_vec(), harder: false, made_from: None };
-        self.effort.send(block, &self.blocks).map(|()| true)
+        self.budget.send(block, &self.blocks).map(|()| true)
     }
 
     /// Stores a sealed block as it is. Its chunks count as stored from then on.
@@ -433,7 +449,7 @@ impl<'scope> ChunkWriter<'scope> {
             plain,
             similar,
             blocks,
-            mut effort,
+            mut budget,
             sealed,
             sealers,
             compressor,
@@ -448,7 +464,7 @@ impl<'scope> ChunkWriter<'scope> {
         let similar = similar.into_iter().flat_map(ByOwner::into_all);
         let similar = similar.filter_map(|mut similar| similar.take());
         for block in plain.into_iter().flat_map(ByOwner::into_all).chain(similar) {
-            if block.len > 0 && effort.send(block, &blocks).is_err() {
+            if block.len > 0 && budget.send(block, &blocks).is_err() {
                 failed = Some(Error::Stopped);
             }
         }
@@ -503,8 +519,8 @@ mod tests {
 
     #[test]
     fn a_long_run_saves_up_a_limited_number_of_bytes_to_be_compressed_harder() {
-        let mut policy = CompressionPolicy { level: 3, harder: 0 };
-        (0..3).for_each(|_| policy.add_harder(MOST_HARDER / 2));
-        assert_eq!(policy.harder, MOST_HARDER);
+        let mut budget = Budget::new(CompressionPolicy { level: 3, harder: 0 });
+        (0..3).for_each(|_| budget.add_harder(MOST_HARDER / 2));
+        assert_eq!(budget.harder, MOST_HARDER);
     }
 }
