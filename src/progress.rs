@@ -59,6 +59,11 @@ impl<'a> Control<'a> {
         self
     }
 
+    /// Returns whether there is a receiver of events.
+    pub(crate) fn is_observed(&self) -> bool {
+        !matches!(self.receiver, Receiver::Nobody)
+    }
+
     /// Returns the receiver of events.
     pub fn observer(&self) -> &dyn Observer {
         match &self.receiver {

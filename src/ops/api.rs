@@ -352,7 +352,8 @@ impl Repository {
     /// observer.
     fn observed<T>(&self, control: &Control<'_>, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         control.check()?;
-        let said = Arc::new(Mutex::new(Vec::new()));
+        let before = self.take_unheard().into_iter().map(|text| (true, text));
+        let said = Arc::new(Mutex::new(before.collect::<Vec<_>>()));
         let keep = Arc::clone(&said);
         let keeper = Control::shared(move |event: Event<'_>| match event {
             Event::Warning(text) => keep.lock().push((true, text.to_owned())),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::codec::chunk::chunker::Chunker;
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::config::{Config, Role};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{KeyId, RepoId};
-use crate::progress::Control;
+use crate::progress::{Control, Event};
 use crate::repo::cache::{Cache, LastSeen};
 use crate::repo::config::{Candidates, candidates, check_features, read_config};
 use crate::repo::divergence::{Diverged, refuse, refuse_another};
@@ -45,7 +46,8 @@ pub struct OpenOptions {
     pub state: Option<PathBuf>,
     /// Accept the repository at this location even if it contradicts what this machine knows.
     pub accept: bool,
-    /// Receives warnings of opening it. The methods that take a control tell theirs to that one.
+    /// Receives warnings of opening it. Without an observer they wait for the first operation that has one.
+    /// The methods that take a control tell theirs to that one.
     pub control: Control<'static>,
 }
 
@@ -109,6 +111,8 @@ pub struct Repository {
     index_cache: Arc<OnceLock<Option<Arc<LocalIndexCache>>>>,
     limits: IndexLimits,
     control: Control<'static>,
+    /// Warnings of opening it that nobody has heard: the first operation with an observer passes them on.
+    unheard: Arc<Mutex<Vec<String>>>,
     healer: Arc<PackHealer>,
     bases: Arc<BaseBlocks>,
     command: Arc<str>,
@@ -204,6 +208,7 @@ impl Repository {
         let memory = slot
             .zip(keyring.memory_key())
             .map(|(slot, key)| Arc::new(TreeMemory::new(access.state.as_deref(), &config.repo, &slot, key)));
+        let unheard = Arc::default();
         let repo = Self {
             storage: OwnObjects::of(storage),
             config,
@@ -218,7 +223,8 @@ impl Repository {
             diverged: Diverged::default(),
             index_cache: Arc::default(),
             limits: IndexLimits::default(),
-            control: access.control.clone(),
+            control: heard(&access.control, &unheard),
+            unheard,
             healer: Arc::default(),
             bases: Arc::default(),
             command: Arc::default(),
@@ -608,6 +614,11 @@ impl Repository {
         &self.control
     }
 
+    /// Returns and forgets the warnings that nobody has heard.
+    pub(crate) fn take_unheard(&self) -> Vec<String> {
+        std::mem::take(&mut *self.unheard.lock())
+    }
+
     /// Returns a handle of the same repository that tells its warnings to another observer.
     pub(crate) fn with_control(&self, control: Control<'static>) -> Self {
         Self { control, ..self.clone() }
@@ -629,4 +640,22 @@ impl Repository {
         self.cache.remember(&LastSeen { objects: seen });
         Ok(gone)
     }
+}
+
+/// Returns the control of a repository: the caller's or, if that has no observer, one that keeps the warnings
+/// in `unheard`.
+fn heard(control: &Control<'static>, unheard: &Arc<Mutex<Vec<String>>>) -> Control<'static> {
+    if control.is_observed() {
+        return control.clone();
+    }
+    let unheard = Arc::clone(unheard);
+    let keep = move |event: Event<'_>| {
+        if let Event::Warning(text) = event {
+            let mut unheard = unheard.lock();
+            if !unheard.iter().any(|known| known == text) {
+                unheard.push(text.to_owned());
+            }
+        }
+    };
+    Control::shared(keep).with_cancel(control.cancel())
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use snap_backup::ops::backup::{self, Backup};
 use snap_backup::{
-    BackupOptions, CheckOptions, Control, ErrorKind, Event, ForgetOptions, GcOptions, MemoryStorage,
-    ObjectKind, Repository, Result, SnapshotFilter, Storage,
+    BackupOptions, CheckOptions, Control, ErrorKind, Event, ForgetOptions, GcOptions, InitOptions,
+    MemoryStorage, ObjectKind, OpenOptions, Repository, Result, SnapshotFilter, Storage,
 };
 
 use crate::support::library::Library;
@@ -85,4 +85,33 @@ fn an_observer_that_is_shared_outlives_its_caller() {
         scope.spawn(move || also.observer().notice(Event::Note("x")));
     });
     assert!(seen.load(Ordering::Relaxed) && !control.is_cancelled());
+}
+
+#[test]
+fn warnings_of_opening_wait_for_the_first_observer() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("state");
+    let storage = Arc::new(MemoryStorage::default());
+    let init = InitOptions { state: Some(state.clone()), ..InitOptions::default() };
+    drop(Repository::init(storage.clone(), &init).unwrap());
+    let known: Vec<_> = walkdir::WalkDir::new(&state).into_iter().map(Result::unwrap).collect();
+    known.iter().filter(|one| one.file_type().is_file()).for_each(|one| {
+        std::fs::write(one.path(), "no record").unwrap();
+    });
+
+    let options = OpenOptions { state: Some(state), ..OpenOptions::default() };
+    let repo = Repository::open(storage, &options).unwrap();
+    let heard = |repo: &Repository| {
+        let heard = Mutex::new(Vec::new());
+        let observer = |event: Event<'_>| {
+            if let Event::Warning(text) = event {
+                heard.lock().unwrap().push(text.to_owned());
+            }
+        };
+        repo.snapshots(&SnapshotFilter::default(), &Control::new(&observer)).unwrap();
+        heard.into_inner().unwrap()
+    };
+    let first = heard(&repo);
+    assert!(first.iter().any(|text| text.contains("known")), "{first:?}");
+    assert_eq!(heard(&repo), Vec::<String>::new());
 }

@@ -31,6 +31,7 @@ pub(crate) fn run(context: &Context, max_age: Option<Duration>, budget: Option<B
         &Control::new(&progress).with_cancel(&stop),
     );
     drop(progress);
+    repo.iter().for_each(|repo| context.pass_on_warnings(repo));
     let report = result?;
     context.recorder.note(|record| {
         record.numbers.bytes_read = Some(report.bytes);

@@ -110,17 +110,18 @@ fn of_works(reports: &[Report]) -> [Metric; 3] {
 
 fn of_room(reports: &[Report]) -> [Metric; 7] {
     let mut reachable =
-        Metric::new("snap_repository_reachable", "Whether the repository could be opened: 1 or 0.");
+        Metric::new("snap_repository_reachable", "Whether the repository could be reached: 1 or 0.");
     let mut diverged = Metric::new(
         "snap_repository_differences",
         "The number of differences from this machine's records, such as missing snapshots.",
     );
     let mut bytes = Metric::new("snap_repository_bytes", "Bytes of all packs.");
     let mut growth =
-        Metric::new("snap_repository_growth_bytes_per_day", "Growth of the packs over thirty days.");
+        Metric::new("snap_repository_growth_bytes_per_day", "Growth of the packs per day, over thirty days.");
     let mut free = Metric::new("snap_repository_disk_free_bytes", "Free bytes on its disk.");
     let mut total = Metric::new("snap_repository_disk_bytes", "Size of its disk in bytes.");
-    let mut days = Metric::new("snap_repository_days_left", "Days until the disk is full, at this rate.");
+    let mut days =
+        Metric::new("snap_repository_days_left", "Days until the disk or the quota is full, at this growth.");
     for report in reports {
         let labels = [("repository", report.location.as_str())];
         let add = |metric: &mut Metric, value: Option<f64>| {
