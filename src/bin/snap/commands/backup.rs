@@ -23,12 +23,13 @@ use snap_backup::storage::Storage;
 use snap_backup::util::new_file;
 use snap_backup::{Control, Error, Result};
 
-use super::mirror::Mirrors;
-use super::{backup_summary, gate, init, sets};
+use super::shared::mirror::Mirrors;
+use super::shared::{gate, sets};
+use super::{backup_summary, init};
 use crate::args::filter::FilterArgs;
 use crate::args::pace::Pace;
 use crate::args::{times, values};
-use crate::commands::hooks::Job;
+use crate::commands::shared::hooks::Job;
 use crate::compat::Legacy;
 use crate::config::Set;
 use crate::config::model::SetSettings;

@@ -7,7 +7,7 @@ use snap_backup::Result;
 use snap_backup::ops::cat;
 use snap_backup::repo::snapshots::Query;
 
-use super::select::{self, Among};
+use super::shared::select::{self, Among};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output;

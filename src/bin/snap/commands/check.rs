@@ -9,9 +9,10 @@ use snap_backup::ops::check::scrub::Budget;
 use snap_backup::ops::check::{Options, Report, Subject, Subset};
 use snap_backup::{Control, Result};
 
-use super::{scrub, sets};
+use super::scrub;
+use super::shared::sets;
 use crate::args::values;
-use crate::commands::hooks::Job;
+use crate::commands::shared::hooks::Job;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output::{self, count, size};

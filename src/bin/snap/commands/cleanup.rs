@@ -10,10 +10,11 @@ use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::{Error, Result};
 
 use super::expire::Asked;
-use super::{expire, forget as forgetting, gc, room, sets};
+use super::shared::sets;
+use super::{expire, forget as forgetting, gc, room};
 use crate::args::keep::Cleanup;
 use crate::args::path_rules::PathRules;
-use crate::commands::hooks::Job;
+use crate::commands::shared::hooks::Job;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output;

@@ -10,7 +10,7 @@ use clap_mangen::Man;
 use snap_backup::fs::atomic_file::AtomicFile;
 use snap_backup::{Error, Result};
 
-use super::protected;
+use super::shared::protected;
 use crate::args::global::Global;
 use crate::exit::Outcome;
 use crate::help;

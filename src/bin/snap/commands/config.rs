@@ -12,7 +12,8 @@ use snap_backup::repo::audit;
 use snap_backup::sys::users;
 use snap_backup::{Error, Result};
 
-use super::{config_show, protected, sets};
+use super::config_show;
+use super::shared::{protected, sets};
 use crate::args::global::Global;
 use crate::args::values;
 use crate::config::{Config, find, passed_over, places, schema, told};

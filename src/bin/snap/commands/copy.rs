@@ -9,9 +9,9 @@ use snap_backup::repo::write::delta_writer::Delta;
 use snap_backup::{Control, Error, Result};
 
 use super::init;
-use super::select::Among;
+use super::shared::select::Among;
 use crate::args::values;
-use crate::commands::destination::Other;
+use crate::commands::shared::destination::Other;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output::{self, count, size};

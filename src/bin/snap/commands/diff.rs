@@ -11,7 +11,7 @@ use snap_backup::ops::diff::{self, Difference, DifferenceKind, DifferenceTotals,
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Control, Result};
 
-use super::select::Among;
+use super::shared::select::Among;
 use crate::context::Context;
 use crate::exit::{Outcome, outcome};
 use crate::terminal::output::{self, count, failed, size};

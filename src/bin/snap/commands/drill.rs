@@ -18,10 +18,10 @@ use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::run_log::RunLog;
 use snap_backup::{Control, Error, Problem, Result};
 
-use super::sets;
+use super::shared::sets;
 use crate::args::keep::Filters;
 use crate::args::values;
-use crate::commands::hooks::Job;
+use crate::commands::shared::hooks::Job;
 use crate::config::set::patterns;
 use crate::context::Context;
 use crate::exit::{self, Outcome};

@@ -9,8 +9,8 @@ use snap_backup::ops::du::{self, DirUsage, Options, Report};
 use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::{Control, Error, Result};
 
-use super::select::Among;
-use super::selector::text_and_path;
+use super::shared::select::Among;
+use super::shared::selector::text_and_path;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output::{self, count, failed, size};

@@ -12,7 +12,7 @@ use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::{Control, Result};
 
-use super::rewritten;
+use super::shared::rewritten;
 use crate::args::path_rules::{self, Expiry, PathRules};
 use crate::context::Context;
 use crate::exit::Outcome;

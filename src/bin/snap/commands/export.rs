@@ -17,7 +17,7 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Control, Error, Result};
 
-use super::select::{self, Among};
+use super::shared::select::{self, Among};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::json::without_nulls;

@@ -14,7 +14,7 @@ use snap_backup::util::bitset::BitSet;
 use snap_backup::{Control, Error, Result};
 
 use super::ls;
-use super::select::Among;
+use super::shared::select::Among;
 use crate::args::{times, values};
 use crate::context::Context;
 use crate::exit::Outcome;

@@ -10,9 +10,10 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::{Control, Error, Result};
 
-use super::{gc, select, sets};
+use super::gc;
+use super::shared::{select, sets};
 use crate::args::keep;
-use crate::commands::hooks::Job;
+use crate::commands::shared::hooks::Job;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::json::without_nulls;

@@ -18,7 +18,7 @@ use snap_backup::sys::fs::{CWD, rename_new};
 use snap_backup::sys::io::Errno;
 use snap_backup::{Control, Error, Result};
 
-use super::select::Among;
+use super::shared::select::Among;
 use super::{find, ls};
 use crate::context::Context;
 use crate::exit::{Outcome, outcome};

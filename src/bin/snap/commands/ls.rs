@@ -12,7 +12,7 @@ use snap_backup::ops::ls::{self, Levels};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Query;
 
-use super::select::{self, Among};
+use super::shared::select::{self, Among};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output::{self, failed};

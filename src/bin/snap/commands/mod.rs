@@ -1,4 +1,5 @@
 //! One file per verb: its arguments, and a function that opens the repository, calls the library and prints.
+//! What several verbs need is in `shared`.
 
 pub(crate) mod alarm;
 pub(crate) mod audit;
@@ -14,7 +15,6 @@ pub(crate) mod config;
 pub(crate) mod config_show;
 pub(crate) mod copy;
 pub(crate) mod daemon;
-pub(crate) mod destination;
 pub(crate) mod diff;
 pub(crate) mod drill;
 pub(crate) mod du;
@@ -22,34 +22,27 @@ mod expire;
 pub(crate) mod export;
 pub(crate) mod find;
 pub(crate) mod forget;
-pub(crate) mod gate;
 pub(crate) mod gc;
 pub(crate) mod heal;
 pub(crate) mod history;
-pub(crate) mod hooks;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod ls;
-pub(crate) mod mirror;
 #[cfg(feature = "mount")]
 pub(crate) mod mount;
-pub(crate) mod protected;
 pub(crate) mod repair;
 pub(crate) mod repair_known;
 pub(crate) mod restore;
 pub(crate) mod rewrite;
-mod rewritten;
 pub(crate) mod room;
 pub(crate) mod schedule;
 pub(crate) mod scrub;
-pub(crate) mod select;
-pub(crate) mod selector;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;
 #[cfg(feature = "serve")]
 mod serve_run;
-pub(crate) mod sets;
+pub(crate) mod shared;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
 pub(crate) mod status;

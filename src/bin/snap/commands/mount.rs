@@ -8,7 +8,7 @@ use snap_backup::Result;
 use snap_backup::ops::mount::Options;
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
-use super::select::{self, Among};
+use super::shared::select::{self, Among};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output;

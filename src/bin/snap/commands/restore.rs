@@ -10,8 +10,8 @@ use snap_backup::ops::restore::{self, Options, Report};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 use snap_backup::{Control, Result};
 
-use super::select::Among;
-use super::selector::text_and_path;
+use super::shared::select::Among;
+use super::shared::selector::text_and_path;
 use crate::context::Context;
 use crate::exit::{Outcome, outcome};
 use crate::terminal::output::{self, count, duration, size};

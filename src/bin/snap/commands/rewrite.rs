@@ -17,9 +17,10 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::{Control, Error, Result};
 
+use super::expire;
 use super::expire::Asked;
-use super::select::Among;
-use super::{expire, rewritten};
+use super::shared::rewritten;
+use super::shared::select::Among;
 use crate::args::keep::Filters;
 use crate::args::path_rules::PathRules;
 use crate::args::{times, values};

@@ -12,7 +12,7 @@ use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::snapshots::{self, Snapshot};
 
 use super::forget;
-use super::select::Among;
+use super::shared::select::Among;
 use crate::args::keep::group_by;
 use crate::context::Context;
 use crate::exit::Outcome;

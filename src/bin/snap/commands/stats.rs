@@ -9,7 +9,7 @@ use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
 use snap_backup::repo::walk::ref_graph::ChunkTotals;
 use snap_backup::{Control, Result};
 
-use super::select::Among;
+use super::shared::select::Among;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::json::without_nulls;

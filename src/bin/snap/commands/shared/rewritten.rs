@@ -8,7 +8,7 @@ use crate::terminal::output::{self, size};
 
 /// Warns about snapshots that other processes forgot or rewrote in the meantime. Returns whether there are
 /// any.
-pub(super) fn warn_of_others(context: &Context, rewritten: &[Rewritten], dry_run: bool) -> bool {
+pub(crate) fn warn_of_others(context: &Context, rewritten: &[Rewritten], dry_run: bool) -> bool {
     let met: Vec<&Rewritten> = rewritten.iter().filter(|one| one.new.is_none() && !dry_run).collect();
     for one in &met {
         let id = one.old.id.short();
@@ -19,7 +19,7 @@ pub(super) fn warn_of_others(context: &Context, rewritten: &[Rewritten], dry_run
 }
 
 /// Describes the result for one snapshot.
-pub(super) fn line(one: &Rewritten, dry_run: bool) -> String {
+pub(crate) fn line(one: &Rewritten, dry_run: bool) -> String {
     let (id, when) = (one.old.id.short(), output::local(one.old.manifest.started));
     let mut text = match one.new {
         Some(new) => format!("snapshot {id} of {when} is now {}", new.short()),
@@ -38,7 +38,7 @@ pub(super) fn line(one: &Rewritten, dry_run: bool) -> String {
 }
 
 /// Describes one changed snapshot. It has no `new` in a dry run, or if other processes changed it meanwhile.
-pub(super) fn to_json(one: &Rewritten) -> Value {
+pub(crate) fn to_json(one: &Rewritten) -> Value {
     let mut map = Map::new();
     map.insert("old".to_owned(), one.old.id.hex().into());
     if let Some(new) = one.new {

@@ -83,7 +83,7 @@ impl Other {
     ) -> Result<Repository> {
         let kdf = Kdf::default().costs()?;
         other.may_make(&*storage)?;
-        super::init::warn_of_neighbours(other, &*storage);
+        crate::commands::init::warn_of_neighbours(other, &*storage);
         let password = if no_encryption { None } else { password::first(&other.global)? };
         if password.is_none() && !no_encryption {
             return Err(Error::Usage(

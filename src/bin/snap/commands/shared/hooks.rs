@@ -7,7 +7,7 @@ use snap_backup::model::entry::Time;
 use snap_backup::util::host;
 use snap_backup::{Error, Result};
 
-use crate::commands::gate;
+use crate::commands::shared::gate;
 use crate::config::Set;
 use crate::context::Context;
 use crate::exit::Outcome;

@@ -11,7 +11,7 @@ use snap_backup::storage::Storage;
 use snap_backup::storage::mirror::Mirrored;
 use snap_backup::{Error, Result};
 
-use super::sync;
+use crate::commands::sync;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output;

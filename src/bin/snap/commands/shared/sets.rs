@@ -9,7 +9,7 @@ use snap_backup::{Error, Result};
 
 use crate::args::keep::{Filters, Keep};
 use crate::args::path_rules::PathRules;
-use crate::commands::hooks::{self, Job};
+use crate::commands::shared::hooks::{self, Job};
 use crate::config::Set;
 use crate::context::Context;
 use crate::exit::{self, Outcome};
