@@ -288,13 +288,13 @@ pub fn status(
     report(storage, repo, list_snapshots(storage, repo), history, options)
 }
 
-/// Like [`report`], for a caller that has already read the manifests.
+/// Like [`status`], for a caller that has already read the manifests.
 pub fn look_among(repo: &Repository, snapshots: &[Snapshot], history: &History, options: &Options) -> Report {
     let standing = Ok(StoredSnapshots::Manifests(snapshots.to_vec()));
     report(repo.storage(), Some(repo), standing, history, options)
 }
 
-/// Like [`report`], from the run log alone, without access to the storage.
+/// Like [`status`], from the run log alone, without access to the storage.
 pub fn remembered(storage: &dyn Storage, history: &History, options: &Options) -> Report {
     let location = storage.location();
     let runs: Vec<&RunRecord> = history.runs.iter().filter(|run| run.repository == location).collect();
