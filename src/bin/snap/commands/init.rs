@@ -197,10 +197,7 @@ pub(crate) fn create(
         ..InitOptions::default()
     };
     let repo = Repository::init(Arc::clone(&storage), &options).map_err(more_is_missing)?;
-    // A local storage warns of it itself.
-    if storage.local_dir().is_none()
-        && let Some(kind) = storage.weakness()?
-    {
+    if let Some(kind) = storage.weakness()? {
         let warning = format!(
             "the repository is on {kind}: garbage collections delete nothing there while other processes use it"
         );
