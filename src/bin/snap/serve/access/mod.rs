@@ -55,9 +55,15 @@ impl Secret {
 /// The system's random generator fails.
 pub(super) fn made_up() -> Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0u8; RANDOM]);
-    cipher::random(bytes.as_mut()).map_err(Error::damaged("a new token"))?;
-    let text = Zeroizing::new(output::base64(bytes.as_ref()));
-    Ok(Zeroizing::new(text.trim_end_matches('=').replace('+', "-").replace('/', "_")))
+    loop {
+        cipher::random(bytes.as_mut()).map_err(Error::damaged("a new token"))?;
+        let text = Zeroizing::new(output::base64(bytes.as_ref()));
+        let text = Zeroizing::new(text.trim_end_matches('=').replace('+', "-").replace('/', "_"));
+        // As an argument of a program it would be an option.
+        if !text.starts_with('-') {
+            return Ok(text);
+        }
+    }
 }
 
 /// Returns whether a token chosen by the user is long enough and needs no encoding in a URL.
@@ -231,6 +237,11 @@ mod tests {
         }
         assert!(!meant("/", &[]) && !meant("/", &["127.0.0.1", "localhost"]));
         assert!(!meant("http://evil.example/", &["127.0.0.1"]));
+    }
+
+    #[test]
+    fn no_token_begins_like_an_option() {
+        assert!((0..1000).all(|_| !made_up().unwrap().starts_with('-')));
     }
 
     #[test]
