@@ -72,22 +72,12 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     if let Some(stop) = &*known {
         return Ok(Arc::clone(stop));
     }
-    let stop = Arc::new(AtomicBool::new(false));
     // Under nohup, SIGHUP must not end the work.
     let watched: Vec<i32> = [SIGINT, SIGTERM, SIGHUP]
         .into_iter()
         .filter(|signal| *signal != SIGHUP || !is_ignored(*signal))
         .collect();
-    for signal in &watched {
-        // The order matters: the flag must still be unset when the first signal arrives.
-        signal_hook::flag::register_conditional_shutdown(
-            *signal,
-            i32::from(exit::INTERRUPTED),
-            Arc::clone(&stop),
-        )
-        .and_then(|_| signal_hook::flag::register(*signal, Arc::clone(&stop)))
-        .map_err(Error::io("watch for", "signals"))?;
-    }
+    let stop = watch(&watched)?;
     if job_process::follows() {
         signal_hook::flag::register(job_process::ORPHANED, Arc::clone(&stop))
             .map_err(Error::io("watch for", "signals"))?;
@@ -96,6 +86,23 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
         answer(&watched);
     }
     *known = Some(Arc::clone(&stop));
+    Ok(stop)
+}
+
+/// Returns a flag that the first of these signals sets; the second one ends the process.
+///
+/// The work may set the flag itself, for instance when Ctrl-C ended the command that it reads from before
+/// it reached this process. What counts signals is therefore a flag of its own.
+fn watch(signals: &[i32]) -> Result<Arc<AtomicBool>> {
+    let (stop, was_signalled) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+    for signal in signals {
+        let was = || Arc::clone(&was_signalled);
+        // The order matters: the first signal must find the flag unset.
+        signal_hook::flag::register_conditional_shutdown(*signal, i32::from(exit::INTERRUPTED), was())
+            .and_then(|_| signal_hook::flag::register(*signal, was()))
+            .and_then(|_| signal_hook::flag::register(*signal, Arc::clone(&stop)))
+            .map_err(Error::io("watch for", "signals"))?;
+    }
     Ok(stop)
 }
 
@@ -150,5 +157,23 @@ pub(crate) fn how_to_go_on() -> Option<&'static str> {
         "import" => Some("run the same command again: snapshots that were imported already are kept"),
         "check" | "drill" => Some("nothing was changed; run the same command again"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use signal_hook::consts::SIGURG;
+
+    use super::*;
+
+    #[test]
+    fn the_first_signal_ends_no_process_that_is_stopping_already() {
+        // This signal has no meaning to other tests. A second one would end them all.
+        let stop = watch(&[SIGURG]).unwrap();
+        stop.store(true, Ordering::Relaxed);
+        signal_hook::low_level::raise(SIGURG).unwrap();
+        assert!(stop.load(Ordering::Relaxed));
     }
 }
