@@ -1,37 +1,22 @@
 //! Directories of the target: creates, lists and finishes them.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::fs::metadata::XattrTarget;
-use crate::fs::stat;
 use crate::fs::target::Target;
 use crate::fs::target::existing::Existing;
 use crate::fs::target::inode_flags::{attrs_of, unlock};
 use crate::fs::target::remove::make_usable;
+use crate::fs::target::root::dir_handle::Dir;
 use crate::fs::target::temp::came_meanwhile;
 use crate::model::entry::{Meta, attrs, flags};
 use crate::sys::fs::{
-    AtFlags, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, errno_of, fchmod, file_type, fstat,
-    futimens, mkdirat, mode_of, statat, unlinkat,
+    AtFlags, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, fchmod, file_type, fstat, futimens, mkdirat,
+    mode_of, statat, unlinkat,
 };
 use crate::sys::io::Errno;
-
-/// Flags for opening directories.
-pub(super) const DIR_FLAGS: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-
-/// An open directory of the target.
-pub struct Dir {
-    pub(super) fd: OwnedFd,
-    /// Whether new entries get its group instead of the process's.
-    pub(super) setgid: bool,
-    /// Its inode flags; new entries inherit some of them.
-    pub(super) attrs: u32,
-    /// Device and inode.
-    pub(super) id: (u64, u64),
-}
 
 impl Target {
     /// Creates a directory whose parent exists. An existing directory is kept. Anything else is replaced,
@@ -145,39 +130,10 @@ impl Target {
 }
 
 impl Dir {
-    pub(super) fn new(fd: OwnedFd) -> Result<Self, Errno> {
-        let found = stat::stat_open(&fd).map_err(|err| errno_of(&err))?;
-        Ok(Self { fd, setgid: found.mode & 0o2000 != 0, attrs: found.attrs, id: found.id })
-    }
-
-    /// Returns the names in it, sorted.
-    pub(super) fn names(&self) -> Result<Vec<Vec<u8>>, Errno> {
-        let mut names = Vec::new();
-        for entry in crate::sys::fs::Dir::read_from(&self.fd)? {
-            let name = entry?.file_name().to_bytes().to_vec();
-            if name != b"." && name != b".." {
-                names.push(name);
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
-    }
-
     /// Returns whether an entry is a symbolic link to a directory.
     fn leads_to_dir(&self, name: &[u8], found: &Stat) -> bool {
         file_type(found.st_mode).is_symlink()
             && statat(&self.fd, name, AtFlags::empty()).is_ok_and(|found| file_type(found.st_mode).is_dir())
-    }
-
-    /// Returns the state of an entry without following a link.
-    pub(super) fn stat(&self, name: &[u8]) -> Result<Stat, Errno> {
-        statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
-    }
-}
-
-impl AsFd for Dir {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }
 

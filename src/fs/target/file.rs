@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::fs::target::existing::Existing;
-use crate::fs::target::fd_pool::{Held, WRITE_FLAGS};
 use crate::fs::target::inode_flags::attrs_of;
+use crate::fs::target::root::fd_pool::{Held, WRITE_FLAGS};
 use crate::fs::target::temp::Temp;
 use crate::fs::target::{Target, copy_range};
 use crate::model::entry::Meta;
@@ -263,7 +263,7 @@ mod tests {
 
     use super::*;
     use crate::fs::target::TargetOptions;
-    use crate::fs::target::fd_pool::close;
+    use crate::fs::target::root::fd_pool::close;
     use crate::fs::target::support::{meta, target};
 
     #[test]

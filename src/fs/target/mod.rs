@@ -1,15 +1,14 @@
 //! Writes a tree below one directory: never outside it, and never through a symbolic link.
 //!
-//! `root` opens directories, `dirs` creates them, `file` writes files (`fd_pool` limits how many are open),
-//! and `special` creates links and special files; all of these publish through `temp`, and `swap` keeps
-//! what was there. `existing` inspects
-//! what is there, `links` follows links in place of directories that lead to a source, `remove` removes,
-//! and `inode_flags` sets immutable flags last.
+//! `root` opens directories and holds what all others need: open directories, the limit of open files,
+//! temporary names. `dirs` creates directories, `file` writes files, and `special` creates links and special
+//! files; all of these publish through `temp`, and `swap` keeps what was there. `existing` inspects what is
+//! there, `links` follows links in place of directories that lead to a source, `remove` removes, and
+//! `inode_flags` sets immutable flags last.
 
 mod copy_range;
 mod dirs;
 mod existing;
-mod fd_pool;
 mod file;
 mod inode_flags;
 mod links;
@@ -28,11 +27,11 @@ use crate::fs::ownership::SkippedMetadata;
 use crate::fs::protected_dirs::{Guard, Protected};
 use crate::fs::xattr_choice::XattrChoice;
 
-pub use dirs::Dir;
 pub use existing::{Existing, forget_cached, is_zero};
 pub use file::NewFile;
 pub use links::Lead;
 pub use remove::RemovalFilter;
+pub use root::dir_handle::Dir;
 
 use root::Shared;
 

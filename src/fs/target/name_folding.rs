@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::fs::target::dirs::Dir;
+use crate::fs::target::root::dir_handle::Dir;
 use crate::fs::target::temp::Temp;
 use crate::fs::target::{Target, TargetOptions};
 use crate::sys::fs::{Mode, OFlags, openat};

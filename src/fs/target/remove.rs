@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::fs::protected_dirs::Protected;
 use crate::fs::target::Target;
-use crate::fs::target::dirs::{DIR_FLAGS, Dir};
 use crate::fs::target::existing::Existing;
+use crate::fs::target::root::dir_handle::{DIR_FLAGS, Dir};
 use crate::sys::fs::{
     AtFlags, Mode, Stat, chmod_at, file_type, fstat, mode_of, open_beneath, openat, unlinkat,
 };

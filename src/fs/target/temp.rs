@@ -1,42 +1,16 @@
-//! Temporary names, and how an entry with one replaces what has its final name.
-//!
-//! A temporary name contains the id of its run and a checksum of it, so that no user's file is mistaken for
-//! one. What a killed run left behind is found by its name and removed, unless another run is writing to
-//! the same target.
+//! Entries with temporary names, and how one replaces what has its final name. What a killed run left behind
+//! is found by its name and removed, unless another run is writing to the same target.
 
 use std::sync::Arc;
 
-use crate::codec::crypto::hash;
 use crate::error::{Error, Result};
 use crate::fs::target::Target;
-use crate::fs::target::dirs::Dir;
 use crate::fs::target::inode_flags::unlock;
 use crate::fs::target::root::Shared;
+use crate::fs::target::root::dir_handle::Dir;
+use crate::fs::target::root::temp_name::is_temp;
 use crate::sys::fs::{AtFlags, rename_new, renameat, unlinkat};
 use crate::sys::io::Errno;
-
-const PREFIX: &str = ".snap-tmp-";
-
-/// Returns the prefix of all temporary names of a run.
-pub(super) fn prefix(run: u64) -> String {
-    let run = format!("{run:016x}");
-    format!("{PREFIX}{run}{}-", check(run.as_bytes()))
-}
-
-/// Returns whether a name is a temporary name of any run.
-fn is_temp(name: &[u8]) -> bool {
-    let Some(rest) = name.strip_prefix(PREFIX.as_bytes()) else { return false };
-    let (Some(run), Some(sum), Some(number)) = (rest.get(..16), rest.get(16..24), rest.get(24..)) else {
-        return false;
-    };
-    let number = number.strip_prefix(b"-").unwrap_or_default();
-    !number.is_empty() && number.iter().all(u8::is_ascii_digit) && sum == check(run).as_bytes()
-}
-
-fn check(run: &[u8]) -> String {
-    let sum = hash::sha256(&[b"snap temporary name ".as_slice(), run].concat());
-    sum.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-}
 
 impl Target {
     /// Returns the names that killed runs left in a directory; none while another run is writing to this

@@ -16,7 +16,7 @@ use crate::sys::process::raise_open_files;
 /// streams.
 const OTHERS: u64 = 40;
 /// Flags for opening an existing file for writing.
-pub(super) const WRITE_FLAGS: OFlags = OFlags::WRONLY
+pub(in crate::fs::target) const WRITE_FLAGS: OFlags = OFlags::WRONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
@@ -24,24 +24,24 @@ pub(super) const WRITE_FLAGS: OFlags = OFlags::WRONLY
 
 /// Maximum numbers of open files and directories.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) files: usize,
-    pub(super) dirs: usize,
+pub(in crate::fs::target) struct Limits {
+    pub(in crate::fs::target) files: usize,
+    pub(in crate::fs::target) dirs: usize,
 }
 
 impl Limits {
     /// Raises the soft limit of open files to the hard limit and divides it.
-    pub(super) fn raise() -> Self {
+    pub(in crate::fs::target) fn raise() -> Self {
         let spare = usize::try_from(raise_open_files().saturating_sub(OTHERS)).unwrap_or(usize::MAX);
         Self { files: (spare / 2).clamp(4, 4096), dirs: (spare / 4).clamp(4, 64) }
     }
 }
 
 /// A file that is being written. It may be closed, and is reopened by its name.
-pub(super) struct Held {
-    pub(super) shared: Arc<Shared>,
+pub(in crate::fs::target) struct Held {
+    pub(in crate::fs::target) shared: Arc<Shared>,
     /// Its current name, as a path of the target.
-    pub(super) path: Vec<u8>,
+    pub(in crate::fs::target) path: Vec<u8>,
     /// Device and inode. The reopened file must have the same; otherwise it was replaced.
     identity: (u64, u64),
     slot: Mutex<Option<Arc<File>>>,
@@ -50,7 +50,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Takes over an open file.
-    pub(super) fn new(shared: &Arc<Shared>, path: Vec<u8>, file: File) -> Result<Arc<Self>> {
+    pub(in crate::fs::target) fn new(shared: &Arc<Shared>, path: Vec<u8>, file: File) -> Result<Arc<Self>> {
         let found = fstat(&file).map_err(shared.at("look at", &path))?;
         let held = Arc::new(Self {
             shared: Arc::clone(shared),
@@ -64,7 +64,7 @@ impl Held {
     }
 
     /// Returns the file, reopened if necessary.
-    pub(super) fn file(self: &Arc<Self>) -> Result<Arc<File>> {
+    pub(in crate::fs::target) fn file(self: &Arc<Self>) -> Result<Arc<File>> {
         let mut slot = self.slot.lock();
         if let Some(file) = &*slot {
             self.used.store(true, Ordering::Relaxed);
@@ -86,13 +86,13 @@ impl Held {
 }
 
 /// Open files in the order in which they were opened. Entries of finished files are dead references.
-pub(super) struct Pool {
+pub(in crate::fs::target) struct Pool {
     most: usize,
     open: Mutex<VecDeque<Weak<Held>>>,
 }
 
 impl Pool {
-    pub(super) fn new(most: usize) -> Self {
+    pub(in crate::fs::target) fn new(most: usize) -> Self {
         Self { most, open: Mutex::default() }
     }
 
@@ -114,7 +114,7 @@ impl Pool {
 }
 
 /// Closes a file, unless it was used since the last attempt or is in use now.
-pub(super) fn close(held: &Held) -> bool {
+pub(in crate::fs::target) fn close(held: &Held) -> bool {
     let Some(mut slot) = held.slot.try_lock() else { return false };
     if held.used.swap(false, Ordering::Relaxed) {
         return false;

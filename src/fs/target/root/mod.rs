@@ -1,5 +1,9 @@
 //! The root of the target. Opens directories below it without ever leaving it or following a link.
 
+pub(super) mod dir_handle;
+pub(super) mod fd_pool;
+pub(super) mod temp_name;
+
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,9 +17,9 @@ use parking_lot::{Mutex, RwLock};
 use crate::error::{Error, Problem, Result};
 use crate::fs::ownership::Owners;
 use crate::fs::protected_dirs::{Guard, Protected};
-use crate::fs::target::dirs::{DIR_FLAGS, Dir};
-use crate::fs::target::fd_pool::{Limits, Pool};
-use crate::fs::target::{TargetOptions, temp};
+use crate::fs::target::TargetOptions;
+use crate::fs::target::root::dir_handle::{DIR_FLAGS, Dir};
+use crate::fs::target::root::fd_pool::{Limits, Pool};
 use crate::model::entry::check_name;
 use crate::sys::fs::{FlockOperation, LONG_PATH, Mode, OFlags, flock, open_beneath, openat};
 use crate::sys::io::Errno;
@@ -79,7 +83,7 @@ impl Shared {
             locks: Mutex::default(),
             one_by_one: AtomicBool::new(false),
             clones: AtomicBool::new(true),
-            prefix: temp::prefix(u64::from_ne_bytes(random)),
+            prefix: temp_name::prefix(u64::from_ne_bytes(random)),
             counter: AtomicU64::new(0),
         })
     }
