@@ -13,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::records::{AuditAct, AuditRecord};
-pub use crate::repo::noted::Noted;
 use crate::repo::objects;
 use crate::repo::repository::Repository;
 use crate::storage::{CreateOutcome, ObjectKind};
@@ -45,13 +44,17 @@ impl AuditEntry {
     }
 }
 
+/// Proof that an act is on record. Only this module creates it; functions that forget snapshots require it.
+#[derive(Debug)]
+pub struct Noted(());
+
 /// Records an act on snapshots. Does nothing if there are none.
 ///
 /// # Errors
 /// As [`note`].
 pub fn note_snapshots(repo: &Repository, act: AuditAct, snapshots: &[SnapshotId]) -> Result<Noted> {
     if snapshots.is_empty() {
-        return Ok(Noted::written());
+        return Ok(Noted(()));
     }
     put(repo, act, snapshots, String::new(), Vec::new())
 }
@@ -109,7 +112,7 @@ fn put(
         }
         other => other?,
     }
-    Ok(Noted::written())
+    Ok(Noted(()))
 }
 
 fn create(repo: &Repository, record: &AuditRecord) -> Result<()> {

@@ -11,7 +11,6 @@ pub mod index;
 pub mod init;
 pub mod keys;
 pub mod lineage;
-pub mod noted;
 pub mod objects;
 pub mod repository;
 pub mod snapshots;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::model::records::GcRecord;
-use crate::repo::noted::Noted;
+use crate::repo::audit::Noted;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
 use crate::repo::snapshots::{self, Snapshot};
