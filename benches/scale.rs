@@ -16,7 +16,8 @@ use scale::Shape;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::model::id::ChunkId;
 use snap_backup::repo::index::Index;
-use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
+use snap_backup::repo::options::{InitOptions, OpenOptions};
+use snap_backup::repo::repository::Repository;
 use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::storage::local::LocalStorage;
 

@@ -10,7 +10,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use snap_backup::Control;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::{backup, check, restore};
-use snap_backup::repo::repository::{InitOptions, Repository};
+use snap_backup::repo::options::InitOptions;
+use snap_backup::repo::repository::Repository;
 use snap_backup::storage::local::LocalStorage;
 
 mod sample;

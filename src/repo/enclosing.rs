@@ -48,7 +48,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::sync::Arc;
 
-    use crate::repo::repository::InitOptions;
+    use crate::repo::options::InitOptions;
 
     use super::*;
 

@@ -1,78 +1,19 @@
 //! Creating repositories.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-use zeroize::Zeroizing;
 
 use crate::codec::chunk::chunker;
-use crate::codec::crypto::hash::Key;
-use crate::codec::crypto::kdf::KdfParams;
 use crate::codec::crypto::keyring::Keyring;
 use crate::codec::crypto::{cipher, key_slot};
 use crate::error::{Error, Result};
-use crate::model::config::{CLIENTS, ChunkerParams, CipherKind, Config, DELTAS, Role};
+use crate::model::config::{CLIENTS, CipherKind, Config, DELTAS, Role};
 use crate::model::entry::Time;
 use crate::model::id::RepoId;
-use crate::progress::Control;
 use crate::repo::keys;
-use crate::repo::repository::{OpenOptions, Repository};
+use crate::repo::options::{ChunkerProfile, InitOptions, OpenOptions, SharedChunking};
+use crate::repo::repository::Repository;
 use crate::run_log::known::KnownPlace;
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
-
-/// Average chunk size.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ChunkerProfile {
-    /// 64 KiB.
-    #[default]
-    K64,
-    /// 256 KiB.
-    K256,
-    /// 1 MiB.
-    M1,
-}
-
-/// Options for creating a repository.
-#[derive(Debug, Clone)]
-pub struct InitOptions {
-    /// `None`: not encrypted.
-    pub password: Option<Zeroizing<String>>,
-    /// Cost of trying a password.
-    pub kdf: KdfParams,
-    /// Average chunk size.
-    pub chunker: ChunkerProfile,
-    /// Compression level.
-    pub level: i32,
-    /// Cache directory, as in [`OpenOptions`].
-    pub cache: Option<PathBuf>,
-    /// State directory, as in [`OpenOptions`].
-    pub state: Option<PathBuf>,
-    /// Undelete window: how long a forgotten snapshot can be brought back, in whole seconds.
-    pub undelete_window: Duration,
-    /// Time without a heartbeat after which a session is considered dead, in whole seconds.
-    pub stale_after: Duration,
-    /// Share of parity in percent; 0 means none.
-    pub parity: u8,
-    /// Whether blocks may be deltas.
-    pub deltas: bool,
-    /// Whether write keys will be used.
-    pub clients: bool,
-    /// A repository whose chunk boundaries and chunk ids are adopted, so that copies between the two need no
-    /// recompression.
-    pub shared_chunking: Option<SharedChunking>,
-    /// As in [`OpenOptions`].
-    pub control: Control<'static>,
-}
-
-/// The parameters by which two repositories split and name chunks identically.
-#[derive(Debug, Clone)]
-pub struct SharedChunking {
-    naming: Key,
-    family: RepoId,
-    encrypted: bool,
-    chunker: ChunkerParams,
-}
 
 impl SharedChunking {
     /// Returns the parameters of this repository.
@@ -84,42 +25,6 @@ impl SharedChunking {
             encrypted: config.is_encrypted(),
             chunker: config.chunker,
         }
-    }
-
-    /// Returns whether an encrypted or unencrypted repository may share these parameters. A key that one
-    /// repository stores in the clear must not name the chunks of an encrypted one.
-    pub fn allows(&self, encrypted: bool) -> bool {
-        self.encrypted == encrypted
-    }
-}
-
-/// The default compression level.
-pub const DEFAULT_LEVEL: i32 = 3;
-
-impl Default for InitOptions {
-    fn default() -> Self {
-        Self {
-            password: None,
-            kdf: KdfParams::default(),
-            chunker: ChunkerProfile::default(),
-            level: DEFAULT_LEVEL,
-            cache: None,
-            state: None,
-            undelete_window: Duration::from_secs(24 * 3600),
-            stale_after: Duration::from_secs(3600),
-            parity: 0,
-            deltas: true,
-            clients: false,
-            shared_chunking: None,
-            control: Control::default(),
-        }
-    }
-}
-
-impl InitOptions {
-    /// An encrypted repository, with the defaults for the rest.
-    pub fn with_password(password: impl Into<String>) -> Self {
-        Self { password: Some(Zeroizing::new(password.into())), ..Self::default() }
     }
 }
 

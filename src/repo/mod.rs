@@ -12,6 +12,7 @@ pub mod init;
 pub mod keys;
 pub mod lineage;
 pub mod objects;
+pub mod options;
 pub mod repository;
 pub mod snapshots;
 mod unlock;

@@ -1,11 +1,9 @@
 //! Opening repositories, and access to their parts.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use zeroize::Zeroizing;
 
 use crate::codec::chunk::chunker::Chunker;
 use crate::codec::crypto::hash::ChunkHasher;
@@ -22,9 +20,8 @@ use crate::progress::{Control, Event};
 use crate::repo::cache::{Cache, LastSeen};
 use crate::repo::config::{Candidates, candidates, check_features, read_config};
 use crate::repo::divergence::{Diverged, refuse, refuse_another};
-use crate::repo::index::catalog::IndexLimits;
 use crate::repo::index::local_cache::LocalIndexCache;
-pub use crate::repo::init::{ChunkerProfile, DEFAULT_LEVEL, InitOptions};
+use crate::repo::options::{IndexLimits, OpenOptions};
 use crate::repo::pack::heal::PackHealer;
 use crate::repo::read::base_reader::BaseBlocks;
 use crate::repo::unlock::{Access, Unlocked};
@@ -33,30 +30,6 @@ use crate::repo::{config, objects, unlock};
 use crate::run_log::known::{KnownPlace, Place};
 use crate::storage::names::OwnObjects;
 use crate::storage::{ObjectKind, Storage, names};
-
-/// Options for opening a repository.
-#[derive(Debug, Clone, Default)]
-pub struct OpenOptions {
-    /// The password, if it is encrypted.
-    pub password: Option<Zeroizing<String>>,
-    /// Directory of this machine's disposable cache; `None`: no cache.
-    pub cache: Option<PathBuf>,
-    /// Directory in which this machine keeps what it knows of repositories and its runs; `None` disables
-    /// that.
-    pub state: Option<PathBuf>,
-    /// Accept the repository at this location even if it contradicts what this machine knows.
-    pub accept: bool,
-    /// Receives warnings of opening it. Without an observer they wait for the first operation that has one.
-    /// The methods that take a control tell theirs to that one.
-    pub control: Control<'static>,
-}
-
-impl OpenOptions {
-    /// With this password; no cache, and nothing is known of repositories.
-    pub fn with_password(password: impl Into<String>) -> Self {
-        Self { password: Some(Zeroizing::new(password.into())), ..Self::default() }
-    }
-}
 
 /// A repository that was found but not opened yet.
 #[derive(Debug, Clone)]

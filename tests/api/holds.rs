@@ -10,8 +10,9 @@ use snap_backup::Error;
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::model::entry::{Content, ContentPart};
 use snap_backup::repo::index::Index;
+use snap_backup::repo::options::InitOptions;
 use snap_backup::repo::read::chunk_reader::ChunkReader;
-use snap_backup::repo::repository::{InitOptions, Repository};
+use snap_backup::repo::repository::Repository;
 use snap_backup::repo::walk::compare_file::holds;
 use snap_backup::storage::memory::MemoryStorage;
 

@@ -10,7 +10,8 @@ use snap_backup::Control;
 use snap_backup::error::{Error, Result};
 use snap_backup::ops::check::scrub;
 use snap_backup::ops::{check, key};
-use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
+use snap_backup::repo::options::{InitOptions, OpenOptions};
+use snap_backup::repo::repository::Repository;
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
 

@@ -17,7 +17,8 @@ use rustix::fs::IFlags;
 use rustix::process::{Pid, Signal};
 use snap_backup::Control;
 use snap_backup::ops::mount::{FsError, Mount, Options, TOP};
-use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
+use snap_backup::repo::options::{InitOptions, OpenOptions};
+use snap_backup::repo::repository::Repository;
 use snap_backup::storage::local::LocalStorage;
 
 /// Nothing takes longer than this on any machine.

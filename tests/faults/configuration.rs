@@ -9,7 +9,8 @@ use snap_backup::codec::crypto::hash::{Key, SubKeys};
 use snap_backup::codec::crypto::key_slot;
 use snap_backup::model::config::{CipherKind, Config};
 use snap_backup::ops::repair::collections;
-use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
+use snap_backup::repo::options::{InitOptions, OpenOptions};
+use snap_backup::repo::repository::Repository;
 use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{ObjectKind, Storage};
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use snap_backup::model::records::SessionKind;
-use snap_backup::repo::repository::{OpenOptions, Repository};
+use snap_backup::repo::options::OpenOptions;
+use snap_backup::repo::repository::Repository;
 use snap_backup::repo::sessions::session::Session;
 use snap_backup::storage::local::LocalStorage;
 

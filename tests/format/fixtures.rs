@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use snap_backup::Control;
 use snap_backup::ops::{cat, check};
-use snap_backup::repo::repository::{OpenOptions, Repository};
+use snap_backup::repo::options::OpenOptions;
+use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots;
 use snap_backup::storage::local::LocalStorage;
 

@@ -11,7 +11,8 @@ use std::{fs, io};
 use snap_backup::Control;
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::{backup, export, restore};
-use snap_backup::repo::repository::{InitOptions, OpenOptions, Repository};
+use snap_backup::repo::options::{InitOptions, OpenOptions};
+use snap_backup::repo::repository::Repository;
 use snap_backup::storage::local::LocalStorage;
 
 /// Files, each with a directory and a link of its own: more of them than are kept at once.

@@ -12,7 +12,7 @@ use snap_backup::model::id::{ChunkId, PackId, SnapshotId};
 use snap_backup::ops::gc::MaxUnused;
 use snap_backup::ops::{gc, repair, rewrite, stats};
 use snap_backup::repo::index::Index;
-use snap_backup::repo::index::catalog::IndexLimits;
+use snap_backup::repo::options::IndexLimits;
 use snap_backup::repo::pack::packs;
 use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::storage::memory::MemoryStorage;

@@ -9,7 +9,7 @@ use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::model::records::{Fence, SessionKind, SessionRecord};
 use snap_backup::ops::backup;
-use snap_backup::repo::repository::InitOptions;
+use snap_backup::repo::options::InitOptions;
 use snap_backup::repo::sessions::session::Session;
 use snap_backup::repo::{objects, snapshots};
 use snap_backup::storage::{ObjectKind, Storage};

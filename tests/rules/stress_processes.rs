@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use snap_backup::codec::crypto::sealed_object;
-use snap_backup::repo::repository::{InitOptions, Repository};
+use snap_backup::repo::options::InitOptions;
+use snap_backup::repo::repository::Repository;
 use snap_backup::storage::local::LocalStorage;
 
 use crate::support::{Outcome, Random, Sandbox, finish};

@@ -455,7 +455,7 @@ fn bad_names(store: &dyn Storage) {
 fn gc_cleans_up_after_killed_writers() {
     let dir = tempfile::tempdir().unwrap();
     let storage = std::sync::Arc::new(LocalStorage::new(dir.path()));
-    let options = snap_backup::repo::repository::InitOptions::default();
+    let options = snap_backup::repo::options::InitOptions::default();
     let repo = snap_backup::repo::repository::Repository::init(storage, &options).unwrap();
     let left = dir.path().join("config/.tmp-1-1-00000000");
     let file = fs::File::create(&left).unwrap();

@@ -11,7 +11,7 @@ use snap_backup::model::records::{SessionKind, SessionRecord};
 use snap_backup::ops::gc::{MaxUnused, Report};
 use snap_backup::ops::{backup, forget, gc};
 use snap_backup::repo::objects;
-use snap_backup::repo::repository::InitOptions;
+use snap_backup::repo::options::InitOptions;
 use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::util::host;
 

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use snap_backup::repo::repository::{Discovered, OpenOptions, Repository};
+use snap_backup::repo::options::OpenOptions;
+use snap_backup::repo::repository::{Discovered, Repository};
 use snap_backup::run_log::RunRecord;
 use snap_backup::run_log::known::KnownPlace;
 use snap_backup::storage::Storage;

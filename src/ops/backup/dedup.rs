@@ -11,7 +11,7 @@ use crate::model::id::ChunkId;
 use crate::ops::backup::Run;
 use crate::repo::commit::write_session::{self, ParentTrust};
 use crate::repo::index::Index;
-use crate::repo::repository::DEFAULT_LEVEL;
+use crate::repo::options::DEFAULT_LEVEL;
 use crate::repo::sessions::session::Session;
 use crate::repo::write::chunk_sink::{ChunkSink, PutChunk};
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy, MOST_HARDER};

@@ -18,31 +18,13 @@ use crate::repo::index::run::{CorruptRun, SortedRun};
 use crate::repo::index::run_pack::{RunPack, TableLocation};
 use crate::repo::index::table_cache::{PackTable, TableCache};
 use crate::repo::index::{BlockAt, Copy, Location, entry, run};
+use crate::repo::options::IndexLimits;
 use crate::repo::pack::heal::PackHealer;
 use crate::repo::repository::Repository;
 use crate::storage::Storage;
 
 /// Maximum number of runs; above it runs are merged regardless of size.
 const MOST_RUNS: usize = 6;
-
-/// Memory limits of an index.
-#[derive(Debug, Clone, Copy)]
-pub struct IndexLimits {
-    /// Maximum number of entries in memory. Beyond it they become a sorted run in the local index cache, if
-    /// there is one.
-    pub rows: usize,
-    /// Maximum bytes of cached decoded tables.
-    pub tables: usize,
-    /// Number of look-ups of possibly new chunks before a run's Bloom filter is loaded.
-    pub bloom_after_lookups: u32,
-}
-
-impl Default for IndexLimits {
-    fn default() -> Self {
-        // A hash table of entries doubles its allocation at 458 752.
-        Self { rows: 450_000, tables: 24 << 20, bloom_after_lookups: 2000 }
-    }
-}
 
 /// Where tables are read from.
 #[derive(Debug, Clone)]

@@ -1,8 +1,8 @@
 //! The chunks that this run has written itself, so that each is written once.
 //!
 //! A chunk on its way into a pack is known by its full id. Once its pack is durable it becomes an index
-//! entry, and beyond [`IndexLimits::rows`](super::catalog::IndexLimits) entries they move into a sorted run
-//! of the local index cache. So memory follows the data in flight, not the data stored.
+//! entry, and beyond [`IndexLimits::rows`](crate::repo::options::IndexLimits) entries they move into a sorted
+//! run of the local index cache. So memory follows the data in flight, not the data stored.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use clap::{ArgAction, Args};
 use serde_json::json;
 use snap_backup::repo::divergence;
-use snap_backup::repo::init::SharedChunking;
-use snap_backup::repo::repository::{ChunkerProfile, InitOptions, Repository};
+use snap_backup::repo::options::{ChunkerProfile, InitOptions, SharedChunking};
+use snap_backup::repo::repository::Repository;
 use snap_backup::storage::{ObjectKind, Storage};
 use snap_backup::{Error, Result};
 

@@ -3,7 +3,8 @@
 use serde_json::json;
 use snap_backup::ops::gc;
 use snap_backup::repo::divergence;
-use snap_backup::repo::repository::{OpenOptions, Repository};
+use snap_backup::repo::options::OpenOptions;
+use snap_backup::repo::repository::Repository;
 use snap_backup::run_log::known::KnownPlace;
 use snap_backup::{Error, Result};
 

@@ -165,7 +165,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use snap_backup::Error;
-    use snap_backup::repo::repository::InitOptions;
+    use snap_backup::repo::options::InitOptions;
     use snap_backup::storage::memory::MemoryStorage;
 
     use super::*;

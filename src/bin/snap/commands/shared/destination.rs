@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use clap::{ArgMatches, Args};
-use snap_backup::repo::init::SharedChunking;
-use snap_backup::repo::repository::{InitOptions, Repository};
+use snap_backup::repo::options::{InitOptions, SharedChunking};
+use snap_backup::repo::repository::Repository;
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use snap_backup::ops::key;
-use snap_backup::repo::init::SharedChunking;
+use snap_backup::repo::options::{ChunkerProfile, SharedChunking};
 use snap_backup::repo::pack::header_bundles;
-use snap_backup::repo::repository::{ChunkerProfile, Repository};
+use snap_backup::repo::repository::Repository;
 use snap_backup::repo::sessions::session::RepoState;
 use snap_backup::repo::snapshots;
 use snap_backup::{Error, Result};
