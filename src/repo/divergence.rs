@@ -3,9 +3,6 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
-
-use parking_lot::Mutex;
 
 use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};
@@ -20,25 +17,6 @@ use crate::repo::{audit, config};
 use crate::run_log;
 use crate::run_log::known::{Known, KnownPlace, Made};
 use crate::storage::{Listed, ObjectKind, Storage};
-
-/// Messages about differences, without duplicates.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Diverged(Arc<Mutex<Vec<String>>>);
-
-impl Diverged {
-    fn add(&self, what: String) -> bool {
-        let mut all = self.0.lock();
-        let is_new = !all.contains(&what);
-        if is_new {
-            all.push(what);
-        }
-        is_new
-    }
-
-    fn all(&self) -> Vec<String> {
-        self.0.lock().clone()
-    }
-}
 
 /// Fails if this location had another repository before, in particular if the current one is not encrypted.
 pub(crate) fn refuse_another(known: &KnownPlace, candidates: &Candidates, location: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use super::{sources, src};
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
 /// The existing cycles, each by one of its files and their number.
-const KNOWN: &[(&str, usize)] = &[("repo::audit", 11)];
+const KNOWN: &[(&str, usize)] = &[("repo::audit", 10)];
 
 #[test]
 fn import_cycles_are_only_those_listed() {
