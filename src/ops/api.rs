@@ -45,7 +45,7 @@ pub use crate::ops::restore::{Options as RestoreOptions, Report as RestoreReport
 pub use crate::ops::rewrite::{Change, Options as RewriteOptions, Report as RewriteReport};
 pub use crate::ops::stats::{Options as StatsOptions, Report as StatsReport};
 pub use crate::ops::sync::{Options as SyncOptions, Report as SyncReport};
-pub use crate::repo::snapshots::trash::TrashEntry;
+pub use crate::repo::sessions::trash_entries::TrashEntry;
 
 /// # Operations
 ///

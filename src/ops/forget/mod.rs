@@ -19,7 +19,7 @@ pub use crate::ops::forget::by_policy::{PolicyOptions, by_policy, plan};
 use crate::repo::commit::write_session;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
-use crate::repo::snapshots::trash::TrashEntry;
+use crate::repo::sessions::trash_entries::TrashEntry;
 use crate::repo::snapshots::{Listing, Snapshot, holds, trash};
 use crate::repo::{audit, snapshots};
 

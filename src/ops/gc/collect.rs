@@ -26,7 +26,7 @@ use crate::repo::pack::header_bundles::{self, Maintenance};
 use crate::repo::repository::Repository;
 use crate::repo::sessions::gc_record::{self, GcRun};
 use crate::repo::sessions::session::{RepoState, Session};
-use crate::repo::snapshots::trash::TrashEntry;
+use crate::repo::sessions::trash_entries::TrashEntry;
 use crate::repo::snapshots::{Snapshot, trash};
 use crate::storage::names;
 

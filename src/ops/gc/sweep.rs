@@ -14,7 +14,8 @@ use crate::repo::objects;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::gc_record::{self, GcRun};
 use crate::repo::sessions::session::RepoState;
-use crate::repo::snapshots::trash::{self, TrashEntry};
+use crate::repo::sessions::trash_entries::TrashEntry;
+use crate::repo::snapshots::trash;
 use crate::storage::ObjectKind;
 
 /// The outcome of a sweep.

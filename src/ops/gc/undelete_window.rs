@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::model::entry::Time;
 use crate::ops::gc::collect::Collector;
-use crate::repo::snapshots::trash::TrashEntry;
+use crate::repo::sessions::trash_entries::TrashEntry;
 
 impl Collector<'_> {
     /// Divides trash entries into those that are purged and those that stay roots.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use crate::error::Result;
 use crate::model::id::SnapshotId;
 use crate::repo::repository::Repository;
+use crate::repo::sessions::trash_entries::TrashEntry;
 use crate::repo::snapshots;
-use crate::repo::snapshots::trash::TrashEntry;
 use crate::repo::snapshots::{Snapshot, trash};
 use crate::storage::{Listed, ObjectKind};
 

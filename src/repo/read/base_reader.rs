@@ -1,79 +1,13 @@
-//! Reads the bases of deltas: caches decoded blocks with bases, shared by all readers of a repository. Bases
-//! of neighbours in a tree are in few blocks, and two readers often need the same ones.
+//! Reads the bases of deltas, through a cache of blocks.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::pack::BlockRow;
 use crate::error::{Error, Result};
-use crate::model::id::{ChunkId, PackId};
+use crate::model::id::ChunkId;
 use crate::repo::index::{Index, Location};
 use crate::repo::read::chunk_reader::{BlockReader, slice};
-
-/// Bytes of decoded blocks that are cached: two prefixes of maximum length, enough for two concurrent
-/// readers.
-const KEPT_BYTES: usize = 8 << 20;
-
-/// A pack and the number of a block in it.
-type Key = (PackId, u32);
-
-/// Maximum buffers of dropped blocks that are kept for the next ones. The system would clear new ones.
-const SPARE: usize = 2;
-
-#[derive(Debug, Default)]
-struct Kept {
-    /// The most recently used last.
-    blocks: VecDeque<(Key, Arc<Vec<u8>>)>,
-    spare: Vec<Vec<u8>>,
-}
-
-/// A cache of decoded blocks.
-#[derive(Debug, Default)]
-pub(crate) struct BaseBlocks(Mutex<Kept>);
-
-impl BaseBlocks {
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock()
-    }
-
-    /// Returns a buffer for a block of this length, which is not much too large for it.
-    fn spare(&self, len: usize) -> Vec<u8> {
-        let mut kept = self.kept();
-        let at = kept.spare.iter().position(|spare| spare.capacity() / 2 <= len);
-        at.map_or_else(Vec::new, |at| kept.spare.swap_remove(at))
-    }
-
-    fn get(&self, key: &Key) -> Option<Arc<Vec<u8>>> {
-        let mut kept = self.kept();
-        let at = kept.blocks.iter().rposition(|(known, _)| known == key)?;
-        let found = kept.blocks.remove(at)?;
-        let block = Arc::clone(&found.1);
-        kept.blocks.push_back(found);
-        Some(block)
-    }
-
-    fn put(&self, key: Key, block: &Arc<Vec<u8>>) {
-        let mut kept = self.kept();
-        kept.blocks.push_back((key, Arc::clone(block)));
-        let mut bytes: usize = kept.blocks.iter().map(|(_, block)| block.len()).sum();
-        while bytes > KEPT_BYTES
-            && kept.blocks.len() > 1
-            && let Some((_, oldest)) = kept.blocks.pop_front()
-        {
-            bytes -= oldest.len();
-            if kept.spare.len() < SPARE && oldest.capacity() <= KEPT_BYTES / 2 {
-                kept.spare.extend(Arc::into_inner(oldest));
-            }
-        }
-    }
-
-    pub(crate) fn clear(&self) {
-        *self.kept() = Kept::default();
-    }
-}
 
 impl BlockReader {
     /// Returns the plain bytes of the bases, concatenated: the prefix of a delta. Damaged data is rebuilt

@@ -14,7 +14,7 @@ use crate::model::id::ChunkId;
 use crate::progress::Control;
 use crate::repo::index::{BlockAt, BlockPlace, Index, Location};
 use crate::repo::pack::heal::PackHealer;
-use crate::repo::read::base_reader::BaseBlocks;
+use crate::repo::read::base_blocks::BaseBlocks;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
 use crate::repo::write_key_memory::TreeMemory;
@@ -277,6 +277,16 @@ impl Kept {
 
     fn is_too_much(&self) -> bool {
         self.blocks.len() > KEPT && (self.bytes > KEPT_BYTES || self.blocks.len() > KEPT_MOST)
+    }
+}
+
+impl ReadSession {
+    /// Creates a chunk reader that lists packs again when a chunk turns out to be gone.
+    ///
+    /// # Errors
+    /// When zstd cannot be set up or the repository cannot be read.
+    pub fn chunks(self: &Arc<Self>) -> Result<ChunkReader> {
+        ChunkReader::following(self)
     }
 }
 

@@ -12,7 +12,6 @@ use crate::error::Result;
 use crate::model::id::SnapshotId;
 use crate::progress::Observer;
 use crate::repo::index::Index;
-use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots::{self, Snapshot};
@@ -132,14 +131,6 @@ impl ReadSession {
     /// As [`Self::read_state`].
     pub fn fixed_index(&self) -> Result<Arc<Index>> {
         Ok(Arc::new(Index::load(&self.repo, self.read_state()?)?))
-    }
-
-    /// Creates a chunk reader that lists packs again when a chunk turns out to be gone.
-    ///
-    /// # Errors
-    /// When zstd cannot be set up or the repository cannot be read.
-    pub fn chunks(self: &Arc<Self>) -> Result<ChunkReader> {
-        ChunkReader::following(self)
     }
 
     /// Returns the index. It is reloaded if a gc run began since, so that moved chunks are found.

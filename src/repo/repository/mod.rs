@@ -22,7 +22,7 @@ use crate::repo::cache::{Cache, LastSeen};
 use crate::repo::index::local_cache::LocalIndexCache;
 use crate::repo::options::IndexLimits;
 use crate::repo::pack::heal::PackHealer;
-use crate::repo::read::base_reader::BaseBlocks;
+use crate::repo::read::base_blocks::BaseBlocks;
 use crate::repo::write_key_memory::TreeMemory;
 use crate::run_log::known::KnownPlace;
 use crate::storage::{ObjectKind, Storage};

@@ -5,3 +5,4 @@ pub mod damage;
 pub mod gc_record;
 pub(crate) mod heartbeat_lapse;
 pub mod session;
+pub mod trash_entries;

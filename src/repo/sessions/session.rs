@@ -19,8 +19,7 @@ use crate::repo::objects;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::gc_record::GcRun;
 use crate::repo::sessions::heartbeat_lapse::Silence;
-use crate::repo::sessions::{damage, gc_record};
-use crate::repo::snapshots::trash;
+use crate::repo::sessions::{damage, gc_record, trash_entries};
 use crate::storage::names::END_MARKER;
 use crate::storage::{LockGuard, ObjectKind, Storage};
 use crate::util::{host, threads};
@@ -354,7 +353,7 @@ impl HeartbeatState {
         }
         for gc_run in gc_record::unfinished(storage, &self.suite)? {
             for id in reads.iter().filter(|id| !gc_run.record.roots.contains(id)) {
-                if !trash::is_root_beside(storage, id, &gc_run.record)? {
+                if !trash_entries::is_root_beside(storage, id, &gc_run.record)? {
                     return Ok(0);
                 }
             }

@@ -4,55 +4,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::codec::crypto::sealed_object;
 use crate::error::{Error, Result};
-use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
-use crate::model::records::GcRecord;
 use crate::repo::audit::Noted;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::Session;
+use crate::repo::sessions::trash_entries::{self, TrashEntry};
 use crate::repo::snapshots::{self, Snapshot};
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
 use crate::util::parallel;
-
-/// A forgotten snapshot, as listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TrashEntry {
-    /// The snapshot's id.
-    pub id: SnapshotId,
-    /// The session that forgot it.
-    pub by: SnapshotId,
-    /// When it was forgotten, by the storage's clock; `None` if the storage reports no times.
-    pub at: Option<Time>,
-}
-
-impl TrashEntry {
-    /// Returns its name in `trash/`.
-    pub fn name(&self) -> String {
-        format!("{}.{}", self.id, self.by)
-    }
-
-    /// Returns the seconds since it was forgotten; `None` if the storage reports no times.
-    pub fn age(&self, now: Time) -> Option<u64> {
-        self.at.map(|at| now.sec.saturating_sub(at.sec).try_into().unwrap_or(0))
-    }
-}
 
 /// Lists all forgotten snapshots.
 ///
 /// # Errors
 /// When they cannot be listed.
 pub fn list(repo: &Repository) -> Result<Vec<TrashEntry>> {
-    list_in(repo.storage())
-}
-
-fn list_in(storage: &dyn Storage) -> Result<Vec<TrashEntry>> {
-    let listed = storage.list(ObjectKind::Trash)?;
-    let entries = listed.iter().filter_map(|found| {
-        let (id, by) = found.name.split_once('.')?;
-        let (id, by) = (SnapshotId::parse(id).ok()?, SnapshotId::parse(by).ok()?);
-        Some(TrashEntry { id, by, at: found.modified })
-    });
-    Ok(entries.collect())
+    trash_entries::entries(repo.storage())
 }
 
 /// Reads the manifest of a forgotten snapshot.
@@ -191,7 +157,8 @@ pub fn undelete(
     if !snapshots::commit_under(repo, session, &manifest)? {
         return Err(Error::Refused("another process took this run for dead: run it again".into()));
     }
-    if !snapshots::commit(repo, entry.id, &manifest)? && !stands_in(repo.storage(), &entry.id)? {
+    if !snapshots::commit(repo, entry.id, &manifest)? && !trash_entries::stands_in(repo.storage(), &entry.id)?
+    {
         return Ok(session.id);
     }
     let own = session.id.hex();
@@ -229,24 +196,4 @@ pub fn put_back(
     }
     storage.sync(ObjectKind::Snapshots)?;
     undelete(repo, session, &entry, noted)
-}
-
-/// Returns whether a snapshot that a gc run did not mark from is still a root: it is in `snapshots/`, or has
-/// a trash entry that the gc run does not purge.
-///
-/// # Errors
-/// When the storage fails.
-pub fn is_root_beside(storage: &dyn Storage, id: &SnapshotId, record: &GcRecord) -> Result<bool> {
-    let kept = |entry: &TrashEntry| entry.id == *id && !record.purged.contains(&(entry.id, entry.by));
-    // Check `snapshots/` twice, because it may be undeleted or forgotten in between.
-    Ok(stands_in(storage, id)? || list_in(storage)?.iter().any(kept) || stands_in(storage, id)?)
-}
-
-/// Returns whether the name belongs to a manifest, not to a fence or to nothing.
-fn stands_in(storage: &dyn Storage, id: &SnapshotId) -> Result<bool> {
-    match storage.read(ObjectKind::Snapshots, &id.hex(), sealed_object::MAX_OBJECT) {
-        Ok(bytes) => Ok(!bytes.starts_with(&sealed_object::FENCE)),
-        Err(err) if err.is_missing() => Ok(false),
-        Err(err) => Err(err),
-    }
 }

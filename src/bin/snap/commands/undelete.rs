@@ -34,7 +34,8 @@ pub(crate) fn run(context: &Context, args: &Undelete) -> Result<Outcome> {
     })
 }
 
-type Trashed = (snap_backup::repo::snapshots::trash::TrashEntry, snap_backup::repo::snapshots::Snapshot);
+type Trashed =
+    (snap_backup::repo::sessions::trash_entries::TrashEntry, snap_backup::repo::snapshots::Snapshot);
 
 fn list(context: &Context, trashed: &[Trashed]) -> Result<Outcome> {
     if context.global.json {
