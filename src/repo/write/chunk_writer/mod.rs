@@ -5,6 +5,9 @@
 //! the one packer, and it sends complete packs to the writers (`pack_writer`). All these channels are
 //! bounded. What goes back are empty buffers, for which no thread waits, and the notes of stored packs.
 
+mod budget;
+mod packer;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -12,9 +15,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::codec::chunk::block::SealedBlock;
-use crate::codec::chunk::compress::HARDER;
 use crate::codec::crypto::hash::ChunkType;
-use crate::codec::pack::padding::Padding;
 use crate::error::{Error, Result, fed, together};
 use crate::model::config::{CipherKind, Role};
 use crate::model::id::{ChunkId, SnapshotId};
@@ -32,21 +33,10 @@ use crate::repo::write::pack_writer::{CompletePack, PackWriter, Written};
 use crate::repo::write::seal;
 use crate::util::threads;
 
-/// Blocks of one type that are being collected into a pack.
-struct OpenPack {
-    kind: ChunkType,
-    target: u64,
-    size: u64,
-    blocks: Vec<SealedBlock>,
-}
+pub use budget::{CompressionPolicy, MOST_HARDER};
 
-impl OpenPack {
-    /// A full pack needs no padding, because its size reveals only where the limit was exceeded.
-    fn close(self) -> CompletePack {
-        let padding = if self.size >= self.target { Padding::None } else { Padding::Padded };
-        CompletePack { kind: self.kind, blocks: self.blocks, padding }
-    }
-}
+use budget::Budget;
+use packer::pack_all;
 
 /// The types of chunks, each in its [`slot`].
 const KINDS: [ChunkType; 2] = [ChunkType::Data, ChunkType::Tree];
@@ -55,55 +45,6 @@ const fn slot(kind: ChunkType) -> usize {
     match kind {
         ChunkType::Data => 0,
         ChunkType::Tree => 1,
-    }
-}
-
-/// How blocks are compressed.
-#[derive(Debug, Clone, Copy)]
-pub struct CompressionPolicy {
-    /// Compression level.
-    pub level: i32,
-    /// The first bytes, up to this number, are compressed harder: data at level 9 and deltas at level 12,
-    /// unless `level` is higher. Most runs with a parent have little new data, so this costs little; the
-    /// limit bounds the cost of the others.
-    pub harder: u64,
-}
-
-/// Maximum bytes to be compressed harder that a run saves up: some 15 s of one core.
-pub const MOST_HARDER: u64 = 1 << 30;
-
-/// Plain bytes of trees whose deltas are made thoroughly, which takes five times as long: those of more than
-/// 100 000 files in changed directories.
-const THOROUGH_TREES: u64 = 8 << 20;
-
-/// What is left of the bytes that are compressed harder.
-#[derive(Debug)]
-struct Budget {
-    level: i32,
-    harder: u64,
-    trees: u64,
-}
-
-impl Budget {
-    fn new(CompressionPolicy { level, harder }: CompressionPolicy) -> Self {
-        Self { level, harder, trees: harder.min(THOROUGH_TREES) }
-    }
-
-    fn add_harder(&mut self, bytes: u64) {
-        self.harder = self.harder.saturating_add(bytes).min(MOST_HARDER);
-    }
-
-    fn send(&mut self, mut block: OpenBlock, blocks: &Sender<OpenBlock>) -> Result<()> {
-        let is_delta = block.made_from.is_some();
-        let (left, may) = match block.kind {
-            ChunkType::Data => (&mut self.harder, true),
-            ChunkType::Tree => (&mut self.trees, is_delta),
-        };
-        if may && self.level < HARDER && *left > 0 {
-            *left = left.saturating_sub(block.len as u64);
-            block.harder = true;
-        }
-        blocks.send(block).map_err(|_| Error::Stopped)
     }
 }
 
@@ -480,47 +421,5 @@ impl<'scope> ChunkWriter<'scope> {
         let others = sealed.into_iter().chain([packed, failed.map_or(Ok(()), Err)]);
         together(written.into_iter().chain(others))?;
         Ok(Written { added: new.added, new_chunks: new.new_chunks, ..writing.finish() })
-    }
-}
-
-fn pack_all(
-    repo: &Repository,
-    blocks: &Receiver<SealedBlock>,
-    out: &Sender<CompletePack>,
-    bytes: &AtomicU64,
-) -> Result<()> {
-    let config = repo.config();
-    let new = |kind| {
-        let target = u64::from(if kind == ChunkType::Data { config.data_pack } else { config.tree_pack });
-        OpenPack { kind, target, size: 0, blocks: Vec::new() }
-    };
-    let (mut data, mut tree) = (new(ChunkType::Data), new(ChunkType::Tree));
-    for block in blocks {
-        let open = if block.kind == ChunkType::Data { &mut data } else { &mut tree };
-        bytes.fetch_add(block.sealed.len() as u64, Ordering::Relaxed);
-        open.size += block.sealed.len() as u64;
-        open.blocks.push(block);
-        if open.size >= open.target {
-            let full = std::mem::replace(open, new(open.kind));
-            out.send(full.close()).map_err(|_| Error::Stopped)?;
-        }
-    }
-    for rest in [data, tree] {
-        if !rest.blocks.is_empty() {
-            out.send(rest.close()).map_err(|_| Error::Stopped)?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_run_saves_up_a_limited_number_of_bytes_to_be_compressed_harder() {
-        let mut budget = Budget::new(CompressionPolicy { level: 3, harder: 0 });
-        (0..3).for_each(|_| budget.add_harder(MOST_HARDER / 2));
-        assert_eq!(budget.harder, MOST_HARDER);
     }
 }
