@@ -4,7 +4,6 @@
 pub(crate) mod alarm;
 pub(crate) mod audit;
 pub(crate) mod backup;
-pub(crate) mod backup_summary;
 #[cfg(feature = "browse")]
 pub(crate) mod browse;
 pub(crate) mod cat;
