@@ -2,6 +2,7 @@
 
 pub mod cipher;
 pub mod envelope;
+mod epoch;
 pub mod hash;
 pub mod kdf;
 pub mod key_slot;
