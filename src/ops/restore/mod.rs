@@ -6,13 +6,15 @@
 //! to which nothing more is written then get their final metadata, deepest first. At the end, `--delete`
 //! removes what the snapshot does not hold, and immutable flags are set.
 //!
-//! `walk` walks the snapshot, `enter` creates its directories, `overwrite` decides what may be changed,
-//! `chosen` applies the user's selection. `batch` collects files, `plan` compares them with what exists,
-//! `write` fills them block by block, `verify` reads them back. `special` creates everything that is not a
-//! regular file or a directory, `delete` removes.
+//! `options` says what to restore, and all threads share `job`. `walk` walks the snapshot and creates its
+//! directories, `overwrite` decides what may be changed, `selection` applies the user's selection. `batch`
+//! collects files and compares them with what exists, `write` fills them block by block, `verify` reads them
+//! back. `special` creates everything that is not a regular file or a directory, `delete` removes.
 
 mod batch;
 mod delete;
+mod job;
+mod options;
 mod overwrite;
 mod selection;
 mod special;
@@ -20,256 +22,34 @@ mod verify;
 mod walk;
 mod write;
 
-use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Problem, Result};
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
 use crate::fs::filter::RestoreFilter;
 use crate::fs::protected_dirs::{Guard, Protected};
 use crate::fs::target::{Target, TargetOptions};
-use crate::fs::xattr_choice::XattrChoice;
 use crate::model::entry::{Entry, Kind, Meta, flags};
-use crate::model::id::{ChunkId, SnapshotId};
+use crate::model::id::ChunkId;
 use crate::progress::{Control, Event, Observer};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::snapshots::{Query, Snapshot, filter};
+use crate::repo::snapshots::{Query, Snapshot};
 use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::{dir_reader, totals};
 use crate::repo::{enclosing, snapshots};
 use crate::util::threads;
 
+pub use options::{Options, Report};
 pub use overwrite::Overwrite;
 
-use overwrite::Action;
-use parking_lot::{Mutex, MutexGuard};
+use job::{Job, Tally};
 use selection::Include;
 use walk::Walk;
-
-/// What to restore, where to, and how.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Snapshot to restore from: `SNAPSHOT[:path]`.
-    pub selector: String,
-    /// Stored path to restore, if the selector names none. Unlike the selector it may hold any bytes.
-    pub below: Option<Vec<u8>>,
-    /// Snapshots among which `latest` and times are resolved.
-    pub among: filter::SnapshotFilter,
-    /// Directory to restore to.
-    pub target: PathBuf,
-    /// Patterns of entries to restore; all entries if empty.
-    pub include: Vec<OsString>,
-    /// Patterns of entries to leave out.
-    pub exclude: Vec<OsString>,
-    /// Replaces the patterns: exactly these stored paths, and the directories above them.
-    pub only: Option<BTreeSet<Vec<u8>>>,
-    /// Counts the selected part concurrently, for an observer that shows progress. The manifest only has
-    /// totals.
-    pub count_ahead: bool,
-    /// Restores owners by number, not by name.
-    pub numeric_ids: bool,
-    /// Does not restore owners.
-    pub no_owner: bool,
-    /// Does not create device nodes.
-    pub no_devices: bool,
-    /// Does not restore the setuid and setgid bits, nor capabilities.
-    pub no_setuid: bool,
-    /// Which extended attributes are restored; others are left alone.
-    pub xattrs: XattrChoice,
-    /// Directories that must not be written to, in addition to the repository and its cache.
-    pub protected: Vec<Protected>,
-    /// Writes runs of zeros as holes.
-    pub sparse: bool,
-    /// Which existing files may be changed.
-    pub overwrite: Overwrite,
-    /// Removes selected entries of the target that are not in the snapshot.
-    pub delete: bool,
-    /// Writes nothing and does not create the target.
-    pub dry_run: bool,
-    /// Reads every restored file back and compares it with the snapshot.
-    pub verify: bool,
-}
-
-impl Options {
-    /// Restores what the selector names to `target`, with the defaults for the rest.
-    pub fn of(selector: impl Into<String>, target: impl Into<PathBuf>) -> Self {
-        Self { selector: selector.into(), target: target.into(), ..Self::default() }
-    }
-}
-
-/// What was restored, or would be in a dry run.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Report {
-    /// The snapshot that was restored.
-    pub snapshot: SnapshotId,
-    /// Files selected.
-    pub files: u64,
-    /// Directories selected.
-    pub dirs: u64,
-    /// Links and special files selected.
-    pub others: u64,
-    /// Bytes of the files selected.
-    pub bytes: u64,
-    /// Files selected that changed each time they were read for the snapshot: they may mix versions.
-    pub changing: u64,
-    /// Files, links and special files that did not exist.
-    pub created: u64,
-    /// Files, links and special files that existed and differed.
-    pub updated: u64,
-    /// Files, links and special files that existed and equal the snapshot's.
-    pub unchanged: u64,
-    /// Files, links and special files that `overwrite` protects.
-    pub kept: u64,
-    /// Entries removed, including directories.
-    pub deleted: u64,
-    /// Files written, renamed or given attributes.
-    pub files_written: u64,
-    /// Bytes written to files.
-    pub bytes_written: u64,
-    /// How long it took.
-    pub duration: Duration,
-    /// Exclude patterns that matched nothing. Include patterns that matched nothing are listed as problems.
-    pub unmatched: Vec<String>,
-    /// Number of problems that are only an include pattern that matched nothing.
-    pub unmatched_includes: u64,
-    /// Paths that could not be restored, and why.
-    pub problems: Vec<Problem>,
-    /// Whether some of the problems are damage in the repository.
-    pub damage: bool,
-    /// Number of owners, modes, times and devices that this user may not set.
-    pub left_out: u64,
-    /// Hard links that were restored as independent files because the target allows no more links.
-    pub copied_links: u64,
-}
-
-/// Counters that all threads add to.
-#[derive(Default)]
-struct Tally {
-    created: AtomicU64,
-    updated: AtomicU64,
-    unchanged: AtomicU64,
-    kept: AtomicU64,
-    deleted: AtomicU64,
-    unmatched_includes: AtomicU64,
-    files_written: AtomicU64,
-    bytes_written: AtomicU64,
-    copied_links: AtomicU64,
-    not_restorable: AtomicU64,
-}
-
-struct Job<'a> {
-    repo: &'a Repository,
-    options: &'a Options,
-    observer: &'a dyn Observer,
-    stop: &'a AtomicBool,
-    reading: Arc<ReadSession>,
-    selection: RestoreFilter,
-    /// Include patterns that have matched nothing so far.
-    unmatched: Mutex<Vec<Include>>,
-    all_matched: AtomicBool,
-    /// `None` in a dry run if the target does not exist.
-    target: Option<Target>,
-    tally: Tally,
-    /// Reads extended attribute values that are stored in chunks.
-    values: Mutex<ChunkReader>,
-    problems: Mutex<Vec<Problem>>,
-    /// Set when the target is full. It ends the run, since every later write would fail as well.
-    full: Mutex<Option<Error>>,
-    damage: AtomicBool,
-    /// First names of hard link groups that were not restored, and whether that is a problem: it is none for
-    /// a device that this user may not create.
-    lost: Mutex<HashMap<Vec<u8>, bool>>,
-}
-
-impl Job<'_> {
-    fn problem(&self, path: &[u8], err: &Error) {
-        if let Some(full) = err.if_full() {
-            self.full().get_or_insert(full);
-            return;
-        }
-        if err.is_damage() {
-            self.damage.store(true, Ordering::Relaxed);
-        }
-        self.note(Problem::of(path, err));
-    }
-
-    /// Records a problem that is not damage to the repository.
-    fn note(&self, problem: Problem) {
-        self.observer.notice(Event::Problem(&problem));
-        self.problems.lock().push(problem);
-    }
-
-    /// Returns metadata with the xattr values that are stored in chunks. Kept in memory only as long as
-    /// needed.
-    fn whole<'m>(&self, meta: &'m Meta) -> Result<Cow<'m, Meta>> {
-        dir_reader::load_xattrs(&mut self.values.lock(), meta)
-    }
-
-    /// Runs one step on the target and records a failure as a problem of that path.
-    fn step(&self, path: &[u8], work: impl FnOnce(&Target) -> Result<()>) -> bool {
-        if self.options.dry_run {
-            return true;
-        }
-        let result = self.target().and_then(work);
-        if let Err(err) = &result {
-            self.problem(path, err);
-        }
-        result.is_ok()
-    }
-
-    fn target(&self) -> Result<&Target> {
-        self.target.as_ref().ok_or_else(|| Error::Refused("a dry run has nowhere to write to".into()))
-    }
-
-    fn check_stop(&self) -> Result<()> {
-        match (self.stop.load(Ordering::Relaxed), self.full().is_some()) {
-            (true, _) => Err(Error::Interrupted),
-            // The error itself is reported once, at the end.
-            (false, true) => Err(Error::Stopped),
-            (false, false) => Ok(()),
-        }
-    }
-
-    fn full(&self) -> MutexGuard<'_, Option<Error>> {
-        self.full.lock()
-    }
-
-    /// Counts the action and reports it to the observer.
-    fn record_action(&self, did: Action, path: &[u8], size: u64) {
-        let tally = &self.tally;
-        let number = match did {
-            Action::Created => &tally.created,
-            Action::Updated => &tally.updated,
-            Action::Unchanged => &tally.unchanged,
-            Action::Kept => &tally.kept,
-            Action::Deleted => &tally.deleted,
-        };
-        number.fetch_add(1, Ordering::Relaxed);
-        self.report(did, path, size);
-    }
-
-    fn report(&self, did: Action, path: &[u8], size: u64) {
-        self.observer.notice(Event::Item { action: did.reported(), path, size });
-    }
-
-    /// Records that the object at this path is not the snapshot's, so that no hard link is made to it.
-    fn mark_wrong(&self, path: &[u8], link: u128, is_problem: bool) {
-        if link != 0 {
-            self.lost.lock().insert(path.to_vec(), is_problem);
-        }
-    }
-
-    fn is_wrong(&self, path: &[u8]) -> Option<bool> {
-        self.lost.lock().get(path).copied()
-    }
-}
 
 /// Restores a snapshot, or part of one.
 ///
