@@ -65,6 +65,10 @@ impl BaseBlocks {
         }
     }
 
+    pub(super) fn remove(&self, key: &Key) {
+        self.kept().blocks.retain(|(known, _)| known != key);
+    }
+
     pub(crate) fn clear(&self) {
         *self.kept() = Kept::default();
     }

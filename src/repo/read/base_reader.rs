@@ -81,25 +81,79 @@ impl BlockReader {
         let place = index.place(location.block)?;
         let key = (place.pack, location.block.block);
         let shared = Arc::clone(self.base_blocks());
-        let block = match shared.get(&key) {
-            Some(block) => block,
-            None => {
-                let mut plain = shared.spare(place.plain as usize);
-                self.read_place(&place, &[], &mut plain)?;
-                let block = Arc::new(plain);
-                shared.put(key, &block);
-                block
+        if let Some(block) = shared.get(&key) {
+            match self.part_of(&block, (kind, id), location) {
+                Ok(bytes) => {
+                    out.extend_from_slice(bytes);
+                    return Ok(());
+                }
+                // Not necessarily the stored block's fault: memory can fail, too.
+                Err(_) => shared.remove(&key),
             }
-        };
-        let start = location.start as usize;
-        let bytes = if self.names_bases {
-            slice(&self.hasher, kind, id, &block, location)?
-        } else {
-            block
-                .get(start..start + location.len as usize)
-                .ok_or_else(|| Error::Missing { what: format!("chunk {}, past its block", id.short()) })?
-        };
-        out.extend_from_slice(bytes);
+        }
+        let mut plain = shared.spare(place.plain as usize);
+        self.read_place(&place, &[], &mut plain)?;
+        let block = Arc::new(plain);
+        shared.put(key, &block);
+        out.extend_from_slice(self.part_of(&block, (kind, id), location)?);
         Ok(())
+    }
+
+    /// Returns a base's bytes in its block.
+    fn part_of<'b>(
+        &self,
+        block: &'b [u8],
+        (kind, id): (ChunkType, &ChunkId),
+        location: &Location,
+    ) -> Result<&'b [u8]> {
+        if self.names_bases {
+            return slice(&self.hasher, kind, id, block, location);
+        }
+        let start = location.start as usize;
+        block
+            .get(start..start + location.len as usize)
+            .ok_or_else(|| Error::Missing { what: format!("chunk {}, past its block", id.short()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::model::records::SessionKind;
+    use crate::repo::options::InitOptions;
+    use crate::repo::repository::Repository;
+    use crate::repo::sessions::session::Session;
+    use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
+    use crate::storage::memory::MemoryStorage;
+
+    #[test]
+    fn cached_base_that_fails_its_id_is_read_again() {
+        let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
+        let bytes = vec![7; 4096];
+        let id = repo.hasher().name(ChunkType::Data, &bytes);
+        let (session, repo_state) = Session::open(&repo, SessionKind::Writer).unwrap();
+        let index = Arc::new(Index::load(&repo, repo_state).unwrap());
+        let (policy, stored) = (CompressionPolicy { level: 1, harder: 0 }, AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            let mut writer = ChunkWriter::start(scope, &repo, session.id, index, policy, &stored).unwrap();
+            writer.put(ChunkType::Data, id, &bytes).unwrap();
+            writer.finish(Ok(())).unwrap();
+        });
+        let (_, repo_state) = Session::open(&repo, SessionKind::Writer).unwrap();
+        let index = Index::load(&repo, repo_state).unwrap();
+        let base = (id, bytes.len() as u32);
+        let mut reader = BlockReader::new(&repo).unwrap();
+        assert_eq!(reader.prefix(&index, ChunkType::Data, &[base]).unwrap(), bytes);
+        let location = index.base_copies(ChunkType::Data, &base).unwrap()[0].location;
+        let key = (index.place(location.block).unwrap().pack, location.block.block);
+        let wrong = Arc::new(vec![8; bytes.len()]);
+        repo.base_blocks().remove(&key);
+        repo.base_blocks().put(key, &wrong);
+        assert_eq!(reader.prefix(&index, ChunkType::Data, &[base]).unwrap(), bytes);
+        assert_ne!(repo.base_blocks().get(&key).unwrap(), wrong);
     }
 }
