@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
+
 use crate::error::{Error, Problem, Result};
 
 /// Who receives the events of an operation, and how it is cancelled.
@@ -239,6 +241,53 @@ pub trait Observer: Sync {
 
 impl Observer for () {
     fn notice(&self, _: Event<'_>) {}
+}
+
+/// Keeps warnings and notes for an observer that comes later, each text once.
+#[derive(Debug, Default)]
+pub struct MessageBuffer(Mutex<Messages>);
+
+#[derive(Debug, Default)]
+struct Messages {
+    warnings: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl MessageBuffer {
+    /// Makes an empty buffer.
+    pub const fn new() -> Self {
+        Self(Mutex::new(Messages { warnings: Vec::new(), notes: Vec::new() }))
+    }
+
+    /// Removes the warnings, and returns them in the order of their first occurrence.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().warnings)
+    }
+
+    /// Removes the notes, and returns them in the order of their first occurrence.
+    pub fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().notes)
+    }
+
+    /// Sends everything to an observer, warnings first, and empties the buffer.
+    pub fn pass_on(&self, observer: &dyn Observer) {
+        self.take_warnings().iter().for_each(|text| observer.notice(Event::Warning(text)));
+        self.take_notes().iter().for_each(|text| observer.notice(Event::Note(text)));
+    }
+}
+
+impl Observer for MessageBuffer {
+    fn notice(&self, event: Event<'_>) {
+        let mut kept = self.0.lock();
+        let (texts, text) = match event {
+            Event::Warning(text) => (&mut kept.warnings, text),
+            Event::Note(text) => (&mut kept.notes, text),
+            _ => return,
+        };
+        if !texts.iter().any(|known| known == text) {
+            texts.push(text.to_owned());
+        }
+    }
 }
 
 impl<F: Fn(Event<'_>) + Sync> Observer for F {

@@ -1,10 +1,8 @@
 //! The operations as methods of [`Repository`], with the public names of their options and reports.
 
-use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::codec::crypto::kdf::KdfParams;
@@ -16,7 +14,7 @@ use crate::ops::{backup, check};
 use crate::ops::{
     cat, copy, diff, du, export, find, forget, gc, history, import, key, ls, restore, rewrite, stats, sync,
 };
-use crate::progress::{Control, Event};
+use crate::progress::{Control, Event, MessageBuffer, Observer};
 use crate::repo::repository::Repository;
 use crate::repo::snapshots;
 use crate::repo::snapshots::filter::SnapshotFilter;
@@ -347,26 +345,17 @@ impl Repository {
         self.observed(control, |repo| key::remove(repo, prefix))
     }
 
-    /// Runs the work on a handle that keeps what it has to say, and passes that on. A repository cannot tell
-    /// the observer itself: a control only borrows it. A storage is asked, because it was there before any
+    /// Runs the work on a handle that buffers its messages, and passes them on afterwards: the control borrows
+    /// its observer, so a repository cannot hold it. A storage is asked, because it was there before any
     /// observer.
     fn observed<T>(&self, control: &Control<'_>, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         control.check()?;
-        let before = self.take_unheard().into_iter().map(|text| (true, text));
-        let said = Arc::new(Mutex::new(before.collect::<Vec<_>>()));
-        let keep = Arc::clone(&said);
-        let keeper = Control::shared(move |event: Event<'_>| match event {
-            Event::Warning(text) => keep.lock().push((true, text.to_owned())),
-            Event::Note(text) => keep.lock().push((false, text.to_owned())),
-            _ => {}
-        });
-        let done = work(&self.with_control(keeper));
-        let mut said = std::mem::take(&mut *said.lock());
-        said.extend(self.storage().cautions().into_iter().map(|text| (true, text)));
-        let mut told = HashSet::new();
-        for (warns, text) in said.iter().filter(|one| told.insert(*one)) {
-            control.observer().notice(if *warns { Event::Warning(text) } else { Event::Note(text) });
-        }
+        let messages = Arc::new(MessageBuffer::new());
+        self.unheard().pass_on(&*messages);
+        let keep = Arc::clone(&messages);
+        let done = work(&self.with_control(Control::shared(move |event: Event<'_>| keep.notice(event))));
+        self.storage().cautions().iter().for_each(|text| messages.notice(Event::Warning(text)));
+        messages.pass_on(control.observer());
         done
     }
 }

@@ -8,8 +8,6 @@ mod roles;
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
-
 use crate::codec::chunk::chunker::Chunker;
 use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::crypto::keyring::Keyring;
@@ -17,7 +15,7 @@ use crate::codec::crypto::suite::CipherSuite;
 use crate::error::{Error, Result};
 use crate::model::config::Config;
 use crate::model::id::KeyId;
-use crate::progress::Control;
+use crate::progress::{Control, MessageBuffer};
 use crate::repo::cache::{Cache, LastSeen};
 use crate::repo::index::local_cache::LocalIndexCache;
 use crate::repo::options::IndexLimits;
@@ -47,8 +45,8 @@ pub struct Repository {
     index_cache: Arc<OnceLock<Option<Arc<LocalIndexCache>>>>,
     limits: IndexLimits,
     control: Control<'static>,
-    /// Warnings of opening it that nobody has heard: the first operation with an observer passes them on.
-    unheard: Arc<Mutex<Vec<String>>>,
+    /// Messages that had no observer: the first operation that has one passes them on.
+    unheard: Arc<MessageBuffer>,
     healer: Arc<PackHealer>,
     bases: Arc<BaseBlocks>,
     command: Arc<str>,
@@ -204,9 +202,9 @@ impl Repository {
         &self.control
     }
 
-    /// Returns and forgets the warnings that nobody has heard.
-    pub(crate) fn take_unheard(&self) -> Vec<String> {
-        std::mem::take(&mut *self.unheard.lock())
+    /// Returns the messages that had no observer.
+    pub(crate) fn unheard(&self) -> &MessageBuffer {
+        &self.unheard
     }
 
     /// Returns a handle of the same repository that tells its warnings to another observer.

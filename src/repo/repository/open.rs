@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::codec::chunk::chunker::Chunker;
 use crate::codec::crypto::hash::ChunkHasher;
 use crate::codec::crypto::keyring::ConfigVerdict;
 use crate::error::{Error, Result};
 use crate::model::id::RepoId;
-use crate::progress::{Control, Event};
+use crate::progress::{Control, Event, MessageBuffer, Observer};
 use crate::repo::cache::Cache;
 use crate::repo::config::{self, Candidates, candidates, check_features};
 use crate::repo::divergence::{refuse, refuse_another};
@@ -205,20 +203,12 @@ impl Repository {
     }
 }
 
-/// Returns the control of a repository: the caller's or, if that has no observer, one that keeps the warnings
+/// Returns the control of a repository: the caller's or, if that has no observer, one that keeps the messages
 /// in `unheard`.
-fn heard(control: &Control<'static>, unheard: &Arc<Mutex<Vec<String>>>) -> Control<'static> {
+fn heard(control: &Control<'static>, unheard: &Arc<MessageBuffer>) -> Control<'static> {
     if control.is_observed() {
         return control.clone();
     }
     let unheard = Arc::clone(unheard);
-    let keep = move |event: Event<'_>| {
-        if let Event::Warning(text) = event {
-            let mut unheard = unheard.lock();
-            if !unheard.iter().any(|known| known == text) {
-                unheard.push(text.to_owned());
-            }
-        }
-    };
-    Control::shared(keep).with_cancel(control.cancel())
+    Control::shared(move |event: Event<'_>| unheard.notice(event)).with_cancel(control.cancel())
 }
