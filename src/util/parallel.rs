@@ -1,27 +1,83 @@
-//! Runs one function over many items in parallel, to hide the latency of remote storage.
+//! Runs one function over many items on several threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::util::threads;
 
-/// Applies `work` to all items with at most this many threads, and returns the results in order.
+/// Items that several threads take one at a time, in order.
+#[derive(Debug)]
+pub(crate) struct Queue<'a, T> {
+    items: &'a [T],
+    next: AtomicUsize,
+}
+
+impl<'a, T> Queue<'a, T> {
+    /// Makes a queue of these items.
+    pub(crate) fn new(items: &'a [T]) -> Self {
+        Self { items, next: AtomicUsize::new(0) }
+    }
+
+    /// Drops the items that nobody has taken.
+    fn close(&self) {
+        self.next.store(self.items.len(), Ordering::Relaxed);
+    }
+}
+
+impl<'a, T> Iterator for &Queue<'a, T> {
+    /// An item, and its position.
+    type Item = (usize, &'a T);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let at = self.next.fetch_add(1, Ordering::Relaxed);
+        Some((at, self.items.get(at)?))
+    }
+}
+
+/// Runs `work` on at most this many threads, which take items from one queue until none is left. No thread
+/// takes another item after one of them has failed.
+///
+/// # Errors
+/// When no thread can be started, or one of them fails or panics. Of several errors, the one that
+/// [`error::together`] selects.
+pub(crate) fn share_out<T: Sync, R: Send>(
+    name: &str,
+    threads: usize,
+    items: &[T],
+    work: impl Fn(&Queue<'_, T>) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let queue = Queue::new(items);
+    let run = || work(&queue).inspect_err(|_| queue.close());
+    std::thread::scope(|scope| {
+        let started = threads::pool(scope, name, threads.min(items.len()), || run)?;
+        let mut results = Vec::new();
+        let ended = started.into_iter().map(|thread| {
+            let result = thread.join().unwrap_or(Err(Error::Stopped))?;
+            results.push(result);
+            Ok(())
+        });
+        error::together(ended)?;
+        Ok(results)
+    })
+}
+
+/// Applies `work` to all items with at most this many threads, to hide the latency of remote storage.
+/// Returns the results in order.
 pub(crate) fn map<T: Sync, R: Send>(
     items: &[T],
     threads: usize,
     work: impl Fn(&T) -> Result<R> + Sync,
 ) -> Vec<Result<R>> {
     let slots: Vec<Mutex<Option<Result<R>>>> = items.iter().map(|_| Mutex::default()).collect();
-    let next = AtomicUsize::new(0);
+    let queue = Queue::new(items);
     let some = || {
-        while let Some((item, slot)) = {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            items.get(at).zip(slots.get(at))
-        } {
+        for (at, item) in &queue {
             let result = work(item);
-            *slot.lock() = Some(result);
+            if let Some(slot) = slots.get(at) {
+                *slot.lock() = Some(result);
+            }
         }
     };
     let threads = threads::at_most(threads);

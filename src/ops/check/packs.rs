@@ -1,6 +1,6 @@
 //! Reads packs in full, on all cores: checks each file's hash, both tables, each block, and each chunk's id.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::codec::chunk::block::{self, BlockOpener, SealedAs};
 use crate::codec::chunk::compress::Codec;
@@ -19,6 +19,7 @@ use crate::repo::pack::packs;
 use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
 use crate::storage::ObjectKind;
+use crate::util::parallel::{self, Queue};
 use crate::util::threads;
 
 /// Bytes that a worker reads at a time, whatever the size of packs. A longer block is read in one piece.
@@ -74,34 +75,19 @@ pub(super) fn verify_all(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Vec<(PackId, Error)>> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let found = some((repo, index), chosen, (depth, claims), &next, observer, stop);
-        if found.is_err() {
-            // Keeps the other workers from starting another pack.
-            next.store(chosen.len(), Ordering::Relaxed);
-        }
-        found
-    };
-    let workers = threads::workers().min(chosen.len());
-    let mut found: Vec<(usize, Error)> = Vec::new();
-    std::thread::scope(|scope| -> Result<()> {
-        let all = threads::pool(scope, "check", workers, || work)?;
-        all.into_iter().try_for_each(|worker| {
-            found.extend(worker.join().unwrap_or(Err(Error::Stopped))?);
-            Ok(())
-        })
+    let found = parallel::share_out("check", threads::workers(), chosen, |queue| {
+        verify_some((repo, index), queue, (depth, claims), observer, stop)
     })?;
+    let mut found: Vec<(usize, Error)> = found.into_iter().flatten().collect();
     found.sort_by_key(|(at, _)| *at);
     Ok(found.into_iter().filter_map(|(at, err)| Some((chosen.get(at)?.0, err))).collect())
 }
 
-/// Runs a worker, which takes the next pack until none is left. Returns the positions of damaged packs.
-fn some(
+/// Verifies packs until none is left. Returns the positions of damaged packs.
+fn verify_some(
     (repo, index): (&Repository, &Index),
-    chosen: &[(PackId, u64)],
+    queue: &Queue<'_, (PackId, u64)>,
     (depth, claims): (Depth, &BundleVerifier),
-    next: &AtomicUsize,
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Vec<(usize, Error)>> {
@@ -109,9 +95,7 @@ fn some(
     let reader = BlockReader::new(repo)?;
     let mut verifier = Verifier { repo, index, claims, opener, reader, span: Vec::new(), plain: Vec::new() };
     let mut found = Vec::new();
-    loop {
-        let at = next.fetch_add(1, Ordering::Relaxed);
-        let Some((id, len)) = chosen.get(at) else { return Ok(found) };
+    for (at, (id, len)) in queue {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
@@ -126,6 +110,7 @@ fn some(
         }
         observer.notice(Event::Done { files: 1, bytes: *len });
     }
+    Ok(found)
 }
 
 struct Verifier<'a> {

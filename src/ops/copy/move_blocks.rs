@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -21,6 +21,7 @@ use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::util::bitset::BitSet;
+use crate::util::parallel::Queue;
 use crate::util::threads;
 
 /// Minimum share of needed bytes at which a block is moved whole, including its unneeded chunks.
@@ -138,14 +139,13 @@ impl<'a> Alike<'a> {
     ) -> Result<()> {
         let jobs = jobs(here, wanted)?;
         observer.notice(Event::Part { bytes: jobs.iter().map(|job| job.bytes).sum() });
-        let work = Work { from: self.from, here, wanted, suite, jobs: &jobs };
-        let next = AtomicUsize::new(0);
+        let (work, queue) = (Work { from: self.from, here, wanted, suite }, Queue::new(&jobs));
         let (out, moved) = bounded(READERS);
         std::thread::scope(|scope| {
-            let (work, next) = (&work, &next);
+            let (work, queue) = (&work, &queue);
             threads::pool(scope, "read", READERS.min(jobs.len()), || {
                 let out = out.clone();
-                move || work.run(next, &out)
+                move || work.run(queue, &out)
             })?;
             drop(out);
             for one in moved {
@@ -216,17 +216,16 @@ struct Work<'a> {
     wanted: &'a BitSet,
     /// The cipher suite of the destination.
     suite: &'a CipherSuite,
-    jobs: &'a [Job],
 }
 
 impl Work<'_> {
-    fn run(&self, next: &AtomicUsize, out: &Sender<Result<Moved>>) {
+    fn run(&self, queue: &Queue<'_, Job>, out: &Sender<Result<Moved>>) {
         let mut reader = match BlockReader::new(self.from) {
             Ok(reader) => reader,
             Err(err) => return drop(out.send(Err(err))),
         };
         let mut plain = Vec::new();
-        while let Some(job) = self.jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+        for (_, job) in queue {
             if out.send(self.move_block(job, &mut reader, &mut plain)).is_err() {
                 return;
             }

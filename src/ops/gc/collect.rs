@@ -308,7 +308,7 @@ impl<'a> Collector<'a> {
             plan.packs.get(at.pack as usize).is_some_and(|account| account.fate != PackAction::Move)
         };
         let chosen: Vec<_> = plan.chosen.iter().filter(|at| stays(at)).copied().collect();
-        let damaged = repack::verify(repo, index, &chosen)?;
+        let damaged = repack::verify(repo, index, &chosen, self.stop)?;
         if !damaged.is_empty() {
             damage::write_down(repo, own, index, &damaged)?;
             return Ok(Attempt::Again);

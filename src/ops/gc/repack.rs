@@ -18,6 +18,7 @@ use crate::repo::repository::Repository;
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::pack_writer::Written;
 use crate::storage::ObjectKind;
+use crate::util::{parallel, threads};
 
 /// Inputs of a move.
 pub(super) struct Repacker<'a> {
@@ -221,7 +222,8 @@ fn only(row: &BlockRow, live: &[bool], plain: &[u8]) -> (Vec<(ChunkId, u32)>, Ve
     (chunks, bytes)
 }
 
-/// Reads a block. Returns its sealed bytes, and puts the plain bytes into `plain`.
+/// Reads a block. Returns its sealed bytes, and puts the plain bytes into `plain`. A damaged block is not
+/// rebuilt from parity here: gc records the damage and keeps the pack, and `repair packs` rebuilds it.
 fn open(
     (repo, index): (&Repository, &Index),
     reader: &mut BlockReader,
@@ -240,26 +242,45 @@ fn open(
 }
 
 /// Verifies blocks that are kept instead of other copies. Returns the packs of those that are damaged.
-pub(super) fn verify(repo: &Repository, index: &Index, blocks: &[BlockAt]) -> Result<Vec<(usize, Error)>> {
-    let mut reader = BlockReader::new(repo)?;
-    let (mut plain, mut damaged) = (Vec::new(), Vec::new());
-    for at in blocks {
-        let Some(pack) = index.packs().get(at.pack as usize) else { continue };
-        let read = index.table(at.pack).and_then(|kept| {
-            let Some((row, _)) = kept.block(at.block) else { return Ok(()) };
-            let sealed_as = (kept.table.sealing(), pack.kind);
-            open((repo, index), &mut reader, (pack, sealed_as), row, &mut plain)?;
-            let mut chunks = block::cut(repo.hasher(), pack.kind, &row.chunks, &plain);
-            let wrong = chunks.find(|chunk| !chunk.is_right);
-            wrong.map_or(Ok(()), |chunk| Err(wrong_in(pack, chunk.wrong())))
-        });
-        match read {
-            Ok(()) => {}
-            Err(err) if err.is_damage() && !err.is_missing() => {
-                damaged.extend(blame(repo, index, at.pack as usize, err)?);
+pub(super) fn verify(
+    repo: &Repository,
+    index: &Index,
+    blocks: &[BlockAt],
+    stop: &AtomicBool,
+) -> Result<Vec<(usize, Error)>> {
+    let found = parallel::share_out("verify", threads::workers(), blocks, |queue| {
+        let mut reader = BlockReader::new(repo)?;
+        let (mut plain, mut damaged) = (Vec::new(), Vec::new());
+        for (_, at) in queue {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
             }
-            Err(err) => return Err(err),
+            match verify_block((repo, index), &mut reader, *at, &mut plain) {
+                Ok(()) => {}
+                Err(err) if err.is_damage() && !err.is_missing() => {
+                    damaged.extend(blame(repo, index, at.pack as usize, err)?);
+                }
+                Err(err) => return Err(err),
+            }
         }
-    }
+        Ok(damaged)
+    })?;
+    let mut damaged = found.into_iter().flatten().collect::<Vec<_>>();
+    damaged.sort_by_key(|(pack, _)| *pack);
     Ok(damaged)
+}
+
+fn verify_block(
+    (repo, index): (&Repository, &Index),
+    reader: &mut BlockReader,
+    at: BlockAt,
+    plain: &mut Vec<u8>,
+) -> Result<()> {
+    let Some(pack) = index.packs().get(at.pack as usize) else { return Ok(()) };
+    let kept = index.table(at.pack)?;
+    let Some((row, _)) = kept.block(at.block) else { return Ok(()) };
+    open((repo, index), reader, (pack, (kept.table.sealing(), pack.kind)), row, plain)?;
+    let mut chunks = block::cut(repo.hasher(), pack.kind, &row.chunks, plain);
+    let wrong = chunks.find(|chunk| !chunk.is_right);
+    wrong.map_or(Ok(()), |chunk| Err(wrong_in(pack, chunk.wrong())))
 }

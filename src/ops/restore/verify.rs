@@ -10,15 +10,16 @@ use crate::fs::target;
 use crate::model::entry::ContentPart;
 use crate::ops::restore::Job;
 use crate::ops::restore::batch::plan::Plan;
-use crate::ops::restore::batch::{FileBatch, FilePlan, FileSlice, State, share_out};
+use crate::ops::restore::batch::{FileBatch, FilePlan, FileSlice, State};
+use crate::util::{parallel, threads};
 
 impl Job<'_> {
     /// Verifies every file of the batch except those that were kept or have failed.
     pub(super) fn verify(&self, window: &FileBatch) -> Result<()> {
         self.target()?.sync()?;
-        share_out(window.segments.len(), |next| {
+        parallel::share_out("restore", threads::workers(), &window.segments, |queue| {
             let mut buffer = Vec::new();
-            while let Some(segment) = next().and_then(|number| window.segments.get(number)) {
+            for (_, segment) in queue {
                 self.check_stop()?;
                 if let Err(err) = self.compare(window, segment, &mut buffer) {
                     self.fail(&segment.file, &err);

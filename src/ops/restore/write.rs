@@ -11,22 +11,23 @@ use crate::model::entry::ContentPart;
 use crate::model::id::ChunkId;
 use crate::ops::restore::Job;
 use crate::ops::restore::batch::plan::Plan;
-use crate::ops::restore::batch::{ChunkUse, FileBatch, FilePlan, State, share_out};
+use crate::ops::restore::batch::{ChunkUse, FileBatch, FilePlan, State};
 use crate::ops::restore::overwrite::Action;
 use crate::progress::Event;
 use crate::repo::index::{Index, Location};
 use crate::repo::read::chunk_reader::{self, BlockReader, ChunkReader};
+use crate::util::{parallel, threads};
 
 impl Job<'_> {
     /// Reads and decodes each block once, and writes its chunks to all their places.
     pub(super) fn fill(&self, index: &Index, window: &FileBatch, uses: &[ChunkUse]) -> Result<()> {
         let blocks: Vec<&[ChunkUse]> = uses.chunk_by(|a, b| a.block == b.block).collect();
-        share_out(blocks.len(), |next| {
+        parallel::share_out("restore", threads::workers(), &blocks, |queue| {
             // Chunks that do not match their ids are read by `spare`, which finds other copies.
             let mut reader = BlockReader::new(self.repo)?.without_naming_bases();
             let mut spare = ChunkReader::following(&self.reading)?;
             let mut plain = Vec::new();
-            while let Some(uses) = next().and_then(|number| blocks.get(number)) {
+            for (_, uses) in queue {
                 self.check_stop()?;
                 let Some(first) = uses.first() else { continue };
                 let read = reader.read(index, first.block, &mut plain).is_ok();

@@ -15,12 +15,12 @@ mod small;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::codec::crypto::hash;
-use crate::error::{Error, Result, together};
+use crate::error::{Error, Result};
 use crate::model::config::Config;
 use crate::model::id::{PackId, SnapshotId};
 use crate::model::records::AuditAct;
@@ -35,7 +35,7 @@ use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots::trash;
 use crate::repo::{audit, config, snapshots};
 use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage};
-use crate::util::threads;
+use crate::util::parallel;
 
 /// Packs copied concurrently; each is in memory.
 const AT_ONCE: usize = 3;
@@ -212,16 +212,12 @@ impl Run<'_> {
     /// Copies packs, several concurrently.
     fn packs(&mut self, to: &Repository, repo_state: &RepoState, lacking: &[(PackId, u64)]) -> Result<()> {
         let there: HashSet<&PackId> = repo_state.packs.iter().map(|(id, _)| id).collect();
-        let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
         let report = Mutex::new(std::mem::take(&mut self.report));
         let this = &*self;
-        let work = || -> Result<()> {
-            while let Some((id, len)) = lacking.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let done = parallel::share_out("copy", AT_ONCE, lacking, |queue| {
+            for (_, (id, len)) in queue {
                 if this.stop.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted);
-                }
-                if over.load(Ordering::Relaxed) {
-                    return Err(Error::Stopped);
                 }
                 let copied = this.pack(to, id, *len, there.contains(id));
                 let mut report = report.lock();
@@ -234,21 +230,14 @@ impl Run<'_> {
                     Err(err @ Error::Damaged { .. }) => report.damaged.push((*id, err)),
                     // gc in the source has moved its needed chunks since the listing.
                     Err(err) if err.is_missing() => {}
-                    Err(err) => {
-                        over.store(true, Ordering::Relaxed);
-                        return Err(err);
-                    }
+                    Err(err) => return Err(err),
                 }
                 this.observer.notice(Event::Done { files: 1, bytes: *len });
             }
             Ok(())
-        };
-        let done = std::thread::scope(|scope| {
-            let workers = threads::pool(scope, "copy", AT_ONCE, || work)?.into_iter();
-            together(workers.map(|worker| worker.join().unwrap_or(Err(Error::Stopped))))
         });
         self.report = report.into_inner();
-        done
+        done.map(|_| ())
     }
 
     /// Copies a pack, replacing a damaged one of the same name. Returns whether there was one.

@@ -17,7 +17,6 @@ use crate::repo::index::BlockAt;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::file_parts;
 use crate::repo::walk::plausible;
-use crate::util::threads;
 
 /// Maximum number of files in a batch.
 const WINDOW_FILES: usize = 100_000;
@@ -160,23 +159,4 @@ impl FileBatch {
 
 fn too_long() -> crate::model::decode_error::DecodeError {
     crate::model::decode_error::DecodeError::because("a chunk of absurd length")
-}
-
-/// Runs `work` on one thread per processor. Each takes numbers below `count` until none is left.
-pub(super) fn share_out<T: Send>(
-    count: usize,
-    work: impl Fn(&mut dyn FnMut() -> Option<usize>) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
-    let next = AtomicUsize::new(0);
-    let most = threads::workers();
-    std::thread::scope(|scope| {
-        let run = || {
-            work(&mut || {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                (number < count).then_some(number)
-            })
-        };
-        let all = threads::pool(scope, "restore", most.min(count), || run)?;
-        all.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Stopped))).collect()
-    })
 }

@@ -12,10 +12,11 @@ use crate::fs::target::{self, Existing};
 use crate::model::entry::ContentPart;
 use crate::model::id::ChunkId;
 use crate::ops::restore::Job;
-use crate::ops::restore::batch::{ChunkUse, FileBatch, FilePlan, FileSlice, State, share_out};
+use crate::ops::restore::batch::{ChunkUse, FileBatch, FilePlan, FileSlice, State};
 use crate::ops::restore::overwrite::{Action, Overwrite};
 use crate::progress::Event;
 use crate::repo::index::{BlockAt, Index};
+use crate::util::{parallel, threads};
 
 /// Minimum size of a file that is updated in place. Smaller ones are written to a temporary file and renamed.
 const MIN_IN_PLACE: u64 = 1 << 20;
@@ -47,11 +48,10 @@ impl Job<'_> {
         index: &Arc<Index>,
         window: &FileBatch,
     ) -> Result<Vec<ChunkUse>> {
-        let found = share_out(window.segments.len(), |next| {
+        let found = parallel::share_out("restore", threads::workers(), &window.segments, |queue| {
             let (mut uses, mut buffer) = (Vec::new(), Vec::new());
-            while let Some(number) = next() {
+            for (number, segment) in queue {
                 self.check_stop()?;
-                let Some(segment) = window.segments.get(number) else { continue };
                 match self.plan_slice((index, window), number as u32, segment, &mut uses, &mut buffer) {
                     Ok(()) => {}
                     Err(err @ Error::Interrupted) => return Err(err),
