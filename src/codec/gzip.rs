@@ -29,13 +29,23 @@ impl GzipCompressor {
     /// # Errors
     /// There is no such level, or not enough memory.
     pub fn new(level: i32) -> Result<Self, DecodeError> {
-        let level = CompressionLvl::new(level).map_err(|_| DecodeError::because("no such level of gzip"))?;
+        let level = CompressionLvl::new(level).map_err(|_| {
+            DecodeError::because(
+                "gzip has no such \
+             compression level",
+            )
+        })?;
         // The library panics without memory, so the memory is allocated and freed first. Only one thread at a
         // time does this, so that none takes the memory that another has just probed.
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock();
         let mut room = Vec::<u8>::new();
-        room.try_reserve_exact(LARGEST).map_err(|_| DecodeError::because("no memory for a compressor"))?;
+        room.try_reserve_exact(LARGEST).map_err(|_| {
+            DecodeError::because(
+                "not enough memory for a gzip \
+             compressor",
+            )
+        })?;
         drop(room);
         Ok(Self { inner: Compressor::new(level) })
     }

@@ -28,7 +28,7 @@ pub fn check_ascending(tags: impl IntoIterator<Item = u16>) -> Result<(), Decode
     if tags.into_iter().is_sorted_by(|a, b| a < b) {
         Ok(())
     } else {
-        Err(DecodeError::because("tags twice, or out of order"))
+        Err(DecodeError::because("tags are repeated or out of order"))
     }
 }
 
@@ -55,7 +55,7 @@ pub fn append<T: Serialize>(value: &T, out: Vec<u8>) -> Result<Vec<u8>, DecodeEr
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     match take(bytes)? {
         (value, []) => Ok(value),
-        _ => Err(DecodeError::because("bytes left over")),
+        _ => Err(DecodeError::because("it has trailing bytes")),
     }
 }
 

@@ -254,7 +254,7 @@ fn times(member: &ZipMember<'_>) -> Vec<u8> {
 
 fn length(name: &[u8]) -> Result<u16> {
     u16::try_from(name.len())
-        .map_err(|_| Error::Usage("a path of more than 65535 bytes is none of a ZIP archive".to_owned()))
+        .map_err(|_| Error::Usage("ZIP archives hold no paths of more than 65535 bytes".to_owned()))
 }
 
 fn small(number: u64) -> u32 {

@@ -52,14 +52,15 @@ pub enum Error {
     },
     /// A repository cannot be created, because one exists already.
     #[error(
-        "cannot make a repository at {location}: there is one already; `Repository::snapshots` lists what it holds"
+        "cannot create a repository at {location}: one exists already; `Repository::snapshots` lists its \
+         snapshots"
     )]
     RepositoryExists {
         /// Where it was to be created.
         location: String,
     },
     /// A repository cannot be created for another reason.
-    #[error("cannot make a repository at {location}: {why}")]
+    #[error("cannot create a repository at {location}: {why}")]
     CannotInit {
         /// Where it was to be created.
         location: String,
@@ -77,8 +78,8 @@ pub enum Error {
     },
     /// The password is that of a key slot that is no longer valid.
     #[error(
-        "the password at hand is that of key slot {slot}, which config/{generation} of the repository at {location} \
-         no longer lists: it was removed or changed"
+        "the password belongs to key slot {slot}, which config/{generation} of the repository at {location} \
+         no longer lists: the slot was removed or its password changed"
     )]
     KeyRemoved {
         /// Location of the repository.
@@ -163,13 +164,13 @@ pub enum Error {
     #[error("nothing was forgotten: {0}")]
     Retention(String),
     /// The repository has as many bytes as it may have.
-    #[error("the repository has come to its quota of {quota} bytes")]
+    #[error("the repository has reached its quota of {quota} bytes")]
     Quota {
         /// The maximum size of its packs.
         quota: u64,
     },
     /// The repository differs from what this machine last saw at the location.
-    #[error("the repository at {location} is not as this machine knew it: {what}")]
+    #[error("the repository at {location} differs from what this machine last saw: {what}")]
     Diverged {
         /// Location of the repository.
         location: String,
@@ -186,14 +187,14 @@ pub enum Error {
     #[error("interrupted")]
     Interrupted,
     /// The time limit was reached before anything could be kept.
-    #[error("its time was up, and a part of a stream is no backup: nothing was saved")]
+    #[error("the time limit was reached in the middle of a stream: nothing was saved")]
     TimeUp,
     /// Another thread of this run failed first.
     #[error("stopped after another error")]
     Stopped,
     /// An internal invariant is violated. The program stops before it reads or writes anything wrong because
     /// of that.
-    #[error("this is a bug in snap: {what}")]
+    #[error("this is a bug in snap; violated invariant: {what}")]
     Bug {
         /// The invariant.
         what: &'static str,
@@ -247,8 +248,11 @@ pub fn fed<T, W>(producer: Result<T>, consumer: Result<W>) -> Result<(T, W)> {
 fn not_tried(slots: usize) -> String {
     match slots {
         0 => String::new(),
-        1 => " (1 key slot was not tried, since it costs too much memory or time)".to_owned(),
-        _ => format!(" ({slots} key slots were not tried, since they are too many or cost too much)"),
+        1 => " (1 key slot was not tried, because it needs too much memory or time)".to_owned(),
+        _ => format!(
+            "({slots} key slots were not tried, because they are too many or need too much memory \
+                      or time)"
+        ),
     }
 }
 
@@ -306,8 +310,9 @@ impl Error {
         Self::NotFound {
             what: format!("snapshot {snapshot} has no '{path}'"),
             help: format!(
-                "`Repository::list_dir({snapshot})` lists what it has, `Repository::find('{name}')` looks in all snapshots; paths are as they were saved: \
-                 a source that was given as src/a is src/a, not home/me/src/a"
+                "`Repository::list_dir({snapshot})` lists its entries, `Repository::find('{name}')` \
+                 searches all snapshots; paths are those given to the backup: the source src/a is stored as \
+                 src/a, not as home/me/src/a"
             ),
         }
     }
@@ -338,7 +343,7 @@ mod tests {
         assert_eq!(part(&[1, 2, 3], 1..3, "a rule").ok(), Some([2, 3].as_slice()));
         for range in [2..4, 4..5, Range { start: 2, end: 1 }] {
             let said = part(&[1, 2, 3], range.clone(), "a rule").map_err(|err| err.chain());
-            assert_eq!(said, Err("this is a bug in snap: a rule".to_owned()));
+            assert_eq!(said, Err("this is a bug in snap; violated invariant: a rule".to_owned()));
             assert!(part_mut(&mut [1, 2, 3], range, "a rule").is_err());
         }
     }

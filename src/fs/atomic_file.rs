@@ -45,13 +45,14 @@ impl AtomicFile {
             return Ok(Self { file, temp: None, path: path.to_path_buf(), replace });
         }
         if there.is_some_and(|found| found.is_dir()) {
-            return Err(Error::Usage(format!("{} is a directory: name a file", path.display())));
+            return Err(Error::Usage(format!("{} is a directory: give the name of a file", path.display())));
         }
         if !replace && path.symlink_metadata().is_ok() {
             return Err(taken(path));
         }
-        let name =
-            path.file_name().ok_or_else(|| Error::Usage(format!("{} names no file", path.display())))?;
+        let name = path
+            .file_name()
+            .ok_or_else(|| Error::Usage(format!("{} is not the name of a file", path.display())))?;
         // If the path is a symbolic link, its target is replaced, not the link.
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         let mut short = OsString::from(".");
@@ -96,7 +97,7 @@ impl AtomicFile {
 }
 
 fn taken(path: &Path) -> Error {
-    Error::Usage(format!("{} is there already: give `AtomicFile::replace` to replace it", path.display()))
+    Error::Usage(format!("{} exists already: use `AtomicFile::replace` to replace it", path.display()))
 }
 
 impl Write for AtomicFile {

@@ -284,8 +284,9 @@ fn time_that_does_not_fit(fd: BorrowedFd<'_>, meta: &Meta) -> Result<Option<Stri
     let found = fstat(fd)?.st_mtime;
     let shown =
         |sec| jiff::Timestamp::from_second(sec).map_or_else(|_| format!("{sec} s"), |at| at.to_string());
-    let note =
-        || format!("its time {} does not fit this file system: it has {} now", shown(wanted), shown(found));
+    let note = || {
+        format!("this file system cannot store its mtime {}: it was set to {}", shown(wanted), shown(found))
+    };
     Ok((found.abs_diff(wanted) > 2).then(note))
 }
 

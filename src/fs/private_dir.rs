@@ -33,7 +33,7 @@ impl PrivateDir {
         let now = crate::model::entry::Time::now();
         let name = format!("{PREFIX}{}-{}-{}", std::process::id(), now.sec, now.nanos);
         let path = parent.join(name);
-        DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("make the directory", &path))?;
+        DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("create the directory", &path))?;
         let lock = File::open(&path).map_err(Error::io("open", &path))?;
         // Without the lock another process might take it for one that was left behind.
         flock(&lock, FlockOperation::NonBlockingLockExclusive)

@@ -64,19 +64,19 @@ impl Guard {
         }
         let whole = std::path::absolute(dir).map_err(Error::io("find", dir))?;
         let there = whole.ancestors().find(|path| !is_absent(path)).unwrap_or(Path::new("/"));
-        let mut at = open(CWD, there).map_err(Error::io("look at", there))?;
+        let mut at = open(CWD, there).map_err(Error::io("read the metadata of", there))?;
         for _ in 0..MOST_ABOVE {
-            let id = stat::stat_open(&at).map_err(Error::io("look at", there))?.id;
+            let id = stat::stat_open(&at).map_err(Error::io("read the metadata of", there))?.id;
             if let Some(found) = self.find(id) {
                 return Err(refused(dir, found));
             }
-            let above = open(&at, "..").map_err(Error::io("look above", there))?;
-            if stat::stat_open(&above).map_err(Error::io("look above", there))?.id == id {
+            let above = open(&at, "..").map_err(Error::io("open the parent of", there))?;
+            if stat::stat_open(&above).map_err(Error::io("open the parent of", there))?.id == id {
                 return Ok(());
             }
             at = above;
         }
-        Err(Error::Refused(format!("nobody can say where {} lies", dir.display())))
+        Err(Error::Refused(format!("cannot determine the parent directories of {}", dir.display())))
     }
 
     /// Like [`Guard::check`] for a file to be written, and for its target if it is a symbolic link.
@@ -110,7 +110,7 @@ fn note(dir: &Path, levels: usize, tell: &mut dyn FnMut((u64, u64))) {
 fn refused(dir: &Path, found: &Protected) -> Error {
     let (dir, what, path) = (dir.display(), found.what, found.path.display());
     Error::Refused(format!(
-        "{dir} lies in {what} ({path}), to which nothing else may write: name another directory"
+        "{dir} is inside {what} ({path}), where nothing else may be written: give another directory"
     ))
 }
 

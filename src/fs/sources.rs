@@ -51,7 +51,7 @@ impl SourceTree {
 /// There is no source, or two different ones have the same stored path.
 pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<SourceTree> {
     if paths.is_empty() {
-        return Err(Error::Usage("nothing to back up: name at least one path".into()));
+        return Err(Error::Usage("nothing to back up: give at least one path".into()));
     }
     if store_as.is_some() && paths.len() > 1 {
         return Err(Error::Usage("`BackupOptions::store_as` takes exactly one path".into()));
@@ -87,7 +87,7 @@ pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<SourceTree> {
 /// There is no source, a stored path is invalid, or two sources have the same one.
 pub fn plan_at(places: &[(PathBuf, Vec<u8>)]) -> Result<SourceTree> {
     if places.is_empty() {
-        return Err(Error::Usage("nothing to back up: name at least one path".into()));
+        return Err(Error::Usage("nothing to back up: give at least one path".into()));
     }
     let mut root = SourceNode::Passage { path: PathBuf::from("/"), below: BTreeMap::new() };
     let (mut sources, mut nested) = (Vec::new(), BTreeSet::new());
@@ -170,7 +170,7 @@ pub fn live_paths(source: &[u8], stored: &[u8]) -> Vec<LivePath> {
 
 fn current_dir() -> Result<PathBuf> {
     std::env::current_dir()
-        .map_err(Error::io("find", "the current directory, from which a relative path leads"))
+        .map_err(Error::io("find", "the current directory, to which a given path is relative"))
 }
 
 fn is_link(path: &Path) -> bool {
@@ -204,7 +204,11 @@ fn insert(
     nested: &mut BTreeSet<PathBuf>,
 ) -> Result<()> {
     let collide = |other: &Path| {
-        Error::Usage(format!("{} and {} would stand in the same place", other.display(), source.display()))
+        Error::Usage(format!(
+            "{} and {} would be stored under the same path",
+            other.display(),
+            source.display()
+        ))
     };
     match (place, names) {
         (SourceNode::Source(other), names) => {

@@ -108,6 +108,6 @@ pub fn kind(dir: impl AsFd, name: impl Arg, found: &Inode) -> io::Result<Kind> {
         FileType::Socket => Kind::Socket,
         FileType::CharacterDevice => Kind::CharDevice { major, minor },
         FileType::BlockDevice => Kind::BlockDevice { major, minor },
-        FileType::Unknown => return Err(io::Error::other("an unknown kind of file")),
+        FileType::Unknown => return Err(io::Error::other("its file type is unknown")),
     })
 }

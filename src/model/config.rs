@@ -287,11 +287,12 @@ impl Config {
     pub fn check(&self) -> Result<(), DecodeError> {
         if self.open_master.is_some() != (self.cipher == CipherKind::None) {
             return Err(DecodeError::because(
-                "a master key in the clear beside a cipher, or none without one",
+                "an unencrypted master key in an encrypted repository, or no master key in an unencrypted \
+                 one",
             ));
         }
         if !self.extra.is_sorted_by(|(a, _), (b, _)| a < b) {
-            return Err(DecodeError::because("tags twice, or out of order"));
+            return Err(DecodeError::because("tags are repeated or out of order"));
         }
         Ok(())
     }

@@ -28,7 +28,12 @@ impl TryFrom<RawTime> for Time {
     type Error = &'static str;
 
     fn try_from(RawTime { sec, nanos }: RawTime) -> Result<Self, Self::Error> {
-        if nanos < 1_000_000_000 { Ok(Self { sec, nanos }) } else { Err("a second of too many nanoseconds") }
+        if nanos < 1_000_000_000 {
+            Ok(Self { sec, nanos })
+        } else {
+            Err("a time has more than 999999999 \
+             nanoseconds")
+        }
     }
 }
 
@@ -220,7 +225,7 @@ impl Meta {
 
     /// Returns a message if a repair could not save all of the entry.
     pub fn loss(&self) -> Option<&'static str> {
-        (self.lost > 0).then_some("not all of it could be saved when the repository was repaired")
+        (self.lost > 0).then_some("a part of it was lost when the repository was repaired")
     }
 }
 
@@ -321,10 +326,10 @@ impl Entry {
 /// The name is not valid.
 pub fn check_name(name: &[u8]) -> Result<(), DecodeError> {
     if name.is_empty() || name == b"." || name == b".." || name.len() > MAX_NAME {
-        return Err(DecodeError::because("a name that no directory can hold"));
+        return Err(DecodeError::because("a name is empty, `.`, `..` or too long"));
     }
     if name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-        return Err(DecodeError::because("a name with a slash or a NUL in it"));
+        return Err(DecodeError::because("a name contains a slash or a NUL"));
     }
     Ok(())
 }
@@ -337,7 +342,7 @@ pub fn check_name(name: &[u8]) -> Result<(), DecodeError> {
 pub fn check_xattrs(xattrs: &[Xattr]) -> Result<(), DecodeError> {
     let named = |xattr: &Xattr| matches!(xattr.name.len(), 1..=255) && !xattr.name.contains(&0);
     if !xattrs.iter().all(named) || !xattrs.is_sorted_by(|a, b| a.name < b.name) {
-        return Err(DecodeError::because("extended attributes with impossible names or out of order"));
+        return Err(DecodeError::because("extended attributes have invalid names or are out of order"));
     }
     let names: usize = xattrs.iter().map(|xattr| xattr.name.len()).sum();
     let mut inline = 0;
@@ -349,6 +354,6 @@ pub fn check_xattrs(xattrs: &[Xattr]) -> Result<(), DecodeError> {
     if names <= MAX_XATTR_NAMES && inline <= MAX_XATTR {
         Ok(())
     } else {
-        Err(DecodeError::because("extended attributes of absurd size"))
+        Err(DecodeError::because("extended attributes are too large"))
     }
 }

@@ -346,7 +346,7 @@ impl Manifest {
     /// Tags are not in order; or, as an error that [is newer](DecodeError::is_newer), one is not understood.
     pub fn check_tags(&self) -> Result<(), DecodeError> {
         if !self.extra.is_sorted_by(|(a, _), (b, _)| a < b) {
-            return Err(DecodeError::because("tags twice, or out of order"));
+            return Err(DecodeError::because("tags are repeated or out of order"));
         }
         let unknown = self.extra.iter().find(|(tag, bytes)| match *tag {
             PINNED => !bytes.is_empty(),

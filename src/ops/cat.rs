@@ -23,7 +23,7 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
     let (snapshot, path) = snapshots::resolve(repo, &session.snapshots()?, query)?;
     let path = path.ok_or_else(|| {
         Error::Usage(format!(
-            "no file of snapshot {} is named: `Repository::cat(SNAPSHOT:PATH)` prints one",
+            "no path in snapshot {} was given: `Repository::cat(SNAPSHOT:PATH)` prints a file",
             snapshot.id.short()
         ))
     })?;
@@ -38,7 +38,8 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
             Some(_) => {
                 let path = String::from_utf8_lossy(&path);
                 Error::Usage(format!(
-                    "{path} is no file: `Repository::list_dir` lists directories, `Repository::restore` brings back anything"
+                    "{path} is not a regular file: `Repository::list_dir` lists directories, \
+                     `Repository::restore` restores anything"
                 ))
             }
             None => Error::no_path(&snapshot.id, &path),

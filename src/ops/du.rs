@@ -146,7 +146,7 @@ fn choose(repo: &Repository, all: &[Snapshot], options: &Options) -> Result<(Sna
         let path = snapshot_set::stored_path(&path.unwrap_or_default())?;
         let path = if path.is_empty() { snapshot_set::stored_path(&options.below)? } else { path };
         if number > 0 && path != start {
-            return Err(Error::Usage(format!("{selector}: one directory can be asked for at a time")));
+            return Err(Error::Usage(format!("{selector}: only one directory can be given")));
         }
         start = path;
         *selector = snapshot.id.hex();
@@ -178,8 +178,10 @@ fn count(
         if !first.iter().any(|version| version.among.meets(&roles.chosen)) {
             let path = String::from_utf8_lossy(start);
             return Err(Error::NotFound {
-                what: format!("none of the chosen snapshots has '{path}'"),
-                help: "`Repository::list_dir(SNAPSHOT)` lists what one has, `Repository::find(NAME)` looks in all".to_owned(),
+                what: format!("none of the selected snapshots has '{path}'"),
+                help: "`Repository::list_dir(SNAPSHOT)` lists the entries of a snapshot, \
+                       `Repository::find(NAME)` searches all snapshots"
+                    .to_owned(),
             });
         }
     }
@@ -315,7 +317,7 @@ impl Visitor for Counter<'_> {
             parts(path).checked_sub(parts(self.start)).filter(|below| (1..=self.depth).contains(below));
         if node.is_some() && below.is_some() && versions.iter().any(is_dir) {
             let number = u32::try_from(self.nodes.len()).ok().filter(|number| *number < NODE - 1);
-            let number = number.ok_or_else(|| Error::Refused("too many directories to tell apart".into()))?;
+            let number = number.ok_or_else(|| Error::Refused("there are too many directories".into()))?;
             self.nodes.push(DirUsage { path: path.to_vec(), sums: DirTotals::default() });
             self.places.insert(path.to_vec(), number);
         }

@@ -61,8 +61,8 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
         let path = String::from_utf8_lossy(&path);
         let name = path.rsplit('/').next().unwrap_or_default();
         return Err(Error::NotFound {
-            what: format!("no snapshot that was looked through has '{path}'"),
-            help: format!("`Repository::find('{name}')` says under which paths there is such a name"),
+            what: format!("none of the selected snapshots has '{path}'"),
+            help: format!("`Repository::find('{name}')` lists the paths with this name"),
         });
     }
     let versions = group(found);

@@ -61,7 +61,7 @@ pub fn list(repo: &Repository) -> Result<Vec<Slot>> {
                 role: Role::from_byte(entry.role),
             }),
             Err(err) => repo.control().warn(format!(
-                "{}: its password opens nothing; `Repository::remove_key({name})` removes it from the list",
+                "{}: its password does not work; `Repository::remove_key({name})` removes it from the list",
                 err.chain()
             )),
         }
@@ -107,7 +107,7 @@ pub fn add_role(
 
 fn refuse_useless(repo: &Repository, password: &Zeroizing<String>) -> Result<()> {
     if repo.slot().is_none() {
-        return Err(Error::Usage("an unencrypted repository has no passwords".into()));
+        return Err(Error::Usage("the repository is not encrypted, so it has no passwords".into()));
     }
     repo.may_write()?;
     // Fails if the key was rotated in the meantime.
@@ -153,16 +153,16 @@ pub fn remove(repo: &Repository, prefix: &str) -> Result<KeyId> {
         [only] if !prefix.is_empty() => *only,
         [] => {
             return Err(Error::Usage(format!(
-                "no key slot's id begins with '{prefix}': see `Repository::keys`"
+                "no key slot's id begins with '{prefix}': `Repository::keys` lists them"
             )));
         }
         several => {
             let why = snapshots::ambiguous(several.iter().map(|id| id.hex()));
-            return Err(Error::Usage(format!("'{prefix}' names no key slot: {why}")));
+            return Err(Error::Usage(format!("'{prefix}' does not select a key slot: {why}")));
         }
     };
     if repo.slot() == Some(*id) {
-        let why = "that slot opened the repository just now; open it with another password to remove it";
+        let why = "this key slot is in use; open the repository with another password to remove it";
         return Err(Error::Refused(why.into()));
     }
     audit::note(repo, AuditAct::KeyRemove, &id.hex())?;

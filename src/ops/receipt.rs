@@ -37,7 +37,13 @@ pub fn of(repo: &Repository, id: &SnapshotId) -> Result<Receipt> {
     let gone = || Error::Missing { what: format!("snapshot {}", id.short()) };
     let snapshot = snapshots::load(repo, &id.hex())?.ok_or_else(gone)?;
     let lineage = snapshot.manifest.lineage();
-    let lineage = lineage.ok_or_else(|| Error::Refused("this snapshot has no number in its set".into()))?;
+    let lineage = lineage.ok_or_else(|| {
+        Error::Refused(
+            "the snapshot has no position in the history of its \
+                                                        set"
+            .into(),
+        )
+    })?;
     let config = repo.config();
     Ok(Receipt {
         repository: config.repo.hex(),
@@ -59,7 +65,7 @@ pub fn differences(repo: &Repository, receipt: &Receipt) -> Result<Vec<String>> 
     let config = repo.config();
     if receipt.repository != config.repo.hex() {
         return Err(Error::Usage(format!(
-            "the receipt is one of repository {}, and at {} is {}",
+            "the receipt belongs to repository {}, but the repository at {} is {}",
             receipt.repository.chars().take(8).collect::<String>(),
             repo.location(),
             config.repo.short()
@@ -68,26 +74,26 @@ pub fn differences(repo: &Repository, receipt: &Receipt) -> Result<Vec<String>> 
     let mut all = Vec::new();
     if config.generation < receipt.generation {
         all.push(format!(
-            "its newest whole configuration is config/{}, and the receipt knew config/{}",
+            "its newest intact configuration is config/{}, but the receipt records config/{}",
             config.generation, receipt.generation
         ));
     }
     if config.epoch < receipt.epoch {
         all.push(format!(
-            "the newest epoch of its key is {}, and the receipt knew {}",
+            "the newest epoch of its key is {}, but the receipt records {}",
             config.epoch, receipt.epoch
         ));
     }
     let id = SnapshotId::parse(&receipt.snapshot)
-        .map_err(|_| Error::Usage("the receipt names no snapshot".into()))?;
+        .map_err(|_| Error::Usage("the receipt has no snapshot id".into()))?;
     let at = jiff::Timestamp::new(receipt.time, 0).map(|at| at.to_string()).unwrap_or_default();
     let what = format!("snapshot {} of {at} ({})", id.short(), receipt.host);
     let found = snapshots::list(repo)?.into_iter().find(|one| one.id == id);
     match found.map(|one| one.manifest.lineage()) {
         Some(Some(lineage)) if lineage.number == receipt.number && hex(&lineage.chain) == receipt.chain => {}
-        Some(_) => all.push(format!("{what} is not the one that the receipt was given for")),
+        Some(_) => all.push(format!("{what} is not the snapshot of the receipt")),
         None if audit::explains(repo, &id)? => {}
-        None => all.push(format!("{what} is gone, and no audit record says who forgot it")),
+        None => all.push(format!("{what} is gone, and no audit record names who forgot it")),
     }
     Ok(all)
 }
@@ -97,7 +103,7 @@ pub fn differences(repo: &Repository, receipt: &Receipt) -> Result<Vec<String>> 
 /// # Errors
 /// The text is not a receipt.
 pub fn parse(text: &str) -> Result<Receipt> {
-    serde_json::from_str(text).map_err(|why| Error::Usage(format!("not a receipt: {why}")))
+    serde_json::from_str(text).map_err(|why| Error::Usage(format!("this is not a receipt: {why}")))
 }
 
 /// Serializes a receipt.
@@ -107,5 +113,5 @@ pub fn parse(text: &str) -> Result<Receipt> {
 pub fn text(receipt: &Receipt) -> Result<String> {
     serde_json::to_string_pretty(receipt)
         .map(|text| text + "\n")
-        .map_err(|_| Error::Bug { what: "a receipt has text" })
+        .map_err(|_| Error::Bug { what: "a receipt can be encoded as text" })
 }

@@ -67,7 +67,7 @@ impl Cache {
         let (Some(base), Some(dir)) = (&self.base, &self.dir) else { return Ok(None) };
         match self.make(dir) {
             Ok(()) => Ok(Some(dir.join("view"))),
-            Err(err) => Err(format!("this machine's cache at {} cannot be made: {err}", base.display())),
+            Err(err) => Err(format!("the local cache at {} cannot be created: {err}", base.display())),
         }
     }
 

@@ -63,7 +63,8 @@ pub(crate) fn change(
         // Number above damaged generations as well: their names are taken.
         config.generation = numbers(storage)?.last().map_or(1, |last| last.saturating_add(1));
         if config.generation > LAST_GENERATION {
-            let why = "no number is left for a configuration: somebody put the highest one into config/";
+            let why = "there is no free number for a configuration: config/ contains a file with the \
+                       highest number";
             return Err(Error::Refused(format!("{why}; run `Repository::repair_gc_records`")));
         }
         let bytes = key_slot::close_config(&config, &seed).map_err(Error::making("the configuration"))?;
@@ -199,7 +200,7 @@ fn of_newer_format(generation: u32, found: u16) -> Error {
 
 pub(crate) fn unfit(generation: u32) -> Error {
     let what = ObjectKind::Config.path(&generation.to_string());
-    Error::Damaged { what, source: DecodeError::because("its check does not fit") }
+    Error::Damaged { what, source: DecodeError::because("its checksum does not match") }
 }
 
 fn older(err: &Error) -> String {
@@ -211,8 +212,8 @@ fn planted(config: &Config) -> String {
         if config.is_encrypted() { ("encrypted", "unencrypted") } else { ("unencrypted", "encrypted") };
     let path = ObjectKind::Config.path(&config.generation.to_string());
     format!(
-        "{path} is {is} and does not belong to this {kind} repository: somebody put it there; it is not used, and \
-         `Repository::repair_gc_records` removes it"
+        "{path} is {is} and does not belong to this {kind} repository: somebody put it there; it is \
+         ignored, and `Repository::repair_gc_records` removes it"
     )
 }
 
@@ -287,8 +288,8 @@ impl Candidates {
                 (Ok(()), Some(found)) => {
                     let generation = config.generation;
                     self.trouble.push(format!(
-                        "config/{generation} is damaged: it says that it has format {found}, and the rest is whole; run \
-                         `Repository::check`"
+                        "config/{generation} is damaged: its header has format {found}, but the rest is \
+                         intact; run `Repository::check`"
                     ));
                     return Ok((bytes, config));
                 }
@@ -328,14 +329,14 @@ pub(crate) fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>
     if config.generation == number {
         return Ok((bytes, config));
     }
-    let source = DecodeError::because("a generation under another's name");
+    let source = DecodeError::because("its content belongs to another generation");
     Err(Error::Damaged { what: ObjectKind::Config.path(&name), source })
 }
 
 pub(crate) fn check_features(config: &Config) -> Result<()> {
     let name = || ObjectKind::Config.path(&config.generation.to_string());
     if !config.is_understood() {
-        let why = DecodeError::newer("the repository uses a feature that this version does not know");
+        let why = DecodeError::newer("the repository uses a feature that this version does not support");
         return Err(Error::damaged(name())(why));
     }
     chunker::check(&config.chunker).map_err(Error::damaged(name()))

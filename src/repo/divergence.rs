@@ -31,7 +31,7 @@ pub(crate) fn refuse(known: &KnownPlace, config: &Config, encrypted: bool, locat
     let place = known.read();
     // If the newest epoch is hidden from a writer, it would encrypt for revoked keys.
     let older = place.of(&config.repo).filter(|known| known.epoch > config.epoch).map(|known| {
-        format!("the newest epoch of its key is {}, and this machine knew {}", config.epoch, known.epoch)
+        format!("the newest epoch of its key is {}, but this machine last saw {}", config.epoch, known.epoch)
     });
     match place.contradicts(&config.repo, encrypted).or(older) {
         None => Ok(()),
@@ -45,8 +45,8 @@ impl Repository {
         let config = self.config();
         if let Some(why) = self.known().trouble() {
             self.control().warn(format!(
-                "what this machine knows of the repository cannot be read ({why}): it is taken as seen for the first \
-                 time, and a swapped or lost part of it goes unnoticed"
+                "this machine's records of the repository cannot be read ({why}): they start again, and \
+                 replaced or lost parts of the repository are not detected this time"
             ));
         }
         let before = self.known_here();
@@ -69,8 +69,10 @@ impl Repository {
 
     fn learn(&self, change: impl Fn(&mut run_log::known::Place)) {
         if let Err(err) = self.known().change(change) {
-            self.control()
-                .warn(format!("{}: a swapped or lost part of the repository may go unnoticed", err.chain()));
+            self.control().warn(format!(
+                "{}: replaced or lost parts of the repository may not be detected",
+                err.chain()
+            ));
         }
     }
 
@@ -80,7 +82,7 @@ impl Repository {
 
     fn diverges(&self, what: String) {
         if self.diverged_kept().add(what.clone()) {
-            let hint = "`Repository::check` looks into it; if it is meant, `Repository::accept` accepts it";
+            let hint = "`Repository::check` examines it; if it is intended, `Repository::accept` accepts it";
             self.control().warn(format!("{}: {what}: {hint}", self.location()));
         }
     }
@@ -168,7 +170,7 @@ impl Repository {
         again.retain(|id| was_forgotten(&now, id) && !brought_back.contains(id));
         for id in again {
             self.diverges(format!(
-                "snapshot {} was forgotten by this machine and is there again, though nobody brought it back",
+                "snapshot {} was forgotten by this machine and exists again, but no undelete is recorded",
                 id.short()
             ));
         }
@@ -240,11 +242,11 @@ fn has_successor(listing: &Listing, set: &str, made: &Made) -> bool {
 }
 
 fn gone(made: &Made) -> String {
-    format!("{} was made by this machine and is gone, though nobody here forgot it", made.describe())
+    format!("{} was made by this machine and is gone, but this machine did not forget it", made.describe())
 }
 
 fn older_config(known: u32, found: u32) -> String {
-    format!("its newest whole configuration is config/{found}, and this machine knew config/{known}")
+    format!("its newest intact configuration is config/{found}, but this machine last saw config/{known}")
 }
 
 /// Fails if this machine knows a repository at this location: the disk may be unmounted, so no repository is
@@ -258,8 +260,8 @@ pub fn refuse_emptied(storage: &dyn Storage, state: Option<&Path>) -> Result<()>
     let Some(id) = place.repositories.keys().next_back() else { return Ok(()) };
     let id: String = id.chars().take(8).collect();
     let what = format!(
-        "repository {id} was there when this machine last looked, and there is none now; look whether its disk is \
-         there, or make a new one with `Repository::init`"
+        "this machine last found repository {id} there, but there is none now; check whether its disk is \
+         mounted, or create a new repository with `Repository::init`"
     );
     Err(Error::Diverged { location, what })
 }

@@ -43,7 +43,10 @@ impl Repository {
         let shared_chunking = options.shared_chunking.as_ref();
         if shared_chunking.is_some_and(|shared_chunking| !shared_chunking.allows(options.password.is_some()))
         {
-            return Err(cannot("of two that share a key, both are encrypted or neither"));
+            return Err(cannot(
+                "repositories that share chunk names must both be encrypted or both be \
+                               unencrypted",
+            ));
         }
         let naming = shared_chunking.map(|shared_chunking| shared_chunking.naming.clone());
         let mut keyring = Keyring::random(naming).map_err(Error::damaged("a new key"))?;
@@ -66,10 +69,10 @@ impl Repository {
             config.slots.push(keys::add(storage, &suite, &keyring, password, options.kdf, of)?);
         }
         let seed = keyring.signing_seed(&config.repo, config.epoch);
-        let seed = seed.ok_or(Error::Bug { what: "a new keyring signs" })?;
+        let seed = seed.ok_or(Error::Bug { what: "a new keyring can sign" })?;
         let bytes = key_slot::close_config(&config, &seed).map_err(Error::making("the configuration"))?;
         if storage.create(ObjectKind::Config, "1", &[&bytes])? == CreateOutcome::Exists {
-            return Err(cannot("somebody else made one just now"));
+            return Err(cannot("another process has just created one"));
         }
         let (cache, state) = (options.cache.clone(), options.state.clone());
         let (password, control) = (options.password.clone(), options.control.clone());

@@ -42,7 +42,7 @@ pub fn add(
         user: host::user_name(),
         label: label.to_owned(),
     };
-    let failed = || failure("a key slot, being written,".to_owned());
+    let failed = || failure("a new key slot".to_owned());
     let pair = envelope::new_pair().map_err(failed())?;
     let anchor = keyring.verifying_key(&suite.repo).map_err(failed())?;
     let secret = SlotSecret { private: pair.private, epoch: keyring.epoch(), anchor };
@@ -109,24 +109,22 @@ pub fn all(storage: &dyn Storage) -> Result<Vec<(String, ReadSlot)>> {
 /// Returns the message about a file in `keys/` that the configuration does not list.
 pub fn not_listed(name: &str) -> String {
     format!(
-        "the key slot {name} is not in the list of valid ones, and opens nothing: it was removed and put back, or \
-         somebody made it who has no key; `Repository::remove_key({name})` removes it"
+        "the key slot {name} is not listed as valid and is not used: it was removed and put back, or made \
+         by somebody without a key; `Repository::remove_key({name})` removes it"
     )
 }
 
 /// Returns the error for a slot with a role that this program does not know.
 pub(crate) fn unknown_kind(id: &KeyId) -> Error {
     let id = id.short();
-    Error::Refused(format!(
-        "the key slot {id} is of a kind that this version does not know: use a newer snap"
-    ))
+    Error::Refused(format!("the key slot {id} has a role that this version does not know: use a newer snap"))
 }
 
 fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
     let id = KeyId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Keys, name))?;
     let bytes = storage.read(ObjectKind::Keys, name, MAX_SLOT)?;
     if hash::sha256(&bytes) != *id.as_bytes() {
-        let why = DecodeError::because("its bytes do not hash to its name");
+        let why = DecodeError::because("its hash differs from its name");
         return Err(Error::Damaged { what: ObjectKind::Keys.path(name), source: why });
     }
     objects::check_header(ObjectKind::Keys, name, &bytes)?;
@@ -263,7 +261,7 @@ pub fn unlock(
     }
     match trouble {
         Some(err) if whole == 0 || err.is_out_of_memory() => Err(err),
-        None if whole == 0 => Err(Error::Missing { what: "a key slot that can be read".into() }),
+        None if whole == 0 => Err(Error::Missing { what: "a readable key slot".into() }),
         _ => Err(Error::WrongPassword { location: storage.location(), untried }),
     }
 }
@@ -298,14 +296,13 @@ fn unlock_only(
     let name = match (names.as_slice(), others.first()) {
         ([only], _) => only,
         ([], Some(other)) => {
-            let why =
-                "is not in the configuration's list of valid ones: it was removed, or never belonged here";
+            let why = "is not listed as valid in the configuration: it was removed, or was never added";
             return Err(Error::Refused(format!("the key slot {other} {why}")));
         }
         ([], None) => return Err(Error::Usage(format!("no key slot's id begins with '{prefix}'"))),
         (several, _) => {
-            let why = format!("{} ids of key slots begin so", several.len());
-            return Err(Error::Usage(format!("'{prefix}' names no key slot: {why}")));
+            let why = format!("it matches {} key slots", several.len());
+            return Err(Error::Usage(format!("'{prefix}' does not select a key slot: {why}")));
         }
     };
     let opened = match candidate(storage, repo, name, None)? {

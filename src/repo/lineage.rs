@@ -29,7 +29,7 @@ impl Gap {
     /// Returns a message about the gap.
     pub fn describe(&self) -> String {
         format!(
-            "snapshot {} is gone, though {} was made after it and no audit record says who forgot it",
+            "snapshot {} is gone, although {} was made after it and no audit record names who forgot it",
             self.gone.short(),
             self.after.short()
         )

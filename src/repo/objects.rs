@@ -115,5 +115,5 @@ pub fn remove_all(storage: &dyn Storage, area: ObjectKind, names: &[String]) -> 
 
 /// Returns the error for a name that does not parse: it is not a file of this program.
 pub fn unknown_name(area: ObjectKind, name: &str) -> Error {
-    Error::Damaged { what: area.path(name), source: DecodeError::because("a name that snap does not write") }
+    Error::Damaged { what: area.path(name), source: DecodeError::because("its name is not one of snap's") }
 }

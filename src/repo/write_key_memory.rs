@@ -98,7 +98,7 @@ impl TreeMemory {
                 None
             }
             Err(why) => Some(format!(
-                "{}: what this machine remembers of its last snapshot cannot be used ({why}); everything is read again",
+                "{}: the local memory of the write key cannot be used ({why}); all files are read again",
                 path.display()
             )),
         }
@@ -179,7 +179,7 @@ impl TreeMemory {
         drop(held);
         self.write(dir, set, &stored)
             .err()
-            .map(|why| format!("{}: {why}; the next backup reads everything again", dir.join(set).display()))
+            .map(|why| format!("{}: {why}; the next backup reads all files again", dir.join(set).display()))
     }
 
     fn write(&self, dir: &Path, set: &str, stored: &Stored) -> Result<(), String> {

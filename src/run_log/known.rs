@@ -167,7 +167,7 @@ impl KnownPlace {
         if place == before {
             return Ok(());
         }
-        self.change_in(file, change).map_err(Error::io("write what this machine knows to", file))
+        self.change_in(file, change).map_err(Error::io("write the last known state of repositories to", file))
     }
 
     fn change_in(&self, file: &Path, change: impl Fn(&mut Place)) -> io::Result<()> {
@@ -212,7 +212,7 @@ impl Place {
         let kind = |encrypted: bool| if encrypted { "encrypted" } else { "not encrypted" };
         match self.of(repo) {
             Some(known) if known.encrypted && !encrypted => {
-                Some("it was encrypted when this machine last saw it, and is not now".to_owned())
+                Some("it was encrypted when this machine last used it, but is no longer".to_owned())
             }
             Some(_) => None,
             None => {
@@ -220,7 +220,7 @@ impl Place {
                 let id: String = id.chars().take(8).collect();
                 let (was, is) = (kind(known.encrypted), kind(encrypted));
                 Some(format!(
-                    "this machine knows repository {id} there ({was}), and now {} is there ({is})",
+                    "this machine last found repository {id} there ({was}), but it is now {} ({is})",
                     repo.short()
                 ))
             }

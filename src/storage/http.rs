@@ -173,8 +173,8 @@ impl Read for Parts<'_> {
 
 fn describe_error(error: &ureq::Error) -> String {
     match error {
-        ureq::Error::Timeout(_) => "the server is silent".to_owned(),
-        ureq::Error::HostNotFound => "its host is not known".to_owned(),
+        ureq::Error::Timeout(_) => "the server does not respond".to_owned(),
+        ureq::Error::HostNotFound => "its host name cannot be resolved".to_owned(),
         ureq::Error::Io(err) => verification(err.to_string()),
         other => verification(other.to_string()),
     }

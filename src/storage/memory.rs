@@ -104,7 +104,7 @@ impl Storage for MemoryStorage {
     fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.with(area, name, |bytes| {
             if bytes.len() as u64 > limit {
-                let source = DecodeError::because("longer than any such object can be");
+                let source = DecodeError::because("it is longer than an object of its type can be");
                 return Err(Error::Damaged { what: area.path(name), source });
             }
             Ok(bytes.to_vec())
@@ -118,7 +118,7 @@ impl Storage for MemoryStorage {
             }
             let start = usize::try_from(offset).unwrap_or(usize::MAX);
             let Some(found) = bytes.get(start..start.saturating_add(out.len())) else {
-                let source = DecodeError::because("shorter than it should be");
+                let source = DecodeError::because("it is shorter than expected");
                 return Err(Error::Damaged { what: area.path(name), source });
             };
             out.copy_from_slice(found);

@@ -70,7 +70,7 @@ pub fn list(storage: &dyn Storage, area: ObjectKind) -> Result<Vec<Listed>> {
 }
 
 /// The beginning of the message about foreign files.
-pub const FOREIGN: &str = "the repository holds what is not snap's, and it is ignored";
+pub const FOREIGN: &str = "the repository contains files that are not snap's; they are ignored";
 
 /// Returns a message about foreign files; `None` if there are none.
 /// It covers what listings have found so far, and what the storage can find without extra cost.
@@ -86,7 +86,7 @@ pub fn strays(storage: &dyn Storage) -> Result<Option<String>> {
         return Ok(None);
     };
     let more = if all.len() > TOLD { format!(" and {} more", all.len() - TOLD) } else { String::new() };
-    Ok(Some(format!("{FOREIGN}: {}{more}; it may be removed", first.join(", "))))
+    Ok(Some(format!("{FOREIGN}: {}{more}; they can be removed", first.join(", "))))
 }
 
 /// A storage that shows only snap's own objects.

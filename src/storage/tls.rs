@@ -75,5 +75,5 @@ fn read(path: &Path) -> Result<(Vec<Certificate<'static>>, Option<ureq::tls::Pri
 }
 
 fn holds_no(what: &str, path: &Path) -> Error {
-    Error::Usage(format!("{} holds no {what} in PEM format", path.display()))
+    Error::Usage(format!("{} contains no {what} in PEM format", path.display()))
 }

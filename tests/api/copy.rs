@@ -422,7 +422,7 @@ fn an_open_copy_of_a_locked_repository_has_keys_of_its_own() {
     let made = sandbox.ok(&["copy", "--to", "other", "--init", "--no-encryption", "--json"]);
     assert_eq!(made.summary()["blocks_as_they_are"], false);
     let again = sandbox.snap(&["copy", "--to", "other"]).expect(1);
-    assert!(again.stderr.contains("unencrypted"), "{}", again.stderr);
+    assert!(again.stderr.contains("not encrypted"), "{}", again.stderr);
     sandbox.ok(&["copy", "--to", "other", "--to-insecure-no-password"]);
 }
 

@@ -124,7 +124,7 @@ fn silently_corrupted_source_is_detected() {
     assert_eq!(fs::read(&file).unwrap()[0], b'N');
     sandbox.ok(&["backup", "mnt"]);
     let found = sandbox.snap(&["backup", "mnt", "--reread", "100%"]).expect(24);
-    assert!(found.stderr.contains("silent corruption: mnt/file has other bytes"), "{}", found.stderr);
+    assert!(found.stderr.contains("silent corruption: mnt/file has different bytes"), "{}", found.stderr);
     sandbox.ok(&["heal", "--yes", "mnt/file"]);
     assert_eq!(fs::read(&file).unwrap()[0], b'n');
     drop(mounted);

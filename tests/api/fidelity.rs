@@ -324,7 +324,7 @@ fn a_tree_deeper_than_any_restore_goes_is_named_and_left_out() {
     deep(&source, b"d", 8200);
     let summary = library.try_backup("src", backup::Options::default()).unwrap();
     assert_eq!(summary.problems.len(), 1);
-    assert!(summary.problems[0].message.contains("inside one another"), "{}", summary.problems[0].message);
+    assert!(summary.problems[0].message.contains("nested too deeply"), "{}", summary.problems[0].message);
     assert_eq!(library.errors(), Vec::<String>::new());
     assert!(Path::new(OsStr::from_bytes(&summary.problems[0].path)).starts_with(&source));
 }

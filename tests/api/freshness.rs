@@ -99,7 +99,7 @@ fn a_forgotten_snapshot_that_the_storage_puts_back_is_named() {
     assert_eq!(place.open(state).divergence().unwrap(), Vec::<String>::new());
     place.storage.put(ObjectKind::Snapshots, &first.hex(), bytes);
     let named = place.open(state).divergence().unwrap();
-    assert!(matches!(named.as_slice(), [one] if one.contains("is there again")), "{named:?}");
+    assert!(matches!(named.as_slice(), [one] if one.contains("exists again")), "{named:?}");
     // A machine that did not forget the snapshot cannot know.
     assert_eq!(place.open(None).divergence().unwrap(), Vec::<String>::new());
     place.open(state).accept().unwrap();

@@ -448,5 +448,5 @@ fn deltas_that_the_configuration_does_not_allow_are_damage() {
     storage.put(ObjectKind::Config, "2", key_slot::close_config(&config, &keys.config).unwrap());
     assert_eq!(library.open().config().generation, 2);
     let errors = library.errors();
-    assert!(errors.iter().any(|text| text.contains("it has deltas")), "{errors:?}");
+    assert!(errors.iter().any(|text| text.contains("it contains deltas")), "{errors:?}");
 }

@@ -115,7 +115,7 @@ fn a_damaged_or_unusable_record_costs_history_only() {
     let outcome = sandbox.ok(&["backup", "src"]);
     // The purpose of each of the two files in the state directory.
     assert_eq!(outcome.warnings(), 2, "{}", outcome.stderr);
-    for lost in ["snap status", "may go unnoticed"] {
+    for lost in ["snap status", "may not be detected"] {
         assert!(outcome.stderr.contains(lost), "{}", outcome.stderr);
     }
     assert_eq!(sandbox.snapshot_names().len(), 2);

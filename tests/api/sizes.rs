@@ -254,7 +254,7 @@ fn an_isolated_directory_must_be_one_that_is_saved() {
         let options = backup::Options { isolate: vec![dir], ..backup::Options::default() };
         sizes.library.try_backup("src", options).unwrap_err().to_string()
     };
-    assert!(why(sizes.library.path("other")).ends_with("none of the sources holds it"));
+    assert!(why(sizes.library.path("other")).ends_with("it is not in any of the sources"));
     // A directory that no longer exists is no reason to save nothing.
     let warned = Mutex::new(Vec::new());
     let observer = |event: Event<'_>| {
@@ -267,7 +267,7 @@ fn an_isolated_directory_must_be_one_that_is_saved() {
     assert!(begun.run(&sizes.library.open(), &Control::new(&observer)).unwrap().snapshot.is_some());
     assert!(
         warned.lock().unwrap()[0]
-            .ends_with("No such file or directory (os error 2): no file is kept apart there")
+            .ends_with("No such file or directory (os error 2): no file is isolated there")
     );
 }
 

@@ -460,7 +460,7 @@ fn another_repository_is_no_copy_of_this_one() {
     other.args(["-r", "second", "init"]);
     crate::support::finish(other, b"").expect(0);
     let refused = sandbox.snap(&["sync", "--to", "second"]).expect(1);
-    assert!(refused.stderr.contains("another repository"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("is not the one at"), "{}", refused.stderr);
     let itself = sandbox.snap(&["sync", "--to", "./repo/"]).expect(1);
     assert!(itself.stderr.contains("itself"), "{}", itself.stderr);
     let mirrored = sandbox.snap(&["backup", "--mirror", "second", "src"]).expect(3);

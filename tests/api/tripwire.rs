@@ -371,11 +371,11 @@ fn a_reason_is_one_sentence_with_its_numbers() {
     assert_eq!(tripwire::sentence(&reasons), wanted);
     let mut random = Signs { rewritten: 100, opaque: 100, removed: 0, ..loss(0) };
     let reasons = tripwire::evaluate(&busy(), &mut random, Some(&Limits::default()));
-    let wanted = "100 files came to look encrypted, with the runs before 100 of 1000 (10 %; 0 % is usual, up to 5 % allowed)";
+    let wanted = "100 files newly look encrypted, 100 of 1000 with those of earlier runs (10 %; 0 % is usual, up to 5 % allowed)";
     assert_eq!(tripwire::sentence(&reasons), wanted);
     let silent = tripwire::silence(&busy(), 11 * DAY, Some(&Limits::default())).unwrap();
-    let wanted =
-        "nothing changed for 11 days; a change each 24 hours is usual, and the longest pause was 24 hours";
+    let wanted = "nothing changed for 11 days; usually something changes every 24 hours, \
+         and the longest pause so far was 24 hours";
     assert_eq!(silent.to_string(), wanted);
 }
 

@@ -171,7 +171,7 @@ fn client_without_memory_reads_all_and_stores_nothing_twice() {
     fs::write(file.unwrap(), b"garbled").unwrap();
     let repo = fleet.open("a");
     assert_eq!(fleet.backup_by(&repo, "src").counts.bytes_added, 0);
-    assert!(fleet.heard.take().iter().any(|text| text.contains("everything is read again")));
+    assert!(fleet.heard.take().iter().any(|text| text.contains("all files are read again")));
 }
 
 fn walk(dir: &std::path::Path) -> Vec<PathBuf> {

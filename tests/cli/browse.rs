@@ -55,7 +55,7 @@ fn a_window_that_needs_more_memory_than_there_is_is_refused() {
     let vars = [("HOME", home.to_str().unwrap()), ("SNAP_PASSWORD", "try")];
     let args = ["-r", "repo", "browse"];
     let (code, text) = Terminal::start(&home, (60_000, 20), &vars, &args).finish();
-    assert!(code == 1 && text.contains("too large to draw on"), "{code}: {text}");
+    assert!(code == 1 && text.contains("which is too large"), "{code}: {text}");
     // Including a window that becomes larger than needed.
     let mut terminal = browse(&sandbox, (80, 24));
     terminal.resize(60_000, 20);
@@ -83,7 +83,7 @@ fn versions_are_listed_and_an_old_one_is_restored() {
     terminal.wait_for("below this directory");
     terminal.send(&"\x7f".repeat("./restored".len()));
     terminal.send("old\r");
-    terminal.wait_for("left alone");
+    terminal.wait_for("already and kept");
     assert_eq!(fs::read_to_string(sandbox.path("old/src/docs/plan.txt")).unwrap(), "first");
     terminal.send("q");
     assert_eq!(terminal.end(), 0);

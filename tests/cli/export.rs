@@ -217,7 +217,7 @@ fn a_socket_is_left_out_with_a_warning_and_exit_0() {
     sandbox.backup(&[]);
     let outcome = sandbox.ok(&["export", "latest", "-o", "a.tar"]);
     assert!(outcome.stderr.contains("src/socket is a socket"), "{}", outcome.all());
-    assert!(outcome.text().contains("1 socket was left out"), "{}", outcome.all());
+    assert!(outcome.text().contains("1 socket was not exported"), "{}", outcome.all());
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn full_backup_finds_bit_rot_and_heal_restores_the_bytes() {
     assert!(dry.stderr.contains("would raise an alarm: silent corruption"), "{}", dry.all());
 
     let met = sandbox.snap(&["backup", "src", "--full", "--json"]).expect(24);
-    assert!(met.stderr.contains("silent corruption: src/dir/photo has other bytes"), "{}", met.all());
+    assert!(met.stderr.contains("silent corruption: src/dir/photo has different bytes"), "{}", met.all());
     let summary = met.summary();
     assert_eq!((&summary["files_corrupt"], &summary["corrupt"][0]), (&1.into(), &"src/dir/photo".into()));
     let listed = sandbox.ok(&["ls", "latest", "--json", "--recursive"]).text();
@@ -68,7 +68,7 @@ fn full_backup_finds_bit_rot_and_heal_restores_the_bytes() {
     assert!(sandbox.ok(&["ls", "latest", "--json", "--recursive"]).text().contains("corrupt_since"));
 
     let list = sandbox.snap(&["heal"]).expect(24).text();
-    assert!(list.contains(photo.to_str().unwrap()) && list.contains("has its good bytes"), "{list}");
+    assert!(list.contains(photo.to_str().unwrap()) && list.contains("has a good version"), "{list}");
     let refused = sandbox.snap(&["heal", "src/dir/photo"]).expect(2);
     assert!(refused.stderr.contains("--yes"), "{}", refused.all());
     sandbox.ok(&["heal", "--dry-run", "src/dir/photo"]);
@@ -85,7 +85,7 @@ fn full_backup_finds_bit_rot_and_heal_restores_the_bytes() {
 
     assert!(sandbox.ok(&["heal"]).text().contains("snap alarm clear"));
     let again = sandbox.snap(&["heal", "--yes", "src/dir/photo"]).expect(1);
-    assert!(again.stderr.contains("good bytes already"), "{}", again.all());
+    assert!(again.stderr.contains("content is good already"), "{}", again.all());
     sandbox.ok(&["alarm", "clear"]);
     assert!(sandbox.ok(&["heal"]).text().contains("no file with bit rot"));
     sandbox.ok(&["backup", "src", "--full"]);
@@ -135,7 +135,7 @@ fn heal_leaves_files_alone_that_changed_since() {
         ("edited", "has changed since"),
         ("moded", "(mode)"),
         ("dir/file", "symbolic link"),
-        ("link", "no regular file"),
+        ("link", "no longer a regular file"),
     ] {
         let refused = sandbox.snap(&["heal", "--yes", &format!("src/{file}")]).expect(1);
         assert!(refused.stderr.contains(why), "{file}: {}", refused.all());

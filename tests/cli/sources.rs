@@ -106,7 +106,7 @@ fn pattern_above_a_source_is_a_problem_and_it_is_saved() {
 fn source_that_a_rule_matches_is_saved_with_a_warning() {
     let sandbox = sandbox(&[("a/.nobackup", ""), ("a/x", "1"), ("big", "12345")]);
     let outcome = backup(&sandbox, &["--exclude-if-present", ".nobackup", "src/a"]).expect(0);
-    assert!(outcome.stderr.contains("src/a was named, so it is saved"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("src/a is saved, because it was given by name"), "{}", outcome.stderr);
     assert!(saved(&sandbox).contains(&"src/a/x".to_owned()));
     let outcome = backup(&sandbox, &["-e", "b*", "src/big"]).expect(0);
     assert!(outcome.stderr.contains("although the pattern 'b*' matches it"), "{}", outcome.stderr);

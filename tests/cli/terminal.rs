@@ -63,7 +63,7 @@ fn first_ctrl_c_says_how_to_continue() {
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("snap: stopping after"), "nothing of the bar is left: {text}");
     assert!(
-        text.contains("snap: interrupted\n") && text.contains("run the same command again to continue"),
+        text.contains("snap: interrupted\n") && text.contains("run the command again to continue"),
         "{text}"
     );
 }
@@ -79,7 +79,7 @@ fn an_interrupted_backup_saves_what_there_is() {
     let mut terminal = start(&sandbox, (80, 24), &vars, &["-r", &url, "backup", "src"]);
     terminal.wait_for("of 64.0 MiB");
     terminal.send("\x03");
-    terminal.wait_for("saving what there is; press Ctrl-C again to stop now");
+    terminal.wait_for("saving what was read so far; press Ctrl-C again to stop now");
     terminal.send("\x03");
     let (code, text) = terminal.finish();
     assert_eq!(code, 130, "{text}");
@@ -181,7 +181,7 @@ fn ctrl_c_saves_no_partial_stream_and_exits_130() {
         terminal.send("\x03");
         // The end of the command may be seen before the signal.
         terminal.wait_until("an answer", |text| {
-            let is_told = text.contains("half of a stream is not saved; press Ctrl-C again to stop now");
+            let is_told = text.contains("an incomplete stream is not saved; press Ctrl-C again to stop now");
             is_told || text.contains("snap: interrupted")
         });
         fs::write(sandbox.path("told"), "").unwrap();

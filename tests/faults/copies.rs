@@ -50,7 +50,7 @@ fn a_chunk_whose_bytes_do_not_have_its_id_is_damage() {
     lone(&repo, id, b"the wrong bytes");
     let mut reader = ChunkReader::new(&repo, index(&repo)).unwrap();
     let err = reader.get(ChunkType::Data, &id).unwrap_err();
-    assert!(err.is_damage() && err.chain().contains("do not have its id"), "{}", err.chain());
+    assert!(err.is_damage() && err.chain().contains("does not match its id"), "{}", err.chain());
 }
 
 /// The pack that is tried first has the wrong bytes.

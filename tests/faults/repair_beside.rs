@@ -33,7 +33,7 @@ fn a_snapshot_is_not_replaced_while_packs_are_moved_by_others() {
         storage.remove(ObjectKind::Packs, &other).unwrap()
     });
     let refused = repair().unwrap_err().chain();
-    assert!(stage.storage.is_spent() && refused.contains("moved by another process"), "{refused}");
+    assert!(stage.storage.is_spent() && refused.contains("another process moved packs"), "{refused}");
     assert_eq!(stage.library.snapshots(), before);
     assert_eq!(stage.names(ObjectKind::Trash), Vec::<String>::new());
     inner.put(ObjectKind::Packs, &packs[0], lost);

@@ -80,7 +80,7 @@ fn a_pack_in_the_wrong_folder_is_named_by_its_path() {
     fs::create_dir_all(sandbox.path("repo/packs/11")).unwrap();
     fs::write(sandbox.path("repo").join(&misplaced), "x").unwrap();
     let said = sandbox.ok(&["check"]).all();
-    assert!(said.contains(&format!("{misplaced}; it may be removed")), "{said}");
+    assert!(said.contains(&format!("{misplaced}; they can be removed")), "{said}");
 }
 
 #[test]

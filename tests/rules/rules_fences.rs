@@ -95,7 +95,7 @@ fn writer_that_outslept_its_fence_commits_no_holes() {
     library.write("src", &[("a", b"hello")]);
     bury_before_the_commit(&storage, true);
     let err = library.try_backup("src", backup::Options::default()).unwrap_err().chain();
-    assert!(err.contains("took this run for dead"), "{err}");
+    assert!(err.contains("considered this run dead"), "{err}");
     assert_eq!(library.snapshots(), []);
     assert_eq!(library.errors(), Vec::<String>::new());
 }

@@ -87,7 +87,7 @@ impl Crowd {
                 tree.insert(file, seed);
             }
             let outcome = self.sandbox.snap(&["backup", "--json", &name]);
-            let words = "took this run for dead";
+            let words = "considered this run dead";
             if self.settled(&outcome, "backups", "backups that were taken for dead", words)
                 && let Some(id) = outcome.summary()["snapshot_id"].as_str()
             {
@@ -101,7 +101,12 @@ impl Crowd {
         args.extend(empty_trash.then_some("--empty-trash"));
         while self.goes_on() {
             let outcome = self.sandbox.snap(&args);
-            self.settled(&outcome, "collections", "collections that gave up", "came in between");
+            self.settled(
+                &outcome,
+                "collections",
+                "collections that gave up",
+                "garbage collections keep running",
+            );
             // With time for forgotten snapshots to be undeleted.
             thread::sleep(Duration::from_millis(if empty_trash { 300 } else { 0 }));
         }
@@ -190,7 +195,7 @@ impl Crowd {
         let output = child.wait_with_output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let outcome = Outcome { code: output.status.code().unwrap_or(-1), stdout: output.stdout, stderr };
-        let words = "took this run for dead";
+        let words = "considered this run dead";
         if self.settled(&outcome, "sleepers that committed", "sleepers that said what they lost", words) {
             let id = outcome.summary()["snapshot_id"].as_str().unwrap().to_owned();
             let restored = self.sandbox.restore(&id, &[]).join("stdin");

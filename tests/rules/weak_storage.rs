@@ -182,7 +182,7 @@ fn writer_buried_by_a_wrong_clock_commits_all_or_fails() {
     });
     match stage.library.try_backup("b", Options::default()) {
         Ok(made) => stage.library.assert_restores(made.snapshot, "b"),
-        Err(err) => assert!(err.chain().contains("took this run for dead"), "{}", err.chain()),
+        Err(err) => assert!(err.chain().contains("considered this run dead"), "{}", err.chain()),
     }
     stage.gc();
     stage.assert_sound();

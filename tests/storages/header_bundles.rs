@@ -284,7 +284,7 @@ fn header_bundle_that_contradicts_a_pack_is_removed() {
     let head = objects::close(&suite, sealed_object::SEGMENT, &name, &contents).unwrap();
     stage.storage.inner.create(ObjectKind::Index, &name, &[&head, &front]).unwrap();
     let found = stage.library.errors();
-    assert!(found.len() == 1 && found[0].contains("says something else of pack"), "{found:?}");
+    assert!(found.len() == 1 && found[0].contains("contradicts pack"), "{found:?}");
     let told = |dry_run| index::run(&stage.library.open(), dry_run, &Control::default()).unwrap().segments;
     let is_it = |told: &[WrongSegment], removed| {
         told.len() == 1 && told[0].why.contains(&name) && told[0].removed == removed

@@ -180,7 +180,7 @@ fn silent_server_is_retried_and_finally_given_up() {
     line.proxy.seen();
     line.proxy.set(|_| Fate::Stall(Duration::from_secs(2)));
     let err = store.read(ObjectKind::Keys, "k", 100).unwrap_err().chain();
-    assert!(err.contains("the server is silent (tried for "), "{err}");
+    assert!(err.contains("the server does not respond (tried for "), "{err}");
     assert!(line.proxy.seen().len() > 3);
 }
 
@@ -190,7 +190,7 @@ fn expired_credentials_and_lost_buckets_end_a_run_cleanly() {
     line.snap(&["init"]).expect(0);
     for (status, code, exit, words) in [
         ("403 Forbidden", "ExpiredToken", 1, "the credentials have expired"),
-        ("404 Not Found", "NoSuchBucket", 10, "there is no such bucket"),
+        ("404 Not Found", "NoSuchBucket", 10, "the bucket does not exist"),
         ("403 Forbidden", "AccessDenied", 1, "AccessDenied: said so"),
     ] {
         fs::write(line.sandbox.path("src/big"), Random::new(u64::from(code.len() as u8)).bytes(3_000_000))

@@ -83,11 +83,11 @@ fn missing_bucket_is_reported() {
     far.url = "s3://nowhere/repo".into();
     for args in [&["snapshots"][..], &["backup", "src"]] {
         let said = far.snap(args).expect(10).stderr;
-        assert!(said.contains("s3://nowhere/repo: there is no such bucket"), "{said}");
+        assert!(said.contains("s3://nowhere/repo: the bucket does not exist"), "{said}");
     }
     let said = far.snap(&["init"]).expect(1).stderr;
     assert!(
-        said.contains("cannot make a repository at s3://nowhere/repo: there is no such bucket"),
+        said.contains("cannot create a repository at s3://nowhere/repo: the bucket does not exist"),
         "{said}"
     );
 }
@@ -97,7 +97,7 @@ fn unknown_server_fails_at_once_and_a_bad_url_is_an_error() {
     let sandbox = Sandbox::bare();
     for (place, code, words) in [
         ("s3://bucket/repo", 1, "cannot reach s3://bucket/repo: "),
-        ("s3:///repo", 2, "it names no bucket"),
+        ("s3:///repo", 2, "the bucket is missing"),
         ("s3://b/../x", 2, "is not a repository location"),
         ("az://c/x", 2, "cannot reach az://c/x"),
     ] {

@@ -95,9 +95,9 @@ fn unknown_server_is_reported_at_once() {
     let Some(mut far) = far() else { return };
     let server = ssh(&mut far).clone();
     for (command, words) in [
-        ("sh -c 'exit 255'", "ssh ended with 255"),
-        ("sh -c 'echo Welcome to this machine'", "what answers is no SFTP server"),
-        ("/nowhere/ssh", "ssh ended with 127"),
+        ("sh -c 'exit 255'", "ssh exited with code 255"),
+        ("sh -c 'echo Welcome to this machine'", "the response is not from an SFTP server"),
+        ("/nowhere/ssh", "ssh exited with code 127"),
     ] {
         command.clone_into(ssh(&mut far));
         let outcome = far.snap(&["snapshots"]).expect(1);

@@ -25,61 +25,64 @@ pub(crate) fn message_with_hint(error: &Error) -> String {
 
 fn hint(error: &Error) -> Option<&'static str> {
     match error {
-        Error::NoRepository { .. } => Some("make one with `snap init`, or name another with -r or SNAP_REPO"),
+        Error::NoRepository { .. } => Some(
+            "create one with `snap init`, or give another location with -r \
+                                            or SNAP_REPO",
+        ),
         Error::NoOtherRepository { .. } => {
-            Some("run the same command with --init to make one, or name another with --to")
+            Some("run the command again with --init to create one, or give another location with --to")
         }
         Error::WrongPassword { untried: 1.., .. } => Some(
             "`--key ID` tries one slot, whatever it costs (the names of the files in `keys` are their ids); \
-             slots that none of you created can be removed",
+             slots that you did not create can be removed",
         ),
         Error::WrongPassword { .. } => Some(
             "any password of the repository opens it: check SNAP_PASSWORD, --password-file or --password-command; a \
              key file (--key-file) must be the one that the password was made with, or none",
         ),
         Error::KeyRemoved { .. } => {
-            Some("another password of the repository opens it; with that one, `snap key add` adds one")
+            Some("another password of the repository opens it; `snap key add` then adds a new one")
         }
         Error::NoPassword { .. } => {
             Some("give one with --password-file, --password-command or SNAP_PASSWORD")
         }
         Error::PasswordSource { .. } => Some(
-            "a flag (--password-file, --password-command) goes before SNAP_PASSWORD, SNAP_PASSWORD_FILE, \
-             SNAP_PASSWORD_COMMAND and the configuration",
+            "a flag (--password-file, --password-command) takes precedence over SNAP_PASSWORD, \
+             SNAP_PASSWORD_FILE, SNAP_PASSWORD_COMMAND and the configuration",
         ),
         Error::NewerFormat { .. } | Error::NeedsNewer { .. } => Some("use a newer snap"),
         Error::Missing { what } | Error::Damaged { what, .. } if opens_repository(what) => Some(
-            "without it nobody can open the repository: put the file back from a copy of the repository \
+            "without it the repository cannot be opened: restore the file from a copy of the repository \
              (docs/repair.md)",
         ),
         Error::Missing { .. } | Error::Damaged { .. } => Some(
-            "`snap check --read-data` says what is affected; the next backup stores again what the source still has; \
-             `snap repair` saves the rest (docs/repair.md)",
+            "`snap check --read-data` lists what is affected; the next backup stores again what the sources \
+             still have; `snap repair` saves the rest (docs/repair.md)",
         ),
         Error::NoSnapshot { .. } => {
-            Some("`snap snapshots` lists them, `snap help selectors` says how one is named")
+            Some("`snap snapshots` lists the snapshots, `snap help selectors` describes how to select one")
         }
         Error::Diverged { .. } => Some(
-            "somebody may have swapped it, brought an older copy back, or its disk is not there; if it is right as \
-             it is, `snap repair known` accepts it (docs/repair.md)",
+            "it may have been replaced or rolled back to an older copy, or its disk is not mounted; if it \
+             is intended, `snap repair known` accepts it (docs/repair.md)",
         ),
         Error::Bug { .. } => {
-            Some("the run was stopped, and existing data was not changed: please report this line")
+            Some("the run was stopped and existing data was not changed; please report this message")
         }
         Error::NoThread { .. } => Some(
-            "more threads or memory than this process may have: raise `ulimit -u` and `ulimit -v`, or the limits of its \
-             unit or container (TasksMax, memory)",
+            "the process has reached its limit of threads or memory: raise `ulimit -u` and `ulimit -v`, or \
+             the limits of its unit or container (TasksMax, memory)",
         ),
         Error::Io { .. } if error.is_out_of_memory() => {
-            Some("deriving a key from a password takes 64 MiB: raise the limit of memory")
+            Some("deriving a key from a password needs 64 MiB: raise the memory limit")
         }
         Error::Io { .. } if error.is_untrusted() => Some(
-            "if it is a server of yours, trust the authority that signed its certificate: --cacert FILE, or install it in \
-             the system",
+            "if it is your server, trust the authority that signed its certificate: use --cacert FILE, or \
+             install the certificate in the system",
         ),
         Error::Quota { .. } => Some("keep fewer snapshots (`keep-below`, --keep-*), or set a larger quota"),
         Error::Io { .. } if error.is_full() => {
-            Some("free some space and run the same command again; nothing committed was lost")
+            Some("free some space and run the command again; no committed data was lost")
         }
         _ => None,
     }

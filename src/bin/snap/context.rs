@@ -116,7 +116,7 @@ impl Context {
         let repo = named.or(self.legacy.as_ref().map(|legacy| legacy.repository.as_os_str()));
         let repo = repo.ok_or_else(|| {
             Error::Usage(
-                "no repository given: name one with -r REPO or SNAP_REPO, or in snap.toml (`snap config init`)"
+                "no repository given: use -r REPO, SNAP_REPO or snap.toml (`snap config init` creates it)"
                     .to_owned(),
             )
         })?;
@@ -218,8 +218,8 @@ impl Context {
             password::existing(&self.global, location)?
         } else if password::is_given(&self.global) {
             return Err(Error::Refused(
-                "a password was given but the repository is unencrypted: it may not be the one you mean \
-                 (pass --insecure-no-password to open it anyway)"
+                "a password was given, but the repository is not encrypted: it may be the wrong one (pass \
+                 --insecure-no-password to open it anyway)"
                     .to_owned(),
             ));
         } else {

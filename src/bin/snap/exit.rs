@@ -154,7 +154,14 @@ mod tests {
     #[test]
     fn violated_invariant_is_exit_1_and_reported_as_a_bug() {
         let bug = Error::Bug { what: "a rule" };
-        assert_eq!((code(&bug), bug.chain().as_str()), (1, "this is a bug in snap: a rule"));
+        assert_eq!(
+            (code(&bug), bug.chain().as_str()),
+            (
+                1,
+                "this is a bug in snap; violated invariant: a \
+             rule"
+            )
+        );
         assert_eq!(exit_code(&Err(bug)), 1);
     }
 }

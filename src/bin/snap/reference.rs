@@ -16,7 +16,7 @@ The environment variable after `or` sets the same value as the flag.
 ";
 
 #[test]
-#[cfg_attr(not(feature = "serve"), ignore = "it tells of all verbs")]
+#[cfg_attr(not(feature = "serve"), ignore = "it lists all verbs")]
 fn the_reference_is_what_the_program_knows() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md");
     let text = reference();
@@ -27,7 +27,8 @@ fn the_reference_is_what_the_program_knows() {
     let differs = text.lines().zip(there.lines()).find(|(wanted, found)| wanted != found);
     assert!(
         text == there,
-        "docs/cli.md is not what the program knows, first {differs:?}: SNAP_BLESS=1 cargo test --bin snap reference"
+        "docs/cli.md differs from the program, first in {differs:?}: SNAP_BLESS=1 cargo test --bin snap \
+         reference"
     );
 }
 

@@ -82,14 +82,14 @@ impl Recorder {
     fn write(&self, record: &RunRecord) {
         let written = match &self.run_log {
             Some(run_log) => run_log.append(record),
-            None => Err(Error::Usage(
-                "there is no place for the records of runs: give one with SNAP_STATE_DIR".into(),
-            )),
+            None => {
+                Err(Error::Usage("there is no directory for the records of runs: set SNAP_STATE_DIR".into()))
+            }
         };
         if let Err(error) = written
             && !self.warned.replace(true)
         {
-            output::warn(self.json, &format!("`snap status` will not know of this run: {}", error.chain()));
+            output::warn(self.json, &format!("`snap status` will not show this run: {}", error.chain()));
         }
     }
 }

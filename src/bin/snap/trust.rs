@@ -26,8 +26,8 @@ pub(crate) fn warn_of_unknown_open(
     let is_meant = is_meant || global.insecure_no_password || global.quiet && global.state().is_none();
     if !found.is_encrypted() && !is_meant && !found.is_known_open(known)? {
         let text = format!(
-            "the repository at {} is not encrypted and this machine has not used it before: if yours is encrypted, \
-             somebody has put another one in its place",
+            "the repository at {} is not encrypted and this machine has not used it before: if yours is \
+             encrypted, it has been replaced by another one",
             output::printable(location)
         );
         output::warn(global.json, &text);
@@ -46,7 +46,7 @@ pub(crate) fn warn_of_openness(global: &Global, by_legacy: bool, repo: &Reposito
         output::warn(
             global.json,
             &format!(
-                "the repository at {} is not encrypted: anybody who can read it can read what is saved in it",
+                "the repository at {} is not encrypted: anybody who can read its files can read the backups",
                 repo.location()
             ),
         );
@@ -63,7 +63,7 @@ pub(crate) fn warn_of_plain_login(global: &Global, location: &str) {
         if !was_warned(global, "plain-logins", &name) {
             let place = output::printable(location);
             let text = format!(
-                "the login for {place} crosses the network unencrypted, and anybody who listens can use it: use rest:https://, or a tunnel"
+                "the login for {place} is sent over the network unencrypted: use rest:https:// or a tunnel"
             );
             output::warn(global.json, &text);
         }

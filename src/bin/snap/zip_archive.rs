@@ -111,7 +111,7 @@ fn member<R: Read, W: Write>(
             zip.member(&of_type(0o100_000), |out| cat::run(dir.repo, &selector, out))
         }
         Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => {
-            left_out(&member.path, "ZIP holds no devices and no pipes", observer);
+            left_out(&member.path, "ZIP archives cannot contain devices and pipes", observer);
             Ok(())
         }
     }

@@ -14,7 +14,7 @@ use crate::model::id::ChunkId;
 /// Maximum plain bytes of a block. A stored length is checked against this before memory is allocated.
 pub const MAX_PLAIN: u32 = 64 << 20;
 
-const DIFFERS: &str = "a block that does not read back as it was written: check this machine's memory";
+const DIFFERS: &str = "a compressed block does not decompress to its input: check this machine's memory";
 
 /// A sealed block that is ready to be written to a pack.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ pub struct OpenedChunk<'a> {
 impl OpenedChunk<'_> {
     /// Returns the error for a chunk whose bytes do not match its id.
     pub fn wrong(&self) -> DecodeError {
-        DecodeError::with(format!("chunk {} does not have its id", self.id.short()))
+        DecodeError::with(format!("the content of chunk {} does not match its id", self.id.short()))
     }
 }
 
@@ -202,7 +202,7 @@ const SAMPLE: usize = 64 << 10;
 
 fn plain_len(plain: &[u8]) -> Result<u32, DecodeError> {
     let len = u32::try_from(plain.len()).ok().filter(|len| *len <= MAX_PLAIN);
-    len.ok_or(DecodeError::because("a block too large"))
+    len.ok_or(DecodeError::because("a block is too large"))
 }
 
 /// The keys that sealed a block: those of its pack, for the type of its chunks.
@@ -305,7 +305,7 @@ impl BlockOpener {
 
     fn unseal<'a>(&self, seal: &BlockSeal, sealed: &'a mut [u8]) -> Result<&'a [u8], DecodeError> {
         if seal.plain > MAX_PLAIN {
-            return Err(DecodeError::because("a block that claims to be too large"));
+            return Err(DecodeError::because("the length in a block's header is too large"));
         }
         let cipher = self.suite.block_of(seal.by, seal.kind)?;
         cipher.open(&seal.aad(&self.suite), sealed).map(|packed| &*packed)

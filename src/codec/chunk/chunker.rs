@@ -36,10 +36,10 @@ pub fn check(params: &ChunkerParams) -> Result<(), DecodeError> {
     let sizes = [params.min, params.avg, params.max];
     let ordered = params.min >= 64 && params.min < params.avg && params.avg < params.max;
     if !sizes.iter().all(|size| size.is_power_of_two()) || !ordered || params.max > MAX_CHUNK {
-        return Err(DecodeError::because("chunk sizes that are no powers of two in order"));
+        return Err(DecodeError::because("chunk sizes must be powers of two in ascending order"));
     }
     if [params.mask_s, params.mask_l].iter().any(|mask| *mask == 0 || mask >> 63 != 0) {
-        return Err(DecodeError::because("a chunker mask that is empty, or has its highest bit set"));
+        return Err(DecodeError::because("a chunker mask is zero or has its highest bit set"));
     }
     Ok(())
 }

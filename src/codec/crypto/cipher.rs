@@ -23,7 +23,7 @@ pub const OVERHEAD: usize = NONCE + TAG;
 /// # Errors
 /// The system's generator fails.
 pub fn random(out: &mut [u8]) -> Result<(), DecodeError> {
-    getrandom::fill(out).map_err(|err| DecodeError::with(format!("no random bytes: {err}")))
+    getrandom::fill(out).map_err(|err| DecodeError::with(format!("the system gave no random bytes: {err}")))
 }
 
 /// Returns a new random id.
@@ -79,11 +79,11 @@ impl Cipher {
             }
             CipherKind::Xaes256Gcm => {
                 let (key, nonce) = self.message_key(nonce)?;
-                let lost = DecodeError::because("plain bytes that are not where they were put");
+                let lost = DecodeError::because("the plaintext is out of bounds");
                 let body = out.get_mut(start..).ok_or(lost)?;
                 let tag = key
                     .seal_in_place_separate_tag(nonce, aead::Aad::from(aad), body)
-                    .map_err(|_| DecodeError::because("too long to seal"))?;
+                    .map_err(|_| DecodeError::because("it is too long to encrypt"))?;
                 out.extend_from_slice(tag.as_ref());
             }
         }
@@ -95,22 +95,28 @@ impl Cipher {
     /// # Errors
     /// Anything, including `aad`, differs from what was sealed.
     pub fn open<'a>(&self, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], DecodeError> {
-        let (nonce, body) =
-            sealed.split_first_chunk_mut::<NONCE>().ok_or(DecodeError::because("too short to be sealed"))?;
+        let (nonce, body) = sealed.split_first_chunk_mut::<NONCE>().ok_or(DecodeError::because(
+            "it is too short for a nonce \
+                 and a tag",
+        ))?;
         match self.kind {
             CipherKind::None => {
                 let (plain, tag) = body
                     .split_last_chunk_mut::<TAG>()
-                    .ok_or(DecodeError::because("too short to be sealed"))?;
+                    .ok_or(DecodeError::because("it is too short for a nonce and a tag"))?;
                 if *nonce != [0; NONCE] || !hash::equal(tag, &checksum(aad, plain)) {
-                    return Err(DecodeError::because("the checksum does not fit"));
+                    return Err(DecodeError::because("its checksum does not match"));
                 }
                 Ok(plain)
             }
             CipherKind::Xaes256Gcm => {
                 let (key, nonce) = self.message_key(nonce)?;
-                key.open_in_place(nonce, aead::Aad::from(aad), body)
-                    .map_err(|_| DecodeError::because("its bytes are not what was written with this key"))
+                key.open_in_place(nonce, aead::Aad::from(aad), body).map_err(|_| {
+                    DecodeError::because(
+                        "authentication failed: its bytes were changed, or it \
+                                                       was encrypted with another key",
+                    )
+                })
             }
         }
     }
@@ -134,9 +140,9 @@ impl Cipher {
             *half = block.into();
         }
         let key = aead::UnboundKey::new(&aead::AES_256_GCM, derived.as_ref())
-            .map_err(|_| DecodeError::because("a key of the wrong length"))?;
+            .map_err(|_| DecodeError::because("a key has the wrong length"))?;
         let nonce = aead::Nonce::try_assume_unique_for_key(&nonce[12..])
-            .map_err(|_| DecodeError::because("a nonce of the wrong length"))?;
+            .map_err(|_| DecodeError::because("a nonce has the wrong length"))?;
         Ok((aead::LessSafeKey::new(key), nonce))
     }
 }

@@ -130,10 +130,10 @@ fn open_with(
         aad,
     )
     .map(Zeroizing::new)
-    .map_err(|_| DecodeError::because("it was not sealed to this key"))
+    .map_err(|_| DecodeError::because("it was encrypted for another key"))
 }
 
-const INVALID: DecodeError = DecodeError::because("not a usable X25519 key");
+const INVALID: DecodeError = DecodeError::because("it is not a usable X25519 key");
 
 #[cfg(test)]
 mod tests {

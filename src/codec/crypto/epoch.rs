@@ -95,7 +95,7 @@ impl Epoch {
     pub(super) fn to_read(&self, repo: &RepoId) -> Result<ReadKeys, DecodeError> {
         match &self.keys {
             Keys::Read(keys) => Ok(keys.clone()),
-            Keys::Write(_) => Err(DecodeError::because("only a full key makes keys that read")),
+            Keys::Write(_) => Err(DecodeError::because("only a full key can create read keys")),
             Keys::Full(master) => {
                 let SubKeys { data, meta, shared, session, config, .. } =
                     SubKeys::of(master, master, repo, repo);
@@ -107,7 +107,7 @@ impl Epoch {
     /// Returns the keys of this epoch for a write key.
     pub(super) fn to_write(&self, repo: &RepoId) -> Result<StoredWriteKeys, DecodeError> {
         let Keys::Full(master) = &self.keys else {
-            return Err(DecodeError::because("only a full key makes keys that write"));
+            return Err(DecodeError::because("only a full key can create write keys"));
         };
         let SubKeys { shared, session, config, .. } = SubKeys::of(master, master, repo, repo);
         Ok([*shared.bytes(), envelope::pair_of(&session)?.public, signature::verifying_key(&config)?])

@@ -42,7 +42,7 @@ impl KdfParams {
     pub(in crate::codec) fn check(&self) -> Result<(), DecodeError> {
         let is_bearable =
             MEMORY.contains(&self.memory) && PASSES.contains(&self.passes) && (1..=16).contains(&self.lanes);
-        is_bearable.then_some(()).ok_or(DecodeError::because("key derivation costs out of bounds"))
+        is_bearable.then_some(()).ok_or(DecodeError::because("the costs of key derivation are out of bounds"))
     }
 }
 

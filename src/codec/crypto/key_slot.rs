@@ -92,7 +92,7 @@ pub fn close(
 pub fn repo_of(slot: &[u8]) -> Result<RepoId, DecodeError> {
     let repo = slot.get(24..40).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
     if !slot.starts_with(&SLOT) {
-        return Err(DecodeError::because("not a key slot"));
+        return Err(DecodeError::because("it is not a key slot"));
     }
     repo.map(RepoId::new).ok_or(DecodeError::because("too short"))
 }
@@ -107,7 +107,7 @@ pub fn costs(slot: &[u8]) -> Result<KdfParams, DecodeError> {
         bytes.map(u32::from_le_bytes).ok_or(DecodeError::because("too short"))
     };
     if !slot.starts_with(&SLOT) || number(8)? != 1 {
-        return Err(DecodeError::because("not a key slot of a known kind"));
+        return Err(DecodeError::because("it is a key slot of an unknown kind"));
     }
     let costs = KdfParams { memory: number(12)?, passes: number(16)?, lanes: number(20)? };
     costs.check()?;
@@ -138,7 +138,7 @@ pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<SlotSecret>, DecodeEr
         (Some(private), Some(anchor)) if plain.len() == SECRET => {
             Ok(Some(SlotSecret { private: Key::new(*private), epoch: epoch(slot)?, anchor: *anchor }))
         }
-        _ => Err(DecodeError::because("a key of the wrong length")),
+        _ => Err(DecodeError::because("a key has the wrong length")),
     }
 }
 
@@ -196,7 +196,7 @@ pub fn open_config(bytes: &[u8]) -> Result<Config, DecodeError> {
     let (body, _) = rest.split_last_chunk::<SIGNATURE>().ok_or(DecodeError::because("too short"))?;
     let len = head.last_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize);
     if !head.starts_with(&CONFIG) || len != Some(body.len()) {
-        return Err(DecodeError::because("not a configuration"));
+        return Err(DecodeError::because("it is not a configuration"));
     }
     wire::decode(body)
 }

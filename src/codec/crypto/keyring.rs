@@ -61,9 +61,10 @@ impl Keyring {
     /// The system's random generator fails, epochs are exhausted, or this is not the keyring of a full key.
     pub fn rotated(&self) -> Result<Self, DecodeError> {
         if self.role() != Role::Full {
-            return Err(DecodeError::because("only a full key begins an epoch"));
+            return Err(DecodeError::because("only a full key can begin an epoch"));
         }
-        let epoch = self.epoch().checked_add(1).ok_or(DecodeError::because("no epoch is left"))?;
+        let epoch =
+            self.epoch().checked_add(1).ok_or(DecodeError::because("the highest epoch number is in use"))?;
         let mut older = self.older.clone();
         older.push(self.newest.clone());
         let newest = Epoch::full(epoch, random_key()?);
@@ -155,7 +156,7 @@ impl Keyring {
     pub fn hand_over(&self, next: &Self, config: &mut Config) -> Result<(), DecodeError> {
         let key = next.verifying_key(&config.repo)?;
         let seed = self.newest.signing_seed(&config.repo);
-        let seed = seed.ok_or(DecodeError::because("only a full key begins an epoch"))?;
+        let seed = seed.ok_or(DecodeError::because("only a full key can begin an epoch"))?;
         let signed = signature::sign(&seed, &statement(&config.repo, next.epoch(), &key))?;
         config.handovers.push(Handover { epoch: next.epoch(), key, signature: ByteBuf::from(signed) });
         config.epoch = next.epoch();
@@ -189,7 +190,7 @@ impl Keyring {
                 let epochs = self.all().map(|one| match &one.keys {
                     Keys::Full(master) => Ok((one.number, *master.bytes())),
                     Keys::Read(_) | Keys::Write(_) => {
-                        Err(DecodeError::because("only a full key makes full keys"))
+                        Err(DecodeError::because("only a full key can create full keys"))
                     }
                 });
                 let epochs = epochs.collect::<Result<_, DecodeError>>()?;
@@ -246,7 +247,7 @@ impl Keyring {
                 newest,
                 writer: None,
             }))),
-            _ => Err(DecodeError::because("a keyring without epochs, or with epochs in disorder")),
+            _ => Err(DecodeError::because("the keyring has no epochs, or its epochs are out of order")),
         }
     }
 }

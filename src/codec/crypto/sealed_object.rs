@@ -47,7 +47,7 @@ pub const EPOCH_KEYS: u8 = 0;
 pub const SESSION_KEYS: u8 = 1;
 /// The message for any other key source.
 pub const NEWER_KEYS: &str =
-    "it is sealed with keys of a kind that this version does not know: use a newer snap";
+    "it is encrypted with a kind of keys that this version does not know: use a newer snap";
 
 /// Returns whether objects of a type are sealed with the shared key, which every role has. Permanent objects
 /// with names of hosts, users or paths are sealed with the meta key.
@@ -78,7 +78,7 @@ pub fn magic_of(bytes: &[u8]) -> Result<Magic, BadHeader> {
     let (magic, rest) = bytes.split_first_chunk::<6>().ok_or(short())?;
     let (version, _) = rest.split_first_chunk::<2>().ok_or(short())?;
     if !magic.starts_with(b"SNAP") {
-        return Err(BadHeader::Malformed(DecodeError::because("not an object of a snap repository")));
+        return Err(BadHeader::Malformed(DecodeError::because("it is not an object of a snap repository")));
     }
     match u16::from_le_bytes(*version) {
         FORMAT => Ok(*magic),
@@ -118,7 +118,7 @@ pub fn close<T: Serialize>(
     out.extend_from_slice(&magic);
     out.extend_from_slice(&FORMAT.to_le_bytes());
     out.extend_from_slice(&[cipher::cipher_byte(suite.kind), way, 0, 0]);
-    let len = u32::try_from(plain_len).map_err(|_| DecodeError::because("an object too large"))?;
+    let len = u32::try_from(plain_len).map_err(|_| DecodeError::because("the object is too large"))?;
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(&suite.epoch.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
@@ -165,7 +165,7 @@ where
         let fits =
             [bytes, by_session].into_iter().any(|bytes| open_by::<T>(suite, magic, name, bytes).is_ok());
         return Err(if fits {
-            DecodeError::because("its way of sealing is not the one that it was sealed with")
+            DecodeError::because("the field of its header that selects the keys is wrong")
         } else {
             DecodeError::newer(NEWER_KEYS)
         });
@@ -175,21 +175,21 @@ where
         bytes.drain(HEADER..HEADER + ENVELOPE);
     }
     if bytes.get(..6) != Some(&magic) {
-        return Err(DecodeError::because("an object of another type"));
+        return Err(DecodeError::because("it is an object of another type"));
     }
     if object_len(&bytes) != Some(bytes.len() as u64) {
-        return Err(DecodeError::because("an object of another length than it says"));
+        return Err(DecodeError::because("its length differs from that in its header"));
     }
     let (header, sealed) = bytes.split_at_mut_checked(HEADER).ok_or(DecodeError::because("too short"))?;
     let [cipher, _, reserved @ ..] = header.get(8..HEADER).unwrap_or_default() else {
         return Err(DecodeError::because("too short"));
     };
     if *cipher != cipher::cipher_byte(suite.kind) {
-        return Err(DecodeError::because("an object of another cipher than the repository's"));
+        return Err(DecodeError::because("its cipher is not the repository's"));
     }
     // Two reserved bytes are followed by the length and the epoch.
     if reserved.iter().enumerate().any(|(at, byte)| !(2..10).contains(&at) && *byte != 0) {
-        return Err(DecodeError::because("an object with reserved bytes that are not zero"));
+        return Err(DecodeError::because("its reserved bytes are not zero"));
     }
     let epoch = reserved.get(6..10).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
     let epoch = epoch.ok_or(DecodeError::because("too short"))?;
@@ -208,10 +208,10 @@ fn envelope_of(bytes: &[u8], magic: Magic) -> Result<Option<Envelope>, DecodeErr
         return Ok(None);
     }
     if is_shared(&magic) {
-        return Err(DecodeError::because("keys of a session, which objects of this type have not"));
+        return Err(DecodeError::because("it has session keys, but objects of its type never do"));
     }
     let first = bytes.get(HEADER..).and_then(|rest| rest.first_chunk::<ENVELOPE>());
-    let first = first.ok_or(DecodeError::because("too short for keys of a session"))?;
+    let first = first.ok_or(DecodeError::because("it is too short for session keys"))?;
     Ok(Some(Envelope::new(*first)))
 }
 

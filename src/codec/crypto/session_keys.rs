@@ -57,7 +57,7 @@ impl Envelope {
         let sealed = self.0.get(32..).unwrap_or_default();
         let plain = envelope::open_from(private, writer, &info(repo, &self.slot()), sealed)?;
         let (Some(data), Some(meta)) = (plain.first_chunk::<32>(), plain.last_chunk::<32>()) else {
-            return Err(DecodeError::because("keys of a session that are too short"));
+            return Err(DecodeError::because("session keys are too short"));
         };
         Ok(SessionCiphers::of(Key::new(*data), Key::new(*meta)))
     }
@@ -101,7 +101,7 @@ impl WritingSession {
         let sealed = envelope::seal_as(writer, to, &info(repo, &slot), both.as_ref())?;
         let bytes = [slot.as_bytes().as_slice(), &sealed].concat();
         let bytes =
-            bytes.try_into().map_err(|_| DecodeError::because("keys of a session of another length"))?;
+            bytes.try_into().map_err(|_| DecodeError::because("session keys have the wrong length"))?;
         let [data, meta] = [both.first_chunk::<32>(), both.last_chunk::<32>()]
             .map(|half| Key::new(half.copied().unwrap_or_default()));
         let own = own_key(writer);

@@ -36,7 +36,7 @@ fn pair(seed: &Key) -> Result<Ed25519KeyPair, DecodeError> {
     Ed25519KeyPair::from_seed_unchecked(seed.bytes()).map_err(|_| WRONG)
 }
 
-const WRONG: DecodeError = DecodeError::because("a signing key of the wrong length");
+const WRONG: DecodeError = DecodeError::because("a signing key has the wrong length");
 
 #[cfg(test)]
 mod tests {

@@ -83,7 +83,7 @@ pub struct CipherSuite {
     opened: Opened,
 }
 
-const LOCKED: DecodeError = DecodeError::because("this key only writes: it does not open what this is");
+const LOCKED: DecodeError = DecodeError::because("a write key cannot decrypt it");
 
 impl CipherSuite {
     /// Creates the ciphers of a repository with the keys of its first epoch.
@@ -207,7 +207,7 @@ impl CipherSuite {
         let writer = self.writers.iter().find(|writer| writer.slot == envelope.slot());
         let writer = writer.filter(|writer| of.epoch <= writer.last).ok_or_else(|| {
             DecodeError::with(format!(
-                "it says that key slot {} wrote it in epoch {}, when no such write key was valid",
+                "its header names key slot {} and epoch {}, but no such write key was valid then",
                 envelope.slot().short(),
                 of.epoch
             ))
@@ -236,7 +236,7 @@ impl CipherSuite {
         let mut out = body.to_vec();
         if self.kind != CipherKind::None {
             let seed = self.newest.signing.as_ref();
-            let seed = seed.ok_or(DecodeError::because("only a full key signs what this is"))?;
+            let seed = seed.ok_or(DecodeError::because("only a full key can sign it"))?;
             out.extend_from_slice(&signature::sign(seed, &statement(aad, body))?);
         }
         Ok(out)
@@ -250,12 +250,14 @@ impl CipherSuite {
         if self.kind == CipherKind::None {
             return Ok(plain);
         }
-        let (body, by) =
-            plain.split_last_chunk::<SIGNATURE>().ok_or(DecodeError::because("too short to be signed"))?;
+        let (body, by) = plain.split_last_chunk::<SIGNATURE>().ok_or(DecodeError::because(
+            "it is too short for a \
+                 signature",
+        ))?;
         if signature::verifies(&self.of(epoch)?.verifying, &statement(aad, body), by) {
             Ok(body)
         } else {
-            Err(DecodeError::because("its signature is not that of a full key"))
+            Err(DecodeError::because("its signature was not made by a full key"))
         }
     }
 
@@ -275,7 +277,7 @@ impl CipherSuite {
         let hint =
             if epoch > self.epoch { "; if the key was rotated just now, run the command again" } else { "" };
         DecodeError::with(format!(
-            "it says that it was sealed in epoch {epoch} of the key, and this key has epochs up to {}{hint}",
+            "its header names epoch {epoch} of the key, but this key has epochs up to {}{hint}",
             self.epoch
         ))
     }

@@ -30,7 +30,7 @@ impl Contents {
     /// # Errors
     /// The parts do not fill the bundle, or a length is impossible for a pack.
     pub fn parts(&self, start: u64, file_len: u64) -> Result<Vec<BundlePart>, DecodeError> {
-        let wrong = || DecodeError::because("a header bundle whose lengths do not add up");
+        let wrong = || DecodeError::because("the lengths in a header bundle do not add up");
         let mut parts = Vec::with_capacity(self.0.len());
         let mut at = start;
         for (pack, pack_len, len) in &self.0 {

@@ -142,7 +142,7 @@ pub fn padded_frame(
     let mut space = Vec::new();
     let (codec, packed) = Compressor::new(3)?.pack(&plain, &mut space)?;
     let table_plain = u32::try_from(plain.len()).ok().filter(|len| *len <= MAX_TABLE);
-    let table_plain = table_plain.ok_or(DecodeError::because("a pack table too large"))?;
+    let table_plain = table_plain.ok_or(DecodeError::because("a pack table is too large"))?;
     let mut ends = [0u8; ENDS];
     let mut fields = HEAD_MAGIC.to_vec();
     fields.extend_from_slice(&FORMAT.to_le_bytes());
@@ -192,7 +192,7 @@ impl PackHeader {
         if ends.pack_len() == file_len {
             Ok(ends)
         } else {
-            Err(DecodeError::because("a pack of another length than it says"))
+            Err(DecodeError::because("its length differs from that in its header"))
         }
     }
 
@@ -208,7 +208,7 @@ impl PackHeader {
     pub fn claims(bytes: &[u8; ENDS]) -> Result<Self, DecodeError> {
         let (magic, _) = bytes.split_at(6);
         if magic != HEAD_MAGIC && magic != TAIL_MAGIC {
-            return Err(DecodeError::because("not a pack"));
+            return Err(DecodeError::because("it is not a pack"));
         }
         let number = |at: usize| {
             bytes
@@ -221,14 +221,15 @@ impl PackHeader {
         if mode != EPOCH_KEYS && mode != SESSION_KEYS {
             return Err(DecodeError::newer(NEWER_KEYS));
         }
-        let kind = ChunkType::from_byte(kind).ok_or(DecodeError::because("a pack of an unknown kind"))?;
-        let codec = Codec::from_byte(codec).ok_or(DecodeError::because("a table of an unknown codec"))?;
+        let kind = ChunkType::from_byte(kind).ok_or(DecodeError::because("the kind of pack is unknown"))?;
+        let codec =
+            Codec::from_byte(codec).ok_or(DecodeError::because("the codec of its table is unknown"))?;
         let (table_plain, table_len, epoch) = (number(12), number(16), number(28));
         let area = u64::from(number(20)) | u64::from(number(24)) << 32;
         let mut session = [0u8; 16];
         session.copy_from_slice(&bytes[32..48]);
         if table_plain > MAX_TABLE || table_len > MAX_TABLE + MORE || area > MAX_PACK {
-            return Err(DecodeError::because("a pack that claims to be too large"));
+            return Err(DecodeError::because("the length in its header is too large"));
         }
         let mut aad = *bytes;
         aad[..6].copy_from_slice(&HEAD_MAGIC);
@@ -243,12 +244,12 @@ impl PackHeader {
     /// The table is not what was written, or its blocks do not fit into the pack.
     pub fn open_table(&self, suite: &CipherSuite, mut sealed: Vec<u8>) -> Result<Table, DecodeError> {
         if self.cipher != cipher::cipher_byte(suite.kind) {
-            return Err(DecodeError::because("a pack of another cipher than the repository's"));
+            return Err(DecodeError::because("its cipher is not the repository's"));
         }
         let by = if self.by_session {
             let first = sealed.first_chunk::<ENVELOPE>().copied();
             let envelope =
-                Envelope::new(first.ok_or(DecodeError::because("too short for keys of a session"))?);
+                Envelope::new(first.ok_or(DecodeError::because("it is too short for session keys"))?);
             sealed.drain(..ENVELOPE);
             Some(envelope)
         } else {
@@ -270,11 +271,11 @@ impl PackHeader {
         for row in rows {
             let codec = row.check()?;
             if by.is_some() && codec == Codec::Delta {
-                return Err(DecodeError::because("a delta of a write key, which makes none"));
+                return Err(DecodeError::because("it has a delta, but write keys never store deltas"));
             }
             let chunks: u64 = row.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
             if chunks != u64::from(row.plain) || u64::from(row.stored) > end.saturating_sub(offset) {
-                return Err(DecodeError::because("a table whose lengths do not add up"));
+                return Err(DecodeError::because("the lengths in its table do not add up"));
             }
             blocks.push(BlockRow {
                 offset: offset as u32,
@@ -288,7 +289,7 @@ impl PackHeader {
         }
         // What is left is padding, which hides nothing where everybody can read.
         if offset != end && suite.kind == CipherKind::None {
-            return Err(DecodeError::because("a table that does not cover its pack"));
+            return Err(DecodeError::because("its table does not cover all of the pack"));
         }
         Ok(Table { kind: self.kind, session: self.session, epoch: self.epoch, by, own, blocks })
     }
@@ -336,12 +337,16 @@ impl Table {
     /// The bytes are not what [`Self::to_cached`] wrote.
     pub fn from_cached(bytes: &[u8]) -> Result<Self, DecodeError> {
         let cached: CachedV1 = wire::decode(bytes)?;
-        let kind = ChunkType::from_byte(cached.kind).ok_or(DecodeError::because("an unknown kind"))?;
+        let kind = ChunkType::from_byte(cached.kind).ok_or(DecodeError::because(
+            "the kind of chunks is \
+             unknown",
+        ))?;
         let mut offset = cached.start;
         let mut blocks = Vec::with_capacity(cached.rows.len());
         for row in cached.rows {
             let codec = row.check()?;
-            let next = offset.checked_add(row.stored).ok_or(DecodeError::because("an offset too large"))?;
+            let next =
+                offset.checked_add(row.stored).ok_or(DecodeError::because("an offset is too large"))?;
             let Row { stored, plain, chunks, bases, .. } = row;
             blocks.push(BlockRow { offset, stored, plain, codec, chunks, bases });
             offset = next;
@@ -349,7 +354,7 @@ impl Table {
         let by = match cached.by {
             None => None,
             Some(bytes) => {
-                let wrong = |_| DecodeError::because("keys of a session of another length");
+                let wrong = |_| DecodeError::because("session keys have the wrong length");
                 Some(Envelope::new(bytes.into_vec().try_into().map_err(wrong)?))
             }
         };
@@ -387,7 +392,7 @@ pub fn open_front(suite: &CipherSuite, front: &[u8], pack_len: u64) -> Result<Ta
     let (ends, sealed) = front.split_first_chunk::<ENDS>().ok_or(DecodeError::because("too short"))?;
     let ends = PackHeader::parse(ends, pack_len)?;
     if sealed.len() as u64 != u64::from(ends.table_len) {
-        return Err(DecodeError::because("a table of another length than it says"));
+        return Err(DecodeError::because("the length of its table differs from that in its header"));
     }
     ends.open_table(suite, sealed.to_vec())
 }
@@ -401,7 +406,7 @@ fn own<'a>(
     plain: &'a [u8],
 ) -> Result<(&'a [u8], Option<KeyId>), DecodeError> {
     let (packed, tag) =
-        plain.split_last_chunk::<OWN_TAG>().ok_or(DecodeError::because("too short for a table"))?;
+        plain.split_last_chunk::<OWN_TAG>().ok_or(DecodeError::because("it is too short for a table"))?;
     let session = suite.session().filter(|session| session.envelope.slot() == envelope.slot());
     let is_own = session.is_some_and(|session| hash::equal(&session.tag(aad, packed), tag));
     Ok((packed, is_own.then(|| envelope.slot())))

@@ -77,13 +77,13 @@ impl Layout {
     /// # Errors
     /// The bytes are not a header, or its values are impossible.
     pub fn decode(bytes: &[u8; HEADER]) -> Result<Self, DecodeError> {
-        let short = DecodeError::because("a parity header cut short");
+        let short = DecodeError::because("the parity header is truncated");
         let (magic, rest) = bytes.split_first_chunk::<6>().ok_or(short.clone())?;
         let (version, rest) = rest.split_first_chunk::<2>().ok_or(short.clone())?;
         let (numbers, rest) = rest.split_first_chunk::<16>().ok_or(short.clone())?;
         let (len, pack) = rest.split_first_chunk::<8>().ok_or(short.clone())?;
         if *magic != MAGIC {
-            return Err(DecodeError::because("not the parity of a pack"));
+            return Err(DecodeError::because("it is not the parity of a pack"));
         }
         wire::check_version(*version)?;
         let mut numbers =
@@ -95,7 +95,7 @@ impl Layout {
         if zero == 0 && layout.is_sound() {
             Ok(layout)
         } else {
-            Err(DecodeError::because("parity that cannot be"))
+            Err(DecodeError::because("the values in the parity header are invalid"))
         }
     }
 
@@ -167,9 +167,9 @@ impl Sums {
         let (sums, check) = bytes
             .split_last_chunk::<CHECK>()
             .filter(|_| bytes.len() == layout.sums_len())
-            .ok_or(DecodeError::because("hashes of parity cut short"))?;
+            .ok_or(DecodeError::because("the hashes of its shards are truncated"))?;
         if check_of(layout, sums) != *check {
-            return Err(DecodeError::because("the hashes of its shards do not fit their check"));
+            return Err(DecodeError::because("the checksum of its shard hashes does not match"));
         }
         Ok(Self(sums.chunks_exact(SHORT).filter_map(|sum| sum.first_chunk().copied()).collect()))
     }
@@ -302,7 +302,7 @@ pub fn rebuild(
     let whole = layout.parity as usize - lost.len();
     if bad.len() > whole {
         return Err(DecodeError::with(format!(
-            "{} of its {data} sectors are damaged, and its parity can rebuild {whole}",
+            "{} of its {data} sectors are damaged, but its parity can rebuild only {whole}",
             bad.len()
         )));
     }
@@ -312,7 +312,7 @@ pub fn rebuild(
         ReedSolomonDecoder::new(data, layout.parity as usize, layout.width()).map_err(refused)?;
     for (at, width) in layout.columns() {
         decoder.reset(data, layout.parity as usize, width).map_err(refused)?;
-        let short = DecodeError::because("a shard shorter than its layout says");
+        let short = DecodeError::because("a shard is shorter than its layout requires");
         let columns = |shard: &'_ [u8]| shard.get(at..at + width).map(<[u8]>::to_vec).ok_or(short.clone());
         for (number, shard) in pack.chunks_exact(shard).enumerate() {
             if bad.binary_search(&number).is_err() {
@@ -330,7 +330,7 @@ pub fn rebuild(
     }
     match sums.wrong(layout, 0, pack).next() {
         None => Ok(bad),
-        Some(_) => Err(DecodeError::because("what its parity gives is not what it was")),
+        Some(_) => Err(DecodeError::because("the bytes rebuilt from its parity do not match their hashes")),
     }
 }
 

@@ -30,13 +30,13 @@ impl Row {
     /// Returns the codec, if it is known and the bases are valid for it.
     pub(in crate::codec) fn check(&self) -> Result<Codec, DecodeError> {
         let codec =
-            Codec::from_byte(self.codec).ok_or(DecodeError::because("a block of an unknown codec"))?;
+            Codec::from_byte(self.codec).ok_or(DecodeError::because("the codec of a block is unknown"))?;
         if self.chunks.is_empty() || self.chunks.iter().any(|(_, len)| *len == 0) {
-            return Err(DecodeError::because("a block without chunks, or a chunk without bytes"));
+            return Err(DecodeError::because("a block has no chunks, or a chunk is empty"));
         }
         let prefix: u64 = self.bases.iter().map(|base| u64::from(base.len)).sum();
         if codec == Codec::Delta && (self.bases.is_empty() || prefix > u64::from(MAX_PREFIX)) {
-            return Err(DecodeError::because("a delta of no bases, or of too many bytes of them"));
+            return Err(DecodeError::because("a delta has no bases, or its bases are too large"));
         }
         Ok(codec)
     }
@@ -83,5 +83,5 @@ impl<'de> Visitor<'de> for RowVisitor {
 }
 
 fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(fields: &mut A) -> Result<T, A::Error> {
-    fields.next_element()?.ok_or_else(|| A::Error::custom("a row that ends too soon"))
+    fields.next_element()?.ok_or_else(|| A::Error::custom("a row of the table is truncated"))
 }

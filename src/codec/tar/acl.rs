@@ -60,7 +60,7 @@ pub fn from_text(text: &str, id_of: &dyn Fn(bool, &str) -> Option<u32>) -> Resul
 
 /// Parses one entry to (tag, id, permissions), which sort in the order that Linux requires.
 fn entry(text: &str, id_of: &dyn Fn(bool, &str) -> Option<u32>) -> Result<(u16, u32, u16), DecodeError> {
-    let wrong = || DecodeError::with(format!("an ACL entry that says {text:?}"));
+    let wrong = || DecodeError::with(format!("an ACL has the invalid entry {text:?}"));
     let fields: Vec<&str> = text.split(':').map(str::trim).collect();
     let (word, who, perm, number) = match fields.as_slice() {
         // Some programs write `mask:rwx` and `other:rwx`.

@@ -19,7 +19,7 @@ pub(super) fn put_octal(field: &mut [u8], value: u64) -> bool {
 
 /// Parses a number; a blank field is zero. Negative numbers exist only in base 256.
 pub(super) fn parse(field: &[u8]) -> Result<i64, DecodeError> {
-    let wrong = || DecodeError::because("a header with a number that is none");
+    let wrong = || DecodeError::because("a header field is not a number");
     match field.first() {
         Some(first) if first & 0x80 != 0 => {
             let negative = first & 0x40 != 0;

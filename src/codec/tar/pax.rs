@@ -56,7 +56,7 @@ pub fn name_of(keyword: &[u8]) -> Vec<u8> {
 /// # Errors
 /// The content does not consist of complete records.
 pub fn records(mut bytes: &[u8]) -> Result<Vec<PaxRecord<'_>>, DecodeError> {
-    let wrong = || DecodeError::because("an extended header that is not made of records");
+    let wrong = || DecodeError::because("an extended header has an invalid record");
     let mut all = Vec::new();
     // Some writers pad with NULs.
     while bytes.first().is_some_and(|byte| *byte != 0) {
@@ -92,7 +92,7 @@ pub fn time_text(time: Time) -> String {
 /// # Errors
 /// The text is not a time.
 pub fn parse_time(text: &[u8]) -> Result<Time, DecodeError> {
-    let wrong = || DecodeError::because("a time that is none");
+    let wrong = || DecodeError::because("a time is invalid");
     let text = std::str::from_utf8(text).map_err(|_| wrong())?;
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));

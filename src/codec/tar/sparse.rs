@@ -50,7 +50,7 @@ pub fn check(segments: &Segments, size: u64) -> Result<(), DecodeError> {
     let mut at = 0;
     for (offset, len) in segments {
         let end = offset.checked_add(*len).filter(|end| *end <= size && *offset >= at);
-        at = end.ok_or(DecodeError::because("a map of holes that cannot be true"))?;
+        at = end.ok_or(DecodeError::because("its sparse map is invalid"))?;
     }
     Ok(())
 }
@@ -61,7 +61,7 @@ pub fn check(segments: &Segments, size: u64) -> Result<(), DecodeError> {
 /// There are more than [`MAX_SEGMENTS`].
 pub fn push(segments: &mut Segments, offset: u64, len: u64) -> Result<(), DecodeError> {
     if segments.len() >= MAX_SEGMENTS {
-        return Err(DecodeError::because("a map of absurdly many holes"));
+        return Err(DecodeError::because("its sparse map is too long"));
     }
     segments.push((offset, len));
     Ok(())

@@ -275,12 +275,13 @@ fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, DecodeError>
     };
     let name_of = |number: u32| match number.checked_sub(1) {
         None => Ok(None),
-        Some(at) => {
-            names.get(at as usize).cloned().map(Some).ok_or(DecodeError::because("an owner without a name"))
-        }
+        Some(at) => names.get(at as usize).cloned().map(Some).ok_or(DecodeError::because(
+            "an entry refers to an \
+                 owner name that the piece does not have",
+        )),
     };
     if row.mode > 0o7777 {
-        return Err(DecodeError::because("an entry with an impossible mode"));
+        return Err(DecodeError::because("the mode of an entry is invalid"));
     }
     if row.flags & !flags::KNOWN != 0 {
         return Err(DecodeError::newer(format!("the entry {} has unknown flags", shown(row.name))));
@@ -304,7 +305,7 @@ fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, DecodeError>
 
 /// Splits off the first byte of a tree chunk: the type of the piece.
 pub(crate) fn split_tag(bytes: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
-    bytes.split_first().map(|(tag, rest)| (*tag, rest)).ok_or(DecodeError::because("an empty piece"))
+    bytes.split_first().map(|(tag, rest)| (*tag, rest)).ok_or(DecodeError::because("it is empty"))
 }
 
 impl DirPiece {
@@ -319,11 +320,11 @@ impl DirPiece {
             (DIR_INDEX, rest) => {
                 let kids: Vec<DirChild> = wire::decode(rest)?;
                 if kids.is_empty() || !kids.is_sorted_by(|a, b| a.first < b.first) {
-                    return Err(DecodeError::because("a directory out of order"));
+                    return Err(DecodeError::because("the entries of a directory are out of order"));
                 }
                 Ok(Self::Index(kids))
             }
-            _ => Err(DecodeError::because("not a piece of a directory")),
+            _ => Err(DecodeError::because("it is not a piece of a directory")),
         }
     }
 }
@@ -342,9 +343,12 @@ fn decode_leaf(bytes: &[u8]) -> Result<Vec<Entry>, DecodeError> {
         rest = behind;
         let entry = from_wire(row, &names)?;
         if entries.last().is_some_and(|last| last.name >= entry.name) {
-            return Err(DecodeError::with(format!("a directory out of order at {}", shown(&entry.name))));
+            return Err(DecodeError::with(format!(
+                "the entries of a directory are out of order at {}",
+                shown(&entry.name)
+            )));
         }
         entries.push(entry);
     }
-    if rest.is_empty() { Ok(entries) } else { Err(DecodeError::because("bytes left over")) }
+    if rest.is_empty() { Ok(entries) } else { Err(DecodeError::because("it has trailing bytes")) }
 }

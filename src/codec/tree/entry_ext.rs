@@ -130,7 +130,14 @@ fn xattrs_from_wire(bytes: &[u8]) -> Result<Vec<Xattr>, DecodeError> {
 pub(crate) fn check_sum(parts: &[ContentPart], size: u64) -> Result<(), DecodeError> {
     check_parts(parts)?;
     let sum = parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.len()));
-    if sum == Some(size) { Ok(()) } else { Err(DecodeError::because("a file whose parts are not its size")) }
+    if sum == Some(size) {
+        Ok(())
+    } else {
+        Err(DecodeError::because(
+            "the parts of a file do not add up to \
+         its size",
+        ))
+    }
 }
 
 /// Checks that no part is empty, or a chunk that no chunker cuts: readers hold a chunk in memory.
@@ -142,6 +149,6 @@ pub(crate) fn check_parts(parts: &[ContentPart]) -> Result<(), DecodeError> {
     if parts.iter().all(is_sound) {
         Ok(())
     } else {
-        Err(DecodeError::because("a part without bytes, or a chunk of more than 16 MiB"))
+        Err(DecodeError::because("a part of a file is empty, or a chunk is larger than 16 MiB"))
     }
 }

@@ -132,7 +132,7 @@ impl ListPiece {
     /// # Errors
     /// The chunk is not a valid piece of a part list.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let empty = DecodeError::because("a piece of a list without records");
+        let empty = DecodeError::because("a piece of a part list is empty");
         match split_tag(bytes)? {
             (LIST_LEAF, rest) => {
                 let parts: Vec<ContentPart> = wire::decode(rest)?;
@@ -143,7 +143,7 @@ impl ListPiece {
                 let kids: Vec<ListChild> = wire::decode(rest)?;
                 if kids.is_empty() { Err(empty) } else { Ok(Self::Index(kids)) }
             }
-            _ => Err(DecodeError::because("not a piece of a list")),
+            _ => Err(DecodeError::because("it is not a piece of a part list")),
         }
     }
 }

@@ -46,7 +46,7 @@ fn lines(file: &Path) -> Result<Vec<(usize, OsString)>> {
 pub fn text_of<'a>(bytes: &'a [u8], file: &Path) -> Result<&'a [u8]> {
     let is_utf16 = UTF16_MARKS.iter().any(|mark| bytes.starts_with(mark));
     if is_utf16 || bytes.contains(&0) {
-        let what = if is_utf16 { "is UTF-16" } else { "holds a NUL, which no name can" };
+        let what = if is_utf16 { "is UTF-16" } else { "contains a NUL, which no name can contain" };
         return Err(Error::Usage(format!("{} {what}: save it as UTF-8", file.display())));
     }
     Ok(bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes))

@@ -49,9 +49,9 @@ impl fmt::Display for BadGlob {
                 f.write_str("a '[' has no ']' before the next '/' (write \\[ for the character itself)")
             }
             Self::EmptyRange(range) => {
-                write!(f, "the range {range} is empty: its ends are the wrong way round")
+                write!(f, "the range {range} is empty: its first character comes after its last")
             }
-            Self::UnknownKind(name) => write!(f, "there is no class of characters {name}"),
+            Self::UnknownKind(name) => write!(f, "there is no character class {name}"),
             Self::TrailingBackslash => {
                 f.write_str("a '\\' has no character after it (write \\\\ for the character itself)")
             }

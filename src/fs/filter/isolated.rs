@@ -25,14 +25,14 @@ impl Isolated {
         for dir in dirs {
             let named = || format!("`BackupOptions::isolate` {}", dir.display());
             if let Err(err) = dir.metadata() {
-                all.missing.push(format!("{}: {err}: no file is kept apart there", named()));
+                all.missing.push(format!("{}: {err}: no file is isolated there", named()));
             }
             let forms = forms(dir);
             let meets = |dir: &PathBuf| {
                 sources.iter().any(|source| dir.starts_with(source) || source.starts_with(dir))
             };
             if !forms.iter().any(meets) {
-                return Err(Error::Usage(format!("{}: none of the sources holds it", named())));
+                return Err(Error::Usage(format!("{}: it is not in any of the sources", named())));
             }
             all.dirs.extend(forms);
         }

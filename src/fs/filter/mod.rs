@@ -182,10 +182,10 @@ impl Filter {
             return Some("it is larger than `FilterOptions::larger_than` allows");
         }
         if is_dir && self.excludes_contents(source) {
-            return Some("it holds a file that marks it as not to be saved");
+            return Some("it contains a file that excludes it");
         }
         let is_ignored = self.git.as_ref().is_some_and(|git| git.ignores(source, is_dir));
-        is_ignored.then_some("a .gitignore file names it")
+        is_ignored.then_some("a .gitignore file excludes it")
     }
 
     fn is_too_large(&self, is_dir: bool, size: u64) -> bool {

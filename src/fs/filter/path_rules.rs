@@ -24,7 +24,7 @@ impl PathRules {
             let bytes = text.as_ref().as_bytes();
             if bytes.starts_with(b"!") {
                 let text = String::from_utf8_lossy(bytes);
-                let why = "a rule takes nothing back: write a name that begins with ! as \\!";
+                let why = "rules have no negation: write \\! for a name that begins with !";
                 return Err(Error::Usage(format!("bad pattern '{text}': {why}")));
             }
             Pattern::parse(bytes, false, false)

@@ -50,7 +50,7 @@ impl Pattern {
             return Err(bad("it is empty"));
         }
         if rest.contains(&0) {
-            return Err(bad("it holds a NUL, which no name can"));
+            return Err(bad("it contains a NUL, which no name can contain"));
         }
         let is_anchored = rest.starts_with(b"/");
         let mut parts = Vec::new();
@@ -59,9 +59,12 @@ impl Pattern {
                 b"" | b"." => {}
                 b".." => match parts.pop() {
                     Some(Part::One(_)) => {}
-                    Some(Part::Many) => return Err(bad("'..' behind '**' means nothing in particular")),
+                    Some(Part::Many) => return Err(bad("'..' cannot follow '**'")),
                     None if is_anchored => {}
-                    None => return Err(bad("it leads above where it begins: write the whole path")),
+                    None => {
+                        return Err(bad("its '..' leads above the directory that it is relative to: \
+                                            write an absolute path"));
+                    }
                 },
                 b"**" if matches!(parts.last(), Some(Part::Many)) => {}
                 b"**" => parts.push(Part::Many),
@@ -72,7 +75,7 @@ impl Pattern {
             }
         }
         if parts.is_empty() && !is_anchored {
-            return Err(bad("it names nothing"));
+            return Err(bad("it has no name to match"));
         }
         if parts.is_empty() {
             // `/` matches everything.

@@ -35,9 +35,12 @@ impl Target {
             Err(Errno::EXIST) => {}
             other => return other.map_err(shared.at("create", path)),
         }
-        let found = dir.stat(name).map_err(shared.at("look at", path))?;
+        let found = dir.stat(name).map_err(shared.at("read the metadata of", path))?;
         if dir.leads_to_dir(name, &found) {
-            let why = format!("{} is a link to a directory: it is left alone", shared.show(path).display());
+            let why = format!(
+                "{} is a symbolic link to a directory: it was not changed",
+                shared.show(path).display()
+            );
             return Err(Error::Refused(why));
         }
         unlock(&dir.fd, name);
@@ -79,7 +82,7 @@ impl Target {
     pub fn finish_dir(&self, path: &[u8], meta: &Meta) -> Result<()> {
         let shared = &self.shared;
         let dir = shared.dir(path)?;
-        let found = fstat(&dir.fd).map_err(shared.at("look at", path))?;
+        let found = fstat(&dir.fd).map_err(shared.at("read the metadata of", path))?;
         let extras = shared.owners.has_xattrs(XattrTarget::Open(dir.fd.as_fd()), &meta.xattrs)
             && (attrs_of(&dir.fd) ^ meta.attrs) & attrs::KNOWN == 0;
         if extras && shared.owners.is_set(&found, meta) {
@@ -99,7 +102,7 @@ impl Target {
     /// There is no such directory or a system call fails.
     pub fn look_at_dir(&self, path: &[u8]) -> Result<Existing> {
         let shared = &self.shared;
-        fstat(&shared.dir(path)?.fd).map(Existing).map_err(shared.at("look at", path))
+        fstat(&shared.dir(path)?.fd).map(Existing).map_err(shared.at("read the metadata of", path))
     }
 
     /// Restores mode and modification time that a directory had before, if it only leads to what is restored.
@@ -109,7 +112,7 @@ impl Target {
     pub fn put_back(&self, path: &[u8], was: &Existing) -> Result<()> {
         let shared = &self.shared;
         let dir = shared.dir(path)?;
-        let now = fstat(&dir.fd).map_err(shared.at("look at", path))?;
+        let now = fstat(&dir.fd).map_err(shared.at("read the metadata of", path))?;
         if (now.st_dev, now.st_ino) != was.id() {
             return Ok(());
         }

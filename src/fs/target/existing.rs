@@ -124,7 +124,7 @@ impl Target {
         };
         match dir.stat(name) {
             Err(errno) if absent(errno) => Ok(None),
-            other => other.map(|stat| Some(Existing(stat))).map_err(shared.at("look at", path)),
+            other => other.map(|stat| Some(Existing(stat))).map_err(shared.at("read the metadata of", path)),
         }
     }
 
@@ -137,10 +137,10 @@ impl Target {
         let (dir, name) = shared.place(path)?;
         let fd = openat(&dir.fd, name, READ_FLAGS, Mode::empty());
         let fd = fd.map_err(shared.at("open", path))?;
-        let found = fstat(&fd).map_err(shared.at("look at", path))?;
+        let found = fstat(&fd).map_err(shared.at("read the metadata of", path))?;
         let still = existing.is_none_or(|existing| existing.is_still(&found));
         if !still || !file_type(found.st_mode).is_file() {
-            return Err(Error::Refused(format!("{} changed meanwhile", shared.show(path).display())));
+            return Err(Error::Refused(format!("{} changed in the meantime", shared.show(path).display())));
         }
         Ok(File::from(fd))
     }

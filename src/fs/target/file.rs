@@ -94,7 +94,7 @@ impl Target {
             Err(Errno::TXTBSY | Errno::ACCESS | Errno::PERM | Errno::ROFS) => return Ok(None),
             other => other.map_err(shared.at("open", path))?,
         };
-        let found = fstat(&fd).map_err(shared.at("look at", path))?;
+        let found = fstat(&fd).map_err(shared.at("read the metadata of", path))?;
         let same = existing.is_still(&found) && found.st_nlink == 1;
         Ok(same.then(|| File::from(fd)))
     }
@@ -154,9 +154,9 @@ impl NewFile {
         let (shared, file) = (&self.held.shared, self.held.file()?);
         match punch_hole(&file, offset, len) {
             Err(Errno::NOTSUP | Errno::NOSYS | Errno::NODEV) => {}
-            other => return other.map_err(shared.at("make a hole in", &self.path)),
+            other => return other.map_err(shared.at("punch a hole in", &self.path)),
         }
-        let found = fstat(&*file).map_err(shared.at("look at", &self.path))?;
+        let found = fstat(&*file).map_err(shared.at("read the metadata of", &self.path))?;
         let end = offset.saturating_add(len).min(u64::try_from(found.st_size).unwrap_or(0));
         let mut at = offset;
         zeros::pass_on(end.saturating_sub(offset), &mut |piece| {
@@ -203,8 +203,11 @@ impl NewFile {
         let shared = Arc::clone(&self.held.shared);
         let file = self.held.file()?;
         let (dir, _) = shared.place(&self.path)?;
-        let found =
-            if self.fresh { None } else { Some(fstat(&*file).map_err(shared.at("look at", &self.path))?) };
+        let found = if self.fresh {
+            None
+        } else {
+            Some(fstat(&*file).map_err(shared.at("read the metadata of", &self.path))?)
+        };
         let len = found
             .map_or(self.written.load(Ordering::Relaxed), |found| u64::try_from(found.st_size).unwrap_or(0));
         if len != self.size {

@@ -42,7 +42,7 @@ impl Target {
             }
             Err(err) => return Err(Error::io("follow", shared.show(path))(err)),
         };
-        if !std::fs::metadata(&whole).map_err(Error::io("look at", &whole))?.is_dir() {
+        if !std::fs::metadata(&whole).map_err(Error::io("read the metadata of", &whole))?.is_dir() {
             return Ok(Lead::Nowhere);
         }
         Ok(match whole.strip_prefix(&shared.canonical) {

@@ -82,7 +82,7 @@ impl Target {
         let (dir, name) = self.shared.place(path)?;
         let found = match dir.stat(name) {
             Err(Errno::NOENT) => return Ok(()),
-            other => other.map_err(self.shared.at("look at", path))?,
+            other => other.map_err(self.shared.at("read the metadata of", path))?,
         };
         let is_dir = file_type(found.st_mode).is_dir();
         let result = if let Some(protected) = self.protected(&Existing(found)) {

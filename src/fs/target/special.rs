@@ -40,7 +40,7 @@ impl Target {
         let shared = &self.shared;
         let (from, from_name) = shared.place(existing)?;
         let (dir, name) = shared.place(path)?;
-        let first = from.stat(from_name).map_err(shared.at("look at", existing))?;
+        let first = from.stat(from_name).map_err(shared.at("read the metadata of", existing))?;
         let same = |other: Stat| (other.st_dev, other.st_ino) == (first.st_dev, first.st_ino);
         if dir.stat(name).is_ok_and(same) {
             return Ok(true);
@@ -63,7 +63,8 @@ impl Target {
     /// A path is refused or a system call fails.
     pub fn copy(&self, existing: &[u8], path: &[u8], meta: &Meta, is_new: bool) -> Result<()> {
         let from = self.read(existing, None)?;
-        let size = from.metadata().map_err(Error::io("look at", self.shared.show(existing)))?.len();
+        let size =
+            from.metadata().map_err(Error::io("read the metadata of", self.shared.show(existing)))?.len();
         let new = self.new_file(path, size)?;
         new.fill_from(&from)?;
         if is_new { new.finish_new(meta) } else { new.finish(meta) }
@@ -82,7 +83,7 @@ impl Target {
             Kind::CharDevice { major, minor } => (FileType::CharacterDevice, Some((*major, *minor))),
             Kind::BlockDevice { major, minor } => (FileType::BlockDevice, Some((*major, *minor))),
             Kind::File { .. } | Kind::Dir { .. } | Kind::Symlink { .. } => {
-                return Err(Error::Refused(format!("{} is no special file", shared.show(path).display())));
+                return Err(Error::Refused(format!("{} is not a special file", shared.show(path).display())));
             }
         };
         let (dir, _) = shared.place(path)?;

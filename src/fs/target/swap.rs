@@ -29,7 +29,7 @@ impl NewFile {
         self.end(meta, |temp, path| {
             if skipped() > before {
                 let shown = held.shared.show(path);
-                let why = "this user may not give it the owner and the mode that it had";
+                let why = "this user may not set the owner and the mode that it had";
                 return Err(Error::Refused(format!("{}: {why}", shown.display())));
             }
             sync(&*held.file()?).map_err(held.shared.at("sync", path))?;
@@ -71,7 +71,7 @@ impl Temp {
             if swap().is_err() {
                 let left = self.name.clone();
                 self.leave();
-                let why = format!("it is under the name {left} in its directory now");
+                let why = format!("it was renamed to {left} in its directory, and cannot be renamed back");
                 return Err(Error::Refused(why));
             }
             return Err(match errno {
@@ -90,7 +90,7 @@ impl Temp {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let dir = Arc::clone(&self.dir);
         let linked = linkat(&dir.fd, name, &dir.fd, beside, AtFlags::empty());
-        linked.map_err(self.shared.at("keep a link of", path))?;
+        linked.map_err(self.shared.at("create a hard link to", path))?;
         if !dir.stat(beside).is_ok_and(|now| is_still(existing, &now)) {
             // Another link of the file that is there now: nothing is lost with it.
             let _ = unlinkat(&dir.fd, beside, AtFlags::empty());
@@ -102,7 +102,7 @@ impl Temp {
 
 fn changed(temp: &Temp, path: &[u8]) -> Error {
     Error::Refused(format!(
-        "{} was replaced meanwhile: it is left as it is",
+        "{} was replaced in the meantime: it was not changed",
         temp.shared.show(path).display()
     ))
 }

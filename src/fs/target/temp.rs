@@ -101,7 +101,7 @@ impl Temp {
                 match unlinkat(fd, name, AtFlags::REMOVEDIR) {
                     Err(Errno::EXIST | Errno::NOTEMPTY) => {
                         let shown = self.shared.show(path);
-                        let why = format!("{} is a directory with something in it", shown.display());
+                        let why = format!("{} is a directory that is not empty", shown.display());
                         return Err(Error::Refused(why));
                     }
                     other => other.map_err(self.shared.at("remove", path))?,
@@ -120,8 +120,8 @@ impl Temp {
 pub(super) fn came_meanwhile(shared: &Shared, path: &[u8]) -> Error {
     let shown = shared.show(path);
     Error::Refused(format!(
-        "{} has come into being meanwhile: by another program, or by a name of the same directory that the target does \
-         not tell from it",
+        "{} was created in the meantime, by another program or under a name that the target's file system \
+         does not distinguish from it",
         shown.display()
     ))
 }

@@ -37,7 +37,7 @@ impl Walker {
         for path in std::mem::take(&mut self.nested) {
             let why = match stat::stat(CWD, &path) {
                 Err(err) => err.to_string(),
-                Ok(_) => "not saved: the way to it could not be walked".to_owned(),
+                Ok(_) => "not saved: a directory above it could not be read".to_owned(),
             };
             self.problem(path.as_os_str().as_bytes(), why)?;
         }
@@ -65,17 +65,17 @@ impl Walker {
         let verdict = self.options.filter.decide(FilterVerdict::default(), any);
         let is_meant = !self.options.filter.leaves_out(verdict, any, false, 0);
         let path = self.current_path();
-        let why = "nothing of this source is saved: all that is in it is left out";
+        let why = "nothing of this source is saved: all its contents are excluded";
         if is_meant {
             return self.send(WalkEvent::Warning(format!("{}: {why}", String::from_utf8_lossy(&path))));
         }
-        self.problem(&path, format!("{why} (`BackupOptions::allow_empty` takes that for meant)"))
+        self.problem(&path, format!("{why} (set `BackupOptions::allow_empty` if this is intended)"))
     }
 
     pub(super) fn refuse_own(&mut self, stored: &[u8]) -> Result<(), ReceiverGone> {
         let path = if stored.is_empty() { self.current_path() } else { stored.to_vec() };
-        let why = "not saved: snap itself writes here while it runs (this is the open repository, or its cache or state \
-                   directory)";
+        let why = "not saved: snap itself writes here during the backup (it is the open repository, or \
+                   snap's cache or state directory)";
         self.problem(&path, why.to_owned())
     }
 
@@ -89,24 +89,28 @@ impl Walker {
         match self.options.filter.pattern_against(path, stored) {
             Some(Against { pattern, by_name: false }) => {
                 let why = format!(
-                    "the pattern '{pattern}' leaves out a directory above this source: it was named, so it is saved; \
-                     name one or the other"
+                    "the pattern '{pattern}' excludes a directory above this source: it is saved, because \
+                     it was given by name; remove one of the two"
                 );
                 let path = if stored.is_empty() { path.as_os_str().as_bytes() } else { stored };
                 return self.problem(path, why);
             }
             Some(Against { pattern, by_name: true }) => {
                 let path = path.display();
-                let text =
-                    format!("{path} was named, so it is saved, although the pattern '{pattern}' matches it");
+                let text = format!(
+                    "{path} is saved, because it was given by name, although the pattern \
+                             '{pattern}' matches it"
+                );
                 return self.send(WalkEvent::Warning(text));
             }
             None => {}
         }
         if let Some(why) = self.options.filter.rule_against(path, found.is_dir(), found.size) {
             let path = path.display();
-            return self
-                .send(WalkEvent::Warning(format!("{path} was named, so it is saved, although {why}")));
+            return self.send(WalkEvent::Warning(format!(
+                "{path} is saved, because it was given by name, although \
+                                                  {why}"
+            )));
         }
         Ok(())
     }
@@ -130,12 +134,12 @@ impl Walker {
         }
         let (stored, target) = (String::from_utf8_lossy(stored), String::from_utf8_lossy(target));
         let instead = match real {
-            Some(real) if real.is_dir() => format!(" (name {stored}/ to save that)"),
-            Some(real) => format!(" (name {} to save that)", real.display()),
+            Some(real) if real.is_dir() => format!(" (give {stored}/ to save the target)"),
+            Some(real) => format!(" (give {} to save the target)", real.display()),
             None => String::new(),
         };
         self.send(WalkEvent::Warning(format!(
-            "{stored} is a symbolic link: the link is saved, not {target}, which it points to{instead}"
+            "{stored} is a symbolic link: the link is saved, not its target {target}{instead}"
         )))
     }
 }

@@ -266,7 +266,7 @@ impl Walker {
         let path = self.path_stack.place().as_os_str().as_bytes().to_vec();
         match err.kind() {
             io::ErrorKind::NotFound if !partly => self.send(WalkEvent::Vanished(path)),
-            _ if partly => self.problem(&path, format!("not listed to its end: {err}")),
+            _ if partly => self.problem(&path, format!("its listing is incomplete: {err}")),
             _ => self.problem(&path, err.to_string()),
         }
     }
@@ -295,7 +295,7 @@ impl Walker {
         }
         let long = self.path_stack.stored().len() + name.len() >= MAX_PATH - 256;
         if found.is_dir() && (self.path_stack.depth() >= MAX_NESTING || long) {
-            return self.no_entry(&name, "left out: too many directories inside one another".to_owned());
+            return self.no_entry(&name, "not saved: directories are nested too deeply".to_owned());
         }
         if !found.is_dir() {
             let entry = Entry { name, kind, meta: self.describer.meta(&found) };

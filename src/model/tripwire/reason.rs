@@ -90,7 +90,8 @@ impl fmt::Display for AlarmReason {
                 let share = percent(*files, *of);
                 write!(
                     f,
-                    "{now} files came to look encrypted, with the runs before {files} of {of} ({share}; "
+                    "{now} files newly look encrypted, {files} of {of} with those of earlier runs ({share}; \
+                     "
                 )?;
                 write!(f, "{} is usual, up to {} allowed)", millionths(*median), millionths(*limit))
             }
@@ -98,7 +99,8 @@ impl fmt::Display for AlarmReason {
                 let (share, suffix) = (percent(*files, *of), String::from_utf8_lossy(suffix));
                 write!(
                     f,
-                    "{files} files of {of} went and came back as .{suffix}, which none was before ({share}; "
+                    "{files} of {of} files reappeared with the extension .{suffix}, which no file had \
+                     before ({share}; "
                 )?;
                 write!(f, "{} is usual, up to {} allowed)", millionths(*median), millionths(*limit))
             }
@@ -114,8 +116,8 @@ impl fmt::Display for AlarmReason {
             }
             Self::Rot { files, first } => {
                 let (word, have) = if *files == 1 { ("file", "has") } else { ("files", "have") };
-                write!(f, "silent corruption (bit rot): {files} {word} {have} other bytes than in the ")?;
-                write!(f, "snapshot before, with the same size and times: ")?;
+                write!(f, "silent corruption (bit rot): {files} {word} {have} different bytes than in the ")?;
+                write!(f, "previous snapshot, but the same size and times: ")?;
                 let named = first.iter().take(NAMED).map(|path| String::from_utf8_lossy(path));
                 write!(f, "{}", named.collect::<Vec<_>>().join(", "))?;
                 match files.saturating_sub(first.len().min(NAMED) as u64) {
@@ -126,11 +128,11 @@ impl fmt::Display for AlarmReason {
             Self::Silence { seconds, median, longest } => {
                 write!(
                     f,
-                    "nothing changed for {}; a change each {} is usual, ",
+                    "nothing changed for {}; usually something changes every {}, ",
                     time(*seconds),
                     time(*median)
                 )?;
-                write!(f, "and the longest pause was {}", time(*longest))
+                write!(f, "and the longest pause so far was {}", time(*longest))
             }
         }
     }

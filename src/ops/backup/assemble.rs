@@ -30,7 +30,7 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::similarity::Pieces;
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are entries")]
+#[expect(clippy::large_enum_variant, reason = "almost all messages are entries")]
 enum Pending {
     Ready(Entry),
     Waiting(u64),
@@ -440,7 +440,7 @@ fn nothing_came(stdin: Option<&Stdin>) -> String {
         Some(program) => format!("{} printed nothing", program.display()),
         None => "standard input was empty".to_owned(),
     };
-    format!("{who}: no snapshot was saved (`BackupOptions::allow_empty` saves it all the same)")
+    format!("{who}: no snapshot was saved (`BackupOptions::allow_empty` saves an empty one)")
 }
 
 /// Returns whether two entries would be restored identically.

@@ -155,7 +155,7 @@ fn why_nothing(summary: &Report) -> String {
     if let more @ 1.. = summary.problems.len() - why.len() {
         why.push(format!("and {more} more"));
     }
-    format!("no snapshot was saved, since it would be empty: {}", why.join("; "))
+    format!("no snapshot was saved, because it would be empty: {}", why.join("; "))
 }
 
 /// Opens a session for a run that stored nothing (W1, W2): everything its root needs was found before there

@@ -159,7 +159,7 @@ impl Backup {
         if basis.became_full && self.options.recorded.is_none() {
             let asked = self.options.kind;
             observer.notice(Event::Note(&format!(
-                "no snapshot to compare with yet: this {asked} backup becomes a full"
+                "there is no snapshot to compare with yet: this {asked} backup becomes a full backup"
             )));
         }
         if let (Some(before), None) = (&basis.newest, &self.options.stdin) {
@@ -223,7 +223,7 @@ impl Backup {
                 .and_then(|assembled| commit::publish(&run, assembled, &host, &sources));
             if run.parent_invalidated.load(Ordering::Relaxed) {
                 if self.options.stdin.is_some() {
-                    return Err(Error::Bug { what: "a stream is read once" });
+                    return Err(Error::Bug { what: "a stream is read only once" });
                 }
                 basis.trusted = false;
                 continue;
@@ -263,7 +263,7 @@ fn plan_of(options: &Options) -> Result<SourceTree> {
         return if there { Ok(plan) } else { Err(Error::NothingRead(no_source(&options.sources))) };
     };
     if !options.sources.is_empty() {
-        return Err(Error::Usage("standard input takes no paths beside it".into()));
+        return Err(Error::Usage("paths cannot be combined with standard input".into()));
     }
     crate::model::entry::check_name(&stdin.name)
         .map_err(|why| Error::Usage(format!("the name of the stream: {why}")))?;

@@ -47,7 +47,7 @@ fn of_writer(parent: Snapshot, writer: Option<KeyId>) -> Result<Snapshot> {
         return Ok(parent);
     }
     let why = format!(
-        "snapshot {} was made with another write key: it is no parent of this one's",
+        "snapshot {} was made with another write key: it cannot be the parent of a snapshot of this key",
         parent.id.short()
     );
     Err(Error::Usage(why))

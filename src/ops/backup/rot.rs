@@ -88,7 +88,7 @@ impl RingArc {
 
 fn random() -> Result<u64> {
     let mut bytes = [0; 8];
-    cipher::random(&mut bytes).map_err(Error::damaged("a place to begin at"))?;
+    cipher::random(&mut bytes).map_err(Error::damaged("a starting position"))?;
     Ok(u64::from_le_bytes(bytes))
 }
 
@@ -197,7 +197,7 @@ pub(super) fn classify(
             run.findings.add(path);
             let path = String::from_utf8_lossy(path);
             run.observer.notice(Event::Warning(&format!(
-                "silent corruption: {path} has other bytes than in the snapshot before, with the same size and times"
+                "silent corruption: {path} has different bytes than in the previous snapshot, but the same size and times"
             )));
             Ok(true)
         }

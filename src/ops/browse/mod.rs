@@ -220,7 +220,7 @@ impl Browser {
         if bytes.len() as u64 == range.end.saturating_sub(range.start) {
             Ok(bytes)
         } else {
-            Err(plausible::bad("a file whose parts are not its size"))
+            Err(plausible::bad("the parts of a file do not add up to its size"))
         }
     }
 

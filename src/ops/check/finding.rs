@@ -8,7 +8,7 @@ use crate::repo::keys;
 use crate::repo::lineage::Gap;
 
 /// Hint about an intended difference.
-const ACCEPT: &str = "if that is right, `Repository::accept` accepts it";
+const ACCEPT: &str = "if it is intended, `Repository::accept` accepts it";
 
 /// The kind of object that a finding is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,14 +92,14 @@ impl fmt::Display for Finding {
             | Self::DamagedPack { message, .. }
             | Self::DamagedObject { message, .. } => f.write_str(message),
             Self::RecordedPack { pack, message } => {
-                write!(f, "pack {} was found damaged before: {message}", pack.short())
+                write!(f, "pack {} was found damaged earlier: {message}", pack.short())
             }
             Self::MissingKeySlot { object } => {
-                write!(f, "{object} is listed and missing: its password opens nothing")
+                write!(f, "{object} is listed but missing: its password does not work")
             }
             Self::ForeignPredecessor { snapshot, previous } => write!(
                 f,
-                "snapshot {}: its place in the history of its set does not follow that of {}",
+                "snapshot {}: its history does not continue that of {}, the previous snapshot of its set",
                 snapshot.short(),
                 previous.short()
             ),
@@ -107,7 +107,7 @@ impl fmt::Display for Finding {
                 write!(f, "{message}: `Repository::repair_index` removes it")
             }
             Self::DamagedParity { message } => {
-                write!(f, "{message}: no file is touched; `Repository::repair_parity` writes it anew")
+                write!(f, "{message}: no file is affected; `Repository::repair_parity` rewrites it")
             }
             Self::AffectedEntry { snapshot, path, message } => {
                 let path = String::from_utf8_lossy(path);
@@ -145,23 +145,24 @@ impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::GoneObject { object } => {
-                write!(f, "{object} was here when this machine last looked and is gone now")
+                write!(f, "{object} existed when this machine last used the repository, but is gone")
             }
             Self::UnlistedKeySlot { name } => f.write_str(&keys::not_listed(name)),
-            Self::UnreadableHeartbeat { message } => write!(f, "{message}; it counts as none"),
+            Self::UnreadableHeartbeat { message } => write!(f, "{message}; it is ignored"),
             Self::MissingSnapshot(gap) => write!(f, "{}; {ACCEPT}", gap.describe()),
             Self::MovedPack { pack } => {
-                write!(f, "pack {} was moved by another process before it was looked at", pack.short())
+                write!(f, "pack {} was moved by another process before it was checked", pack.short())
             }
             Self::WholePack { pack } => write!(
                 f,
-                "pack {} was found damaged once and is whole now: `Repository::repair_packs` ends the record of it",
+                "pack {} was found damaged earlier but is intact now: `Repository::repair_packs` removes \
+                 its damage record",
                 pack.short()
             ),
             Self::MissingParity { packs, of } => write!(
                 f,
-                "parity is missing for {packs} of {of} packs: the next `Repository::gc` writes some of it, \
-                 `Repository::repair_parity` all"
+                "parity is missing for {packs} of {of} packs: the next `Repository::gc` writes a part of \
+                 it, `Repository::repair_parity` all of it"
             ),
             Self::ForeignFiles(text) => f.write_str(text),
         }

@@ -133,7 +133,7 @@ impl Verifier<'_> {
         let kept = self.repo.index_cache().and_then(|index_cache| index_cache.table(id, len));
         if kept.is_some_and(|kept| kept != table) {
             self.repo.control().warn(format!(
-                "this machine's index cache contradicts pack {}: run `Repository::repair_index`",
+                "the local index cache contradicts pack {}: run `Repository::repair_index`",
                 id.short()
             ));
         }
@@ -154,7 +154,7 @@ impl Verifier<'_> {
         let (hash, wrong) = self.read(&name, len, sealed_as, rows)?;
         // The most important fault of a pack: it is not the file that was written.
         if hash != *id.as_bytes() {
-            return Err(damaged(DecodeError::because("its bytes do not hash to its name")));
+            return Err(damaged(DecodeError::because("its hash differs from its name")));
         }
         let table = table?;
         self.claims.compare(id, len, &table)?;
@@ -202,7 +202,7 @@ impl Verifier<'_> {
     ) -> Result<(), DecodeError> {
         let start = (u64::from(row.offset) - from) as usize;
         let sealed = self.span.get_mut(start..start + row.stored as usize);
-        let sealed = sealed.ok_or(DecodeError::because("a block past its end"))?;
+        let sealed = sealed.ok_or(DecodeError::because("a block is out of its bounds"))?;
         let seal = row.seal(sealed_as);
         let plain = match row.codec {
             Codec::Delta => {

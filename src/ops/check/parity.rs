@@ -47,7 +47,7 @@ impl Checker<'_> {
     pub(super) fn mended(&mut self, index: &Index) {
         for id in &index.mended {
             let source = crate::model::decode_error::DecodeError::because(
-                "neither of its tables can be read without its parity",
+                "its tables can only be read with its parity",
             );
             self.pack_error(*id, &Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source });
         }

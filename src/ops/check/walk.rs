@@ -79,7 +79,7 @@ impl Checker<'_> {
             left.retain(|snapshot| standing.iter().any(|one| one.id == snapshot.id));
             index = session.fixed_index()?;
         }
-        let why = "packs are moved by another process all the time: run the check again when it has ended";
+        let why = "another process keeps moving packs: run the check again when that has ended";
         Err(Error::Refused(why.into()))
     }
 
@@ -169,7 +169,7 @@ impl Walk<'_, '_> {
             return;
         }
         if walk.enter(tree, WalkedDir { tree, whole: true }).is_err() {
-            self.report(walk.path(), &format!("{TOO_DEEP}: what lies below is not checked"));
+            self.report(walk.path(), &format!("{TOO_DEEP}: its contents are not checked"));
             walk.kept().into_iter().for_each(|above| above.whole = false);
         }
     }

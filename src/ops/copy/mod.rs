@@ -86,7 +86,8 @@ pub fn are_alike(from: &Repository, to: &Repository) -> bool {
 pub fn run(from: &Repository, to: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
     let (observer, stop) = (control.observer(), control.cancel());
     if from.config().repo == to.config().repo {
-        let why = "both are the same repository, or one is a copy of the other object by object: `Repository::sync_to` copies those";
+        let why = "both are the same repository, or one is a mirror of the other: `Repository::sync_to` \
+                   updates mirrors";
         return Err(Error::Refused(why.into()));
     }
     if !options.dry_run {

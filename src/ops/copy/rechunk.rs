@@ -361,6 +361,6 @@ impl Maker<'_, '_> {
 /// The error for an id that was not translated: it must not be kept, as it means something else in the
 /// destination.
 fn unknown() -> Error {
-    let source = DecodeError::because("it holds something that walking it did not show");
+    let source = DecodeError::because("it changed while it was copied");
     Error::Damaged { what: "a directory being copied".into(), source }
 }

@@ -33,11 +33,11 @@ pub(super) struct LiveTree<'a> {
 
 impl<'a> LiveTree<'a> {
     pub(super) fn new(hasher: &'a ChunkHasher, dir: &Path, stop: &Arc<AtomicBool>) -> Result<Self> {
-        if !std::fs::metadata(dir).map_err(Error::io("look at", dir))?.is_dir() {
-            return Err(Error::Usage(format!("{} is no directory", dir.display())));
+        if !std::fs::metadata(dir).map_err(Error::io("read the metadata of", dir))?.is_dir() {
+            return Err(Error::Usage(format!("{} is not a directory", dir.display())));
         }
         // A symbolic link is followed: the directory is meant.
-        let dir = std::fs::canonicalize(dir).map_err(Error::io("look at", dir))?;
+        let dir = std::fs::canonicalize(dir).map_err(Error::io("read the metadata of", dir))?;
         let plan = sources::plan(std::slice::from_ref(&dir), Some(b"/"))?;
         let options = WalkOptions {
             filter: Arc::new(Filter::new(&FilterOptions::default())?),

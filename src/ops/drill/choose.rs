@@ -86,7 +86,7 @@ fn snapshots_of(reading: &ReadSession, options: &Options) -> Result<Vec<Snapshot
         taken.extend(set.into_iter().next());
     }
     if taken.is_empty() {
-        let why = "there is no complete snapshot to try".to_owned();
+        let why = "there is no complete snapshot to test".to_owned();
         return Err(Error::NoSnapshot { selector: "any".to_owned(), why });
     }
     Ok(taken)

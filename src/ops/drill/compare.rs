@@ -42,7 +42,7 @@ pub(super) fn compare(
         match is_restored(hasher, &mut reader, &place, *size, content, stop) {
             Ok(true) => {}
             Ok(false) => {
-                let why = "what was restored is not what was stored";
+                let why = "the restored content differs from the stored content";
                 compared.wrong.push(Problem::new(&**path, ErrorKind::Damaged, why));
                 continue;
             }
@@ -63,8 +63,8 @@ pub(super) fn compare(
         match live(hasher, &mut reader, sources, path, entry, stop) {
             Some(true) => compared.live += 1,
             Some(false) => {
-                let why =
-                    "the source has the same size and times and other bytes: it or its backup went wrong";
+                let why = "the source has the same size and times but different bytes: the source or its backup \
+                     is corrupt";
                 compared.wrong.push(Problem::new(&**path, ErrorKind::Damaged, why));
             }
             None => {}

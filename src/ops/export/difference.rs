@@ -33,7 +33,10 @@ impl Delta {
             budgets.take(&pair)?;
             if pair.path == DELETED && pair.after.is_some() {
                 let name = String::from_utf8_lossy(DELETED);
-                return Err(Error::Refused(format!("there is an entry {name}, where a delta has its list")));
+                return Err(Error::Refused(format!(
+                    "there is an entry {name}, but a delta archive needs this \
+                                                   name for its list"
+                )));
             }
             let retyped = pair.before.zip(pair.after).is_some_and(|(a, b)| !entry_diff::same_type(a, b));
             if pair.after.is_none() || retyped {

@@ -116,7 +116,7 @@ pub fn run(
     let (lowest, default, highest) = options.format.levels();
     let level = options.level.unwrap_or(default);
     if !(lowest..=highest).contains(&level) {
-        return Err(Error::Usage(format!("levels of this format are {lowest} to {highest}")));
+        return Err(Error::Usage(format!("the levels of this format are {lowest} to {highest}")));
     }
     let session = Arc::new(ReadSession::open(repo, observer)?);
     let all = session.snapshots()?;
@@ -187,14 +187,14 @@ fn earlier(
         let whole = path.is_none().then_some(since);
         return whole
             .map(Some)
-            .ok_or_else(|| Error::Usage("`ExportOptions::since` takes a whole snapshot".into()));
+            .ok_or_else(|| Error::Usage("`ExportOptions::since` takes a snapshot without :path".into()));
     }
     if !options.delta {
         return Ok(None);
     }
     let Some(parent) = snapshot.manifest.parent else {
         observer.notice(Event::Note(&format!(
-            "snapshot {} has no parent: the delta is all of it",
+            "snapshot {} has no parent: the delta contains the whole snapshot",
             snapshot.id.short()
         )));
         return Ok(None);
@@ -202,7 +202,7 @@ fn earlier(
     let gone = || Error::NoSnapshot {
         selector: parent.short(),
         why: format!(
-            "the parent of {} is gone: name another with `ExportOptions::since`",
+            "the parent of {} is gone: give another snapshot with `ExportOptions::since`",
             snapshot.id.short()
         ),
     };

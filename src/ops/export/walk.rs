@@ -88,7 +88,9 @@ impl<'a> Walk<'a> {
     ) -> Result<()> {
         match root {
             Root::Lone(_) if is_delta => {
-                return Err(Error::Usage("a delta is of a whole snapshot or a directory in it".into()));
+                return Err(Error::Usage(
+                    "only whole snapshots and directories can be exported as a delta".into(),
+                ));
             }
             Root::Lone(entry) => {
                 self.budgets.after.take(&entry.name, entry)?;
@@ -183,7 +185,10 @@ impl<'a> Walk<'a> {
         let Some(mut node) = member::node(&entry.kind) else {
             self.counts.left_out += 1;
             let shown = String::from_utf8_lossy(path);
-            self.observer.notice(Event::Warning(&format!("{shown} is a socket, which no archive can hold")));
+            self.observer.notice(Event::Warning(&format!(
+                "{shown} is a socket, which archives cannot \
+                                                          contain"
+            )));
             return Ok(());
         };
         self.observer.notice(Event::Working { path });
@@ -214,7 +219,10 @@ impl<'a> Walk<'a> {
         let left_out = entry.meta.not_restorable();
         if left_out > 0 {
             let shown = String::from_utf8_lossy(path);
-            let why = format!("/{shown}: the archive leaves out {left_out} properties of another system");
+            let why = format!(
+                "/{shown}: the archive does not contain {left_out} of its attributes, which \
+                               are those of another operating system"
+            );
             self.observer.notice(Event::Warning(&why));
         }
         self.observer.notice(Event::Item { action: Action::Exported, path, size });

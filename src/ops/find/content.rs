@@ -48,7 +48,7 @@ impl ContentQuery {
         };
         if let Some(text) = chunk.as_ref().filter(|text| !is_id(text)) {
             return Err(Error::Usage(format!(
-                "'{text}' does not begin the id of a chunk: {MIN_DIGITS} to 64 hex digits"
+                "'{text}' is not the beginning of a chunk id: give {MIN_DIGITS} to 64 hex digits"
             )));
         }
         let live = options.content.as_ref().map(|path| Live::open(repo, path.clone())).transpose()?;
@@ -98,7 +98,10 @@ impl Live {
         let file = File::open(&path).map_err(Error::io("read", &path))?;
         let found = file.metadata().map_err(Error::io("read", &path))?;
         if !found.is_file() {
-            return Err(Error::Usage(format!("{}: only a file's content can be looked for", path.display())));
+            return Err(Error::Usage(format!(
+                "{}: only the content of a regular file can be searched for",
+                path.display()
+            )));
         }
         let hasher = repo.hasher().clone();
         Ok(Self { path, file, size: found.len(), hasher, named: HashMap::new() })
@@ -111,7 +114,7 @@ impl Live {
             if same {
                 same = match &part {
                     ContentPart::Chunk { .. } if !plausible::is_bearable(&part) => {
-                        return Err(Error::Refused("a chunk of absurd size".into()));
+                        return Err(Error::Refused("a chunk is too large".into()));
                     }
                     ContentPart::Chunk { id, len } => self.name(at, *len)? == Some(*id),
                     ContentPart::Hole { len } => self.is_zero(at, *len)?,

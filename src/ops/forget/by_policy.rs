@@ -38,7 +38,7 @@ pub struct PolicyOptions {
 /// storage fails.
 pub fn by_policy(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group>> {
     if !options.rules.iter().any(Rule::says_something) {
-        return Err(Error::Retention("nothing says what to keep".into()));
+        return Err(Error::Retention("no rule says what to keep".into()));
     }
     // W1: the session exists before the listing.
     let session = if options.dry_run { None } else { Some(forget::open(repo)?) };
@@ -69,7 +69,7 @@ pub fn plan(repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group>> {
 fn decide(repo: &Repository, options: &PolicyOptions, now: Time) -> Result<Vec<Group>> {
     let listing = snapshots::list_all(repo)?;
     for (_, err) in &listing.unreadable {
-        repo.control().warn(format!("{}: no rule counts that snapshot, and it stays", err.chain()));
+        repo.control().warn(format!("{}: the rules do not count this snapshot, and it is kept", err.chain()));
     }
     let PolicyOptions { selection, group_by, rules, .. } = options;
     let now = Now::new(now, TimeZone::system()).with_arrivals(listing.arrivals).with_min_age(options.min_age);

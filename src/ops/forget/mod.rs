@@ -99,9 +99,10 @@ fn choose(listing: &Listing, selector: &str) -> Result<Forgotten> {
         .filter_map(|(name, _)| SnapshotId::parse(name).ok())
         .collect();
     match (snapshots::resolve_in(&listing.snapshots, selector), unreadable.as_slice()) {
-        (Ok((_, Some(_))), _) => {
-            Err(Error::Usage(format!("{selector}: a snapshot is forgotten as a whole, without :path")))
-        }
+        (Ok((_, Some(_))), _) => Err(Error::Usage(format!(
+            "{selector}: only whole snapshots can be forgotten; give it without \
+                                      :path"
+        ))),
         (Ok((Snapshot { id, manifest }, None)), []) => Ok(Forgotten { id, manifest: Some(manifest) }),
         (Err(Error::NoSnapshot { .. }), [only]) => Ok(Forgotten { id: *only, manifest: None }),
         (Err(err), _) => Err(err),
@@ -117,7 +118,8 @@ fn refuse_pinned(chosen: &[Forgotten]) -> Result<()> {
     let is_pinned = |one: &&Forgotten| one.manifest.as_ref().is_some_and(Manifest::is_pinned);
     let Some(pinned) = chosen.iter().find(is_pinned) else { return Ok(()) };
     Err(Error::Retention(format!(
-        "snapshot {} is pinned: name it with `ForgetOptions::force` to forget it, or `Change::pinned(false)` it",
+        "snapshot {} is pinned: give its id with `ForgetOptions::force` to forget it, or remove the pin \
+         with `Change::pinned(false)`",
         pinned.id.short()
     )))
 }
@@ -129,8 +131,8 @@ fn refuse_held(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
     for one in all.iter().filter(|one| goes.contains(&one.id)) {
         if let Some(alarm) = holds::alarm_above(one, &alarms) {
             return Err(Error::Retention(format!(
-                "snapshot {} is held by the alarm of snapshot {}: name it with `ForgetOptions::force` to forget it, or settle the alarm \
-                 with `AlarmState::Accepted` or `AlarmState::Cleared`",
+                "snapshot {} is held by the alarm of snapshot {}: give its id with `ForgetOptions::force` \
+                 to forget it, or settle the alarm with `AlarmState::Accepted` or `AlarmState::Cleared`",
                 one.id.short(),
                 alarm.short()
             )));
@@ -158,7 +160,8 @@ fn guard(all: &[Snapshot], chosen: &[Forgotten]) -> Result<()> {
     };
     let Some(last) = complete().find(last) else { return Ok(()) };
     Err(Error::Retention(format!(
-        "snapshot {} is the newest of its sources: name it with `ForgetOptions::allow_remove_all` to forget it",
+        "snapshot {} is the newest of its sources: give its id with `ForgetOptions::allow_remove_all` to \
+         forget it",
         last.id.short()
     )))
 }
@@ -186,7 +189,7 @@ pub fn trashed(repo: &Repository) -> Result<Vec<(TrashEntry, Snapshot)>> {
                 found.push((entry, snapshot));
             }
             Err(err) if err.is_damage() => {
-                repo.control().warn(format!("{}: it cannot be brought back", err.chain()))
+                repo.control().warn(format!("{}: this snapshot cannot be brought back", err.chain()))
             }
             Err(err) => return Err(err),
         }
@@ -225,7 +228,10 @@ fn pick(repo: &Repository, prefix: &str) -> Result<TrashEntry> {
         trashed.iter().map(|(entry, _)| entry).filter(|entry| entry.id.hex().starts_with(&lower)).collect();
     match fits.as_slice() {
         [entry] if !lower.is_empty() => Ok(**entry),
-        [] => Err(none("no forgotten snapshot's id begins so: it may be purged already")),
+        [] => Err(none(
+            "no forgotten snapshot has an id that begins with it; it may have been purged \
+                        already",
+        )),
         several => Err(none(&snapshots::ambiguous(several.iter().map(|entry| entry.id.hex())))),
     }
 }
@@ -236,7 +242,10 @@ fn refuse_purged(repo_state: &RepoState, entry: &TrashEntry) -> Result<()> {
         one.record.purged.iter().any(|(id, _)| *id == entry.id)
     };
     if repo_state.unfinished.iter().any(purges) {
-        return Err(Error::Refused(format!("a collection has begun to purge snapshot {}", entry.id.short())));
+        return Err(Error::Refused(format!(
+            "a garbage collection has begun to purge snapshot {}",
+            entry.id.short()
+        )));
     }
     Ok(())
 }

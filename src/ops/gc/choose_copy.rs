@@ -32,8 +32,8 @@ pub(super) fn keep(
         if keeper.met != marks.needed.count() {
             // Chunks whose entries are missing would be taken for unneeded.
             return Err(Error::Refused(
-                "this machine's index cache lacks chunks that snapshots need; nothing is deleted. Remove the \
-                 cache's folder `view` and collect again"
+                "the local index cache lacks chunks that snapshots need; nothing was deleted. Remove the \
+                 cache's folder `view` and run the garbage collection again"
                     .into(),
             ));
         }

@@ -120,7 +120,8 @@ impl<'a> Collector<'a> {
             attempts += 1;
             if attempts >= ATTEMPTS {
                 return Err(collector.missed.unwrap_or_else(|| {
-                    let why = "other collections came in between again and again: run `Repository::gc` later";
+                    let why = "other garbage collections keep running at the same time: run \
+                               `Repository::gc` later";
                     Error::Refused(why.into())
                 }));
             }
@@ -247,7 +248,7 @@ impl<'a> Collector<'a> {
         let came = index.packs().iter().filter(|pack| !first.contains(&pack.id));
         live.extend(came.map(|pack| pack.session));
         for (pack, why) in &index.unreadable {
-            repo.control().warn(format!("{}: pack {} is left alone", why.chain(), pack.short()));
+            repo.control().warn(format!("{}: pack {} is not changed", why.chain(), pack.short()));
         }
         // A dry run has not removed the outdated partial snapshots.
         let partials = if own.is_none() { outdated_of(&roots) } else { Vec::new() };

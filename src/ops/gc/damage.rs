@@ -22,8 +22,7 @@ pub(super) fn write_down(
 ) -> Result<()> {
     for (at, err) in damaged {
         let Some(pack) = index.packs().get(*at) else { continue };
-        repo.control()
-            .warn(format!("{}: it is left where it is; run `Repository::repair_packs`", err.chain()));
+        repo.control().warn(format!("{}: the pack is kept; run `Repository::repair_packs`", err.chain()));
         damage::note(repo, by, Damaged::Pack(pack.id), err.chain())?;
     }
     Ok(())

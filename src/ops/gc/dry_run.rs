@@ -38,7 +38,7 @@ impl Collector<'_> {
                 return self.now_or_later(number);
             }
         }
-        Err(Error::Refused("the repository changes faster than it can be looked at: run it again".into()))
+        Err(Error::Refused("the repository changed each time it was read: run it again".into()))
     }
 
     /// Reports what sweeping unfinished gc runs would free. Returns false if one has to wait, which would end

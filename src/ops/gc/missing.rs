@@ -86,7 +86,10 @@ fn describe(unexplained: &[SnapshotId]) -> Option<String> {
         1 => "of one session".to_owned(),
         count => format!("of {count} sessions"),
     };
-    Some(format!("it has packs {of} and no snapshot: either a backup failed or the snapshots were lost"))
+    Some(format!(
+        "the repository has packs {of} but no snapshot: either a backup failed or the snapshots \
+                  were lost"
+    ))
 }
 
 /// Fails if snapshots that the last gc run kept have disappeared.

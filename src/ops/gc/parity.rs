@@ -42,7 +42,7 @@ pub(super) fn maintain(
     let garbage = |id: &PackId| !packs.contains_key(id) || share == 0 && !repo_state.damaged.contains(id);
     for (id, len) in sidecars.iter().filter(|(id, _)| garbage(id)) {
         if !parity::remove(storage, id)? {
-            repo.control().warn(format!("the parity of pack {} needs a newer snap, and stays", id.short()));
+            repo.control().warn(format!("the parity of pack {} needs a newer snap, and is kept", id.short()));
             continue;
         }
         report.parity_removed += 1;
@@ -81,7 +81,7 @@ pub(super) fn maintain(
             }
             // The packs are intact: only their parity is still missing.
             Err(err) if err.is_full() => {
-                repo.control().warn(format!("{}: there is no room for parity", err.chain()));
+                repo.control().warn(format!("{}: there is no space for parity", err.chain()));
                 left = 0;
                 report.parity_later += 1;
             }

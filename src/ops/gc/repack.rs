@@ -142,7 +142,7 @@ impl Repacker<'_> {
             let mut start = 0usize;
             for (chunk_row, ((id, len), live)) in (first..).zip(row.chunks.iter().zip(&live)) {
                 let end = start + *len as usize;
-                let chunk = error::part(&plain, start..end, "the chunks of a sound block lie in it")?;
+                let chunk = error::part(&plain, start..end, "the chunks of an intact block are within it")?;
                 start = end;
                 match self.plan.similar.get(&chunk_row) {
                     Some(bases) if *live => {

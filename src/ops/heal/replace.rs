@@ -39,14 +39,15 @@ pub struct Healed {
 pub(super) fn replace(healing: &mut Healing, found: &CorruptFile, options: &Options) -> Result<Healed> {
     let shown = String::from_utf8_lossy(&found.path).into_owned();
     let Some((_, good)) = &found.good else {
-        return Err(Error::Refused(format!("{shown}: no older snapshot has it with the bytes from before")));
+        return Err(Error::Refused(format!("{shown}: no older snapshot has a good version of it")));
     };
     let Some(place) = &found.place else {
-        let why = "it is not known where it lies: `Repository::restore` writes it to any directory";
+        let why = "its location on this machine is not known: `Repository::restore` writes it to any \
+                   directory";
         return Err(Error::Refused(format!("{shown}: {why}")));
     };
     let Kind::File { size, content } = &good.kind else {
-        return Err(Error::Bug { what: "the good version is a file" });
+        return Err(Error::Bug { what: "the good version is a regular file" });
     };
     // Opening it for writing would create a missing root.
     stat::follow(&place.root).map_err(Error::io("find", &place.root))?;
@@ -83,24 +84,25 @@ fn expect_bad(
     let path = place.path();
     let refused = |why: &str| Err(Error::Refused(format!("{}: {why}", path.display())));
     let Some(existing) = target.existing(&place.below)? else {
-        return refused("it is gone, or a directory above it is a symbolic link now");
+        return refused("it is gone, or a directory above it is now a symbolic link");
     };
     if !existing.is_file() {
-        return refused("it is no regular file any more");
+        return refused("it is no longer a regular file");
     }
     let mut file = target.read(&place.below, Some(&existing))?;
     if !find::holds(healing, (&mut file, &path), &found.bad)? {
         file.rewind().map_err(Error::io("read", &path))?;
         return if find::holds(healing, (&mut file, &path), good)? {
-            refused("it has its good bytes already: `AlarmState::Cleared` settles the alarm")
+            refused("its content is good already: `AlarmState::Cleared` settles the alarm")
         } else {
             refused(
-                "it has changed since the backup that found it corrupt: it is left as it is \
-             (`Repository::history` restores an older version under another name)",
+                "it has changed since the backup that found it corrupt, so it was not changed \
+                 (`Repository::history` restores an older version under another name)",
             )
         };
     }
-    let differs = metadata_differs(healing, &file, &found.bad).map_err(Error::io("look at", &path))?;
+    let differs =
+        metadata_differs(healing, &file, &found.bad).map_err(Error::io("read the metadata of", &path))?;
     if !differs.is_empty() {
         return refused(&format!(
             "it has changed since the backup that found it corrupt ({}): run `Repository::backup` first, then heal it",
@@ -133,7 +135,7 @@ fn fill(healing: &mut Healing, new: &NewFile, size: u64, content: &Content) -> R
         let ContentPart::Chunk { id, len } = part else { continue };
         let chunk = healing.reader.get(ChunkType::Data, &id)?;
         if chunk.len() as u64 != u64::from(len) {
-            let source = DecodeError::because("a chunk that is not as long as its entry says");
+            let source = DecodeError::because("the length of a chunk differs from that in its entry");
             return Err(Error::Damaged { what: "the good version".into(), source });
         }
         new.write_at(at, &chunk)?;
@@ -153,5 +155,8 @@ fn free_name(target: &Target, path: &[u8], suffix: &str) -> Result<Vec<u8>> {
             return Ok(free);
         }
     }
-    Err(Error::Refused(format!("{}: too many bad versions lie beside it", String::from_utf8_lossy(path))))
+    Err(Error::Refused(format!(
+        "{}: there are too many bad versions in its directory",
+        String::from_utf8_lossy(path)
+    )))
 }

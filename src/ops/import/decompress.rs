@@ -71,7 +71,8 @@ fn decompress(input: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     let whole = BufReader::with_capacity(PIECE, Cursor::new(head.clone()).chain(input));
     let unknown = |name: &'static str| {
         Err(bad(format!(
-            "it is compressed with {name}, which snap does not read: pipe it through `{name} -dc` to `Repository::import`"
+            "it is compressed with {name}, which snap cannot read: pipe it through `{name} -dc` to \
+             `Repository::import`"
         )))
     };
     Ok(match head.as_slice() {
@@ -81,7 +82,7 @@ fn decompress(input: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
         [b'B', b'Z', b'h', ..] => return unknown("bzip2"),
         [0x04, 0x22, 0x4d, 0x18, ..] => return unknown("lz4"),
         [b'L', b'Z', b'I', b'P', ..] => return unknown("lzip"),
-        [b'P', b'K', 3, 4, ..] => return Err(bad("it is a zip file, which snap does not read".to_owned())),
+        [b'P', b'K', 3, 4, ..] => return Err(bad("it is a zip file, which snap cannot read".to_owned())),
         _ => Box::new(whole),
     })
 }

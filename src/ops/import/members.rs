@@ -75,7 +75,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
             }
         }
         if reader.drain()? {
-            observer.notice(Event::Warning("what stands behind the end of the archive is left out"));
+            observer.notice(Event::Warning("the data after the end of the archive was not imported"));
         }
         if !any {
             observer.notice(Event::Warning("the archive is empty"));
@@ -96,7 +96,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
             return Ok(());
         }
         let why = format!(
-            "names and metadata of the archive so far take more than {} MiB of memory, which is half of what there is",
+            "names and metadata of the archive need more than {} MiB, half of this machine's memory",
             most >> 20
         );
         Err(DecodeError::with(why))
@@ -111,7 +111,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
             // The root itself, with which every archive of `.` begins: a snapshot's root has no metadata.
             return match member.node {
                 TarNode::Dir => Ok(()),
-                _ => Err(bad(path, DecodeError::because("a member without a name"))),
+                _ => Err(bad(path, DecodeError::because("a member has no name"))),
             };
         }
         let names = (place.of)(names);
@@ -132,7 +132,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         };
         if taken.and_then(|lost| self.check_weight().map(|()| lost)).map_err(|why| bad(path, why))? {
             let shown = String::from_utf8_lossy(path);
-            observer.notice(Event::Warning(&format!("{shown} replaces a directory and all that was in it")));
+            observer.notice(Event::Warning(&format!("{shown} replaces a directory and all its contents")));
         }
         observer.notice(Event::Item { action: Action::Imported, path, size });
         observer.notice(Event::Done { files: u64::from(member.node == TarNode::File), bytes: 0 });
@@ -147,7 +147,10 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
                 Ok(()) => values.push((name.clone(), value.clone())),
                 Err(why) => {
                     let name: String = String::from_utf8_lossy(name).chars().take(100).collect();
-                    self.problem(&member.path, format!("without its attribute {name}: {why}"));
+                    self.problem(
+                        &member.path,
+                        format!("imported without its extended attribute {name}: {why}"),
+                    );
                 }
             }
         }
@@ -157,7 +160,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
                     values.retain(|(known, _)| known != name);
                     values.push((name.to_vec(), bytes));
                 }
-                Err(why) => self.problem(&member.path, format!("without its ACL: {why}")),
+                Err(why) => self.problem(&member.path, format!("imported without its ACL: {why}")),
             }
         }
         values.sort();
@@ -227,7 +230,8 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
                     return Err(Error::Interrupted);
                 }
                 let most = usize::try_from(left).map_or(room.len(), |left| left.min(room.len()));
-                let count = reader.read(error::part_mut(room, 0..most, "a segment ends in its room")?)?;
+                let count =
+                    reader.read(error::part_mut(room, 0..most, "a segment is within the free space")?)?;
                 left -= count as u64;
                 *read += count as u64;
                 work.observer.notice(Event::Done { files: 0, bytes: count as u64 });
@@ -253,10 +257,13 @@ fn bad(path: &[u8], source: DecodeError) -> Error {
 
 fn kind(node: &TarNode) -> Result<Kind, DecodeError> {
     Ok(match node {
-        TarNode::File | TarNode::HardLink(_) => return Err(DecodeError::because("a file without content")),
+        TarNode::File | TarNode::HardLink(_) => return Err(DecodeError::because("a file has no content")),
         TarNode::Dir => no_tree(),
         TarNode::Symlink(target) if target.is_empty() || target.contains(&0) || target.len() > MAX_TARGET => {
-            return Err(DecodeError::because("a link with a target that no link can have"));
+            return Err(DecodeError::because(
+                "the target of a symbolic link is empty, too long or contains a \
+                                             NUL",
+            ));
         }
         TarNode::Symlink(target) => Kind::Symlink { target: target.clone() },
         TarNode::Fifo => Kind::Fifo,
@@ -284,19 +291,19 @@ pub(super) fn names_of(path: &[u8]) -> Result<Names, DecodeError> {
     let mut names = Vec::new();
     for name in path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")) {
         if name == b".." {
-            return Err(DecodeError::because("a path with `..` leads outside"));
+            return Err(DecodeError::because("a path contains `..`"));
         }
         check_name(name)?;
         if name.len() > MAX_LINUX_NAME {
-            return Err(DecodeError::because("a name of more than 255 bytes, which no file here can have"));
+            return Err(DecodeError::because("a name has more than 255 bytes"));
         }
         names.push(name.to_vec());
     }
     if names.len() >= MAX_NESTING {
-        return Err(DecodeError::because("too many directories inside one another"));
+        return Err(DecodeError::because("directories are nested too deeply"));
     }
     if names.iter().map(|name| name.len() + 1).sum::<usize>() > MAX_PATH {
-        return Err(DecodeError::because("a path of absurd length"));
+        return Err(DecodeError::because("a path is too long"));
     }
     Ok(names)
 }

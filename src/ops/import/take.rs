@@ -94,7 +94,7 @@ impl ImportJob<'_> {
     fn may_build_on(&self, parent: &SnapshotId, index: &Arc<Index>) -> Result<()> {
         let gone = || {
             Error::Refused(format!(
-                "snapshot {}, on which the next one builds, was removed meanwhile: run it again",
+                "snapshot {}, on which the next one is based, was removed in the meantime: run it again",
                 parent.short()
             ))
         };

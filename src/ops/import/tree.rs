@@ -120,7 +120,7 @@ impl Tree {
     /// Adds an entry. A later one replaces an earlier one, and missing parent directories are created.
     /// Returns true if it replaced a directory that was not empty.
     pub(super) fn insert(&mut self, names: &Names, mut node: Node) -> Result<bool, DecodeError> {
-        let nameless = DecodeError::because("an entry without a name");
+        let nameless = DecodeError::because("an entry has no name");
         let (name, above) = names.split_last().ok_or(nameless)?;
         node.round = self.round;
         let dir = self.dir(above)?;
@@ -143,17 +143,17 @@ impl Tree {
 
     /// Adds a hard link to an entry. Returns true as [`Self::insert`] does.
     pub(super) fn link(&mut self, names: &Names, to: &Names) -> Result<bool, DecodeError> {
-        let bad = |what: &str| DecodeError::with(format!("a hard link to {}, {what}", shown(to)));
+        let bad = |what: &str| DecodeError::with(format!("it is a hard link to {}, {what}", shown(to)));
         match self.get(to) {
-            None => return Err(bad("which is not there")),
+            None => return Err(bad("which does not exist")),
             Some(target) if target.is_dir() => return Err(bad("which is a directory")),
             Some(_) if names == to => return Ok(false),
             Some(_) => {}
         }
         let next = self.groups + 1;
-        let (name, above) = to.split_last().ok_or_else(|| bad("which is no file"))?;
+        let (name, above) = to.split_last().ok_or_else(|| bad("which is not a file"))?;
         let target = self.dir(above)?.below.get_mut(name.as_slice());
-        let target = target.map(Arc::make_mut).ok_or_else(|| bad("which is not there"))?;
+        let target = target.map(Arc::make_mut).ok_or_else(|| bad("which does not exist"))?;
         let fresh = target.group == 0;
         if fresh {
             target.group = next;
@@ -183,7 +183,7 @@ impl Tree {
                 Some(node) if node.round == *round => {
                     let way = names.get(..=depth).unwrap_or(names);
                     return Err(DecodeError::with(format!(
-                        "it lies below {}, which is no directory",
+                        "it is below {}, which is not a directory",
                         shown(way)
                     )));
                 }
@@ -196,7 +196,7 @@ impl Tree {
                 dir.below.insert(name.as_slice().into(), Arc::new(passage));
             }
             let next = dir.below.get_mut(name.as_slice());
-            dir = next.map(Arc::make_mut).ok_or(DecodeError::because("a directory that is not there"))?;
+            dir = next.map(Arc::make_mut).ok_or(DecodeError::because("a directory is missing"))?;
         }
         Ok(dir)
     }

@@ -301,7 +301,8 @@ impl Mount {
         let ino = self.numbers.of_entry(&dir.snapshot.id, dir.ino, entry);
         let attributes = self.of_entry(ino, dir, entry);
         if !self.known().add_entry(ino, dir, place, entry) {
-            let why = Error::Refused("another entry has the number that is made of its name".into());
+            let why =
+                Error::Refused("the inode number computed from its name belongs to another entry".into());
             self.report(&[&self.path(dir.ino), b"/".as_slice(), &entry.name].concat(), &why);
             return Err(FsError::Io);
         }
@@ -356,7 +357,7 @@ impl Mount {
             return;
         }
         if told.len() > TOLD {
-            self.control.observer().notice(Event::Warning("there are more problems than are told of"));
+            self.control.observer().notice(Event::Warning("further problems are not shown"));
             return;
         }
         drop(told);

@@ -134,7 +134,7 @@ impl SnapshotWatcher {
                 Ok(snapshot) => snapshot,
                 Err(err) if err.is_missing() => None,
                 Err(err) if err.is_damage() || err.is_newer() => {
-                    observer.notice(Event::Warning(&format!("{}: that snapshot is not shown", err.chain())));
+                    observer.notice(Event::Warning(&format!("{}: this snapshot is not shown", err.chain())));
                     None
                 }
                 Err(err) => return Err(err),

@@ -55,12 +55,13 @@ fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
         return Ok(report(&found, false));
     }
     let session = Session::open_without_state(repo, SessionKind::Collector)?;
-    audit::note(repo, AuditAct::Repair, "records of collections that cannot be read")?;
+    audit::note(repo, AuditAct::Repair, "unreadable gc records")?;
     let sweepers = peers::sweepers(repo, &session.id)?;
     if !sweepers.is_empty() {
         let whom: Vec<String> = sweepers.iter().map(Peer::describe).collect();
         return Err(Error::Refused(format!(
-            "{} may be deleting what the unreadable collection condemned: run `Repository::repair_gc_records` again when that has ended",
+            "{} may be deleting what the unreadable garbage collection condemned: run \
+             `Repository::repair_gc_records` again when that has ended",
             whom.join(", ")
         )));
     }

@@ -24,7 +24,7 @@ pub(super) fn remove(repo: &Repository, dry_run: bool) -> Result<Vec<String>> {
     let impossible: Vec<(ObjectKind, String)> =
         foreign(repo)?.into_iter().chain(generations(repo)?).collect();
     if !dry_run && !impossible.is_empty() {
-        audit::note(repo, AuditAct::Repair, "names with numbers that nobody can have counted to")?;
+        audit::note(repo, AuditAct::Repair, "objects with impossibly high numbers")?;
     }
     for (area, name) in impossible {
         if !dry_run {
@@ -84,7 +84,7 @@ fn records(repo: &Repository) -> Result<Vec<String>> {
 fn remove_records(repo: &Repository, records: &[String]) -> Result<()> {
     let session = Session::open_without_state(repo, SessionKind::Collector)?;
     nobody_else(repo, &session)?;
-    audit::note(repo, AuditAct::Repair, "records of collections that nobody can have made")?;
+    audit::note(repo, AuditAct::Repair, "gc records with impossibly high numbers")?;
     let mut removed = Vec::new();
     for name in records {
         removed.push((name, repo.storage().read(ObjectKind::Gc, name, sealed_object::MAX_OBJECT)));
@@ -111,7 +111,8 @@ fn nobody_else(repo: &Repository, session: &Session) -> Result<()> {
     }
     let whom: Vec<String> = alive.into_iter().map(Peer::describe).collect();
     Err(Error::Refused(format!(
-        "{} may have seen a number that no collection has reached: run `Repository::repair_gc_records` again when that has ended",
+        "{} may have seen a gc record with an impossibly high number: run `Repository::repair_gc_records` \
+         again when that has ended",
         whom.join(", ")
     )))
 }

@@ -166,7 +166,7 @@ impl Run<'_> {
             return Err(pack::not_its_name(id));
         }
         let salvage = Salvager::new(self.repo)?.pack(id, len, &mut None)?;
-        if salvage.is_whole() { Ok(()) } else { Err(bad("not all of it can be read")) }
+        if salvage.is_whole() { Ok(()) } else { Err(bad("a part of it cannot be read")) }
     }
 
     fn check_stop(&self) -> Result<()> {

@@ -93,7 +93,7 @@ impl Run<'_> {
         if self.session.is_some() && !parity::remove(self.repo.storage(), id)? {
             self.repo
                 .control()
-                .warn(format!("the parity of pack {} needs a newer snap, and stays", id.short()));
+                .warn(format!("the parity of pack {} needs a newer snap, and is kept", id.short()));
             return Ok(());
         }
         self.report.removed += 1;

@@ -194,7 +194,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
                 losses.report(path, format!("all of its {size} bytes are lost"));
                 return Ok(None);
             }
-            losses.report(path, format!("{bytes} of its {size} bytes are lost: zeros stand for them"));
+            losses.report(path, format!("{bytes} of its {size} bytes are lost and replaced by zeros"));
             lost += bytes;
             entry.kind = Kind::File { size, content };
         }

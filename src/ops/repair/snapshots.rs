@@ -128,7 +128,7 @@ fn candidates(repo: &Repository, ids: &[String], report: &mut Report) -> Result<
         let found: Vec<&String> = names.iter().filter(|name| name.starts_with(&lower)).collect();
         let why = match found.as_slice() {
             [_] => continue,
-            [] => "no id begins so".to_owned(),
+            [] => "no id begins with it".to_owned(),
             several => snapshots::ambiguous(several.iter().map(|name| (*name).clone())),
         };
         return Err(Error::NoSnapshot { selector: id.clone(), why });
@@ -214,7 +214,7 @@ fn replace(
     })?;
     let now: HashSet<PackId> = RepoState::packs(repo.storage())?.into_iter().map(|(id, _)| id).collect();
     if losses.entries > 0 && packs.iter().any(|(id, _)| !now.contains(id)) {
-        let why = "packs were moved by another process meanwhile: run the repair again";
+        let why = "another process moved packs in the meantime: run the repair again";
         return Err(Error::Refused(why.into()));
     }
     // A backup may have stored the missing chunks again since they were looked for.
@@ -279,5 +279,5 @@ fn commit(repo: &Repository, session: &Session, manifest: &Manifest) -> Result<(
         return Ok(());
     }
     // W3: there is a fence. Nothing was forgotten, so nothing is lost by giving up.
-    Err(Error::Refused("another process took this run for dead: run it again".into()))
+    Err(Error::Refused("another process considered this run dead: run it again".into()))
 }

@@ -144,7 +144,7 @@ impl Job<'_> {
         empty.then_some(()).ok_or_else(|| {
             let path = String::from_utf8_lossy(path);
             Error::Refused(format!(
-                "{path} is a directory with something in it (`RestoreOptions::delete` would remove it)"
+                "{path} is a directory that is not empty (`RestoreOptions::delete` would remove it)"
             ))
         })
     }
@@ -170,7 +170,7 @@ impl RemovalFilter for Remover<'_, '_> {
     }
 
     fn spares(&mut self, path: &[u8], found: &Protected) {
-        let text = format!("{} is {}: it stays", String::from_utf8_lossy(path), found.what);
+        let text = format!("{} is {}: it was not deleted", String::from_utf8_lossy(path), found.what);
         self.0.observer.notice(Event::Warning(&text));
     }
 

@@ -97,7 +97,7 @@ impl Job<'_> {
     }
 
     pub(super) fn target(&self) -> Result<&Target> {
-        self.target.as_ref().ok_or_else(|| Error::Refused("a dry run has nowhere to write to".into()))
+        self.target.as_ref().ok_or_else(|| Error::Refused("a dry run has no target".into()))
     }
 
     pub(super) fn check_stop(&self) -> Result<()> {

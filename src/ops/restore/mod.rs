@@ -218,8 +218,8 @@ impl Job<'_> {
         let copied = self.tally.copied_links.load(Ordering::Relaxed);
         if copied > 0 {
             let text = format!(
-                "{copied} hard links became files of their own: the target's file system has no hard links, or not \
-                 so many of one file"
+                "{copied} hard links were restored as separate files: the target's file system has no hard \
+                 links, or fewer per file"
             );
             self.observer.notice(Event::Warning(&text));
         }
@@ -230,8 +230,8 @@ impl Job<'_> {
         let count = self.tally.not_restorable.load(Ordering::Relaxed);
         if count > 0 {
             let text = format!(
-                "{count} properties of what was restored are of another system, or of a newer snap: they were left out, and \
-                 stay in the snapshot"
+                "{count} attributes of restored entries are those of another operating system or a newer \
+                 snap: they were not restored"
             );
             self.observer.notice(Event::Warning(&text));
         }
@@ -250,7 +250,7 @@ impl Job<'_> {
             return Ok(());
         }
         if taken == 0 {
-            let why = "the selection takes nothing from the snapshot, so nothing was deleted either";
+            let why = "the selection matches nothing in the snapshot, so nothing was deleted";
             return Err(Error::Refused(why.into()));
         }
         self.delete(reader, top)
@@ -291,7 +291,8 @@ pub fn protected(repo: &Repository, others: &[Protected]) -> Vec<Protected> {
 fn refuse_to_empty_the_machine(options: &Options) -> Result<()> {
     let is_root = std::fs::canonicalize(&options.target).is_ok_and(|target| target.parent().is_none());
     if options.delete && is_root && options.include.is_empty() {
-        let why = "`RestoreOptions::delete` with / as the target needs `RestoreOptions::include`: it would remove all that is not in the snapshot";
+        let why = "`RestoreOptions::delete` with the target / needs `RestoreOptions::include`: otherwise it \
+                   would remove everything that is not in the snapshot";
         return Err(Error::Usage(why.into()));
     }
     Ok(())

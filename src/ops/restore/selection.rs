@@ -59,14 +59,15 @@ impl Job<'_> {
         let unmatched = std::mem::take(&mut *self.unmatched.lock());
         let told = !unmatched.is_empty();
         for Include { pattern, .. } in unmatched {
-            let mut why = "nothing that is restored matches this `RestoreOptions::include`".to_owned();
+            let mut why = "nothing in the snapshot matches this `RestoreOptions::include`".to_owned();
             let pattern = pattern.as_bytes();
             let name = pattern.strip_prefix(b"/").unwrap_or(pattern);
             let name = name.strip_suffix(b"/").unwrap_or(name);
             let is_glob = name.iter().any(|byte| b"*?[]\\".contains(byte));
             // An entry has exactly this name, but as a pattern the name means something else.
             if is_glob && dir_reader::lookup(reader, root, name).is_ok_and(|found| found.is_some()) {
-                why += ", though there is an entry of this name: to mean it, put a backslash before each of * ? [ ] \\";
+                why += ", but there is an entry with this name: to select it, put a backslash before each \
+                        of * ? [ ] \\";
             }
             // With `--delete` the pattern may be meant for entries that only the target has.
             if self.options.delete && taken > 0 {
@@ -78,7 +79,7 @@ impl Job<'_> {
             }
         }
         if taken == 0 && !told && !self.options.exclude.is_empty() {
-            let why = "it leaves nothing to restore";
+            let why = "it excludes everything";
             self.note(Problem::new("`RestoreOptions::exclude`", ErrorKind::NotFound, why));
         }
         Ok(())

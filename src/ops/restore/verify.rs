@@ -33,7 +33,7 @@ impl Job<'_> {
     fn compare(&self, window: &FileBatch, segment: &FileSlice, buffer: &mut Vec<u8>) -> Result<()> {
         let Some(file) = self.to_read_back(&segment.file)? else { return Ok(()) };
         target::forget_cached(&file);
-        let differs = || Error::Refused("what was written reads back differently".into());
+        let differs = || Error::Refused("the written content differs when it is read back".into());
         for (_, at, part) in window.parts(segment)? {
             let sound = match part {
                 ContentPart::Hole { len } => target::is_zero(&file, at, len),
@@ -48,7 +48,7 @@ impl Job<'_> {
                 return Err(differs());
             }
         }
-        let len = file.metadata().map_err(Error::io("look at", "what was written"))?.len();
+        let len = file.metadata().map_err(Error::io("read the metadata of", "the restored file"))?.len();
         let whole = !segment.last || len == segment.file.size;
         whole.then_some(()).ok_or_else(differs)
     }

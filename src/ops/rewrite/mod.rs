@@ -124,7 +124,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
 fn refuse_pinned(snapshots: &[Snapshot]) -> Result<()> {
     let Some(pinned) = snapshots.iter().find(|one| one.manifest.is_pinned()) else { return Ok(()) };
     Err(Error::Retention(format!(
-        "snapshot {} is pinned: nothing is taken from it without `RewriteOptions::force`",
+        "snapshot {} is pinned: it is not rewritten without `RewriteOptions::force`",
         pinned.id.short()
     )))
 }

@@ -122,8 +122,8 @@ impl Replacing<'_> {
                 }
             };
             if !sound {
-                let why = "something that it needs is damaged or being collected";
-                return Err(Error::Refused(format!("snapshot {} stays as it is: {why}", old.id.short())));
+                let why = "data that it needs is damaged or being deleted by a garbage collection";
+                return Err(Error::Refused(format!("snapshot {} was not changed: {why}", old.id.short())));
             }
             if !snapshots::commit_under(repo, &session, &manifest)? {
                 // W3: there is a fence. Nothing was forgotten; try again under another name.
@@ -143,7 +143,7 @@ impl Replacing<'_> {
             self.earlier.push(Snapshot { id: new, manifest });
             return Ok(Some(new));
         }
-        Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))
+        Err(Error::Refused("other processes repeatedly considered this run dead: run it again".into()))
     }
 
     /// Forgets rewritten versions that equal the new one. Only the run that forgot the original does this,

@@ -29,12 +29,12 @@ impl Cron {
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let cron = parser
             .parse(text)
-            .map_err(|err| format!("no cron expression (minute hour day month weekday): {err}"))?;
+            .map_err(|err| format!("it is not a cron expression (minute hour day month weekday): {err}"))?;
         // An expression that never matches would never be reported as missed, either.
         let cron = Self { cron, text: text.to_owned() };
         match cron.after(Timestamp::UNIX_EPOCH, &TimeZone::UTC) {
             Some(_) => Ok(cron),
-            None => Err("it never comes".to_owned()),
+            None => Err("it never matches".to_owned()),
         }
     }
 

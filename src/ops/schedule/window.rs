@@ -25,11 +25,11 @@ impl Window {
     /// # Errors
     /// The error describes the expected form.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "two times of the day, such as 22:00-06:00".to_owned();
+        let wrong = || "two times of day, such as 22:00-06:00".to_owned();
         let (from, to) = text.split_once('-').ok_or_else(wrong)?;
         let (from, to) = (time(from).ok_or_else(wrong)?, time(to).ok_or_else(wrong)?);
         if from == to {
-            Err("the two times are the same: without a window all of the day is one".to_owned())
+            Err("the two times are the same: omit the window to allow the whole day".to_owned())
         } else {
             Ok(Self { from, to })
         }

@@ -177,7 +177,7 @@ fn forgotten(repo: &Repository, all: &[Snapshot], graph: &mut RefGraph<'_>) -> R
             Ok(root) => roots.push(root),
             Err(err) if err.is_damage() => {
                 repo.control().warn(format!(
-                    "{}: what only forgotten snapshot {} needs counts as unused",
+                    "{}: data that only the forgotten snapshot {} needs is counted as unused",
                     err.chain(),
                     entry.id.short()
                 ));

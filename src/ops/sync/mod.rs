@@ -178,7 +178,7 @@ impl Run<'_> {
             header_bundles::maintain(to, Maintenance { add: true, remove: self.options.delete }, self.stop)?;
             return session.close();
         }
-        Err(Error::Refused("other processes took this run for dead again and again: run it again".into()))
+        Err(Error::Refused("other processes repeatedly considered this run dead: run it again".into()))
     }
 
     /// Compares both repositories. Lists manifests before packs: what a manifest needs is durable before the
@@ -193,7 +193,8 @@ impl Run<'_> {
             && packs.iter().any(|(id, _)| repo_state.condemned.contains(id))
         {
             return Err(Error::Refused(format!(
-                "a collection at {} has yet to delete packs that are needed again: run `Repository::gc` there first",
+                "an unfinished garbage collection at {} is to delete packs that are needed again: run \
+                 `Repository::gc` there first",
                 to.location()
             )));
         }
@@ -252,7 +253,7 @@ impl Run<'_> {
         }
         if to.storage().create(ObjectKind::Packs, &name, &[&bytes])? == CreateOutcome::Exists {
             return Err(Error::Refused(format!(
-                "somebody else wrote pack {} at {} just now: run it again",
+                "another process has just written pack {} at {}: run it again",
                 id.short(),
                 to.location()
             )));
@@ -289,7 +290,7 @@ impl Run<'_> {
         let there = snapshots::list(to)?;
         if here.is_empty() && !there.is_empty() {
             return Err(Error::Retention(format!(
-                "there is no snapshot at {}, and {} at {} would be forgotten",
+                "there are no snapshots at {}, so {} at {} would be forgotten",
                 self.from.location(),
                 there.len(),
                 to.location()

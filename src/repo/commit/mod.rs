@@ -28,7 +28,7 @@ pub fn commit(repo: &Repository, session: Session, manifest: &Manifest) -> Resul
     let index = Arc::new(Index::load(repo, repo_state)?);
     if !reachability::is_complete(repo, &index, &manifest.root)? {
         return Err(Error::Refused(
-            "another process took this run for dead and collected what it had stored: run it again".into(),
+            "another process considered this run dead and deleted what it had stored: run it again".into(),
         ));
     }
     drop(session);

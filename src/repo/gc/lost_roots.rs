@@ -30,10 +30,14 @@ impl LostRoots {
     pub fn describe(&self) -> Option<String> {
         match self.lost.as_slice() {
             [] => None,
-            _ if self.all => Some("no snapshot is left, though the last collection left some".to_owned()),
-            [one] => Some(format!("the last collection left snapshot {}, which is gone", one.short())),
+            _ if self.all => {
+                Some("there are no snapshots, but the last garbage collection kept some".to_owned())
+            }
+            [one] => {
+                Some(format!("the last garbage collection kept snapshot {}, which is gone", one.short()))
+            }
             [one, ..] => Some(format!(
-                "the last collection left {} snapshots that are gone, {} among them",
+                "the last garbage collection kept {} snapshots that are gone, among them {}",
                 self.lost.len(),
                 one.short()
             )),

@@ -151,7 +151,7 @@ impl Catalog {
         if kept.chunks() != info.chunks {
             // Copies are numbered by this count, so a garbage collection must not continue if it is wrong.
             return Err(Error::Refused(format!(
-                "this machine's index cache contradicts pack {}: remove the cache's folder `view`",
+                "the local index cache contradicts pack {}: remove the cache's folder `view`",
                 info.id.short()
             )));
         }
@@ -223,7 +223,10 @@ impl Catalog {
             Ok(rows) => Ok(rows),
             Err(CorruptRun) => {
                 self.rescue(run)?;
-                let rule = |CorruptRun| Error::Bug { what: "rows that were taken from tables are in memory" };
+                let rule = |CorruptRun| Error::Bug {
+                    what: "index entries that were read from tables are in \
+                     memory",
+                };
                 run.find(index_cache, prefix).map_err(rule)
             }
         }
@@ -231,7 +234,7 @@ impl Catalog {
 
     pub(crate) fn warn_of_damage(&self) {
         if let Some(source) = &self.source {
-            source.control.warn("this machine's index cache is damaged; reading the packs' own tables");
+            source.control.warn("the local index cache is damaged; reading the tables from the packs");
         }
     }
 

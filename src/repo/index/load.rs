@@ -130,7 +130,7 @@ fn allowed(repo: &Repository, id: &PackId, found: LoadedTable) -> Result<LoadedT
     if table.blocks.iter().all(|block| block.codec != Codec::Delta) || repo.allows_deltas()? {
         return Ok(found);
     }
-    let source = DecodeError::because("it has deltas, which the configuration does not allow");
+    let source = DecodeError::because("it contains deltas, which the configuration does not allow");
     Err(Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source })
 }
 

@@ -108,13 +108,13 @@ impl LocalIndexCache {
             Err(Failed::Busy | Failed::NoThreads) => return (Some(index_cache(None)), None),
             Err(Failed::Broken(why)) => why,
         };
-        let unusable = |why: String| format!("this machine's index cache at {} {why}", dir.display());
+        let unusable = |why: String| format!("the local index cache at {} {why}", dir.display());
         if let Err(err) = discard(dir) {
             return (None, Some(unusable(format!("is unusable ({why}) and cannot be removed: {err}"))));
         }
         match place.open_in_time() {
             Ok(open) => {
-                let rebuilt = "this machine's index cache was damaged and is being rebuilt".to_owned();
+                let rebuilt = "the local index cache was damaged and is being rebuilt".to_owned();
                 (Some(index_cache(Some(open))), Some(rebuilt))
             }
             Err(Failed::Busy | Failed::NoThreads) => (Some(index_cache(None)), None),
@@ -140,15 +140,13 @@ impl LocalIndexCache {
         let place = Place { dir: dir.to_path_buf(), repo: *repo };
         let opened = place.open_in_time();
         if matches!(opened, Err(Failed::Busy | Failed::NoThreads)) {
-            let why = "is in use by another process all the time: run this again when it has ended";
-            return Err(format!("this machine's index cache at {} {why}", dir.display()));
+            let why = "is in use by another process: run this again when that has ended";
+            return Err(format!("the local index cache at {} {why}", dir.display()));
         }
         // Removing the cache removes any other fault with it.
         let removed = discard(dir);
         drop(opened);
-        removed.map_err(|err| {
-            format!("this machine's index cache at {} cannot be removed: {err}", dir.display())
-        })
+        removed.map_err(|err| format!("the local index cache at {} cannot be removed: {err}", dir.display()))
     }
 
     /// Returns the database, waiting for it if necessary; `None` if it cannot be opened now.
@@ -326,7 +324,7 @@ impl Place {
                 return Ok(open);
             }
             Some(Err(why)) => why.to_string(),
-            None => "it panicked".to_owned(),
+            None => "the database panicked".to_owned(),
         };
         Err(if why.contains("could not acquire lock") { Failed::Busy } else { Failed::Broken(why) })
     }

@@ -243,7 +243,7 @@ fn write_rows(
     let mut file = MacFile::create(index_cache, head.id, "rows")?;
     let (mut firsts, mut page, mut count) = (Vec::new(), Vec::new(), 0);
     for row in rows {
-        let row = row.map_err(|CorruptRun| io::Error::other("part of the view is lost"))?;
+        let row = row.map_err(|CorruptRun| io::Error::other("a part of the index cache is damaged"))?;
         if page.is_empty() {
             firsts.push(row.prefix);
         }
@@ -259,7 +259,7 @@ fn write_rows(
         file.put(&page)?;
     }
     if count != head.rows {
-        return Err(io::Error::other("not every chunk has a row"));
+        return Err(io::Error::other("an index entry is missing"));
     }
     for piece in firsts.chunks(PIECE as usize / 8) {
         file.put(&piece.iter().flat_map(|first: &u64| first.to_le_bytes()).collect::<Vec<u8>>())?;

@@ -59,7 +59,8 @@ impl PackHealer {
                 let mended = Arc::new(mended);
                 known.keep(*pack, &mended);
                 control.warn(format!(
-                    "{}: what is damaged was rebuilt from its parity for this run; `Repository::repair_packs({})` saves it for good",
+                    "{}: the damaged bytes were rebuilt from parity for this run only; \
+                     `Repository::repair_packs({})` repairs the pack",
                     met.chain(),
                     pack.short()
                 ));
@@ -117,7 +118,7 @@ fn with(met: Error, why: Option<DecodeError>) -> Error {
     match (met, why) {
         (Error::Damaged { what, source }, Some(why)) => Error::Damaged {
             what,
-            source: DecodeError::with(format!("{source}, and its parity cannot help: {why}")),
+            source: DecodeError::with(format!("{source}; its parity cannot repair it: {why}")),
         },
         (met, _) => met,
     }

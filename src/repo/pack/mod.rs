@@ -12,6 +12,6 @@ use crate::storage::ObjectKind;
 
 /// Returns the error for a pack whose bytes do not hash to its name.
 pub fn not_its_name(id: &PackId) -> Error {
-    let source = DecodeError::because("its bytes do not hash to its name");
+    let source = DecodeError::because("its hash differs from its name");
     Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source }
 }

@@ -73,7 +73,7 @@ pub fn write_padded(
     let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     let sidecar = parity::of_parts(id, &slices, share);
     if storage.create_owned(ObjectKind::Packs, &id.hex(), parts)? == CreateOutcome::Exists {
-        return Err(Error::Refused(format!("pack {id} exists before it was written")));
+        return Err(Error::Refused(format!("pack {id} existed before it was written")));
     }
     let sidecar = sidecar.and_then(|sidecar| parity::write(storage, id, &sidecar));
     Ok((StoredPack { id, len, table, front }, sidecar))
@@ -105,11 +105,14 @@ pub fn both_tables(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len:
         Ok(table) => match end() {
             Ok(other) if other == table => Ok(table),
             Ok(_) => Err(damaged("its two tables differ")),
-            Err(err) if err.is_newer() => Err(damaged("its end claims a newer format than its front")),
+            Err(err) if err.is_newer() => Err(damaged(
+                "the header at its end has a newer format than that \
+                                                       at its front",
+            )),
             Err(err) => Err(err),
         },
         Err(err) if err.is_newer() => match end() {
-            Ok(_) => Err(damaged("its front claims a newer format than its end")),
+            Ok(_) => Err(damaged("the header at its front has a newer format than that at its end")),
             Err(_) => Err(err),
         },
         Err(err) if err.is_damage() => Err(match end() {
@@ -163,7 +166,7 @@ pub fn table_by(
     if !at_end {
         return pack::open_front(suite, &front_by(read, &name, len)?, len).map_err(damaged());
     }
-    let short = DecodeError::because("too short for a pack");
+    let short = DecodeError::because("it is too short for a pack");
     let tail = len.checked_sub(ENDS as u64).ok_or(short.clone()).map_err(damaged())?;
     let ends = PackHeader::parse(&ends_at(read, tail)?, len).map_err(damaged())?;
     let start = tail.checked_sub(u64::from(ends.table_len)).ok_or(short).map_err(damaged())?;
@@ -188,7 +191,7 @@ pub(crate) fn front(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len
 /// its size, and the first one includes most tables.
 fn front_by(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -> Result<Vec<u8>> {
     let damaged = || Error::damaged(ObjectKind::Packs.path(name));
-    let tail = len.checked_sub(ENDS as u64).ok_or(DecodeError::because("too short for a pack"));
+    let tail = len.checked_sub(ENDS as u64).ok_or(DecodeError::because("it is too short for a pack"));
     let mut front = vec![0u8; GUESS.min(tail.map_err(damaged())?) as usize];
     match read(0, &mut front) {
         // The table at the end may be intact.
@@ -248,5 +251,5 @@ pub fn set_aside(storage: &dyn Storage, id: &PackId) -> Result<String> {
             Err(err) => return Err(err),
         }
     }
-    Err(Error::Refused(format!("{MOST_COPIES} copies of pack {} stand in quarantine", id.short())))
+    Err(Error::Refused(format!("quarantine already has {MOST_COPIES} copies of pack {}", id.short())))
 }

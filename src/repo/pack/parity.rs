@@ -109,21 +109,21 @@ pub fn verify(storage: &dyn Storage, (pack, len): (&PackId, u64), sidecar: u64) 
     let name = pack.hex();
     let front = match front(storage, pack) {
         Err(err) if err.is_newer() && end(storage, pack, sidecar).is_ok() => {
-            return bad("its front claims a newer format than its end");
+            return bad("the header at its front has a newer format than that at its end");
         }
         front => front?,
     };
     let (layout, sums) = &front;
     if layout.len != len {
-        return bad("it is of a pack of another length");
+        return bad("it belongs to a pack of another length");
     }
     if sidecar != layout.sidecar_len() {
-        return bad("it has not the length that it says");
+        return bad("its length differs from that in its header");
     }
     match end(storage, pack, layout.sidecar_len()) {
         Ok(end) if end == front => {}
         Err(err) if !err.is_newer() => return Err(err),
-        _ => return bad("its two ends differ"),
+        _ => return bad("its two headers differ"),
     }
     let mut shards = vec![0; layout.parity_len() as usize];
     storage.read_range(ObjectKind::Parity, &name, layout.parity_at(), &mut shards)?;
@@ -154,7 +154,7 @@ fn front(storage: &dyn Storage, pack: &PackId) -> Result<(Layout, Sums)> {
 }
 
 fn end(storage: &dyn Storage, pack: &PackId, len: u64) -> Result<(Layout, Sums)> {
-    let cut = || damaged(pack)(DecodeError::because("cut short"));
+    let cut = || damaged(pack)(DecodeError::because("it is truncated"));
     let at = len.checked_sub(HEADER as u64).ok_or_else(cut)?;
     let layout = header(storage, pack, at)?;
     sums(storage, pack, layout, at.checked_sub(layout.sums_len() as u64).ok_or_else(cut)?)
@@ -167,7 +167,7 @@ fn header(storage: &dyn Storage, pack: &PackId, at: u64) -> Result<Layout> {
     if layout.pack == *pack {
         Ok(layout)
     } else {
-        Err(damaged(pack)(DecodeError::because("it is that of another pack")))
+        Err(damaged(pack)(DecodeError::because("it belongs to another pack")))
     }
 }
 
@@ -235,7 +235,7 @@ impl HealedPack {
         // Anyone who can write a sidecar can put any hashes into it.
         if sha256(whole) != *pack.as_bytes() {
             return Err(damaged(pack)(DecodeError::because(
-                "what it gives does not hash to the pack's name",
+                "the hash of the rebuilt pack differs from the pack's name",
             )));
         }
         let take = |at: usize| Some((at, bytes.get(at * shard..(at + 1) * shard)?.to_vec()));
@@ -254,7 +254,7 @@ impl HealedPack {
     pub fn read(&self, storage: &dyn Storage, offset: u64, out: &mut [u8]) -> Result<()> {
         let (shard, pack) = (u64::from(self.layout.shard), &self.layout.pack);
         if offset.checked_add(out.len() as u64).is_none_or(|end| end > self.layout.len) {
-            let source = DecodeError::because("shorter than it should be");
+            let source = DecodeError::because("it is shorter than expected");
             return Err(Error::Damaged { what: ObjectKind::Packs.path(&pack.hex()), source });
         }
         let (mut at, mut rest) = (offset, out);

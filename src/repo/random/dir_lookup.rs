@@ -74,7 +74,7 @@ impl PieceCursor {
         let DirPieceRef::Index(kids) = &*self.piece else { return Ok(None) };
         let Some(kid) = kids.get(number) else { return Ok(None) };
         if self.depth >= MAX_DEPTH {
-            return Err(bad("a tree of absurd depth"));
+            return Err(bad("the tree is nested too deeply"));
         }
         let entries = kids.iter().take(number).map(|kid| kid.entries);
         let before = entries.fold(self.before, u64::saturating_add);
@@ -89,7 +89,7 @@ impl PieceCursor {
             }
         };
         if first != Some(&kid.first[..]) || count != kid.entries {
-            return Err(bad("a piece that is not what its index says"));
+            return Err(bad("a piece differs from what its index records"));
         }
         Ok(Some(Self { piece, before, depth: self.depth + 1 }))
     }

@@ -155,7 +155,7 @@ impl RandomReader {
                 ContentPart::Chunk { id, len } => {
                     let chunk = self.chunk(ChunkType::Data, &id)?;
                     if chunk.bytes()?.len() as u64 != u64::from(len) {
-                        return Err(bad("a chunk that is not as long as its entry says"));
+                        return Err(bad("the length of a chunk differs from that in its entry"));
                     }
                     let range = start as usize..end as usize;
                     let some = error::part(chunk.bytes()?, range, "a range ends within its chunk")?;
@@ -167,7 +167,7 @@ impl RandomReader {
         if bytes.len() as u64 == range.end - range.start {
             Ok(bytes)
         } else {
-            Err(bad("a file whose parts are not its size"))
+            Err(bad("the parts of a file do not add up to its size"))
         }
     }
 

@@ -62,7 +62,7 @@ impl BlockReader {
                 other => return other,
             }
         }
-        let what = format!("chunk {}, which others are made from", base.0.short());
+        let what = format!("chunk {}, the base of a delta,", base.0.short());
         Err(match failed {
             Some(Error::Damaged { source, .. }) => Error::Damaged { what, source },
             _ => Error::Missing { what },
@@ -110,9 +110,9 @@ impl BlockReader {
             return slice(&self.hasher, kind, id, block, location);
         }
         let start = location.start as usize;
-        block
-            .get(start..start + location.len as usize)
-            .ok_or_else(|| Error::Missing { what: format!("chunk {}, past its block", id.short()) })
+        block.get(start..start + location.len as usize).ok_or_else(|| Error::Missing {
+            what: format!("chunk {}, which is outside of its block,", id.short()),
+        })
     }
 }
 

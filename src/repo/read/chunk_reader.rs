@@ -223,7 +223,7 @@ pub fn slice<'a>(
     let bytes = block.get(start..start + location.len as usize);
     bytes.filter(|bytes| hasher.name(kind, bytes) == *id).ok_or_else(|| Error::Damaged {
         what: format!("chunk {}", id.short()),
-        source: DecodeError::because("its bytes do not have its id"),
+        source: DecodeError::because("its content does not match its id"),
     })
 }
 
@@ -322,8 +322,9 @@ impl ChunkReader {
     /// When no copy is intact.
     pub fn get(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Vec<u8>> {
         if let Some(memory) = &self.memory {
-            let missing =
-                || Error::Missing { what: format!("chunk {} in this machine's memory", id.short()) };
+            let missing = || Error::Missing {
+                what: format!("chunk {} in the local memory of the write key", id.short()),
+            };
             return memory.piece(id).ok_or_else(missing);
         }
         loop {

@@ -121,7 +121,7 @@ impl ReadSession {
     /// When the repository cannot be read.
     pub fn read_state(&self) -> Result<RepoState> {
         let (repo_state, met) = RepoState::read_tolerantly(self.repo.storage(), self.repo.suite())?;
-        met.iter().for_each(|err| self.repo.control().warn(format!("{}: reading all the same", err.chain())));
+        met.iter().for_each(|err| self.repo.control().warn(format!("{}: reading without it", err.chain())));
         Ok(repo_state)
     }
 

@@ -136,7 +136,10 @@ fn give(
             Step::Unlisted(id, len) => {
                 let bytes = spare.get(ChunkType::Data, &id).map_err(|err| with_path(&path, err))?;
                 if bytes.len() as u64 != u64::from(len) {
-                    return Err(with_path(&path, bad("a chunk that is not as long as its entry says")));
+                    return Err(with_path(
+                        &path,
+                        bad("the length of a chunk differs from that in its entry"),
+                    ));
                 }
                 out(&bytes)?;
             }

@@ -30,7 +30,7 @@ impl Repository {
         }
         Err(Error::Damaged {
             what: ObjectKind::Config.path(name),
-            source: DecodeError::because("its check does not fit"),
+            source: DecodeError::because("its checksum does not match"),
         })
     }
 
@@ -61,7 +61,7 @@ impl Repository {
         let its = config.repo == self.config.repo
             && config.generation.to_string() == name
             && self.keyring.check_trust(&config, bytes) == ConfigVerdict::Ours;
-        its.then_some(()).ok_or(DecodeError::because("its check does not fit")).map_err(damaged())
+        its.then_some(()).ok_or(DecodeError::because("its checksum does not match")).map_err(damaged())
     }
 
     /// Sets the share of parity, in percent, for future packs, by a new generation of the configuration.

@@ -153,7 +153,7 @@ impl Repository {
     pub fn index_cache(&self) -> Option<&Arc<LocalIndexCache>> {
         let open = || {
             let dir = self.cache.view_dir().unwrap_or_else(|why| {
-                self.control.warn(format!("{why}: working without it, which takes longer"));
+                self.control.warn(format!("{why}: continuing without it, which is slower"));
                 None
             })?;
             let (index_cache, warning) = LocalIndexCache::open(&dir, &self.config.repo, &self.hasher);
@@ -178,7 +178,7 @@ impl Repository {
     #[doc(hidden)]
     pub fn reset_index_cache(&self) -> Result<()> {
         if self.index_cache.get().is_some() {
-            return Err(Error::Refused("this machine's index cache is in use".into()));
+            return Err(Error::Refused("the local index cache is in use".into()));
         }
         let Some(dir) = self.cache.view_dir().map_err(Error::Refused)? else { return Ok(()) };
         LocalIndexCache::discard(&dir, &self.config.repo).map_err(Error::Refused)

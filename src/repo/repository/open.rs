@@ -181,7 +181,7 @@ impl Repository {
         let location = storage.location();
         let mut found = candidates(storage.as_ref())?;
         let another =
-            || Error::Refused(format!("at {location} is another repository than at {}", self.location()));
+            || Error::Refused(format!("the repository at {location} is not the one at {}", self.location()));
         // A generation of another repository does not count, like a damaged one, if an older one is ours.
         let ours = found.first_whole(|config, bytes| {
             if config.repo == self.config.repo {

@@ -22,11 +22,11 @@ impl Repository {
         match self.role() {
             Role::Full => self.knows_to_write(),
             Role::Read => Err(Error::Refused(format!(
-                "the key in use (slot {slot}) has the role read: it restores, lists and checks, and writes nothing to \
-                 the repository; use a full key for this"
+                "the key in use (slot {slot}) has the role read: it can restore, list and check, but not \
+                 write to the repository; use a full key for this"
             ))),
             Role::Write => Err(Error::Refused(format!(
-                "the key in use (slot {slot}) has the role write: it makes backups, and nothing else; use a full key \
+                "the key in use (slot {slot}) has the role write: it can only make backups; use a full key \
                  for this"
             ))),
         }
@@ -52,8 +52,8 @@ impl Repository {
         }
         let slot = self.slot.map(|slot| slot.short()).unwrap_or_default();
         Err(Error::Refused(format!(
-            "the key in use (slot {slot}) has the role write: it makes backups and reads nothing back, neither its own \
-             snapshots nor those of others; use a full key for this, or one of role read"
+            "the key in use (slot {slot}) has the role write: it can make backups but cannot read \
+             snapshots, not even its own; use a full key or a read key for this"
         )))
     }
 
@@ -68,7 +68,7 @@ impl Repository {
             return Ok(());
         }
         Err(Error::Refused(
-            "the repository uses a feature that this version can read beside but not write: use a newer snap"
+            "the repository uses a feature with which this version can read but not write: use a newer snap"
                 .into(),
         ))
     }

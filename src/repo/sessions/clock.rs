@@ -17,7 +17,8 @@ pub fn present(repo: &Repository, session: &Session, here: Time) -> Result<Time>
     let Some(there) = session.storage_time()? else { return Ok(here) };
     if here.sec.saturating_sub(there.sec) > DAY {
         repo.control().warn(format!(
-            "this machine's clock is {} days ahead of the storage's: ages count by the storage's clock",
+            "this machine's clock is {} days ahead of the storage's clock: ages are computed with the \
+             storage's clock",
             here.sec.saturating_sub(there.sec) / DAY
         ));
     }

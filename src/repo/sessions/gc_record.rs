@@ -140,7 +140,8 @@ pub fn is_unfinished(storage: &dyn Storage, suite: &CipherSuite, gc_run: &GcRun)
 /// When it could not be made durable, or no number is left.
 pub fn publish(storage: &dyn Storage, suite: &CipherSuite, number: u64, record: &GcRecord) -> Result<bool> {
     if number > LAST_GC_RUN {
-        let why = "no number is left for a collection: somebody put the highest one into gc/";
+        let why = "there is no free number for a garbage collection: gc/ contains a record with the highest \
+                   number";
         return Err(Error::Refused(format!("{why}; run `Repository::repair_gc_records`")));
     }
     let created =

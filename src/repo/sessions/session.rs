@@ -27,8 +27,8 @@ use crate::util::{host, threads};
 /// Heartbeats per `stale_after`, the time after which a gc run may consider a silent session dead.
 const BEATS: u32 = 12;
 
-const SESSIONLESS: &str =
-    "the repository cannot be written to: reading without a session, so do not run gc meanwhile";
+const SESSIONLESS: &str = "the repository is not writable: reading without a session, so do not run a garbage collection at the \
+     same time";
 
 /// The repository state, as of one instant: the listed packs, and which of them new data must not reference.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -68,7 +68,11 @@ impl SnapshotFilter {
             };
             return Some(format!("no snapshot has the source {paths}; sources are {}", known(sources)));
         }
-        Some("no snapshot fits all of `SnapshotFilter::hosts`, `SnapshotFilter::tags` and `SnapshotFilter::paths` together".to_owned())
+        Some(
+            "no snapshot matches all of `SnapshotFilter::hosts`, `SnapshotFilter::tags` and \
+              `SnapshotFilter::paths`"
+                .to_owned(),
+        )
     }
 }
 
@@ -104,7 +108,7 @@ impl SnapshotQuery {
             match snapshots::resolve(repo, all, Query::among(selector, &self.selection))? {
                 (snapshot, None) => ids.insert(snapshot.id),
                 (_, Some(_)) => {
-                    let why = "a whole snapshot is meant, without :path";
+                    let why = "give a snapshot without :path";
                     return Err(Error::Usage(format!("{selector}: {why}")));
                 }
             };

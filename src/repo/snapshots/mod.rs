@@ -66,12 +66,12 @@ impl Listing {
     /// Warns about each unreadable manifest.
     pub fn warn_of_unreadable(&self, repo: &Repository) {
         for (_, err) in &self.unreadable {
-            repo.control().warn(format!("{err}: that snapshot cannot be used"));
+            repo.control().warn(format!("{err}: this snapshot is skipped"));
         }
         let now = Time::now();
         for ahead in self.snapshots.iter().filter(|snapshot| snapshot.is_ahead(now)) {
             let at = jiff::Timestamp::new(ahead.manifest.started.sec, 0);
-            let at = at.map_or_else(|_| "a far future".to_owned(), |at| at.to_string());
+            let at = at.map_or_else(|_| "a distant time".to_owned(), |at| at.to_string());
             repo.control().warn(format!(
                 "snapshot {} is dated in the future ({at}): it counts as the oldest, not as the latest",
                 ahead.id.short()
@@ -197,7 +197,9 @@ pub fn load(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
     let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Snapshots, name))?;
     if let Some(memory) = repo.memory() {
         let made = memory.snapshots().into_iter().find(|(made, _)| *made == id);
-        let unknown = || Error::Missing { what: format!("snapshot {} in this machine's memory", id.short()) };
+        let unknown = || Error::Missing {
+            what: format!("snapshot {} in the local memory of the write key", id.short()),
+        };
         return made.map(|(id, manifest)| Some(Snapshot { id, manifest })).ok_or_else(unknown);
     }
     let Some(bytes) = repo.cache().object(name) else { return load_stored(repo, name) };

@@ -81,8 +81,8 @@ fn warn_if_ambiguous(repo: &Repository, all: &[Snapshot], taken: &Snapshot) {
     let sources = taken.manifest.sources.iter().map(|source| String::from_utf8_lossy(source));
     let sources = sources.collect::<Vec<_>>().join(", ");
     repo.control().note(format!(
-        "latest is the newest of {} sets: snapshot {} of host {}, {sources}; `SnapshotFilter::hosts`, `SnapshotFilter::paths` or `SnapshotFilter::tags` \
-         chooses among them",
+        "latest is the newest of {} sets: snapshot {} of host {}, {sources}; `SnapshotFilter::hosts`, \
+         `SnapshotFilter::paths` or `SnapshotFilter::tags` selects a set",
         sets.len(),
         taken.id.short(),
         taken.manifest.host,
@@ -108,10 +108,9 @@ fn pick(all: &[Snapshot], selector: &str, among: Option<&SnapshotFilter>) -> Res
         let back = match rest.strip_prefix('~') {
             None if rest.is_empty() => 0,
             Some(number) => number.parse::<usize>().map_err(|_| none("latest~N takes a number"))?,
-            None => return Err(none("not latest, latest~N, an id or a time")),
+            None => return Err(none("it is not latest, latest~N, an id or a time")),
         };
-        let found =
-            complete.iter().rev().nth(back).ok_or_else(|| none("there are not that many snapshots"))?;
+        let found = complete.iter().rev().nth(back).ok_or_else(|| none("there are fewer snapshots"))?;
         return Ok((*found).clone());
     }
     if !selector.is_empty() && selector.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -119,15 +118,18 @@ fn pick(all: &[Snapshot], selector: &str, among: Option<&SnapshotFilter>) -> Res
         let found: Vec<&Snapshot> =
             all.iter().filter(|snapshot| snapshot.id.hex().starts_with(&lower)).collect();
         return match found.as_slice() {
-            [only] if !admitted(only) => Err(none("that snapshot is none of those that the filters choose")),
+            [only] if !admitted(only) => Err(none("the filters do not select that snapshot")),
             [only] => Ok((*only).clone()),
-            [] => Err(none("no id begins so")),
+            [] => Err(none("no id begins with it")),
             several => Err(none(&ambiguous(several.iter().map(|one| one.id.hex())))),
         };
     }
-    let limit = instant(selector).ok_or_else(|| none("not latest, latest~N, an id or a time"))?;
+    let limit = instant(selector).ok_or_else(|| none("it is not latest, latest~N, an id or a time"))?;
     let mut before = complete.iter().rev().filter(|snapshot| snapshot.manifest.started <= limit);
-    before.next().map(|found| (*found).clone()).ok_or_else(|| none("there is none at or before that time"))
+    before
+        .next()
+        .map(|found| (*found).clone())
+        .ok_or_else(|| none("there is no snapshot at or before that time"))
 }
 
 /// Explains that an id prefix is ambiguous, and lists the ids that begin with it, up to a limit.
@@ -137,7 +139,7 @@ pub(crate) fn ambiguous(ids: impl ExactSizeIterator<Item = String>) -> String {
     let short = |id: String| id.get(..12).map(str::to_owned).unwrap_or(id);
     let named: Vec<String> = ids.take(NAMED).map(short).collect();
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    format!("more than one id begins so: {}{more}", named.join(", "))
+    format!("several ids begin with it: {}{more}", named.join(", "))
 }
 
 /// Parses a time: RFC 3339, a local date (its beginning) or date and time, or the legacy backup script's

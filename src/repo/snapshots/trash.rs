@@ -155,7 +155,7 @@ pub fn undelete(
 ) -> Result<SnapshotId> {
     let manifest = read(repo, entry)?.manifest;
     if !snapshots::commit_under(repo, session, &manifest)? {
-        return Err(Error::Refused("another process took this run for dead: run it again".into()));
+        return Err(Error::Refused("another process considered this run dead: run it again".into()));
     }
     if !snapshots::commit(repo, entry.id, &manifest)? && !trash_entries::stands_in(repo.storage(), &entry.id)?
     {

@@ -38,7 +38,7 @@ pub fn holds(
         match part {
             ContentPart::Chunk { id, len } => {
                 if !plausible::is_bearable(&part) {
-                    return Err(Error::Refused("a chunk of absurd size".into()));
+                    return Err(Error::Refused("a chunk is too large".into()));
                 }
                 buffer.resize(len as usize, 0);
                 same = fill(file, &mut buffer).map_err(Error::io("read", path))?

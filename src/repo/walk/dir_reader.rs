@@ -67,9 +67,9 @@ impl WalkLimits {
             return Ok(());
         }
         let left = self.entries.checked_sub(1);
-        self.entries = left.ok_or_else(|| more("it holds more entries than the snapshot counts"))?;
+        self.entries = left.ok_or_else(|| more("it has more entries than the snapshot records"))?;
         let left = self.bytes.checked_sub(entry.size());
-        self.bytes = left.ok_or_else(|| more("it holds more bytes than the snapshot counts"))?;
+        self.bytes = left.ok_or_else(|| more("it has more bytes than the snapshot records"))?;
         Ok(())
     }
 
@@ -157,12 +157,15 @@ impl DirReader {
                     piece.is_as_said(first, entries.len() as u64)?;
                     // Within a piece names ascend, or it would not have been decoded.
                     if self.last.as_deref().is_some_and(|last| first.is_some_and(|first| last >= first)) {
-                        return Err(bad("a directory out of order across its pieces"));
+                        return Err(bad("the entries of a directory are out of order across its pieces"));
                     }
                     self.last = entries.last().map(|entry| entry.name.clone()).or(self.last.take());
                     self.entries = entries.into_iter();
                 }
-                DirPiece::Index(_) if piece.depth >= MAX_DEPTH => return Err(bad("a tree of absurd depth")),
+                DirPiece::Index(_) if piece.depth >= MAX_DEPTH => {
+                    return Err(bad("the tree is nested too \
+                     deeply"));
+                }
                 DirPiece::Index(kids) => {
                     let first = kids.first().map(|kid| kid.first.as_slice());
                     piece
@@ -187,7 +190,7 @@ impl PendingPiece {
     fn is_as_said(&self, first: Option<&[u8]>, entries: u64) -> Result<()> {
         let says = self.says.as_ref();
         let right = says.is_none_or(|says| first == Some(says.0.as_slice()) && entries == says.1);
-        right.then_some(()).ok_or_else(|| bad("a piece that is not what its index says"))
+        right.then_some(()).ok_or_else(|| bad("a piece differs from what its index records"))
     }
 }
 
@@ -220,7 +223,7 @@ fn value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<Vec<u
         if sum <= size && parts.len() <= MAX_VALUE_PARTS {
             Ok(())
         } else {
-            Err(bad("an attribute of absurd size"))
+            Err(bad("an extended attribute is too large"))
         }
     })?;
     let mut bytes = Vec::new();
@@ -229,7 +232,7 @@ fn value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<Vec<u
             ContentPart::Chunk { id, len } => {
                 let chunk = reader.get(ChunkType::Data, &id)?;
                 if chunk.len() as u64 != u64::from(len) {
-                    return Err(bad("a chunk that is not as long as its entry says"));
+                    return Err(bad("the length of a chunk differs from that in its entry"));
                 }
                 bytes.extend_from_slice(&chunk);
             }

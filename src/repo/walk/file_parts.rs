@@ -82,11 +82,13 @@ pub fn each_part_in(
             ListPiece::Index(kids) => sum(kids.iter().map(|kid| kid.len)),
         };
         if sum != Some(len) {
-            return Err(bad("a file whose parts are not its size"));
+            return Err(bad("the parts of a file do not add up to its size"));
         }
         match &*piece {
             ListPiece::Leaf(parts) => some(parts, at)?,
-            ListPiece::Index(_) if depth >= MAX_DEPTH => return Err(bad("a list of absurd depth")),
+            ListPiece::Index(_) if depth >= MAX_DEPTH => {
+                return Err(bad("the part list is nested too deeply"));
+            }
             ListPiece::Index(kids) => {
                 let first = todo.len();
                 for kid in kids {
@@ -135,7 +137,7 @@ pub fn read_range(
         };
         let chunk = reader.get(ChunkType::Data, &id)?;
         if chunk.len() as u64 != u64::from(len) {
-            return Err(bad("a chunk that is not as long as its entry says"));
+            return Err(bad("the length of a chunk differs from that in its entry"));
         }
         // Both offsets are at most a chunk's length.
         out(error::part(&chunk, start as usize..end as usize, "a range ends within its chunk")?)?;

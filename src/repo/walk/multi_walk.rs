@@ -261,7 +261,7 @@ impl Level {
             match self.read(reader, &place, named) {
                 Ok(None) => {}
                 Ok(Some(liars)) => {
-                    let err = bad("a directory out of order across its pieces");
+                    let err = bad("the entries of a directory are out of order across its pieces");
                     visitor.lost(&self.path, &liars, err)?;
                 }
                 Err(err) if err.is_damage() => visitor.lost(&self.path, &all, err)?,
@@ -322,7 +322,9 @@ impl Place {
     /// Checks a piece against its description. Otherwise empty pieces could be named without end.
     fn check(&self, piece: &DirPiece) -> Result<()> {
         let (first, entries) = match piece {
-            DirPiece::Index(_) if self.depth >= MAX_DEPTH => return Err(bad("a tree of absurd depth")),
+            DirPiece::Index(_) if self.depth >= MAX_DEPTH => {
+                return Err(bad("the tree is nested too deeply"));
+            }
             DirPiece::Index(kids) => {
                 let entries = kids.iter().map(|kid| kid.entries).fold(0, u64::saturating_add);
                 (kids.first().map(|kid| kid.first.as_slice()), entries)
@@ -330,7 +332,7 @@ impl Place {
             DirPiece::Leaf(all) => (all.first().map(|entry| entry.name.as_slice()), all.len() as u64),
         };
         let right = self.entries.is_none_or(|said| said == entries && first == Some(self.first.as_slice()));
-        right.then_some(()).ok_or_else(|| bad("a piece that is not what its index says"))
+        right.then_some(()).ok_or_else(|| bad("a piece differs from what its index records"))
     }
 }
 

@@ -215,7 +215,11 @@ impl<'a> RefGraph<'a> {
                     continue;
                 }
                 if let Some(named) = self.pieces.get(&row) {
-                    todo.extend(error::part(&self.edges, named.clone(), "a piece's edges are kept")?);
+                    todo.extend(error::part(
+                        &self.edges,
+                        named.clone(),
+                        "the references of a piece are kept",
+                    )?);
                 }
                 if let Some(made) = self.made.get(&row) {
                     let made = error::part(&self.bases, made.clone(), "the bases of a delta are kept")?;

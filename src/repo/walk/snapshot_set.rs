@@ -127,7 +127,7 @@ pub fn stored_path(given: &[u8]) -> Result<Vec<u8>> {
     let parts: Vec<&[u8]> = parts.collect();
     if parts.contains(&b"..".as_slice()) {
         let given = String::from_utf8_lossy(given);
-        return Err(Error::Usage(format!("{given}: paths in snapshots have no '..'")));
+        return Err(Error::Usage(format!("{given}: paths in snapshots do not contain '..'")));
     }
     Ok(parts.join(&b'/'))
 }

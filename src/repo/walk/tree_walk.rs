@@ -10,7 +10,7 @@ use crate::repo::read::sequential::with_path;
 use crate::repo::walk::dir_reader::{DirReader, WalkLimits};
 
 /// Why a directory is not entered: no backup goes so deep.
-pub const TOO_DEEP: &str = "too many directories inside one another";
+pub const TOO_DEEP: &str = "directories are nested too deeply";
 
 /// Checks that a directory may be entered from inside of `open` others.
 ///

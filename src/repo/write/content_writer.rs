@@ -52,7 +52,7 @@ pub(crate) fn cut_all<B: ChunkBuffer>(
             return Ok(());
         }
         let chunk = ahead.get(..chunker.cut(ahead)).filter(|chunk| !chunk.is_empty());
-        let chunk = chunk.ok_or_else(|| B::bug("a chunk is some of the bytes that were read"))?;
+        let chunk = chunk.ok_or_else(|| B::bug("a chunk is within the bytes that were read"))?;
         let (id, len) = (repo.hasher().name(ChunkType::Data, chunk), chunk.len());
         buffer.take(id, len)?;
     }
@@ -172,7 +172,7 @@ struct Filling<'f, 'a> {
     out: &'f mut dyn PutChunk,
 }
 
-const IN_BUFFER: &str = "what was read lies in its buffer";
+const IN_BUFFER: &str = "the bytes that were read are in the buffer";
 
 impl ChunkBuffer for Filling<'_, '_> {
     type Error = Error;

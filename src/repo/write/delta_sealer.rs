@@ -115,7 +115,7 @@ impl Packed {
                 prefix.extend_from_slice(error::part(
                     &self.prefix,
                     start..end,
-                    "a base is a part of the prefix",
+                    "a base is within the prefix",
                 )?);
             }
             start = end;

@@ -134,7 +134,8 @@ impl<'a> PackWriter<'a> {
         let parity = sidecar.unwrap_or_else(|err| {
             // The pack is durable and valid without parity; the next gc run writes it.
             repo.control().warn(format!(
-                "{}: what is saved is whole, but some of it has no parity; `Repository::repair_parity` writes it",
+                "{}: all data is saved, but a part of it has no parity; `Repository::repair_parity` writes \
+                 it",
                 err.chain()
             ));
             0
@@ -168,7 +169,8 @@ impl<'a> PackWriter<'a> {
     fn say(&self, segment: Result<()>) {
         if let Err(err) = segment {
             self.repo.control().warn(format!(
-                "{}: nothing is lost, but machines that do not know this repository yet will need more requests",
+                "{}: nothing is lost, but machines without an index cache of this repository will need more \
+                 requests",
                 err.chain()
             ));
         }

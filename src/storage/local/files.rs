@@ -51,7 +51,7 @@ impl Temp {
     pub(super) fn new(folder: &Path, modes: Modes) -> Result<Self> {
         let random = getrandom::u32();
         let random = random.map_err(|error| io::Error::other(error.to_string()));
-        let random = random.map_err(Error::io("draw random bytes for a file in", folder))?;
+        let random = random.map_err(Error::io("generate a random name for a file in", folder))?;
         let (pid, count) = (std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let path = folder.join(format!("{TEMP}{pid}-{count}-{random:08x}"));
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -121,7 +121,7 @@ fn look_and_rename(from: &Path, to: &Path, quirks: &Quirks) -> Result<CreateOutc
     match to.symlink_metadata() {
         Ok(_) => return Ok(CreateOutcome::Exists),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::io("look at", to)(error)),
+        Err(error) => return Err(Error::io("read the metadata of", to)(error)),
     }
     fs::rename(from, to).map_err(Error::io("publish", to))?;
     Ok(CreateOutcome::New)

@@ -231,7 +231,7 @@ impl Storage for LocalStorage {
         let what = self.path(area, name)?;
         let too_long = || Error::Damaged {
             what: area.path(name),
-            source: DecodeError::because("longer than any such object can be"),
+            source: DecodeError::because("it is longer than an object of its type can be"),
         };
         let len = file.metadata().map_err(Error::io("read", &what))?.len();
         if len > limit {
@@ -262,7 +262,7 @@ impl Storage for LocalStorage {
         let file = self.open(area, name)?;
         let too_short = || Error::Damaged {
             what: area.path(name),
-            source: DecodeError::because("shorter than it should be"),
+            source: DecodeError::because("it is shorter than expected"),
         };
         if out.is_empty() {
             return Ok(());

@@ -18,7 +18,7 @@ impl LocalStorage {
         match volume::network_kind(&self.root) {
             Ok(kind) => Ok(self.network.get_or_init(|| kind).as_deref()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("look at the file system of", &self.root)(error)),
+            Err(error) => Err(Error::io("determine the file system of", &self.root)(error)),
         }
     }
 

@@ -112,18 +112,20 @@ impl Quirks {
         let mut news = Vec::new();
         if self.unsynced.is_news() {
             news.push(format!(
-                "the file system of {root} cannot sync directories: a power cut may take what was saved in the last seconds"
+                "the file system of {root} cannot sync directories: a power failure may lose what was saved \
+                 in the last seconds"
             ));
         }
         if self.unlocked.is_news() {
             news.push(format!(
-                "the file system of {root} cannot lock files: a process that died is waited for by `Repository::gc`"
+                "the file system of {root} cannot lock files: `Repository::gc` waits for processes that \
+                 were killed"
             ));
         }
         if self.overwrites.is_news() {
             news.push(format!(
-                "the file system of {root} has neither exclusive renames nor hard links: `Repository::gc` deletes nothing there \
-                 while anybody else is at work"
+                "the file system of {root} has neither exclusive renames nor hard links: `Repository::gc` \
+                 deletes nothing there while other processes use it"
             ));
         }
         news

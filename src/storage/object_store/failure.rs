@@ -66,7 +66,7 @@ fn of_answer(line: &Retrier, doing: &'static str, what: &str, refused: &Refused)
         (false, false) => format!("the server answered {status} {code}: {message}"),
     };
     if is(&NO_BUCKET) || *status == 404 && message.contains("bucket does not exist") {
-        let location = format!("{}: there is no such bucket", line.place);
+        let location = format!("{}: the bucket does not exist", line.place);
         return Rejection::Trouble(Failure::Final(Error::NoRepository { location }));
     }
     if is(&EXPIRED) {
@@ -75,7 +75,7 @@ fn of_answer(line: &Retrier, doing: &'static str, what: &str, refused: &Refused)
             doing,
             what,
             io::ErrorKind::PermissionDenied,
-            format!("{said}: the credentials have expired; get new ones and run the same command again"),
+            format!("{said}: the credentials have expired; renew them and run the command again"),
         );
     }
     if is(&WRONG) || *status == 401 {
@@ -85,7 +85,8 @@ fn of_answer(line: &Retrier, doing: &'static str, what: &str, refused: &Refused)
             what,
             io::ErrorKind::PermissionDenied,
             format!(
-                "{said}: the credentials in the environment are not taken (docs/remote.md says which are read)"
+                "{said}: the credentials in the environment were rejected (docs/remote.md lists those that \
+                 are read)"
             ),
         );
     }

@@ -97,7 +97,7 @@ impl CloudStorage {
                 object_store::Error::Generic { source, .. } => source.to_string(),
                 other => other.to_string(),
             };
-            let help = credentials(&place.to_string()).unwrap_or("its settings are in docs/remote.md");
+            let help = credentials(&place.to_string()).unwrap_or("docs/remote.md describes its settings");
             Error::Usage(format!("cannot reach {place}: {why}: {help}"))
         })?;
         Ok(Self { place, store, line, lacks: OnceLock::new(), tried: Mutex::default() })
@@ -134,17 +134,17 @@ impl CloudStorage {
     fn odd(&self, doing: &'static str, what: &str, no: &Rejection) -> Error {
         let why = match no {
             Rejection::Unclear(why) => why.clone(),
-            no => format!("the server's answer makes no sense here ({no:?})"),
+            no => format!("the server's response is not valid for this request ({no:?})"),
         };
         Error::io(doing, self.line.full(what))(io::Error::other(why))
     }
 
     /// Returns an object's metadata; `None` if it does not exist.
     fn head(&self, path: &Path, what: &str) -> Result<Option<ObjectMeta>> {
-        match self.ask("look at", what, async |_| self.store.head(path).await)? {
+        match self.ask("check for", what, async |_| self.store.head(path).await)? {
             Ok(meta) => Ok(Some(meta)),
             Err(Rejection::Missing) => Ok(None),
-            Err(no) => Err(self.odd("look at", what, &no)),
+            Err(no) => Err(self.odd("check for", what, &no)),
         }
     }
 
@@ -183,12 +183,15 @@ impl CloudStorage {
                 let bytes = bytes.map_err(trouble)?;
                 left = left
                     .checked_sub(bytes.len() as u64)
-                    .ok_or_else(|| Failure::Passing("more bytes came than the server said".into()))?;
+                    .ok_or_else(|| Failure::Passing("the server sent more bytes than it announced".into()))?;
                 take(Came::Bytes(&bytes))?;
             }
             match left {
                 0 => Ok(()),
-                left => Err(Failure::Passing(format!("the last {left} of {coming} bytes did not come"))),
+                left => Err(Failure::Passing(format!(
+                    "the last {left} of {coming} bytes are missing from \
+                                                      the response"
+                ))),
             }
         })
     }
@@ -267,6 +270,6 @@ impl CloudStorage {
 }
 
 fn short(what: &str) -> Error {
-    let source = DecodeError::because("shorter than it should be");
+    let source = DecodeError::because("it is shorter than expected");
     Error::Damaged { what: what.to_owned(), source }
 }

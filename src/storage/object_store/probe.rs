@@ -12,9 +12,9 @@ use crate::storage::{CreateOutcome, ObjectKind, Storage};
 const MOST_TRIED: usize = 64 << 10;
 
 /// A server on which the last of several writers wins.
-const OVERWRITES: &str = "an object store that overwrites what should stand (no create-if-absent)";
+const OVERWRITES: &str = "an object store that overwrites existing objects (it has no create-if-absent)";
 /// A server with delayed listings.
-const LATE: &str = "an object store whose listings lack what was just written";
+const LATE: &str = "an object store whose listings lack objects that were just written";
 
 /// An object to test with.
 pub(super) struct StorageProbe {

@@ -104,7 +104,7 @@ impl Storage for CloudStorage {
         self.reading(area, name, None, |came| {
             match came {
                 Came::Answer { len, .. } if len > limit => {
-                    let source = DecodeError::because("longer than any such object can be");
+                    let source = DecodeError::because("it is longer than an object of its type can be");
                     return Err(Error::Damaged { what: area.path(name), source });
                 }
                 Came::Answer { len, .. } => {

@@ -86,15 +86,15 @@ impl ObjectStoreUrl {
         let (scheme, rest) = text.split_once("://").unwrap_or((text, ""));
         let (server, rest) = rest.split_once('/').unwrap_or((rest, ""));
         if server.contains('@') {
-            return Err("keys do not stand in it: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".into());
+            return Err("it cannot contain keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".into());
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
         if server.is_empty() || !server.chars().all(plain) {
-            return Err("it names no server: s3:https://HOST/BUCKET/PATH".into());
+            return Err("the server is missing: s3:https://HOST/BUCKET/PATH".into());
         }
         let endpoint = format!("{}://{server}", scheme.trim_start_matches("s3:"));
         let place = Self::of_bucket(Protocol::S3, rest)
-            .map_err(|_| "it names no bucket: s3:https://HOST/BUCKET/PATH")?;
+            .map_err(|_| "the bucket is missing: s3:https://HOST/BUCKET/PATH")?;
         Ok(Self { endpoint: Some(endpoint), ..place })
     }
 
@@ -103,7 +103,7 @@ impl ObjectStoreUrl {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if bucket.is_empty() || !bucket.chars().all(plain) {
-            return Err(format!("it names no bucket: {}bucket/path", kind.scheme()));
+            return Err(format!("the bucket is missing: {}bucket/path", kind.scheme()));
         }
         let prefix = prefix.trim_matches('/');
         let odd = |part: &str| matches!(part, "" | "." | "..") || part.chars().any(char::is_control);
@@ -193,8 +193,8 @@ pub fn credentials(what: &str) -> Option<&'static str> {
              region from AWS_REGION: set those of the bucket (docs/remote.md)",
         ),
         "gs" => Some(
-            "the credentials are read from the file that GOOGLE_APPLICATION_CREDENTIALS names: set one that may use the \
-             bucket (docs/remote.md)",
+            "the credentials are read from the file in GOOGLE_APPLICATION_CREDENTIALS: set it to a key that \
+             may use the bucket (docs/remote.md)",
         ),
         "az" => Some(
             "the account is read from AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY: set those of the container \

@@ -87,7 +87,7 @@ impl RestStorage {
         let said = format!("the server answered {status} {words}");
         let (kind, said) = match status {
             401 => {
-                let which = "user and password are not taken (`RestUrl::with_login`)";
+                let which = "the server rejected the user or password (`RestUrl::with_login`)";
                 (io::ErrorKind::PermissionDenied, format!("{}: {which}", said.trim_end()))
             }
             403 | 405 => (io::ErrorKind::PermissionDenied, said.trim_end().to_owned()),
@@ -100,8 +100,8 @@ impl RestStorage {
 
     fn is_there(&self, area: ObjectKind, name: &str) -> Result<bool> {
         let (url, what) = (self.url(area, name)?, area.path(name));
-        self.line.with("look at", &what, |_| {
-            let answer = self.ask(("look at", &what), (Method::HEAD, &url), None, None, &[404])?;
+        self.line.with("check for", &what, |_| {
+            let answer = self.ask(("check for", &what), (Method::HEAD, &url), None, None, &[404])?;
             Ok(answer.is_good())
         })
     }
@@ -124,8 +124,8 @@ impl RestStorage {
     /// Describes why a server rejects content whose hash differs from its name.
     fn refused_content(&self, what: &str, mut answer: Answer) -> Failure {
         let words = answer.words();
-        let hint = "it may compare what it is given with its name, as rest-server does unless it is started with \
-                    --no-verify-upload; start it so (snap verifies all it reads)";
+        let hint = "it may verify that names are hashes of contents, as rest-server does unless it is \
+                    started with --no-verify-upload; start it with that option (snap verifies all it reads)";
         self.refused("write", what, 400, &format!("{}: {hint}", words.trim().trim_end_matches(':')))
     }
 
@@ -190,7 +190,7 @@ impl Storage for RestStorage {
             let items = serde_json::from_reader::<_, Option<Vec<Item>>>(BufReader::new(answer.body));
             items
                 .map(Option::unwrap_or_default)
-                .map_err(|err| Failure::Passing(format!("no listing came: {err}")))
+                .map_err(|err| Failure::Passing(format!("the listing cannot be read: {err}")))
         })?;
         let listed = items.into_iter().filter_map(|item| {
             Some(Listed { name: names::decode(area, &item.name)?, len: item.size, modified: None })
@@ -208,9 +208,11 @@ impl Storage for RestStorage {
             if !answer.is_good() {
                 return Err(Failure::Final(Error::Missing { what: what.clone() }));
             }
-            let len = answer.len().ok_or_else(|| Failure::Passing("the server says no length".into()))?;
+            let len = answer
+                .len()
+                .ok_or_else(|| Failure::Passing("the server does not report the length".into()))?;
             if len > limit {
-                return Err(damaged(&what, "longer than any such object can be"));
+                return Err(damaged(&what, "it is longer than an object of its type can be"));
             }
             let mut bytes = Vec::new();
             let reserved = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
@@ -231,7 +233,7 @@ impl Storage for RestStorage {
                 false => Err(Error::Missing { what }),
                 true if out.is_empty() => Ok(()),
                 true => {
-                    Err(Error::Damaged { what, source: DecodeError::because("shorter than it should be") })
+                    Err(Error::Damaged { what, source: DecodeError::because("it is shorter than expected") })
                 }
             };
         };
@@ -244,8 +246,8 @@ impl Storage for RestStorage {
             match (answer.status.as_u16(), given) {
                 (404, _) => Err(Failure::Final(Error::Missing { what: what.clone() })),
                 (206, Some(given)) if given.starts_with(&wanted) => fill(&mut answer, out),
-                (206, Some(_)) | (416, _) => Err(damaged(&what, "shorter than it should be")),
-                _ => Err(self.refused("read", &what, 400, "without the part that was asked for")),
+                (206, Some(_)) | (416, _) => Err(damaged(&what, "it is shorter than expected")),
+                _ => Err(self.refused("read", &what, 400, "without the requested range")),
             }
         })
     }
@@ -287,7 +289,7 @@ impl Storage for RestStorage {
     }
 
     fn weakness(&self) -> Result<Option<String>> {
-        Ok(Some("a REST server, which may let two writers have one name".to_owned()))
+        Ok(Some("a REST server, which may let two writers create the same name".to_owned()))
     }
 
     fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {

@@ -35,9 +35,9 @@ impl RestUrl {
     /// The reason why it is invalid, for the user.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = text.strip_prefix("rest:").ok_or("it does not begin with rest:")?;
-        let (scheme, rest) = url.split_once("://").ok_or("it is written rest:https://host/path")?;
+        let (scheme, rest) = url.split_once("://").ok_or("write rest:https://host/path")?;
         if !matches!(scheme, "http" | "https") {
-            return Err("http and https are spoken: rest:https://host/path".into());
+            return Err("only http and https are supported: rest:https://host/path".into());
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, host) = match authority.rsplit_once('@') {
@@ -46,7 +46,7 @@ impl RestUrl {
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
         if host.is_empty() || !host.chars().all(plain) {
-            return Err("it names no host: rest:https://host/path".into());
+            return Err("the host is missing: rest:https://host/path".into());
         }
         let path = path.trim_matches('/');
         let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#');

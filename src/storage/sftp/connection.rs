@@ -84,19 +84,24 @@ impl Channel {
                 if err.kind() != io::ErrorKind::UnexpectedEof {
                     let _ = child.kill();
                     let _ = child.wait();
-                    return Err(Fail::Lost(format!("no SFTP server answers: {err}")));
+                    return Err(Fail::Lost(format!("the SFTP handshake failed: {err}")));
                 }
                 // ssh has printed the reason, or is about to.
                 let code = end(&mut child).and_then(|status| status.code());
-                let how = code.map_or("closed the line".to_owned(), |code| format!("ended with {code}"));
-                return Err(Fail::Lost(format!("ssh {how} before an SFTP server answered")));
+                let how = code.map_or("closed the connection".to_owned(), |code| {
+                    format!(
+                        "exited with code \
+                     {code}"
+                    )
+                });
+                return Err(Fail::Lost(format!("ssh {how} before the SFTP server responded")));
             }
         };
         let shared = Arc::new(Mutex::new(Waiting::default()));
         let waiting = Arc::clone(&shared);
         let receiver =
             std::thread::Builder::new().name("sftp".into()).spawn(move || receive(&mut output, &waiting));
-        receiver.map_err(|err| Fail::Lost(format!("no thread to listen with: {err}")))?;
+        receiver.map_err(|err| Fail::Lost(format!("cannot start a thread for responses: {err}")))?;
         let (child, input) = (Mutex::new(child), Mutex::new(Some(input)));
         let mut channel = Self { child, input, shared, extensions, sizes: (ALWAYS, ALWAYS), limits };
         if channel.knows("limits@openssh.com")
@@ -146,7 +151,7 @@ impl Channel {
         match written {
             Some(Ok(())) => Ok(Pending { answer, shared: Arc::clone(&self.shared) }),
             Some(Err(err)) => Err(Fail::Lost(err.to_string())),
-            None => Err(Fail::Lost("it was closed".into())),
+            None => Err(Fail::Lost("the connection was closed".into())),
         }
     }
 
@@ -200,7 +205,7 @@ impl Pending {
             Ok(reply) => Ok(reply),
             Err(_) => {
                 let mut waiting = lock(&self.shared);
-                let why = waiting.lost.get_or_insert_with(|| "the server does not answer".into());
+                let why = waiting.lost.get_or_insert_with(|| "the server does not respond".into());
                 Err(Fail::Lost(why.clone()))
             }
         }
@@ -232,7 +237,7 @@ pub(super) fn unexpected(reply: &Reply) -> Fail {
         Reply::Attributes(_) => "attributes",
         Reply::Extended(_) => "an extended reply",
     };
-    Fail::Lost(format!("the server answered {kind} to something else"))
+    Fail::Lost(format!("the server sent {kind} in response to another kind of request"))
 }
 
 /// Reads a packet and strips its length.
@@ -241,7 +246,10 @@ fn packet(output: &mut ChildStdout) -> io::Result<Vec<u8>> {
     output.read_exact(&mut len)?;
     let len = u32::from_be_bytes(len);
     if len > protocol::MAX_REPLY {
-        return Err(io::Error::other("what answers is no SFTP server: its shell may print something"));
+        return Err(io::Error::other(
+            "the response is not from an SFTP server: the login shell of the server \
+                                     may print text",
+        ));
     }
     let mut bytes = vec![0; len as usize];
     output.read_exact(&mut bytes)?;

@@ -119,7 +119,8 @@ impl SftpStorage {
         if !channel.knows("posix-rename@openssh.com") {
             return Err(Fail::Status {
                 code: protocol::FAILURE,
-                message: "the server cannot replace a file at once (posix-rename@openssh.com)".into(),
+                message: "the server cannot replace files atomically (it lacks posix-rename@openssh.com)"
+                    .into(),
             });
         }
         let channel = Arc::new(channel);
@@ -190,7 +191,7 @@ impl SftpStorage {
             protocol::NO_SUCH_FILE => io::ErrorKind::NotFound,
             _ => io::ErrorKind::Other,
         };
-        let words = if message.is_empty() { "the server does not say why" } else { message };
+        let words = if message.is_empty() { "the server gave no reason" } else { message };
         Error::io(doing, self.full(what))(io::Error::new(kind, words.to_owned()))
     }
 
@@ -255,7 +256,7 @@ impl SftpStorage {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         self.ensure_folder(channel, folder)?;
         let mut lot = [0; 8];
-        getrandom::fill(&mut lot).map_err(|_| Fail::Lost("there is no randomness".into()))?;
+        getrandom::fill(&mut lot).map_err(|_| Fail::Lost("no random bytes are available".into()))?;
         let temp = format!("{folder}/{TEMP}{:016x}", u64::from_le_bytes(lot));
         let file = File::open(channel, &temp, protocol::CREATE).inspect_err(|_| {
             // The folder may have been removed since.
@@ -285,7 +286,7 @@ impl SftpStorage {
             return Ok(*known);
         }
         let folder = self.folder(ObjectKind::Sessions);
-        let found = self.with("try a rename in", ObjectKind::Sessions.folder(), |channel, _| {
+        let found = self.with("test a rename in", ObjectKind::Sessions.folder(), |channel, _| {
             let path = format!("{folder}/probe");
             let (_one, first) = self.temp(channel, &path, &[b"1"])?;
             let (_two, second) = self.temp(channel, &path, &[b"2"])?;

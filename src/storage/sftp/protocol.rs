@@ -236,7 +236,7 @@ pub fn reply(packet: &[u8]) -> Result<(u32, Reply), DecodeError> {
         }
         105 => Reply::Attributes(rest.attributes()?),
         201 => Reply::Extended(rest.0.to_vec()),
-        _ => return Err(DecodeError::with(format!("an answer of type {kind}"))),
+        _ => return Err(DecodeError::with(format!("the response has the unknown type {kind}"))),
     };
     Ok((id, reply))
 }
@@ -248,11 +248,11 @@ pub fn reply(packet: &[u8]) -> Result<(u32, Reply), DecodeError> {
 pub fn extensions(packet: &[u8]) -> Result<Vec<String>, DecodeError> {
     let mut rest = Rest(packet);
     if rest.byte()? != 2 {
-        return Err(DecodeError::because("it does not greet as an SFTP server does"));
+        return Err(DecodeError::because("its first packet is not that of an SFTP server"));
     }
     let version = rest.number()?;
     if version != VERSION {
-        return Err(DecodeError::with(format!("it speaks version {version} of SFTP, not {VERSION}")));
+        return Err(DecodeError::with(format!("it supports version {version} of SFTP, not {VERSION}")));
     }
     let mut names = Vec::new();
     while !rest.0.is_empty() {
@@ -283,14 +283,14 @@ struct Rest<'a>(&'a [u8]);
 impl<'a> Rest<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let split = self.0.split_at_checked(len);
-        let (taken, rest) = split.ok_or(DecodeError::because("an answer ends too early"))?;
+        let (taken, rest) = split.ok_or(DecodeError::because("a response is truncated"))?;
         self.0 = rest;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let taken = self.take(N)?;
-        taken.try_into().map_err(|_| DecodeError::because("an answer ends too early"))
+        taken.try_into().map_err(|_| DecodeError::because("a response is truncated"))
     }
 
     fn byte(&mut self) -> Result<u8, DecodeError> {

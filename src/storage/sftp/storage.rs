@@ -68,7 +68,7 @@ impl Storage for SftpStorage {
                 continue;
             }
             let FileAttributes { size: Some(len), modified, .. } = found else {
-                return Err(self.refused("list", area.folder(), 0, "the server says no sizes"));
+                return Err(self.refused("list", area.folder(), 0, "the server does not report file sizes"));
             };
             let modified = modified.map(|sec| Time { sec: i64::from(sec), nanos: 0 });
             listed.push(Listed { name, len, modified });
@@ -81,7 +81,7 @@ impl Storage for SftpStorage {
         self.reading(area, name, |file| {
             let len = file.len()?;
             if len > limit {
-                return Err(damaged(area.path(name), "longer than any such object can be"));
+                return Err(damaged(area.path(name), "it is longer than an object of its type can be"));
             }
             let mut bytes = Vec::new();
             let reserved = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
@@ -92,7 +92,7 @@ impl Storage for SftpStorage {
             if file.read(0, &mut bytes)? {
                 Ok(bytes)
             } else {
-                Err(damaged(area.path(name), "shorter than it was a moment ago"))
+                Err(damaged(area.path(name), "it became shorter while it was read"))
             }
         })
     }
@@ -104,7 +104,7 @@ impl Storage for SftpStorage {
             if out.is_empty() || possible && file.read(offset, out)? {
                 return Ok(());
             }
-            Err(damaged(area.path(name), "shorter than it should be"))
+            Err(damaged(area.path(name), "it is shorter than expected"))
         })
     }
 
@@ -112,8 +112,10 @@ impl Storage for SftpStorage {
         let (path, what) = (self.path(area, name)?, area.path(name));
         // Tested before a repository is created that would depend on it.
         if area == ObjectKind::Config && !self.is_exclusive()? {
-            let why =
-                format!("the server at {} overwrites a file when another one gets its name", self.place);
+            let why = format!(
+                "the server at {} overwrites existing files when another file is renamed",
+                self.place
+            );
             return Err(Error::Refused(why));
         }
         let mut doubt = false;
@@ -154,7 +156,7 @@ impl Storage for SftpStorage {
 
     fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         let path = self.path(area, name)?;
-        let there = self.with("look at", &area.path(name), |channel, _| self.is_there(channel, &path))?;
+        let there = self.with("check for", &area.path(name), |channel, _| self.is_there(channel, &path))?;
         Ok(if there { None } else { Some(false) })
     }
 

@@ -27,11 +27,11 @@ impl SftpUrl {
     pub fn parse(text: &str) -> Result<Self, String> {
         let rest = text.strip_prefix("sftp:").ok_or("it does not begin with sftp:")?;
         let Some(rest) = rest.strip_prefix("//") else {
-            let (authority, path) = rest.split_once(':').ok_or("it names no path: sftp://host/path")?;
+            let (authority, path) = rest.split_once(':').ok_or("the path is missing: sftp://host/path")?;
             let home = if path.starts_with('/') || path.is_empty() { "" } else { "/~/" };
             return Self::parse(&format!("sftp://{authority}{home}{path}"));
         };
-        let (authority, path) = rest.split_once('/').ok_or("it names no path: sftp://host/path")?;
+        let (authority, path) = rest.split_once('/').ok_or("the path is missing: sftp://host/path")?;
         let (user, host) = match authority.rsplit_once('@') {
             Some((user, host)) => (Some(user), host),
             None => (None, authority),
@@ -47,20 +47,23 @@ impl SftpUrl {
                 None => (host, None),
             },
         };
-        let port = port.map(|port| port.parse().map_err(|_| format!("'{port}' is no port"))).transpose()?;
+        let port =
+            port.map(|port| port.parse().map_err(|_| format!("'{port}' is not a port"))).transpose()?;
         // ssh would take these for options.
         if host.is_empty()
             || host.starts_with('-')
             || user.is_some_and(|user| user.is_empty() || user.starts_with('-'))
         {
-            return Err("it names no host, or no user before the @".into());
+            return Err("the host, or the user before the @, is missing".into());
         }
         if user.is_some_and(|user| user.contains(':')) {
-            return Err("a password cannot stand there: ssh asks for it, or uses a key".into());
+            return Err("it cannot contain a password: ssh asks for it, or uses a key".into());
         }
         let path = path.trim_end_matches('/');
         if path.is_empty() || path == "~" {
-            return Err("it names no directory of its own: sftp://host/path".into());
+            return Err(
+                "the path must name a directory below / or the home directory: sftp://host/path".into()
+            );
         }
         Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port, path: format!("/{path}") })
     }

@@ -44,7 +44,7 @@ fn include_without_a_match_is_reported_with_exit_3() {
         (&["-i", "src/[dir]"], "backslash"),
         (&["-i", "a", "-i", "/src/b"], "/src/b: "),
         (&["-i", "a", "-e", "a"], "a: "),
-        (&["-e", "src"], "nothing to restore"),
+        (&["-e", "src"], "excludes everything"),
     ];
     for (args, told) in cases {
         for more in [&["-q"][..], &["-q", "-n"]] {

@@ -34,14 +34,19 @@ fn foreign_metadata_is_skipped_once_and_kept_in_copies() {
     sandbox.ok(&["check", "--read-data"]);
     let target = sandbox.new_target();
     let outcome = super::restore(&sandbox, &target, &[]).expect(0);
-    assert_eq!(outcome.stderr.matches("3 properties").count(), 1, "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.matches("3 attributes").count(), 1, "{}", outcome.stderr);
     assert_eq!(fs::read(target.join("a")).unwrap(), b"good");
     let exported = sandbox.ok(&["export", "latest", "-o", "archive.tar"]);
-    assert_eq!(exported.stderr.matches("leaves out 3 properties").count(), 1, "{}", exported.stderr);
+    assert_eq!(
+        exported.stderr.matches("does not contain 3 of its attributes").count(),
+        1,
+        "{}",
+        exported.stderr
+    );
     sandbox.ok(&["copy", "--to", "second", "--init", "latest", "--no-encryption"]);
     let target = sandbox.path("from-copy");
     let mut command = sandbox.bin();
     command.args(["-r", "second", "restore", "latest", "--target"]).arg(&target);
     let copied = finish(command, b"").expect(0);
-    assert_eq!(copied.stderr.matches("3 properties").count(), 1, "{}", copied.stderr);
+    assert_eq!(copied.stderr.matches("3 attributes").count(), 1, "{}", copied.stderr);
 }

@@ -92,9 +92,9 @@ fn endlessly_repeated_tree_is_left_early() {
         let byte = craft.data(b"x");
         laughs(craft, 6, 50, &[file("f", &[byte])])
     });
-    refused(&sandbox, "more entries than the snapshot counts");
+    refused(&sandbox, "more entries than the snapshot records");
     assert!(listing(&sandbox.path("out")).len() < 2000);
-    refused_by_all(&sandbox, "more entries than the snapshot counts");
+    refused_by_all(&sandbox, "more entries than the snapshot records");
     limited(&sandbox, &["check"]).expect_one_of(&[0, 20]);
     limited(&sandbox, &["gc"]).expect(0);
 }
@@ -171,11 +171,11 @@ fn a_part_above_16_mib_is_refused_alike_by_all() {
         let good = craft.data(b"good");
         craft.dir(&[dir("inside", inner), file("sound", &[good])])
     });
-    refused(&sandbox, "more than 16 MiB");
+    refused(&sandbox, "larger than 16 MiB");
     assert_eq!(listing(&sandbox.path("out")), ["", "inside", "sound"]);
     for args in [&["check", "-v"][..], &["cat", "latest:inside/long"]] {
         let outcome = limited(&sandbox, args).expect(20);
-        assert!(outcome.all().contains("more than 16 MiB"), "{args:?}: {}", outcome.all());
+        assert!(outcome.all().contains("larger than 16 MiB"), "{args:?}: {}", outcome.all());
     }
     refused_by_all(&sandbox, "inside");
 }

@@ -81,7 +81,10 @@ fn a_repository_that_is_not_the_open_one_stays_as_well() {
         let args = [&["restore", "latest", "-t", ".", "--delete"], args].concat();
         let told = sandbox.snap(&args).expect(0).stderr;
         for name in ["gone/deep/second", "gone/cut"] {
-            assert!(told.contains(&format!("{name} is a snap repository: it stays")), "{args:?}: {told}");
+            assert!(
+                told.contains(&format!("{name} is a snap repository: it was not deleted")),
+                "{args:?}: {told}"
+            );
         }
     }
     assert!(!sandbox.path("gone/file").exists() && !sandbox.path("gone/program").exists());
@@ -92,7 +95,7 @@ fn a_repository_that_is_not_the_open_one_stays_as_well() {
         &["status", "--prometheus", "gone/cut/x.prom"],
     ] {
         let outcome = sandbox.snap(args);
-        assert!(outcome.code == 1 && outcome.stderr.contains(" lies in "), "{args:?}: {}", outcome.all());
+        assert!(outcome.code == 1 && outcome.stderr.contains(" is inside "), "{args:?}: {}", outcome.all());
     }
     let mut check = sandbox.bin();
     check.args(["-r", "./gone/deep/second", "check", "--read-data"]);
@@ -124,10 +127,10 @@ fn refused(sandbox: &Sandbox, dir: &Path) {
     let mut init = sandbox.bin();
     init.args(["-r", &deep, "init"]);
     let made = crate::support::finish(init, b"");
-    assert!(made.code == 1 && made.stderr.contains(" lies in "), "{}", made.all());
+    assert!(made.code == 1 && made.stderr.contains(" is inside "), "{}", made.all());
     for args in cases {
         let outcome = sandbox.snap(args);
-        assert!(outcome.code != 0 && outcome.stderr.contains(" lies in "), "{args:?}: {}", outcome.all());
+        assert!(outcome.code != 0 && outcome.stderr.contains(" is inside "), "{args:?}: {}", outcome.all());
         assert_eq!(sandbox.listing(), before, "{args:?} wrote into the repository");
     }
 }
@@ -144,10 +147,10 @@ fn paths_in_protected_directories_are_refused_by_any_name() {
     sandbox.snap(&["restore", "latest", "-t", "dangling"]).expect_one_of(&[1]);
     fs::create_dir_all(sandbox.path("repo/empty")).unwrap();
     let outcome = sandbox.snap(&["mount", "repo/empty"]);
-    assert!(outcome.code != 0 && outcome.stderr.contains(" lies in "), "{}", outcome.all());
+    assert!(outcome.code != 0 && outcome.stderr.contains(" is inside "), "{}", outcome.all());
     fs::remove_dir(sandbox.path("repo/empty")).unwrap();
     let outcome = sandbox.snap(&["sync", "--init", "--to", "./repo/second"]).expect(1);
-    assert!(outcome.stderr.contains(" lies in "), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(" is inside "), "{}", outcome.stderr);
     is_whole(&sandbox);
 }
 
@@ -168,7 +171,7 @@ fn no_file_is_created_inside_another_repository() {
         &["-r", "./other/second", "backup", "--init", "src"],
     ] {
         let outcome = run(args);
-        assert!(outcome.code == 1 && outcome.stderr.contains(" lies in "), "{args:?}: {}", outcome.all());
+        assert!(outcome.code == 1 && outcome.stderr.contains(" is inside "), "{args:?}: {}", outcome.all());
     }
     fs::rename(sandbox.path("other"), sandbox.path("repo")).unwrap();
     for args in
@@ -177,7 +180,7 @@ fn no_file_is_created_inside_another_repository() {
         run(args).expect(0);
     }
     let outcome = sandbox.snap(&["backup", "--mirror", "./new/repo/second", "--init", "src"]).expect(3);
-    assert!(outcome.stderr.contains(" lies in "), "{}", outcome.all());
+    assert!(outcome.stderr.contains(" is inside "), "{}", outcome.all());
     is_whole(&sandbox);
 }
 
@@ -217,7 +220,7 @@ fn a_bind_mount_of_the_repository_is_the_repository() {
         let outcome = sandbox.snap(&["restore", "latest", "-t", at.join("x").to_str().unwrap()]);
         let deleted = sandbox.snap(&["restore", "latest", "-t", ".", "--delete"]);
         assert!(Command::new("umount").arg(&at).status().unwrap().success());
-        assert!(outcome.code == 1 && outcome.stderr.contains(" lies in "), "{part}: {}", outcome.all());
+        assert!(outcome.code == 1 && outcome.stderr.contains(" is inside "), "{part}: {}", outcome.all());
         assert!(deleted.stderr.contains("bound is the repository"), "{part}: {}", deleted.all());
         sandbox.assert_clean();
     }

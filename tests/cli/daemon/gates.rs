@@ -46,7 +46,7 @@ fn is_skipped(sandbox: &Sandbox, outcome: &Outcome, why: &str) {
 fn a_condition_that_fails_skips_a_run_and_that_is_no_failure() {
     let sandbox = set("hooks.condition = [\"true\", \"test -e go\"]");
     let outcome = run(&sandbox, &["backup"]).expect(75);
-    is_skipped(&sandbox, &outcome, "condition 2 does not hold");
+    is_skipped(&sandbox, &outcome, "condition 2 failed");
     let line = run(&sandbox, &["backup", "--json"]).expect(75).json();
     assert_eq!(line["message_type"], "skipped");
     run(&sandbox, &["backup", "-n"]).expect(2);
@@ -74,11 +74,11 @@ fn run_outside_its_window_is_skipped_scheduled_one_waits() {
     let sandbox =
         set(&format!("window = \"{closed}\"\nschedule.full = \"0 1 * * *\"\nschedule.time-zone = \"UTC\""));
     let outcome = run(&sandbox, &["backup"]).expect(75);
-    is_skipped(&sandbox, &outcome, &format!("the window {closed} is closed"));
+    is_skipped(&sandbox, &outcome, &format!("it is outside of the window {closed}"));
     run(&sandbox, &["schedule", "run"]).expect(0);
     let_pass(&sandbox, 30);
     let waits = run(&sandbox, &["schedule", "run"]).expect(0);
-    assert!(waits.stderr.contains("waits until its window opens"), "{}", waits.all());
+    assert!(waits.stderr.contains("waiting for its window"), "{}", waits.all());
     assert_eq!(ended(&sandbox).len(), 1, "nothing was started");
     // A flag precedes the file, and needs no set.
     let open = format!("{}-{}", hours(-1), hours(2));
@@ -96,7 +96,7 @@ fn timed_out_backup_saves_a_part_and_the_next_continues() {
         fs::write(sandbox.path(&format!("docs/f{file}")), Random::new(file + 1).bytes(256 << 10)).unwrap();
     }
     let cut = run(&sandbox, &["backup"]).expect(26);
-    assert!(cut.text().contains("partial: out of time"), "{}", cut.all());
+    assert!(cut.text().contains("partial: time limit reached"), "{}", cut.all());
     assert_eq!((read(&sandbox, "log"), read(&sandbox, "told")), ("before\nfinally\n".into(), String::new()));
     let last = ended(&sandbox).pop().unwrap();
     assert_eq!((last.exit, last.is_bad(), last.is_good()), (Some(26), false, false), "{last:?}");

@@ -166,7 +166,7 @@ fn daemon_reloads_the_configuration_and_keeps_a_valid_one() {
     };
     write("schedle.full = 1\n").unwrap();
     daemon.signal("-HUP");
-    let said = daemon.wait_for("stays as it was");
+    let said = daemon.wait_for("was not changed");
     assert!(said.last().unwrap().contains("did you mean `schedule`?"), "{said:#?}");
     assert!(heard().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert_eq!(heard(), "READY=1");

@@ -201,7 +201,7 @@ fn receivers_are_notified_of_a_changed_repository() {
     elsewhere.env("SNAP_STATE_DIR", sandbox.path("another"));
     finish(elsewhere, b"").expect(0);
     run(&sandbox, &["backup", "--set", "docs"]).expect(20);
-    told("failure", "this machine knows repository");
+    told("failure", "this machine last found repository");
     run(&sandbox, &["repair", "known", "-r", "main"]).expect(0);
     run(&sandbox, &["backup", "--set", "docs"]).expect(0);
     assert_eq!(hook.all()[0].2.matches("\"recovery\"").count(), 1);
@@ -243,7 +243,7 @@ fn failing_receiver_fails_no_run() {
         let outcome = run(&sandbox, &["backup"]).expect(0);
         assert!(outcome.text().contains("saved"), "{}", outcome.text());
         for receiver in ["webhook", "ping", "command", "mail"] {
-            let line = format!("docs: the {receiver} was not told: ");
+            let line = format!("docs: the notification by {receiver} failed: ");
             assert!(outcome.stderr.contains(&line), "{receiver}: {}", outcome.stderr);
         }
         assert!(outcome.stderr.contains(why) && !outcome.stderr.contains("token"), "{}", outcome.stderr);
@@ -266,7 +266,7 @@ fn retried_failure_is_notified_when_it_is_final() {
     let said: Vec<String> = (0..3).flat_map(|_| daemon.wait_for("docs/full: exit code 1")).collect();
     daemon.signal("-TERM");
     drop(daemon.end());
-    let again = said.iter().filter(|line| line.contains("; again at ")).count();
+    let again = said.iter().filter(|line| line.contains("; next attempt at ")).count();
     assert_eq!(again, 2, "{said:#?}");
     assert_eq!(fs::read_to_string(sandbox.path("log")).unwrap(), "1 of 3\n2 of 3\n3 of 3\n");
     assert_eq!(hook.all().len(), 1);

@@ -219,9 +219,14 @@ fn acl_with_unknown_users_is_dropped_and_reported() {
     bytes.extend_from_slice(&[0; 1024]);
     let outcome = finish(sandbox.command(&["import", "-"]), &bytes).expect(3);
     assert!(
-        outcome.stderr.contains("unknown: without its ACL") && outcome.stderr.contains("nobody-knows-me")
+        outcome.stderr.contains("unknown: imported without its ACL")
+            && outcome.stderr.contains("nobody-knows-me")
     );
-    assert!(outcome.stderr.contains("oversized: without its attribute user.large"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("oversized: imported without its extended attribute user.large"),
+        "{}",
+        outcome.stderr
+    );
     let text =
         String::from_utf8_lossy(&sandbox.ok(&["export", "latest", "--format", "tar"]).stdout).into_owned();
     assert_eq!(text.matches("SCHILY.acl.access=user::rw-,user:0:r--").count(), 1);

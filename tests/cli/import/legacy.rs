@@ -355,7 +355,7 @@ fn import_does_not_build_on_a_collected_parent() {
     }
     let options = LegacyOptions { dir: sandbox.path("old"), ..LegacyOptions::default() };
     let why = import::run_legacy(&repo, &options, &Control::default()).unwrap_err().chain();
-    assert!(why.contains("was removed meanwhile"), "{why}");
+    assert!(why.contains("was removed in the meantime"), "{why}");
     assert_eq!(library.snapshots(), []);
     // The next run completes it.
     let done = import::run_legacy(&library.open(), &options, &Control::default()).unwrap();

@@ -76,7 +76,7 @@ fn other_names_are_read_by_a_pattern() {
     let times = planned(&sandbox, &["b", "--children", "--time-pattern", "state %d.%m.%Y"]);
     assert_eq!(times, ["2026-03-01T03:00:00Z state 1.3.2026", "2026-03-02T03:00:00Z state 2.3.2026"]);
     let text = refused(&sandbox, &["b", "--children", "--as", "/x", "--time-pattern", "%Y"]);
-    assert!(text.contains("does not fit --time-pattern '%Y'"), "{text}");
+    assert!(text.contains("does not match --time-pattern '%Y'"), "{text}");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn the_root_of_rsnapshot_is_known_by_its_names() {
     assert_eq!(planned(&sandbox, &["rs"]), at);
     let outcome = import(&sandbox, &["rs", "--subdir", "h/home", "--as", "/home", "--json"]).expect(0);
     assert_eq!(outcome.summary()["imported"], 1);
-    assert!(outcome.stderr.contains("daily.1/h/home: that state is left out"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("daily.1/h/home: this state is not imported"), "{}", outcome.stderr);
     assert_eq!(sandbox.ok(&["cat", "latest:home/file"]).text(), "0");
     let listed = sandbox.ok(&["--json", "snapshots"]).json();
     assert_eq!(
@@ -178,10 +178,10 @@ fn ambiguous_imports_are_refused_with_advice() {
         (&["b", "c", "--children"], &["have the same time", "c/2026-03-01"]),
         (&["d", "--children"], &["have the same time", "d/monday"]),
         (&["d", "--children", "--time-from", "name"], &["there is no date in its name", "--time-pattern"]),
-        (&["b/2026-03-01", "b/2026-03-02", "--time", "2026-03-05"], &["--time is the time of one state"]),
-        (&["file"], &["is no directory", "--children"]),
-        (&["empty", "--children"], &["holds no directories"]),
-        (&["b/2026-03-01", "--time", "soon"], &["soon is no time"]),
+        (&["b/2026-03-01", "b/2026-03-02", "--time", "2026-03-05"], &["--time gives the time of one state"]),
+        (&["file"], &["is not a directory", "--children"]),
+        (&["empty", "--children"], &["contains no directories"]),
+        (&["b/2026-03-01", "--time", "soon"], &["soon is not a time"]),
         (&["b/2026-03-01", "--time", "2999-01-01"], &["dated in the future"]),
     ] {
         let text = refused(&sandbox, &[args, &x].concat());
@@ -203,7 +203,7 @@ fn import_plan_lists_existing_states_and_writes_nothing() {
     import(&sandbox, &["b/2026-03-01", "--as", "/x", "--host", "web1"]).expect(0);
     let before = sandbox.listing();
     let plan = import(&sandbox, &["b", "--children", "--as", "x/", "--host", "web1", "-n"]).expect(0).text();
-    assert!(plan.contains("2026-03-01 00:00:00") && plan.contains("there already, as snapshot"), "{plan}");
+    assert!(plan.contains("2026-03-01 00:00:00") && plan.contains("exists already, as snapshot"), "{plan}");
     assert!(plan.contains("1 snapshot would be saved of /x on web1, 1 was there already"), "{plan}");
     assert_eq!(sandbox.listing(), before);
     let other = planned(&sandbox, &["b", "--children"]).len();

@@ -169,7 +169,7 @@ def story(browser, address, token, password, downloads, axe):
     pages.append(browser.value("location.pathname + location.search"))
     # Its versions, and the lines in which two differ.
     browser.click("a[aria-label^='Versions of']")
-    has(browser, "2 versions", "Gone since snapshot", day(21))
+    has(browser, "2 versions", "Deleted since snapshot", day(21))
     pages.append(browser.value("location.pathname"))
     browser.focus("main form button")
     browser.loading(lambda: browser.key(ENTER))
@@ -208,7 +208,7 @@ def story(browser, address, token, password, downloads, axe):
     has(browser, "Changed on", "1 B")
     browser.focus(f".days a[aria-label^='{day(21)}']")
     browser.loading(lambda: browser.key(ENTER))
-    has(browser, day(21), "Show what is gone")
+    has(browser, day(21), "Show deleted entries")
     # What changed in it since another day, and between two snapshots: a tree with sums, and links to both versions.
     browser.focus(".travel form button")
     browser.loading(lambda: browser.key(ENTER))
@@ -227,7 +227,7 @@ def story(browser, address, token, password, downloads, axe):
         pages.append(browser.value("location.pathname"))
     assert browser.value("document.querySelector('img.preview').naturalWidth") == 1
     # What holds the bytes, as a map and as a table; statistics.
-    counted(browser, address + base + "/stats", "What each set costs", "Only it needs")
+    counted(browser, address + base + "/stats", "Storage per set", "Only it needs")
     usage = pages[4].replace("/s/", "/usage/")
     counted(browser, address + usage, "files here", "a/")
     looks(browser, address, [*pages, usage, base + "/snapshots", base + "/stats", base + "/logins", base + "/status"], axe)
@@ -236,7 +236,7 @@ def story(browser, address, token, password, downloads, axe):
     browser.loading(lambda: browser.value("document.querySelector('.logout button').click()"))
     browser.open(address + pages[1])
     sign_in(browser, "wrong " + password)
-    has(browser, "That is not the token")
+    has(browser, "This is neither the token")
     sign_in(browser, password)
     has(browser, "holiday-plan.txt")
 

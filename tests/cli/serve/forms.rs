@@ -196,7 +196,7 @@ fn login_leads_to_the_requested_page() {
     assert_eq!(serving.ask("GET", &other, &cookie, b"").status, 401);
     assert_eq!(visitor.get("/logins").status, 200);
     let wrong = serving.ask("POST", "/login", "", format!("next={wanted}&token=x").as_bytes());
-    assert!(wrong.status == 401 && wrong.text().contains("That is not the token"));
+    assert!(wrong.status == 401 && wrong.text().contains("This is neither the token"));
 }
 
 #[test]

@@ -401,10 +401,10 @@ fn each_page_holds_what_it_should() {
         ),
         ("/snapshots?host=other%3Chost".to_owned(), vec!["1 snapshot", &second[..8]]),
         ("/snapshots?tag=%3Cb%3Etag&kind=full&since=1h".to_owned(), vec!["1 snapshot", &first[..8]]),
-        ("/snapshots?until=2020-01-01".to_owned(), vec!["No snapshot is like that"]),
+        ("/snapshots?until=2020-01-01".to_owned(), vec!["No snapshot matches"]),
         (
             format!("/s/{third}"),
-            vec!["src", "incremental", "Download as tar.gz", "Compare with the one before"],
+            vec!["src", "incremental", "Download as tar.gz", "Compare with the previous one"],
         ),
         (
             format!("/s/{third}/src"),
@@ -414,14 +414,14 @@ fn each_page_holds_what_it_should() {
         (format!("/s/{third}/src?sizes=all"), vec![">5 B</span>"]),
         (format!("/s/{third}/src/dir/file.txt"), vec!["<dd>5 B</dd>", "Versions", "-rw"]),
         ("/versions/src/dir/file.txt".to_owned(), vec!["3 versions", "Download version 3", &third[..8]]),
-        ("/versions/src/gone".to_owned(), vec!["1 version", "Gone since snapshot", &third[..8]]),
+        ("/versions/src/gone".to_owned(), vec!["1 version", "Deleted since snapshot", &third[..8]]),
         ("/search".to_owned(), vec!["<form"]),
         ("/search?q=FILE".to_owned(), vec!["src/dir/file.txt", "1 path.", ">3</td>"]),
         ("/search?q=FILE&case=on".to_owned(), vec!["0 paths."]),
         ("/search?q=gone".to_owned(), vec!["src/gone", "deleted", "1 path.", "Last seen"]),
         ("/search?q=file&in=src%2Fdir".to_owned(), vec!["1 path."]),
         ("/search?q=file&in=src%2Fdi".to_owned(), vec!["0 paths."]),
-        (format!("/s/{third}/src?gone=on"), vec!["Gone from here", "gone", "What changed here since"]),
+        (format!("/s/{third}/src?gone=on"), vec!["Deleted from here", "gone", "What changed here since"]),
         (
             format!("/difference/src/dir/file.txt?a={first}&b={third}"),
             vec!["1 line added", "1 line removed", "three", "All versions"],
@@ -441,7 +441,7 @@ fn each_page_holds_what_it_should() {
                 ">11 B</span>",
             ],
         ),
-        (format!("/compare?a={first}&b={first}"), vec!["Nothing differs"]),
+        (format!("/compare?a={first}&b={first}"), vec!["There are no differences"]),
         (format!("/compare?a={first}&b={second}&path=src/new"), vec!["all of it was added", &first[..8]]),
         (format!("/compare?a={first}&b={second}&path=src/gone"), vec!["all of it was removed"]),
         (format!("/compare?a={first}&b={third}&path=src%2Fdir"), vec!["file.txt", "0 files added"]),
@@ -452,7 +452,7 @@ fn each_page_holds_what_it_should() {
                 "deduplication",
                 "Unique",
                 &first[..8],
-                "What each set costs",
+                "Storage per set",
                 "other&lt;host",
                 "stored for all snapshots",
                 "original size",
@@ -655,7 +655,7 @@ fn names_that_are_no_text_are_found_by_their_links() {
     assert!(serving.page("/versions/src/d%FF/f%FE%3A%01").contains("1 version"));
     assert_eq!(serving.get(&format!("/tar/{id}/src/d%FF")).status, 200);
     let same = format!("/compare?a={id}&b={id}&path=src/d%FF");
-    assert!(serving.page(&same).contains("Nothing differs"));
+    assert!(serving.page(&same).contains("There are no differences"));
     let lines = format!("{}Depth: 1\r\n", serving.key);
     let listed = serving.ask("PROPFIND", "/dav/latest/src/d%FF/", &lines, b"");
     assert!(listed.status == 207 && listed.text().contains("f%FE%3A%01"), "{}", listed.text());

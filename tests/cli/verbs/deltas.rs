@@ -18,7 +18,7 @@ fn a_change_is_stored_as_a_delta_and_said() {
     sandbox.backup(&[]);
     write(&sandbox, 1);
     let text = sandbox.ok(&["backup", "src"]).text();
-    assert!(text.contains("\ndeltas:  293.0 KiB of that as changes to what was stored, in "), "{text}");
+    assert!(text.contains("\ndeltas:  293.0 KiB of that as changes to stored data, in "), "{text}");
     write(&sandbox, 2);
     let found = sandbox.ok(&["backup", "src", "--json"]).summary();
     assert!(found["deltas"]["bytes"].as_u64().unwrap() >= 300_000, "{found}");

@@ -175,7 +175,7 @@ fn slot_with_the_highest_cost_blocks_nobody() {
     sandbox.snap(&["snapshots"]).expect(12);
     sandbox.set_password(Some(PASSWORD));
     let named = sandbox.snap(&["--key", &forged, "snapshots"]).expect(1);
-    assert!(named.stderr.contains("is not in the configuration's list"), "{}", named.stderr);
+    assert!(named.stderr.contains("is not listed as valid in the configuration"), "{}", named.stderr);
     sandbox.ok(&["key", "remove", &forged]);
     assert_eq!(sandbox.ok(&["check"]).stderr, "");
 }

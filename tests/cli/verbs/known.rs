@@ -62,7 +62,7 @@ fn planted_trash_entries_explain_no_missing_snapshots() {
     let mut elsewhere = sandbox.command(&["gc", "--empty-trash", "--max-unused", "0"]);
     elsewhere.env("HOME", sandbox.path("another"));
     let outcome = crate::support::finish(elsewhere, b"").expect(20);
-    assert!(outcome.stderr.contains("no snapshot is left"), "{}", outcome.all());
+    assert!(outcome.stderr.contains("there are no snapshots"), "{}", outcome.all());
     assert_eq!(sandbox.objects("packs"), packs);
 }
 
@@ -101,7 +101,7 @@ fn gc_deletes_nothing_if_only_the_trash_is_left() {
     let mut elsewhere = sandbox.command(&["gc", "--empty-trash", "--max-unused", "0"]);
     elsewhere.env("HOME", sandbox.path("another"));
     let outcome = crate::support::finish(elsewhere, b"").expect(20);
-    assert!(outcome.stderr.contains("no snapshot is left"), "{}", outcome.all());
+    assert!(outcome.stderr.contains("there are no snapshots"), "{}", outcome.all());
     assert_eq!((kept("packs"), kept("trash")), before);
     fs::rename(sandbox.path("away"), sandbox.path("repo/snapshots")).unwrap();
     sandbox.ok(&["gc", "--empty-trash"]);
@@ -131,7 +131,7 @@ fn lost_snapshots_are_missed_before_the_first_gc() {
     fs::rename(sandbox.path("repo/snapshots"), sandbox.path("away")).unwrap();
     for args in [&ALL[..], &["gc", "-n"]] {
         let told = elsewhere(&sandbox, args, 20);
-        assert!(told.contains("it has packs of 2 sessions and no snapshot"), "{told}");
+        assert!(told.contains("the repository has packs of 2 sessions but no snapshot"), "{told}");
     }
     // A forgotten snapshot explains its own packs and no others.
     fs::rename(sandbox.path("away"), sandbox.path("repo/snapshots")).unwrap();
@@ -162,7 +162,7 @@ fn machines_miss_snapshots_that_the_last_gc_kept() {
     let lost = lost.file_name().unwrap().to_str().unwrap().to_owned();
     fs::rename(sandbox.path("repo/snapshots").join(&lost), sandbox.path("away")).unwrap();
     let told = elsewhere(&sandbox, &ALL, 20);
-    assert!(told.contains(&format!("the last collection left snapshot {}", &lost[..8])), "{told}");
+    assert!(told.contains(&format!("the last garbage collection kept snapshot {}", &lost[..8])), "{told}");
     assert_eq!(sandbox.objects("packs"), packs);
     elsewhere(&sandbox, &["repair", "known"], 0);
     elsewhere(&sandbox, &ALL, 0);
@@ -235,7 +235,7 @@ fn older_copy_of_the_repository_is_reported() {
     fs::remove_dir_all(sandbox.path("repo")).unwrap();
     copy_tree(&sandbox.path("yesterday"), &sandbox.path("repo"));
     assert_told(&sandbox, &["check"], 20, "is gone");
-    assert_told(&sandbox, &["check"], 20, "this machine knew config/2");
+    assert_told(&sandbox, &["check"], 20, "this machine last saw config/2");
     assert_told(&sandbox, &["backup", "src"], 3, "is gone");
     sandbox.ok(&["repair", "known"]);
     sandbox.ok(&["check"]);
@@ -251,7 +251,7 @@ fn other_repository_at_a_location_is_refused_until_known() {
     elsewhere.env("HOME", sandbox.path("another"));
     crate::support::finish(elsewhere, b"").expect(0);
     for args in [&["backup", "src"][..], &["ls", "latest"], &["check"], &["gc"], &["snapshots"]] {
-        assert_told(&sandbox, args, 20, "this machine knows repository");
+        assert_told(&sandbox, args, 20, "this machine last found repository");
     }
     sandbox.snap(&["status"]).expect(20);
     sandbox.ok(&["repair", "known"]);

@@ -43,7 +43,7 @@ fn init_asks_only_if_it_creates_a_repository() {
     let sandbox = Sandbox::new();
     let Some((shown, code)) = at_a_terminal(&sandbox, "init", "") else { return };
     assert!(
-        code == 1 && shown.contains("there is one already") && !shown.contains("new password"),
+        code == 1 && shown.contains("one exists already") && !shown.contains("new password"),
         "{code}: {shown}"
     );
 }

@@ -95,7 +95,7 @@ fn missing_rules_exit_22_and_nothing_is_forgotten() {
     let before = sandbox.listing();
     for args in [&["forget"][..], &["forget", "--keep-last", "0"], &["forget", "--tag", "x", "--prune"]] {
         let outcome = sandbox.snap(args).expect(22);
-        assert!(outcome.stderr.contains("nothing says what to keep"), "{}", outcome.all());
+        assert!(outcome.stderr.contains("no rule says what to keep"), "{}", outcome.all());
         assert_eq!(sandbox.listing(), before, "{args:?}");
     }
 }
@@ -166,7 +166,7 @@ fn cleanup_forgets_and_frees_space() {
     let packs = sandbox.objects("packs").len();
     let before = sandbox.listing();
     let dry = sandbox.ok(&["cleanup", "--keep-last", "1", "--dry-run"]);
-    assert!(dry.text().contains("of packs are only for them"), "{}", dry.all());
+    assert!(dry.text().contains("of packs are used only by these snapshots"), "{}", dry.all());
     assert_eq!(sandbox.listing(), before);
     let outcome = sandbox.ok(&["cleanup", "--keep-last", "1", "--empty-trash", "--max-unused", "0"]);
     assert!(outcome.text().contains("2 snapshots forgotten"), "{}", outcome.all());
@@ -188,7 +188,7 @@ fn cleanup_without_a_rule_shows_the_plan_and_is_22() {
     assert!(made[1..].iter().all(|id| text.contains(&id[..8])), "{text}");
     assert!(text.contains("dry run: would free"), "{text}");
     assert!(text.contains("no rule was given; replaced by") && !text.contains("keeps it"), "{text}");
-    assert!(outcome.stderr.contains("nothing says what to keep"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("no rule says what to keep"), "{}", outcome.stderr);
 
     let outcome = sandbox.snap(&["cleanup", "--json"]).expect(22);
     let groups: Value = serde_json::from_str(outcome.text().lines().next().unwrap()).unwrap();
@@ -242,7 +242,7 @@ fn expired_snapshots_go_and_the_newest_stays() {
     assert_eq!((&list[2]["description"], &list[2]["pinned"]), (&"333".into(), &false.into()));
     let dry = sandbox.ok(&["forget", "--expired", "-n"]).text();
     assert!(dry.contains("expired at") && dry.contains("not expired"), "{dry}");
-    assert!(dry.contains("of packs are only for them"), "{dry}");
+    assert!(dry.contains("of packs are used only by these snapshots"), "{dry}");
     sandbox.ok(&["forget", "--expired"]);
     let left: Vec<_> = super::snapshots(&sandbox).iter().map(|one| one["description"].clone()).collect();
     assert_eq!(left, ["22", "333"]);

@@ -65,7 +65,7 @@ fn filter_without_a_match_lists_existing_values() {
     );
     refused(sandbox.snap(&["restore", "latest", "-t", "out", "--tag", "nope"]), &["tag 'nope'", "mine"]);
     refused(sandbox.snap(&["find", "*", "--path", "/nowhere"]), &["source /nowhere", "src/other"]);
-    refused(sandbox.snap(&["cat", "latest:src/a", "--host", "laptop", "--tag", "mine"]), &["together"]);
+    refused(sandbox.snap(&["cat", "latest:src/a", "--host", "laptop", "--tag", "mine"]), &["matches all of"]);
     let list = sandbox.ok(&["snapshots", "--host", "labtop"]);
     assert!(list.stderr.contains("warning: no snapshot is of host labtop"), "{}", list.stderr);
     // In an empty repository the message names no value in particular.
@@ -79,7 +79,7 @@ fn id_outside_the_filters_is_refused() {
     let list = super::snapshots(&sandbox);
     let id = list[0]["id"].as_str().unwrap();
     sandbox.ok(&["ls", id, "--tag", "mine"]);
-    refused(sandbox.snap(&["ls", id, "--host", "laptop"]), &["none of those that the filters choose"]);
+    refused(sandbox.snap(&["ls", id, "--host", "laptop"]), &["the filters do not select that snapshot"]);
 }
 
 #[test]
@@ -122,10 +122,10 @@ fn missing_path_says_where_to_look() {
         refused(sandbox.snap(args), &["has no 'nope/x'", "snap ls", "snap find 'x'"]);
     }
     let outcome = sandbox.snap(&["cat", "latest:src"]).expect(2);
-    assert!(outcome.stderr.contains("src is no file"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("src is not a regular file"), "{}", outcome.stderr);
     refused(
         sandbox.snap(&["history", "src/b"]),
-        &["no snapshot that was looked through has 'src/b'", "snap find 'b'"],
+        &["none of the selected snapshots has 'src/b'", "snap find 'b'"],
     );
 }
 

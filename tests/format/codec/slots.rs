@@ -71,7 +71,11 @@ fn hostile_costs_are_refused_before_anything_is_spent() {
     ];
     for costs in hostile {
         let refusal = key_slot::open(&with_costs(costs), b"password").unwrap_err();
-        assert_eq!(refusal, DecodeError::because("key derivation costs out of bounds"), "{costs:?}");
+        assert_eq!(
+            refusal,
+            DecodeError::because("the costs of key derivation are out of bounds"),
+            "{costs:?}"
+        );
         let [memory, passes, lanes] = costs;
         assert!(
             kdf::derive(b"password", &[0; 32], KdfParams { memory, passes, lanes }).is_err(),

@@ -7,7 +7,7 @@ use crate::terminal::output;
 /// it has no colon before its first slash, and nothing that a shell should have expanded.
 pub(crate) fn refusal(text: &str) -> Option<String> {
     if let Some(advice) = unexpanded(text) {
-        return Some(format!("{advice} (a directory of that name is written ./{text})"));
+        return Some(format!("{advice} (for a directory of that name, write ./{text})"));
     }
     let (word, rest) = word_and_rest(text).filter(|(word, _)| !word.contains('/'))?;
     let advice = match rest.strip_prefix("//") {
@@ -15,10 +15,10 @@ pub(crate) fn refusal(text: &str) -> Option<String> {
         None => prefixed(word, rest),
     };
     Some(match advice {
-        Some(advice) => format!("{advice} (a directory of that name is written ./{text})"),
+        Some(advice) => format!("{advice} (for a directory of that name, write ./{text})"),
         None => format!(
-            "directories, file://, sftp://, s3://, gs://, az:// and rest: are supported \
-             (a directory of that name is written ./{text})"
+            "directories, file://, sftp://, s3://, gs://, az:// and rest: are supported (for a directory of \
+             that name, write ./{text})"
         ),
     })
 }
@@ -37,15 +37,15 @@ fn unexpanded(text: &str) -> Option<String> {
     if let Some(user) = first.strip_prefix('~') {
         let instead = if user.is_empty() { "$HOME" } else { "/home/" };
         let rest = text.trim_start_matches('~');
-        return Some(format!("a shell replaces ~ only where it is not quoted: write \"{instead}{rest}\""));
+        return Some(format!("the shell expands ~ only if it is not quoted: write \"{instead}{rest}\""));
     }
     if first.starts_with('$') {
         return Some(
-            "a shell replaces variables only outside of single quotes: write the directory".to_owned(),
+            "the shell expands variables only outside of single quotes: write the directory".to_owned(),
         );
     }
     if text.starts_with("\\\\") || is_drive(text) {
-        return Some("it is a Windows path: mount it and write the directory".to_owned());
+        return Some("it is a Windows path: mount it and give the directory".to_owned());
     }
     text.trim().is_empty().then(|| "it is blank".to_owned())
 }
@@ -63,14 +63,14 @@ fn is_drive(text: &str) -> bool {
 fn url(word: &str, rest: &str) -> Option<String> {
     Some(match word.to_ascii_lowercase().as_str() {
         "ssh" | "scp" => format!("write sftp://{rest}"),
-        "http" | "https" => format!("a REST server is written rest:{word}://{rest}"),
+        "http" | "https" => format!("for a REST server, write rest:{word}://{rest}"),
         "gcs" => format!("write gs://{rest}"),
         "azure" | "abfs" | "abfss" | "wasb" | "wasbs" => format!("write az://CONTAINER/PATH, not {word}://"),
         "b2" => backblaze(rest),
         "rclone" => rclone(rest),
         "file" | "local" => format!("write file://{rest}"),
         "sftp" | "s3" | "gs" | "az" => {
-            format!("write {}://{rest}, in small letters", word.to_ascii_lowercase())
+            format!("write {}://{rest}, in lower case", word.to_ascii_lowercase())
         }
         _ => return file_server(word),
     })
@@ -96,22 +96,22 @@ fn prefixed(word: &str, rest: &str) -> Option<String> {
         "rclone" => rclone(rest),
         "file" | "local" => format!("write the directory itself, {rest}, or file://{}", absolute(rest)),
         "http" | "https" => {
-            format!("a REST server is written rest:{word}://{}", rest.trim_start_matches('/'))
+            format!("for a REST server, write rest:{word}://{}", rest.trim_start_matches('/'))
         }
         "sftp" => match rest.strip_prefix("//").unwrap_or(rest).split_once(':') {
             Some((host, path)) if path.starts_with('/') => {
-                format!("write sftp://{host}{path}, in small letters")
+                format!("write sftp://{host}{path}, in lower case")
             }
-            Some((host, path)) => format!("write sftp://{host}/~/{path}, in small letters"),
-            None => "write sftp://HOST/PATH, in small letters".to_owned(),
+            Some((host, path)) => format!("write sftp://{host}/~/{path}, in lower case"),
+            None => "write sftp://HOST/PATH, in lower case".to_owned(),
         },
-        "rest" => format!("write rest:{rest}, in small letters"),
+        "rest" => format!("write rest:{rest}, in lower case"),
         "" => return None,
         _ if file_server(word).is_some() => return file_server(word),
         _ if rest.is_empty() => return None,
         // `user@host:path`, the syntax of scp, rsync and borg.
-        _ if rest.starts_with('/') => format!("a directory that ssh reaches is written sftp://{word}{rest}"),
-        _ => format!("a directory that ssh reaches is written sftp://{word}/~/{rest}"),
+        _ if rest.starts_with('/') => format!("for a directory over SSH, write sftp://{word}{rest}"),
+        _ => format!("for a directory over SSH, write sftp://{word}/~/{rest}"),
     })
 }
 
@@ -128,9 +128,7 @@ fn s3(rest: &str) -> String {
 }
 
 fn backblaze(bucket: &str) -> String {
-    format!(
-        "Backblaze B2 is reached by its S3 interface: write s3:https://s3.REGION.backblazeb2.com/{bucket}"
-    )
+    format!("use the S3 interface of Backblaze B2: write s3:https://s3.REGION.backblazeb2.com/{bucket}")
 }
 
 fn rclone(remote: &str) -> String {
@@ -144,7 +142,8 @@ fn file_server(word: &str) -> Option<String> {
         ["smb", "cifs", "nfs", "ftp", "ftps", "dav", "davs", "webdav", "webdavs", "rsync", "hdfs", "gdrive"];
     known.contains(&word.as_str()).then(|| {
         format!(
-            "{word}: is not supported: mount it and write the directory, or use `rclone serve restic` with rest:"
+            "{word}: is not supported: mount it and give the directory, or use `rclone serve restic` with \
+             rest:"
         )
     })
 }

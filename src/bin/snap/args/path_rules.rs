@@ -64,10 +64,9 @@ fn expiry(text: &OsStr) -> Result<Expiry, String> {
             Ok(Expiry { pattern: OsString::from_vec(pattern.to_vec()), after })
         }
         Some(Err(why)) => Err(format!("after the last '=': {why}")),
-        _ => Err(
-            "a pattern, '=' and an age: '**/Downloads/**=30d' (--expires of rewrite is for whole snapshots)"
-                .to_owned(),
-        ),
+        _ => Err("a pattern, '=' and an age: '**/Downloads/**=30d' (for whole snapshots, use --expires of \
+             rewrite)"
+            .to_owned()),
     }
 }
 

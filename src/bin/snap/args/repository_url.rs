@@ -110,8 +110,9 @@ fn local_path(repo: &OsStr) -> Result<&Path> {
         }
         let (repo, path) = (output::path(repo.as_bytes()), output::path(path));
         return Err(Error::Usage(format!(
-            "{repo} is not a repository location: file:// names a directory of this machine by its whole path, as in \
-             file:///srv/backup; write ./{path} for a directory below this one, or sftp://HOST/PATH for another machine"
+            "{repo} is not a repository location: file:// takes the absolute path of a local directory, as \
+             in file:///srv/backup; write ./{path} for a relative path, or sftp://HOST/PATH for another \
+             machine"
         )));
     }
     match location_advice::message(&repo.to_string_lossy()) {

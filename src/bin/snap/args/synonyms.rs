@@ -27,9 +27,9 @@ const VERBS: &[(&str, &str)] = &[
     ("get", "`snap cat SNAPSHOT:PATH` prints a file, `snap restore` writes files back"),
     ("grep", "`snap find PATTERN` looks for files by name"),
     ("import-tar", "`snap import ARCHIVE` reads a tar archive"),
-    ("info", "`snap snapshots` lists snapshots, `snap stats` says how large they are, `snap status` how old"),
+    ("info", "`snap snapshots` lists snapshots, `snap stats` shows their sizes, `snap status` their ages"),
     ("log", "`snap snapshots` lists snapshots, `snap history PATH` the versions of a file"),
-    ("logs", "`snap status` says how the last runs went"),
+    ("logs", "`snap status` shows the results of the last runs"),
     ("maintenance", "`snap cleanup` forgets by rules and frees space"),
     (
         "migrate",
@@ -43,7 +43,7 @@ const VERBS: &[(&str, &str)] = &[
         "password",
         "`snap key passwd` changes the password of a repository, `snap serve passwd` sets the one of the page",
     ),
-    ("policy", "the configuration says what is saved and kept: `snap config init` writes one"),
+    ("policy", "sets of sources and retention rules are in the configuration: `snap config init` writes one"),
     ("purge", "`snap gc` frees what no snapshot needs"),
     ("rebuild-index", "`snap repair index` rebuilds the index cache"),
     (
@@ -61,9 +61,9 @@ const VERBS: &[(&str, &str)] = &[
     ),
     ("repo", "`snap init` makes a repository, `snap stats` and `snap status` describe it"),
     ("repo-create", "`snap init` makes a repository"),
-    ("repo-info", "`snap stats` says how large the repository is"),
+    ("repo-info", "`snap stats` shows the size of the repository"),
     ("repo-list", "`snap snapshots` lists snapshots"),
-    ("repoinfo", "`snap stats` says how large the repository is"),
+    ("repoinfo", "`snap stats` shows the size of the repository"),
     ("repository", "`snap init` makes a repository, `snap stats` and `snap status` describe it"),
     ("rm", "`snap forget SNAPSHOT` forgets a snapshot"),
     ("save", "`snap backup PATH` saves a snapshot"),
@@ -97,7 +97,8 @@ const OPTIONS: &[(Option<&str>, &str, &str)] = &[
     (
         None,
         "--password",
-        "never on a command line, where everybody can see it: --password-file, --password-command or SNAP_PASSWORD",
+        "passwords are not taken from the command line, where everybody can see them: use --password-file, \
+         --password-command or SNAP_PASSWORD",
     ),
     (None, "--no-lock", "there are no locks to skip: reading never disturbs a writer"),
     (None, "--retry-lock", "there are no locks to wait for: several processes can run at once"),
@@ -128,7 +129,7 @@ const OPTIONS: &[(Option<&str>, &str, &str)] = &[
         "this is the default: a run that finds no changes saves no snapshot",
     ),
     (Some("backup"), "--files-from-raw", "--files-from FILE reads names, one per line"),
-    (Some("backup"), "--files-from-verbatim", "--files-from FILE reads names as they are, one per line"),
+    (Some("backup"), "--files-from-verbatim", "--files-from FILE reads names literally, one per line"),
     (
         Some("backup"),
         "--time",
@@ -140,7 +141,8 @@ const OPTIONS: &[(Option<&str>, &str, &str)] = &[
     (
         Some("backup"),
         "--delete",
-        "nothing is mirrored: each snapshot is what the source was; `snap forget` removes old ones",
+        "nothing is mirrored: each snapshot is the state of the source at its time; `snap forget` removes \
+         old ones",
     ),
     (Some("restore"), "--to", "--target DIR, or -t DIR"),
     (Some("restore"), "--destination", "--target DIR, or -t DIR"),

@@ -24,7 +24,7 @@ pub(crate) fn future(text: &str) -> Result<Time, String> {
     if at.sec > now.as_second() {
         Ok(at)
     } else {
-        Err("that is in the past: give a time in the future".to_owned())
+        Err("the time is in the past: give a time in the future".to_owned())
     }
 }
 

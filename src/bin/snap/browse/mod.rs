@@ -65,8 +65,8 @@ fn check_size() -> Result<()> {
     match terminal::size() {
         Ok((columns, lines)) if u32::from(columns) * u32::from(lines) > MOST_CELLS => {
             Err(Error::Refused(format!(
-                "the terminal says that it has {columns} columns and {lines} lines, which is too large to draw on: `stty \
-                 columns 80 rows 24` sets it right"
+                "the terminal reports {columns} columns and {lines} lines, which is too large: `stty \
+                 columns 80 rows 24` corrects it"
             )))
         }
         _ => Ok(()),

@@ -141,9 +141,10 @@ impl Worker<'_> {
     fn entry(&mut self, id: SnapshotId, path: &[u8]) -> Result<(Snapshot, Entry)> {
         let missing = |why: &str| Error::NoSnapshot { selector: id.short().to_string(), why: why.to_owned() };
         let browser = self.browser()?;
-        let snapshot = browser.snapshot(&id).ok_or_else(|| missing("it was forgotten meanwhile"))?.clone();
+        let snapshot =
+            browser.snapshot(&id).ok_or_else(|| missing("it was forgotten in the meantime"))?.clone();
         let entry = browser.entry(&snapshot, path)?;
-        Ok((snapshot, entry.ok_or_else(|| missing(&format!("it holds no {}", output::path(path))))?))
+        Ok((snapshot, entry.ok_or_else(|| missing(&format!("it does not contain {}", output::path(path))))?))
     }
 
     fn open(&mut self, id: SnapshotId, path: Vec<u8>) -> Result<Answer> {
@@ -267,7 +268,7 @@ impl Worker<'_> {
             output::path(&target.into_os_string().into_vec()),
         );
         if summary.kept > 0 {
-            text += &format!("; {} there already and left alone", output::count(summary.kept, "was", "were"));
+            text += &format!("; {} there already and kept", output::count(summary.kept, "was", "were"));
         }
         if !summary.problems.is_empty() {
             let first = problem.into_inner().unwrap_or_default();

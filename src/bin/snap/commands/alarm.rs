@@ -110,8 +110,11 @@ fn set_state(context: &Context, repo: &Repository, named: &[String], state: Alar
 fn describe_change(one: &rewrite::Rewritten, state: AlarmState) -> String {
     let (old, word) = (one.old.id.short(), output::alarm_state(state));
     match one.new {
-        Some(new) => format!("alarm of snapshot {old} {word}: it is snapshot {} now", new.short()),
-        None => format!("somebody else forgot or rewrote snapshot {old} meanwhile, which takes precedence"),
+        Some(new) => format!("alarm of snapshot {old} {word}: the snapshot was replaced by {}", new.short()),
+        None => format!(
+            "snapshot {old} was not changed: another process forgot or rewrote it in the \
+                         meantime"
+        ),
     }
 }
 
@@ -138,7 +141,7 @@ fn chosen(all: &[Snapshot], named: &[String]) -> Result<Vec<String>> {
         several => {
             let ids: Vec<String> = several.iter().map(|one| one.id.short()).collect();
             Err(Error::Usage(format!(
-                "{} alarms are open, name those to settle: {}",
+                "{} alarms are open; give the snapshots whose alarms to settle: {}",
                 ids.len(),
                 ids.join(", ")
             )))

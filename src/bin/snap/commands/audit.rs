@@ -49,7 +49,7 @@ pub(crate) fn run(context: &Context, args: &Audit) -> Result<Outcome> {
             let records: Vec<Value> = entries.iter().map(json_of).collect();
             output::print(&json!({"message_type": "summary", "records": records}).to_string())?;
         } else if entries.is_empty() && context.prints_success() {
-            output::print("nothing on record")?;
+            output::print("no records")?;
         } else {
             entries.iter().try_for_each(|entry| output::print(&line(entry)))?;
         }
@@ -75,7 +75,7 @@ fn compare(context: &Context, file: &Path) -> Result<Outcome> {
         } else {
             differences.iter().try_for_each(|what| output::print(&printable(what)))?;
             if differences.is_empty() && context.prints_success() {
-                output::print("the repository is as new as the receipt, or newer")?;
+                output::print("the repository is at least as new as the receipt")?;
             }
         }
         Ok(if differences.is_empty() { Outcome::Done } else { Outcome::Damage })
@@ -101,7 +101,7 @@ fn line(entry: &AuditEntry) -> String {
         text += &format!("\n    {}", printable(command));
     }
     if entry.arrived.is_some_and(|at| at.sec.abs_diff(entry.record.at.sec) > CLOCKS) {
-        text += &format!("\n    that machine's clock said {}", output::local(entry.record.at));
+        text += &format!("\n    by that machine's clock {}", output::local(entry.record.at));
     }
     text
 }

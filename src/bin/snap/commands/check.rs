@@ -123,8 +123,8 @@ fn hints(report: &Report) -> Vec<&'static str> {
         |subject: &Subject| !matches!(subject, Subject::Parity | Subject::Segment | Subject::KeySlot);
     if report.subjects.keys().any(is_data) {
         hints.push(
-            "back up again, which stores again what the sources still have; then `snap repair packs`, and \
-             `snap repair snapshots` for what is lost all the same (docs/repair.md)",
+            "back up again, which stores what the sources still have; then run `snap repair packs`, and \
+             `snap repair snapshots` for what remains lost (docs/repair.md)",
         );
     }
     if report.subjects.contains_key(&Subject::Parity) {
@@ -132,12 +132,14 @@ fn hints(report: &Report) -> Vec<&'static str> {
     }
     if report.subjects.contains_key(&Subject::KeySlot) {
         hints.push(
-            "`snap key list` names damaged key slots and `snap key remove` removes one; its password can be added again",
+            "`snap key list` shows damaged key slots and `snap key remove` removes one; its password can be \
+             added again",
         );
     }
     if report.subjects.contains_key(&Subject::Segment) {
         hints.push(
-            "`snap repair index` removes damaged header bundles: they only speed things up, and are rewritten",
+            "`snap repair index` removes damaged header bundles: they are only an optimization and are \
+             written again",
         );
     }
     hints
@@ -162,7 +164,7 @@ fn print_sum(report: &Report) {
         output::error(&format!("snapshot {}: {entries} affected: {}{more}", id.short(), shown.join(", ")));
     }
     if !report.errors.is_empty() {
-        output::note(false, "-v names every object and path");
+        output::note(false, "-v lists every object and path");
     }
 }
 

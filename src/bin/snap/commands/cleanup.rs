@@ -20,7 +20,7 @@ use crate::exit::Outcome;
 use crate::terminal::output;
 
 /// Printed with the plan if there are no retention rules.
-const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep-last N, --keep-daily N, \
+const NO_RULE: &str = "no rule says what to keep: give at least one rule (--keep-last N, --keep-daily N, \
     --keep-within 30d ...), in snap.toml ([sets.NAME.keep]), \
     or by BACKUP_RETENTION_DAYS";
 
@@ -121,7 +121,7 @@ fn expire_paths(
     match expire::apply(context, repo, &asked) {
         // The storage is full; the garbage collection that follows makes room.
         Err(err) if err.is_full() => {
-            let text = format!("{}: rules per path wait until there is room", err.chain());
+            let text = format!("{}: rules per path are not applied until there is space", err.chain());
             output::warn(context.global.json, &text);
             Ok((0, Outcome::Problems))
         }

@@ -65,14 +65,14 @@ fn brief(command: Command) -> Command {
 
 pub(crate) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
     protected::check_unconfigured(global, &args.dir)?;
-    std::fs::create_dir_all(&args.dir).map_err(Error::io("make the directory", &args.dir))?;
+    std::fs::create_dir_all(&args.dir).map_err(Error::io("create the directory", &args.dir))?;
     let mut top = help::command();
     top.build();
     let mut pages = 0;
     page(&top, called::name(), None, &args.dir, &mut pages)?;
     let beside = section_dir(&args.dir);
     protected::check_unconfigured(global, &beside)?;
-    std::fs::create_dir_all(&beside).map_err(Error::io("make the directory", &beside))?;
+    std::fs::create_dir_all(&beside).map_err(Error::io("create the directory", &beside))?;
     for (name, text) in help::section_five() {
         publish(&beside.join(name), text.as_bytes())?;
         pages += 1;
@@ -120,7 +120,7 @@ fn of_its_own(command: &Command, parent: Option<&Command>) -> Command {
         parent.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.get_id().clone()).collect();
     let is_global = |arg: &clap::Arg| global.contains(arg.get_id());
     let mut end = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
-    end += &format!("\n\nThe options that all commands take are in {}(1).", called::name());
+    end += &format!("\n\nThe options of all commands are described in {}(1).", called::name());
     command
         .clone()
         .mut_args(|arg| if is_global(&arg) { arg.hide(true) } else { arg })

@@ -100,7 +100,8 @@ fn set(context: &Context, args: &Set) -> Result<Outcome> {
         Setting::Quota => set_quota(context, Some(values::size(&args.value).map_err(wrong)?)),
         Setting::Delta if values::switch(&args.value).map_err(wrong)? => allow_deltas(context),
         Setting::Delta => Err(Error::Usage(
-            "existing deltas stay, and need their bases: `--delta off`, or `delta = \"off\"` in a set, makes no more of them"
+            "existing deltas stay and need their bases: `--delta off`, or `delta = \"off\"` in a set, stops \
+             making new ones"
                 .to_owned(),
         )),
     }
@@ -119,10 +120,10 @@ fn allow_deltas(context: &Context) -> Result<Outcome> {
             output::print(&told.to_string())?;
         } else if context.prints_success() {
             output::print(if before {
-                "deltas were allowed already"
+                "deltas are allowed already"
             } else {
-                "backups may store deltas from now on; what is stored already stays as it is (`snap copy` to a \
-                 repository made by `snap init` makes deltas of it)"
+                "backups may store deltas from now on; stored data is not changed (`snap copy` to a \
+                 repository made by `snap init` stores it as deltas)"
             })?;
         }
         Ok(Outcome::Done)
@@ -142,8 +143,8 @@ fn set_quota(context: &Context, bytes: Option<u64>) -> Result<Outcome> {
             output::print(&told.to_string())?;
         } else if context.prints_success() {
             output::print(&match bytes {
-                None => "backups go on as long as there is room".to_owned(),
-                Some(bytes) => format!("a backup ends, with exit code 21, where the repository has {}", output::size(bytes)),
+                None => "there is no quota: backups run as long as there is space".to_owned(),
+                Some(bytes) => format!("a backup ends with exit code 21 when the repository has {}", output::size(bytes)),
             })?;
         }
         Ok(Outcome::Done)
@@ -170,8 +171,8 @@ fn set_parity(context: &Context, share: u8) -> Result<Outcome> {
 
 fn parity(before: u8, now: u8) -> String {
     match (before, now) {
-        (before, now) if before == now => format!("parity was {now}% already"),
-        (_, 0) => "new packs get no parity; the next `snap gc` removes what there is".to_owned(),
+        (before, now) if before == now => format!("parity is {now}% already"),
+        (_, 0) => "new packs get no parity; the next `snap gc` removes existing parity".to_owned(),
         _ => format!(
             "new packs get {now}% of parity; `snap repair parity` writes it for existing packs, and `snap gc` gradually"
         ),
@@ -190,13 +191,13 @@ fn init(global: &Global, args: &Init) -> Result<Outcome> {
     if let Some(folder) = file.parent() {
         let here = folder.as_os_str().is_empty();
         protected::check_unconfigured(global, if here { Path::new(".") } else { folder })?;
-        std::fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
+        std::fs::create_dir_all(folder).map_err(Error::io("create the directory", folder))?;
     }
     // Mode 0600, because the file may later contain a URL that is a secret.
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
-    let mut made = made.map_err(Error::io("make the configuration", &file))?;
+    let mut made = made.map_err(Error::io("create the configuration", &file))?;
     made.write_all(TEMPLATE.as_bytes()).map_err(Error::io("write", &file))?;
-    output::print(&format!("wrote {}: fill it in, then run `snap config check`", file.display()))?;
+    output::print(&format!("wrote {}: edit it, then run `snap config check`", file.display()))?;
     Ok(Outcome::Done)
 }
 
@@ -205,7 +206,7 @@ fn own_place() -> Result<PathBuf> {
     let mut places = places().into_iter();
     let place = if users::is_root() { places.next_back() } else { places.next() };
     place.ok_or_else(|| {
-        Error::Usage("there is no place for the configuration: name one with --output".to_owned())
+        Error::Usage("there is no default location for the configuration: give one with --output".to_owned())
     })
 }
 
@@ -214,7 +215,7 @@ fn check(global: &Global) -> Result<Outcome> {
         let looked: Vec<String> = places().iter().map(|place| place.display().to_string()).collect();
         let here = passed_over().map(|why| format!("; {why}")).unwrap_or_default();
         return Err(Error::Usage(format!(
-            "there is no configuration (`snap config init` makes one): looked for {}{here}",
+            "there is no configuration (`snap config init` creates one): searched {}{here}",
             looked.join(", ")
         )));
     };
@@ -223,15 +224,15 @@ fn check(global: &Global) -> Result<Outcome> {
         output::eprint(&output::printable(&format!("snap: {}", told(&file, complaint))));
     }
     if !complaints.is_empty() {
-        let number = count(complaints.len() as u64, "thing is", "things are");
-        return Err(Error::Usage(format!("{number} wrong with {}", file.display())));
+        let number = count(complaints.len() as u64, "error", "errors");
+        return Err(Error::Usage(format!("{number} in {}", file.display())));
     }
     for warning in warnings(&config) {
         output::warn(global.json, &warning);
     }
     let repositories = count(config.repositories().len() as u64, "repository", "repositories");
     let sets = count(config.sets().len() as u64, "set", "sets");
-    output::print(&format!("{} is right: {repositories}, {sets}", file.display()))?;
+    output::print(&format!("{} is valid: {repositories}, {sets}", file.display()))?;
     Ok(Outcome::Done)
 }
 
@@ -272,7 +273,7 @@ fn test_notify(global: &Global, names: &[String]) -> Result<Outcome> {
                 Ok(()) => "told".to_owned(),
                 Err(why) => {
                     deaf += 1;
-                    format!("not told: {why}")
+                    format!("failed: {why}")
                 }
             };
             told += 1;

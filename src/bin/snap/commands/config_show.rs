@@ -73,9 +73,9 @@ fn top(global: &Global, config: &Config, lines: &mut Vec<Line>) {
     let of_file = |key: &str| config.document.get(key).map(|node| (node.shown(), origin(config, node)));
     let legacy = || {
         let repository = Legacy::from_environment()?.repository;
-        Some((shown(&repository), "the old script's INCREMENTAL_BACKUP_PATH".to_owned()))
+        Some((shown(&repository), "the legacy script's INCREMENTAL_BACKUP_PATH".to_owned()))
     };
-    let only = || config.default_repository().map(|name| (shown(&name), "the only one there is".to_owned()));
+    let only = || config.default_repository().map(|name| (shown(&name), "the only repository".to_owned()));
     let repository = given(&global.repo, "SNAP_REPO", "-r").or_else(|| of_file("repository")).or_else(only);
     if let Some((value, from)) = repository.or_else(legacy) {
         put("repository", value, from);

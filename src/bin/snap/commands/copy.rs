@@ -107,9 +107,9 @@ fn human(report: &Report, to: &Repository, dry_run: bool) -> String {
             format!("nothing to copy to {place}: {} there", count(there, "snapshot is", "snapshots are"))
         }
         (_, true) => {
-            format!("dry run: {copied} would be copied to {place}, {there} are there; nothing written")
+            format!("dry run: {copied} would be copied to {place}, {there} exist there; nothing written")
         }
-        (_, false) => format!("{copied} copied to {place}, {there} were there"),
+        (_, false) => format!("{copied} copied to {place}, {there} existed there"),
     });
     lines.join("\n")
 }

@@ -34,7 +34,7 @@ pub(crate) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
     let memory = memory(context)?;
     let planned = planned(context)?;
     let Some(_lock) = memory.lock()? else {
-        return Err(Error::Usage("another process runs this schedule already".to_owned()));
+        return Err(Error::Usage("another process is already running this schedule".to_owned()));
     };
     if context.prints_success() && !context.global.json {
         let number = count(planned.len() as u64, "job", "jobs");
@@ -68,10 +68,10 @@ pub(crate) fn planned(context: &Context) -> Result<Vec<Planned>> {
     if planned.is_empty() {
         let where_from = match &context.config.file {
             Some(file) => format!("{} has no set with a schedule", file.display()),
-            None => "there is no snap.toml (`snap config init` makes one), and none of the legacy script's variables is set"
+            None => "there is no snap.toml (`snap config init` creates one), and none of the legacy script's variables is set"
                 .to_owned(),
         };
-        return Err(Error::Usage(format!("there is nothing to run: {where_from}")));
+        return Err(Error::Usage(format!("there are no jobs to run: {where_from}")));
     }
     Ok(planned)
 }
@@ -108,7 +108,7 @@ pub(crate) fn memory(context: &Context) -> Result<ScheduleState> {
         }
         None => {
             let here = std::env::current_dir().map_err(Error::io("find", "the working directory"))?;
-            format!("the old script in {}", here.display())
+            format!("the legacy script in {}", here.display())
         }
     };
     let dir = std::path::absolute(&dir).map_err(Error::io("make absolute", &dir))?;

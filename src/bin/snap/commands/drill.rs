@@ -90,7 +90,7 @@ impl Trial {
             };
         };
         if command.trim().is_empty() {
-            return Err(Error::Usage("--run: no command is given".to_owned()));
+            return Err(Error::Usage("--run: no command was given".to_owned()));
         }
         let timeout = args.run_timeout.unwrap_or(own.run_timeout);
         let include = if args.include.is_empty() { patterns(&own.include) } else { args.include.clone() };
@@ -121,7 +121,7 @@ const TIME: Duration = Duration::from_secs(600);
 /// Parses the maximum number of bytes to restore.
 fn sample(text: &str) -> std::result::Result<u64, String> {
     match values::size(text)? {
-        0 => Err("a sample of nothing tests nothing: give a size".to_owned()),
+        0 => Err("a sample of 0 bytes tests nothing: give a size".to_owned()),
         bytes => Ok(bytes),
     }
 }
@@ -168,7 +168,7 @@ fn all(context: &Context, args: &DrillArgs) -> Result<Outcome> {
     note(context, &report);
     print(context, &report)?;
     if trial.is_some() && report.timed_out {
-        return Err(Error::Refused("the command did not end within --time: give more".to_owned()));
+        return Err(Error::Refused("the command did not end within --time: give more time".to_owned()));
     }
     if trial.is_none() && report.compared.files == 0 && !report.damage && report.problems == 0 {
         nothing(&report, args)?;
@@ -186,14 +186,14 @@ fn all(context: &Context, args: &DrillArgs) -> Result<Outcome> {
 fn nothing(report: &Report, args: &DrillArgs) -> Result<()> {
     if report.timed_out {
         return Err(Error::Refused(format!(
-            "no file was tried within {} s: give more --time",
+            "no file was tested within {} s: give more --time",
             args.time.unwrap_or(TIME).as_secs()
         )));
     }
     if report.too_large > 0 {
         let number = count(report.too_large, "file is", "files are");
         return Err(Error::Refused(format!(
-            "no file was tried: {number} larger than --bytes, which is {}",
+            "no file was tested: {number} larger than --bytes, which is {}",
             size(args.bytes)
         )));
     }
@@ -283,7 +283,7 @@ fn restore_one(
     (target, control): (PathBuf, &Control<'_>),
     report: &mut Report,
 ) -> Result<()> {
-    std::fs::create_dir(&target).map_err(Error::io("make the directory", &target))?;
+    std::fs::create_dir(&target).map_err(Error::io("create the directory", &target))?;
     let options = restore::Options {
         selector: sample.snapshot.id.hex(),
         target: target.clone(),
@@ -296,7 +296,7 @@ fn restore_one(
     let short = sample.snapshot.id.short();
     let restored = restore::run(repo, &options, control)?;
     for pattern in &restored.unmatched {
-        report_wrong(context, report, &format!("{short}: nothing matches '{pattern}'"), false);
+        report_wrong(context, report, &format!("{short}: no entry matches '{pattern}'"), false);
     }
     // With patterns, only a part of the sample was restored.
     let is_there = |path: &[u8]| target.join(OsStr::from_bytes(path)).symlink_metadata().is_ok();
@@ -350,7 +350,7 @@ fn try_out(
     };
     let short = snapshot.id.short();
     if let Some(why) = &trouble {
-        let end = if said.is_empty() { String::new() } else { format!("; it said: {said}") };
+        let end = if said.is_empty() { String::new() } else { format!("; its output: {said}") };
         tell_wrong(context, &format!("the command of the drill failed in snapshot {short}: {why}{end}"));
     }
     if !said.is_empty() {
@@ -420,12 +420,12 @@ fn print(context: &Context, report: &Report) -> Result<()> {
     );
     if report.too_large > 0 {
         text += &format!(
-            "\n{} larger than --bytes: never part of a sample",
+            "\n{} larger than --bytes and never part of a sample",
             count(report.too_large, "file is", "files are")
         );
     }
     if report.timed_out {
-        text += "\nout of time: the next drill continues there";
+        text += "\ntime limit reached: the next drill continues there";
     }
     for tried in report.tried.iter().filter(|tried| tried.trouble.is_none()) {
         let said = if tried.said.is_empty() {
@@ -440,7 +440,7 @@ fn print(context: &Context, report: &Report) -> Result<()> {
         &match report.problems + report.tried.iter().filter(|tried| tried.trouble.is_some()).count() as u64 {
             // This case is reported as an error.
             0 if *files == 0 && (report.too_large > 0 || report.timed_out) => String::new(),
-            0 => "\nnothing was wrong".to_owned(),
+            0 => "\nno errors were found".to_owned(),
             number => format!("\n{}", count(number, "error was found", "errors were found")),
         };
     output::print(&text)

@@ -83,9 +83,7 @@ fn du(context: &Context, args: &Du, selection: SnapshotFilter) -> Result<Outcome
             if let Some(path) = path {
                 if !options.below.is_empty() && options.below != path {
                     let selector = selector.display();
-                    return Err(Error::Usage(format!(
-                        "{selector}: one directory can be asked for at a time"
-                    )));
+                    return Err(Error::Usage(format!("{selector}: only one directory can be given")));
                 }
                 options.below = path;
             }
@@ -98,7 +96,7 @@ fn du(context: &Context, args: &Du, selection: SnapshotFilter) -> Result<Outcome
         let report = report?;
         if report.missing > 0 {
             let missing = count(report.missing, "chunk", "chunks");
-            let text = format!("{missing} of them are in no pack: run `snap check --read-data`");
+            let text = format!("{missing} of them are missing: run `snap check --read-data`");
             output::warn(context.global.json, &text);
         }
         let lines = sorted(&report, args);

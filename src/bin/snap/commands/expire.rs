@@ -94,7 +94,7 @@ fn human(report: &Report, asked: &Asked<'_>, all: bool) -> String {
     lines.extend(report.rewritten.iter().map(|one| rewritten::line(one, dry_run)));
     for (snapshot, hold) in &report.held {
         let (id, when) = (snapshot.id.short(), output::local(snapshot.manifest.started));
-        lines.push(format!("snapshot {id} of {when} keeps all its paths: it is {}", why_held(*hold)));
+        lines.push(format!("snapshot {id} of {when} was not changed: it is {}", why_held(*hold)));
     }
     lines.push(ending(report, dry_run));
     lines.join("\n")
@@ -105,7 +105,7 @@ fn ending(report: &Report, dry_run: bool) -> String {
     let rewritten = count(rewritten, "snapshot", "snapshots");
     match (report.rewritten.is_empty(), dry_run) {
         (true, _) if unchanged == 0 => {
-            "rules per path: nothing to do, no snapshot that may change is old enough".to_owned()
+            "rules per path: nothing to do, no snapshot that they apply to is old enough".to_owned()
         }
         (true, _) => {
             let old = count(unchanged, "snapshot that is", "snapshots that are");

@@ -62,12 +62,12 @@ fn export(context: &Context, args: &Export, among: SnapshotFilter) -> Result<Out
     let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
     if file.is_none() && io::stdout().is_terminal() {
         return Err(Error::Usage(
-            "an archive would be written to the terminal: name a file with -o, or pipe it somewhere".into(),
+            "an archive cannot be written to the terminal: give a file with -o, or pipe the output".into(),
         ));
     }
     if file.is_none() && context.global.json {
         return Err(Error::Usage(
-            "the archive itself goes to standard output: name a file with -o to get JSON there".into(),
+            "the archive is written to standard output: give a file with -o to get JSON there".into(),
         ));
     }
     let options = Options {
@@ -131,7 +131,7 @@ fn format(args: &Export, file: Option<&Path>) -> Result<Format> {
     named.or(plain.then(Format::default)).ok_or_else(|| {
         let name = output::printable(&file.display().to_string());
         Error::Usage(format!(
-            "the extension of {name} is no known format: use --format tar, tar.gz or tar.zst"
+            "the extension of {name} is not that of a known format: use --format tar, tar.gz or tar.zst"
         ))
     })
 }
@@ -165,11 +165,11 @@ fn human(summary: &Report, file: Option<&Path>) -> String {
         duration(summary.duration.as_secs_f64()),
     );
     if let Some(since) = summary.since {
-        let deleted = count(counts.deleted, "path is gone", "paths are gone");
+        let deleted = count(counts.deleted, "path was deleted", "paths were deleted");
         text += &format!("\nonly what changed since snapshot {}; {deleted}", since.short());
     }
     if counts.left_out > 0 {
-        text += &format!("\n{} left out", count(counts.left_out, "socket was", "sockets were"));
+        text += &format!("\n{} not exported", count(counts.left_out, "socket was", "sockets were"));
     }
     text
 }

@@ -106,7 +106,9 @@ fn find(context: &Context, args: &Find, selection: SnapshotFilter) -> Result<Out
         || [options.newer, options.older].iter().any(Option::is_some);
     let by_content = options.chunk.is_some() || options.content.is_some();
     if options.patterns.is_empty() && options.types.is_empty() && !by_limits && !by_content {
-        return Err(Error::Usage("nothing to look for: give a pattern, or --newer, --larger ...".to_owned()));
+        return Err(Error::Usage(
+            "nothing to search for: give a pattern, or --newer, --larger ...".to_owned(),
+        ));
     }
     output::line_end(args.null, context.global.json)?;
     context.with(|repo| {

@@ -21,7 +21,7 @@ use crate::terminal::output::{self, count};
 use crate::terminal::progress::stop_on_signals;
 
 /// Printed if there are no retention rules.
-const NO_RULE: &str = "nothing says what to keep: give at least one rule (--keep-last N, --keep-daily N, \
+const NO_RULE: &str = "no rule says what to keep: give at least one rule (--keep-last N, --keep-daily N, \
     --keep-within 30d ...) or name snapshots";
 
 pub(crate) fn run(context: &Context, args: &keep::Forget) -> Result<Outcome> {
@@ -153,7 +153,7 @@ pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]
     let freed = match stats::freed(repo, going, &Control::default().with_cancel(&stop_on_signals()?)) {
         // The list of snapshots is valid even if their size is unknown.
         Err(err) if err.is_damage() => {
-            let text = format!("the freed space is not known: {}", err.chain());
+            let text = format!("the space that would be freed is not known: {}", err.chain());
             output::warn(context.global.json, &text);
             return Ok(());
         }
@@ -173,7 +173,8 @@ pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]
         return Ok(());
     }
     output::print(&format!(
-        "{} of packs are only for them: they are freed when these are purged, after a day or with --empty-trash",
+        "{} of packs are used only by these snapshots and freed when they are purged, after a day or with \
+         --empty-trash",
         output::size(freed.bytes)
     ))
 }

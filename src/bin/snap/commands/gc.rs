@@ -105,14 +105,15 @@ fn human(report: &Report, dry_run: bool) -> String {
         text += &format!("\n{} purged for good", count(report.purged, "snapshot", "snapshots"));
     }
     if report.rescued > 0 {
-        text += &format!("\n{} turned out to be needed and stayed", count(report.rescued, "pack", "packs"));
+        text +=
+            &format!("\n{} turned out to be needed and were kept", count(report.rescued, "pack", "packs"));
     }
     if report.unused > 0 {
-        text += &format!("\nabout {} of unused data stay for now", size(report.unused));
+        text += &format!("\nabout {} of unused data are kept for now", size(report.unused));
     }
     if report.in_trash > 0 {
         text += &format!(
-            "\nlater: {} in the trash, {} only in them; --empty-trash purges them now",
+            "\nlater: {} in the trash, {} used only by them; --empty-trash purges them now",
             count(report.in_trash, "snapshot", "snapshots"),
             size(report.trash_plain),
         );
@@ -138,7 +139,7 @@ fn human(report: &Report, dry_run: bool) -> String {
         text += &format!("\nlater: parity of {packs}; `snap repair parity` writes it now");
     }
     if report.no_room {
-        text += "\nthe disk is full: nothing was rewritten; run `snap gc` again now that there is room";
+        text += "\nthe disk was full, so nothing was rewritten; run `snap gc` again now that there is space";
     }
     text
 }

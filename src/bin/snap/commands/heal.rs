@@ -65,13 +65,13 @@ fn lines(one: &CorruptFile) -> String {
     let (id, when) = (one.snapshot.id.short(), output::local(one.snapshot.manifest.started));
     let missing = match one.state {
         FileState::Missing => {
-            format!("; it is not there now, it was on {}", printable(&one.snapshot.manifest.host))
+            format!("; the file is missing, it was on {}", printable(&one.snapshot.manifest.host))
         }
         _ => String::new(),
     };
     let good = match &one.good {
-        Some((good, _)) => format!("snapshot {} has its good bytes", good.id.short()),
-        None => "no older snapshot has its good bytes".to_owned(),
+        Some((good, _)) => format!("snapshot {} has a good version", good.id.short()),
+        None => "no older snapshot has a good version".to_owned(),
     };
     format!("{}\n    found by snapshot {id} of {when}; {good}{missing}", shown(one))
 }
@@ -138,7 +138,7 @@ fn chosen<'a>(path: &Path, found: &'a [CorruptFile]) -> Result<&'a CorruptFile> 
     };
     found.iter().find(is_there).or_else(|| found.iter().find(|one| one.path == stored)).ok_or_else(|| {
         Error::NotFound {
-            what: format!("no open alarm says that {} has bit rot", path.display()),
+            what: format!("no open alarm reports bit rot in {}", path.display()),
             help: "`snap heal` lists the files to heal, `snap alarm --all` also alarms that are settled"
                 .to_owned(),
         }
@@ -155,8 +155,10 @@ fn heal(context: &Context, healing: &mut Healing, args: &Heal, one: &CorruptFile
     let suffix =
         Timestamp::now().to_zoned_datetime(TimeZone::UTC).strftime(".corrupt-%Y%m%dT%H%M%SZ").to_string();
     let good = one.good.as_ref().map(|(good, _)| good.id.short()).unwrap_or_default();
-    let question =
-        format!("{}: put back the bytes of snapshot {good}, and keep the bad ones as *{suffix}", shown(one));
+    let question = format!(
+        "{}: restore the version of snapshot {good}, and keep the bad version as *{suffix}",
+        shown(one)
+    );
     let mut options = Options { suffix, protected: context.protected(), dry_run: args.dry_run || !args.yes };
     let mut healed = healing.heal(one, &options)?;
     if args.dry_run {
@@ -172,7 +174,7 @@ fn heal(context: &Context, healing: &mut Healing, args: &Heal, one: &CorruptFile
     }
     if healed.has_other_names {
         let text = format!(
-            "{} had other hard links: they still have the bad bytes, and must be healed separately",
+            "{} has other hard links: they still have the bad version, and must be healed separately",
             shown(one)
         );
         output::warn(context.global.json, &text);
@@ -204,7 +206,7 @@ fn say(
 /// Asks for confirmation on the terminal.
 fn confirm(question: &str) -> Result<()> {
     if !io::stdin().is_terminal() {
-        return Err(Error::Usage(format!("{question}: there is no terminal to ask on: use --yes")));
+        return Err(Error::Usage(format!("{question}: this needs a terminal to ask, or --yes")));
     }
     output::eprint(&printable(&format!("{question}? [y/N]")));
     let mut answer = String::new();

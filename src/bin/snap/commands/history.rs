@@ -80,7 +80,7 @@ fn chosen(report: &Report, number: Option<usize>) -> Result<&EntryVersion> {
         None => report.versions.iter().max_by_key(|version| version.among.last()),
     };
     wanted.ok_or_else(|| {
-        Error::Usage(format!("there is no such version: they are 1 to {}", report.versions.len()))
+        Error::Usage(format!("there is no such version: the versions are 1 to {}", report.versions.len()))
     })
 }
 
@@ -151,7 +151,7 @@ fn restore_as(
         Error::Usage("this name is not UTF-8: restore it with `snap restore SNAPSHOT --include`".to_owned())
     })?;
     if fs::symlink_metadata(name).is_ok() {
-        return Err(Error::Usage(format!("{} is there already: name another", name.display())));
+        return Err(Error::Usage(format!("{} exists already: give another name", name.display())));
     }
     context.may_write(name)?;
     let base = name.file_name().map(|base| base.to_string_lossy().into_owned()).unwrap_or_default();

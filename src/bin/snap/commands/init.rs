@@ -142,7 +142,8 @@ pub(crate) fn make_missing(
 pub(crate) fn makes_none(storage: &dyn Storage) -> Error {
     let place = storage.location();
     Error::Usage(format!(
-        "there is no repository at {place} yet, and --dry-run makes none: run without it first"
+        "there is no repository at {place} yet, and --dry-run creates none: run the command without it \
+         first"
     ))
 }
 
@@ -161,12 +162,12 @@ pub(crate) fn create(
     warn_of_neighbours(context, &*storage);
     let password = if no_encryption {
         if password::is_given(&context.global) {
-            let why = "a password and --no-encryption contradict each other: leave out one of them";
+            let why = "a password and --no-encryption contradict each other: use only one of them";
             return Err(Error::Usage(why.to_owned()));
         }
         if kdf.is_given() {
             let why =
-                "--kdf-memory and --kdf-passes are costs of a password, which --no-encryption does without";
+                "--kdf-memory and --kdf-passes apply to passwords: they cannot be used with --no-encryption";
             return Err(Error::Usage(why.to_owned()));
         }
         None
@@ -175,7 +176,7 @@ pub(crate) fn create(
     } else {
         return Err(Error::Usage(
             "no password for the new repository: give one with --password-file, --password-command or \
-             SNAP_PASSWORD, or pass --no-encryption to make it without"
+             SNAP_PASSWORD, or pass --no-encryption"
                 .to_owned(),
         ));
     };
@@ -211,7 +212,7 @@ pub(crate) fn create(
 fn more_is_missing(err: Error) -> Error {
     match err {
         Error::NoRepository { location } => {
-            let (place, why) = location.split_once(": ").unwrap_or((&location, "it cannot be made there"));
+            let (place, why) = location.split_once(": ").unwrap_or((&location, "it cannot be created there"));
             Error::CannotInit { location: place.to_owned(), why: why.to_owned() }
         }
         other => other,
@@ -229,12 +230,12 @@ pub(crate) fn warn_of_neighbours(context: &Context, storage: &dyn Storage) {
     let mut names: Vec<String> = names.filter(|name| !own(name)).collect();
     names.sort();
     let Some(first) = names.first().filter(|_| context.legacy_alone().is_none()) else { return };
-    let others = output::count(names.len() as u64, "other thing", "other things");
+    let others = output::count(names.len() as u64, "other entry", "other entries");
     output::warn(
         context.global.json,
         &format!(
-            "{location} holds {others} ({first}{}): the repository is made among them; a new directory of its own, such as \
-             {location}/repository, would be easier to move and to delete",
+            "{location} contains {others} ({first}{}): the repository is created among them; a separate \
+             directory, such as {location}/repository, would be easier to move and to delete",
             if names.len() > 1 { " ..." } else { "" }
         ),
     );
@@ -243,12 +244,12 @@ pub(crate) fn warn_of_neighbours(context: &Context, storage: &dyn Storage) {
 /// Returns what the user should know about a new repository.
 pub(crate) fn made(repo: &Repository, no_encryption: bool) -> String {
     let care = if no_encryption {
-        "it is not encrypted: anybody who can read it can read what is saved in it"
+        "it is not encrypted: anybody who can read its files can read the backups"
     } else {
-        "keep the password: without it nothing in the repository can be read"
+        "keep the password: without it the repository cannot be read"
     };
     format!(
-        "made repository {} at {}\n{care}",
+        "created repository {} at {}\n{care}",
         repo.config().repo.short(),
         output::printable(&repo.location())
     )

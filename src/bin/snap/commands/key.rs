@@ -121,17 +121,17 @@ pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
         if let Key::Add(NewKey { new: NewPassword { new_key_file: None, .. }, .. }) = args
             && context.global.key_file().is_some()
         {
-            output::note(context.global.json, "the new password opens the repository without the key file");
+            output::note(context.global.json, "the new password works without the key file");
         }
         if context.global.json {
             output::print(&json!({"message_type": "key", "action": action, "id": id.hex()}).to_string())?;
         } else if context.prints_success() {
             let text = match action {
-                "rehashed" => format!("the same password; the key slot is now {}", id.short()),
-                "changed" => format!("password changed; the key slot is now {}", id.short()),
+                "rehashed" => format!("the password is unchanged; the key slot is now {}", id.short()),
+                "changed" => format!("the password was changed; the key slot is now {}", id.short()),
                 "removed" => format!(
-                    "key slot {} removed; anybody who has a copy of it and its \
-                     password still has the key: `snap key rotate` protects data that is written later",
+                    "removed key slot {}; anybody who has a copy of it and its password still has the key: \
+                     `snap key rotate` protects data that is written later",
                     id.short()
                 ),
                 action => format!("key slot {} {action}", id.short()),
@@ -154,8 +154,8 @@ fn add_recovery(context: &Context, repo: &Repository, args: &NewKey) -> Result<(
     output::print(&recovery::table(&words))?;
     if context.prints_success() {
         output::print(&format!(
-            "\nThese words open the repository at {}, as a password (key slot {}). They are shown only \
-             this once: write them down and keep them away from this machine.",
+            "\nThese words are a password of the repository at {} (key slot {}). They are shown only once: \
+             write them down and keep them away from this machine.",
             output::printable(&repo.location()),
             id.short()
         ))?;

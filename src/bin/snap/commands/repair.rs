@@ -110,12 +110,12 @@ fn tell_parity(context: &Context, report: &parity::Report, dry_run: bool) -> Res
         return Ok(outcome);
     }
     let share = match report.share {
-        0 => "no parity is kept here (`snap config set parity 10%` changes that)".to_owned(),
+        0 => "parity is off (`snap config set parity 10%` turns it on)".to_owned(),
         share => format!("parity of {share}%"),
     };
     let does = if dry_run { "dry run: " } else { "" };
     output::print(&format!(
-        "{does}{share}: {} written ({}), {} renewed, {} whole, {} of packs that are gone removed",
+        "{does}{share}: {} written ({}), {} renewed, {} intact, {} of deleted packs removed",
         report.written,
         size(report.bytes),
         report.renewed,
@@ -145,23 +145,25 @@ fn tell_collections(context: &Context, report: &collections::Report, dry_run: bo
     }
     for name in &report.removed {
         let done = if dry_run { "would be removed" } else { "was removed" };
-        output::print(&format!("{} {done}: nobody can have counted so far", printable(name)))?;
+        output::print(&format!("{} {done}: its number is impossibly high", printable(name)))?;
     }
     output::print(&match (report.given_up, dry_run) {
-        _ if report.unreadable.is_empty() => "every record of a collection can be read".to_owned(),
+        _ if report.unreadable.is_empty() => "all gc records can be read".to_owned(),
         (Some(number), true) => {
-            format!("collection {number} would be given up: nothing more of it would be deleted")
+            format!("garbage collection {number} would be abandoned: it would delete nothing more")
         }
         (Some(number), false) => {
             format!(
-                "collection {number} was given up: what it did not delete yet stays, and the next `snap gc` looks at it anew"
+                "garbage collection {number} was abandoned: what it has not deleted yet is kept, and the \
+                 next `snap gc` decides about it"
             )
         }
         (None, _) if report.left_to_gc => {
-            "another collection is unfinished: `snap gc` ends it, and clears this away".to_owned()
+            "another garbage collection is unfinished: `snap gc` completes it and removes this record"
+                .to_owned()
         }
-        (None, true) => "it has ended: its record would be cleared away".to_owned(),
-        (None, false) => "it had ended: its record was cleared away".to_owned(),
+        (None, true) => "the garbage collection has ended: its record would be removed".to_owned(),
+        (None, false) => "the garbage collection had ended: its record was removed".to_owned(),
     })?;
     Ok(Outcome::Done)
 }
@@ -192,7 +194,7 @@ fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Resul
     for segment in &report.segments {
         let what = match (dry_run, segment.removed) {
             (true, _) => "it would be removed",
-            (false, true) => "it was removed; the packs hold the same data",
+            (false, true) => "it was removed; the packs contain the same data",
             (false, false) => "it could not be removed",
         };
         output::eprint(&format!("snap: {}: {what}", printable(&segment.why)));
@@ -204,9 +206,9 @@ fn tell_index(context: &Context, report: &index::Report, dry_run: bool) -> Resul
             count(report.packs, "pack", "packs")
         );
         output::print(&if !dry_run {
-            format!("rebuilt this machine's index cache: {read}")
+            format!("rebuilt the local index cache: {read}")
         } else {
-            format!("dry run: would read {read}; the cache is wrong about {}", report.wrong)
+            format!("dry run: would read {read}; the cache differs for {}", report.wrong)
         })?;
     }
     Ok(outcome)
@@ -247,8 +249,8 @@ fn tell_packs(context: &Context, report: &packs::Report, dry_run: bool) -> Resul
     }
     if report.has_lost() || report.gone > 0 {
         output::print(
-            "next: back up again, which stores again what the sources still have; then `snap check`, and \
-             `snap repair snapshots` for what is lost all the same",
+            "next: back up again, which stores what the sources still have; then run `snap check`, and \
+             `snap repair snapshots` for what remains lost",
         )?;
     }
     Ok(outcome)
@@ -256,26 +258,31 @@ fn tell_packs(context: &Context, report: &packs::Report, dry_run: bool) -> Resul
 
 fn pack(id: &str, fate: &PackFate, dry_run: bool) -> String {
     match fate {
-        PackFate::Whole => format!("pack {id} is whole"),
-        PackFate::Condemned => format!("pack {id} is being collected: run `snap gc`, then this again"),
+        PackFate::Whole => format!("pack {id} is intact"),
+        PackFate::Condemned => format!(
+            "pack {id} is being deleted by a garbage collection: run `snap gc`, \
+                                        then this command again"
+        ),
         PackFate::Gone => {
             format!(
-                "pack {id} was repaired or collected by another process meanwhile: `snap check` says what is lost"
+                "pack {id} was repaired or deleted by another process in the meantime: `snap check` lists \
+                 what is lost"
             )
         }
         PackFate::Salvaged { unknown: true, aside, .. } => {
             let does = if dry_run { "would be" } else { "was" };
             format!(
-                "pack {id}: neither of its tables can be read, nothing could be saved; it {does} moved to {aside}"
+                "pack {id}: neither of its tables can be read, so nothing could be saved; it {does} moved \
+                 to {aside}"
             )
         }
         PackFate::Salvaged { saved, bytes, lost, waiting, mended, aside, .. } => {
             let (saves, does) = if dry_run { ("would save", "would be") } else { ("saved", "was") };
             let saved = count(*saved, "chunk", "chunks");
-            let how = if *mended { ", with the help of its parity" } else { "" };
+            let how = if *mended { ", with its parity" } else { "" };
             let waiting = match waiting {
                 0 => String::new(),
-                some => format!(", {some} kept as deltas whose bases cannot be read now"),
+                some => format!(", {some} kept as deltas whose bases cannot be read at the moment"),
             };
             let lost = format!("{lost} lost{waiting}{how}; it {does} moved to {aside}");
             format!("pack {id}: {saves} {saved} ({}), {lost}", size(*bytes))
@@ -327,21 +334,22 @@ fn verdict(short: &str, item: &Item, dry_run: bool) -> String {
         }
         SnapshotFate::Recovered => {
             let does = if dry_run { "would be" } else { "was" };
-            format!(
-                "snapshot {short}: its manifest is damaged; it {does} put back from what this machine kept of it"
-            )
+            format!("snapshot {short}: its manifest is damaged; it {does} restored from this machine's cache")
         }
         SnapshotFate::Replaced(None) => {
-            format!("snapshot {short}: {lost}; would be replaced by what is left")
+            format!("snapshot {short}: {lost}; it would be replaced by a snapshot of the rest")
         }
         SnapshotFate::Healed => {
-            format!("snapshot {short} is whole again: a backup stored what it lacked; it stays")
+            format!(
+                "snapshot {short} is complete again, because a backup stored the missing data; it is \
+                     kept"
+            )
         }
         SnapshotFate::Forgotten => {
-            format!("snapshot {short} was forgotten by another run meanwhile: nothing replaces it")
+            format!("snapshot {short} was forgotten by another process in the meantime: it is not replaced")
         }
         SnapshotFate::Empty => {
-            format!("snapshot {short}: nothing of it can be read: `snap forget {short}` forgets it")
+            format!("snapshot {short}: none of it can be read: `snap forget {short}` forgets it")
         }
         SnapshotFate::Unreadable(why) => {
             format!("snapshot {short}: {why}: `snap forget {short}` forgets it")

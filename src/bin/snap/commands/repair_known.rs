@@ -19,7 +19,7 @@ pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
         if known.read().repositories.is_empty() {
             return Err(Error::NoRepository { location: storage.location() });
         }
-        let what = vec!["there is no repository any more".to_owned()];
+        let what = vec!["there is no longer a repository".to_owned()];
         if !dry_run {
             known.clear()?;
         }
@@ -58,7 +58,7 @@ fn print(context: &Context, differences: &[String], dry_run: bool) -> Result<Out
         output::print(&format!("{does}: {}", output::printable(what)))?;
     }
     if differences.is_empty() && context.prints_success() {
-        output::print("the repository is as this machine knows it")?;
+        output::print("the repository matches this machine's records")?;
     }
     Ok(Outcome::Done)
 }

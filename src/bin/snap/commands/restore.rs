@@ -197,14 +197,17 @@ fn human(summary: &Report, options: &Options) -> String {
             "owner, mode, attribute or device was",
             "owners, modes, attributes or devices were",
         );
-        text += &format!("\n{left_out} left out: this user, or the target's file system, cannot have them");
+        text += &format!(
+            "\n{left_out} not restored: this user may not set them, or the target's file \
+                          system does not support them"
+        );
     }
     if !summary.problems.is_empty() {
         let number = summary.problems.len() as u64;
         text += &format!("\n{}: see the warnings", count(number, "problem", "problems"));
     }
     if summary.damage {
-        text += "\nsome stored data is damaged: run `snap check --read-data` to see what is affected";
+        text += "\nsome stored data is damaged: `snap check --read-data` lists what is affected";
     }
     text
 }

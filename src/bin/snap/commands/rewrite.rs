@@ -224,7 +224,7 @@ fn human(report: &Report, options: &Options) -> String {
     let unchanged = report.unchanged;
     lines.push(match (report.rewritten.is_empty(), options.dry_run) {
         (true, _) => format!("nothing to change in {}", count(unchanged, "snapshot", "snapshots")),
-        (_, true) => format!("dry run: {rewritten} would be rewritten, {unchanged} stay; nothing written"),
+        (_, true) => format!("dry run: {rewritten} would be rewritten, {unchanged} not; nothing written"),
         (_, false) => format!("{rewritten} rewritten, {unchanged} stay"),
     });
     lines.join("\n")

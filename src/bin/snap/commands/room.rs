@@ -183,7 +183,10 @@ fn print(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told
     }
     if !fits {
         let text = format!(
-            "nothing is forgotten for room, since that would not do: {} is as small as it gets, above the line of {}, by what is pinned, tagged, younger than --min-age, held by an alarm, partial, or the newest of its sources (a percentage is one of the file system: what others have there counts)",
+            "no snapshot is forgotten to free space, because that would not be enough: the size cannot fall \
+             below {}, which is above the limit of {}, because of snapshots that are pinned, tagged, \
+             younger than --min-age, held by an alarm, partial, or the newest of their sources (a \
+             percentage is one of the whole file system, including other files)",
             size(told.least),
             size(limit)
         );
@@ -193,22 +196,28 @@ fn print(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told
         return Ok(());
     }
     if going.is_empty() {
-        let text =
-            format!("room: {} are needed, the line is {}: nothing more has to go", size(after), size(limit));
+        let text = format!(
+            "space: {} are needed, the limit is {}: no more snapshots have to be forgotten",
+            size(after),
+            size(limit)
+        );
         return output::print(&text);
     }
     for (_, one) in asked.left() {
         let (id, when) = (one.snapshot.id.short(), output::local(one.snapshot.manifest.started));
         let told = match (going.contains(&one.snapshot.id), dry_run) {
-            (true, true) => format!("would forget snapshot {id} of {when}, for room"),
-            (true, false) => format!("forgot snapshot {id} of {when}, for room"),
+            (true, true) => format!("would forget snapshot {id} of {when} to free space"),
+            (true, false) => format!("forgot snapshot {id} of {when} to free space"),
             (false, true) => format!("would keep   snapshot {id} of {when}"),
             (false, false) => continue,
         };
         output::print(&told)?;
     }
     if asked.is_ahead {
-        output::print("the room that rules per path would make is not counted here: fewer snapshots may go")?;
+        output::print(
+            "the space that rules per path would free is not counted here: fewer snapshots may be \
+                       forgotten",
+        )?;
     }
     let later = if asked.dry_run {
         ""
@@ -216,9 +225,9 @@ fn print(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told
         "; the space is freed when they are purged, after a day or with --empty-trash"
     };
     output::print(&format!(
-        "room: {} {} to come from {} to {}, the line is {}; {} stay{later}",
+        "space: {} {} to get from {} to {}, the limit is {}; {} are kept{later}",
         count(going.len() as u64, "snapshot", "snapshots"),
-        if dry_run { "would go" } else { "go" },
+        if dry_run { "would be forgotten" } else { "go" },
         size(needed),
         size(after),
         size(limit),

@@ -111,7 +111,7 @@ fn show(context: &Context, args: &Show) -> Result<Outcome> {
     }
     let mut rows = vec![["Next", "Set", "Job", "Expression", "Repository"].map(str::to_owned)];
     for (at, one) in times {
-        let set = one.set.as_ref().map_or_else(|| "(old script)".to_owned(), |set| set.name.clone());
+        let set = one.set.as_ref().map_or_else(|| "(legacy script)".to_owned(), |set| set.name.clone());
         let cron = one.job.cron.as_str().to_owned();
         rows.push([
             format_time(at, &one.job.zone),
@@ -131,7 +131,7 @@ fn pass(context: &Context) -> Result<Outcome> {
     let planned = daemon::planned(context)?;
     let Some(_lock) = memory.lock()? else {
         if context.prints_success() && !context.global.json {
-            output::print("another process runs this schedule already: nothing done")?;
+            output::print("another process is already running this schedule: nothing done")?;
         }
         return Ok(Outcome::Done);
     };
@@ -150,14 +150,14 @@ fn pass(context: &Context) -> Result<Outcome> {
 fn lacking(context: &Context) -> Result<()> {
     if context.config.file.is_none() {
         return Err(Error::Usage(
-            "only a snap.toml can be installed: variables of the environment are not there when the system runs it \
-             (`snap config init` makes one)"
+            "only a snap.toml can be installed: environment variables are not set when the system runs the \
+             schedule (`snap config init` creates one)"
                 .to_owned(),
         ));
     }
     if password::is_given(&context.given) {
-        let text = "the password that is given here will not be there when the system runs it: put a password-file or a \
-             password-command into the configuration";
+        let text = "the password given here is not available when the system runs the schedule: set \
+                    password-file or password-command in the configuration";
         output::warn(context.global.json, text);
     }
     Ok(())

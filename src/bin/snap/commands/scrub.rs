@@ -66,9 +66,10 @@ fn print(context: &Context, report: &Report, written_down: bool) -> Result<()> {
     }
     if !report.errors.is_empty() {
         output::hint(if written_down {
-            "`snap check` says what is affected; then back up again, and `snap repair packs` (docs/repair.md)"
+            "`snap check` lists what is affected; then back up again, and run `snap repair packs` \
+             (docs/repair.md)"
         } else {
-            "with the password, `snap check --read-data` writes the damage down and says what is affected"
+            "with the password, `snap check --read-data` records the damage and lists what is affected"
         });
     }
     if !context.prints_success() {

@@ -94,7 +94,7 @@ fn allow(context: &Context, given: &[Allowed]) -> Result<Allow> {
                 let dir = std::fs::canonicalize(&dir)
                     .map_err(Error::io("find the directory for restores", &dir))?;
                 if !dir.is_dir() {
-                    return Err(Error::Usage(format!("{} is no directory to restore to", dir.display())));
+                    return Err(Error::Usage(format!("{} is not a directory", dir.display())));
                 }
                 context.may_write(&dir.join("restored"))?;
                 allow.restore = Some(dir);
@@ -123,10 +123,11 @@ fn passwd(context: &Context, new_password_file: Option<PathBuf>, remove: bool) -
     } else if context.prints_success() {
         output::print(match action {
             "set" => {
-                "password set: the login form of `snap serve` takes it from now on, also where it runs already"
+                "the password was set: the login form of `snap serve` accepts it from now on, also in \
+                 servers that are running"
             }
-            "removed" => "password removed: the login form takes tokens only",
-            _ => "there is no password for the page",
+            "removed" => "the password was removed: the login form accepts only tokens",
+            _ => "no password is set",
         })?;
     }
     Ok(Outcome::Done)
@@ -156,7 +157,8 @@ pub(crate) fn run(context: &Context, args: &Serve) -> Result<Outcome> {
         };
         let server = Server::bind(repo, settings)?;
         if !args.listen.is_loopback() {
-            let text = "other machines can connect, and nothing is encrypted: anybody who sees the traffic sees the token";
+            let text = "other machines can connect, and connections are not encrypted: anybody who sees the \
+                        traffic sees the token";
             output::warn(context.global.json, text);
         }
         announce(context, &server, is_given)?;
@@ -187,7 +189,7 @@ fn announce(context: &Context, server: &Server, is_given: bool) -> Result<()> {
     output::print(&url)?;
     if context.prints_success() {
         output::eprint(match token {
-            Some(_) => "snap: this address lets one browser in, once; stop with Ctrl-C",
+            Some(_) => "snap: this address signs in one browser, once; stop with Ctrl-C",
             None => "snap: a browser asks for the token of the file; stop with Ctrl-C",
         });
     }
@@ -208,8 +210,8 @@ fn token(context: &Context, path: &Path) -> Result<Zeroizing<String>> {
         Ok(Zeroizing::new(token.to_owned()))
     } else {
         Err(Error::Usage(format!(
-            "the token in {} will not do: it takes at least 20 letters, digits, -, _, . and ~, as \
-         `openssl rand -hex 32` gives them",
+            "the token in {} is too weak: it needs at least 20 characters of letters, digits, -, _, . and \
+             ~, such as `openssl rand -hex 32` prints",
             path.display()
         )))
     }

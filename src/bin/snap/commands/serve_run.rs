@@ -37,8 +37,7 @@ fn start(global: &Global, set: &str, what: &str) -> Result<Wait> {
     let memory = daemon::memory(&context)?;
     let Some(lock) = memory.lane(&lane)? else {
         return Err(Error::Refused(
-            "the schedule, or another run, is at work in the repository of this set: try again later"
-                .to_owned(),
+            "the schedule or another run is using the repository of this set: try again later".to_owned(),
         ));
     };
     let planned = planned(set, what, &lane)?;
@@ -63,7 +62,7 @@ fn wait(events: &Receiver<Event>, stop: &AtomicBool) -> (bool, String) {
             Ok(Event::Ended(_, status)) => {
                 return match job_process::trouble(status) {
                     None => (true, format!("It is {}.", job_process::words(status))),
-                    Some(why) => (false, format!("It failed: {why}. `snap status` says more.")),
+                    Some(why) => (false, format!("It failed: {why}. `snap status` shows more.")),
                 };
             }
             Ok(Event::Signal(_)) => {}
@@ -72,7 +71,7 @@ fn wait(events: &Receiver<Event>, stop: &AtomicBool) -> (bool, String) {
                     job_process::signal(id, Signal::TERM);
                 }
             }
-            Err(RecvTimeoutError::Disconnected) => return (false, "Nobody knows how it ended.".to_owned()),
+            Err(RecvTimeoutError::Disconnected) => return (false, "Its exit status is unknown.".to_owned()),
         }
     }
 }

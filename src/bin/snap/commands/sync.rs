@@ -73,7 +73,7 @@ pub(crate) fn not_itself(from: &Repository, to: &dyn Storage) -> Result<()> {
         let guard = Guard::new(own.into_iter().collect());
         return to.local_dir().map_or(Ok(()), |dir| guard.check(dir));
     }
-    Err(Error::Refused(format!("{place} is the repository itself, and no copy of it")))
+    Err(Error::Refused(format!("{place} is the repository itself, not a copy of it")))
 }
 
 /// Copies missing objects, and reports damaged ones.
@@ -127,22 +127,21 @@ fn human(report: &Report, to: &dyn Storage, freed: u64, dry_run: bool) -> String
     }
     let mut text = match report.packs + report.snapshots {
         0 if report.objects_healed > 0 => format!("no pack or snapshot was missing at {place}"),
-        0 => format!("nothing to copy: all of it is at {place}"),
+        0 => format!("nothing to copy: {place} is up to date"),
         _ => format!("{packs} and {snapshots} copied to {place}"),
     };
     if report.healed > 0 {
-        text +=
-            &format!("\n{} damaged there, and whole again", count(report.healed, "pack was", "packs were"));
+        text += &format!("\n{} damaged there and replaced", count(report.healed, "pack was", "packs were"));
     }
     if report.objects_healed > 0 {
         let objects = count(report.objects_healed, "other object was", "other objects were");
-        text += &format!("\n{objects} damaged there, set aside and copied again");
+        text += &format!("\n{objects} damaged there, moved to quarantine and copied again");
     }
     if report.forgotten > 0 {
         text += &format!("\n{} forgotten there", count(report.forgotten, "snapshot", "snapshots"));
     }
     if report.keys_removed > 0 {
-        text += &format!("\n{} taken away there", count(report.keys_removed, "password", "passwords"));
+        text += &format!("\n{} removed there", count(report.keys_removed, "password", "passwords"));
     }
     if freed > 0 {
         text += &format!("\n{} freed there", size(freed));

@@ -27,7 +27,7 @@ pub(crate) fn run(context: &Context, args: &Undelete) -> Result<Outcome> {
             output::print(&json!({"message_type": "summary", "undeleted": ids}).to_string())?;
         } else if context.prints_success() {
             for id in &back {
-                output::print(&format!("snapshot {} is back", id.short()))?;
+                output::print(&format!("brought back snapshot {}", id.short()))?;
             }
         }
         Ok(Outcome::Done)
@@ -53,7 +53,7 @@ fn list(context: &Context, trashed: &[Trashed]) -> Result<Outcome> {
         ))?;
     }
     if trashed.is_empty() && context.prints_success() {
-        output::print("nothing in the trash")?;
+        output::print("the trash is empty")?;
     }
     Ok(Outcome::Done)
 }

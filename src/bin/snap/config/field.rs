@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn complain_of_type(&mut self, node: &Node, path: &str, wanted: &str) {
-        self.complain(node.origin, format!("`{path}` is to be {wanted}, not {}", node.item.kind()));
+        self.complain(node.origin, format!("`{path}` must be {wanted}, not {}", node.item.kind()));
     }
 
     /// Reads a table with these keys.
@@ -155,7 +155,8 @@ impl<T: Field> Field for Vec<Named<T>> {
             let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
             if name.is_empty() || name.starts_with(['-', '.']) || !name.chars().all(plain) {
                 let why = format!(
-                    "`{name}` is no name: letters, digits, - _ and . are, and - and . not at the beginning"
+                    "`{name}` is not a valid name: use letters, digits, -, _ and ., and begin with a \
+                     letter, a digit or _"
                 );
                 reader.complain(entry.at, why);
                 continue;
@@ -251,11 +252,12 @@ fn unknown(name: &str, keys: &[String], path: &str) -> String {
     let place = if path.is_empty() { String::new() } else { format!(" in [{path}]") };
     if name == "password" {
         return format!(
-            "unknown key `password`{place}: a password does not belong into this file; name a password-file or a password-command"
+            "unknown key `password`{place}: this file must not contain passwords; use password-file or \
+             password-command"
         );
     }
     match nearest(name, keys.iter().map(String::as_str)) {
         Some(near) => format!("unknown key `{name}`{place}: did you mean `{near}`?"),
-        None => format!("unknown key `{name}`{place}: known are {}", keys.join(", ")),
+        None => format!("unknown key `{name}`{place}: the known keys are {}", keys.join(", ")),
     }
 }

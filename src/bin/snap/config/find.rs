@@ -45,8 +45,8 @@ pub(crate) fn places() -> Vec<PathBuf> {
 /// was ignored.
 pub(crate) fn passed_over() -> Option<&'static str> {
     Path::new(NAME).is_file().then_some(
-        "./snap.toml was not read, since a file in the working directory may be a stranger's and names commands to run: \
-         `--config ./snap.toml` reads it",
+        "./snap.toml was not read, because a file in the working directory may be written by somebody else \
+         and contain commands to run: `--config ./snap.toml` reads it",
     )
 }
 
@@ -54,11 +54,11 @@ fn refuse_strangers(file: &Path) -> Result<()> {
     let meta = file.metadata().map_err(Error::io("read the configuration", file))?;
     let me = geteuid().as_raw();
     let why = match meta.uid() {
-        owner if owner != me && owner != 0 => "belongs to somebody else",
-        _ if meta.mode() & 0o002 != 0 => "may be changed by everybody",
+        owner if owner != me && owner != 0 => "belongs to another user",
+        _ if meta.mode() & 0o002 != 0 => "is writable by everybody",
         _ => return Ok(()),
     };
-    Err(refused(file, why, &format!("if you trust it, name it with --config {}", file.display())))
+    Err(refused(file, why, &format!("if you trust it, give it with --config {}", file.display())))
 }
 
 /// Refuses a file that others could change or replace, because root runs the commands in it.
@@ -66,8 +66,8 @@ fn refuse_for_root(file: &Path, is_named: bool) -> Result<()> {
     let read = |path: &Path| path.metadata().map_err(Error::io("read the configuration", file));
     let meta = read(file)?;
     if meta.mode() & 0o022 != 0 {
-        let help = format!("`chmod go-w {}` closes it", file.display());
-        return Err(refused(file, "may be changed by others than its owner", &help));
+        let help = format!("`chmod go-w {}` fixes this", file.display());
+        return Err(refused(file, "is writable by other users than its owner", &help));
     }
     let path = file.canonicalize().map_err(Error::io("read the configuration", file))?;
     for folder in path.ancestors().skip(1) {
@@ -75,8 +75,8 @@ fn refuse_for_root(file: &Path, is_named: bool) -> Result<()> {
         // above it.
         let owners: &[u32] = if is_named { &[0, meta.uid()] } else { &[0] };
         if let Some(why) = open_to_others(&read(folder)?, owners) {
-            let help = format!("{} {why}: close it, or put the file elsewhere", folder.display());
-            return Err(refused(file, "can be replaced by somebody else", &help));
+            let help = format!("{} {why}: change its mode, or move the file", folder.display());
+            return Err(refused(file, "can be replaced by another user", &help));
         }
     }
     Ok(())
@@ -87,16 +87,16 @@ fn refuse_for_root(file: &Path, is_named: bool) -> Result<()> {
 fn open_to_others(folder: &Metadata, owners: &[u32]) -> Option<&'static str> {
     let is_sticky = folder.mode() & 0o1000 != 0;
     match folder.mode() {
-        _ if !owners.contains(&folder.uid()) => Some("belongs to somebody else"),
-        mode if mode & 0o002 != 0 && !is_sticky => Some("may be changed by everybody"),
-        mode if mode & 0o020 != 0 && folder.gid() != 0 && !is_sticky => Some("may be changed by its group"),
+        _ if !owners.contains(&folder.uid()) => Some("belongs to another user"),
+        mode if mode & 0o002 != 0 && !is_sticky => Some("is writable by everybody"),
+        mode if mode & 0o020 != 0 && folder.gid() != 0 && !is_sticky => Some("is writable by its group"),
         _ => None,
     }
 }
 
 fn refused(file: &Path, why: &str, help: &str) -> Error {
     Error::Refused(format!(
-        "the configuration {} {why}, and it names commands to run: {help}",
+        "the configuration {} {why}, but it can contain commands to run: {help}",
         file.display()
     ))
 }

@@ -138,8 +138,10 @@ impl Config {
                 && self.default_repository().is_none()
                 && self.repositories().len() > 1
             {
-                let why =
-                    format!("the set `{name}` has no repository, and there is no `repository` at the top");
+                let why = format!(
+                    "the set `{name}` has no repository, and there is no default `repository` at \
+                             the top level"
+                );
                 found.push(set.origin.complaint(why));
             }
         }
@@ -158,8 +160,7 @@ impl Config {
         }
         let near = nearest(wanted, self.repositories().iter().map(|entry| entry.name.as_str()));
         let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-        let what =
-            format!("no repository is called `{wanted}`: {near}a folder is written with a slash, ./{wanted}");
+        let what = format!("there is no repository `{wanted}`: {near}for a directory, write ./{wanted}");
         Some(named.origin.complaint(what))
     }
 
@@ -197,7 +198,7 @@ impl Config {
                     || passed_over().unwrap_or("there is no snap.toml").to_owned(),
                     |file| format!("{} has no such set", file.display()),
                 );
-                Error::Usage(format!("no set is called `{name}`, {file}{near}"))
+                Error::Usage(format!("there is no set `{name}`, {file}{near}"))
             })
         };
         names.iter().map(find).collect()

@@ -19,9 +19,10 @@ fn below_home(text: &str) -> Result<Option<&str>, String> {
     match rest.strip_prefix('/') {
         Some(rest) => Ok(Some(rest)),
         None if rest.is_empty() => Ok(Some("")),
-        None => {
-            Err(format!("a path; `~` stands for your own home only (./{text} is a name that begins with ~)"))
-        }
+        None => Err(format!(
+            "a path; `~` is your own home directory only (for a name that begins with ~, write \
+                         ./{text})"
+        )),
     }
 }
 

@@ -64,7 +64,7 @@ impl Config {
         };
         let file = self.file.as_deref().unwrap_or(Path::new(find::NAME)).display();
         Err(Error::Usage(format!(
-            "no repository is called `{named}` in {file}: {known} (a directory is written ./{named})"
+            "there is no repository `{named}` in {file}: {known} (for a directory, write ./{named})"
         )))
     }
 

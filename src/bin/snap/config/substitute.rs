@@ -14,7 +14,7 @@ pub(super) fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) 
             out.push('$');
             rest = after;
         } else if let Some(inner) = from.strip_prefix("${") {
-            let (inner, after) = inner.split_once('}').ok_or("`${` without `}`; `$$` stands for a `$`")?;
+            let (inner, after) = inner.split_once('}').ok_or("`${` without `}`; write `$$` for a `$`")?;
             out.push_str(&value(inner, variable)?);
             rest = after;
         } else {
@@ -34,14 +34,12 @@ fn value(inner: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Strin
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(plain) {
-        return Err(format!("`${{{inner}}}` names no variable; `$$` stands for a `$`"));
+        return Err(format!("`${{{inner}}}` is not a variable; write `$$` for a `$`"));
     }
     match (variable(name).filter(|value| !value.is_empty()), default) {
         (Some(value), _) => Ok(value),
         (None, Some(default)) => Ok(default.to_owned()),
-        (None, None) => {
-            Err(format!("the variable {name} is not set; `${{{name}:-DEFAULT}}` does without it"))
-        }
+        (None, None) => Err(format!("the variable {name} is not set; `${{{name}:-DEFAULT}}` has a default")),
     }
 }
 

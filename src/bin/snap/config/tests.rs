@@ -123,12 +123,12 @@ fn errors_have_line_column_and_a_suggestion() {
             "unknown key `sorces` in [sets.a]: did you mean `sources`?",
         ),
         ("[sets.a]\nsources = \"/x\"\nkeep.dayly = 1", 3, 6, "did you mean `daily`?"),
-        ("  nonsense = 1", 1, 3, "unknown key `nonsense`: known are repository"),
-        ("[sets.a]\nsources = 7", 2, 11, "`sets.a.sources` is to be a text, not a number"),
+        ("  nonsense = 1", 1, 3, "unknown key `nonsense`: the known keys are repository"),
+        ("[sets.a]\nsources = 7", 2, 11, "`sets.a.sources` must be a string, not a number"),
         ("[sets.a]\nsources = \"/x\"\nexclude-caches = \"yes\"", 3, 18, "true or false"),
         ("[sets.a]\nsources = \"/x\"\nmax-age = \"2y\"", 3, 11, "`sets.a.max-age` = \"2y\""),
-        ("[sets.a]\nsources = \"/x\"\nschedule.full = \"0 25 * * *\"", 3, 17, "no cron expression"),
-        ("[sets.a]\nsources = \"/x\"\nschedule.full = \"0 0 30 2 *\"", 3, 17, "it never comes"),
+        ("[sets.a]\nsources = \"/x\"\nschedule.full = \"0 25 * * *\"", 3, 17, "not a cron expression"),
+        ("[sets.a]\nsources = \"/x\"\nschedule.full = \"0 0 30 2 *\"", 3, 17, "it never matches"),
         ("[sets.a]\nsources = \"/x\"\nschedule.time-zone = \"Europe/Nowhere\"", 3, 22, "a time zone"),
         ("[sets.a]\nsources = \"/x\"\nkind = \"ful\"", 3, 8, "did you mean full?"),
         ("[sets.a]\nsources = \"/${WHO}\"", 2, 11, "the variable WHO is not set"),
@@ -144,10 +144,10 @@ fn errors_have_line_column_and_a_suggestion() {
             "[repositories.home]\nlocation = \"/r\"\npassword = \"hunter2\"",
             3,
             1,
-            "a password does not belong into this file",
+            "this file must not contain passwords",
         ),
         ("[sets.a\nsources = 1", 1, 8, ""),
-        ("[sets.\"a b\"]\nsources = \"/x\"", 1, 7, "is no name"),
+        ("[sets.\"a b\"]\nsources = \"/x\"", 1, 7, "is not a valid name"),
         ("[sets.\"ä\"]\nsources = \"/ö\"\ntags = \"ü\"\nx = 1 # ü", 4, 1, "unknown key `x`"),
         ("[profiles.p.sets.a]\nsorces = 1", 2, 1, "did you mean `sources`?"),
     ] {
@@ -163,7 +163,7 @@ fn invalid_secrets_are_not_shown() {
     let (_, _, what) = only("[sets.a]\nsources = \"/x\"\nnotify.webhook = \"\"");
     assert_eq!(what, "`sets.a.notify.webhook`: it is empty");
     let (_, _, what) = only("[repositories.a]\nlocation = \"/r\"\npassword-command = 7");
-    assert_eq!(what, "`repositories.a.password-command` is to be a text, not a number");
+    assert_eq!(what, "`repositories.a.password-command` must be a string, not a number");
 }
 
 #[test]

@@ -80,8 +80,8 @@ impl<T: Scalar> Field for T {
                 let wanted = match form {
                     Form::Bool => "true or false",
                     Form::Number(..) => "a whole number",
-                    Form::Either => "a number or a text",
-                    _ => "a text",
+                    Form::Either => "a number or a string",
+                    _ => "a string",
                 };
                 reader.complain_of_type(node, path, wanted);
                 return None;
@@ -149,7 +149,7 @@ const WINDOW: Form = Form::Like("^[0-9]{1,2}:[0-9]{1,2}-[0-9]{1,2}:[0-9]{1,2}$")
 
 scalars! {
     bool: Form::Bool, |text, _| text.parse().map_err(|_| "true or false".to_owned());
-    u64: Form::Number(0, None), |text, _| text.parse().map_err(|_| "a whole number from 0 on".to_owned());
+    u64: Form::Number(0, None), |text, _| text.parse().map_err(|_| "a whole number of at least 0".to_owned());
     Threads: Form::Number(1, Some(1024)), |text, _| pace::threads(text).map(Self);
     Nice: Form::Number(0, Some(19)), |text, _| pace::nice(text).map(Self);
     Size: Form::Either, |text, _| values::size(text).map(Self);

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(not(all(feature = "serve", feature = "mount")), ignore = "it tells of all verbs")]
+    #[cfg_attr(not(all(feature = "serve", feature = "mount")), ignore = "it lists all verbs")]
     fn every_verb_has_a_paragraph_and_two_or_three_examples() {
         let mut top = command();
         top.build();

@@ -143,7 +143,7 @@ fn unmount(target: &Path, mount: &Mount, happened: &Receiver<Happened>) -> Resul
         Ok(Happened::Signal) | Err(RecvTimeoutError::Disconnected) => Ok(()),
         Err(RecvTimeoutError::Timeout) => {
             let files = output::count(mount.open_count(), "file", "files");
-            let text = format!("{files} or directories are still open: reading from them ends now");
+            let text = format!("{files} or directories are still open: reading from them fails from now on");
             log_of(target).notice(Event::Warning(&text));
             Ok(())
         }

@@ -26,13 +26,14 @@ pub(crate) fn check(given: &Path) -> Result<PathBuf> {
         }
         Err(err) if is_dead(&err) => {
             return refuse(&format!(
-                "a dead mount is there, whose program is gone: unmount it first with `{HELPER} -u {shown}` or `umount {shown}`"
+                "it is a mount whose program has ended: unmount it first with `{HELPER} -u {shown}` or \
+                 `umount {shown}`"
             ));
         }
         Err(err) => return Err(Error::io("mount at", given)(err)),
     };
     if is_mount_point(&target).map_err(Error::io("mount at", given))? {
-        return refuse("something is mounted there already");
+        return refuse("another file system is mounted there already");
     }
     let mut entries = fs::read_dir(&target).map_err(Error::io("mount at", given))?;
     if entries.next().is_some() {
@@ -55,7 +56,7 @@ fn fuse(given: &Path) -> Result<()> {
     let why = match opened {
         Ok(_) => return Ok(()),
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
-            "there is no /dev/fuse: `modprobe fuse` as root, or give the container that device"
+            "there is no /dev/fuse: run `modprobe fuse` as root, or give the container that device"
         }
         Err(err) if err.kind() == io::ErrorKind::PermissionDenied => "this user may not open /dev/fuse",
         Err(err) => return Err(Error::io("open", device)(err)),

@@ -27,12 +27,12 @@ fn describe_error(error: &ureq::Error) -> String {
     match error {
         ureq::Error::StatusCode(code) => format!("it answered {code}"),
         ureq::Error::Timeout(_) => "it did not answer in time".to_owned(),
-        ureq::Error::HostNotFound => "its host is not known".to_owned(),
-        ureq::Error::ConnectionFailed => "no connection".to_owned(),
+        ureq::Error::HostNotFound => "its host name cannot be resolved".to_owned(),
+        ureq::Error::ConnectionFailed => "the connection failed".to_owned(),
         ureq::Error::Io(err) => err.to_string(),
         ureq::Error::TooManyRedirects => "too many redirects".to_owned(),
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "no safe connection (TLS)".to_owned(),
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) => "it is no URL".to_owned(),
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "the TLS connection failed".to_owned(),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => "it is not a URL".to_owned(),
         _ => "the request failed".to_owned(),
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn of_a_silent_end(notification: &Notification, why: &str) {
     let mut notification = notification.clone();
     notification.end = Some(End {
         code: 1,
-        error: Some(format!("the process ended without a word: {why}")),
+        error: Some(format!("the process ended without a report: {why}")),
         ..End::default()
     });
     ping_and_send(&notification, "failure");
@@ -139,7 +139,7 @@ fn send(notification: &Notification, event: &str) -> Vec<(&'static str, Result<(
             ("mail", Beside::begin(scope, "mail", mail)),
         ];
         let ended = |thread: Sending<'_>| {
-            thread.join().unwrap_or_else(|| Some(Err("it came to a bad end".to_owned())))
+            thread.join().unwrap_or_else(|| Some(Err("it failed unexpectedly".to_owned())))
         };
         threads.into_iter().filter_map(|(name, thread)| Some((name, ended(thread)?))).collect()
     })
@@ -194,7 +194,10 @@ fn was_bad(
 }
 
 fn warn(notification: &Notification, receiver: &str, why: &str) {
-    output::warn(notification.json, &format!("{}: the {receiver} was not told: {why}", notification.set));
+    output::warn(
+        notification.json,
+        &format!("{}: the notification by {receiver} failed: {why}", notification.set),
+    );
 }
 
 fn words(trouble: Trouble) -> String {

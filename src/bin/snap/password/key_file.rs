@@ -28,7 +28,7 @@ pub(super) fn join(password: &Password, path: &Path) -> Result<Password> {
         return Err(no_password(&source, "it is empty"));
     }
     if bytes.len() as u64 > LONGEST {
-        return Err(no_password(&source, "it is longer than a mebibyte: choose one that never changes"));
+        return Err(no_password(&source, "it is larger than 1 MiB: use a smaller file that never changes"));
     }
     let digits = Zeroizing::new(hex(&hash::sha256(&bytes)));
     Ok(Zeroizing::new([password.as_str(), "\0", &digits].concat()))

@@ -55,13 +55,16 @@ pub(crate) fn choose(
     let flag = |id: &str| format!("--{}", id.replace('_', "-"));
     for (id, value) in [(file_id, &*file), (command_id, &*command)] {
         if by_flag(id) && value.as_ref().is_some_and(|value| value.is_empty()) {
-            return Err(format!("{} is empty: it names nothing that gives a password", flag(id)));
+            return Err(format!(
+                "{} is empty: it must be a file or command that gives the password",
+                flag(id)
+            ));
         }
     }
     match (by_flag(file_id), by_flag(command_id)) {
         (true, true) => {
             return Err(format!(
-                "{} and {} both give a password: leave out one",
+                "{} and {} both give a password: use only one of them",
                 flag(file_id),
                 flag(command_id)
             ));
@@ -179,7 +182,7 @@ pub(crate) fn exposed(path: &Path) -> Option<String> {
     let mode = path.metadata().ok().filter(|meta| meta.is_file())?.mode();
     let path = path.display();
     (mode & 0o007 != 0)
-        .then(|| format!("the password file {path} is open to everybody: `chmod 600 {path}` closes it"))
+        .then(|| format!("the password file {path} is readable by everybody: `chmod 600 {path}` fixes this"))
 }
 
 fn from_file(path: &Path, json: bool) -> Result<Password> {
@@ -227,9 +230,9 @@ fn from_variable(name: &str) -> Option<Result<Password>> {
 /// Checks a password and removes what editors add: line ends at its end, a byte order mark before it.
 fn checked(bytes: &[u8], source: &str) -> Result<Password> {
     if bytes.len() as u64 > LONGEST {
-        return Err(no_password(source, "it gives more than a mebibyte, which is no password"));
+        return Err(no_password(source, "it gives more than 1 MiB"));
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| no_password(source, "what it gives is not UTF-8"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| no_password(source, "its output is not UTF-8"))?;
     // Editors of Windows begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end_matches(['\r', '\n']);
     if text.is_empty() {

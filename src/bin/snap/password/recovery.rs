@@ -19,7 +19,7 @@ pub(crate) fn new() -> Result<Password> {
     let mut entropy = Zeroizing::new([0u8; 32]);
     cipher::random(entropy.as_mut()).map_err(Error::making("a recovery key"))?;
     let words = Mnemonic::from_entropy(entropy.as_ref());
-    let words = words.map_err(|_| Error::Bug { what: "32 bytes make a recovery key" })?;
+    let words = words.map_err(|_| Error::Bug { what: "a recovery key encodes 32 bytes" })?;
     Ok(Zeroizing::new(words.to_string()))
 }
 
@@ -48,12 +48,12 @@ pub(crate) fn slip(password: &str) -> Option<String> {
         return None;
     }
     match (unknown, words.len()) {
-        (Some(at), _) => Some(format!("word {} is not one that a recovery key can have", at + 1)),
+        (Some(at), _) => Some(format!("word {} is not in the list of words of recovery keys", at + 1)),
         (None, WORDS) => match Mnemonic::parse_in_normalized(Language::English, &words.join(" ")) {
-            Err(_) => Some("a word of the recovery key is wrong, or two are exchanged".to_owned()),
+            Err(_) => Some("a word of the recovery key is wrong, or two words are swapped".to_owned()),
             Ok(_) => None,
         },
-        (None, number) => Some(format!("a recovery key has {WORDS} words, and these are {number}")),
+        (None, number) => Some(format!("a recovery key has {WORDS} words, not {number}")),
     }
 }
 
@@ -98,7 +98,7 @@ mod tests {
         let wrong = |text: &str| slip(text).unwrap();
         assert!(wrong(&VECTOR.replacen("sausage", "sausige", 1)).contains("word 6 "));
         assert!(wrong(&VECTOR.replace("title", "thank")).contains("wrong"));
-        assert!(wrong(VECTOR.rsplit_once(' ').unwrap().0).contains("these are 23"));
+        assert!(wrong(VECTOR.rsplit_once(' ').unwrap().0).contains("not 23"));
         assert_eq!((slip(VECTOR), slip("secret"), slip("correct horse battery staple")), (None, None, None));
     }
 

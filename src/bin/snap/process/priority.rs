@@ -49,7 +49,7 @@ fn lower(global: &Global, nice: i32) -> Option<i32> {
         Ok(()) => Some(before),
         Err(err) => {
             let why = std::io::Error::from(err);
-            output::warn(global.json, &format!("the priority stays as it is (--nice {nice}): {why}"));
+            output::warn(global.json, &format!("the CPU priority was not changed (--nice {nice}): {why}"));
             None
         }
     }
@@ -64,8 +64,8 @@ fn set_io_class(global: &Global, class: &str) -> bool {
     let why = match ended {
         Ok(status) if status.success() => return true,
         Ok(status) => format!("`ionice` ended with {status}"),
-        Err(err) => format!("`ionice` cannot be run: {err}"),
+        Err(err) => format!("cannot run `ionice`: {err}"),
     };
-    output::warn(global.json, &format!("input and output keep their priority (--io-idle): {why}"));
+    output::warn(global.json, &format!("the I/O priority was not changed (--io-idle): {why}"));
     false
 }

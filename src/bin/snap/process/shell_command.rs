@@ -108,7 +108,7 @@ pub(crate) fn run_heard(
     });
     if passing.is_err() {
         end(&mut child);
-        return (Err(Trouble::Failed("there is no thread for its output".to_owned())), String::new());
+        return (Err(Trouble::Failed("cannot start a thread for its output".to_owned())), String::new());
     }
     let begun = Instant::now();
     let ended = wait(&mut child, || begun.elapsed() >= timeout || stop.load(Ordering::Relaxed));

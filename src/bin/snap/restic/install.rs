@@ -22,12 +22,12 @@ pub(super) fn run(dir: &Path) -> Result<()> {
     match symlink(&program, &link) {
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
             if std::fs::read_link(&link).is_ok_and(|there| there == program) {
-                return output::print(&format!("{} is there already", link.display()));
+                return output::print(&format!("{} exists already", link.display()));
             }
-            let why = "there is something of that name already: remove it, or name another directory";
+            let why = "a file of that name exists already: remove it, or give another directory";
             return Err(Error::Refused(format!("{}: {why}", link.display())));
         }
-        done => done.map_err(Error::io("make the link", &link))?,
+        done => done.map_err(Error::io("create the link", &link))?,
     }
-    output::print(&format!("made {}, a link to {}", link.display(), program.display()))
+    output::print(&format!("created {}, a link to {}", link.display(), program.display()))
 }

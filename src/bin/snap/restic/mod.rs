@@ -183,10 +183,10 @@ fn dispatch(cli: &Cli) -> Result<End> {
             return Err(refused("generate", "`snap completions` and `snap man` write snap's own"));
         }
         Verb::SelfUpdate(_) => {
-            return Err(refused("self-update", "this is snap: update it as it was installed"));
+            return Err(refused("self-update", "this is snap: update it the way it was installed"));
         }
         Verb::Options(_) => return Err(refused("options", "there are no extended options")),
-        Verb::Features(_) => return Err(refused("features", "there are no features to switch")),
+        Verb::Features(_) => return Err(refused("features", "there are no feature flags")),
         _ => {}
     }
     threads::check()?;
@@ -241,7 +241,7 @@ fn mount(context: &Context, args: &flags::Mount) -> Result<End> {
         (args.no_default_permissions, "--no-default-permissions"),
     ] {
         if given {
-            return Err(refused(name, "snapshots stand below fixed names, and modes and owners hold"));
+            return Err(refused(name, "the names of snapshots are fixed, and modes and owners are enforced"));
         }
     }
     let target = crate::mount::check(&args.target)?;

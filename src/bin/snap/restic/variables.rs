@@ -175,11 +175,11 @@ pub(super) fn refuse(given: &cli::Global) -> Result<()> {
     if given.insecure_tls {
         return Err(refused(
             "--insecure-tls",
-            "certificates are always checked: trust the server's own with --cacert",
+            "certificates are always verified: trust the server's own with --cacert",
         ));
     }
     match variable("RESTIC_FEATURES") {
-        Some(_) => Err(refused("RESTIC_FEATURES", "there are no features to switch")),
+        Some(_) => Err(refused("RESTIC_FEATURES", "there are no feature flags")),
         None => Ok(()),
     }
 }

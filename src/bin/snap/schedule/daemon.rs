@@ -152,9 +152,9 @@ impl<'a> SchedulerDaemon<'a> {
         let Some(planned) = self.planned.get(job) else { return };
         let what = if times == 1 { "skipped".to_owned() } else { format!("{times} times skipped") };
         let why = match why {
-            Skip::Running => "the run before is not over",
-            Skip::Waiting => "the run before still waits for the repository, or for its window",
-            Skip::Missed => "nothing ran at the time, and `catch-up` is off",
+            Skip::Running => "the previous run has not ended",
+            Skip::Waiting => "the previous run still waits for the repository, or for its window",
+            Skip::Missed => "the daemon was not running at that time, and `catch-up` is off",
         };
         self.say(
             "skipped",
@@ -165,7 +165,8 @@ impl<'a> SchedulerDaemon<'a> {
 
     fn waits(&self, job: usize, until: Timestamp) {
         let Some(planned) = self.planned.get(job) else { return };
-        let text = format!("waits until its window opens, at {}", format_time(until, &planned.job.zone));
+        let text =
+            format!("waiting for its window, which opens at {}", format_time(until, &planned.job.zone));
         self.say("waiting", Some(planned), &text);
     }
 
@@ -181,7 +182,7 @@ impl<'a> SchedulerDaemon<'a> {
             text += &format!(", attempt {attempt}");
         }
         if missed > 0 {
-            text += &format!("; {} before it passed without", count(missed, "time", "times"));
+            text += &format!("; {} before it missed", count(missed, "time", "times"));
         }
         self.say("started", Some(&planned), &text);
         if let Err(error) = job_process::start(&self.global, &planned, due, attempt, &self.events.0) {
@@ -219,7 +220,7 @@ impl<'a> SchedulerDaemon<'a> {
         let text = match (&trouble, again) {
             (None, _) => job_process::words(status).to_owned(),
             (Some(why), None) => why.clone(),
-            (Some(why), Some(at)) => format!("{why}; again at {}", format_time(at, &planned.job.zone)),
+            (Some(why), Some(at)) => format!("{why}; next attempt at {}", format_time(at, &planned.job.zone)),
         };
         let word = if trouble.is_some() { "failed" } else { "done" };
         self.failures += u32::from(trouble.is_some());
@@ -236,11 +237,7 @@ impl<'a> SchedulerDaemon<'a> {
         let signal = if self.stopping { Signal::KILL } else { Signal::TERM };
         if !self.stopping {
             notify("STOPPING=1");
-            self.say(
-                "stopping",
-                None,
-                "stopping: jobs save what they have and continue from there at the next start",
-            );
+            self.say("stopping", None, "stopping: jobs save their progress and continue at the next start");
         }
         self.stopping = true;
         self.processes.values().for_each(|process| job_process::signal(*process, signal));
@@ -255,13 +252,13 @@ impl<'a> SchedulerDaemon<'a> {
                 self.scheduler.replace(jobs, Timestamp::now());
                 self.planned = planned;
                 let number = count(self.planned.len() as u64, "job", "jobs");
-                self.say("reloaded", None, &format!("read the configuration again: {number}"));
+                self.say("reloaded", None, &format!("reloaded the configuration: {number}"));
                 if let Err(error) = self.memory.save(self.scheduler.states()) {
                     output::warn(self.global.json, &error.chain());
                 }
             }
             Err(error) => {
-                let text = format!("the schedule stays as it was: {}", error.chain());
+                let text = format!("the schedule was not changed: {}", error.chain());
                 output::warn(self.global.json, &text);
             }
         }

@@ -52,7 +52,7 @@ impl Wanted {
     fn folder(&self) -> Result<PathBuf> {
         let absolute =
             |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let unknown = || Error::Usage("HOME is not set: where are the user's units?".to_owned());
+        let unknown = || Error::Usage("HOME is not set: cannot find the user's units".to_owned());
         let home = || absolute("HOME").ok_or_else(unknown);
         Ok(match (self.runner, self.system) {
             (Runner::Launchd, true) => launchd::folder(None),
@@ -75,7 +75,7 @@ impl Wanted {
         let text = |path: &Path| {
             path.to_str().map(str::to_owned).ok_or_else(|| {
                 Error::Usage(format!(
-                    "{} is not UTF-8: neither systemd nor launchd nor cron can be told of it",
+                    "{} is not UTF-8: systemd, launchd and cron cannot use this path",
                     path.display()
                 ))
             })
@@ -214,7 +214,7 @@ pub(crate) fn install(wanted: &Wanted, dry_run: bool) -> Result<()> {
             output::print(&format!("# {}\n{text}", file.display()))?;
             continue;
         }
-        fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
+        fs::create_dir_all(&folder).map_err(Error::io("create the directory", &folder))?;
         fs::write(&file, text).map_err(Error::io("write", &file))?;
         output::print(&format!("wrote {}", file.display()))?;
     }
@@ -223,8 +223,11 @@ pub(crate) fn install(wanted: &Wanted, dry_run: bool) -> Result<()> {
     }
     match wanted.runner {
         _ if wanted.system || dry_run => Ok(()),
-        Runner::Launchd => output::print("it runs while you are logged in"),
-        _ => output::print("it runs while you are logged in; `loginctl enable-linger` makes it run always"),
+        Runner::Launchd => output::print("it runs only while you are logged in"),
+        _ => output::print(
+            "it runs only while you are logged in; `loginctl enable-linger` makes it run \
+                            always",
+        ),
     }
 }
 
@@ -241,7 +244,7 @@ pub(crate) fn remove(wanted: &Wanted, dry_run: bool) -> Result<()> {
     let files: Vec<PathBuf> = ends.iter().map(|end| folder.join(format!("{name}.{end}"))).collect();
     let there: Vec<&PathBuf> = files.iter().filter(|file| file.exists()).collect();
     if there.is_empty() {
-        return output::print("it is not installed: nothing done");
+        return output::print("it is not installed: nothing was changed");
     }
     if wanted.runner == Runner::Launchd {
         call(&words(&["launchctl", "bootout", &wanted.domain().1]), dry_run)?;
@@ -268,7 +271,7 @@ fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
     let mark = line.find(MARK).and_then(|at| line.get(at..)).unwrap_or(MARK);
     if dry_run {
         return output::print(
-            put.unwrap_or(&format!("# remove from the crontab: the line that ends with {mark}")),
+            put.unwrap_or(&format!("# remove the line that ends with {mark} from the crontab")),
         );
     }
     let listed = programs::foreign("crontab").arg("-l").stdin(Stdio::null()).output();
@@ -276,13 +279,13 @@ fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
     // `crontab -l` also fails if the user has no crontab, and gives the reason only on standard error.
     let old = if listed.status.success() { listed.stdout } else { Vec::new() };
     let old = String::from_utf8(old).map_err(|_| {
-        Error::Usage("the crontab is not UTF-8: edit it by hand, `-n` prints the line".to_owned())
+        Error::Usage("the crontab is not UTF-8: edit it manually, `-n` prints the line".to_owned())
     })?;
     let mut new: String =
         old.lines().filter(|line| !line.ends_with(mark)).map(|line| format!("{line}\n")).collect();
     new.extend(put.map(|line| format!("{line}\n")));
     if new == old {
-        return output::print("the crontab has it so already: nothing done");
+        return output::print("the crontab has this line already: nothing was changed");
     }
     let child = programs::foreign("crontab").arg("-").stdin(Stdio::piped()).spawn();
     let mut child = child.map_err(Error::io("run", "crontab"))?;

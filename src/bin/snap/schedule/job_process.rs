@@ -93,7 +93,7 @@ pub(crate) fn trouble(status: Option<ExitStatus>) -> Option<String> {
         Some(status) => Some(match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit code {code}"),
             (None, Some(signal)) => format!("it was killed by signal {signal}"),
-            (None, None) => "nobody knows how it ended".to_owned(),
+            (None, None) => "its exit status is unknown".to_owned(),
         }),
     }
 }
@@ -102,7 +102,7 @@ pub(crate) fn trouble(status: Option<ExitStatus>) -> Option<String> {
 pub(crate) fn words(status: Option<ExitStatus>) -> &'static str {
     match status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()) {
         Some(exit::SKIPPED) => "skipped",
-        Some(exit::TIME_UP) => "it ran out of time: the next run continues",
+        Some(exit::TIME_UP) => "its time limit was reached: the next run continues",
         _ => "done",
     }
 }

@@ -42,7 +42,11 @@ impl ScheduleState {
     pub(crate) fn load(&self) -> (BTreeMap<String, JobState>, Option<String>) {
         let file = self.file();
         let forgotten = |why: String| {
-            let text = format!("{}: {why}: what was missed while nothing ran is not known", file.display());
+            let text = format!(
+                "{}: {why}: runs that were missed while the daemon was not running are not \
+                                known",
+                file.display()
+            );
             (BTreeMap::new(), Some(text))
         };
         match fs::read(&file) {
@@ -91,7 +95,7 @@ impl ScheduleState {
 
     fn make_dir(&self) -> Result<()> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
-        made.map_err(Error::io("make the folder", &self.dir))
+        made.map_err(Error::io("create the directory", &self.dir))
     }
 }
 

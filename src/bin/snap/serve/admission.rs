@@ -52,7 +52,7 @@ pub(super) async fn pass(
 ) -> Result<Checked, HttpError> {
     bounded(parts)?;
     if !access.is_meant(&parts.uri, &parts.headers) {
-        let why = "this server is asked for by address or as localhost; --allow-host adds names";
+        let why = "this server accepts requests only by address or as localhost; --allow-host adds names";
         return Err(HttpError::new(StatusCode::MISDIRECTED_REQUEST, why));
     }
     let below = access.below_base(parts.uri.path()).map(str::to_owned);
@@ -100,14 +100,15 @@ async fn login(
         (Tried::TooMany(wait), None) => {
             let seconds = wait.as_secs() + 1;
             let why = format!(
-                "Too many wrong passwords. The next is taken in {seconds} seconds; the token at any time."
+                "Too many wrong passwords. Try again in {seconds} seconds; the token is accepted at any \
+                 time."
             );
             let mut response = login_page(&why, next);
             *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             Ok(response)
         }
-        _ => Ok(login_page("That is not the token, and not the password.", next)),
+        _ => Ok(login_page("This is neither the token nor the password.", next)),
     }
 }
 
@@ -116,7 +117,8 @@ fn login_once(access: &Access, token: &[u8], is_known: &AtomicBool) -> Result<Re
     match access.sign_in_once(token, Instant::now()) {
         Some(cookie) => welcome(access, &cookie, "", is_known),
         None => {
-            let why = "The token of that address is wrong, or was used before: it lets one browser in, once.";
+            let why = "The token in the address is wrong or was used already: it signs in one browser, \
+                       once.";
             Ok(login_page(why, ""))
         }
     }
@@ -126,19 +128,19 @@ fn login_once(access: &Access, token: &[u8], is_known: &AtomicBool) -> Result<Re
 fn bounded(parts: &Parts) -> Result<(), HttpError> {
     let address = parts.uri.path_and_query().map_or(0, |it| it.as_str().len());
     if address > ADDRESS {
-        let why = format!("an address has at most {ADDRESS} bytes");
+        let why = format!("an address can have at most {ADDRESS} bytes");
         return Err(HttpError::new(StatusCode::URI_TOO_LONG, why));
     }
     let lines = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     if address + lines.sum::<usize>() + parts.method.as_str().len() + 14 > HEAD {
-        let why = format!("a request's head has at most {HEAD} bytes");
+        let why = format!("the headers of a request can have at most {HEAD} bytes");
         return Err(HttpError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why));
     }
     Ok(())
 }
 
 fn with_path(uri: &Uri, path: &str) -> Result<Uri, HttpError> {
-    let bad = || HttpError::new(StatusCode::BAD_REQUEST, "that is no address");
+    let bad = || HttpError::new(StatusCode::BAD_REQUEST, "this is not a valid address");
     let text = match uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
@@ -150,8 +152,8 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri, HttpError> {
 
 async fn login_form(body: &mut Incoming) -> Result<Form, HttpError> {
     let whole = timeout(TIMEOUT, Limited::new(body, FORM).collect()).await;
-    let late = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, "the form did not come to its end");
-    let bad = |_| HttpError::new(StatusCode::BAD_REQUEST, "that is no form with a token");
+    let late = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, "the form is incomplete");
+    let bad = |_| HttpError::new(StatusCode::BAD_REQUEST, "the form has no token");
     let bytes: Bytes = whole.map_err(late)?.map_err(bad)?.to_bytes();
     Form::parse(&bytes)
 }
@@ -169,7 +171,7 @@ fn welcome(
 }
 
 fn redirect(to: &str, cookie: &str) -> Result<Response<Body>, HttpError> {
-    let bad = |_| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "no cookie could be made");
+    let bad = |_| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "cannot create a cookie");
     let mut response = response::see_other(to)?;
     response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_str(cookie).map_err(bad)?);
     Ok(response)
@@ -180,11 +182,12 @@ fn turned_away(asked: &PageRequest, parts: &Parts) -> Response<Body> {
     if asked.first() != b"dav" {
         let next = if parts.method == Method::GET { next_of(&parts.uri) } else { String::new() };
         return login_page(
-            "This needs the address that was printed at the start, or the token or the password.",
+            "To sign in, open the address that was printed at the start, or enter the token or the \
+             password.",
             &next,
         );
     }
-    let why = "this needs the token that `snap serve` printed, as the password of any user";
+    let why = "sign in as any user, with the token that `snap serve` printed as the password";
     let mut response = response::text(StatusCode::UNAUTHORIZED, why);
     let how = HeaderValue::from_static("Basic realm=\"snap\", charset=\"UTF-8\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, how);

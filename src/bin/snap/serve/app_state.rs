@@ -152,7 +152,7 @@ impl AppState {
 
 /// Waits for a permit, with a timeout, because its holder may read for hours.
 pub(super) async fn in_turn<T>(place: impl Future<Output = Result<T, AcquireError>>) -> Result<T, HttpError> {
-    let busy = "others are being answered: try again when they have what they asked for";
+    let busy = "too many requests at the same time: try again later";
     let busy = |_| HttpError::new(StatusCode::SERVICE_UNAVAILABLE, busy);
     timeout(TIMEOUT, place).await.map_err(busy)?.map_err(|_| Error::Stopped.into())
 }

@@ -70,7 +70,7 @@ struct Ending(Arc<Work>);
 impl Drop for Ending {
     fn drop(&mut self) {
         // Does not replace a result.
-        let _ = self.0.end.set(Err("it broke off".to_owned()));
+        let _ = self.0.end.set(Err("it was aborted".to_owned()));
     }
 }
 

@@ -102,7 +102,7 @@ pub(super) async fn expect(
         }
         Ok(is_whole)
     });
-    if found.await? { Ok(()) } else { Err(HttpError::not_found("the snapshot holds no such thing")) }
+    if found.await? { Ok(()) } else { Err(HttpError::not_found("the snapshot has no such entry")) }
 }
 
 /// Writes an archive. Stops when the client disconnects, because writes fail then.
@@ -131,7 +131,7 @@ fn write(site: &AppState, visit: &SharedSession, part: Part, form: Form, mut pip
     if let Err(error) = done
         && !error.is_broken_pipe()
     {
-        control.observer().notice(Event::Warning(&format!("a download broke off: {}", error.chain())));
+        control.observer().notice(Event::Warning(&format!("a download was aborted: {}", error.chain())));
     }
     pipe.end(is_whole);
 }
@@ -187,7 +187,7 @@ pub(super) async fn preview(site: &Arc<AppState>, asked: &PageRequest) -> Result
             _ => Ok(None),
         }
     });
-    let nothing = || HttpError::not_found("there is nothing that can be shown");
+    let nothing = || HttpError::not_found("this content cannot be shown");
     let bytes = bytes.await?.ok_or_else(nothing)?;
     let (kind, policy) = Preview::of(&bytes).ok_or_else(nothing)?.headers();
     let mut response = response::of(StatusCode::OK, kind, bytes);

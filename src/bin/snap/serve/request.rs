@@ -67,10 +67,13 @@ impl PageRequest {
         for part in uri.path().split('/').filter(|part| !part.is_empty()) {
             let part = decoded(part.as_bytes())?;
             if part == b"." || part == b".." {
-                return Err(HttpError::new(StatusCode::BAD_REQUEST, "paths in snapshots have no '..'"));
+                return Err(HttpError::new(
+                    StatusCode::BAD_REQUEST,
+                    "paths in snapshots do not contain '..'",
+                ));
             }
             if part.iter().any(|byte| matches!(byte, b'/' | 0)) {
-                let why = "a name cannot hold a slash or a NUL";
+                let why = "a name cannot contain a slash or a NUL";
                 return Err(HttpError::new(StatusCode::BAD_REQUEST, why));
             }
             path.push(part);
@@ -141,7 +144,7 @@ pub(super) fn decoded(text: &[u8]) -> Result<Vec<u8>, HttpError> {
     if marks.all(sound) {
         Ok(percent_decode(text).collect())
     } else {
-        Err(HttpError::new(StatusCode::BAD_REQUEST, "a % in an address begins two digits"))
+        Err(HttpError::new(StatusCode::BAD_REQUEST, "a % in an address must be followed by two hex digits"))
     }
 }
 

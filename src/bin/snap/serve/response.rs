@@ -67,7 +67,7 @@ impl HttpError {
 impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
         if let Error::NoRepository { location } = &error {
-            let why = format!("the repository is not at {location} now: is its disk connected?");
+            let why = format!("there is no repository at {location} at the moment: is its disk connected?");
             return Self::new(StatusCode::SERVICE_UNAVAILABLE, why);
         }
         let status = match error.kind() {
@@ -92,7 +92,7 @@ pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
 /// The URL cannot be a header.
 pub(super) fn see_other(to: &str) -> Result<Response<Body>, HttpError> {
     let bad = |_| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "there is no such address");
-    let mut response = text(StatusCode::SEE_OTHER, "go on there");
+    let mut response = text(StatusCode::SEE_OTHER, "continue at the new location");
     response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(to).map_err(bad)?);
     Ok(response)
 }

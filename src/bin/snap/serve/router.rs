@@ -83,7 +83,7 @@ async fn admitted(
     }
     let methods: &[&str] = if is_dav { &["GET", "HEAD", "OPTIONS", "PROPFIND"] } else { &["GET", "HEAD"] };
     if !methods.contains(&parts.method.as_str()) {
-        let why = format!("nothing is written here: only {} are answered", methods.join(", "));
+        let why = format!("this server is read-only: only {} are allowed", methods.join(", "));
         let mut response = response::text(StatusCode::METHOD_NOT_ALLOWED, &why);
         if let Ok(methods) = HeaderValue::from_str(&methods.join(", ")) {
             response.headers_mut().insert(header::ALLOW, methods);
@@ -98,19 +98,19 @@ async fn admitted(
 }
 
 fn too_long(most: usize) -> String {
-    format!("a request's body has at most {most} bytes")
+    format!("the body of a request can have at most {most} bytes")
 }
 
 /// Reads a body up to its maximum length, with a timeout.
 async fn whole(body: Incoming, most: usize) -> Result<Bytes, HttpError> {
     let body = timeout(TIMEOUT, Limited::new(body, most).collect()).await;
-    let late = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, "the request did not come to its end");
+    let late = |_| HttpError::new(StatusCode::REQUEST_TIMEOUT, "the request is incomplete");
     match body.map_err(late)? {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, too_long(most)))
         }
-        Err(_) => Err(HttpError::new(StatusCode::BAD_REQUEST, "the request broke off")),
+        Err(_) => Err(HttpError::new(StatusCode::BAD_REQUEST, "the request was aborted")),
     }
 }
 
@@ -134,10 +134,10 @@ async fn webdav(
     match asked.path.last() {
         Some(name) if is_file && response.status().is_success() => response::attach(&mut response, name),
         _ if is_file && response.status() == StatusCode::NOT_FOUND => {
-            return response::text(StatusCode::NOT_FOUND, "the snapshot holds no such file");
+            return response::text(StatusCode::NOT_FOUND, "the snapshot has no such file");
         }
         _ if is_file && response.status() == StatusCode::METHOD_NOT_ALLOWED => {
-            let why = "a directory is listed by PROPFIND, and downloaded as an archive from its page";
+            let why = "directories are listed with PROPFIND and downloaded as archives from their pages";
             return response::text(StatusCode::METHOD_NOT_ALLOWED, why);
         }
         _ => {}

@@ -70,7 +70,7 @@ const MAX_WINDOW_LOG: u32 = 27;
 pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     let window = frame::window_log(prefix.len().saturating_add(plain.len()));
     if prefix.len() > MAX_PREFIX as usize || window > MAX_WINDOW_LOG {
-        return Err(DecodeError::because("a delta of too many bytes"));
+        return Err(DecodeError::because("a delta is too large"));
     }
     let mut context = CCtx::try_create().ok_or(NO_MEMORY)?;
     let is_thorough = matches!(effort, Effort::Files | Effort::Trees);
@@ -108,7 +108,7 @@ pub fn unpack(prefix: &[u8], packed: &[u8], len: usize, out: &mut Vec<u8>) -> Re
     let mut context = DCtx::try_create().ok_or(NO_MEMORY)?;
     context.ref_prefix(prefix).map_err(failed)?;
     context.decompress(out, packed).map_err(failed)?;
-    if out.len() == len { Ok(()) } else { Err(DecodeError::because("unpacks to another length")) }
+    if out.len() == len { Ok(()) } else { Err(DecodeError::because("its decompressed length is wrong")) }
 }
 
 #[cfg(test)]

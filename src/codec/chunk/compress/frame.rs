@@ -15,12 +15,12 @@ const MIN_WINDOW_LOG: u32 = 10;
 /// They are not such a frame, or it asks for a larger window than it can use.
 pub(super) fn check(packed: &[u8], reach: usize) -> Result<(), DecodeError> {
     let window =
-        Window::of(packed).ok_or(DecodeError::because("no zstd frame of the kind that is stored"))?;
+        Window::of(packed).ok_or(DecodeError::because("it is not a zstd frame of the expected kind"))?;
     if window.bytes() > 1 << window_log(reach).min(63) {
-        return Err(DecodeError::because("a zstd frame that asks for more memory than it needs"));
+        return Err(DecodeError::because("a zstd frame requires more memory than its content needs"));
     }
     if zstd_safe::find_frame_compressed_size(packed).map_err(failed)? != packed.len() {
-        return Err(DecodeError::because("bytes left over behind a zstd frame"));
+        return Err(DecodeError::because("there are trailing bytes after a zstd frame"));
     }
     Ok(())
 }

@@ -178,11 +178,11 @@ impl Decompressor {
                 out.reserve_exact(len);
                 self.inner
                     .decompress(out, packed)
-                    .map_err(|_| DecodeError::because("its bytes cannot be decompressed"))?;
+                    .map_err(|_| DecodeError::because("it cannot be decompressed"))?;
             }
-            Codec::Delta => return Err(DecodeError::because("a delta without the chunks it is made from")),
+            Codec::Delta => return Err(DecodeError::because("the bases of a delta are missing")),
         }
-        if out.len() == len { Ok(()) } else { Err(DecodeError::because("unpacks to another length")) }
+        if out.len() == len { Ok(()) } else { Err(DecodeError::because("its decompressed length is wrong")) }
     }
 }
 
@@ -219,7 +219,7 @@ impl FrameCompressor {
 }
 
 /// Out of memory. zstd's own constructors would panic instead.
-const NO_MEMORY: DecodeError = DecodeError::because("no memory for zstd");
+const NO_MEMORY: DecodeError = DecodeError::because("not enough memory for zstd");
 
 fn compressor(level: i32, parameters: &[CParameter]) -> Result<CCtx<'static>, DecodeError> {
     let mut context = CCtx::try_create().ok_or(NO_MEMORY)?;

@@ -12,10 +12,11 @@ impl<R: Read> Reader<R> {
     pub(super) fn header(&mut self) -> Result<Option<[u8; BLOCK]>> {
         let Some(head) = self.block()? else {
             return self.fail(match self.members {
-                0 => "this is no tar archive, or there is nothing of it",
+                0 => "it is not a tar archive, or it is empty",
                 _ => {
-                    "the archive ends behind it without a mark of its end, so it may be cut short: if it never \
-                     had one, add 1024 zeros to the plain tar and import that"
+                    "the archive ends after this member without an end-of-archive marker, so it may be \
+                     truncated; if it never had one, append 1024 zero bytes to the uncompressed tar archive \
+                     and import that"
                 }
             });
         };
@@ -35,9 +36,9 @@ impl<R: Read> Reader<R> {
             return Ok(Some(head));
         }
         if self.members == 0 {
-            return self.fail("this is no tar archive, or its first header is damaged");
+            return self.fail("it is not a tar archive, or its first header is damaged");
         }
-        self.fail("the header behind this member is damaged")
+        self.fail("the header after this member is damaged")
     }
 
     /// Reads the next block; `None` if the input ends before it.
@@ -59,7 +60,7 @@ impl<R: Read> Reader<R> {
     /// Reads the content of a header that describes the next member, at most `most` bytes.
     pub(super) fn text(&mut self, size: u64, most: u64) -> Result<Vec<u8>> {
         if size > most {
-            return self.fail("an extended header of absurd length");
+            return self.fail("an extended header is too long");
         }
         self.left = size;
         self.padding = padding(size);
@@ -101,7 +102,7 @@ impl<R: Read> Reader<R> {
     }
 
     pub(super) fn cut_short(&self) -> Error {
-        bad(&self.path, DecodeError::because("the archive ends in the middle of it"))
+        bad(&self.path, DecodeError::because("the archive is truncated in the middle of this member"))
     }
 
     pub(super) fn fail<T>(&self, why: &'static str) -> Result<T> {
@@ -130,11 +131,11 @@ pub(super) fn broken(path: &[u8], err: io::Error) -> Error {
     };
     match err.kind() {
         io::ErrorKind::UnexpectedEof => {
-            bad(path, DecodeError::because("the archive ends in the middle of it"))
+            bad(path, DecodeError::because("the archive is truncated in the middle of this member"))
         }
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
-            bad(path, DecodeError::because("the archive is damaged here: its bytes cannot be decompressed"))
+            bad(path, DecodeError::because("the archive is damaged here: it cannot be decompressed"))
         }
-        _ => bad(path, DecodeError::with(format!("it cannot be read further: {err}"))),
+        _ => bad(path, DecodeError::with(format!("the rest of the archive cannot be read: {err}"))),
     }
 }

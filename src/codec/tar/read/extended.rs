@@ -93,13 +93,13 @@ impl Extended {
         if *names <= MAX_XATTR_NAMES && *values as u64 <= MAX_EXTENDED {
             Ok(())
         } else {
-            Err(DecodeError::because("extended attributes of absurd size"))
+            Err(DecodeError::because("its extended attributes are too large"))
         }
     }
 
     fn acl(&mut self, name: &'static [u8], value: &[u8]) -> Result<(), DecodeError> {
         let text =
-            String::from_utf8(value.to_vec()).map_err(|_| DecodeError::because("an ACL that is no text"))?;
+            String::from_utf8(value.to_vec()).map_err(|_| DecodeError::because("its ACL is not UTF-8"))?;
         self.acls.retain(|(known, _)| *known != name);
         self.acls.push((name, text));
         Ok(())
@@ -129,14 +129,16 @@ impl SparseWords {
             b"offset" => self.offset = Some(decimal(value)?),
             b"numbytes" => {
                 let offset =
-                    self.offset.take().ok_or(DecodeError::because("a map of holes without offsets"))?;
+                    self.offset.take().ok_or(DecodeError::because("its sparse map has no offsets"))?;
                 sparse::push(&mut self.segments, offset, decimal(value)?)?;
             }
             b"map" => {
                 let mut numbers = value.split(|byte| *byte == b',').filter(|text| !text.is_empty());
                 while let Some(offset) = numbers.next() {
-                    let len =
-                        numbers.next().ok_or(DecodeError::because("a map of holes with half a piece"))?;
+                    let len = numbers.next().ok_or(DecodeError::because(
+                        "its sparse map has an offset without a \
+                             length",
+                    ))?;
                     sparse::push(&mut self.segments, decimal(offset)?, decimal(len)?)?;
                 }
             }
@@ -149,10 +151,10 @@ impl SparseWords {
 fn decimal(value: &[u8]) -> Result<u64, DecodeError> {
     let text = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let number = text.and_then(|text| text.parse().ok());
-    number.ok_or(DecodeError::because("an extended header with a number that is none"))
+    number.ok_or(DecodeError::because("an extended header has an invalid number"))
 }
 
 fn small(value: &[u8]) -> Result<u32, DecodeError> {
     let number = decimal(value)?;
-    u32::try_from(number).map_err(|_| DecodeError::because("an owner or device of absurd number"))
+    u32::try_from(number).map_err(|_| DecodeError::because("an owner id or device number is too large"))
 }

@@ -21,14 +21,14 @@ impl<R: Read> Reader<R> {
             self.checked(old_map(&mut segments, &block, 0, 21))?;
             more = block.get(504).is_some_and(|byte| *byte != 0);
         }
-        let absurd = || DecodeError::because("a file of absurd size");
+        let absurd = || DecodeError::because("its size is too large");
         found.size = self.checked(u64::try_from(real).map_err(|_| absurd()))?;
         found.segments = Some(segments);
         Ok(())
     }
 
     pub(super) fn new_sparse(&mut self, words: SparseWords, found: &mut Found) -> Result<()> {
-        let Some(real) = words.real else { return self.fail("a file with holes and no size") };
+        let Some(real) = words.real else { return self.fail("it is sparse, but its size is missing") };
         let mut segments = words.segments;
         if words.in_data {
             let mut text = MapReader { reader: self, block: [0; BLOCK], at: BLOCK };
@@ -66,7 +66,7 @@ impl<R: Read> MapReader<'_, R> {
             match (byte, value) {
                 (b'\n', Some(value)) => return Ok(value),
                 (b'0'..=b'9', _) if grown().is_some() => value = grown(),
-                _ => return self.reader.fail("a map of holes that is none"),
+                _ => return self.reader.fail("its sparse map is invalid"),
             }
         }
     }
@@ -75,7 +75,7 @@ impl<R: Read> MapReader<'_, R> {
         let mut filled = 0;
         while let Some(rest) = self.block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match self.reader.read(rest)? {
-                0 => return self.reader.fail("a map of holes that does not end"),
+                0 => return self.reader.fail("its sparse map has no end"),
                 count => filled += count,
             }
         }
@@ -86,12 +86,12 @@ impl<R: Read> MapReader<'_, R> {
 
 fn old_map(segments: &mut Segments, block: &[u8], start: usize, count: usize) -> Result<(), DecodeError> {
     for at in (0..count).map(|nth| start + 24 * nth) {
-        let cut = DecodeError::because("a map of holes that goes beyond its header");
+        let cut = DecodeError::because("its sparse map is longer than its header says");
         let field = |at: usize| block.get(at..at + 12).ok_or(cut.clone());
         if field(at)?.first().is_none_or(|byte| *byte == 0) {
             break;
         }
-        let wrong = |_| DecodeError::because("a map of holes with negative numbers");
+        let wrong = |_| DecodeError::because("its sparse map has negative numbers");
         let offset = u64::try_from(number::parse(field(at)?)?).map_err(wrong)?;
         let len = u64::try_from(number::parse(field(at + 12)?)?).map_err(wrong)?;
         sparse::push(segments, offset, len)?;

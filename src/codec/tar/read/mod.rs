@@ -72,7 +72,7 @@ impl<R: Read> Reader<R> {
             let Some(head) = self.header()? else { return Ok(None) };
             let size = self.checked(
                 u64::try_from(self.checked(field_number(&head, field::SIZE))?)
-                    .map_err(|_| DecodeError::because("a member of negative length")),
+                    .map_err(|_| DecodeError::because("its size is negative")),
             )?;
             match head.get(field::TYPE.0) {
                 Some(b'x' | b'X') => {
@@ -172,10 +172,10 @@ impl<R: Read> Reader<R> {
             }
             b'6' => Node::Fifo,
             b'M' => {
-                return self.fail("the rest of a file that began on another volume: join the volumes first");
+                return self.fail("it continues a file of an earlier volume: join the volumes first");
             }
             other => {
-                let why = format!("a member of unknown type {:?}", char::from(other));
+                let why = format!("it has the unknown type {:?}", char::from(other));
                 return Ok(Next::Skipped(self.path.clone(), why));
             }
         };
@@ -189,7 +189,7 @@ impl<R: Read> Reader<R> {
         if let Some(segments) = &found.segments {
             self.checked(sparse::check(segments, found.size))?;
             if segments.iter().map(|(_, len)| len).sum::<u64>() != self.left {
-                return self.fail("a map of holes that does not fit the data");
+                return self.fail("its sparse map does not match its data");
             }
         }
         Ok(Next::Member(Box::new(found)))
@@ -203,7 +203,7 @@ impl<R: Read> Reader<R> {
             let found = self.checked(field_number(head, place))?;
             // Some writers use -1 or -2 for `nobody`.
             let wrapped = u32::try_from(found).or(i32::try_from(found).map(|found| found as u32));
-            self.checked(wrapped.map_err(|_| DecodeError::because("an owner of absurd number")))
+            self.checked(wrapped.map_err(|_| DecodeError::because("its owner id is too large")))
         };
         let mode = self.checked(field_number(head, field::MODE))?;
         let mtime = match extended.mtime {
@@ -233,12 +233,15 @@ impl<R: Read> Reader<R> {
             return Ok(given);
         }
         let found = self.checked(field_number(head, place))?;
-        self.checked(u32::try_from(found).map_err(|_| DecodeError::because("a device of absurd number")))
+        self.checked(u32::try_from(found).map_err(|_| DecodeError::because("its device number is too large")))
     }
 }
 
 fn field_number(head: &[u8; BLOCK], (start, len): (usize, usize)) -> Result<i64, DecodeError> {
-    let field = head.get(start..start + len).ok_or(DecodeError::because("a field beyond its header"))?;
+    let field = head.get(start..start + len).ok_or(DecodeError::because(
+        "a field is out of the header's \
+         bounds",
+    ))?;
     number::parse(field)
 }
 

@@ -51,7 +51,7 @@ pub(in crate::fs::target) struct Held {
 impl Held {
     /// Takes over an open file.
     pub(in crate::fs::target) fn new(shared: &Arc<Shared>, path: Vec<u8>, file: File) -> Result<Arc<Self>> {
-        let found = fstat(&file).map_err(shared.at("look at", &path))?;
+        let found = fstat(&file).map_err(shared.at("read the metadata of", &path))?;
         let held = Arc::new(Self {
             shared: Arc::clone(shared),
             path,
@@ -73,10 +73,10 @@ impl Held {
         let (dir, name) = self.shared.place(&self.path)?;
         let fd = openat(&dir.fd, name, WRITE_FLAGS, Mode::empty());
         let fd = fd.map_err(self.shared.at("open", &self.path))?;
-        let found = fstat(&fd).map_err(self.shared.at("look at", &self.path))?;
+        let found = fstat(&fd).map_err(self.shared.at("read the metadata of", &self.path))?;
         if (found.st_dev, found.st_ino) != self.identity || found.st_nlink != 1 {
             let shown = self.shared.show(&self.path);
-            return Err(Error::Refused(format!("{} was replaced by something else", shown.display())));
+            return Err(Error::Refused(format!("{} was replaced by another process", shown.display())));
         }
         let file = Arc::new(File::from(fd));
         *slot = Some(Arc::clone(&file));

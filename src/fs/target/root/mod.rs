@@ -63,7 +63,7 @@ impl Shared {
         let limits = Limits::raise();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = crate::sys::fs::open(root, flags, Mode::empty()).map_err(sys("open", root))?;
-        let top = Arc::new(Dir::new(fd).map_err(sys("look at", root))?);
+        let top = Arc::new(Dir::new(fd).map_err(sys("read the metadata of", root))?);
         let mut random = [0_u8; 8];
         getrandom::fill(&mut random).map_err(io::Error::other).map_err(Error::io("read", "random bytes"))?;
         Ok(Self {
@@ -138,7 +138,7 @@ impl Shared {
             return Ok(Arc::clone(&self.top));
         }
         let fd = self.open_dir(&real).map_err(self.at("open", path))?;
-        let dir = Arc::new(Dir::new(fd).map_err(self.at("look at", path))?);
+        let dir = Arc::new(Dir::new(fd).map_err(self.at("read the metadata of", path))?);
         if let Some(found) = self.guard.find(dir.id) {
             return Err(spared(&self.show(path), found));
         }
@@ -219,7 +219,7 @@ fn stretches(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 pub(super) fn spared(path: &Path, found: &Protected) -> Error {
-    Error::Refused(format!("{} is {}: it is left alone", path.display(), found.what))
+    Error::Refused(format!("{} is {}: it was not changed", path.display(), found.what))
 }
 
 /// The error for an invalid path.

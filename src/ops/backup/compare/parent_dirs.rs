@@ -42,9 +42,10 @@ impl Comparer<'_, '_> {
             return;
         }
         let path = String::from_utf8_lossy(self.path_stack.stored());
-        self.run
-            .observer
-            .notice(Event::Warning(&format!("the parent's /{path} cannot be read ({err}): reading it anew")));
+        self.run.observer.notice(Event::Warning(&format!(
+            "the parent's /{path} cannot be read ({err}): all its files are \
+                                             read again"
+        )));
     }
 
     /// Returns the parent's entry of this name in the open directory. Entries skipped on the way are gone.

@@ -60,6 +60,6 @@ impl Comparer<'_, '_> {
 }
 
 fn shorter() -> Error {
-    let source = DecodeError::because("it has become shorter while it was read");
+    let source = DecodeError::because("it became shorter while it was read");
     Error::Damaged { what: "the parent's tree".into(), source }
 }

@@ -66,7 +66,7 @@ impl Reader<'_> {
             let mut file = long_path::open_to_read(path)?;
             let before = settled(&file)?;
             if !before.is_file() {
-                return Err(io::Error::other("it is no regular file any more"));
+                return Err(io::Error::other("it is no longer a regular file"));
             }
             let found = xattr::of_open(file.as_fd());
             self.follow(older.cloned(), Some(before.size));

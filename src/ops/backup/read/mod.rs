@@ -200,7 +200,7 @@ impl Reader<'_> {
         let mut command = programs::foreign(program);
         let started = command.args(args).stdout(std::process::Stdio::piped()).spawn();
         let mut child =
-            started.map_err(|err| io::Error::other(format!("the command cannot start: {err}")))?;
+            started.map_err(|err| io::Error::other(format!("the command cannot be started: {err}")))?;
         let output = child.stdout.take().ok_or(io::Error::other("no output"))?;
         let run = self.run;
         let is_stopping = || run.stopping();
@@ -276,7 +276,7 @@ impl ChunkBuffer for Stream<'_, '_> {
 
     fn ahead(&self) -> io::Result<&[u8]> {
         let ahead = self.reader.batch.plain.get(self.reader.used..self.end);
-        ahead.ok_or_else(|| bug("what was read lies in its buffer"))
+        ahead.ok_or_else(|| bug("the bytes that were read are in the buffer"))
     }
 
     fn more(&mut self) -> io::Result<bool> {
@@ -285,9 +285,9 @@ impl ChunkBuffer for Stream<'_, '_> {
         }
         // Never empty: less than a batch is used, followed by fewer uncut bytes than the longest chunk has.
         let free = self.reader.batch.plain.get_mut(self.end..).filter(|free| !free.is_empty());
-        let free = free.ok_or_else(|| bug("a buffer that is not full has room"))?;
+        let free = free.ok_or_else(|| bug("a buffer that is not full has free space"))?;
         let wanted = if self.reader.run.reading.is_some() { free.len().min(PIECE) } else { free.len() };
-        let room = free.get_mut(..wanted).ok_or_else(|| bug("a piece is some of the room"))?;
+        let room = free.get_mut(..wanted).ok_or_else(|| bug("a piece is within the free space"))?;
         let count = match self.input.read(room) {
             Ok(0) => return Ok(false),
             Err(err) if err.kind() == io::ErrorKind::Interrupted => return Ok(true),
@@ -303,7 +303,7 @@ impl ChunkBuffer for Stream<'_, '_> {
 
     fn take(&mut self, id: ChunkId, len: usize) -> io::Result<()> {
         if self.reader.run.basis.compare.is_some() && self.reader.opaque.is_none() {
-            let chunk = self.ahead()?.get(..len).ok_or_else(|| bug("a chunk is some of its bytes"))?;
+            let chunk = self.ahead()?.get(..len).ok_or_else(|| bug("a chunk is within its buffer"))?;
             self.reader.opaque = Some(randomness::is_opaque(chunk));
         }
         let (seq, like) = (self.seq, self.reader.like(&id, len as u32));
@@ -321,7 +321,7 @@ impl Stream<'_, '_> {
         if !rest.is_empty() {
             next = self.reader.buffer()?;
             let start = next.get_mut(..rest.len());
-            start.ok_or_else(|| bug("less than a batch is left over"))?.copy_from_slice(rest);
+            start.ok_or_else(|| bug("the remainder is smaller than a batch"))?.copy_from_slice(rest);
         }
         self.end = rest.len();
         self.reader.flush();

@@ -204,7 +204,7 @@ pub fn plan(repo: &Repository, mut states: Vec<PastState>) -> Result<Vec<Planned
         if let Some(other) = other {
             let place = state.place();
             return Err(Error::Usage(format!(
-                "{other} and {place} have the same time: one set has one state at a time"
+                "{other} and {place} have the same time, but the states of a set must have different times"
             )));
         }
         let mut complete = all.iter().filter(|one| !one.manifest.partial);

@@ -77,8 +77,10 @@ impl Supplement {
             let xattrs = &mut entry.meta.xattrs;
             xattrs.retain(|xattr| xattr.name != *name);
             if xattrs.iter().map(inline).sum::<usize>() + value.len() > INLINE {
-                left_out =
-                    Some(format!("without its attribute {}: it is too long", String::from_utf8_lossy(name)));
+                left_out = Some(format!(
+                    "its extended attribute {} is too long and was not saved",
+                    String::from_utf8_lossy(name)
+                ));
                 continue;
             }
             let at = xattrs.partition_point(|xattr| xattr.name < *name);

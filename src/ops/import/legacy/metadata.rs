@@ -40,13 +40,13 @@ pub(crate) fn read(dir: &Path) -> Result<BackupChain> {
     let path = dir.join("metadata.json");
     let len = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
     if len > MAX {
-        return Err(Error::Refused(format!("{} has an absurd length", path.display())));
+        return Err(Error::Refused(format!("{} is too long", path.display())));
     }
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
     let bad =
         |why: String| Error::Archive { what: path.display().to_string(), source: DecodeError::with(why) };
     let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|err| bad(format!("it is no JSON (line {}, column {})", err.line(), err.column())))?;
+        .map_err(|err| bad(format!("it is not valid JSON (line {}, column {})", err.line(), err.column())))?;
     let chain = ["backupChain", "chain", "backups"].iter().find_map(|name| value.get(name));
     let chain = chain.or(Some(&value).filter(|value| value.is_array()));
     let chain = chain.ok_or_else(|| bad("it has no backupChain".to_owned()))?;

@@ -128,7 +128,7 @@ pub fn run(repo: &Repository, options: &LegacyOptions, control: &Control<'_>) ->
         last: None,
     };
     for unclear in chain.unclear {
-        import.problem(&unclear, "an entry of the chain without a kind or a time");
+        import.problem(&unclear, "an entry of backupChain has no type or time");
     }
     // Archives that were imported before are not read.
     let new = chain.links.iter().filter(|link| import.existing(link).is_none());
@@ -162,7 +162,7 @@ impl Import<'_> {
     fn link(&mut self, link: &ChainLink) -> Result<()> {
         if let Some(found) = self.existing(link).cloned() {
             self.summary.skipped += 1;
-            let text = format!("{} is snapshot {} already", link.name, found.id.short());
+            let text = format!("{} exists already, as snapshot {}", link.name, found.id.short());
             self.work.observer.notice(Event::Note(&text));
             let gap = found.manifest.tags.iter().any(|tag| tag == GAP);
             let state = State { snapshot: Some(found.id), held: PriorImport::Stored(Box::new(found)), gap };
@@ -176,7 +176,7 @@ impl Import<'_> {
             SnapshotKind::Differential => self.full.clone(),
         };
         let Some(base) = base else {
-            self.problem(&link.name, "the full that it builds on could not be imported");
+            self.problem(&link.name, "the full backup that it is based on could not be imported");
             return Ok(());
         };
         let state = match self.read(link, base) {
@@ -217,7 +217,10 @@ impl Import<'_> {
         let mut tags = self.options.tags.clone();
         if base.gap {
             tags.push(GAP.to_owned());
-            let text = format!("{}: an archive before it is missing, so it may lack changes", link.name);
+            let text = format!(
+                "{}: an archive before it in the chain is missing, so it may lack changes",
+                link.name
+            );
             self.work.observer.notice(Event::Warning(&text));
         }
         let is_full = link.kind == SnapshotKind::Full;
@@ -240,7 +243,7 @@ impl Import<'_> {
             _ => Vec::new(),
         };
         let PriorImport::Tree(tree) = base.held else {
-            return Err(bad("what it builds on is not read".to_owned()));
+            return Err(bad("the archive that it is based on was not read".to_owned()));
         };
         let place = |names: Names| names::place(names, is_full, &roots, &self.sources);
         let place = Place { of: &place, from_beside: !is_full };

@@ -22,7 +22,7 @@ pub(crate) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observ
     // R1: the session is open until everything is read.
     let session = Arc::new(ReadSession::open(repo, observer)?);
     if !session.snapshots()?.iter().any(|one| one.id == snapshot.id) {
-        let why = "it was forgotten meanwhile: run the import again".to_owned();
+        let why = "it was forgotten in the meantime: run the import again".to_owned();
         return Err(Error::NoSnapshot { selector: snapshot.id.short(), why });
     }
     session.begin(&[snapshot.id])?;
@@ -50,5 +50,5 @@ pub(crate) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observ
             above.put(name, Node::new(kind, meta).in_group(group));
         }
     }
-    Err(Error::Bug { what: "a walk leaves its root last" })
+    Err(Error::Bug { what: "a walk ends with its root" })
 }

@@ -87,7 +87,12 @@ impl FileBatch {
     /// # Errors
     /// When the slice's parts are not in its batch, which is a bug.
     pub(super) fn parts(&self, segment: &FileSlice) -> Result<impl Iterator<Item = (u32, u64, ContentPart)>> {
-        let parts = error::part(&self.parts, segment.parts.clone(), "a segment's parts lie in its window")?;
+        let parts = error::part(
+            &self.parts,
+            segment.parts.clone(),
+            "the parts of a segment are in its \
+             batch",
+        )?;
         let numbered = (segment.parts.start as u32..).zip(parts);
         Ok(numbered.map(|(number, (at, part))| (number, *at, *part)))
     }
@@ -158,5 +163,5 @@ impl FileBatch {
 }
 
 fn too_long() -> crate::model::decode_error::DecodeError {
-    crate::model::decode_error::DecodeError::because("a chunk of absurd length")
+    crate::model::decode_error::DecodeError::because("a chunk is too long")
 }

@@ -290,8 +290,9 @@ impl Walk<'_, '_> {
         let twice = !folded.names.insert(name_folding::key(name))
             || found.is_some_and(|found| !folded.inodes.insert(found.id()));
         if twice {
-            let why = "the target does not tell its name from another one in this directory, which was restored: \
-                       restore it to another target, or alone with `RestoreOptions::include`";
+            let why = "the target's file system does not distinguish its name from that of another restored \
+                       entry of this directory: restore it to another target, or alone with \
+                       `RestoreOptions::include`";
             self.job.problem(path, &Error::Refused(why.into()));
         }
         twice
@@ -310,21 +311,20 @@ enum Found {
 fn barrier(lead: &Lead, what: What) -> String {
     match lead {
         Lead::Outside(to) => format!(
-            "it is a link to {}, outside of the target: what belongs below it was not restored",
+            "it is a symbolic link to {}, outside of the target: nothing below it was restored",
             to.display()
         ),
         Lead::Beneath(to) if what.outer => format!(
-            "it is a link to {}, of which the snapshot holds other things: what belongs below it was not restored",
+            "it is a symbolic link to {}, which the snapshot also contains: nothing below it was restored",
             String::from_utf8_lossy(to)
         ),
         Lead::Beneath(to) => format!(
-            "it is a link to the directory {} where the snapshot has a directory: what belongs below it was not \
-             restored (remove the link to restore it)",
+            "it is a symbolic link to the directory {}, but a directory in the snapshot: nothing below it \
+             was restored (remove the link to restore it)",
             String::from_utf8_lossy(to)
         ),
         Lead::Nowhere => {
-            "it is no directory, and only leads to what is restored: what belongs below it was not restored"
-                .into()
+            "it is not a directory, but entries below it are selected: nothing below it was restored".into()
         }
     }
 }
@@ -336,7 +336,7 @@ impl Job<'_> {
             return Ok(());
         };
         let path = String::from_utf8_lossy(path);
-        Err(Error::Refused(format!("{path} is {}: nothing is restored to it", protected.what)))
+        Err(Error::Refused(format!("{path} is {}: nothing was restored there", protected.what)))
     }
 
     pub(super) fn is_root(&self) -> bool {

@@ -253,7 +253,7 @@ impl<'a, 'j> Walk<'a, 'j> {
         if entry.meta.flags & flags::CHANGED_WHILE_READ != 0 {
             self.changing += 1;
             let path = String::from_utf8_lossy(&path);
-            let why = format!("{path} changed each time it was read for this snapshot: it may mix versions");
+            let why = format!("{path} changed each time the backup read it: it may mix versions");
             self.job.observer.notice(Event::Warning(&why));
         }
         if let Some(group) = link_group(&entry)
@@ -301,7 +301,8 @@ impl<'a, 'j> Walk<'a, 'j> {
         if its_group != group {
             let [path, first] = [path, &first].map(String::from_utf8_lossy);
             let why = format!(
-                "{path} is stored as a hard link of {first}, but with other content: it is restored as a file of its own"
+                "{path} is stored as a hard link of {first}, but with different content: it is restored as \
+                 a separate file"
             );
             self.job.observer.notice(Event::Warning(&why));
             return false;

@@ -34,7 +34,7 @@ impl<'a> BundleFetcher<'a> {
             return fetcher;
         }
         let all = all(repo).unwrap_or_else(|err| {
-            repo.control().warn(format!("{}: reading the packs' own tables", err.chain()));
+            repo.control().warn(format!("{}: reading the tables from the packs", err.chain()));
             Vec::new()
         });
         for (name, opened) in all {

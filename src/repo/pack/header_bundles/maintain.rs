@@ -48,10 +48,10 @@ fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()
         match opened {
             Ok(segment) => segments.push(segment),
             Err(err) if !err.is_damage() => {
-                repo.control().warn(format!("{}: header bundle {name} stays", err.chain()))
+                repo.control().warn(format!("{}: header bundle {name} is kept", err.chain()))
             }
             Err(err) => {
-                let what = if may.remove { "is removed" } else { "is of no use" };
+                let what = if may.remove { "is removed" } else { "is ignored" };
                 repo.control().warn(format!("{}: header bundle {name} {what}", err.chain()));
                 dropped.push(name);
             }

@@ -77,7 +77,7 @@ fn open(repo: &Repository, found: &Listed) -> Result<HeaderBundle> {
     storage.read_range(ObjectKind::Index, name, 0, &mut bytes)?;
     objects::check_header(ObjectKind::Index, name, &bytes)?;
     let start = sealed_object::object_len(&bytes).filter(|start| *start <= len.min(MOST));
-    let start = start.ok_or(DecodeError::because("shorter than it says")).map_err(short())?;
+    let start = start.ok_or(DecodeError::because("it is shorter than its header says")).map_err(short())?;
     if start > bytes.len() as u64 {
         bytes = vec![0; start as usize];
         storage.read_range(ObjectKind::Index, name, 0, &mut bytes)?;
@@ -102,7 +102,7 @@ impl HeaderBundle {
         let bytes = repo.storage().read(ObjectKind::Index, &self.name, self.len.min(MOST))?;
         let tables = self.parts.iter().filter(|part| wanted(part)).map(|part| {
             let front = bytes.get(part.at as usize..).and_then(|rest| rest.get(..part.len as usize));
-            let front = front.ok_or(DecodeError::because("shorter than it says"));
+            let front = front.ok_or(DecodeError::because("it is shorter than its header says"));
             front
                 .and_then(|front| part.table(repo.suite(), front))
                 .map(|table| (*part, table))

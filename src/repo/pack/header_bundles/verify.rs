@@ -65,10 +65,7 @@ impl BundleVerifier {
         let own = sum(table)?;
         for claim in claims.iter().filter(|claim| claim.pack_len != len || claim.sum != own) {
             let path = ObjectKind::Index.path(&claim.segment);
-            self.found(
-                &claim.segment,
-                format!("{path} says something else of pack {} than the pack", pack.short()),
-            );
+            self.found(&claim.segment, format!("{path} contradicts pack {}", pack.short()));
         }
         Ok(())
     }
@@ -80,6 +77,6 @@ impl BundleVerifier {
 }
 
 fn sum(table: &Table) -> Result<[u8; 32]> {
-    let rule = |_| Error::Bug { what: "a table that was read can be written" };
+    let rule = |_| Error::Bug { what: "a decoded table can be encoded" };
     table.to_cached().map(|bytes| sha256(&bytes)).map_err(rule)
 }

@@ -148,7 +148,7 @@ pub(crate) fn run(context: &Context, args: &Backup) -> Result<Outcome> {
         return backup_set(context, args);
     }
     if args.receipt.is_some() && sets.len() > 1 {
-        return Err(Error::Usage("a receipt is of one set: name it with --set".into()));
+        return Err(Error::Usage("a receipt covers one set: give it with --set".into()));
     }
     let kind = |set: &Set| kind(args, &set.settings).to_string();
     let job = Job { verb: "backup", kind: Some(&kind), dry_run: args.dry_run, gate: Some(&gate) };
@@ -169,7 +169,8 @@ fn backup_set(context: &Context, args: &Backup) -> Result<Outcome> {
     context.recorder.write_start();
     let (repo, begun) = open(context, args, &options)?;
     if options.delta == Delta::On && !repo.config().has_deltas() {
-        let why = "this repository has no deltas, so none are made: `snap config set delta on` allows them";
+        let why = "this repository does not allow deltas, so none are made: `snap config set delta on` \
+                   allows them";
         output::warn(context.global.json, why);
     }
     let (repo, mirrors) = mirrors(context, args, repo)?;
@@ -194,7 +195,7 @@ fn backup_set(context: &Context, args: &Backup) -> Result<Outcome> {
             return Err(Error::Quota { quota });
         }
         if summary.time_up {
-            context.recorder.note(|run| run.set_error("it ran out of time"));
+            context.recorder.note(|run| run.set_error("the time limit was reached"));
             return Ok(Outcome::TimeUp);
         }
         if summary.partial {

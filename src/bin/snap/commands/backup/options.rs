@@ -136,7 +136,7 @@ fn sources(args: &Backup) -> Result<(Vec<PathBuf>, Option<Stdin>)> {
         sources.extend(lines(list)?);
     }
     if sources.is_empty() {
-        return Err(Error::Usage("nothing to save: name a PATH, --files-from or --stdin, or sets in snap.toml (`snap config init`)".to_owned()));
+        return Err(Error::Usage("nothing to save: give a PATH, --files-from or --stdin, or sets in snap.toml (`snap config init`)".to_owned()));
     }
     Ok((sources, None))
 }

@@ -41,7 +41,7 @@ pub(crate) fn human(context: &Context, repo: &Repository, summary: &Report, opti
     // Small amounts are directory pieces, which are not worth a line.
     if summary.deltas.plain >= 64 << 10 {
         let (plain, stored) = (size(summary.deltas.plain), size(summary.deltas.stored));
-        text += &format!("\ndeltas:  {plain} of that as changes to what was stored, in {stored}");
+        text += &format!("\ndeltas:  {plain} of that as changes to stored data, in {stored}");
     }
     text += &format!("\ntime:    {}", duration(summary.duration.as_secs_f64()));
     if summary.snapshot.is_some() {
@@ -62,9 +62,9 @@ pub(crate) fn human(context: &Context, repo: &Repository, summary: &Report, opti
 
 fn ending(summary: &Report, options: &Options) -> String {
     let partial = if summary.time_up {
-        " (partial: out of time; the next run continues from there)"
+        " (partial: time limit reached; the next run continues from there)"
     } else if summary.partial {
-        " (partial: interrupted before the end; what is stored already is not stored again)"
+        " (partial: interrupted; stored data is not stored again)"
     } else {
         ""
     };
@@ -75,8 +75,8 @@ fn ending(summary: &Report, options: &Options) -> String {
         (None, Some(newest)) if !options.dry_run => match healed(summary) {
             0 => format!("nothing changed since snapshot {}: nothing written", newest.short()),
             bytes => format!(
-                "nothing changed since snapshot {}, but {} of its data was missing or damaged in the repository: \
-                 it is stored again",
+                "nothing changed since snapshot {}, but {} of its data was missing or damaged in the \
+                 repository and was stored again",
                 newest.short(),
                 size(bytes)
             ),

@@ -158,7 +158,7 @@ pub(crate) fn run(context: &Context, args: &Import) -> Result<Outcome> {
         match (&args.legacy, &args.archive) {
             (Some(dir), _) => legacy(context, repo, args, dir, &stop),
             (None, Some(archive)) => import_archive(context, repo, args, archive, &stop),
-            (None, None) => Err(Error::Usage("nothing to import: name an archive, or --legacy DIR".into())),
+            (None, None) => Err(Error::Usage("nothing to import: give an archive, or --legacy DIR".into())),
         }
     })
 }
@@ -186,7 +186,8 @@ fn import_archive(
     if archive.is_dir() {
         let dir = archive.display();
         return Err(Error::Usage(format!(
-            "{dir} is a directory, no archive: `snap import trees {dir}` imports states of a directory, `snap backup` saves one"
+            "{dir} is a directory, not an archive: `snap import trees {dir}` imports states of a directory, \
+             `snap backup` saves one"
         )));
     }
     let input: Box<dyn Read + Send> = if is_stdin {
@@ -229,7 +230,7 @@ fn import_archive(
 
 fn time(text: &str) -> Result<Time> {
     snapshots::time_of(text)
-        .ok_or_else(|| Error::Usage(format!("{text} is no time: write 2026-11-24T02:00:00Z, or a date")))
+        .ok_or_else(|| Error::Usage(format!("{text} is not a time: write 2026-11-24T02:00:00Z, or a date")))
 }
 
 fn legacy(
@@ -286,7 +287,7 @@ fn human(summary: &Report) -> String {
     );
     if !summary.problems.is_empty() {
         let number = summary.problems.len() as u64;
-        text += &format!("\n{number} not or not wholly imported: see the warnings");
+        text += &format!("\n{number} not imported, or only in part: see the warnings");
     }
     text + &match summary.snapshot {
         Some(id) => format!("\nsnapshot {} saved", id.short()),

@@ -125,7 +125,7 @@ fn import(
 ) -> Result<Outcome> {
     let json = context.global.json;
     for dir in &found.without {
-        output::warn(json, &format!("there is no {}: that state is left out", dir.display()));
+        output::warn(json, &format!("there is no {}: this state is not imported", dir.display()));
     }
     if let Some(note) = found.note.filter(|_| context.prints_success()) {
         output::note(json, note);
@@ -232,7 +232,7 @@ fn tell_plan(context: &Context, planned: &[Planned], source: &Path) -> Result<()
             continue;
         }
         let fate = match there {
-            Some(id) => format!("there already, as snapshot {}", id.short()),
+            Some(id) => format!("exists already, as snapshot {}", id.short()),
             None => "would be imported".to_owned(),
         };
         text += &format!("{}  {}  {fate}\n", output::local(state.time), place(state));

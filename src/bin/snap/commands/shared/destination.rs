@@ -87,8 +87,8 @@ impl Other {
         let password = if no_encryption { None } else { password::first(&other.global)? };
         if password.is_none() && !no_encryption {
             return Err(Error::Usage(
-                "no password for the new repository: give one with --to-password-file, --to-password-command or \
-                 SNAP_TO_PASSWORD, or pass --no-encryption to make it without"
+                "no password for the new repository: give one with --to-password-file, \
+                 --to-password-command or SNAP_TO_PASSWORD, or pass --no-encryption"
                     .to_owned(),
             ));
         }

@@ -37,7 +37,7 @@ pub(crate) fn of_backup(context: &Context, pace: &Pace) -> Result<Option<String>
         let now = Timestamp::now();
         if !window.is_open(now, &zone) {
             let opens = window.opens(now, &zone).to_zoned_datetime(zone).strftime("%Y-%m-%d %H:%M");
-            return Ok(Some(format!("the window {window} is closed, it opens at {opens}")));
+            return Ok(Some(format!("it is outside of the window {window}, which opens at {opens}")));
         }
     }
     let Some(set) = &context.set else { return Ok(None) };
@@ -78,7 +78,7 @@ pub(crate) fn conditions(context: &Context, variables: &[(&'static str, String)]
             Ok(()) => {}
             Err(Trouble::Stopped) => return Err(Error::Interrupted),
             Err(Trouble::Failed(why)) => {
-                return Ok(Some(format!("condition {} does not hold: {why}", number + 1)));
+                return Ok(Some(format!("condition {} failed: {why}", number + 1)));
             }
         }
     }

@@ -53,14 +53,15 @@ impl Mirrors {
     pub(crate) fn end(&self, context: &Context, repo: &Repository) -> Result<Outcome> {
         let mut problems = self.problems.take();
         if let Some(err) = self.live.as_ref().and_then(|live| live.failed()) {
-            let text = format!("a pack could not be written to the mirror at once: {}", err.chain());
+            let text =
+                format!("a pack could not be written to the mirror during the backup: {}", err.chain());
             output::warn(context.global.json, &text);
         }
         for second in &self.there {
             let place = output::printable(&second.location());
             match sync::bring(context, repo, second, &Options::default()) {
                 Ok(report) if report.is_whole() => {}
-                Ok(_) => problems.push(format!("the mirror at {place} lacks what is damaged here")),
+                Ok(_) => problems.push(format!("the mirror at {place} lacks objects that are damaged here")),
                 Err(err @ Error::Interrupted) => return Err(err),
                 Err(err) => problems.push(format!("the mirror at {place} is behind: {}", err.chain())),
             }
@@ -94,7 +95,7 @@ fn open_mirror(
     }
     if Repository::id_at(&*storage)? != repo.config().repo {
         return Err(Error::Refused(format!(
-            "at {place} is another repository, and no mirror of this one: `snap copy` copies snapshots into it"
+            "the repository at {place} is not a mirror of this one: `snap copy` copies snapshots into it"
         )));
     }
     Ok(storage)

@@ -80,7 +80,8 @@ pub(crate) fn check_unconfigured(global: &Global, dir: &Path) -> Result<()> {
 fn inside(dir: &Path, repository: &Path) -> String {
     let (dir, repository) = (dir.display(), repository.display());
     format!(
-        "{dir} lies in the repository {repository}, to which nothing else may write: name another directory"
+        "{dir} is inside the repository {repository}, where nothing else may be written: give another \
+         directory"
     )
 }
 

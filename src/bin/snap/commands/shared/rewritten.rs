@@ -12,7 +12,10 @@ pub(crate) fn warn_of_others(context: &Context, rewritten: &[Rewritten], dry_run
     let met: Vec<&Rewritten> = rewritten.iter().filter(|one| one.new.is_none() && !dry_run).collect();
     for one in &met {
         let id = one.old.id.short();
-        let text = format!("somebody else forgot or rewrote snapshot {id} meanwhile, which takes precedence");
+        let text = format!(
+            "snapshot {id} was not changed: another process forgot or rewrote it in the \
+                            meantime"
+        );
         output::warn(context.global.json, &text);
     }
     !met.is_empty()

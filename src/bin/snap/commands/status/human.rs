@@ -183,7 +183,7 @@ fn set(set: &SetStatus, now: Time) -> Vec<String> {
         lines.push(format!("    {word} {}: {}", when(skipped.start, now), why(skipped)));
     }
     if let Some(failure) = &set.failure {
-        let word = if set.is_failing() { "FAILED" } else { "failed, and succeeded since:" };
+        let word = if set.is_failing() { "FAILED" } else { "failed earlier, succeeded since:" };
         lines.push(format!("    {word} {}: {}", when(failure.start, now), why(failure)));
     }
     if let Some(next) = set.next {
@@ -214,7 +214,7 @@ fn good(good: &LastSuccess, now: Time) -> String {
     let short: String = good.snapshot.chars().take(8).collect();
     let mut text = format!("{:<12} {} (snapshot {short}", good.kind, when(good.at, now));
     if good.unchanged {
-        text += ", nothing had changed since";
+        text += ", nothing changed since";
     }
     if good.problems > 0 {
         text += &format!(", without {}", count(good.problems, "item", "items"));
@@ -233,7 +233,7 @@ fn overdue(set: &SetStatus) -> String {
 pub(crate) fn why(run: &RunRecord) -> String {
     let text = match (run.state(), &run.error) {
         (_, Some(error)) => error.clone(),
-        (RunState::Lost, None) => "it was killed, or the machine stopped".to_owned(),
+        (RunState::Lost, None) => "it was killed, or the machine was stopped".to_owned(),
         (_, None) => format!("exit code {}", run.exit.unwrap_or_default()),
     };
     printable(&text)

@@ -151,11 +151,11 @@ fn refuse_strangers(reports: &[Report], hosts: &[String]) -> Result<()> {
     let Some(stranger) = hosts.iter().find(|host| !known.contains(host.as_str())) else { return Ok(()) };
     let known = known.into_iter().collect::<Vec<_>>().join(", ");
     Err(Error::NotFound {
-        what: format!("no backup of host {stranger} is known here"),
+        what: format!("no backup of host {stranger} is known"),
         help: if known.is_empty() {
-            "`snap status --all-hosts` shows all that save to the repository".to_owned()
+            "`snap status --all-hosts` shows all hosts of the repository".to_owned()
         } else {
-            format!("known are {known}; `snap status --all-hosts` shows all that save to the repository")
+            format!("known hosts are {known}; `snap status --all-hosts` shows all hosts of the repository")
         },
     })
 }
@@ -172,7 +172,7 @@ fn refuse_nothing(reports: &[Report]) -> Result<()> {
 
 fn history(context: &Context) -> Result<History> {
     let Some(dir) = context.global.state() else {
-        let why = "this user has no place for the records of runs: give one with SNAP_STATE_DIR";
+        let why = "there is no directory for the records of runs: set SNAP_STATE_DIR";
         output::warn(context.global.json, why);
         return Ok(History::default());
     };
@@ -215,7 +215,8 @@ fn places(context: &Context, history: &History) -> Result<Vec<Place>> {
     }
     if places.is_empty() {
         return Err(Error::Usage(
-            "no repository given, and this machine remembers no run: name one with -r REPO or SNAP_REPO"
+            "no repository given, and there are no records of runs on this machine: give one with -r REPO \
+             or SNAP_REPO"
                 .into(),
         ));
     }
@@ -257,7 +258,7 @@ fn open(context: &Context, storage: &Arc<dyn Storage>) -> Option<Repository> {
     match context.open(Arc::clone(storage)) {
         Ok(repo) => Some(repo),
         Err(error) => {
-            let text = format!("{}; only what needs no key is shown", error.chain());
+            let text = format!("{}; only information that needs no key is shown", error.chain());
             output::warn(context.global.json, &text);
             None
         }

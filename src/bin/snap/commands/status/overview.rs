@@ -67,11 +67,14 @@ fn repository(
     snapshots: &[Snapshot],
     now: Time,
 ) -> RepositoryStatus {
-    let mut notes: Vec<String> =
-        report.diverged.iter().map(|what| format!("Not as it was: {what}")).collect();
+    let mut notes: Vec<String> = report
+        .diverged
+        .iter()
+        .map(|what| format!("The repository differs from this machine's records: {what}"))
+        .collect();
     notes.extend(report.trouble.clone());
     if !is_served && report.bytes.is_none() && report.trouble.is_none() {
-        notes.push("on another machine: what this machine remembers of its runs".to_owned());
+        notes.push("on another machine: from this machine's records of its runs".to_owned());
     }
     RepositoryStatus {
         location: report.location.clone(),

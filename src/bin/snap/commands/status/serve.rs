@@ -56,7 +56,8 @@ fn answer(mut stream: TcpStream, names: &[String], global: &Global) -> io::Resul
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (status, text) = match (method, path) {
         _ if !is_meant(&request, names) => {
-            let why = "this server is asked for by address or as localhost; --allow-host adds names\n";
+            let why = "this server accepts requests only by address or as localhost; --allow-host adds \
+                       names\n";
             ("421 Misdirected Request", why.to_owned())
         }
         (b"GET" | b"HEAD", b"/metrics") => match super::metrics_of(global) {
@@ -64,7 +65,7 @@ fn answer(mut stream: TcpStream, names: &[String], global: &Global) -> io::Resul
             Err(error) => ("500 Internal Server Error", format!("{}\n", wording::chain(&error))),
         },
         (b"GET" | b"HEAD", _) => ("404 Not Found", "the metrics are at /metrics\n".to_owned()),
-        _ => ("405 Method Not Allowed", "only GET is answered\n".to_owned()),
+        _ => ("405 Method Not Allowed", "only GET is allowed\n".to_owned()),
     };
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\n\

@@ -76,10 +76,10 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Backup, level: Opt
 
 fn refuse(args: &flags::Backup) -> Result<()> {
     if args.time.is_some() {
-        return Err(refused("--time", "a snapshot has the time at which it was made"));
+        return Err(refused("--time", "a snapshot always has the time at which it was made"));
     }
     if args.with_atime {
-        return Err(refused("--with-atime", "no access times are kept"));
+        return Err(refused("--with-atime", "access times are not saved"));
     }
     Ok(())
 }
@@ -170,7 +170,7 @@ fn plain_lines(bytes: &[u8]) -> Result<Vec<PathBuf>> {
         if line.iter().any(|byte| b"*?[".contains(byte)) {
             Err(refused(
                 &format!("the pattern {} in --files-from", String::from_utf8_lossy(line)),
-                "name the files, or use --files-from-verbatim",
+                "give file names, or use --files-from-verbatim",
             ))
         } else {
             Ok(PathBuf::from(OsString::from_vec(line.to_vec())))

@@ -93,10 +93,7 @@ pub(in crate::restic) fn rewrite(context: &Context, args: &flags::Rewrite) -> Re
         (!args.iexclude.is_empty(), "--iexclude"),
     ] {
         if given {
-            return Err(refused(
-                name,
-                "--exclude, --exclude-file and --new-host are what changes a snapshot",
-            ));
+            return Err(refused(name, "only --exclude, --exclude-file and --new-host change a snapshot"));
         }
     }
     let mut exclude = args.exclude.clone();
@@ -178,7 +175,7 @@ pub(in crate::restic) fn copy(context: &Context, args: &flags::Copy, level: Opti
 pub(in crate::restic) fn check(context: &Context, args: &flags::Check) -> Result<End> {
     let flags::Filters { host, tag, path } = &args.filters;
     if !(host.is_empty() && tag.is_empty() && path.is_empty()) {
-        return Err(refused("check --host, --tag and --path", "all snapshots are checked together"));
+        return Err(refused("check --host, --tag and --path", "all snapshots are always checked"));
     }
     if args.read_data && args.read_data_subset.is_some() {
         return Err(Error::Usage(

@@ -112,7 +112,7 @@ fn text(summary: &Report, chunks: &stats::Between) -> String {
 
 pub(in crate::restic) fn stats(context: &Context, args: &flags::Stats) -> Result<End> {
     if args.mode == "blobs-per-file" {
-        return Err(refused("--mode blobs-per-file", "chunks are counted by --mode raw-data"));
+        return Err(refused("--mode blobs-per-file", "use --mode raw-data to count chunks"));
     }
     if !["restore-size", "files-by-contents", "raw-data"].contains(&args.mode.as_str()) {
         return Err(Error::Usage(format!(

@@ -27,7 +27,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Find) -> Result<En
         (args.show_pack_id, "--show-pack-id"),
     ] {
         if given {
-            return Err(refused(name, "`snap find --chunk ID` finds what needs a chunk"));
+            return Err(refused(name, "`snap find --chunk ID` finds the files that need a chunk"));
         }
     }
     if args.patterns.is_empty() {

@@ -24,7 +24,8 @@ use crate::terminal::progress::stop_on_signals;
 
 pub(in crate::restic) fn run(context: &Context, args: &flags::Forget) -> Result<End> {
     if args.unsafe_allow_remove_all {
-        let why = "rules always leave the newest snapshot of each host and its sources; name it to forget it";
+        let why = "rules always keep the newest snapshot of each host and its sources; give its id to \
+                   forget it";
         return Err(refused("--unsafe-allow-remove-all", why));
     }
     let rules = rules(args);

@@ -56,7 +56,7 @@ pub(in crate::restic) fn init(context: &Context, args: &flags::Init, level: Opti
     if !["2", "latest", "stable"].contains(&args.repository_version.as_str()) {
         return Err(refused(
             &format!("--repository-version {}", args.repository_version),
-            "repositories are snap's, whatever their version",
+            "repositories have snap's format",
         ));
     }
     let shared_chunking = if !args.copy_chunker_params {
@@ -119,7 +119,7 @@ pub(in crate::restic) fn cat(context: &Context, words: &[String]) -> Result<End>
         [kind @ ("masterkey" | "pack" | "blob" | "tree" | "index" | "lock"), ..] => {
             return Err(refused(
                 &format!("cat {kind}"),
-                "what a repository of snap's is made of has other shapes",
+                "the objects of a snap repository have other formats",
             ));
         }
         ["snapshot" | "key"] => return Err(Error::Usage("ID not specified".to_owned())),

@@ -64,7 +64,7 @@ fn refuse(args: &flags::Restore) -> Result<()> {
     let given = lists.iter().filter(|(_, list)| !list.is_empty()).map(|(name, _)| *name);
     let given = given.chain(files.iter().filter(|(_, list)| !list.is_empty()).map(|(name, _)| *name));
     if let Some(name) = given.into_iter().next() {
-        return Err(refused(name, "what is restored is chosen with upper and lower case apart"));
+        return Err(refused(name, "patterns are always case-sensitive"));
     }
     if !args.exclude_xattr.is_empty() && !args.include_xattr.is_empty() {
         return Err(Error::Usage("exclude and include xattr patterns are mutually exclusive".to_owned()));

@@ -44,7 +44,7 @@ pub(crate) const NAME: &str = "serve-password";
 pub(crate) fn set(path: &Path, password: &str) -> Result<()> {
     if password.chars().count() < SHORTEST || password.len() > LONGEST {
         return Err(Error::Usage(format!(
-            "a password for the page has at least {SHORTEST} characters, and at most {LONGEST} bytes"
+            "the password must have at least {SHORTEST} characters and at most {LONGEST} bytes"
         )));
     }
     let mut salt = [0; 32];
@@ -93,14 +93,17 @@ impl Hash {
         let mode = file.metadata().map_err(Error::io("read", path))?.mode();
         if mode & 0o077 != 0 {
             let path = path.display();
-            let why = format!("{path} is open to others, and is not used: `chmod 600 {path}` closes it");
+            let why = format!(
+                "{path} is accessible to other users and is ignored: `chmod 600 {path}` fixes \
+                               this"
+            );
             return Err(Error::Refused(why));
         }
         let mut text = Zeroizing::new(String::new());
         file.take(FILE).read_to_string(&mut text).map_err(Error::io("read", path))?;
         let odd = || {
             let path = path.display();
-            Error::Refused(format!("{path} holds no password: `snap serve passwd` writes a new one"))
+            Error::Refused(format!("{path} contains no password: `snap serve passwd` writes a new one"))
         };
         Self::parse(text.trim_end()).ok_or_else(odd).map(Some)
     }

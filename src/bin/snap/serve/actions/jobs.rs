@@ -97,10 +97,7 @@ impl Deref for RunningJob {
 
 impl Drop for RunningJob {
     fn drop(&mut self) {
-        self.ended(
-            false,
-            vec!["It stopped without a result: the messages of the server say why.".to_owned()],
-        );
+        self.ended(false, vec!["It stopped without a result: see the messages of the server.".to_owned()]);
     }
 }
 

@@ -31,21 +31,21 @@ pub(in crate::serve) fn takes(asked: &PageRequest) -> bool {
 pub(in crate::serve) fn checked(parts: &Parts, body: &[u8], asked: &PageRequest) -> Result<Form, HttpError> {
     let refused = |why: &str| HttpError::new(StatusCode::FORBIDDEN, why);
     let Some(csrf) = &asked.csrf else {
-        return Err(refused("forms are taken from signed-in browsers only"));
+        return Err(refused("forms are accepted only from signed-in browsers"));
     };
     if !is_own_origin(parts) {
-        return Err(refused("this form was sent by a page of another site"));
+        return Err(refused("this form was sent from a page of another site"));
     }
     let kind = parts.headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes());
     if kind.is_none_or(|kind| !kind.starts_with(b"application/x-www-form-urlencoded")) {
-        return Err(HttpError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "only forms are taken here"));
+        return Err(HttpError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "only forms are accepted here"));
     }
     let form = Form::parse(body)?;
     let given = form.value("csrf").unwrap_or_default();
     if bool::from(csrf.as_bytes().ct_eq(given)) {
         Ok(form)
     } else {
-        Err(refused("this form is of an earlier login: go back, load the page again, and repeat"))
+        Err(refused("this form belongs to an earlier login: go back, reload the page, and repeat"))
     }
 }
 
@@ -116,11 +116,11 @@ async fn part(site: &Arc<AppState>, asked: &PageRequest, form: &Form) -> Result<
     if names.iter().any(|name| {
         name.is_empty() || name == b"." || name == b".." || name.iter().any(|byte| matches!(byte, b'/' | 0))
     }) {
-        return Err(bad("that is no name of an entry"));
+        return Err(bad("it is not the name of an entry"));
     }
     let whole = form.value("whole").is_some();
     if names.is_empty() && !whole {
-        return Err(bad("tick what you want first: go back to the list"));
+        return Err(bad("no entries are selected: go back to the list and select some"));
     }
     let names = (!whole).then_some(names);
     Ok(Part { id: snapshot(&visit, asked)?.id, path: asked.stored(2), names })

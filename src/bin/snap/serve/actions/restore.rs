@@ -32,7 +32,7 @@ pub(super) fn start(
     to: &[u8],
 ) -> Result<u64, HttpError> {
     let Some(dir) = &site.allow.restore else {
-        let why = "this server was started without `--allow restore`: it restores nothing";
+        let why = "this server was started without `--allow restore`, so it cannot restore";
         return Err(HttpError::new(StatusCode::FORBIDDEN, why));
     };
     let name = name(to)?;
@@ -78,11 +78,10 @@ fn make(dir: &Path, name: &Path) -> Result<PathBuf, HttpError> {
     match DirBuilder::new().mode(0o700).create(&target) {
         Ok(()) => Ok(target),
         Err(err) if err.kind() == ErrorKind::AlreadyExists => {
-            let why =
-                format!("{} exists: a restore from here goes to a new directory only", target.display());
+            let why = format!("{} exists: this page restores only to a new directory", target.display());
             Err(HttpError::new(StatusCode::CONFLICT, why))
         }
-        Err(err) => Err(Error::io("make the directory", &target)(err).into()),
+        Err(err) => Err(Error::io("create the directory", &target)(err).into()),
     }
 }
 
@@ -116,14 +115,14 @@ fn report(summary: &Report, target: &Path) -> Vec<String> {
         let number =
             output::count(summary.left_out, "owner, mode or attribute", "owners, modes or attributes");
         lines.push(format!(
-            "{number} left out: the user of this server, or the file system, cannot have them."
+            "{number} not restored: the user of this server may not set them, or the file system does not support them."
         ));
     }
     if !summary.problems.is_empty() {
         lines.push(format!("{}:", output::count(summary.problems.len() as u64, "problem", "problems")));
     }
     if summary.damage {
-        lines.push("Stored data is damaged: `snap check --read-data` says what is affected.".to_owned());
+        lines.push("Stored data is damaged: `snap check --read-data` lists what is affected.".to_owned());
     }
     lines
 }

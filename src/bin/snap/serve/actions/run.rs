@@ -18,14 +18,14 @@ const VERBS: [&str; 3] = ["backup", "check", "drill"];
 /// It is not allowed, the set or the verb does not exist, or another job is running.
 pub(super) fn start(site: &Arc<AppState>, form: &Form) -> Result<u64, HttpError> {
     let Some(run) = &site.allow.run else {
-        let why = "this server was started without `--allow run`: it runs nothing";
+        let why = "this server was started without `--allow run`, so it cannot run jobs";
         return Err(HttpError::new(StatusCode::FORBIDDEN, why));
     };
     let (set, what) = (form.text("set"), form.text("what"));
     if !VERBS.contains(&what.as_str()) {
         return Err(HttpError::new(
             StatusCode::BAD_REQUEST,
-            format!("what can be run: {}", VERBS.join(", ")),
+            format!("the jobs that can be run are: {}", VERBS.join(", ")),
         ));
     }
     let Some(job) = site.jobs.begin(format!("{what} of set {set}")) else {

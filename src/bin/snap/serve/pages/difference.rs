@@ -46,11 +46,11 @@ pub(crate) fn page(
         }
         @match (&old.1, &new.1) {
             (Some(old), Some(new)) => { (text(old, new)) }
-            _ => { p role="status" { "One of them is no text, or is larger than " (output::size(MOST)) ": only sizes and times can be compared." } }
+            _ => { p role="status" { "One of them is not text, or is larger than " (output::size(MOST)) ": only sizes and times can be compared." } }
         }
         p.actions {
             a.button href=(versions_at(&path)) { "All versions" }
-            a.button href=(other) { "The other way round" }
+            a.button href=(other) { "Swap the two" }
         }
     };
     Ok(frame(&site.title, "Difference", "", content))
@@ -69,7 +69,7 @@ fn side(
     snapshot: &Snapshot,
     path: &[u8],
 ) -> Result<(Entry, Option<String>), HttpError> {
-    let nothing = || HttpError::not_found("the snapshot holds no such file");
+    let nothing = || HttpError::not_found("the snapshot has no such file");
     let entry = visit.browser.entry(snapshot, path)?.ok_or_else(nothing)?;
     let text = match &entry.kind {
         Kind::File { size, content } if *size <= MOST => {
@@ -104,7 +104,7 @@ fn text(old: &str, new: &str) -> Markup {
         shown.push(lines);
     }
     html! {
-        @if groups.is_empty() { p role="status" { "The text is the same." } }
+        @if groups.is_empty() { p role="status" { "The texts are identical." } }
         @else {
             p role="status" {
                 span.plus { (output::count(added, "line", "lines")) " added" } ", "

@@ -20,14 +20,14 @@ pub(crate) fn page(
     _: &Arc<AtomicBool>,
 ) -> Result<Markup, HttpError> {
     if asked.path.len() > 1 {
-        let gone = || HttpError::not_found("there is no such job: only the last ones are remembered");
+        let gone = || HttpError::not_found("there is no such job: only the most recent jobs are kept");
         let id = asked.text_at(1).parse::<u64>().map_err(|_| gone())?;
         let job = site.jobs.job(id).ok_or_else(gone)?;
         return Ok(frame(&site.title, "Job", "", job_card(&job)));
     }
     let all = site.jobs.all();
     let content = html! {
-        @if all.is_empty() { p { "Nothing has been started from here." } }
+        @if all.is_empty() { p { "No job has been started here." } }
         @else {
             table.stack {
                 thead { tr { th scope="col" { "Job" } th scope="col" { "Started" } th scope="col" { "State" } } }
@@ -49,7 +49,7 @@ fn state(job: &Job) -> Markup {
         @match job.end() {
             None => { span.pill.late { "Running" } }
             Some(end) if end.is_good => { span.pill.good { "✓ Done" } }
-            Some(_) => { span.pill.failed { "✕ Not whole" } }
+            Some(_) => { span.pill.failed { "✕ Incomplete" } }
         }
     }
 }

@@ -39,7 +39,8 @@ pub(crate) fn page(
                 }
             } }
         }
-        p.note { "A browser is signed out after an hour without a request, and after 12 hours. Whoever has the token of WebDAV is not in this list." }
+        p.note { "A browser is signed out after an hour without a request, and after 12 hours. WebDAV \
+                  clients use the token and are not in this list." }
     };
     Ok(frame(&site.title, "Signed-in browsers", "", content))
 }

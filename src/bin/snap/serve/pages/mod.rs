@@ -185,7 +185,7 @@ fn problems(problems: &[Problem]) -> Markup {
     html! {
         @if !problems.is_empty() {
             div.bad role="alert" {
-                p { "Not all could be read. " code { "snap check --read-data" } " says what is affected." }
+                p { "A part could not be read. " code { "snap check --read-data" } " lists what is affected." }
                 ul { @for one in problems.iter().take(20) { li { (name(&one.path)) ": " (output::printable(&one.message)) } } }
             }
         }
@@ -199,7 +199,7 @@ fn working(work: Option<&Work>, unit: &str) -> Markup {
     html! {
         p role="status" {
             @match work {
-                None => { "Something else is being counted; this comes next." }
+                None => { "Another count is running; this one is next." }
                 Some(work) => {
                     "Counting since " (time(work.started)) ": " (done)
                     @if expected > 0 { " of " (expected) } " " (unit) " so far."
@@ -207,7 +207,7 @@ fn working(work: Option<&Work>, unit: &str) -> Markup {
             }
         }
         @if expected > 0 { progress aria-label="Progress" value=(done.min(expected)) max=(expected) {} }
-        p.note { "The page loads itself again until it is done. You may leave it: the work goes on." }
+        p.note { "This page reloads until the work is done. You can leave it: the work continues." }
     }
 }
 

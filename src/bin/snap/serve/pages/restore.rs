@@ -28,7 +28,7 @@ pub(in crate::serve) fn page(site: &AppState, asked: &PageRequest, part: &Part) 
             ul.picked { @for one in names.clone().take(MOST) { li { (name(one)) } } @if number > MOST { li { "and " (number - MOST) " more" } } }
         }
         h2 { "Restore on the command line" }
-        p { "To a new directory, on a machine that reaches the repository:" }
+        p { "To a new directory, on a machine with access to the repository:" }
         pre.command tabindex="0" { code { (command(&site.location, part)) } }
         @if let Some(dir) = &site.allow.restore { (here(asked, part, dir)) }
         h2 { "Download" }
@@ -43,7 +43,7 @@ pub(in crate::serve) fn page(site: &AppState, asked: &PageRequest, part: &Part) 
             p.note { "A zip archive opens everywhere; tar.gz keeps owners, permissions, links and attributes." }
         }
     };
-    frame(&site.title, "Get it back", "", content)
+    frame(&site.title, "Restore", "", content)
 }
 
 /// The form that restores to a new directory on the server.
@@ -59,7 +59,8 @@ fn here(asked: &PageRequest, part: &Part, dir: &Path) -> Markup {
             label { "New directory in " code { (output::printable(&dir.display().to_string())) } " " input name="to" value=(name) required size="32"; }
             button.first { "Restore" }
         }
-        p.note { "Nothing that exists is changed. Every file is read back. Set-user-ID bits and devices are left out." }
+        p.note { "Existing files are not changed. Every restored file is read back. Set-user-ID bits and \
+                  devices are not restored." }
     }
 }
 

@@ -139,7 +139,7 @@ fn answer(
         @if let Some(summary) = &summary { (problems(&summary.problems)) }
         p role="status" {
             @if all { (output::count(found.len() as u64, "path", "paths")) "." }
-            @else { "Only " (MOST) " paths are shown: ask for less to see the rest." }
+            @else { "Only " (MOST) " paths are shown: narrow the search to see the rest." }
         }
         @if !found.is_empty() { (table(&found)) }
     })

@@ -47,7 +47,7 @@ pub(crate) fn page(
         } @else {
             (form(asked, everything))
             (chart::of("Size of the files in each snapshot", &growth(&all)))
-            @if all.is_empty() { p role="status" { "No snapshot is like that." } }
+            @if all.is_empty() { p role="status" { "No snapshot matches." } }
             @else { (table(visit, &all, shown)) }
             @if let Some(first) = shown.first().filter(|_| start > 0) {
                 p.actions { a.button rel="next" href=(asked.again(&[("before", &first.id.hex())])) { "Older snapshots" } }
@@ -161,7 +161,7 @@ fn table(visit: &SharedSession, all: &[&Snapshot], shown: &[&Snapshot]) -> Marku
                     }
                 }
             }
-            p.actions.sticky { button { "Compare the two chosen" } span.note { "What changed from the one to the other" } }
+            p.actions.sticky { button { "Compare the two selected" } span.note { "What changed between them" } }
         }
     }
 }

@@ -46,8 +46,8 @@ pub(crate) fn page(
             (table(&report, may_compare))
             @if may_compare {
                 p.actions.sticky {
-                    button { @if all_dirs { "Compare the two chosen" } @else { "Show the difference" } }
-                    span.note { "What changed from the one to the other" }
+                    button { @if all_dirs { "Compare the two selected" } @else { "Show the difference" } }
+                    span.note { "What changed between them" }
                 }
             }
         }
@@ -81,7 +81,7 @@ fn table(report: &Report, may_compare: bool) -> Markup {
                     Event::Version(at, version) => { (row(report, (*at, number), version, may_compare)) }
                     Event::Deleted(snapshot) => {
                         tr.gone { td colspan="10" {
-                            span.tag { "deleted" } " Gone since snapshot " (link(snapshot)) " of "
+                            span.tag { "deleted" } " Deleted since snapshot " (link(snapshot)) " of "
                             (time(snapshot.manifest.started)) " of " bdi { (output::printable(&snapshot.manifest.host)) } "."
                         } }
                     }

@@ -131,8 +131,8 @@ fn answer(watched: &[i32]) {
 /// Describes what a verb does when it is asked to stop.
 fn doing(verb: &str) -> &'static str {
     match verb {
-        "backup" => "saving what there is",
-        "stream" => "stopping: half of a stream is not saved",
+        "backup" => "saving what was read so far",
+        "stream" => "stopping: an incomplete stream is not saved",
         "restore" => "stopping after the files that are being written",
         "gc" => "stopping at a safe point",
         "drill" => "removing what was restored for the drill",
@@ -143,19 +143,20 @@ fn doing(verb: &str) -> &'static str {
 /// Returns what to run next after a verb was interrupted.
 pub(crate) fn how_to_go_on() -> Option<&'static str> {
     match SHOWN.lock().verb {
-        "backup" => Some("nothing was saved yet: run the same command again"),
-        "stream" => {
-            Some("nothing was saved, since half of a stream looks like the whole: run the same command again")
-        }
+        "backup" => Some("nothing was saved yet: run the command again"),
+        "stream" => Some(
+            "nothing was saved, because an incomplete stream cannot be told from a complete one: run \
+                  the command again",
+        ),
         "restore" => {
-            Some("run the same command again to continue: what is restored already is not written again")
+            Some("run the command again to continue: files that were restored already are not written again")
         }
         "copy" | "sync" => {
-            Some("run the same command again to continue: what is copied already is not copied again")
+            Some("run the command again to continue: data that was copied already is not copied again")
         }
-        "gc" => Some("nothing that is needed was deleted; the next `snap gc` does the rest"),
-        "import" => Some("run the same command again: snapshots that were imported already are kept"),
-        "check" | "drill" => Some("nothing was changed; run the same command again"),
+        "gc" => Some("no data that snapshots need was deleted; the next `snap gc` continues"),
+        "import" => Some("run the command again to continue: snapshots that were imported already are kept"),
+        "check" | "drill" => Some("nothing was changed; run the command again"),
         _ => None,
     }
 }

@@ -152,8 +152,9 @@ pub(super) fn check_order(dated: &[(PathBuf, Time)]) -> Result<()> {
                 && later < earlier
             {
                 return Err(Error::Usage(format!(
-                    "in {}, {level}.{older} has a newer mtime than {level}.{newer}: the mtimes are not the times of the \
-                     backups. Set them (touch -d), or import one directory at a time with --time",
+                    "in {}, {level}.{older} has a newer mtime than {level}.{newer}, so the mtimes are not \
+                     the times of the backups: set them (touch -d), or import one directory at a time with \
+                     --time",
                     above.display()
                 )));
             }

@@ -101,7 +101,7 @@ pub(crate) fn find(asked: &Asked) -> Result<Found> {
     }
     if let (true, Some(first)) = (found.states.is_empty(), found.without.first()) {
         return Err(Error::Usage(format!(
-            "there is no directory {}, nor one like it in another state",
+            "there is no directory {}, and none of that name in the other states",
             first.display()
         )));
     }
@@ -115,7 +115,8 @@ fn check_subdir(subdir: &Path) -> Result<&Path> {
         Ok(subdir)
     } else {
         Err(Error::Usage(format!(
-            "--subdir {}: it is a relative path without .., which leads from each state to what is wanted of it",
+            "--subdir {}: give a relative path without .., from the directory of a state to the part to \
+             import",
             subdir.display()
         )))
     }
@@ -126,7 +127,8 @@ fn candidates_in(given: &Path, asked: &Asked) -> Result<Vec<Candidate>> {
     let dir = fs::canonicalize(given).map_err(Error::io("find", given))?;
     if !dir.is_dir() {
         return Err(Error::Usage(format!(
-            "{} is no directory: name directories that each are a state, or with --children the directory that they are in",
+            "{} is not a directory: give the directory of each state, or with --children the directory that \
+             contains them",
             given.display()
         )));
     }
@@ -134,7 +136,7 @@ fn candidates_in(given: &Path, asked: &Asked) -> Result<Vec<Candidate>> {
         let children = layout::directories(&dir)?;
         if children.is_empty() {
             return Err(Error::Usage(format!(
-                "{} holds no directories (hidden ones do not count)",
+                "{} contains no directories (hidden ones are ignored)",
                 given.display()
             )));
         }
@@ -158,8 +160,8 @@ fn refuse_parent(given: &Path, dir: &Path) -> Result<()> {
         children.iter().filter(|child| date_of(&Candidate::of(child)).is_ok()).collect();
     match dated.as_slice() {
         [first, _, ..] => Err(Error::Usage(format!(
-            "{} holds directories with dates in their names ({}, ...): if each of them is a state, add --children; if it \
-             is one state itself, say of when with --time, or --time-from mtime",
+            "{} contains directories with dates in their names ({}, ...): if each of them is a state, add \
+             --children; if it is itself one state, give its time with --time or --time-from mtime",
             given.display(),
             name_of(first)
         ))),
@@ -181,7 +183,7 @@ fn times(candidates: &[Candidate], asked: &Asked) -> Result<(Vec<Time>, Option<&
         return match candidates {
             [_] => Ok((vec![time], None)),
             many => {
-                Err(Error::Usage(format!("--time is the time of one state, and there are {}", many.len())))
+                Err(Error::Usage(format!("--time gives the time of one state, but there are {}", many.len())))
             }
         };
     }
@@ -203,7 +205,8 @@ fn best_times(candidates: &[Candidate]) -> Result<(Vec<Time>, Option<&'static st
         let times = candidates.iter().map(|one| match layout::snapper_time(&one.dated) {
             Some(at) => Ok(time(at)),
             None => Err(Error::Usage(format!(
-                "{} tells no date: say with --time-from mtime that the mtime of each numbered directory is the time",
+                "{} has no date in its name: with --time-from mtime, the mtime of each numbered directory \
+                 is its time",
                 one.dated.join("info.xml").display()
             ))),
         });
@@ -213,8 +216,8 @@ fn best_times(candidates: &[Candidate]) -> Result<(Vec<Time>, Option<&'static st
         candidates.iter().partition(|one| date_of(one) != Err(NoTime::None));
     match (dated.first(), undated.first()) {
         (Some(dated), Some(undated)) => Err(Error::Usage(format!(
-            "{} has a date in its name and {} has none: name only directories that are states, or say where all times \
-             come from (--time-pattern, --time-from mtime)",
+            "{} has a date in its name, but {} has none: give only directories that are states, or the \
+             source of all times (--time-pattern, --time-from mtime)",
             dated.dated.display(),
             undated.dated.display()
         ))),
@@ -222,8 +225,8 @@ fn best_times(candidates: &[Candidate]) -> Result<(Vec<Time>, Option<&'static st
         (None, Some(first)) => {
             refuse_part(first)?;
             let is_plain = candidates.iter().any(|one| one.layout != Layout::Numbered);
-            let note = "the names have no dates, so the time of each state is the mtime of its directory (rsync -a gives it \
-                 that of the source; --time-from birth takes when it was made)";
+            let note = "the names have no dates, so the time of each state is the mtime of its directory \
+                        (rsync -a sets it to that of the source; --time-from birth uses the birth time)";
             Ok((from_mtimes(candidates)?, is_plain.then_some(note)))
         }
     }
@@ -237,8 +240,8 @@ fn refuse_part(candidate: &Candidate) -> Result<()> {
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "{} is a part of {}, whose time it shares: name the latter, and the part with --subdir {} (or say where the time \
-         comes from, with --time-from)",
+        "{} is a part of {} and has the same time: give the latter, and the part with --subdir {} (or the \
+         source of the times with --time-from)",
         candidate.dated.display(),
         above.dated.display(),
         name_of(&candidate.dated)
@@ -251,10 +254,10 @@ fn from_names(candidates: &[Candidate]) -> Result<Vec<Time>> {
             Ok(at) => return Ok(time(at)),
             Err(NoTime::None) => "there is no date in its name",
             Err(NoTime::Several) => "there are several dates in its name",
-            Err(NoTime::Unclear) => "what follows the date in its name is no time",
+            Err(NoTime::Unclear) => "the text after the date in its name is not a time",
         };
         Err(Error::Usage(format!(
-            "{}: {why}: say how the names are to be read (--time-pattern '%Y-%m-%d'), or --time-from mtime",
+            "{}: {why}: give the format of the names (--time-pattern '%Y-%m-%d'), or --time-from mtime",
             one.dated.display()
         )))
     };
@@ -264,7 +267,7 @@ fn from_names(candidates: &[Candidate]) -> Result<Vec<Time>> {
 fn by_pattern(candidate: &Candidate, pattern: &str) -> Result<Time> {
     let name = name_of(&candidate.dated);
     date_in_name::by_pattern(&name, pattern, &TimeZone::system()).map(time).map_err(|err| {
-        Error::Usage(format!("the name {name} does not fit --time-pattern '{pattern}': {err}"))
+        Error::Usage(format!("the name {name} does not match --time-pattern '{pattern}': {err}"))
     })
 }
 
@@ -281,7 +284,7 @@ fn from_mtimes(candidates: &[Candidate]) -> Result<Vec<Time>> {
 fn from_births(candidates: &[Candidate]) -> Result<Vec<Time>> {
     let born = |one: &Candidate| {
         let found = inode::follow(&one.dated).map_err(Error::io("examine", &one.dated))?;
-        let why = || Error::Usage(format!("the file system of {} knows no birth times", one.dated.display()));
+        let why = || Error::Usage(format!("the file system of {} has no birth times", one.dated.display()));
         found.born.ok_or_else(why)
     };
     candidates.iter().map(born).collect()

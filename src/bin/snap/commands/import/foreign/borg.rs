@@ -119,9 +119,9 @@ impl OtherProgram for Borg {
 
     fn lost_by_dump(&self) -> Option<&'static str> {
         Some(if self.is_2() {
-            "borg's tar archives hold no ACLs"
+            "borg's tar archives contain no ACLs"
         } else {
-            "borg 1's tar archives hold no ACLs, no extended attributes and no fractions of seconds"
+            "borg 1's tar archives contain no ACLs, no extended attributes and no fractions of seconds"
         })
     }
 }
@@ -193,7 +193,7 @@ fn directories(found: &mut [Found]) {
 }
 
 fn strange(shown: &str, one: &Value) -> Error {
-    Error::Usage(format!("the {shown} has an archive that cannot be understood: {one}"))
+    Error::Usage(format!("the {shown} has an archive whose description cannot be parsed: {one}"))
 }
 
 #[cfg(test)]

@@ -142,7 +142,9 @@ pub(super) fn run(context: &Context, args: &Foreign, name: &'static str) -> Resu
     let is_named = variables.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
     if repo.is_none() && !is_named {
         let variables = variables.join(" or ");
-        return Err(Error::Usage(format!("no repository of {name} given: name it, or set {variables}")));
+        return Err(Error::Usage(format!(
+            "no {name} repository given: give its location, or set {variables}"
+        )));
     }
     let program = Program::find(name, args.program.as_deref(), repo, args.options.clone())?;
     let other: Box<dyn OtherProgram> = match name {

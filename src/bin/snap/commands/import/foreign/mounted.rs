@@ -38,7 +38,7 @@ impl MountDir {
         let now = Time::now();
         let name = format!("snap-import-{}-{}", std::process::id(), now.nanos);
         let path = std::env::temp_dir().join(name);
-        DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("make the directory", &path))?;
+        DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("create the directory", &path))?;
         Ok(Self(path))
     }
 
@@ -119,8 +119,8 @@ impl<'a> Mounted<'a> {
                 (Ok(None), Ok(_)) => return Ok(()),
                 (Err(err), _) | (Ok(None), Err(err)) => err,
                 (Ok(Some(status)), _) => io::Error::other(format!(
-                    "the program that had mounted it has ended ({status}). Snapshots that were imported are kept: \
-                     run the same command again to go on"
+                    "the program that mounted it has ended ({status}). Imported snapshots are kept: run the \
+                     command again to continue"
                 )),
             };
             Err(Error::Io { doing: "read", what: shown.clone(), source })

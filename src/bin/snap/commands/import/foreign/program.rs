@@ -54,7 +54,7 @@ impl Program {
         match (words.next(), words.next()) {
             (Some(name), Some(version)) if name == self.name => Ok(version.to_owned()),
             _ => Err(Error::Usage(format!(
-                "{} is not {}: its version is not printed",
+                "{} is not {}: it does not print its version",
                 self.path.display(),
                 self.name
             ))),
@@ -147,7 +147,7 @@ impl Program {
         let last = reason(&String::from_utf8_lossy(said));
         let how = match status.code() {
             Some(code) => format!("{} {} failed with exit code {code}", self.name, self.version),
-            None => format!("{} {} ended by a signal", self.name, self.version),
+            None => format!("{} {} was killed by a signal", self.name, self.version),
         };
         io::Error::other(if last.is_empty() { how } else { format!("{how}: {last}") })
     }
@@ -193,7 +193,8 @@ fn search(name: &'static str) -> Result<PathBuf> {
     Err(match own {
         Some(path) => refuse_snap(name, &path),
         None => Error::Usage(format!(
-            "there is no program {name} in PATH: its repositories are read by itself, so install it, or name it with --program PATH"
+            "there is no program {name} in PATH: snap reads its repositories through it, so install it, or \
+             give its path with --program PATH"
         )),
     })
 }
@@ -207,7 +208,8 @@ fn is_snap(path: &Path) -> bool {
 
 fn refuse_snap(name: &str, path: &Path) -> Error {
     Error::Usage(format!(
-        "{} is snap itself, which answers to the name {name} but cannot read its repositories: name the real {name} with --program PATH",
+        "{} is snap itself, which can be called as {name} but cannot read its repositories: give the path \
+         of the real {name} with --program PATH",
         path.display()
     ))
 }

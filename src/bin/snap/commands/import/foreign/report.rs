@@ -106,7 +106,7 @@ fn human_plan(
     let mut text = String::new();
     for one in planned {
         let fate = match one.there {
-            Some(id) => format!("there already, as snapshot {}", id.short()),
+            Some(id) => format!("exists already, as snapshot {}", id.short()),
             None => "would be imported".to_owned(),
         };
         text += &format!("{}  {}  {fate}\n", local(one.state.time), name(job, &one.state));
@@ -123,7 +123,7 @@ fn human_plan(
     }
     if let Some(seconds) = seconds {
         text += &format!(
-            "\ntakes:   about {}, at the rate at which {} gave a sample",
+            "\ntakes:   about {}, at the rate at which {} read a sample",
             duration(seconds),
             job.other.program().name
         );
@@ -228,7 +228,10 @@ fn human(done: &Done) -> String {
         let read = count(number, "snapshot was", "snapshots were");
         let differ = match differences {
             0 => "no difference".to_owned(),
-            _ => format!("{} not as imported: see the warnings", count(differences, "path is", "paths are")),
+            _ => format!(
+                "{} different from the import: see the warnings",
+                count(differences, "path is", "paths are")
+            ),
         };
         text += &format!("\nverify:  {read} read again, {differ}");
     }

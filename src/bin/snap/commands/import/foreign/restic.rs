@@ -116,17 +116,17 @@ impl OtherProgram for Restic {
     fn lost_by_mount(&self) -> Option<&'static str> {
         if !self.program.is_at_least(0, 15) {
             return Some(
-                "before 0.15 restic's mount shows each hard link as a file of its own, no sticky bits and no device \
-                 numbers: a newer restic reads the same repository (--program PATH)",
+                "before 0.15, restic's mount shows each hard link as a separate file, and no sticky bits or \
+                 device numbers: a newer restic reads the same repository (--program PATH)",
             );
         }
-        (!self.can_print_trees()).then_some("before 0.16 restic does not say which numbers devices have")
+        (!self.can_print_trees()).then_some("before 0.16, restic does not report device numbers")
     }
 
     fn lost_by_dump(&self) -> Option<&'static str> {
         Some(
-            "restic's tar archives hold hard links as files of their own, times to the second, and no devices, pipes and \
-             sockets",
+            "restic's tar archives contain hard links as separate files, times in whole seconds, and no \
+             devices, pipes and sockets",
         )
     }
 }
@@ -157,5 +157,5 @@ fn found(one: &Value) -> Option<Found> {
 }
 
 fn strange(shown: &str, one: &Value) -> Error {
-    Error::Usage(format!("the {shown} has a snapshot that cannot be understood: {one}"))
+    Error::Usage(format!("the {shown} has a snapshot whose description cannot be parsed: {one}"))
 }

@@ -51,7 +51,7 @@ pub(super) fn run(job: &Job<'_>, planned: &[Planned], done: &mut Done) -> Result
             compared.0 += 1;
             if root != Some(again.root) {
                 compared.1 += 1;
-                let why = "its archive is not what was imported";
+                let why = "its archive differs from what was imported";
                 progress.notice(Event::Problem(&Problem::new(&*found.name, ErrorKind::Damaged, why)));
             }
         }

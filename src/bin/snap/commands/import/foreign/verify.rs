@@ -53,9 +53,9 @@ fn why(difference: &Difference<'_>) -> Option<&'static str> {
     match difference.change {
         DifferenceKind::Metadata => None,
         DifferenceKind::Content if is_device => None,
-        DifferenceKind::Content => Some("its content is not what was imported"),
-        DifferenceKind::Type => Some("it is of another type than what was imported"),
+        DifferenceKind::Content => Some("its content differs from what was imported"),
+        DifferenceKind::Type => Some("its type differs from what was imported"),
         DifferenceKind::Added => Some("it was not imported"),
-        DifferenceKind::Removed => Some("it was imported, and is not there"),
+        DifferenceKind::Removed => Some("it was imported, but does not exist"),
     }
 }

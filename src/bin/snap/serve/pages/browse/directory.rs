@@ -54,7 +54,7 @@ pub(super) fn list(place: &Place<'_>, tree: ChunkId) -> Result<Markup, HttpError
         None => browser.page(tree, from, ROWS)?,
         Some(order) => {
             let gone =
-                || HttpError::not_found("the directory has no entry of the name that the page begins with");
+                || HttpError::not_found("the directory has no entry with the name at which the page begins");
             browser
                 .sorted_page(tree, (order, from), ROWS, &Control::default().with_cancel(place.stop))?
                 .ok_or_else(gone)?
@@ -89,9 +89,9 @@ fn in_parts(place: &Place<'_>, page: &Page) -> Markup {
         p.note {
             "It has more than " (SORTED) " entries. "
             @match order_of(place) {
-                None => { "They are in the order of their names, directories among the others." }
-                Some(Order::Size) => { "Directories come first, in the order of their names; then the largest file." }
-                Some(Order::Time) => { "Directories come first; what was modified last is on top." }
+                None => { "They are sorted by name, directories and files together." }
+                Some(Order::Size) => { "Directories first, by name; then files, the largest first." }
+                Some(Order::Time) => { "Directories first, then files; the most recently modified first." }
             }
         }
         (table(place, &page.entries, &counted(place, &page.entries)))
@@ -121,11 +121,11 @@ fn sorted(place: &Place<'_>, mut entries: Vec<Entry>) -> Markup {
     }
     let dirs = if by_size && !all_counted { "name" } else { "" };
     html! {
-        @if entries.is_empty() { p { "It is empty." } }
+        @if entries.is_empty() { p { "This directory is empty." } }
         @else {
             @if by_size && !all_counted {
                 p.note {
-                    "Directories are in the order of their names, since not all of their sizes are known. "
+                    "Directories are sorted by name, because not all of their sizes are known. "
                     a href=(place.asked.again(&[("sizes", "all"), ("start", ""), (DIRS, "")])) { "Count them all" }
                 }
             }
@@ -197,7 +197,7 @@ fn size_in_list(entry: &Entry, sizes: &Sizes) -> Markup {
         @match sizes.get(&tree) {
             Some(DirSize { bytes, is_complete: true }) => { (size(*bytes)) }
             Some(DirSize { bytes: 0, .. }) => { span title="not counted yet" { "…" } }
-            Some(DirSize { bytes, .. }) => { span title="more than this: it was not counted to the end" { "> " (output::size(*bytes)) " …" } }
+            Some(DirSize { bytes, .. }) => { span title="a lower bound: counting was stopped early" { "> " (output::size(*bytes)) " …" } }
             None => { span title="a part of it cannot be read" { "?" } }
         }
     }
@@ -225,7 +225,7 @@ fn table(place: &Place<'_>, entries: &[Entry], sizes: &Sizes) -> Markup {
                 (csrf(place.asked))
                 (list)
                 p.actions.sticky {
-                    span.note { "With what is ticked:" }
+                    span.note { "Selected entries:" }
                     button name="as" value="zip" { "Download as zip" }
                     button name="as" value="tar" { "Download as tar.gz" }
                     button name="as" value="restore" { "Restore …" }
@@ -233,7 +233,7 @@ fn table(place: &Place<'_>, entries: &[Entry], sizes: &Sizes) -> Markup {
             }
         } @else { (list) }
         @if sizes.values().any(|size| !size.is_complete) {
-            p.note { "Sizes with … were not counted to the end. " a href=(place.asked.again(&[("sizes", "all"), (DIRS, "")])) { "Count them all" } }
+            p.note { "Sizes with … are lower bounds: counting was stopped early. " a href=(place.asked.again(&[("sizes", "all"), (DIRS, "")])) { "Count them all" } }
         }
     }
 }

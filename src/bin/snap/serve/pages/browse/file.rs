@@ -28,7 +28,7 @@ pub(super) fn facts(entry: &Entry) -> Markup {
         }
         @if let Some(why) = meta.loss() { p.bad { (why) } }
         @if meta.flags & flags::CHANGED_WHILE_READ != 0 {
-            p.bad { "It changed each time it was read: it may mix versions." }
+            p.bad { "This file changed each time the backup read it: it may mix versions." }
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn page(
 ) -> Result<Markup, HttpError> {
     let snapshot = snapshot(visit, asked)?;
     let path = asked.stored(2);
-    let nothing = || HttpError::new(StatusCode::NOT_FOUND, "the snapshot holds no such thing");
+    let nothing = || HttpError::new(StatusCode::NOT_FOUND, "the snapshot has no such entry");
     let entry = visit.browser.entry(snapshot, &path)?.ok_or_else(nothing)?;
     let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let title =
@@ -114,11 +114,11 @@ fn actions(place: &Place<'_>) -> Markup {
             @if !path.is_empty() { a.button href=(versions_at(path)) { "Versions" } }
             @if let Some(before) = place.visit.browser.before(snapshot) && entry.is_dir() {
                 a.button href={ "/compare?a=" (before.id) "&b=" (id) "&path=" (encoded_path(path)) } {
-                    "Compare with the one before"
+                    "Compare with the previous one"
                 }
             }
-            @if entry.is_dir() { a.button href=(usage_at(id, path)) { "Where the bytes are" } }
-            @if entry.is_dir() && !path.is_empty() { a.button href={ "/search?in=" (encoded(path)) } { "Search in here" } }
+            @if entry.is_dir() { a.button href=(usage_at(id, path)) { "Disk usage" } }
+            @if entry.is_dir() && !path.is_empty() { a.button href={ "/search?in=" (encoded(path)) } { "Search here" } }
         }
     }
 }

@@ -58,8 +58,8 @@ pub(super) fn bar(place: &Place<'_>) -> Result<Markup, HttpError> {
                         } }
                         " " button { "Show" }
                     }
-                    @if is_shown { a.button href=(place.asked.again(&[("gone", "")])) { "Hide what is gone" } }
-                    @else { a.button href=(place.asked.again(&[("gone", "on")])) { "Show what is gone" } }
+                    @if is_shown { a.button href=(place.asked.again(&[("gone", "")])) { "Hide deleted entries" } }
+                    @else { a.button href=(place.asked.again(&[("gone", "on")])) { "Show deleted entries" } }
                 }
                 (strip(place, &days))
             }
@@ -80,7 +80,7 @@ fn other_state(place: &Place<'_>, nearest: &Nearest<'_>, side: &str) -> Markup {
                 span.note { "No such directory in " a href=(shown_at(&one.id, b"")) { "the one of " (time(one.manifest.started)) } }
             }
             Nearest::Same => { span.note { "Nothing " (side) " differs here" } }
-            Nearest::Unknown => { span.note { "Not all " (side) " snapshots were looked into" } }
+            Nearest::Unknown => { span.note { "Not all " (side) " snapshots were searched" } }
         }
     }
 }
@@ -242,13 +242,13 @@ pub(super) fn gone(place: &Place<'_>) -> Result<Markup, HttpError> {
         }
     }
     Ok(html! {
-        h2 { "Gone from here" }
-        @if found.is_empty() { p role="status" { "Nothing that earlier snapshots have here is missing in this one." } }
+        h2 { "Deleted from here" }
+        @if found.is_empty() { p role="status" { "No entry that earlier snapshots have here is missing in this one." } }
         @else {
             table.stack.list {
                 thead { tr {
                     th scope="col" { "Name" } th.number scope="col" { "Size" } th scope="col" { "Last in" }
-                    th scope="col" { "Gone since" } th scope="col" { span.hidden { "Download" } }
+                    th scope="col" { "Deleted since" } th scope="col" { span.hidden { "Download" } }
                 } }
                 tbody { @for one in found.values().take(GONE) { (row(place, &all, one)) } }
             }
@@ -262,7 +262,8 @@ fn names(place: &Place<'_>) -> Result<HashSet<Vec<u8>>, HttpError> {
     match page.next {
         None => Ok(page.entries.into_iter().map(|entry| entry.name).collect()),
         Some(_) => Err(Error::Usage(format!(
-            "what is gone is shown for directories of up to {ENTRIES} entries: `snap diff` compares larger ones"
+            "deleted entries are shown for directories of up to {ENTRIES} entries: `snap diff` compares \
+             larger ones"
         ))
         .into()),
     }
@@ -279,7 +280,7 @@ fn row(place: &Place<'_>, all: &[&Snapshot], Gone { entry, last }: &Gone) -> Mar
             td.name { a href=(shown_at(&last.id, &path)) { (name(&entry.name)) @if entry.is_dir() { "/" } } }
             td.number data-label="Size" { (size_of(entry)) }
             td data-label="Last in" { (link(last)) " of " (time(last.manifest.started)) }
-            td data-label="Gone since" { (time(since.manifest.started)) }
+            td data-label="Deleted since" { (time(since.manifest.started)) }
             td { @if entry.is_file() { a href=(file_at(&last.id, &path)) aria-label={ "Download " (output::path(&entry.name)) } { "Download" } } }
         }
     }

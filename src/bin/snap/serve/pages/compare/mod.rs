@@ -43,7 +43,7 @@ fn words(change: DifferenceKind) -> (&'static str, &'static str) {
     match change {
         DifferenceKind::Added => ("added", "plus"),
         DifferenceKind::Removed => ("removed", "minus"),
-        DifferenceKind::Type => ("other kind", "other"),
+        DifferenceKind::Type => ("other type", "other"),
         DifferenceKind::Content => ("changed", "other"),
         DifferenceKind::Metadata => ("metadata", "faint"),
     }
@@ -74,7 +74,7 @@ pub(crate) fn page(
         (choices(asked, &filter, tree.has_hidden()))
         (tree.table((before, after), path))
         p.actions {
-            a.button href={ "/compare?a=" (after.id) "&b=" (before.id) "&path=" (encoded_path(path)) } { "The other way round" }
+            a.button href={ "/compare?a=" (after.id) "&b=" (before.id) "&path=" (encoded_path(path)) } { "Swap the two" }
         }
     };
     Ok(frame(&site.title, "Compare", "", content))
@@ -127,7 +127,7 @@ fn one_sided(
             "The " (which) " snapshot does not have " code { (name(path)) } ": all of it was " (word) "."
         }
         p.actions {
-            a.button href=(shown_at(&there.id, path)) { "What the other one has" }
+            a.button href=(shown_at(&there.id, path)) { "Show it in the other snapshot" }
             a.button href={ "/compare?a=" (before.id) "&b=" (after.id) } { "Compare the whole snapshots" }
             a.button href=(versions_at(path)) { "All versions" }
         }
@@ -141,7 +141,7 @@ pub(super) fn chosen<'a>(
 ) -> Result<&'a Snapshot, HttpError> {
     let id = SnapshotId::parse(&asked.text(name)).ok();
     let gone =
-        || HttpError::not_found("choose two snapshots: one of these does not exist, or has been forgotten");
+        || HttpError::not_found("select two snapshots: one of these does not exist, or has been forgotten");
     id.and_then(|id| visit.browser.snapshot(&id)).ok_or_else(gone)
 }
 
@@ -152,13 +152,13 @@ fn side(snapshot: &Snapshot) -> Markup {
 fn sums(summary: &Report, tree: &Tree) -> Markup {
     let files = |number| count(number, "file", "files");
     html! {
-        @if summary.is_same() { p role="status" { "Nothing differs." } }
+        @if summary.is_same() { p role="status" { "There are no differences." } }
         @else {
             p role="status" {
                 (files(summary.added.files)) " added (" (output::size(summary.added.bytes)) "), "
                 (files(summary.removed.files)) " removed (" (output::size(summary.removed.bytes)) "), "
-                (count(summary.content + summary.types, "path", "paths")) " with another content, "
-                (summary.metadata) " with other metadata only. "
+                (count(summary.content + summary.types, "path", "paths")) " with different content, "
+                (summary.metadata) " with only different metadata. "
                 "Files that differ: " (output::size(tree.sizes().0)) " before, " (output::size(tree.sizes().1)) " after."
             }
         }
@@ -183,7 +183,7 @@ fn choices(asked: &PageRequest, filter: &Filter, has_hidden: bool) -> Markup {
         }
         @if has_hidden && filter.kind.is_empty() {
             p.note {
-                "Directories that differ in metadata only are left out. "
+                "Directories that differ only in metadata are hidden. "
                 a href=(asked.again(&[("all", "on")])) { "Show all" }
             }
         }

@@ -57,7 +57,7 @@ fn age(work: &Work, basis: u64) -> Markup {
     html! {
         p.note {
             "As of " (time(work.started)) "."
-            @if work.basis != basis { " Snapshots have come or gone since. " a href="/stats?again=on" { "Count again" } }
+            @if work.basis != basis { " Snapshots were added or removed since. " a href="/stats?again=on" { "Count again" } }
         }
     }
 }
@@ -139,9 +139,9 @@ fn lines(report: &Report) -> Markup {
         }
     };
     html! {
-        h2 { "What each snapshot costs" }
+        h2 { "Storage per snapshot" }
         table.stack {
-            caption { "What each added, and what only it needs: forgetting it alone frees that." }
+            caption { "What each snapshot added, and what only it needs, which forgetting it alone frees." }
             thead { tr {
                 th scope="col" { "Snapshot" } th scope="col" { "Time" } th.number scope="col" { "Size" }
                 th.number scope="col" { "Added" } th.number scope="col" { "Unique" }

@@ -14,9 +14,10 @@ pub(super) fn table(report: &Report) -> Markup {
     sets.sort_by_key(|set| std::cmp::Reverse(set.unique.stored));
     html! {
         @if !sets.is_empty() {
-            h2 { "What each set costs" }
+            h2 { "Storage per set" }
             table.stack {
-                caption { "Forgetting a whole set frees what only it needs. What several share counts in the first." }
+                caption { "Forgetting a whole set frees what only it needs. Data that several sets share is \
+                           counted in the first." }
                 thead { tr {
                     th scope="col" { "Set" } th.number scope="col" { "Snapshots" } th.number scope="col" { "Newest" }
                     th.number scope="col" { "Stored" } th.number scope="col" { "Only it needs" }

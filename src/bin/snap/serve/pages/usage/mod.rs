@@ -33,7 +33,7 @@ pub(crate) fn page(
     let (id, path) = (snapshot.id, asked.stored(2));
     let entry = visit.browser.entry(snapshot, &path)?;
     if !entry.is_some_and(|entry| entry.is_dir()) {
-        return Err(HttpError::new(StatusCode::NOT_FOUND, "the snapshot holds no such directory"));
+        return Err(HttpError::new(StatusCode::NOT_FOUND, "the snapshot has no such directory"));
     }
     let key = asked.key();
     // Snapshots are immutable, so the result never becomes outdated.
@@ -53,14 +53,14 @@ pub(crate) fn page(
         _ => working(work.as_deref(), "entries"),
     };
     let content = html! {
-        p { @if path.is_empty() { "All of it" } @else { code { (name(&path)) } } " in the snapshot of " (time(snapshot.manifest.started)) }
+        p { @if path.is_empty() { "The whole snapshot" } @else { code { (name(&path)) } } " of " (time(snapshot.manifest.started)) }
         (found)
         p.actions {
             a.button href=(shown_at(&id, &path)) { "The directory itself" }
             @if let Some(above) = above(&path) { a.button href=(usage_at(&id, above)) { "One level up" } }
         }
     };
-    Ok(frame(&site.title, "Where the bytes are", "", content))
+    Ok(frame(&site.title, "Disk usage", "", content))
 }
 
 /// Returns the parent directory; `None` for the root.
@@ -93,7 +93,7 @@ fn whole(id: &SnapshotId, path: &[u8], report: &Report) -> Markup {
         table.stack {
             caption {
                 (output::count(all.files, "file", "files")) ", " (size(all.size)) ", stored as " (size(all.stored))
-                ". What several directories share is stored once, and counts in the first."
+                ". Data that several directories share is stored once and counted in the first."
             }
             thead { tr {
                 th scope="col" { "Directory" } th.number scope="col" { "Files" } th.number scope="col" { "Size" }

@@ -47,7 +47,7 @@ pub(super) fn of(title: &str, items: &[Item]) -> Markup {
     let areas = squarified(&sizes);
     html! {
         figure.treemap {
-            figcaption { (title) ": areas are sizes. The table below says the same." }
+            figcaption { (title) ": areas represent sizes. The table below has the same data." }
             svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="group" aria-label=(title) {
                 @for (number, (item, area)) in items.iter().zip(&areas).enumerate() { (drawn(number, item, *area)) }
                 @if let Some(area) = areas.get(items.len()) {
