@@ -18,6 +18,8 @@ pub(crate) struct Reader<'a> {
     /// Whether this is in another profile. Variables there are not expanded.
     pub(super) is_asleep: bool,
     pub(super) complaints: Vec<Complaint>,
+    /// Tables that users write, and their keys: where a key belongs that is at the top of the file.
+    homes: [(&'static str, &'static [&'static str]); 2],
 }
 
 impl<'a> Reader<'a> {
@@ -25,8 +27,9 @@ impl<'a> Reader<'a> {
         dir: &'a Path,
         profile: Option<&'a str>,
         variable: &'a dyn Fn(&str) -> Option<String>,
+        homes: [(&'static str, &'static [&'static str]); 2],
     ) -> Self {
-        Self { dir, variable, profile, is_asleep: false, complaints: Vec::new() }
+        Self { dir, variable, profile, is_asleep: false, complaints: Vec::new(), homes }
     }
 
     pub(super) fn complain(&mut self, origin: Origin, what: String) {
@@ -53,10 +56,29 @@ impl<'a> Reader<'a> {
             if keys.contains(&entry.name) {
                 read(self, &entry.name, &mut entry.node, &join(path, &entry.name));
             } else {
-                self.complain(entry.at, unknown(&entry.name, keys, path));
+                self.complain(entry.at, self.unknown(&entry.name, keys, path));
             }
         }
         Some(())
+    }
+
+    fn unknown(&self, name: &str, keys: &[String], path: &str) -> String {
+        let place = if path.is_empty() { String::new() } else { format!(" in [{path}]") };
+        if name == "password" {
+            return format!(
+                "unknown key `password`{place}: this file must not contain passwords; use password-file or \
+                 password-command"
+            );
+        }
+        let has = |fields: &[&str]| fields.iter().any(|field| key(field) == name);
+        if let (true, Some((home, _))) = (path.is_empty(), self.homes.iter().find(|(_, fields)| has(fields)))
+        {
+            return format!("unknown key `{name}`: it belongs in {home}");
+        }
+        match nearest(name, keys.iter().map(String::as_str)) {
+            Some(near) => format!("unknown key `{name}`{place}: did you mean `{near}`?"),
+            None => format!("unknown key `{name}`{place}: the known keys are {}", keys.join(", ")),
+        }
     }
 }
 
@@ -189,6 +211,10 @@ macro_rules! tables {
             $(pub(crate) $field: $type,)*
         }
 
+        impl $name {
+            pub(super) const FIELDS: &[&str] = &[$(stringify!($field)),*];
+        }
+
         impl Default for $name {
             fn default() -> Self {
                 Self { $($field: tables!(@default $($default)?),)* }
@@ -198,7 +224,7 @@ macro_rules! tables {
         impl Field for $name {
             fn read(node: &mut Node, path: &str, reader: &mut Reader<'_>) -> Option<Self> {
                 let mut all = Self::default();
-                let keys = [$(key(stringify!($field))),*];
+                let keys: Vec<String> = Self::FIELDS.iter().map(|field| key(field)).collect();
                 reader.table(node, path, &keys, |reader, name, node, path| {
                     $(if name == key(stringify!($field)) {
                         if let Some(value) = Field::read(node, path, reader) {
@@ -246,18 +272,4 @@ pub(super) fn table_schema(keys: impl IntoIterator<Item = (String, Value, &'stat
 
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
-fn unknown(name: &str, keys: &[String], path: &str) -> String {
-    let place = if path.is_empty() { String::new() } else { format!(" in [{path}]") };
-    if name == "password" {
-        return format!(
-            "unknown key `password`{place}: this file must not contain passwords; use password-file or \
-             password-command"
-        );
-    }
-    match nearest(name, keys.iter().map(String::as_str)) {
-        Some(near) => format!("unknown key `{name}`{place}: did you mean `{near}`?"),
-        None => format!("unknown key `{name}`{place}: the known keys are {}", keys.join(", ")),
-    }
 }

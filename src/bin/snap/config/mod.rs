@@ -96,7 +96,7 @@ impl Config {
         profile: Option<&str>,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> (Self, Vec<Complaint>) {
-        let mut reader = Reader::new(dir, profile, variable);
+        let mut reader = Reader::new(dir, profile, variable, model::HOMES);
         let mut document = Node::parse(text).unwrap_or_else(|complaint| {
             reader.complaints.push(complaint);
             Node::default()

@@ -24,6 +24,12 @@ use crate::args::values::Line;
 /// The default time that a hook, and a command of a drill, may take.
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// Tables that a misplaced key of the file may belong in.
+pub(super) const HOMES: [(&str, &[&str]); 2] = [
+    ("[repositories.NAME]", RepositorySettings::FIELDS),
+    ("[sets.NAME], or in [defaults] for all sets", SetSettings::FIELDS),
+];
+
 tables! {
 /// The file.
 File {

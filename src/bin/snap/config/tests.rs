@@ -123,6 +123,8 @@ fn errors_have_line_column_and_a_suggestion() {
             "unknown key `sorces` in [sets.a]: did you mean `sources`?",
         ),
         ("[sets.a]\nsources = \"/x\"\nkeep.dayly = 1", 3, 6, "did you mean `daily`?"),
+        ("password-file = \"/p\"", 1, 1, "it belongs in [repositories.NAME]"),
+        ("sources = \"/x\"", 1, 1, "it belongs in [sets.NAME], or in [defaults] for all sets"),
         ("  nonsense = 1", 1, 3, "unknown key `nonsense`: the known keys are repository"),
         ("[sets.a]\nsources = 7", 2, 11, "`sets.a.sources` must be a string, not a number"),
         ("[sets.a]\nsources = \"/x\"\nexclude-caches = \"yes\"", 3, 18, "true or false"),
