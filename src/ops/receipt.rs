@@ -33,7 +33,7 @@ pub struct Receipt {
 ///
 /// # Errors
 /// When the snapshot cannot be read, or was made by a version that does not number snapshots.
-pub fn of(repo: &Repository, id: &SnapshotId) -> Result<Receipt> {
+pub fn for_snapshot(repo: &Repository, id: &SnapshotId) -> Result<Receipt> {
     let gone = || Error::Missing { what: format!("snapshot {}", id.short()) };
     let snapshot = snapshots::load(repo, &id.hex())?.ok_or_else(gone)?;
     let lineage = snapshot.manifest.lineage();

@@ -94,12 +94,12 @@ impl Repository {
     /// When the storage fails.
     pub fn divergence(&self) -> Result<Vec<String>> {
         crate::repo::snapshots::list_all(self)?;
-        Ok(self.diverged_kept().all())
+        Ok(self.diverged_kept().reports())
     }
 
     /// Returns the differences noticed so far, without any I/O.
     pub fn diverged(&self) -> Vec<String> {
-        self.diverged_kept().all()
+        self.diverged_kept().reports()
     }
 
     /// Fails if the repository diverged; for operations that delete unreferenced data. While snapshots are

@@ -69,7 +69,7 @@ pub struct Slots {
 /// # Errors
 /// When the configuration could not be read, or a slot for a reason other than damage.
 pub fn slots(storage: &dyn Storage, keyring: &Keyring) -> Result<Slots> {
-    let mut found: BTreeMap<String, ReadSlot> = all(storage)?.into_iter().collect();
+    let mut found: BTreeMap<String, ReadSlot> = list_slots(storage)?.into_iter().collect();
     // Read after the slots: a slot is removed from the list before its file is deleted.
     let config = config::current(storage, keyring)?;
     let mut listed = Vec::new();
@@ -93,7 +93,7 @@ fn is_bad_slot(err: &Error) -> bool {
 ///
 /// # Errors
 /// When the slots could not be listed, or one could not be read for a reason other than damage.
-pub fn all(storage: &dyn Storage) -> Result<Vec<(String, ReadSlot)>> {
+pub fn list_slots(storage: &dyn Storage) -> Result<Vec<(String, ReadSlot)>> {
     let mut slots = Vec::new();
     for found in names::list(storage, ObjectKind::Keys)? {
         match read(storage, &found.name) {

@@ -57,7 +57,7 @@ fn receipt_detects_an_older_repository_on_a_new_machine() {
     let earlier = place.all(ObjectKind::Snapshots);
     let second = place.backup(b"two");
     place.open(None).set_parity(10).unwrap();
-    let given = receipt::of(&place.open(None), &second).unwrap();
+    let given = receipt::for_snapshot(&place.open(None), &second).unwrap();
     assert_eq!((given.number, given.generation), (2, 2));
     let given = receipt::parse(&receipt::text(&given).unwrap()).unwrap();
     let differences = || receipt::differences(&place.open(None), &given).unwrap();
@@ -163,7 +163,7 @@ fn synced_copy_shows_who_forgot_missing_snapshots() {
     let report = check::run(&repo, &check::Options::default(), &Control::default()).unwrap();
     assert_eq!((report.errors, report.warnings), (Vec::new(), Vec::new()));
     assert_eq!(
-        receipt::differences(&repo, &receipt::of(&place.open(None), &made[1]).unwrap()).unwrap(),
+        receipt::differences(&repo, &receipt::for_snapshot(&place.open(None), &made[1]).unwrap()).unwrap(),
         Vec::<String>::new()
     );
 }

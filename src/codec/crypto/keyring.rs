@@ -119,14 +119,14 @@ impl Keyring {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Epoch> {
+    fn epochs(&self) -> impl Iterator<Item = &Epoch> {
         self.older.iter().chain([&self.newest])
     }
 
     /// Returns the seed that signs configurations of an epoch; `None` if there is no such epoch, or this is
     /// not the keyring of a full key.
     pub fn signing_seed(&self, repo: &RepoId, epoch: u32) -> Option<Key> {
-        self.all().find(|one| one.number == epoch)?.signing_seed(repo)
+        self.epochs().find(|one| one.number == epoch)?.signing_seed(repo)
     }
 
     /// Returns the key that verifies configurations of the newest epoch.
@@ -140,7 +140,7 @@ impl Keyring {
     /// Determines whether this keyring trusts a configuration.
     pub fn check_trust(&self, config: &Config, bytes: &[u8]) -> ConfigVerdict {
         let epoch = config.epoch.min(self.epoch());
-        let keys = self.all().find(|one| one.number == epoch);
+        let keys = self.epochs().find(|one| one.number == epoch);
         let key = keys.and_then(|keys| keys.verifying_key(&config.repo).ok());
         match key.is_some_and(|key| is_signed(config, bytes, epoch, &key)) {
             false => ConfigVerdict::Unfit,
@@ -177,17 +177,17 @@ impl Keyring {
         let (naming, role) = (*self.naming.bytes(), role.byte());
         let plain = Zeroizing::new(match role {
             READ => {
-                let epochs = self.all().map(|one| Ok((one.number, one.to_read(repo)?.stored())));
+                let epochs = self.epochs().map(|one| Ok((one.number, one.to_read(repo)?.stored())));
                 let epochs = epochs.collect::<Result<_, DecodeError>>()?;
                 wire::encode(&Stored::<StoredReadKeys> { role, naming, epochs, extra: Vec::new() })?
             }
             WRITE => {
-                let epochs = self.all().map(|one| Ok((one.number, one.to_write(repo)?)));
+                let epochs = self.epochs().map(|one| Ok((one.number, one.to_write(repo)?)));
                 let epochs = epochs.collect::<Result<_, DecodeError>>()?;
                 wire::encode(&Stored::<StoredWriteKeys> { role, naming, epochs, extra: Vec::new() })?
             }
             _ => {
-                let epochs = self.all().map(|one| match &one.keys {
+                let epochs = self.epochs().map(|one| match &one.keys {
                     Keys::Full(master) => Ok((one.number, *master.bytes())),
                     Keys::Read(_) | Keys::Write(_) => {
                         Err(DecodeError::because("only a full key can create full keys"))
@@ -341,7 +341,7 @@ mod tests {
         let open = |entry: &SlotEntry| Keyring::open(&repo, entry, &secret).unwrap();
         let OpenedKeyring::Known(read) = open(&entry) else { panic!("a role that is not known") };
         assert_eq!((read.role(), read.epoch(), read.older.len()), (Role::Read, 1, 1));
-        for (its, ours) in read.all().zip(full.all()) {
+        for (its, ours) in read.epochs().zip(full.epochs()) {
             let (its, ours) = (its.open(&repo).unwrap(), ours.open(&repo).unwrap());
             let bytes = |key: &Option<Key>| key.as_ref().map(|key| *key.bytes());
             assert_eq!((bytes(&its.data), bytes(&its.meta)), (bytes(&ours.data), bytes(&ours.meta)));

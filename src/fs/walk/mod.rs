@@ -119,7 +119,7 @@ impl Walk {
         threads::detached("walk", move || {
             let mut walker = Walker::new(&plan, options, stop, Arc::clone(&counted), out);
             // The walk fails only if the receiver is gone.
-            if walker.all(&plan).is_ok() {
+            if walker.walk_sources(&plan).is_ok() {
                 counted.close();
             }
         })?;

@@ -104,7 +104,7 @@ impl Walker {
     }
 
     /// Walks all sources.
-    pub(crate) fn all(&mut self, plan: &SourceTree) -> Result<(), ReceiverGone> {
+    pub(crate) fn walk_sources(&mut self, plan: &SourceTree) -> Result<(), ReceiverGone> {
         let (SourceNode::Source(path) | SourceNode::Passage { path, .. }) = &plan.root;
         self.enter(
             Entry { name: Vec::new(), kind: no_tree(), meta: Meta::default() },

@@ -85,7 +85,7 @@ struct Assembler<'run, 'scope, 'env> {
 }
 
 /// Assembles until the walk and all readers have ended.
-pub(super) fn work<'run, 'scope, 'env>(
+pub(super) fn assemble_all<'run, 'scope, 'env>(
     run: &'env Run<'run>,
     messages: &Receiver<Vec<Message>>,
     buffers: &Sender<Vec<u8>>,

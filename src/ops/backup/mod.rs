@@ -288,13 +288,13 @@ fn assemble_all(run: &Run<'_>, source: Source<'_>) -> Result<Assembled> {
         })?;
         drop((jobs, empty));
         let assembler = threads::start(scope, "assemble", move || {
-            let result = assemble::work(run, &events, &back, scope);
+            let result = assemble::assemble_all(run, &events, &back, scope);
             if result.is_err() {
                 run.failed.store(true, Ordering::Relaxed);
             }
             result
         })?;
-        let compared = compare::work(run, &source, &jobs_in, &events_in);
+        let compared = compare::compare_all(run, &source, &jobs_in, &events_in);
         // After a failure this ends the survey, too.
         drop((jobs_in, events_in, source));
         if compared.is_err() {

@@ -80,7 +80,7 @@ pub fn run(
     let (observer, stop) = (control.observer(), control.cancel());
     let cache = Cache::new(cache, None, &storage.location(), &Repository::id_at(storage)?);
     let mut report = Report::default();
-    let wrong = keys::all(storage)?.into_iter().filter_map(|(_, slot)| slot.err());
+    let wrong = keys::list_slots(storage)?.into_iter().filter_map(|(_, slot)| slot.err());
     let key_slot = |err: Error| Finding::DamagedObject { subject: Subject::KeySlot, message: err.chain() };
     report.errors.extend(wrong.map(key_slot));
     let sidecars: BTreeMap<PackId, u64> = sidecars::list(storage)?.into_iter().collect();

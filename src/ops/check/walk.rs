@@ -101,7 +101,7 @@ impl Checker<'_> {
                 snapshot: snapshot.id,
                 affected: 0,
             };
-            walk.all(snapshot)?;
+            walk.check_snapshot(snapshot)?;
             if walk.affected > 0 {
                 affected.push((snapshot.id, walk.affected));
             }
@@ -112,7 +112,7 @@ impl Checker<'_> {
 }
 
 impl Walk<'_, '_> {
-    fn all(&mut self, snapshot: &Snapshot) -> Result<()> {
+    fn check_snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
         let root = snapshot.manifest.root;
         if self.seen.get(&root) == Some(&true) {
             return Ok(());

@@ -183,8 +183,8 @@ struct Walking<'a, 'f, 'g> {
 }
 
 impl Walking<'_, '_, '_> {
-    fn say(&mut self, step: Step) -> Result<()> {
-        say(self.walker.steps, self.feed, step)
+    fn queue(&mut self, step: Step) -> Result<()> {
+        queue_step(self.walker.steps, self.feed, step)
     }
 
     /// Emits the contents of an entry, as references where the destination has them.
@@ -200,19 +200,19 @@ impl Walking<'_, '_, '_> {
             let known = pairs.iter().find(|((_, old), (len, _))| *old == content && *len == size);
             if let Some((_, (_, there))) = known {
                 self.walker.observer.notice(Event::Done { files: 0, bytes: size });
-                self.say(Step::Known(content.clone(), (*there).clone()))?;
+                self.queue(Step::Known(content.clone(), (*there).clone()))?;
                 continue;
             }
-            self.say(Step::Owner(entry.meta.uid))?;
+            self.queue(Step::Owner(entry.meta.uid))?;
             if let Some(older) = self.like(entry, content, there)? {
-                self.say(Step::Like(older, size))?;
+                self.queue(Step::Like(older, size))?;
             }
             let Self { walker, feed } = self;
             file_parts::each_part(&mut walker.reader, size, content, &mut |part| match part {
-                ContentPart::Hole { len } => say(walker.steps, feed, Step::Hole(len)),
+                ContentPart::Hole { len } => queue_step(walker.steps, feed, Step::Hole(len)),
                 ContentPart::Chunk { .. } => feed.part(&part),
             })?;
-            self.say(Step::End(content.clone()))?;
+            self.queue(Step::End(content.clone()))?;
         }
         Ok(())
     }
@@ -237,7 +237,7 @@ impl Walking<'_, '_, '_> {
 }
 
 /// Queues a step. An empty piece of bytes marks its position in the stream: the step runs when that arrives.
-fn say(steps: &Steps, feed: &mut Feed<'_>, step: Step) -> Result<()> {
+fn queue_step(steps: &Steps, feed: &mut Feed<'_>, step: Step) -> Result<()> {
     lock(steps).push_back(step);
     feed.bytes(Vec::new())
 }
@@ -262,11 +262,11 @@ impl Visitor for Walking<'_, '_, '_> {
         let Some(tree) = tree_of(Some(new)) else { return Ok(false) };
         let there = tree_of(there.as_ref());
         if let Some(there) = there.filter(|_| tree_of(old) == Some(tree)) {
-            self.say(Step::KnownTree(tree, there))?;
+            self.queue(Step::KnownTree(tree, there))?;
             return Ok(false);
         }
         self.walker.open.push(Beside::of(there, new.meta.uid));
-        self.say(Step::Enter)?;
+        self.queue(Step::Enter)?;
         Ok(true)
     }
 
@@ -276,7 +276,7 @@ impl Visitor for Walking<'_, '_, '_> {
         let beside = beside.filter(|_| self.walker.deltas);
         let pieces = beside.map_or(Vec::new(), |beside| beside.pieces());
         let new = trees.iter().find(|tree| tree.among.has(NEW));
-        new.map_or(Ok(()), |tree| self.say(Step::Leave(tree.id, pieces, owner)))
+        new.map_or(Ok(()), |tree| self.queue(Step::Leave(tree.id, pieces, owner)))
     }
 }
 

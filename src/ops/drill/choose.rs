@@ -25,7 +25,8 @@ pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &Atomi
     let mut arc: Option<u64> = None;
     for snapshot in snapshots {
         let mut sample = RotatingSample::new(options, number);
-        match files::each(&mut reader, &snapshot, stop, &mut |path, entry| sample.offer(path, entry)) {
+        match files::for_each_file(&mut reader, &snapshot, stop, &mut |path, entry| sample.offer(path, entry))
+        {
             Ok(()) => {}
             Err(err) if err.is_damage() => {
                 chosen.damaged.push((snapshot.id.short(), err.chain()));

@@ -10,7 +10,7 @@ use crate::repo::walk::dir_reader;
 ///
 /// # Errors
 /// When the value of an extended attribute is damaged.
-pub(super) fn of(
+pub(super) fn tar_member(
     entry: &Entry,
     path: &[u8],
     node: Node,

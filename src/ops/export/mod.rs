@@ -151,7 +151,8 @@ pub fn run(
             });
         }
         let result = pack::packed(options.format, level, out, |write| {
-            let plan = |feed: &mut sequential::Feed<'_>| walk.all(feed, &root, before.as_ref(), is_delta);
+            let plan =
+                |feed: &mut sequential::Feed<'_>| walk.write_all(feed, &root, before.as_ref(), is_delta);
             sequential::run(&session, plan, &mut |bytes| {
                 archive_bytes += bytes.len() as u64;
                 observer.notice(Event::Done { files: 0, bytes: bytes.len() as u64 });

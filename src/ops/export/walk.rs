@@ -79,7 +79,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Writes the whole archive.
-    pub(super) fn all(
+    pub(super) fn write_all(
         &mut self,
         feed: &mut Feed<'_>,
         root: &Root,
@@ -244,7 +244,7 @@ impl<'a> Walk<'a> {
         size: Size,
     ) -> Result<()> {
         let mut bytes = Vec::new();
-        let member = member::of(entry, &self.named(path), node, self.started, &mut self.reader)?;
+        let member = member::tar_member(entry, &self.named(path), node, self.started, &mut self.reader)?;
         write::member(&member, size, &mut bytes);
         feed.bytes(bytes)
     }

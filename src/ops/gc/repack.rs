@@ -53,12 +53,12 @@ impl Repacker<'_> {
             let nothing = Arc::new(Index::default());
             let mut chunk_writer =
                 ChunkWriter::start(scope, self.repo, self.session, nothing, effort, &stored)?;
-            let all = self.all(&mut moved, &mut reader, &mut chunk_writer);
+            let all = self.repack_packs(&mut moved, &mut reader, &mut chunk_writer);
             chunk_writer.finish(all).map(|((), written)| Moved { written, ..moved })
         })
     }
 
-    fn all(
+    fn repack_packs(
         &self,
         moved: &mut Moved,
         reader: &mut BlockReader,

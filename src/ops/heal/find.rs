@@ -16,12 +16,12 @@ use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::{compare_file, dir_reader, files};
 
 /// Finds the files of all open alarms. `snapshots` are all snapshots of the repository, oldest first.
-pub(super) fn all(healing: &mut Healing, snapshots: &[Snapshot]) -> Result<Vec<CorruptFile>> {
+pub(super) fn corrupt_files(healing: &mut Healing, snapshots: &[Snapshot]) -> Result<Vec<CorruptFile>> {
     let alarming = |one: &&Snapshot| one.manifest.is_alarming() && one.manifest.rot().is_some();
     let mut all: Vec<CorruptFile> = Vec::new();
     for snapshot in snapshots.iter().rev().filter(alarming) {
         let mut marked: Vec<(Vec<u8>, Entry)> = Vec::new();
-        files::each(&mut healing.reader, snapshot, &healing.cancel, &mut |path, entry| {
+        files::for_each_file(&mut healing.reader, snapshot, &healing.cancel, &mut |path, entry| {
             if entry.meta.corrupt_since == Some(snapshot.manifest.started) {
                 marked.push((path.to_vec(), entry.clone()));
             }

@@ -85,7 +85,7 @@ impl Healing {
         reading.begin(&ids)?;
         let reader = reading.chunks()?;
         let mut healing = Self { repo: repo.clone(), reading, reader, cancel: Arc::clone(control.cancel()) };
-        let found = find::all(&mut healing, &all)?;
+        let found = find::corrupt_files(&mut healing, &all)?;
         Ok((healing, found))
     }
 

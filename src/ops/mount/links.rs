@@ -29,7 +29,7 @@ pub(super) struct Links(Mutex<Vec<(SnapshotId, Arc<Names>)>>);
 
 impl Links {
     /// Returns the link count of a group; at least two.
-    pub(super) fn of(
+    pub(super) fn link_count(
         &self,
         reader: &RandomReader,
         id: &SnapshotId,

@@ -330,7 +330,7 @@ impl Mount {
     fn of_entry(&self, ino: u64, dir: &Dir, entry: &Entry) -> InodeAttributes {
         let links = match link_group(entry) {
             Some(group) if !entry.is_dir() => {
-                self.links.of(&self.reader, &dir.snapshot.id, &dir.snapshot.manifest, group)
+                self.links.link_count(&self.reader, &dir.snapshot.id, &dir.snapshot.manifest, group)
             }
             _ => 1,
         };

@@ -101,7 +101,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
         let reading = ReadSession::open(repo, observer)?;
         let repo_state = reading.read_state()?;
         let mut run = Run { repo, observer, stop, session: None, report: Report::default() };
-        run.all(&repo_state, &options.ids)?;
+        run.repair_packs(&repo_state, &options.ids)?;
         let report = run.report;
         reading.close()?;
         return Ok(report);
@@ -110,7 +110,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     // W1: this session is a writer.
     let (session, repo_state) = write_session::open(repo)?;
     let mut run = Run { repo, observer, stop, session: Some(&session), report: Report::default() };
-    run.all(&repo_state, &options.ids)?;
+    run.repair_packs(&repo_state, &options.ids)?;
     let report = run.report;
     session.close()?;
     Ok(report)
@@ -126,7 +126,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(&mut self, repo_state: &RepoState, ids: &[String]) -> Result<()> {
+    fn repair_packs(&mut self, repo_state: &RepoState, ids: &[String]) -> Result<()> {
         let listed = |id: &PackId| repo_state.packs.iter().any(|(found, _)| found == id);
         self.report.gone = repo_state.damaged.iter().filter(|id| !listed(id)).count() as u64;
         let chosen = if ids.is_empty() { known(self.repo, repo_state)? } else { named(repo_state, ids)? };

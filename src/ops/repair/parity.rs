@@ -50,7 +50,7 @@ pub fn run(repo: &Repository, dry_run: bool, control: &Control<'_>) -> Result<Re
     let session = if dry_run { None } else { Some(write_session::open(repo)?.0) };
     let share = repo.config().parity();
     let mut run = Run { repo, session: session.as_ref(), report: Report { share, ..Report::default() } };
-    run.all(observer, stop)?;
+    run.repair_parity(observer, stop)?;
     let report = run.report;
     session.map_or(Ok(()), Session::close)?;
     Ok(report)
@@ -64,7 +64,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(&mut self, observer: &dyn Observer, stop: &AtomicBool) -> Result<()> {
+    fn repair_parity(&mut self, observer: &dyn Observer, stop: &AtomicBool) -> Result<()> {
         let (storage, suite) = (self.repo.storage(), self.repo.suite());
         // Parity files are listed before packs: each is written after its pack.
         let sidecars: HashMap<PackId, u64> = parity::list(storage)?.into_iter().collect();

@@ -79,7 +79,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
                 .ok_or_else(|| Error::no_path(&snapshot.id, path))?,
         ),
     };
-    let includes = Include::all(options)?;
+    let includes = Include::parse_all(options)?;
     let job = Job {
         repo,
         options,
@@ -162,7 +162,7 @@ impl Job<'_> {
         };
         let is_dir = alone.is_none();
         let mut walk = Walk::new(&self, reader, root, WalkLimits::of(&snapshot.manifest.counts));
-        match (walk.all(way, alone), self.full().take()) {
+        match (walk.restore_all(way, alone), self.full().take()) {
             (Ok(()) | Err(Error::Stopped), Some(full)) => return Err(full),
             (walked, _) => walked?,
         }

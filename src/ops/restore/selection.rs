@@ -24,7 +24,7 @@ pub(super) struct Include {
 
 impl Include {
     /// Returns all include patterns.
-    pub(super) fn all(options: &Options) -> Result<Vec<Self>> {
+    pub(super) fn parse_all(options: &Options) -> Result<Vec<Self>> {
         let one = |pattern: &OsString| {
             let alone = RestoreFilter::new(std::slice::from_ref(pattern), &[])?;
             Ok(Self { pattern: pattern.clone(), alone })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
 use crate::model::id::SnapshotId;
-use crate::ops::stats::{of, owner};
+use crate::ops::stats::{in_snapshot, owner};
 use crate::progress::Control;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
@@ -49,7 +49,7 @@ pub fn between(
     let (second, _) = snapshots::resolve(repo, &all, &after.hex())?;
     let index = session.fixed_index()?;
     let mut graph = RefGraph::new(repo, &index, stop)?;
-    let mut learn = |one: &Snapshot| graph.learn(&one.manifest.root).map_err(|err| of(&one.id, err));
+    let mut learn = |one: &Snapshot| graph.learn(&one.manifest.root).map_err(|err| in_snapshot(&one.id, err));
     let roots = [learn(&first)?, learn(&second)?];
     let [before, after] = roots;
     let (before, after) = (graph.owners_apart(&[before])?.0, graph.owners_apart(&[after])?.0);

@@ -138,7 +138,7 @@ impl<'a> LoadedRepository<'a> {
         let mut roots = Vec::with_capacity(all.len());
         observer.notice(Event::Expect { files: all.len() as u64, bytes: 0 });
         for snapshot in &all {
-            roots.push(graph.learn(&snapshot.manifest.root).map_err(|err| of(&snapshot.id, err))?);
+            roots.push(graph.learn(&snapshot.manifest.root).map_err(|err| in_snapshot(&snapshot.id, err))?);
             observer.notice(Event::Done { files: 1, bytes: 0 });
         }
         Ok(Self { session, index, all, roots, graph })
@@ -154,7 +154,7 @@ fn owner(of: &[Owner], row: u32) -> Owner {
 }
 
 /// Adds to an error which snapshot's tree cannot be read.
-fn of(id: &SnapshotId, err: Error) -> Error {
+fn in_snapshot(id: &SnapshotId, err: Error) -> Error {
     match err {
         Error::Missing { what } => Error::Missing { what: format!("{what} of snapshot {}", id.short()) },
         Error::Damaged { what, source } => {

@@ -18,13 +18,13 @@ pub struct Growth {
 
 impl Growth {
     /// Estimates growth from the sizes recorded at the ends of runs, and the current size if known.
-    pub fn of(runs: &[&RunRecord], bytes: Option<u64>, now: Time) -> Option<Self> {
-        of(runs, bytes, now)
+    pub fn estimate(runs: &[&RunRecord], bytes: Option<u64>, now: Time) -> Option<Self> {
+        estimate(runs, bytes, now)
     }
 }
 
 /// Estimates growth. Returns `None` for less than a day of data: a first backup is not growth.
-fn of(runs: &[&RunRecord], bytes: Option<u64>, now: Time) -> Option<Growth> {
+fn estimate(runs: &[&RunRecord], bytes: Option<u64>, now: Time) -> Option<Growth> {
     let measured = runs.iter().filter_map(|run| Some((run.end?.sec, run.numbers.repository_bytes?)));
     let recent = measured.filter(|(at, _)| *at <= now.sec && *at > now.sec - DAYS * DAY);
     let points: Vec<(f64, f64)> = recent
@@ -61,7 +61,7 @@ mod tests {
                 run
             })
             .collect();
-        of(&runs.iter().collect::<Vec<_>>(), bytes, now)
+        estimate(&runs.iter().collect::<Vec<_>>(), bytes, now)
     }
 
     #[test]

@@ -301,9 +301,9 @@ pub fn remembered(storage: &dyn Storage, history: &History, options: &Options) -
     Report {
         diverged: Vec::new(),
         opened: false,
-        sets: sets::of(storage, &StoredSnapshots::Unknown, &runs, options),
+        sets: sets::set_statuses(storage, &StoredSnapshots::Unknown, &runs, options),
         works: works(&runs),
-        growth: Growth::of(&runs, None, options.now),
+        growth: Growth::estimate(&runs, None, options.now),
         capacity: None,
         quota: None,
         location,
@@ -338,9 +338,9 @@ fn report(
     Report {
         diverged: diverged.unwrap_or_default(),
         opened: matches!(standing, StoredSnapshots::Manifests(_)),
-        sets: sets::of(storage, &standing, &runs, options),
+        sets: sets::set_statuses(storage, &standing, &runs, options),
         works: works(&runs),
-        growth: Growth::of(&runs, bytes, options.now),
+        growth: Growth::estimate(&runs, bytes, options.now),
         capacity: trouble.is_none().then(|| storage.capacity()).flatten(),
         quota: trouble.is_none().then(|| quota(storage, repo)).flatten(),
         location,

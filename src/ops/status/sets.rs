@@ -14,7 +14,7 @@ const ALARM: u8 = 24;
 /// A further attempt at least this much later shows that a set is intended.
 const TRIED_AGAIN: Duration = Duration::from_secs(3600);
 
-pub(super) fn of(
+pub(super) fn set_statuses(
     storage: &dyn Storage,
     standing: &StoredSnapshots,
     runs: &[&RunRecord],

@@ -21,8 +21,8 @@ impl Run<'_> {
     /// Copies key slots. A slot is named by its content, so one that does not match its name is damaged.
     pub(super) fn keys(&mut self, to: &dyn Storage) -> Result<()> {
         let there: HashMap<String, bool> =
-            keys::all(to)?.into_iter().map(|(name, slot)| (name, slot.is_ok())).collect();
-        for (name, slot) in keys::all(self.from.storage())? {
+            keys::list_slots(to)?.into_iter().map(|(name, slot)| (name, slot.is_ok())).collect();
+        for (name, slot) in keys::list_slots(self.from.storage())? {
             match (slot, there.get(&name)) {
                 (_, Some(true)) => {}
                 (Ok((_, bytes)), found) => self.put(to, ObjectKind::Keys, &name, &bytes, found.is_some())?,

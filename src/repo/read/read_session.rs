@@ -120,7 +120,7 @@ impl ReadSession {
     /// # Errors
     /// When the repository cannot be read.
     pub fn read_state(&self) -> Result<RepoState> {
-        let (repo_state, met) = RepoState::read_tolerantly(self.repo.storage(), self.repo.suite())?;
+        let (repo_state, met) = RepoState::read_despite_bad_records(self.repo.storage(), self.repo.suite())?;
         met.iter().for_each(|err| self.repo.control().warn(format!("{}: reading without it", err.chain())));
         Ok(repo_state)
     }

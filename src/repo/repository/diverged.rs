@@ -18,7 +18,7 @@ impl Diverged {
         is_new
     }
 
-    pub(crate) fn all(&self) -> Vec<String> {
+    pub(crate) fn reports(&self) -> Vec<String> {
         self.0.lock().clone()
     }
 }

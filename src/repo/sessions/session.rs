@@ -78,7 +78,7 @@ impl RepoState {
     ///
     /// # Errors
     /// When something cannot be listed.
-    pub(crate) fn read_tolerantly(
+    pub(crate) fn read_despite_bad_records(
         storage: &dyn Storage,
         suite: &CipherSuite,
     ) -> Result<(Self, Option<Error>)> {

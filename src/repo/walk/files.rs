@@ -15,7 +15,7 @@ use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk};
 /// # Errors
 /// When a piece of a tree is missing or damaged, there is more than the manifest says, a directory is too deep,
 /// or `stop` was set.
-pub fn each(
+pub fn for_each_file(
     reader: &mut ChunkReader,
     snapshot: &Snapshot,
     stop: &AtomicBool,

@@ -297,7 +297,7 @@ impl Level {
                     let (depth, entries) = (place.depth + 1, Some(kid.entries));
                     let sayers = self.todo.entry(Place { first, depth, id: kid.id, entries }).or_default();
                     for (end, among) in &named {
-                        say(sayers, next.as_ref().or(end.as_ref()), among);
+                        name_until(sayers, next.as_ref().or(end.as_ref()), among);
                     }
                 }
             }
@@ -336,7 +336,7 @@ impl Place {
     }
 }
 
-fn say(sayers: &mut Named, end: Option<&Vec<u8>>, among: &Arc<BitSet>) {
+fn name_until(sayers: &mut Named, end: Option<&Vec<u8>>, among: &Arc<BitSet>) {
     match sayers.iter_mut().find(|(known, _)| known.as_ref() == end) {
         Some((_, set)) => unite(set, among),
         None => sayers.push((end.cloned(), Arc::clone(among))),

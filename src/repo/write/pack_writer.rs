@@ -112,7 +112,11 @@ impl<'a> PackWriter<'a> {
     ///
     /// # Errors
     /// When a pack could not be made durable; `Stopped` if another thread has the cause.
-    pub(crate) fn work(&self, packs: &Receiver<CompletePack>, land: &Sender<StoredPack>) -> Result<()> {
+    pub(crate) fn write_packs(
+        &self,
+        packs: &Receiver<CompletePack>,
+        land: &Sender<StoredPack>,
+    ) -> Result<()> {
         for pack in packs {
             if self.failed.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
@@ -153,7 +157,7 @@ impl<'a> PackWriter<'a> {
             front.clear();
         }
         let full = lock(&self.bundle_builder).add(pack.id, pack.len, front);
-        self.say(full.map_or(Ok(()), |full| full.write(repo)));
+        self.warn_if_failed(full.map_or(Ok(()), |full| full.write(repo)));
         // After a failure elsewhere nobody receives it.
         let _ = land.send(pack);
         Ok(())
@@ -161,12 +165,12 @@ impl<'a> PackWriter<'a> {
 
     /// Returns the counts, once all threads are done.
     pub(crate) fn finish(&self) -> Written {
-        self.say(std::mem::take(&mut *lock(&self.bundle_builder)).finish(self.repo));
+        self.warn_if_failed(std::mem::take(&mut *lock(&self.bundle_builder)).finish(self.repo));
         std::mem::take(&mut *lock(&self.written))
     }
 
     /// Reports a failed header bundle as a warning; bundles are optional.
-    fn say(&self, segment: Result<()>) {
+    fn warn_if_failed(&self, segment: Result<()>) {
         if let Err(err) = segment {
             self.repo.control().warn(format!(
                 "{}: nothing is lost, but machines without an index cache of this repository will need more \

@@ -13,7 +13,7 @@ use crate::repo::write::delta_sealer::{PlainBlock, SealedDelta, effort_for, seal
 use crate::repo::write::open_block::OpenBlock;
 
 /// Seals blocks until there are no more. Buffers go `back`, for reuse.
-pub(super) fn work(
+pub(super) fn seal_blocks(
     repo: &Repository,
     level: i32,
     blocks: &Receiver<OpenBlock>,

@@ -10,15 +10,15 @@ use crate::sys::inode::{Inode, time};
 use crate::sys::stat::widened;
 
 pub(crate) fn stat(dir: impl AsFd, name: impl Arg + Copy, how: AtFlags) -> io::Result<Inode> {
-    Ok(of(&rustix::fs::statat(dir, name, how)?))
+    Ok(inode(&rustix::fs::statat(dir, name, how)?))
 }
 
 pub(crate) fn stat_open(file: impl AsFd) -> io::Result<Inode> {
-    Ok(of(&rustix::fs::fstat(file)?))
+    Ok(inode(&rustix::fs::fstat(file)?))
 }
 
 #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
-fn of(found: &Stat) -> Inode {
+fn inode(found: &Stat) -> Inode {
     // File systems without birth times report -1 or 0.
     let born = Some(time(found.st_birthtime as i64, found.st_birthtime_nsec as u64));
     Inode {

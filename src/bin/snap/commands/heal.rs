@@ -162,7 +162,7 @@ fn heal(context: &Context, healing: &mut Healing, args: &Heal, one: &CorruptFile
     let mut options = Options { suffix, protected: context.protected(), dry_run: args.dry_run || !args.yes };
     let mut healed = healing.heal(one, &options)?;
     if args.dry_run {
-        return say(context, one, &format!("would heal {question}"), "dry_run", None);
+        return print_outcome(context, one, &format!("would heal {question}"), "dry_run", None);
     }
     if !args.yes {
         confirm(&question)?;
@@ -181,10 +181,10 @@ fn heal(context: &Context, healing: &mut Healing, args: &Heal, one: &CorruptFile
     }
     let kept = output::path(healed.kept_as.as_os_str().as_bytes());
     let text = format!("healed {}; the bad version is {kept}", shown(one));
-    say(context, one, &text, "healed", Some(&healed))
+    print_outcome(context, one, &text, "healed", Some(&healed))
 }
 
-fn say(
+fn print_outcome(
     context: &Context,
     one: &CorruptFile,
     text: &str,

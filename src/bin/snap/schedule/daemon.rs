@@ -98,7 +98,7 @@ impl<'a> SchedulerDaemon<'a> {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
         }
-        self.say("stopped", None, "the schedule has stopped");
+        self.log_event("stopped", None, "the schedule has stopped");
         Ok(())
     }
 
@@ -156,7 +156,7 @@ impl<'a> SchedulerDaemon<'a> {
             Skip::Waiting => "the previous run still waits for the repository, or for its window",
             Skip::Missed => "the daemon was not running at that time, and `catch-up` is off",
         };
-        self.say(
+        self.log_event(
             "skipped",
             Some(planned),
             &format!("{what}, last {}: {why}", format_time(due, &planned.job.zone)),
@@ -167,7 +167,7 @@ impl<'a> SchedulerDaemon<'a> {
         let Some(planned) = self.planned.get(job) else { return };
         let text =
             format!("waiting for its window, which opens at {}", format_time(until, &planned.job.zone));
-        self.say("waiting", Some(planned), &text);
+        self.log_event("waiting", Some(planned), &text);
     }
 
     fn start(&mut self, job: usize, due: Timestamp, attempt: u32, missed: u64) -> Result<()> {
@@ -184,9 +184,9 @@ impl<'a> SchedulerDaemon<'a> {
         if missed > 0 {
             text += &format!("; {} before it missed", count(missed, "time", "times"));
         }
-        self.say("started", Some(&planned), &text);
+        self.log_event("started", Some(&planned), &text);
         if let Err(error) = job_process::start(&self.global, &planned, due, attempt, &self.events.0) {
-            self.say("failed", Some(&planned), &error.chain());
+            self.log_event("failed", Some(&planned), &error.chain());
             self.handle(Event::Ended(planned.job.name, None))?;
         }
         Ok(())
@@ -224,7 +224,7 @@ impl<'a> SchedulerDaemon<'a> {
         };
         let word = if trouble.is_some() { "failed" } else { "done" };
         self.failures += u32::from(trouble.is_some());
-        self.say(word, Some(planned), &text);
+        self.log_event(word, Some(planned), &text);
         let mute = status.and_then(|status| status.code()).is_none();
         if let (Some(why), true, false, None) = (trouble, mute, self.stopping, again) {
             (self.silenced)(planned, &why);
@@ -237,7 +237,7 @@ impl<'a> SchedulerDaemon<'a> {
         let signal = if self.stopping { Signal::KILL } else { Signal::TERM };
         if !self.stopping {
             notify("STOPPING=1");
-            self.say("stopping", None, "stopping: jobs save their progress and continue at the next start");
+            self.log_event("stopping", None, "stopping: jobs save their progress and continue at the next start");
         }
         self.stopping = true;
         self.processes.values().for_each(|process| job_process::signal(*process, signal));
@@ -252,7 +252,7 @@ impl<'a> SchedulerDaemon<'a> {
                 self.scheduler.replace(jobs, Timestamp::now());
                 self.planned = planned;
                 let number = count(self.planned.len() as u64, "job", "jobs");
-                self.say("reloaded", None, &format!("reloaded the configuration: {number}"));
+                self.log_event("reloaded", None, &format!("reloaded the configuration: {number}"));
                 if let Err(error) = self.memory.save(self.scheduler.states()) {
                     output::warn(self.global.json, &error.chain());
                 }
@@ -265,7 +265,7 @@ impl<'a> SchedulerDaemon<'a> {
         notify("READY=1");
     }
 
-    fn say(&self, event: &str, planned: Option<&Planned>, text: &str) {
+    fn log_event(&self, event: &str, planned: Option<&Planned>, text: &str) {
         if self.global.json {
             let job = planned.map(|one| one.job.name.as_str());
             output::eprint(

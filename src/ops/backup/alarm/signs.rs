@@ -25,7 +25,7 @@ pub(in crate::ops::backup) fn weigh(
     let Some(compared) = run.basis.compare.as_ref().filter(|_| run.options.stdin.is_none()) else {
         return Watched::default();
     };
-    let (suffix, alike) = tally.suffixes.strangest();
+    let (suffix, alike) = tally.suffixes.most_frequent_new();
     let before = &compared.manifest.counts;
     let mut now = Signs {
         span: between(compared.manifest.started, run.started),

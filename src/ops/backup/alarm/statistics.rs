@@ -24,7 +24,7 @@ pub(in crate::ops::backup) struct Suffixes {
 
 impl Suffixes {
     /// Records the name of a file of the parent.
-    pub(in crate::ops::backup) fn was(&mut self, name: &[u8]) {
+    pub(in crate::ops::backup) fn add_old(&mut self, name: &[u8]) {
         let Some(suffix) = signs::suffix(name) else { return };
         if self.known.is_empty() {
             self.known = vec![0; 1 << (BITS - 6)];
@@ -36,7 +36,7 @@ impl Suffixes {
     }
 
     /// Records the name of a new file.
-    pub(in crate::ops::backup) fn comes(&mut self, name: &[u8]) {
+    pub(in crate::ops::backup) fn add_new(&mut self, name: &[u8]) {
         let Some(suffix) = signs::suffix(name) else { return };
         if let Some(count) = self.new.get_mut(suffix) {
             *count += 1;
@@ -46,7 +46,7 @@ impl Suffixes {
     }
 
     /// Returns the most frequent suffix of new files that no file had before, and its count.
-    pub(in crate::ops::backup) fn strangest(&self) -> (Vec<u8>, u64) {
+    pub(in crate::ops::backup) fn most_frequent_new(&self) -> (Vec<u8>, u64) {
         let is_known = |suffix: &[u8]| {
             let bit = hash(suffix);
             self.known.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)

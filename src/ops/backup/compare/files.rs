@@ -31,12 +31,12 @@ impl Comparer<'_, '_> {
             path.map_or_else(|| path_stack.place_of(name), Path::to_path_buf)
         };
         let Some(before) = before else {
-            self.tally.suffixes.comes(&entry.name);
+            self.tally.suffixes.add_new(&entry.name);
             let input = Input::File { path: place(&self.path_stack, &entry.name), size, inode };
             let sibling = self.sibling(&entry, size)?;
             return self.read(entry, input, Previous::New, sibling);
         };
-        self.tally.suffixes.was(&entry.name);
+        self.tally.suffixes.add_old(&entry.name);
         if self.is_unchanged(&before, &entry, size) && self.may_reuse(&before)? {
             self.attributes(&mut entry, Some(&before), path)?;
             entry.meta.corrupt_since = before.meta.corrupt_since;

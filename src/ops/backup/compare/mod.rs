@@ -68,7 +68,7 @@ pub(super) struct Comparer<'a, 'run> {
 }
 
 /// Compares all entries.
-pub(super) fn work(
+pub(super) fn compare_all(
     run: &Run<'_>,
     source: &Source<'_>,
     jobs: &Sender<Job>,

@@ -132,7 +132,7 @@ impl Comparer<'_, '_> {
     fn removed(&mut self, entry: &Entry) {
         if entry.is_file() {
             self.tally.removed += 1;
-            self.tally.suffixes.was(&entry.name);
+            self.tally.suffixes.add_old(&entry.name);
         }
     }
 }

@@ -81,17 +81,17 @@ impl Comparer<'_, '_> {
         match before {
             Some(before) if before.kind == entry.kind => {
                 entry.meta.corrupt_since = before.meta.corrupt_since;
-                self.tally.suffixes.was(&entry.name);
+                self.tally.suffixes.add_old(&entry.name);
                 self.unchanged(entry, &before.meta)
             }
             Some(_) => {
-                self.tally.suffixes.was(&entry.name);
+                self.tally.suffixes.add_old(&entry.name);
                 self.tally.files_changed += 1;
                 self.not_read(&entry, Action::Changed);
                 self.complete(entry, false)
             }
             None => {
-                self.tally.suffixes.comes(&entry.name);
+                self.tally.suffixes.add_new(&entry.name);
                 self.tally.files_new += 1;
                 self.not_read(&entry, Action::New);
                 self.complete(entry, false)

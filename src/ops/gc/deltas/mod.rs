@@ -54,7 +54,7 @@ impl Search<'_> {
     /// When the repository cannot be read, or the run is interrupted.
     pub(super) fn extend(&self, plan: &mut Plan, marks: &Marker) -> Result<Similar> {
         let mut judge = Judge::new(self, plan, marks)?;
-        let pairs = pairs::of(self.standing);
+        let pairs = pairs::with_predecessor(self.standing);
         self.observer.notice(Event::Stage { name: "comparing versions", unit: "snapshots" });
         self.observer.notice(Event::Expect { files: pairs.len() as u64, bytes: 0 });
         for (old, new) in &pairs {

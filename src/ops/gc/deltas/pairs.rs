@@ -27,7 +27,7 @@ const NEW: usize = 1;
 
 /// Returns each snapshot, oldest first, with its predecessor: the parent of its backup, otherwise the
 /// previous one of the same host and sources. Pairs with equal trees are left out.
-pub(super) fn of(standing: &BTreeMap<SnapshotId, Snapshot>) -> Vec<(&Snapshot, &Snapshot)> {
+pub(super) fn with_predecessor(standing: &BTreeMap<SnapshotId, Snapshot>) -> Vec<(&Snapshot, &Snapshot)> {
     let mut all: Vec<&Snapshot> = standing.values().collect();
     all.sort_by_key(|one| (one.manifest.started, one.id));
     let mut last: HashMap<_, &Snapshot> = HashMap::new();

@@ -92,7 +92,7 @@ impl<'a, 'j> Walk<'a, 'j> {
 
     /// Restores everything below the root, or the single entry `alone`. `way`: the root only leads to
     /// sources.
-    pub(super) fn all(&mut self, way: bool, alone: Option<Entry>) -> Result<()> {
+    pub(super) fn restore_all(&mut self, way: bool, alone: Option<Entry>) -> Result<()> {
         match alone {
             None => self.tree(way)?,
             Some(mut entry) => match self.budget.take(&entry.name, &entry) {

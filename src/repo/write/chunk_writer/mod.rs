@@ -107,7 +107,7 @@ impl<'scope> ChunkWriter<'scope> {
         let (land, landed) = unbounded::<StoredPack>();
         let sealers = threads::pool(scope, "seal", workers, || {
             let (to_seal, to_pack, back) = (to_seal.clone(), to_pack.clone(), back.clone());
-            move || seal::work(repo, effort.level, &to_seal, &to_pack, &back)
+            move || seal::seal_blocks(repo, effort.level, &to_seal, &to_pack, &back)
         })?;
         let sealed_in = to_pack.clone();
         let sealed_bytes = Arc::new(AtomicU64::new(0));
@@ -116,7 +116,7 @@ impl<'scope> ChunkWriter<'scope> {
         let writing = Arc::new(PackWriter::new(repo, session, stored));
         let writers = threads::pool(scope, "write", writing.threads(), || {
             let (writing, packs, land) = (Arc::clone(&writing), packs.clone(), land.clone());
-            move || writing.work(&packs, &land)
+            move || writing.write_packs(&packs, &land)
         })?;
         Ok(Self {
             index,

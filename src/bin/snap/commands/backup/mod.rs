@@ -211,7 +211,7 @@ fn backup_set(context: &Context, args: &Backup) -> Result<Outcome> {
 /// Writes the receipt of the new snapshot, or of the newest one if nothing has changed.
 fn write_receipt(repo: &Repository, summary: &Report, file: &Path) -> Result<()> {
     let Some(id) = summary.snapshot.or(summary.newest) else { return Ok(()) };
-    let text = receipt::text(&receipt::of(repo, &id)?)?;
+    let text = receipt::text(&receipt::for_snapshot(repo, &id)?)?;
     new_file::replace(file, text.as_bytes()).map_err(Error::io("write the receipt", file))
 }
 

@@ -110,7 +110,7 @@ fn capacity(context: &Context, repo: &Repository, summary: &Report) -> String {
     let location = repo.location();
     let runs = records().map(|read| read.runs).unwrap_or_default();
     let runs: Vec<_> = runs.iter().filter(|run| run.repository == location).collect();
-    let growth = Growth::of(&runs, Some(summary.repository_bytes), Time::now());
+    let growth = Growth::estimate(&runs, Some(summary.repository_bytes), Time::now());
     if let Some(growth) = growth.filter(|growth| growth.bytes_per_day > 0.0) {
         text += &format!(", enough for {}", days(capacity.free as f64 / growth.bytes_per_day));
     }

@@ -20,7 +20,7 @@ use crate::restic::{choose, flags, ids, variables};
 use crate::terminal::output;
 use crate::terminal::progress::stop_on_signals;
 
-fn say(context: &Context, text: &str) -> Result<()> {
+fn print_line(context: &Context, text: &str) -> Result<()> {
     if context.global.quiet {
         Ok(())
     } else {
@@ -56,7 +56,7 @@ pub(in crate::restic) fn tag(context: &Context, args: &flags::Tag) -> Result<End
             let value = json!({"message_type": "summary", "changed_snapshots": number});
             return output::print(&value.to_string()).map(|()| End::Done);
         }
-        say(context, &modified(number)).map(|()| End::Done)
+        print_line(context, &modified(number)).map(|()| End::Done)
     })
 }
 
@@ -122,14 +122,14 @@ pub(in crate::restic) fn rewrite(context: &Context, args: &flags::Rewrite) -> Re
             if args.forget && !args.dry_run {
                 text += &format!("\nremoved old snapshot {}", one.old.id.short());
             }
-            say(context, &text)?;
+            print_line(context, &text)?;
         }
         if !args.forget && !args.dry_run {
             // The operation has moved the originals to the trash; they are restored from there.
             let old: Vec<String> = report.rewritten.iter().map(|one| one.old.id.hex()).collect();
             forget::undelete(repo, &old)?;
         }
-        say(context, &format!("\n{}", modified(report.rewritten.len()))).map(|()| End::Done)
+        print_line(context, &format!("\n{}", modified(report.rewritten.len()))).map(|()| End::Done)
     })
 }
 
@@ -160,7 +160,7 @@ pub(in crate::restic) fn copy(context: &Context, args: &flags::Copy, level: Opti
                     "\n{}\nsnapshot {new} saved, copied from source snapshot {old}",
                     described(&one.old)
                 );
-                say(context, &text)?;
+                print_line(context, &text)?;
             }
             match report.damaged.first() {
                 None => Ok(End::Done),
@@ -189,7 +189,7 @@ pub(in crate::restic) fn check(context: &Context, args: &flags::Check) -> Result
     let json = context.global.json;
     let report = context.with(|repo| {
         if !json {
-            say(context, "load indexes\ncheck all packs\ncheck snapshots, trees and blobs")?;
+            print_line(context, "load indexes\ncheck all packs\ncheck snapshots, trees and blobs")?;
         }
         let watch = Watch::start(&context.global, "check", false);
         check::run(repo, &options, &Control::new(&watch).with_cancel(&stop_on_signals()?))
@@ -223,7 +223,7 @@ pub(in crate::restic) fn check(context: &Context, args: &flags::Check) -> Result
         return Ok(End::Code(1, "Fatal: repository contains errors".to_owned()));
     }
     if !json {
-        say(context, "no errors were found")?;
+        print_line(context, "no errors were found")?;
     }
     Ok(End::Done)
 }
@@ -234,9 +234,9 @@ pub(in crate::restic) fn repair(context: &Context, args: &flags::Repair) -> Resu
         let watch = Watch::start(&context.global, "repair", false);
         match args {
             flags::Repair::Index { .. } => {
-                say(context, "loading indexes...\nrebuilding index")?;
+                print_line(context, "loading indexes...\nrebuilding index")?;
                 index::run(repo, false, &Control::new(&watch).with_cancel(&stop))?;
-                say(context, "done")
+                print_line(context, "done")
             }
             flags::Repair::Packs(words) if words.words.is_empty() => {
                 Err(Error::Usage("no ids specified".to_owned()))
@@ -244,21 +244,21 @@ pub(in crate::restic) fn repair(context: &Context, args: &flags::Repair) -> Resu
             flags::Repair::Packs(words) => {
                 let options = packs::Options { ids: words.words.clone(), dry_run: false };
                 packs::run(repo, &options, &Control::new(&watch).with_cancel(&stop))?;
-                say(context, "done")
+                print_line(context, "done")
             }
             flags::Repair::Snapshots(args) => {
                 let chosen = choose::several(repo, &args.snapshots, &args.filters)?;
                 let is_all = args.snapshots.is_empty();
                 let ids = if is_all { Vec::new() } else { choose::exactly(&chosen).selectors };
                 if !is_all && chosen.is_empty() {
-                    return say(context, &modified(0));
+                    return print_line(context, &modified(0));
                 }
                 let options = snapshots::Options { ids, dry_run: args.dry_run };
                 let report = snapshots::run(repo, &options, &Control::new(&watch).with_cancel(&stop))?;
                 let is_replaced = |one: &&snapshots::Item| {
                     matches!(one.fate, SnapshotFate::Replaced(_) | SnapshotFate::Empty)
                 };
-                say(context, &modified(report.items.iter().filter(is_replaced).count()))
+                print_line(context, &modified(report.items.iter().filter(is_replaced).count()))
             }
         }
     })?;
