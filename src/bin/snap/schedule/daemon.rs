@@ -237,7 +237,11 @@ impl<'a> SchedulerDaemon<'a> {
         let signal = if self.stopping { Signal::KILL } else { Signal::TERM };
         if !self.stopping {
             notify("STOPPING=1");
-            self.log_event("stopping", None, "stopping: jobs save their progress and continue at the next start");
+            self.log_event(
+                "stopping",
+                None,
+                "stopping: jobs save their progress and continue at the next start",
+            );
         }
         self.stopping = true;
         self.processes.values().for_each(|process| job_process::signal(*process, signal));
