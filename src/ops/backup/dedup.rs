@@ -13,7 +13,7 @@ use crate::repo::commit::write_session::{self, ParentTrust};
 use crate::repo::index::Index;
 use crate::repo::options::DEFAULT_LEVEL;
 use crate::repo::sessions::session::Session;
-use crate::repo::write::chunk_sink::{ChunkSink, PutChunk};
+use crate::repo::write::chunk_sink::ChunkSink;
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy, MOST_HARDER};
 use crate::repo::write::pack_writer::Written;
 use crate::repo::write::similarity::Pieces;
@@ -86,7 +86,7 @@ where
         plain: &[u8],
         like: &[(ChunkId, u32)],
     ) -> Result<()> {
-        self.sink(owner)?.put_similar(kind, id, plain, like).map(|_| ())
+        self.sink(owner)?.chunks().put_similar(kind, id, plain, like).map(|_| ())
     }
 
     /// Stores the chunks of a batch as one block, if possible. In a dry run each chunk is looked up
@@ -100,7 +100,7 @@ where
         if chunks.is_empty() {
             return Ok(false);
         }
-        self.sink(owner)?.put_whole(ChunkType::Data, chunks, plain)
+        self.sink(owner)?.chunks().put_whole(ChunkType::Data, chunks, plain)
     }
 
     /// Counts bytes of files that were read.

@@ -20,6 +20,7 @@ use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::write::chunk_writer::ChunkWriter;
+use crate::repo::write::put_chunk::PutChunk;
 use crate::util::bitset::BitSet;
 use crate::util::parallel::Queue;
 use crate::util::threads;
@@ -81,7 +82,7 @@ impl<'a> Alike<'a> {
             self.seen.clear();
         }
         let root = old.manifest.root;
-        let wanted = self.wanted(&root, chunk_writer.index().as_ref(), stop);
+        let wanted = self.wanted(&root, chunk_writer.index(), stop);
         let here = Arc::clone(self.reader.index());
         let moved =
             wanted.and_then(|wanted| self.move_all(&here, &wanted, to.suite(), chunk_writer, observer, stop));

@@ -18,7 +18,7 @@ use crate::model::entry::{
 use crate::ops::import::ImportJob;
 use crate::ops::import::tree::{Names, Node, Tree, no_tree};
 use crate::progress::{Action, Event};
-use crate::repo::write::chunk_sink::{ChunkSink, PutChunk};
+use crate::repo::write::chunk_sink::ChunkSink;
 use crate::repo::write::content_writer::ContentWriter;
 
 /// Maximum length of a link's target in bytes, as in Linux.
@@ -167,7 +167,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         let (xattrs, large) = stored_xattrs::lay_out(self.work.repo.hasher(), values);
         check_xattrs(&xattrs).map_err(|why| bad(&member.path, why))?;
         for value in large {
-            self.out.put_similar(ChunkType::Data, value.id, &value.bytes, &[])?;
+            self.out.chunks().put_similar(ChunkType::Data, value.id, &value.bytes, &[])?;
         }
         Ok(Meta {
             mode: member.mode,
@@ -212,7 +212,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         let pieces = segments.iter().copied().filter(|(_, len)| *len > 0);
         for (offset, len) in pieces.chain([(size, 0)]) {
             if offset > at {
-                self.content.hole(offset - at, &mut self.out)?;
+                self.content.hole(offset - at, self.out.chunks())?;
             }
             self.segment(reader, len)?;
             at = offset + len;
@@ -237,12 +237,12 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
                 work.observer.notice(Event::Done { files: 0, bytes: count as u64 });
                 Ok(count)
             },
-            out,
+            out.chunks(),
         )
     }
 
     fn finish(&mut self) -> Result<Content> {
-        let mut content = self.content.finish(&mut self.out)?;
+        let mut content = self.content.finish(self.out.chunks())?;
         if let Content::Parts(parts) = &mut content {
             parts.shrink_to_fit();
         }

@@ -18,7 +18,7 @@ use crate::repo::commit::reachability;
 use crate::repo::commit::write_session::{self, ParentTrust};
 use crate::repo::index::Index;
 use crate::repo::sessions::session::RepoState;
-use crate::repo::write::chunk_sink::{ChunkSink, PutChunk};
+use crate::repo::write::chunk_sink::ChunkSink;
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::{commit, snapshots};
 use crate::util::host;
@@ -135,7 +135,7 @@ impl ImportJob<'_> {
             let taken = intake.archive(input, place).and_then(|()| {
                 let MemberReader { tree, out, .. } = &mut intake;
                 out.set_owner(0);
-                tree.store(repo.hasher(), &mut |bytes| out.put_tree(repo.hasher(), bytes, &[]))
+                tree.store(repo.hasher(), &mut |bytes| out.chunks().put_tree(repo.hasher(), bytes, &[]))
             });
             let MemberReader { tree, out, problems, read, .. } = intake;
             let ((root, counts), written) = out.finish(taken)?;

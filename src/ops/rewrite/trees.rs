@@ -23,6 +23,7 @@ use crate::repo::walk::multi_walk::{self, EntryVersion, Tree, Visitor};
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::delta_writer::Delta;
+use crate::repo::write::put_chunk::PutChunk;
 use crate::util::bitset::BitSet;
 
 /// The result of rewriting trees.

@@ -8,7 +8,7 @@ use crate::model::entry::{Content, ContentPart};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
-use crate::repo::write::chunk_sink::PutChunk;
+use crate::repo::write::put_chunk::PutChunk;
 use crate::repo::write::similarity::{Follower, Older};
 
 /// Room in the buffer at least, in addition to the longest chunk.

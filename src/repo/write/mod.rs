@@ -10,6 +10,7 @@ pub mod delta_writer;
 pub(crate) mod drift;
 pub(crate) mod open_block;
 pub mod pack_writer;
+pub mod put_chunk;
 pub(crate) mod seal;
 pub(crate) mod siblings;
 pub(crate) mod similarity;

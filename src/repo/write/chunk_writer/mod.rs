@@ -30,6 +30,7 @@ use crate::repo::write::delta_writer::{Like, Similar, bases_of};
 use crate::repo::write::drift::Probe;
 use crate::repo::write::open_block::OpenBlock;
 use crate::repo::write::pack_writer::{CompletePack, PackWriter, Written};
+use crate::repo::write::put_chunk::PutChunk;
 use crate::repo::write::seal;
 use crate::util::threads;
 
@@ -143,11 +144,6 @@ impl<'scope> ChunkWriter<'scope> {
         })
     }
 
-    /// Returns the index that chunks are looked up in.
-    pub fn index(&self) -> &Arc<Index> {
-        &self.index
-    }
-
     /// Announces the owner of the following files and directories: in an encrypted repository, those of
     /// different owners share no block.
     pub fn set_owner(&mut self, uid: u32) {
@@ -237,34 +233,6 @@ impl<'scope> ChunkWriter<'scope> {
         Ok(true)
     }
 
-    /// Like [`Self::put`], but stores a new chunk as a delta against similar chunks if possible.
-    /// They must be stored, be allowed as references of new data, and make the chunk much smaller.
-    ///
-    /// # Errors
-    /// As [`Self::put`].
-    pub fn put_similar(
-        &mut self,
-        kind: ChunkType,
-        id: ChunkId,
-        plain: &[u8],
-        like: &[(ChunkId, u32)],
-    ) -> Result<bool> {
-        if like.is_empty() || !self.deltas {
-            return self.put(kind, id, plain);
-        }
-        self.record_stored();
-        if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
-            return Ok(false);
-        }
-        let alike = bases_of(&self.index, kind, like, self.shortest)?;
-        if alike.bases.is_empty() {
-            return self.put(kind, id, plain);
-        }
-        let index = Arc::clone(&self.index);
-        self.add_similar(kind, id, plain, &index, (like, &alike))?;
-        Ok(true)
-    }
-
     /// Stores a chunk as a delta against these bases, which the caller has checked, if that makes it much
     /// smaller. All such chunks must have bases of the same index.
     ///
@@ -334,37 +302,6 @@ impl<'scope> ChunkWriter<'scope> {
         self.budget.send(OpenBlock { kind, plain, len, chunks, harder: false, made_from }, &self.blocks)
     }
 
-    /// Stores the chunks at the front of `plain` as a block of their own, without copying them.
-    /// Does so only if they are enough for a block and all are new; then returns `true`, and `plain` is
-    /// another buffer. The caller has computed the ids.
-    ///
-    /// # Errors
-    /// As [`Self::put`].
-    pub fn put_whole(
-        &mut self,
-        kind: ChunkType,
-        chunks: &[(ChunkId, u32)],
-        plain: &mut Vec<u8>,
-    ) -> Result<bool> {
-        let len: usize = chunks.iter().map(|(_, len)| *len as usize).sum();
-        if len < self.target || len > plain.len() {
-            return Ok(false);
-        }
-        self.record_stored();
-        for (at, (id, _)) in chunks.iter().enumerate() {
-            if self.ours.has(kind, id)? || self.index.find(kind, id)?.is_some() {
-                // The chunks before it are not stored yet; `put` will do that.
-                chunks.iter().take(at).for_each(|(id, _)| self.ours.take_back(id));
-                return Ok(false);
-            }
-            self.ours.add(*id);
-        }
-        self.new.count(kind, chunks.len(), len as u64);
-        let plain = std::mem::replace(plain, self.empty.try_recv().unwrap_or_default());
-        let block = OpenBlock { kind, plain, len, chunks: chunks.to_vec(), harder: false, made_from: None };
-        self.budget.send(block, &self.blocks).map(|()| true)
-    }
-
     /// Stores a sealed block as it is. Its chunks count as stored from then on.
     ///
     /// # Errors
@@ -421,5 +358,54 @@ impl<'scope> ChunkWriter<'scope> {
         let others = sealed.into_iter().chain([packed, failed.map_or(Ok(()), Err)]);
         together(written.into_iter().chain(others))?;
         Ok(Written { added: new.added, new_chunks: new.new_chunks, ..writing.finish() })
+    }
+}
+
+impl PutChunk for ChunkWriter<'_> {
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn put_similar(
+        &mut self,
+        kind: ChunkType,
+        id: ChunkId,
+        plain: &[u8],
+        like: &[(ChunkId, u32)],
+    ) -> Result<bool> {
+        if like.is_empty() || !self.deltas {
+            return self.put(kind, id, plain);
+        }
+        self.record_stored();
+        if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
+            return Ok(false);
+        }
+        let alike = bases_of(&self.index, kind, like, self.shortest)?;
+        if alike.bases.is_empty() {
+            return self.put(kind, id, plain);
+        }
+        let index = Arc::clone(&self.index);
+        self.add_similar(kind, id, plain, &index, (like, &alike))?;
+        Ok(true)
+    }
+
+    fn put_whole(&mut self, kind: ChunkType, chunks: &[(ChunkId, u32)], plain: &mut Vec<u8>) -> Result<bool> {
+        let len: usize = chunks.iter().map(|(_, len)| *len as usize).sum();
+        if len < self.target || len > plain.len() {
+            return Ok(false);
+        }
+        self.record_stored();
+        for (at, (id, _)) in chunks.iter().enumerate() {
+            if self.ours.has(kind, id)? || self.index.find(kind, id)?.is_some() {
+                // The chunks before it are not stored yet; `put` will do that.
+                chunks.iter().take(at).for_each(|(id, _)| self.ours.take_back(id));
+                return Ok(false);
+            }
+            self.ours.add(*id);
+        }
+        self.new.count(kind, chunks.len(), len as u64);
+        let plain = std::mem::replace(plain, self.empty.try_recv().unwrap_or_default());
+        let block = OpenBlock { kind, plain, len, chunks: chunks.to_vec(), harder: false, made_from: None };
+        self.budget.send(block, &self.blocks).map(|()| true)
     }
 }
