@@ -138,7 +138,7 @@ fn store<T>(
         .unwrap();
         let mut put = |bytes: &[u8]| {
             let id = repo.hasher().name(ChunkType::Tree, bytes);
-            chunk_writer.put(ChunkType::Tree, id, bytes)?;
+            chunk_writer.put(0, ChunkType::Tree, id, bytes)?;
             Ok(id)
         };
         let built = build(&mut put).unwrap();

@@ -95,7 +95,7 @@ fn rebuild(
     let root = builder.finish(&mut |bytes| Ok(put(repo, &mut pieces, bytes))).unwrap();
     for bytes in pieces {
         let id = hasher.name(ChunkType::Tree, &bytes);
-        out.put(ChunkType::Tree, id, &bytes).unwrap();
+        out.put(0, ChunkType::Tree, id, &bytes).unwrap();
     }
     root
 }

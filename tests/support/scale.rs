@@ -54,7 +54,7 @@ pub fn make(repo: &Repository, shape: Shape) -> SnapshotId {
             ChunkWriter::start(scope, repo, session.id, Arc::new(Index::default()), effort, &stored).unwrap();
         let mut put = |bytes: &[u8]| {
             let id = repo.hasher().name(ChunkType::Tree, bytes);
-            chunk_writer.put(ChunkType::Tree, id, bytes)?;
+            chunk_writer.put(0, ChunkType::Tree, id, bytes)?;
             Ok(id)
         };
         let mut root = DirBuilder::default();

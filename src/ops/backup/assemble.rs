@@ -216,7 +216,7 @@ impl Assembler<'_, '_, '_> {
         let named: Vec<(ChunkId, u32)> = chunks().map(|(id, len, _)| (id, len)).collect();
         let owner = batch.context.owner;
         self.keep_alone(batch.context)?;
-        if !alone || !self.store.put_whole(owner, &named, plain)? {
+        if !alone || !self.store.put_whole(&named, plain)? {
             let mut rest = plain.as_slice();
             for (id, len, like) in chunks() {
                 let (chunk, behind) = rest.split_at_checked(len as usize).ok_or(Error::Stopped)?;

@@ -16,6 +16,7 @@ use crate::repo::sessions::session::Session;
 use crate::repo::write::chunk_sink::ChunkSink;
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy, MOST_HARDER};
 use crate::repo::write::pack_writer::Written;
+use crate::repo::write::put_chunk::PutChunk;
 use crate::repo::write::similarity::Pieces;
 
 /// Plain bytes that a run with a parent compresses at a higher level: about a second of one core.
@@ -86,21 +87,16 @@ where
         plain: &[u8],
         like: &[(ChunkId, u32)],
     ) -> Result<()> {
-        self.sink(owner)?.chunks().put_similar(kind, id, plain, like).map(|_| ())
+        self.sink()?.put_similar(owner, kind, id, plain, like).map(|_| ())
     }
 
-    /// Stores the chunks of a batch as one block, if possible. In a dry run each chunk is looked up
-    /// separately.
-    pub(super) fn put_whole(
-        &mut self,
-        owner: u32,
-        chunks: &[(ChunkId, u32)],
-        plain: &mut Vec<u8>,
-    ) -> Result<bool> {
+    /// Stores the chunks of a batch, which has one owner, as one block, if possible. In a dry run each chunk
+    /// is looked up separately.
+    pub(super) fn put_whole(&mut self, chunks: &[(ChunkId, u32)], plain: &mut Vec<u8>) -> Result<bool> {
         if chunks.is_empty() {
             return Ok(false);
         }
-        self.sink(owner)?.chunks().put_whole(ChunkType::Data, chunks, plain)
+        self.sink()?.put_whole(ChunkType::Data, chunks, plain)
     }
 
     /// Counts bytes of files that were read.
@@ -117,12 +113,11 @@ where
     /// Keeps what follows of this owner out of the blocks of what came before.
     pub(super) fn close_blocks(&mut self, owner: u32) -> Result<()> {
         let Some(ChunkSink::Writer(writer)) = self.sink.as_mut() else { return Ok(()) };
-        writer.set_owner(owner);
-        writer.close_blocks(ChunkType::Data)
+        writer.close_blocks(owner, ChunkType::Data)
     }
 
-    /// Returns the sink, which takes what follows as this owner's.
-    fn sink(&mut self, owner: u32) -> Result<&mut ChunkSink<'scope>> {
+    /// Returns what takes the chunks.
+    fn sink(&mut self) -> Result<&mut dyn PutChunk> {
         if self.sink.is_none() {
             if self.run.options.dry_run {
                 self.sink = Some(ChunkSink::counting(&self.run.index));
@@ -130,9 +125,7 @@ where
                 self.open()?;
             }
         }
-        let sink = self.sink.as_mut().ok_or(Error::Stopped)?;
-        sink.set_owner(owner);
-        Ok(sink)
+        self.sink.as_mut().map(ChunkSink::chunks).ok_or(Error::Stopped)
     }
 
     /// Opens the session, which is visible before the listings that dedup relies on (W1, W2).

@@ -20,7 +20,7 @@ use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::write::chunk_writer::ChunkWriter;
-use crate::repo::write::put_chunk::PutChunk;
+use crate::repo::write::put_chunk::{PutChunk, UNKNOWN_OWNER};
 use crate::util::bitset::BitSet;
 use crate::util::parallel::Queue;
 use crate::util::threads;
@@ -172,16 +172,16 @@ impl<'a> Alike<'a> {
             // Encoded again, as a delta against the same bases in the destination.
             Moved::Plain(kind, chunks, bases) => chunks.iter().try_fold(0, |sum, (id, bytes)| {
                 if self.deltas {
-                    chunk_writer.put_similar(kind, *id, bytes, &bases)?
+                    chunk_writer.put_similar(UNKNOWN_OWNER, kind, *id, bytes, &bases)?
                 } else {
-                    chunk_writer.put(kind, *id, bytes)?
+                    chunk_writer.put(UNKNOWN_OWNER, kind, *id, bytes)?
                 };
                 Ok(sum + bytes.len() as u64)
             }),
             // The copy in the source is damaged or was moved: the reader looks for another one.
             Moved::Single(kind, chunks) => chunks.iter().try_fold(0, |sum, id| {
                 let bytes = self.reader.get(kind, id)?;
-                chunk_writer.put(kind, *id, &bytes)?;
+                chunk_writer.put(UNKNOWN_OWNER, kind, *id, &bytes)?;
                 Ok(sum + bytes.len() as u64)
             }),
         }

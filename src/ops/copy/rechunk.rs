@@ -30,7 +30,7 @@ use crate::repo::walk::multi_walk::{Bounds, EntryVersion, Tree, Visitor};
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::repo::write::content_writer::ContentWriter;
-use crate::repo::write::put_chunk::PutChunk;
+use crate::repo::write::put_chunk::{PutChunk, UNKNOWN_OWNER};
 use crate::repo::write::siblings::Siblings;
 use crate::repo::write::similarity::{Older, Pieces};
 use crate::util::bitset::BitSet;
@@ -109,6 +109,7 @@ impl Work<'_> {
             chunk_writer,
             observer: self.observer,
             content: ContentWriter::new(self.to, Some(ChunkReader::new(self.to, Arc::clone(there))?)),
+            owner: UNKNOWN_OWNER,
             made: Made::default(),
             above: Vec::new(),
             root: None,
@@ -294,6 +295,8 @@ struct Maker<'a, 's> {
     chunk_writer: &'a mut ChunkWriter<'s>,
     observer: &'a dyn Observer,
     content: ContentWriter<'a>,
+    /// The owner of the content.
+    owner: u32,
     /// The open directory. Those above it are in `above`.
     made: Made,
     above: Vec<Made>,
@@ -303,7 +306,7 @@ struct Maker<'a, 's> {
 impl Maker<'_, '_> {
     fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.observer.notice(Event::Done { files: 0, bytes: bytes.len() as u64 });
-        self.content.push(bytes, self.chunk_writer)
+        self.content.push(bytes, self.owner, self.chunk_writer)
     }
 
     fn step(&mut self, step: Step) -> Result<()> {
@@ -312,21 +315,20 @@ impl Maker<'_, '_> {
             Step::Like(older, size) => self.content.follow(older, size),
             Step::Hole(len) => {
                 self.observer.notice(Event::Done { files: 0, bytes: len });
-                self.content.hole(len, self.chunk_writer)?;
+                self.content.hole(len, self.owner, self.chunk_writer)?;
             }
             Step::End(old) => {
-                let new = self.content.finish(self.chunk_writer)?;
+                let new = self.content.finish(self.owner, self.chunk_writer)?;
                 self.made.contents.insert(old, new);
             }
             Step::Known(old, new) => drop(self.made.contents.insert(old, new)),
             Step::KnownTree(old, new) => drop(self.made.trees.insert(old, new)),
-            Step::Owner(uid) => self.chunk_writer.set_owner(uid),
+            Step::Owner(uid) => self.owner = uid,
             Step::Leave(old, pieces, owner) => {
-                self.chunk_writer.set_owner(owner);
                 let above = self.above.pop();
                 let is_root = above.is_none();
                 let made = std::mem::replace(&mut self.made, above.unwrap_or_default());
-                let new = self.build(&old, &made, pieces)?;
+                let new = self.build(&old, &made, (pieces, owner))?;
                 if is_root {
                     self.root = Some(new);
                 } else {
@@ -338,10 +340,10 @@ impl Maker<'_, '_> {
     }
 
     /// Builds a directory for the destination.
-    fn build(&mut self, old: &ChunkId, made: &Made, pieces: Vec<ChunkId>) -> Result<ChunkId> {
+    fn build(&mut self, old: &ChunkId, made: &Made, (pieces, owner): (Vec<ChunkId>, u32)) -> Result<ChunkId> {
         let Self { to, reader, chunk_writer, .. } = self;
         let mut pieces = Pieces::new(pieces);
-        let mut put = |bytes: &[u8]| chunk_writer.put_tree(to.hasher(), bytes, &pieces.like_next());
+        let mut put = |bytes: &[u8]| chunk_writer.put_tree(owner, to.hasher(), bytes, &pieces.like_next());
         let (mut entries, mut builder) = (DirReader::new(*old), DirBuilder::default());
         while let Some(mut entry) = entries.next(reader)? {
             for (_, content) in entry.contents_mut() {

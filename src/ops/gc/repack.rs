@@ -17,6 +17,7 @@ use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::pack_writer::Written;
+use crate::repo::write::put_chunk::UNKNOWN_OWNER;
 use crate::storage::ObjectKind;
 use crate::util::{parallel, threads};
 
@@ -135,7 +136,7 @@ impl Repacker<'_> {
                 continue;
             }
             if similar {
-                chunk_writer.close_blocks(pack.kind)?;
+                chunk_writer.close_blocks(UNKNOWN_OWNER, pack.kind)?;
             } else {
                 chunk_writer.keep_apart(pack.kind)?;
             }
@@ -148,12 +149,12 @@ impl Repacker<'_> {
                     Some(bases) if *live => {
                         chunk_writer.put_made_from(pack.kind, *id, chunk, (self.index, bases))?;
                     }
-                    None if *live => _ = chunk_writer.put(pack.kind, *id, chunk)?,
+                    None if *live => _ = chunk_writer.put(UNKNOWN_OWNER, pack.kind, *id, chunk)?,
                     _ => {}
                 }
             }
             if similar {
-                chunk_writer.close_blocks(pack.kind)?;
+                chunk_writer.close_blocks(UNKNOWN_OWNER, pack.kind)?;
             }
         }
         Ok(())

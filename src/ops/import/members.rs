@@ -119,10 +119,9 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         let taken = if let TarNode::HardLink(target) = &member.node {
             place.names_of(target).and_then(|to| self.tree.link(&names, &(place.of)(to)))
         } else {
-            self.out.set_owner(member.uid);
             let kind = match &member.node {
                 TarNode::File => {
-                    let content = self.content(reader, size, segments.as_deref())?;
+                    let content = self.content(reader, size, (segments.as_deref(), member.uid))?;
                     Kind::File { size, content }
                 }
                 node => kind(node).map_err(|why| bad(path, why))?,
@@ -167,7 +166,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         let (xattrs, large) = stored_xattrs::lay_out(self.work.repo.hasher(), values);
         check_xattrs(&xattrs).map_err(|why| bad(&member.path, why))?;
         for value in large {
-            self.out.chunks().put_similar(ChunkType::Data, value.id, &value.bytes, &[])?;
+            self.out.chunks().put_similar(member.uid, ChunkType::Data, value.id, &value.bytes, &[])?;
         }
         Ok(Meta {
             mode: member.mode,
@@ -202,26 +201,26 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         &mut self,
         reader: &mut Reader<R>,
         size: u64,
-        segments: Option<&[(u64, u64)]>,
+        (segments, owner): (Option<&[(u64, u64)]>, u32),
     ) -> Result<Content> {
         let Some(segments) = segments else {
-            self.segment(reader, u64::MAX)?;
-            return self.finish();
+            self.segment(reader, u64::MAX, owner)?;
+            return self.finish(owner);
         };
         let mut at = 0;
         let pieces = segments.iter().copied().filter(|(_, len)| *len > 0);
         for (offset, len) in pieces.chain([(size, 0)]) {
             if offset > at {
-                self.content.hole(offset - at, self.out.chunks())?;
+                self.content.hole(offset - at, owner, self.out.chunks())?;
             }
-            self.segment(reader, len)?;
+            self.segment(reader, len, owner)?;
             at = offset + len;
         }
-        self.finish()
+        self.finish(owner)
     }
 
     /// Stores the next `len` bytes of a member, or what there is of it.
-    fn segment<R: Read>(&mut self, reader: &mut Reader<R>, len: u64) -> Result<()> {
+    fn segment<R: Read>(&mut self, reader: &mut Reader<R>, len: u64, owner: u32) -> Result<()> {
         let Self { work, out, content, read, .. } = self;
         let mut left = len;
         content.fill(
@@ -237,12 +236,13 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
                 work.observer.notice(Event::Done { files: 0, bytes: count as u64 });
                 Ok(count)
             },
+            owner,
             out.chunks(),
         )
     }
 
-    fn finish(&mut self) -> Result<Content> {
-        let mut content = self.content.finish(self.out.chunks())?;
+    fn finish(&mut self, owner: u32) -> Result<Content> {
+        let mut content = self.content.finish(owner, self.out.chunks())?;
         if let Content::Parts(parts) = &mut content {
             parts.shrink_to_fit();
         }

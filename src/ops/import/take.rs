@@ -20,6 +20,7 @@ use crate::repo::index::Index;
 use crate::repo::sessions::session::RepoState;
 use crate::repo::write::chunk_sink::ChunkSink;
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
+use crate::repo::write::put_chunk::UNKNOWN_OWNER;
 use crate::repo::{commit, snapshots};
 use crate::util::host;
 
@@ -109,7 +110,7 @@ impl ImportJob<'_> {
         if stands { Ok(()) } else { Err(gone()) }
     }
 
-    /// Stores the content of an archive, and the tree.
+    /// Stores the content of an archive, and the tree. Directories of all owners share blocks.
     fn read(
         &self,
         archive: Box<dyn Read + Send>,
@@ -134,8 +135,9 @@ impl ImportJob<'_> {
             let mut intake = MemberReader::new(*self, out, base);
             let taken = intake.archive(input, place).and_then(|()| {
                 let MemberReader { tree, out, .. } = &mut intake;
-                out.set_owner(0);
-                tree.store(repo.hasher(), &mut |bytes| out.chunks().put_tree(repo.hasher(), bytes, &[]))
+                tree.store(repo.hasher(), &mut |bytes| {
+                    out.chunks().put_tree(UNKNOWN_OWNER, repo.hasher(), bytes, &[])
+                })
             });
             let MemberReader { tree, out, problems, read, .. } = intake;
             let ((root, counts), written) = out.finish(taken)?;

@@ -18,6 +18,7 @@ use crate::repo::repository::Repository;
 use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk, WalkStep};
 use crate::repo::write::chunk_writer::ChunkWriter;
+use crate::repo::write::put_chunk::UNKNOWN_OWNER;
 
 /// Maximum number of losses that are reported one by one.
 const MOST: usize = 1000;
@@ -332,7 +333,7 @@ fn covers(piece: &ListPiece, len: u64) -> bool {
 fn put(repo: &Repository, chunk_writer: &mut Option<ChunkWriter<'_>>, bytes: &[u8]) -> Result<ChunkId> {
     let id = repo.hasher().name(ChunkType::Tree, bytes);
     if let Some(chunk_writer) = chunk_writer {
-        chunk_writer.put(ChunkType::Tree, id, bytes)?;
+        chunk_writer.put(UNKNOWN_OWNER, ChunkType::Tree, id, bytes)?;
     }
     Ok(id)
 }

@@ -12,6 +12,7 @@ use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::RepoState;
 use crate::repo::write::chunk_writer::ChunkWriter;
+use crate::repo::write::put_chunk::UNKNOWN_OWNER;
 use crate::storage::ObjectKind;
 
 /// Reads damaged packs. The same salvager is used for all of them.
@@ -129,7 +130,7 @@ impl<'a> Salvager<'a> {
                 let (bytes, behind) = rest.split_at_checked(*len as usize).unwrap_or((&[], &[]));
                 rest = behind;
                 if *good {
-                    chunk_writer.put(table.kind, *chunk, bytes)?;
+                    chunk_writer.put(UNKNOWN_OWNER, table.kind, *chunk, bytes)?;
                 }
             }
         }

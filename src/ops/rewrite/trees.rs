@@ -23,7 +23,7 @@ use crate::repo::walk::multi_walk::{self, EntryVersion, Tree, Visitor};
 use crate::repo::walk::snapshot_set::SnapshotSet;
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::repo::write::delta_writer::Delta;
-use crate::repo::write::put_chunk::PutChunk;
+use crate::repo::write::put_chunk::{PutChunk, UNKNOWN_OWNER};
 use crate::util::bitset::BitSet;
 
 /// The result of rewriting trees.
@@ -93,7 +93,7 @@ pub(super) fn rebuild(
             let id = repo.hasher().name(ChunkType::Tree, bytes);
             if written.insert(id) {
                 let like = if deltas { index.lengths(ChunkType::Tree, old)? } else { Vec::new() };
-                chunk_writer.put_similar(ChunkType::Tree, id, bytes, &like)?;
+                chunk_writer.put_similar(UNKNOWN_OWNER, ChunkType::Tree, id, bytes, &like)?;
             }
             Ok(id)
         });

@@ -140,7 +140,7 @@ mod tests {
         let (policy, stored) = (CompressionPolicy { level: 1, harder: 0 }, AtomicU64::new(0));
         std::thread::scope(|scope| {
             let mut writer = ChunkWriter::start(scope, &repo, session.id, index, policy, &stored).unwrap();
-            writer.put(ChunkType::Data, id, &bytes).unwrap();
+            writer.put(0, ChunkType::Data, id, &bytes).unwrap();
             writer.finish(Ok(())).unwrap();
         });
         let (_, repo_state) = Session::open(&repo, SessionKind::Writer).unwrap();

@@ -26,6 +26,7 @@ impl PutChunk for ChunkCounter {
 
     fn put_similar(
         &mut self,
+        _owner: u32,
         kind: ChunkType,
         id: ChunkId,
         plain: &[u8],
@@ -54,13 +55,6 @@ impl ChunkSink<'_> {
     pub fn counting(index: &Arc<Index>) -> Self {
         let (index, seen, written) = (Arc::clone(index), HashSet::new(), Written::default());
         Self::Counter(ChunkCounter { index, seen, written })
-    }
-
-    /// Announces whose files follow: see [`ChunkWriter::set_owner`].
-    pub fn set_owner(&mut self, uid: u32) {
-        if let Self::Writer(chunk_writer) = self {
-            chunk_writer.set_owner(uid);
-        }
     }
 
     /// Returns what takes the chunks.

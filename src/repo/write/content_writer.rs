@@ -58,7 +58,7 @@ pub(crate) fn cut_all<B: ChunkBuffer>(
     }
 }
 
-/// Stores contents, one after the other.
+/// Stores contents, one after the other, each with the chunks of its owner.
 #[derive(Debug)]
 pub(crate) struct ContentWriter<'a> {
     repo: &'a Repository,
@@ -88,7 +88,7 @@ impl<'a> ContentWriter<'a> {
     ///
     /// # Errors
     /// As [`PutChunk::put_similar`].
-    pub(crate) fn push(&mut self, mut bytes: &[u8], out: &mut dyn PutChunk) -> Result<()> {
+    pub(crate) fn push(&mut self, mut bytes: &[u8], owner: u32, out: &mut dyn PutChunk) -> Result<()> {
         let mut read = |room: &mut [u8]| {
             let len = bytes.len().min(room.len());
             let (now, later) = bytes.split_at(len);
@@ -96,7 +96,7 @@ impl<'a> ContentWriter<'a> {
             bytes = later;
             Ok(len)
         };
-        self.cut(&mut read, out, true)
+        self.cut(&mut read, owner, out, true)
     }
 
     /// Adds all that `read` returns, until that is 0. The last chunk ends there.
@@ -106,47 +106,49 @@ impl<'a> ContentWriter<'a> {
     pub(crate) fn fill(
         &mut self,
         read: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
+        owner: u32,
         out: &mut dyn PutChunk,
     ) -> Result<()> {
-        self.cut(read, out, false)
+        self.cut(read, owner, out, false)
     }
 
     /// Adds a hole. The last chunk ends before it.
     ///
     /// # Errors
     /// As [`PutChunk::put_similar`].
-    pub(crate) fn hole(&mut self, len: u64, out: &mut dyn PutChunk) -> Result<()> {
-        self.fill(&mut |_| Ok(0), out)?;
+    pub(crate) fn hole(&mut self, len: u64, owner: u32, out: &mut dyn PutChunk) -> Result<()> {
+        self.fill(&mut |_| Ok(0), owner, out)?;
         self.follower.iter_mut().for_each(|follower| follower.hole(len));
-        self.part(ContentPart::Hole { len }, out)
+        self.part(ContentPart::Hole { len }, owner, out)
     }
 
     /// Ends the content.
     ///
     /// # Errors
     /// As [`PutChunk::put_similar`].
-    pub(crate) fn finish(&mut self, out: &mut dyn PutChunk) -> Result<Content> {
-        self.fill(&mut |_| Ok(0), out)?;
+    pub(crate) fn finish(&mut self, owner: u32, out: &mut dyn PutChunk) -> Result<Content> {
+        self.fill(&mut |_| Ok(0), owner, out)?;
         self.follower = None;
         let hasher = self.repo.hasher();
-        std::mem::take(&mut self.list).finish(&mut |bytes| out.put_tree(hasher, bytes, &[]))
+        std::mem::take(&mut self.list).finish(&mut |bytes| out.put_tree(owner, hasher, bytes, &[]))
     }
 
     fn cut(
         &mut self,
         read: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
+        owner: u32,
         out: &mut dyn PutChunk,
         goes_on: bool,
     ) -> Result<()> {
         let (repo, max) = (self.repo, self.repo.chunker().max());
         // Allocates only at the first use. Long enough that what is left over is rarely moved to the front.
         self.buffer.resize(BUFFER.max(2 * max) + max, 0);
-        cut_all(repo, &mut Filling { content: self, read, out }, goes_on)
+        cut_all(repo, &mut Filling { content: self, read, owner, out }, goes_on)
     }
 
-    fn part(&mut self, part: ContentPart, out: &mut dyn PutChunk) -> Result<()> {
+    fn part(&mut self, part: ContentPart, owner: u32, out: &mut dyn PutChunk) -> Result<()> {
         let hasher = self.repo.hasher();
-        self.list.push(part, &mut |bytes| out.put_tree(hasher, bytes, &[]))
+        self.list.push(part, &mut |bytes| out.put_tree(owner, hasher, bytes, &[]))
     }
 
     /// Returns chunks that the next chunk is probably similar to. If they cannot be determined, it is stored
@@ -169,6 +171,7 @@ impl<'a> ContentWriter<'a> {
 struct Filling<'f, 'a> {
     content: &'f mut ContentWriter<'a>,
     read: &'f mut dyn FnMut(&mut [u8]) -> Result<usize>,
+    owner: u32,
     out: &'f mut dyn PutChunk,
 }
 
@@ -201,8 +204,8 @@ impl ChunkBuffer for Filling<'_, '_> {
         let like = self.content.like(&id, len as u32)?;
         let start = self.content.start;
         let chunk = error::part(&self.content.buffer, start..start + len, IN_BUFFER)?;
-        self.out.put_similar(ChunkType::Data, id, chunk, &like)?;
+        self.out.put_similar(self.owner, ChunkType::Data, id, chunk, &like)?;
         self.content.start += len;
-        self.content.part(ContentPart::Chunk { id, len: len as u32 }, &mut *self.out)
+        self.content.part(ContentPart::Chunk { id, len: len as u32 }, self.owner, &mut *self.out)
     }
 }

@@ -30,7 +30,7 @@ use crate::repo::write::delta_writer::{Like, Similar, bases_of};
 use crate::repo::write::drift::Probe;
 use crate::repo::write::open_block::OpenBlock;
 use crate::repo::write::pack_writer::{CompletePack, PackWriter, Written};
-use crate::repo::write::put_chunk::PutChunk;
+use crate::repo::write::put_chunk::{PutChunk, UNKNOWN_OWNER};
 use crate::repo::write::seal;
 use crate::util::threads;
 
@@ -62,8 +62,6 @@ pub struct ChunkWriter<'scope> {
     similar: [ByOwner<Similar>; 2],
     /// Whether blocks of different owners are kept separate, because their sizes reveal similarities.
     is_separate: bool,
-    /// The owner of the next chunks.
-    owner: u32,
     /// Whether blocks may be stored as deltas.
     deltas: bool,
     /// Minimum length in bytes of a chunk that does not end its file.
@@ -126,7 +124,6 @@ impl<'scope> ChunkWriter<'scope> {
             plain: KINDS.map(|kind| ByOwner::new(OpenBlock::new(kind, Vec::new()))),
             similar: KINDS.map(|kind| ByOwner::new(Similar::new(kind))),
             is_separate: repo.config().cipher != CipherKind::None,
-            owner: 0,
             deltas: repo.config().has_deltas() && repo.role() != Role::Write,
             shortest: repo.config().chunker.min,
             target,
@@ -144,25 +141,22 @@ impl<'scope> ChunkWriter<'scope> {
         })
     }
 
-    /// Announces the owner of the following files and directories: in an encrypted repository, those of
-    /// different owners share no block.
-    pub fn set_owner(&mut self, uid: u32) {
-        if self.is_separate {
-            self.owner = uid;
-        }
+    /// Returns whose blocks the chunks of an owner go to.
+    fn sharer(&self, owner: u32) -> u32 {
+        if self.is_separate { owner } else { UNKNOWN_OWNER }
     }
 
-    /// Closes the blocks of this type of the owner that was announced last, so that later chunks share no
-    /// block with earlier ones.
+    /// Closes an owner's blocks of this type, so that later chunks share no block with earlier ones.
     ///
     /// # Errors
     /// As [`Self::put`].
-    pub fn close_blocks(&mut self, kind: ChunkType) -> Result<()> {
+    pub fn close_blocks(&mut self, owner: u32, kind: ChunkType) -> Result<()> {
+        let owner = self.sharer(owner);
         let (plain, similar) = (&mut self.plain[slot(kind)], &mut self.similar[slot(kind)]);
         // The blocks of another owner may be current: those of this one are open all the same.
         let others = [
-            plain.select(self.owner, || OpenBlock::new(kind, Vec::new())),
-            similar.select(self.owner, || Similar::new(kind)).and_then(|mut other| other.take()),
+            plain.select(owner, || OpenBlock::new(kind, Vec::new())),
+            similar.select(owner, || Similar::new(kind)).and_then(|mut other| other.take()),
         ];
         let own = [
             Some(std::mem::replace(plain.current(), OpenBlock::new(kind, Vec::new()))),
@@ -180,7 +174,7 @@ impl<'scope> ChunkWriter<'scope> {
     /// # Errors
     /// As [`Self::put`].
     pub fn keep_apart(&mut self, kind: ChunkType) -> Result<()> {
-        if self.is_separate { self.close_blocks(kind) } else { Ok(()) }
+        if self.is_separate { self.close_blocks(UNKNOWN_OWNER, kind) } else { Ok(()) }
     }
 
     /// Compresses so many more bytes harder.
@@ -199,21 +193,22 @@ impl<'scope> ChunkWriter<'scope> {
         }
     }
 
-    /// Stores a chunk unless it is stored already. Returns whether it was new. The caller has computed its
-    /// id.
+    /// Stores a chunk of this owner unless it is stored already. Returns whether it was new. The caller has
+    /// computed its id.
     ///
     /// # Errors
     /// `Stopped` when a worker has failed: [`Self::finish`] returns the cause. When a table could not be
     /// read.
-    pub fn put(&mut self, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<bool> {
+    pub fn put(&mut self, owner: u32, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<bool> {
         self.record_stored();
         if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
             return Ok(false);
         }
         self.ours.add(id);
         self.new.count(kind, 1, plain.len() as u64);
+        let owner = self.sharer(owner);
         let open = &mut self.plain[slot(kind)];
-        if let Some(other) = open.select(self.owner, || OpenBlock::new(kind, Vec::new()))
+        if let Some(other) = open.select(owner, || OpenBlock::new(kind, Vec::new()))
             && other.len > 0
         {
             self.budget.send(other, &self.blocks)?;
@@ -249,22 +244,22 @@ impl<'scope> ChunkWriter<'scope> {
         if self.ours.has(kind, &id)? {
             return Ok(());
         }
-        self.add_similar(kind, id, plain, index, (&[], &Like::of(bases)))
+        self.add_similar(UNKNOWN_OWNER, (kind, id), plain, index, (&[], &Like::of(bases)))
     }
 
     fn add_similar(
         &mut self,
-        kind: ChunkType,
-        id: ChunkId,
+        owner: u32,
+        (kind, id): (ChunkType, ChunkId),
         plain: &[u8],
         index: &Arc<Index>,
         (like, alike): (&[(ChunkId, u32)], &Like),
     ) -> Result<()> {
         self.ours.add(id);
         self.new.count(kind, 1, plain.len() as u64);
+        let owner = self.sharer(owner);
         let open = &mut self.similar[slot(kind)];
-        if let Some(full) = open.select(self.owner, || Similar::new(kind)).and_then(|mut other| other.take())
-        {
+        if let Some(full) = open.select(owner, || Similar::new(kind)).and_then(|mut other| other.take()) {
             self.budget.send(full, &self.blocks)?;
         }
         let similar = open.current();
@@ -368,13 +363,14 @@ impl PutChunk for ChunkWriter<'_> {
 
     fn put_similar(
         &mut self,
+        owner: u32,
         kind: ChunkType,
         id: ChunkId,
         plain: &[u8],
         like: &[(ChunkId, u32)],
     ) -> Result<bool> {
         if like.is_empty() || !self.deltas {
-            return self.put(kind, id, plain);
+            return self.put(owner, kind, id, plain);
         }
         self.record_stored();
         if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
@@ -382,10 +378,10 @@ impl PutChunk for ChunkWriter<'_> {
         }
         let alike = bases_of(&self.index, kind, like, self.shortest)?;
         if alike.bases.is_empty() {
-            return self.put(kind, id, plain);
+            return self.put(owner, kind, id, plain);
         }
         let index = Arc::clone(&self.index);
-        self.add_similar(kind, id, plain, &index, (like, &alike))?;
+        self.add_similar(owner, (kind, id), plain, &index, (like, &alike))?;
         Ok(true)
     }
 
