@@ -1,4 +1,5 @@
-//! Calls that are the same on every Unix, under the names that POSIX gives them.
+//! Calls that are the same on every Unix, under the names that POSIX gives them, and those that two of the
+//! three systems share.
 
 /// Waiting for descriptors.
 pub mod event {
@@ -38,4 +39,48 @@ pub(super) mod process {
         Pid, Resource, Rlimit, Signal, getegid, geteuid, getgid, getpid, getppid, getpriority_process,
         getrlimit, getuid, kill_process, kill_process_group, setpriority_process, setrlimit, setsid,
     };
+}
+
+/// Extended attributes of an open file. rustix has no calls for those of FreeBSD.
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+pub(super) mod xattr {
+    use std::os::fd::BorrowedFd;
+
+    use rustix::fs::XattrFlags;
+    use rustix::io::Errno;
+
+    pub(crate) fn list_xattrs(file: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+        rustix::fs::flistxattr(file, buffer)
+    }
+
+    pub(crate) fn get_xattr(file: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
+        rustix::fs::fgetxattr(file, name, buffer)
+    }
+
+    pub(crate) fn set_xattr(file: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+        rustix::fs::fsetxattr(file, name, value, XattrFlags::empty())
+    }
+
+    pub(crate) fn remove_xattr(file: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        rustix::fs::fremovexattr(file, name)
+    }
+}
+
+/// Pipes, sockets and devices. macOS has these calls with a path only.
+#[cfg(not(target_vendor = "apple"))]
+pub(super) mod node {
+    use std::os::fd::BorrowedFd;
+
+    use rustix::fs::{FileType, Mode};
+    use rustix::io::Errno;
+
+    pub(crate) fn make_node(
+        dir: BorrowedFd<'_>,
+        name: &str,
+        kind: FileType,
+        mode: Mode,
+        device: u64,
+    ) -> Result<(), Errno> {
+        rustix::fs::mknodat(dir, name, kind, mode, device as rustix::fs::Dev)
+    }
 }

@@ -1,7 +1,7 @@
 //! Calls on files and directories.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{Advice, FallocateFlags, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, fstat};
 use rustix::io::Errno;
@@ -78,16 +78,6 @@ pub(crate) fn allocate(file: &File, len: u64) -> Result<(), Errno> {
 
 pub(crate) fn punch_hole(file: &File, at: u64, len: u64) -> Result<(), Errno> {
     rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, len)
-}
-
-pub(crate) fn make_node(
-    dir: BorrowedFd<'_>,
-    name: &str,
-    kind: FileType,
-    mode: Mode,
-    device: u64,
-) -> Result<(), Errno> {
-    rustix::fs::mknodat(dir, name, kind, mode, device)
 }
 
 /// There is a call that does not follow links only since Linux 6.6.

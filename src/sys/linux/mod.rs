@@ -21,6 +21,7 @@ pub(super) use volume::*;
 pub(super) use xattr::*;
 
 use crate::sys::io::Errno;
+pub(super) use crate::sys::posix::{node::*, xattr::*};
 
 /// What reading an attribute that is not there returns.
 pub const NO_ATTRIBUTE: Errno = Errno::NODATA;

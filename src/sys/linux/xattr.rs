@@ -29,22 +29,6 @@ pub(crate) fn is_of_this_system(_: &[u8]) -> bool {
     true
 }
 
-pub(crate) fn list_xattrs(file: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
-    rustix::fs::flistxattr(file, buffer)
-}
-
-pub(crate) fn get_xattr(file: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
-    rustix::fs::fgetxattr(file, name, buffer)
-}
-
-pub(crate) fn set_xattr(file: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Errno> {
-    rustix::fs::fsetxattr(file, name, value, XattrFlags::empty())
-}
-
-pub(crate) fn remove_xattr(file: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    rustix::fs::fremovexattr(file, name)
-}
-
 /// A path to the entry. No call for attributes takes a directory, so it goes through `/proc`'s link to the
 /// directory, and through no other.
 #[derive(Debug)]

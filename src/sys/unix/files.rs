@@ -1,9 +1,13 @@
 //! Calls on files and directories.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(target_vendor = "apple")]
+use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FallocateFlags, FileType, Mode, OFlags};
+#[cfg(target_vendor = "apple")]
+use rustix::fs::FileType;
+use rustix::fs::{AtFlags, Dir, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -146,17 +150,6 @@ pub(crate) fn make_node(
     done.map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
     let found = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if file_type(found.st_mode) == kind { Ok(()) } else { Err(Errno::STALE) }
-}
-
-#[cfg(not(target_vendor = "apple"))]
-pub(crate) fn make_node(
-    dir: BorrowedFd<'_>,
-    name: &str,
-    kind: FileType,
-    mode: Mode,
-    device: u64,
-) -> Result<(), Errno> {
-    rustix::fs::mknodat(dir, name, kind, mode, device as rustix::fs::Dev)
 }
 
 /// The call that does not follow links would change the mode of the link.

@@ -25,6 +25,8 @@ pub(super) use volume::*;
 pub(super) use xattr::*;
 
 use crate::sys::io::Errno;
+#[cfg(not(target_vendor = "apple"))]
+pub(super) use crate::sys::posix::node::*;
 
 /// What reading an attribute that is not there returns.
 pub const NO_ATTRIBUTE: Errno = Errno::NOATTR;

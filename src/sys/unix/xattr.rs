@@ -32,30 +32,6 @@ pub(crate) fn is_of_this_system(name: &[u8]) -> bool {
     !FOREIGN.iter().any(|space| name.starts_with(space)) && is_removable(name)
 }
 
-#[cfg(target_vendor = "apple")]
-mod calls {
-    use std::os::fd::BorrowedFd;
-
-    use rustix::fs::XattrFlags;
-    use rustix::io::Errno;
-
-    pub(crate) fn list_xattrs(file: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
-        rustix::fs::flistxattr(file, buffer)
-    }
-
-    pub(crate) fn get_xattr(file: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
-        rustix::fs::fgetxattr(file, name, buffer)
-    }
-
-    pub(crate) fn set_xattr(file: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<(), Errno> {
-        rustix::fs::fsetxattr(file, name, value, XattrFlags::empty())
-    }
-
-    pub(crate) fn remove_xattr(file: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-        rustix::fs::fremovexattr(file, name)
-    }
-}
-
 #[cfg(not(target_vendor = "apple"))]
 mod calls {
     use std::os::fd::BorrowedFd;
@@ -78,6 +54,9 @@ mod calls {
         Err(Errno::NOSYS)
     }
 }
+
+#[cfg(target_vendor = "apple")]
+use crate::sys::posix::xattr as calls;
 
 pub(crate) use calls::{get_xattr, list_xattrs, remove_xattr, set_xattr};
 
