@@ -4,8 +4,10 @@
 //! A directory's entries arrive in order of name, but the content of some arrives later. Each open directory
 //! keeps a queue whose head is written as soon as it is complete, so memory is bounded by what is in flight.
 
+mod file_end;
+
 use std::collections::{HashMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::thread::Scope;
 
@@ -15,17 +17,16 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirBuilder;
 use crate::codec::tree::part_list::ListBuilder;
 use crate::codec::tree::stored_xattrs::Value;
-use crate::error::{Error, ErrorKind, Problem, Result};
-use crate::model::entry::{ContentPart, Entry, Kind, Meta, flags};
+use crate::error::{Error, Result};
+use crate::model::entry::{ContentPart, Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 use crate::model::manifest_ext::MoreCounts;
 use crate::ops::backup::alarm::statistics::{Read, Tally};
 use crate::ops::backup::dedup::DedupWriter;
-use crate::ops::backup::messages::{Batch, Context, FileStat, Message, Outcome, Previous, Step};
-use crate::ops::backup::states::StoredFile;
-use crate::ops::backup::{Assembled, Run, Stdin, rot};
-use crate::progress::{Action, Event};
+use crate::ops::backup::messages::{Batch, Context, Message, Outcome, Previous, Step};
+use crate::ops::backup::{Assembled, Run};
+use crate::progress::Event;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::similarity::Pieces;
 
@@ -265,123 +266,6 @@ impl Assembler<'_, '_, '_> {
         }
     }
 
-    fn end_file(&mut self, seq: u64, outcome: Outcome) -> Result<()> {
-        let Some(file) = self.files.remove(&seq) else { return Ok(()) };
-        let OpenFile { dir, mut entry, path, was, steady, list, mut pieces, first } = *file;
-        let run = self.store.run;
-        // A stream is the whole snapshot: half of one must not be stored as a backup, not even as a partial
-        // one.
-        if run.options.stdin.is_some() && run.interrupted() {
-            return Err(run.why_ended());
-        }
-        let entry = match outcome {
-            // If the input is empty, the program that was to write it has most likely failed.
-            Outcome::Done { size: 0, .. } if run.options.stdin.is_some() && !run.options.allow_empty => {
-                return Err(Error::NothingRead(nothing_came(run.options.stdin.as_ref())));
-            }
-            Outcome::Done { size, seen, changed, opaque } => {
-                let (store, owner) = (&mut self.store, entry.meta.uid);
-                let mut put = |bytes: &[u8]| store.put_tree(owner, bytes, (&mut pieces, false));
-                let content = list.finish(&mut put)?;
-                entry.kind = Kind::File { size, content };
-                let mut version = None;
-                if let Some(seen) = seen {
-                    version = seen.version(size).filter(|_| !changed);
-                    take_over(run, &mut entry, &path, *seen);
-                }
-                if let (Some(recorded), Some(version)) = (&run.options.recorded, version) {
-                    let file = StoredFile::of(&entry);
-                    file.into_iter().for_each(|file| recorded.linked.insert(version, file));
-                }
-                if changed {
-                    run.changing.fetch_add(1, Ordering::Relaxed);
-                    entry.meta.flags |= flags::CHANGED_WHILE_READ;
-                    let path = String::from_utf8_lossy(&path);
-                    run.observer.notice(Event::Warning(&format!("{path} changed while it was being read")));
-                }
-                let is_corrupt = self.is_corrupt((&path, steady.as_deref()), &was, &mut entry)?;
-                self.counts.bytes_total += size;
-                self.watch(&was, &entry, first, opaque)?;
-                let (count, action) = match was {
-                    Previous::There(_) if run.basis.rereads => (&mut self.counts.files_new, Action::New),
-                    Previous::New => (&mut self.counts.files_new, Action::New),
-                    // Read because its times could not be trusted, and found unchanged.
-                    Previous::There(before) if is_same(&before, &entry) => {
-                        (&mut self.counts.files_unchanged, Action::Unchanged)
-                    }
-                    Previous::There(_) => (&mut self.counts.files_changed, Action::Changed),
-                };
-                *count += 1;
-                let action = if is_corrupt { Action::Corrupt } else { action };
-                run.observer.notice(Event::Item { action, path: &path, size });
-                run.observer.notice(Event::Done { files: 1, bytes: 0 });
-                Some(entry)
-            }
-            Outcome::Unchanged { read, problem } => {
-                let size = entry.size();
-                self.counts.files_unchanged += 1;
-                self.counts.bytes_total += size;
-                self.counts.bytes_read += read.unwrap_or(0);
-                read.iter().for_each(|bytes| run.findings.count(*bytes));
-                problem.iter().for_each(|why| run.problem(Problem::new(&*path, ErrorKind::Io, why)));
-                run.observer.notice(Event::Item { action: Action::Unchanged, path: &path, size });
-                run.observer.notice(Event::Done { files: 1, bytes: size });
-                Some(entry)
-            }
-            Outcome::Bug(what) => return Err(Error::Bug { what }),
-            Outcome::Failed(why) if run.options.stdin.is_some() => return Err(Error::NothingRead(why)),
-            Outcome::Failed(why) => {
-                run.problem(Problem::new(path, ErrorKind::Io, why));
-                None
-            }
-            Outcome::Vanished | Outcome::Again => {
-                run.vanished(&path);
-                None
-            }
-        };
-        self.resolved.insert(seq, entry);
-        self.drain(dir)
-    }
-
-    /// Returns whether a file that was read has rotted, and marks it if so. A mark of the parent is kept as
-    /// long as the content is the same.
-    fn is_corrupt(
-        &mut self,
-        (path, steady): (&[u8], Option<&Path>),
-        was: &Previous,
-        entry: &mut Entry,
-    ) -> Result<bool> {
-        let Previous::There(before) = was else { return Ok(false) };
-        if before.kind == entry.kind {
-            entry.meta.corrupt_since = before.meta.corrupt_since;
-            return Ok(false);
-        }
-        let (old, new) = (&before.meta, &entry.meta);
-        let is_still = (old.mtime, old.ctime, old.born) == (new.mtime, new.ctime, new.born)
-            && new.flags & flags::CHANGED_WHILE_READ == 0
-            && before.size() == entry.size();
-        match steady.filter(|_| is_still) {
-            Some(place) => rot::classify(self.store.run, &mut self.lists, (path, place), before, entry),
-            None => Ok(false),
-        }
-    }
-
-    /// Passes data about a file that was read to the tripwire.
-    fn watch(&mut self, was: &Previous, entry: &Entry, first: Option<ChunkId>, opaque: bool) -> Result<()> {
-        if self.store.run.basis.compare.is_none() {
-            return Ok(());
-        }
-        match was {
-            Previous::There(before) => self.read.again(before, entry, opaque),
-            Previous::New => {
-                let index = &self.store.run.index;
-                let known = first.map_or(Ok(None), |first| index.find(ChunkType::Data, &first))?.is_some();
-                self.read.new_file(known, opaque);
-            }
-        }
-        Ok(())
-    }
-
     /// Writes the complete entries at the head of a directory's queue. If the directory is finished, ends it
     /// and then its parents, as far as they are finished.
     fn drain(&mut self, seq: u64) -> Result<()> {
@@ -433,30 +317,4 @@ impl Assembler<'_, '_, '_> {
         }
         Ok(dir.parent)
     }
-}
-
-fn nothing_came(stdin: Option<&Stdin>) -> String {
-    let who = match stdin.and_then(|stdin| stdin.command.as_ref()?.first()) {
-        Some(program) => format!("{} printed nothing", program.display()),
-        None => "standard input was empty".to_owned(),
-    };
-    format!("{who}: no snapshot was saved (`BackupOptions::allow_empty` saves an empty one)")
-}
-
-/// Returns whether two entries would be restored identically.
-fn is_same(before: &Entry, now: &Entry) -> bool {
-    let (old, new) = (&before.meta, &now.meta);
-    before.kind == now.kind
-        && (old.mode, old.uid, old.gid, old.mtime) == (new.mode, new.uid, new.gid, new.mtime)
-        && (&old.xattrs, old.attrs) == (&new.xattrs, new.attrs)
-}
-
-/// Replaces the walk's metadata by that of the file that was read: the file may have been replaced since.
-fn take_over(run: &Run<'_>, entry: &mut Entry, path: &[u8], seen: FileStat) {
-    let link = if seen.same { entry.meta.link } else { 0 };
-    entry.meta = Meta { link, ..seen.meta };
-    run.strip(&mut entry.meta);
-    run.amend(path, entry);
-    run.add_xattrs(path, entry);
-    run.incomplete(path, entry, &seen.problems);
 }
