@@ -4,24 +4,22 @@
 mod files;
 mod network_fs;
 mod quirks;
+mod reading;
 mod reserve;
 mod strays;
 
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::storage::{Capacity, CreateOutcome, Listed, LockGuard, ObjectKind, Storage, check_name};
-use crate::sys::io::is_bad_medium;
 use crate::sys::volume;
 
 use files::{
@@ -227,58 +225,11 @@ impl Storage for LocalStorage {
     }
 
     fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
-        let file = self.open(area, name)?;
-        let what = self.path(area, name)?;
-        let too_long = || Error::Damaged {
-            what: area.path(name),
-            source: DecodeError::because("it is longer than an object of its type can be"),
-        };
-        let len = file.metadata().map_err(Error::io("read", &what))?.len();
-        if len > limit {
-            return Err(too_long());
-        }
-        let mut bytes = Vec::new();
-        let capacity = usize::try_from(len).unwrap_or(usize::MAX);
-        let reserved = bytes.try_reserve_exact(capacity);
-        reserved.map_err(|_| Error::io("read", &what)(io::ErrorKind::OutOfMemory.into()))?;
-        let mut bounded = file.take(limit.saturating_add(1));
-        bounded.read_to_end(&mut bytes).map_err(|error| {
-            if is_bad_medium(&error) {
-                Error::Damaged {
-                    what: area.path(name),
-                    source: DecodeError::with(format!("the disk cannot read it: {error}")),
-                }
-            } else {
-                Error::io("read", &what)(error)
-            }
-        })?;
-        if bytes.len() as u64 > limit {
-            return Err(too_long());
-        }
-        Ok(bytes)
+        reading::whole(self.open(area, name)?, &self.path(area, name)?, &area.path(name), limit)
     }
 
     fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
-        let file = self.open(area, name)?;
-        let too_short = || Error::Damaged {
-            what: area.path(name),
-            source: DecodeError::because("it is shorter than expected"),
-        };
-        if out.is_empty() {
-            return Ok(());
-        }
-        // The system rejects an offset that no file can have; for the caller the object is too short.
-        if offset.checked_add(out.len() as u64).is_none_or(|end| end > i64::MAX as u64) {
-            return Err(too_short());
-        }
-        file.read_exact_at(out, offset).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => too_short(),
-            _ if is_bad_medium(&error) => {
-                let why = format!("the disk cannot read {} bytes at {offset}: {error}", out.len());
-                Error::Damaged { what: area.path(name), source: DecodeError::with(why) }
-            }
-            _ => Error::io("read", self.root.join(area.path(name)))(error),
-        })
+        reading::range(&self.open(area, name)?, &self.path(area, name)?, &area.path(name), offset, out)
     }
 
     fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
