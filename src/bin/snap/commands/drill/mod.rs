@@ -1,20 +1,21 @@
 //! `snap drill`: restores a sample and compares it.
 
+mod report;
+mod trial;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Value, json};
 use snap_backup::fs::private_dir::PrivateDir;
-use snap_backup::ops::drill::{Chosen, Compared, Drill, Options, Sample};
+use snap_backup::ops::drill::{Chosen, Drill, Options, Sample};
 use snap_backup::ops::restore;
 use snap_backup::progress::{Event, Observer};
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::run_log::RunLog;
 use snap_backup::{Control, Error, Problem, Result};
 
@@ -22,12 +23,13 @@ use super::shared::sets;
 use crate::args::keep::Filters;
 use crate::args::values;
 use crate::commands::shared::hooks::Job;
-use crate::config::set::patterns;
 use crate::context::Context;
 use crate::exit::{self, Outcome};
-use crate::process::shell_command::{self, Trouble};
 use crate::terminal::output::{self, count, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
+
+use report::{Report, note, print, report_wrong, tell_wrong};
+use trial::{Trial, try_out};
 
 #[derive(Debug, Args)]
 pub(crate) struct DrillArgs {
@@ -67,54 +69,6 @@ pub(crate) struct DrillArgs {
     pub(crate) filters: Filters,
 }
 
-/// A command to run in what was restored.
-#[derive(Debug)]
-struct Trial {
-    command: String,
-    timeout: Duration,
-    include: Vec<OsString>,
-}
-
-impl Trial {
-    /// Returns the given settings, otherwise those of the set.
-    fn of(context: &Context, args: &DrillArgs) -> Result<Option<Self>> {
-        let own = context.set_settings().drill;
-        let Some(command) = args.run.clone().or(own.run.map(|command| command.0)) else {
-            return if args.include.is_empty() && args.run_timeout.is_none() {
-                Ok(None)
-            } else {
-                Err(Error::Usage(
-                    "--include and --run-timeout need --run: without a command a sample is restored"
-                        .to_owned(),
-                ))
-            };
-        };
-        if command.trim().is_empty() {
-            return Err(Error::Usage("--run: no command was given".to_owned()));
-        }
-        let timeout = args.run_timeout.unwrap_or(own.run_timeout);
-        let include = if args.include.is_empty() { patterns(&own.include) } else { args.include.clone() };
-        Ok(Some(Self { command, timeout, include }))
-    }
-}
-
-/// How the command ended for one snapshot.
-#[derive(Debug)]
-struct Tried {
-    snapshot: String,
-    /// Why it failed.
-    trouble: Option<String>,
-    /// The last line that it printed.
-    said: String,
-}
-
-impl Tried {
-    fn json(&self) -> Value {
-        let succeeded = self.trouble.is_none();
-        json!({"snapshot_id": self.snapshot, "succeeded": succeeded, "error": self.trouble, "said": self.said})
-    }
-}
-
 /// Time after which a drill of a sample stops.
 const TIME: Duration = Duration::from_secs(600);
 
@@ -124,21 +78,6 @@ fn sample(text: &str) -> std::result::Result<u64, String> {
         0 => Err("a sample of 0 bytes tests nothing: give a size".to_owned()),
         bytes => Ok(bytes),
     }
-}
-
-/// The results of a drill.
-#[derive(Debug, Default)]
-struct Report {
-    snapshots: u64,
-    compared: Compared,
-    too_large: u64,
-    /// Number of files that could not be restored, or differ.
-    problems: u64,
-    damage: bool,
-    timed_out: bool,
-    cursor: u64,
-    /// Results of the command, one for each snapshot.
-    tried: Vec<Tried>,
 }
 
 pub(crate) fn run(context: &Context, args: &DrillArgs) -> Result<Outcome> {
@@ -323,125 +262,9 @@ fn restore_one(
         }
     }
     trial.map_or(Ok(()), |trial| {
-        try_out(context, &sample.snapshot, trial, (&target, control.cancel()), report)
+        let tried = try_out(context, &sample.snapshot, trial, (&target, control.cancel()))?;
+        tried.failure(&sample.snapshot).iter().for_each(|what| tell_wrong(context, what));
+        report.tried.push(tried);
+        Ok(())
     })
-}
-
-/// Runs the command in what was restored.
-fn try_out(
-    context: &Context,
-    snapshot: &Snapshot,
-    trial: &Trial,
-    (target, stop): (&Path, &AtomicBool),
-    report: &mut Report,
-) -> Result<()> {
-    let mut command = shell_command::shell(&trial.command);
-    command.current_dir(target).envs(context.notification("drill", None).variables());
-    command
-        .env("SNAP_DRILL_DIR", target)
-        .env("SNAP_SNAPSHOT", snapshot.id.hex())
-        .env("SNAP_SNAPSHOT_TIME", output::rfc3339(snapshot.manifest.started))
-        .env("SNAP_HOST", &snapshot.manifest.host);
-    let (result, said) = shell_command::run_heard(command, trial.timeout, stop);
-    let trouble = match result {
-        Ok(()) => None,
-        Err(Trouble::Stopped) => return Err(Error::Interrupted),
-        Err(Trouble::Failed(why)) => Some(why),
-    };
-    let short = snapshot.id.short();
-    if let Some(why) = &trouble {
-        let end = if said.is_empty() { String::new() } else { format!("; its output: {said}") };
-        tell_wrong(context, &format!("the command of the drill failed in snapshot {short}: {why}{end}"));
-    }
-    if !said.is_empty() {
-        context.recorder.note(|record| record.said = Some(said.chars().take(500).collect()));
-    }
-    report.tried.push(Tried { snapshot: snapshot.id.hex(), trouble, said });
-    Ok(())
-}
-
-/// Reports an error at once, because it explains the exit code.
-fn report_wrong(context: &Context, report: &mut Report, what: &str, damage: bool) {
-    report.damage |= damage;
-    report.problems += 1;
-    tell_wrong(context, what);
-}
-
-fn tell_wrong(context: &Context, what: &str) {
-    context.recorder.note(|record| {
-        if record.error.is_none() {
-            record.set_error(what);
-        }
-    });
-    if context.global.json {
-        let error = json!({"message": what});
-        let object = json!({"message_type": "error", "error": error, "during": "drill", "item": ""});
-        output::eprint(&object.to_string());
-    } else {
-        output::error(what);
-    }
-}
-
-fn note(context: &Context, report: &Report) {
-    context.recorder.note(|record| {
-        record.cursor = Some(report.cursor);
-        record.numbers.files = Some(report.compared.files);
-        record.numbers.bytes = Some(report.compared.bytes);
-        record.numbers.compared = Some(report.compared.live);
-        record.numbers.problems = Some(report.problems);
-    });
-}
-
-fn print(context: &Context, report: &Report) -> Result<()> {
-    let Compared { files, bytes, live, .. } = &report.compared;
-    if context.global.json {
-        let summary = json!({
-            "message_type": "summary",
-            "snapshots": report.snapshots,
-            "files": files,
-            "bytes": bytes,
-            "files_compared_with_source": live,
-            "files_too_large": report.too_large,
-            "num_errors": report.problems,
-            "damage": report.damage,
-            "timed_out": report.timed_out,
-            "runs": report.tried.iter().map(Tried::json).collect::<Vec<_>>(),
-        });
-        return output::print(&summary.to_string());
-    }
-    if !context.prints_success() {
-        return Ok(());
-    }
-    let mut text = format!(
-        "restored and compared {} ({}) of {}; {live} of them with the source, too",
-        count(*files, "file", "files"),
-        size(*bytes),
-        count(report.snapshots, "snapshot", "snapshots"),
-    );
-    if report.too_large > 0 {
-        text += &format!(
-            "\n{} larger than --bytes and never part of a sample",
-            count(report.too_large, "file is", "files are")
-        );
-    }
-    if report.timed_out {
-        text += "\ntime limit reached: the next drill continues there";
-    }
-    for tried in report.tried.iter().filter(|tried| tried.trouble.is_none()) {
-        let said = if tried.said.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", output::printable(&tried.said))
-        };
-        let short: String = tried.snapshot.chars().take(8).collect();
-        text += &format!("\nthe command succeeded in snapshot {short}{said}");
-    }
-    text +=
-        &match report.problems + report.tried.iter().filter(|tried| tried.trouble.is_some()).count() as u64 {
-            // This case is reported as an error.
-            0 if *files == 0 && (report.too_large > 0 || report.timed_out) => String::new(),
-            0 => "\nno errors were found".to_owned(),
-            number => format!("\n{}", count(number, "error was found", "errors were found")),
-        };
-    output::print(&text)
 }
