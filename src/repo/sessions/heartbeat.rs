@@ -1,0 +1,143 @@
+//! The heartbeats of a session, and the thread that writes them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::codec::crypto::sealed_object;
+use crate::codec::crypto::suite::CipherSuite;
+use crate::error::Result;
+use crate::model::id::SnapshotId;
+use crate::model::records::Heartbeat;
+use crate::repo::objects;
+use crate::repo::sessions::heartbeat_lapse::Silence;
+use crate::repo::sessions::{gc_record, trash_entries};
+use crate::storage::names::END_MARKER;
+use crate::storage::{ObjectKind, Storage};
+use crate::util::threads;
+
+/// Heartbeats per `stale_after`, the time after which a gc run may consider a silent session dead.
+pub(super) const BEATS: u32 = 12;
+
+/// The content of the heartbeats, shared with the heartbeat thread.
+#[derive(Debug)]
+pub(super) struct HeartbeatState {
+    storage: Arc<dyn Storage>,
+    suite: CipherSuite,
+    id: SnapshotId,
+    said: Mutex<Heartbeat>,
+    /// The snapshots that a reader reads, once it has declared them.
+    reads: Mutex<Option<Vec<SnapshotId>>>,
+    pub(super) newest_gc_noticed: AtomicU64,
+    pub(super) silence: Silence,
+}
+
+#[derive(Debug)]
+pub(super) struct HeartbeatThread {
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    thread: JoinHandle<()>,
+}
+
+impl HeartbeatState {
+    /// Makes the state of a session that has written no heartbeat.
+    pub(super) fn new(
+        storage: &Arc<dyn Storage>,
+        suite: &CipherSuite,
+        id: SnapshotId,
+        stale_after: Duration,
+    ) -> Self {
+        Self {
+            storage: Arc::clone(storage),
+            suite: suite.clone(),
+            id,
+            said: Mutex::new(Heartbeat { count: 0, gc_seen: 0 }),
+            reads: Mutex::default(),
+            newest_gc_noticed: AtomicU64::new(0),
+            silence: Silence::new(stale_after),
+        }
+    }
+
+    pub(super) fn last_heartbeat(&self) -> MutexGuard<'_, Heartbeat> {
+        self.said.lock()
+    }
+
+    pub(super) fn reads(&self) -> MutexGuard<'_, Option<Vec<SnapshotId>>> {
+        self.reads.lock()
+    }
+
+    /// R1: writes a heartbeat. A reader checks the gc runs first, and acknowledges those that leave all it
+    /// needs.
+    pub(super) fn turn(&self) -> Result<()> {
+        // Locked until the heartbeat is written, so that `reads` does not change in between.
+        let reads = self.reads();
+        let seen = reads.as_ref().map_or(0, |reads| self.may_have_seen(reads).unwrap_or(0));
+        self.write_heartbeat(seen)
+    }
+
+    /// Returns the highest gc number if no unfinished gc run deletes data of these snapshots: it marked from
+    /// them, or they are roots that it does not purge, and its sweep checks the roots again. Otherwise 0.
+    fn may_have_seen(&self, reads: &[SnapshotId]) -> Result<u64> {
+        let storage = self.storage.as_ref();
+        let highest = gc_record::highest(storage)?;
+        self.newest_gc_noticed.fetch_max(highest, Ordering::Relaxed);
+        if highest <= self.last_heartbeat().gc_seen {
+            return Ok(0);
+        }
+        for gc_run in gc_record::unfinished(storage, &self.suite)? {
+            for id in reads.iter().filter(|id| !gc_run.record.roots.contains(id)) {
+                if !trash_entries::is_root_beside(storage, id, &gc_run.record)? {
+                    return Ok(0);
+                }
+            }
+        }
+        Ok(highest)
+    }
+
+    /// Writes the next heartbeat. An acknowledged gc run stays acknowledged.
+    pub(super) fn write_heartbeat(&self, gc_seen: u64) -> Result<()> {
+        let mut said = self.last_heartbeat();
+        let next = Heartbeat { count: said.count + 1, gc_seen: said.gc_seen.max(gc_seen) };
+        let name = format!("{}.beat", self.id);
+        let bytes = objects::close(&self.suite, sealed_object::BEAT, &name, &next)?;
+        self.storage.replace(ObjectKind::Sessions, &name, &bytes)?;
+        self.silence.end();
+        *said = next;
+        Ok(())
+    }
+
+    /// Writes an end marker, on storage where this user may not remove objects.
+    /// Another user's gc run then removes the session.
+    pub(super) fn write_end_marker(&self) -> Result<()> {
+        let (name, last) = (format!("{}{END_MARKER}", self.id), *self.last_heartbeat());
+        objects::create(&*self.storage, &self.suite, sealed_object::BEAT, ObjectKind::Sessions, &name, &last)
+            .map(drop)
+    }
+}
+
+impl HeartbeatThread {
+    pub(super) fn start(heartbeat: Arc<HeartbeatState>, every: Duration) -> Result<Self> {
+        // A configured interval of 0 must not cause a busy loop.
+        let every = every.max(Duration::from_millis(50));
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let signal = Arc::clone(&stop);
+        let thread = threads::detached("heartbeat", move || {
+            let mut stopped = signal.0.lock();
+            while !*stopped {
+                if signal.1.wait_for(&mut stopped, every).timed_out() && !*stopped {
+                    // The worst result of a missed heartbeat is a fence and a re-check.
+                    let _ = heartbeat.turn();
+                }
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    pub(super) fn stop(self) {
+        *self.stop.0.lock() = true;
+        self.stop.1.notify_all();
+        let _ = self.thread.join();
+    }
+}
