@@ -1,4 +1,4 @@
-//! What an operation reports of an entry, and goes on.
+//! Problems with single entries, which an operation reports before it continues.
 
 use std::fmt;
 

@@ -54,7 +54,7 @@ impl Guard {
         self.protected.get(*self.ids.get(&id)?)
     }
 
-    /// Refuses a directory, which need not exist yet, that is or lies in a protected one.
+    /// Refuses a directory, which need not exist yet, that is protected or inside a protected one.
     ///
     /// # Errors
     /// It does, or this cannot be determined.

@@ -16,7 +16,7 @@ pub enum SourceNode {
     Source(PathBuf),
     /// A directory that only leads to sources.
     Passage {
-        /// The directory in the file system that it stands for, if it exists.
+        /// The corresponding directory in the file system, if it exists.
         path: PathBuf,
         /// Its entries by name.
         below: BTreeMap<Vec<u8>, SourceNode>,
@@ -45,7 +45,7 @@ impl SourceTree {
 
 /// Computes the stored paths of sources. They are as given: `src` stays `src`, `/etc` becomes `etc`, `.`
 /// components are removed, and a path with `..` is made absolute first. A symbolic link with a trailing
-/// slash stands for its target.
+/// slash means its target.
 ///
 /// # Errors
 /// There is no source, or two different ones have the same stored path.

@@ -340,7 +340,7 @@ impl Manifest {
         }
     }
 
-    /// Checks that this program knows every tag that must be understood, and that each stands there once.
+    /// Checks that this program knows every tag that must be understood, and that none is repeated.
     ///
     /// # Errors
     /// Tags are not in order; or, as an error that [is newer](DecodeError::is_newer), one is not understood.

@@ -19,7 +19,7 @@ pub const END_MARKER: &str = ".end";
 /// The highest number of a gc run that a name may have. Higher ones are not snap's, so incrementing never
 /// overflows.
 pub const LAST_GC_RUN: u64 = 1 << 48;
-/// The highest generation of the configuration, likewise.
+/// The highest generation of the configuration, for the same reason.
 pub const LAST_GENERATION: u32 = 1 << 30;
 
 /// Maximum foreign names that a message lists.

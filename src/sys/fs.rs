@@ -53,7 +53,7 @@ pub fn rename_new(from_dir: impl AsFd, from: impl Arg, to_dir: impl AsFd, to: im
 /// Exchanges two entries of a directory in one step.
 ///
 /// # Errors
-/// As [`rename_new`], but for `EXIST`.
+/// As [`rename_new`], except `EXIST`.
 pub fn exchange(dir: impl AsFd, one: impl Arg, other: impl Arg) -> Result<(), Errno> {
     system::exchange(dir, one, other)
 }

@@ -17,7 +17,7 @@ pub fn boot_id() -> String {
     system::boot_id()
 }
 
-/// Returns the size of the main memory in bytes, if the system says so.
+/// Returns the size of the main memory in bytes, if the system reports it.
 pub fn memory() -> Option<u64> {
     system::memory()
 }

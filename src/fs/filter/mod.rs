@@ -79,7 +79,7 @@ pub struct EntryPath<'a> {
     pub name: &'a [u8],
 }
 
-/// A pattern that matches a source. The source is saved all the same, because the user named it.
+/// A pattern that matches a source. The source is saved nevertheless, because the user named it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Against<'a> {
     /// The pattern as written.

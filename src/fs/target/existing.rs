@@ -231,7 +231,7 @@ pub fn forget_cached(file: &File) {
     crate::sys::fs::forget_cached(file);
 }
 
-/// Returns whether a range of a file reads as zeros. Holes are not read, and what lies beyond the end
+/// Returns whether a range of a file reads as zeros. Holes are not read, and what is beyond the end
 /// counts as zeros.
 ///
 /// # Errors

@@ -67,7 +67,7 @@ impl Target {
     /// Like [`Target::open`], with protected directories.
     ///
     /// # Errors
-    /// As [`Target::open`], and if the root lies in a protected directory.
+    /// As [`Target::open`], and if the root is in a protected directory.
     pub fn open_guarded(root: &Path, options: TargetOptions, guard: Guard) -> Result<Self> {
         guard.check(root)?;
         if options.writes {

@@ -18,7 +18,7 @@ impl NewFile {
     ///
     /// # Errors
     /// A system call fails, this user may not set owner or mode, `existing` was replaced or written to
-    /// meanwhile, or `beside` is taken. Then everything is as it was.
+    /// meanwhile, or `beside` is taken. Then nothing was changed.
     pub fn replace_keeping(self, meta: &Meta, existing: &Existing, beside: &[u8]) -> Result<()> {
         let held = Arc::clone(&self.held);
         let skipped = || {

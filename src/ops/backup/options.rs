@@ -74,7 +74,7 @@ pub struct Options {
     pub tripwire: Option<Limits>,
     /// Changes were announced: this run raises an alarm only for bit rot.
     pub expect_change: bool,
-    /// Unchanged files that are read all the same, to find bit rot.
+    /// Unchanged files that are read again to find bit rot.
     pub reread: Option<Reread>,
     /// The sources are a state of the past: see [`states`](crate::ops::backup::states), which alone sets it.
     pub recorded: Option<Recorded>,

@@ -37,7 +37,7 @@ pub(super) struct Run<'a> {
     /// The root of the tree is not a source, and only leads to sources.
     pub(super) root_only_leads: bool,
     pub(super) problems: Mutex<Vec<Problem>>,
-    /// Unchanged files whose stored path lies on this arc are read again.
+    /// Unchanged files whose stored path is on this arc are read again.
     pub(super) arc: Option<rot::RingArc>,
     pub(super) findings: rot::Findings,
     /// Bytes that the repository may still grow by.

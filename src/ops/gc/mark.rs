@@ -186,7 +186,7 @@ impl Marker {
     /// Marks everything below a root. A missing file chunk is recorded and marking continues.
     ///
     /// # Errors
-    /// When a tree cannot be read: it is then unknown what lies below it.
+    /// When a tree cannot be read: its contents are then unknown.
     pub(super) fn root(&mut self, root: &ChunkId) -> Result<()> {
         let mut todo = vec![ChunkRef::Dir(*root)];
         while let Some(piece) = todo.pop() {

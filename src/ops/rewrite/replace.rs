@@ -95,7 +95,7 @@ impl Replacing<'_> {
     }
 
     /// Commits the new snapshot, then forgets the old one. Returns `None` if another process forgot or
-    /// rewrote the old one in the meantime; its result stands.
+    /// rewrote the old one in the meantime; its result is kept.
     fn replace(
         &mut self,
         number: usize,

@@ -30,7 +30,7 @@ pub fn open(repo: &Repository) -> Result<(Session, RepoState)> {
 }
 
 /// Returns what a session may refer to of what all of these snapshots need. The state is that of the session,
-/// which stands already: a snapshot that is listed now is listed by every later gc run, or was forgotten
+/// which exists already: a snapshot that is listed now is listed by every later gc run, or was forgotten
 /// since.
 ///
 /// # Errors

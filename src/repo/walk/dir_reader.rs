@@ -141,7 +141,7 @@ impl DirReader {
     /// Returns the next entry.
     ///
     /// # Errors
-    /// When a piece is missing or damaged. The next call goes on with the piece behind it.
+    /// When a piece is missing or damaged. The next call continues with the next piece.
     pub fn next(&mut self, reader: &mut ChunkReader) -> Result<Option<Entry>> {
         loop {
             if let Some(entry) = self.entries.find(|entry| entry.name >= self.from) {

@@ -116,7 +116,7 @@ impl<'a> RefGraph<'a> {
     /// Reads the trees below a root that are not known yet, and returns the root's row.
     ///
     /// # Errors
-    /// When a tree is missing or damaged: then what lies below it is unknown. Also when interrupted.
+    /// When a tree is missing or damaged: then its contents are unknown. Also when interrupted.
     pub fn learn(&mut self, root: &ChunkId) -> Result<u32> {
         let first = ChunkRef::Dir(*root);
         let found = self.find(&first)?.ok_or_else(|| missing_tree(root))?;

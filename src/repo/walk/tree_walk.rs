@@ -49,7 +49,7 @@ pub enum WalkStep<D> {
     /// The next entry of the innermost open directory. If it is a directory, it can be entered until the next
     /// step.
     Entry(Entry),
-    /// An entry beyond the limits, and the error that says so. It cannot be entered.
+    /// An entry beyond the limits, and the error. It cannot be entered.
     Excess(Entry, Error),
     /// A piece of the innermost open directory is missing or damaged. The walk goes on with its other pieces,
     /// unless the caller leaves it.

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     /// Returns the total bytes and the number of whole versions of a series in which each version changes `g`
-    /// of `w` bytes, storing the block whole when `drift` says so.
+    /// of `w` bytes, storing the block whole when `drift` requires it.
     fn series(versions: u64, w: u64, g: u64) -> (u64, u64) {
         let (mut bytes, mut since, mut whole) = (w, 0, 1);
         for _ in 1..versions {

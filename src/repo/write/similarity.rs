@@ -1,6 +1,6 @@
 //! Finds stored chunks that a new chunk is similar to: chunks of an older version of its file, or of a
 //! [sibling](super::siblings), around the corresponding offset. Chunks that both versions have are
-//! anchors: what follows an anchor lies at the same distance behind it in both.
+//! anchors: data after an anchor is at the same distance from it in both.
 
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +13,7 @@ use crate::repo::walk::file_parts::{self, PartListSource};
 /// Bytes around a chunk's expected origin within which older chunks are taken.
 const MARGIN: u64 = 64 << 10;
 /// Bytes by which a chunk may differ in length from its older version. Chunks that have nothing in common
-/// differ by more, but for one in some hundred.
+/// differ by more, except for about one in a hundred.
 const GROWN: u64 = 256;
 /// How far ahead of the current position anchors are searched in the older file.
 const AHEAD: u64 = 64 << 20;

@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 
 use rustix::process::{DumpableBehavior, Signal};
 
-/// Returns a path to what a descriptor of this process stands for.
+/// Returns a path that refers to the file of a descriptor of this process.
 pub(crate) fn path_of(fd: RawFd) -> String {
     format!("/proc/self/fd/{fd}")
 }

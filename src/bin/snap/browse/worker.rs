@@ -27,7 +27,7 @@ use crate::terminal::{output, wording};
 const IDLE: Duration = Duration::from_secs(60);
 /// Number of a directory's entries that are loaded at once.
 const PAGE: usize = 5_000;
-/// Maximum number of results. A search that finds more says so.
+/// Maximum number of results. A search that finds more reports how many.
 const MAX_RESULTS: usize = 10_000;
 /// Maximum number of bytes of a file that are shown.
 const MAX_TEXT: u64 = 1 << 20;

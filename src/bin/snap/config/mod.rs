@@ -101,7 +101,7 @@ impl Config {
             reader.complaints.push(complaint);
             Node::default()
         });
-        // What the file says is checked as it stands, even where something else is put over it.
+        // The file is checked before profiles override it.
         File::read(&mut document, "", &mut reader);
         let mut complaints = std::mem::take(&mut reader.complaints);
         let mut profiles = document.take("profiles").unwrap_or_default();

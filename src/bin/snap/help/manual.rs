@@ -41,7 +41,7 @@ fn markdown(text: &str, page: &mut Roff) {
         } else if line.starts_with('|') {
             row(line, page);
         } else if !line.is_empty() && !line.starts_with('#') {
-            // A paragraph or an item goes on until something else begins.
+            // A paragraph or an item continues until something else begins.
             let (control, arguments, first) = match line.strip_prefix("- ") {
                 Some(item) => ("IP", &["\\(bu", "2"][..], item),
                 None => ("PP", &[][..], line),

@@ -50,7 +50,7 @@ impl LaunchdJob<'_> {
         let words: String = self.words.iter().map(|word| format!("    {}\n", string(word))).collect();
         put("ProgramArguments", &format!("<array>\n{words}  </array>"));
         if self.daemon {
-            // It ends with 0 when it is told to. launchd sends SIGTERM, and SIGKILL after the time-out.
+            // It ends with 0 on request. launchd sends SIGTERM, and SIGKILL after the time-out.
             put("KeepAlive", "<dict>\n    <key>SuccessfulExit</key>\n    <false/>\n  </dict>");
             put("ThrottleInterval", "<integer>60</integer>");
         } else {

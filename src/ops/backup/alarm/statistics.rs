@@ -103,7 +103,7 @@ pub(in crate::ops::backup) struct Tally {
     pub(in crate::ops::backup) removed: u64,
     pub(in crate::ops::backup) suffixes: Suffixes,
     pub(in crate::ops::backup) unchanged: u64,
-    /// Files that the parent has not, or has with another content, and that need not be read all the same.
+    /// Files that the parent has not, or has with another content, and that may still not have to be read.
     pub(in crate::ops::backup) files_new: u64,
     pub(in crate::ops::backup) files_changed: u64,
     pub(in crate::ops::backup) bytes: u64,

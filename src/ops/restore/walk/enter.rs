@@ -30,7 +30,7 @@ pub(super) struct Level {
 /// The role of a directory in this restore.
 #[derive(Clone, Copy)]
 pub(super) struct What {
-    /// It is in the snapshot only because a source lies below it.
+    /// It is in the snapshot only because it is above a source.
     pub(super) way: bool,
     /// It leads to a source or is one: the user may have replaced it by a symbolic link.
     pub(super) outer: bool,

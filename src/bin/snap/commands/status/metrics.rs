@@ -41,7 +41,7 @@ pub(crate) fn text(reports: &[Report], now: Time) -> String {
     let name = "snap_status_timestamp_seconds";
     let _ = write!(
         text,
-        "# HELP {name} When the metrics were written.\n# TYPE {name} gauge\n{name} {}\n",
+        "# HELP {name} Time at which the metrics were written.\n# TYPE {name} gauge\n{name} {}\n",
         seconds(now)
     );
     text
@@ -50,17 +50,20 @@ pub(crate) fn text(reports: &[Report], now: Time) -> String {
 fn of_sets(reports: &[Report]) -> [Metric; 7] {
     let mut success = Metric::new(
         "snap_backup_last_success_timestamp_seconds",
-        "When the newest good backup of a kind began.",
+        "Start of the newest successful backup of a kind.",
     );
     let mut failure =
-        Metric::new("snap_backup_last_failure_timestamp_seconds", "When the newest failed backup began.");
+        Metric::new("snap_backup_last_failure_timestamp_seconds", "Start of the newest failed backup.");
     let mut failing =
-        Metric::new("snap_backup_failing", "Whether the newest backup that ended failed: 1 or 0.");
-    let mut limit = Metric::new("snap_backup_max_age_seconds", "The age at which a set is overdue.");
-    let mut overdue = Metric::new("snap_backup_overdue", "Whether a set is older than it may be: 1 or 0.");
-    let mut alarms = Metric::new("snap_backup_alarms", "The number of open alarms of a set.");
+        Metric::new("snap_backup_failing", "Whether the newest finished backup failed: 1 or 0.");
+    let mut limit = Metric::new(
+        "snap_backup_max_age_seconds",
+        "Age of the last successful backup at which a set is overdue.",
+    );
+    let mut overdue = Metric::new("snap_backup_overdue", "Whether a set is overdue: 1 or 0.");
+    let mut alarms = Metric::new("snap_backup_alarms", "Number of open alarms of a set.");
     let mut next =
-        Metric::new("snap_backup_next_run_timestamp_seconds", "When the schedule runs the set next.");
+        Metric::new("snap_backup_next_run_timestamp_seconds", "Start of the next scheduled run of a set.");
     for (report, set) in reports.iter().flat_map(|report| report.sets.iter().map(move |set| (report, set))) {
         let name = called(set);
         let labels =
@@ -87,10 +90,12 @@ fn of_sets(reports: &[Report]) -> [Metric; 7] {
 fn of_works(reports: &[Report]) -> [Metric; 3] {
     let mut success = Metric::new(
         "snap_work_last_success_timestamp_seconds",
-        "When the newest good run of a command began.",
+        "Start of the newest successful run of a command.",
     );
-    let mut failure =
-        Metric::new("snap_work_last_failure_timestamp_seconds", "When the newest failed run began.");
+    let mut failure = Metric::new(
+        "snap_work_last_failure_timestamp_seconds",
+        "Start of the newest failed run of a command.",
+    );
     let mut failing = Metric::new("snap_work_failing", "Whether the newest run of a command failed: 1 or 0.");
     for (report, work) in
         reports.iter().flat_map(|report| report.works.iter().map(move |work| (report, work)))
@@ -113,15 +118,19 @@ fn of_room(reports: &[Report]) -> [Metric; 7] {
         Metric::new("snap_repository_reachable", "Whether the repository could be reached: 1 or 0.");
     let mut diverged = Metric::new(
         "snap_repository_differences",
-        "The number of differences from this machine's records, such as missing snapshots.",
+        "Number of differences from this machine's records, such as missing snapshots.",
     );
-    let mut bytes = Metric::new("snap_repository_bytes", "Bytes of all packs.");
+    let mut bytes = Metric::new("snap_repository_bytes", "Size of all packs.");
     let mut growth =
-        Metric::new("snap_repository_growth_bytes_per_day", "Growth of the packs per day, over thirty days.");
-    let mut free = Metric::new("snap_repository_disk_free_bytes", "Free bytes on its disk.");
-    let mut total = Metric::new("snap_repository_disk_bytes", "Size of its disk in bytes.");
-    let mut days =
-        Metric::new("snap_repository_days_left", "Days until the disk or the quota is full, at this growth.");
+        Metric::new("snap_repository_growth_bytes_per_day", "Growth of all packs per day, over thirty days.");
+    let mut free =
+        Metric::new("snap_repository_disk_free_bytes", "Free space of the repository's file system.");
+    let mut total = Metric::new("snap_repository_disk_bytes", "Size of the repository's file system.");
+    let mut days = Metric::new(
+        "snap_repository_days_left",
+        "Days until the file system or the quota is full, at the \
+                                                  current growth.",
+    );
     for report in reports {
         let labels = [("repository", report.location.as_str())];
         let add = |metric: &mut Metric, value: Option<f64>| {
