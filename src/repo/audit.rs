@@ -119,7 +119,7 @@ fn create(repo: &Repository, record: &AuditRecord) -> Result<()> {
     let (storage, suite, name) = (repo.storage(), repo.suite(), cipher::new_id()?.hex());
     match objects::create(storage, suite, sealed_object::AUDIT, ObjectKind::Audit, &name, record)? {
         CreateOutcome::New => Ok(()),
-        CreateOutcome::Exists => Err(Error::Bug { what: "random names are new" }),
+        CreateOutcome::Exists => Err(Error::Bug { what: "random names are unique" }),
     }
 }
 

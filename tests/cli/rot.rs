@@ -87,7 +87,7 @@ fn full_backup_finds_bit_rot_and_heal_restores_the_bytes() {
     let again = sandbox.snap(&["heal", "--yes", "src/dir/photo"]).expect(1);
     assert!(again.stderr.contains("content is good already"), "{}", again.all());
     sandbox.ok(&["alarm", "clear"]);
-    assert!(sandbox.ok(&["heal"]).text().contains("no file with bit rot"));
+    assert!(sandbox.ok(&["heal"]).text().contains("no files with bit rot"));
     sandbox.ok(&["backup", "src", "--full"]);
     assert!(!sandbox.ok(&["ls", "latest", "--json", "--recursive"]).text().contains("corrupt_since"));
 }

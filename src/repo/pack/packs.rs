@@ -206,7 +206,10 @@ fn front_by(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -
     if front.len() < ENDS + table_len {
         front = ends.to_vec();
         front.resize(ENDS + table_len, 0);
-        read(ENDS as u64, error::part_mut(&mut front, ENDS..ENDS + table_len, "there is room for a table")?)?;
+        read(
+            ENDS as u64,
+            error::part_mut(&mut front, ENDS..ENDS + table_len, "the buffer has space for the table")?,
+        )?;
     }
     front.truncate(ENDS + table_len);
     Ok(front)

@@ -81,7 +81,7 @@ impl Chunk {
     /// # Errors
     /// [`Error::Bug`]: the range was checked when this was created.
     pub fn bytes(&self) -> Result<&[u8]> {
-        error::part(&self.block.bytes, self.start..self.end, "a chunk lies in its block")
+        error::part(&self.block.bytes, self.start..self.end, "a chunk is within its block")
     }
 
     /// Wraps bytes that lie in no shared block.
@@ -136,7 +136,7 @@ impl BlockCache {
             }
         }
         let end = start.saturating_add(len);
-        error::part(&block.bytes, start..end, "a chunk with its id lies in its block")?;
+        error::part(&block.bytes, start..end, "a chunk with the right id is within its block")?;
         Ok(Chunk { block, start, end })
     }
 

@@ -52,12 +52,15 @@ impl SnapshotFilter {
         };
         if is(Self { hosts, ..Self::default() }) {
             let there = known(|manifest| vec![manifest.host.clone()]);
-            return Some(format!("no snapshot is of host {}; hosts are {there}", self.hosts.join(" or ")));
+            return Some(format!(
+                "there is no snapshot of host {}; the hosts are {there}",
+                self.hosts.join(" or ")
+            ));
         }
         if is(Self { tags, ..Self::default() }) {
             let lists: Vec<String> = self.tags.iter().map(|tags| tags.join(",")).collect();
             let there = known(|manifest| manifest.tags.clone());
-            return Some(format!("no snapshot has the tag '{}'; tags are {there}", lists.join("' or '")));
+            return Some(format!("no snapshot has the tag '{}'; the tags are {there}", lists.join("' or '")));
         }
         if is(Self { paths, ..Self::default() }) || self.sources.is_some() {
             let paths =
@@ -66,7 +69,7 @@ impl SnapshotFilter {
             let sources = |manifest: &Manifest| {
                 manifest.sources.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
             };
-            return Some(format!("no snapshot has the source {paths}; sources are {}", known(sources)));
+            return Some(format!("no snapshot has the source {paths}; the sources are {}", known(sources)));
         }
         Some(
             "no snapshot matches all of `SnapshotFilter::hosts`, `SnapshotFilter::tags` and \

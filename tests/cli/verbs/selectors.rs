@@ -61,13 +61,13 @@ fn filter_without_a_match_lists_existing_values() {
     let sandbox = two_sets();
     refused(
         sandbox.snap(&["ls", "latest", "--host", "labtop"]),
-        &["no snapshot is of host labtop", "laptop"],
+        &["there is no snapshot of host labtop", "laptop"],
     );
     refused(sandbox.snap(&["restore", "latest", "-t", "out", "--tag", "nope"]), &["tag 'nope'", "mine"]);
     refused(sandbox.snap(&["find", "*", "--path", "/nowhere"]), &["source /nowhere", "src/other"]);
     refused(sandbox.snap(&["cat", "latest:src/a", "--host", "laptop", "--tag", "mine"]), &["matches all of"]);
     let list = sandbox.ok(&["snapshots", "--host", "labtop"]);
-    assert!(list.stderr.contains("warning: no snapshot is of host labtop"), "{}", list.stderr);
+    assert!(list.stderr.contains("warning: there is no snapshot of host labtop"), "{}", list.stderr);
     // In an empty repository the message names no value in particular.
     let empty = Sandbox::new();
     assert_eq!(empty.ok(&["snapshots", "--host", "x"]).stderr, "");

@@ -11,7 +11,7 @@ const VERBS: &[(&str, &str)] = &[
     ("archive", "`snap backup PATH` saves a snapshot"),
     ("benchmark", "snap has no benchmark of its own; `snap backup --dry-run` reads without writing"),
     ("break-lock", NO_LOCK),
-    ("cache", "the cache can be deleted: `snap repair index` rebuilds it, --cache-dir says where it is"),
+    ("cache", "the cache can be deleted: `snap repair index` rebuilds it, --cache-dir sets its location"),
     ("change-passphrase", "`snap key passwd` changes the password"),
     ("compact", "`snap gc` frees what no snapshot needs"),
     ("compare", "`snap diff SNAPSHOT SNAPSHOT` compares two snapshots"),

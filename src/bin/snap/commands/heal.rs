@@ -52,7 +52,7 @@ fn list(context: &Context, found: &[CorruptFile]) -> Result<Outcome> {
         let corrupt: Vec<Value> = open.iter().map(|one| Value::Object(json_of(one))).collect();
         output::print(&json!({"message_type": "summary", "corrupt": corrupt}).to_string())?;
     } else if open.is_empty() && found.is_empty() {
-        output::print("no file with bit rot is known")?;
+        output::print("no files with bit rot are known")?;
     } else if open.is_empty() {
         output::print("all files with bit rot are healed or changed: `snap alarm clear` settles the alarm")?;
     } else {

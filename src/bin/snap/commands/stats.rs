@@ -100,7 +100,7 @@ fn human(report: &Report, freed: Option<&Freed>) -> String {
         size(packs.frame)
     );
     if packs.parity > 0 {
-        text += &format!("; beside them {} of parity", size(packs.parity));
+        text += &format!("; plus {} of parity", size(packs.parity));
     }
     if report.deltas.blocks > 0 {
         text += &format!(

@@ -27,7 +27,7 @@ pub(crate) fn line(one: &Rewritten, dry_run: bool) -> String {
     let mut text = match one.new {
         Some(new) => format!("snapshot {id} of {when} is now {}", new.short()),
         None if dry_run => format!("snapshot {id} of {when} would be rewritten"),
-        None => format!("snapshot {id} of {when} was gone"),
+        None => format!("snapshot {id} of {when} no longer exists"),
     };
     let dropped = &one.dropped;
     if dropped.files + dropped.dirs + dropped.others > 0 {
