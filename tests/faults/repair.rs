@@ -211,7 +211,7 @@ fn index_is_rebuilt_from_any_state() {
     assert_eq!(after.warnings(), 0, "{}", after.stderr);
     assert_eq!(after.text(), answer);
     let told = sandbox.ok(&["repair", "index", "-n"]).text();
-    assert!(told.contains("wrong about 0"), "{told}");
+    assert!(told.contains("differs for 0"), "{told}");
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn overwriting_storage_is_reported_and_swept_only_alone() {
     let Some(server) = Server::rclone_s3(false) else { return };
     let far = far(&server);
     let made = far.snap(&["init"]).expect(0);
-    assert!(made.stderr.contains("overwrites what should stand"), "{}", made.stderr);
+    assert!(made.stderr.contains("overwrites existing objects"), "{}", made.stderr);
     far.snap(&["backup", "src"]).expect(0);
     far.snap(&["forget", "latest", "--allow-remove-all"]).expect(0);
     // A session is or was running; which of both cannot be known.
