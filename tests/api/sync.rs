@@ -464,7 +464,7 @@ fn another_repository_is_no_copy_of_this_one() {
     let itself = sandbox.snap(&["sync", "--to", "./repo/"]).expect(1);
     assert!(itself.stderr.contains("itself"), "{}", itself.stderr);
     let mirrored = sandbox.snap(&["backup", "--mirror", "second", "src"]).expect(3);
-    assert!(mirrored.stderr.contains("another repository"), "{}", mirrored.stderr);
+    assert!(mirrored.stderr.contains("is not a mirror"), "{}", mirrored.stderr);
 }
 
 #[test]
