@@ -310,5 +310,9 @@ fn page_runs_a_set_if_allowed_and_not_with_the_schedule() {
     let held = fs::File::options().write(true).open(lock).unwrap();
     held.lock().unwrap();
     let busy = visitor.post("/run", "set=notes&what=check");
-    assert!(busy.status == 409 && busy.text().contains("at work"), "{}", busy.text());
+    assert!(
+        busy.status == 409 && busy.text().contains("is using the repository of this set"),
+        "{}",
+        busy.text()
+    );
 }

@@ -138,10 +138,10 @@ fn lost_snapshots_are_missed_before_the_first_gc() {
     elsewhere(&sandbox, &["forget", "latest~1"], 0);
     fs::rename(sandbox.path("repo/snapshots"), sandbox.path("away")).unwrap();
     let told = elsewhere(&sandbox, &ALL, 20);
-    assert!(told.contains("it has packs of one session and no snapshot"), "{told}");
+    assert!(told.contains("the repository has packs of one session but no snapshot"), "{told}");
     assert_eq!(sandbox.objects("packs"), packs);
     let told = elsewhere(&sandbox, &["repair", "known", "-n"], 0);
-    assert!(told.contains("would accept: it has packs of one session"), "{told}");
+    assert!(told.contains("would accept: the repository has packs of one session"), "{told}");
     elsewhere(&sandbox, &ALL, 20);
     elsewhere(&sandbox, &["repair", "known"], 0);
     elsewhere(&sandbox, &ALL, 0);
