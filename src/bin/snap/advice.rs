@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn bug_message_asks_for_a_report() {
         let bug = Error::Bug { what: "a rule" };
-        assert!(advice(&bug).is_some_and(|advice| advice.contains("report this line")));
+        assert!(advice(&bug).is_some_and(|advice| advice.contains("report this message")));
     }
 
     #[test]

@@ -62,7 +62,7 @@ fn a_tilde_is_the_home_in_paths_and_patterns() {
     assert_eq!(set.sources(), [Path::new(&home), &Path::new(&home).join("x")]);
     assert_eq!(set.filter().exclude, [&*format!("{home}/.cache"), &*format!("!{home}/.cache/keep"), "a~"]);
     let (_, _, what) = only("[sets.a]\nsources = [\"~other/x\"]");
-    assert!(what.contains("your own home only"), "{what}");
+    assert!(what.contains("your own home directory only"), "{what}");
 }
 
 fn only(text: &str) -> (usize, usize, String) {

@@ -147,7 +147,7 @@ mod tests {
         assert!(shown.contains("<td>2</td><td></td><td>−</td><td>&lt;b&gt;</td>"), "{shown}");
         assert!(shown.contains("<td></td><td>2</td><td>+</td><td>x    y"), "{shown}");
         assert!(!shown.contains('\u{1b}') && !shown.contains("<b>"), "{shown}");
-        assert!(text("same", "same").into_string().contains("is the same"));
+        assert!(text("same", "same").into_string().contains("are identical"));
         assert_eq!((as_text(vec![0xff]), as_text(vec![b'a', 0])), (None, None));
     }
 
