@@ -291,11 +291,11 @@ mod tests {
         let refused = |packed: &[u8], len| unpack(packed, len).unwrap_err().to_string();
         let half = zstd::bulk::compress(&plain[..26_000], 3).unwrap();
         let halves = [half.as_slice(), &half].concat();
-        assert!(refused(&halves, 52_000).contains("left over"), "two frames");
-        assert!(refused(&[packed.as_slice(), b"x"].concat(), plain.len()).contains("left over"));
+        assert!(refused(&halves, 52_000).contains("trailing bytes"), "two frames");
+        assert!(refused(&[packed.as_slice(), b"x"].concat(), plain.len()).contains("trailing bytes"));
         let skipped = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9];
-        assert!(refused(&[packed.as_slice(), &skipped].concat(), plain.len()).contains("left over"));
-        assert!(refused(&[skipped.as_slice(), &packed].concat(), plain.len()).contains("no zstd frame"));
+        assert!(refused(&[packed.as_slice(), &skipped].concat(), plain.len()).contains("trailing bytes"));
+        assert!(refused(&[skipped.as_slice(), &packed].concat(), plain.len()).contains("not a zstd frame"));
         // One raw block of one byte, first with a window of 1 KiB, then of 2 KiB.
         assert_eq!(unpack(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0, 9, 0, 0, b'x'], 1).unwrap(), b"x");
         assert!(refused(&[0x28, 0xb5, 0x2f, 0xfd, 0, 8, 9, 0, 0, b'x'], 1).contains("more memory"));
