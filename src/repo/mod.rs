@@ -6,7 +6,7 @@ pub mod cache;
 pub mod commit;
 pub(crate) mod config;
 pub mod divergence;
-pub mod enclosing;
+pub mod enclosing_repository;
 pub mod index;
 pub mod init;
 pub mod keys;

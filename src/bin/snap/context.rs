@@ -18,7 +18,7 @@ use crate::config::model::{RepositorySettings, SetSettings};
 use crate::config::{Config, Entry, Set, passed_over};
 use crate::process::command_line;
 use crate::run_log::Recorder;
-use crate::terminal::{output, said};
+use crate::terminal::{output, repository_messages};
 use crate::{password, trust};
 
 /// The options and settings that every verb may need.
@@ -225,12 +225,13 @@ impl Context {
         } else {
             None
         };
-        let (cache, state, control) = (self.global.cache(), self.global.state(), said::control());
+        let (cache, state, control) =
+            (self.global.cache(), self.global.state(), repository_messages::control());
         Ok(OpenOptions { password, cache, state, accept: false, control })
     }
 
     pub(crate) fn pass_on_warnings(&self, repo: &Repository) {
-        said::pass_on(repo, self.global.json, self.prints_success());
+        repository_messages::pass_on(repo, self.global.json, self.prints_success());
     }
 
     /// Prints the patterns that matched nothing, in verbose mode: they may be mistakes.

@@ -9,7 +9,7 @@ mod lineage;
 mod packs;
 mod parity;
 pub mod scrub;
-mod small;
+mod small_objects;
 mod walk;
 
 use std::collections::{BTreeMap, HashSet};

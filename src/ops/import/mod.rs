@@ -4,10 +4,10 @@
 //! and write. Members are not sorted, so the tree is built in memory and stored at the end of the archive.
 //! Nothing is committed unless the whole archive could be read.
 
+mod archive;
 mod decompress;
 mod legacy;
 mod members;
-mod take;
 mod tree;
 
 use std::io::Read;
@@ -21,8 +21,8 @@ use crate::error::{Error, Problem, Result};
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, SnapshotKind};
+use crate::ops::import::archive::{ImportedArchive, Record};
 use crate::ops::import::members::Place;
-use crate::ops::import::take::{ImportedArchive, Record};
 use crate::ops::import::tree::{Names, Tree};
 use crate::progress::{Control, Observer};
 use crate::repo::repository::Repository;

@@ -14,7 +14,7 @@
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
 use crate::model::records::{AuditAct, GcRecord, SessionKind};
-use crate::ops::repair::numbers;
+use crate::ops::repair::excessive_numbers;
 use crate::repo::audit;
 use crate::repo::gc::peers::{self, Peer};
 use crate::repo::repository::Repository;
@@ -44,7 +44,7 @@ pub fn run(repo: &Repository, dry_run: bool) -> Result<Report> {
     if !dry_run {
         repo.may_write()?;
     }
-    let removed = numbers::remove(repo, dry_run)?;
+    let removed = excessive_numbers::remove(repo, dry_run)?;
     let report = give_up(repo, dry_run)?;
     Ok(Report { removed, ..report })
 }

@@ -10,8 +10,8 @@
 //! `parity` writes parity files.
 
 pub mod collections;
+mod excessive_numbers;
 pub mod index;
-mod numbers;
 pub mod packs;
 pub mod parity;
 mod rewrite;

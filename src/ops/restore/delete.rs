@@ -13,7 +13,7 @@ use crate::model::id::ChunkId;
 use crate::ops::restore::overwrite::Action;
 use crate::ops::restore::{Job, Overwrite, overwrite};
 use crate::progress::Event;
-use crate::repo::enclosing;
+use crate::repo::enclosing_repository;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk, WalkStep};
@@ -177,7 +177,7 @@ impl RemovalFilter for Remover<'_, '_> {
     fn keeps(&self, dir: &Path, names: &[Vec<u8>]) -> Option<Protected> {
         // It may be the repository in use, reached over a network, or a copy of it. Repositories are never
         // deleted.
-        let is_one = enclosing::may_be_one(names) && enclosing::is_repository(dir);
+        let is_one = enclosing_repository::may_be_one(names) && enclosing_repository::is_repository(dir);
         is_one.then(|| Protected { what: "a snap repository", path: dir.to_owned() })
     }
 }

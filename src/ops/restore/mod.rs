@@ -41,7 +41,7 @@ use crate::repo::repository::Repository;
 use crate::repo::snapshots::{Query, Snapshot};
 use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::{dir_reader, totals};
-use crate::repo::{enclosing, snapshots};
+use crate::repo::{enclosing_repository, snapshots};
 use crate::util::threads;
 
 pub use options::{Options, Report};
@@ -261,7 +261,7 @@ impl Job<'_> {
 fn open_target(repo: &Repository, options: &Options) -> Result<Option<Target>> {
     let mut dirs = protected(repo, &options.protected);
     // Over SFTP or HTTP the repository may be on this very machine.
-    let same = enclosing::same_around(&options.target, repo.config().repo);
+    let same = enclosing_repository::same_around(&options.target, repo.config().repo);
     dirs.extend(same.map(|path| Protected { what: "a copy of the repository", path }));
     let guard = Guard::new(dirs);
     if options.dry_run && std::fs::metadata(&options.target).is_err() {

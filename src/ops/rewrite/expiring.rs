@@ -13,7 +13,7 @@ use crate::fs::filter::PathRules;
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
 use crate::ops::rewrite::removal::{Removal, Verdict, present};
-use crate::ops::rewrite::taken::RemovalReason;
+use crate::ops::rewrite::removed_totals::RemovalReason;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::snapshots::filter::SnapshotQuery;
 use crate::repo::snapshots::holds::{alarm_above, place};

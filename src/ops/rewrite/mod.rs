@@ -5,8 +5,8 @@
 pub mod expire;
 mod expiring;
 mod removal;
+pub mod removed_totals;
 mod replace;
-pub mod taken;
 mod trees;
 
 use std::ffi::OsString;
@@ -18,8 +18,8 @@ use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, Manifest};
 use crate::model::tripwire::AlarmState;
 use crate::ops::rewrite::removal::Excluded;
+use crate::ops::rewrite::removed_totals::RemovedTotals;
 use crate::ops::rewrite::replace::{Replacing, earlier_rewrites};
-use crate::ops::rewrite::taken::RemovedTotals;
 use crate::ops::rewrite::trees::RewrittenTrees;
 use crate::progress::Control;
 use crate::repo::repository::Repository;

@@ -1,7 +1,7 @@
 //! Decides which snapshots lose a path.
 
 use crate::fs::filter::RestoreFilter;
-use crate::ops::rewrite::taken::RemovalReason;
+use crate::ops::rewrite::removed_totals::RemovalReason;
 use crate::repo::walk::multi_walk::EntryVersion;
 use crate::util::bitset::BitSet;
 

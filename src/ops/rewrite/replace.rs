@@ -8,7 +8,7 @@ use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::model::records::AuditAct;
 use crate::model::tripwire::AlarmState;
-use crate::ops::rewrite::taken::RemovedTotals;
+use crate::ops::rewrite::removed_totals::RemovedTotals;
 use crate::ops::rewrite::trees::RewrittenTrees;
 use crate::ops::rewrite::{Change, Rewritten, rewritten};
 use crate::progress::{Event, Observer};

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::ops::rewrite::removal::Removal;
-use crate::ops::rewrite::taken::{RemovalReason, RemovedTotals, Taken};
+use crate::ops::rewrite::removed_totals::{RemovalReason, RemovedTotals, Taken};
 use crate::progress::{Event, Observer};
 use crate::repo::commit::write_session;
 use crate::repo::index::Index;

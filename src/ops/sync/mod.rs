@@ -11,7 +11,7 @@
 //! dead. Only then could gc in the destination have deleted what they need, and everything is compared again
 //! in a new session.
 
-mod small;
+mod small_objects;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Writing: deduplication, blocks, deltas and packs.
 
-pub(crate) mod by_owner;
+pub(crate) mod blocks_by_owner;
 pub mod chunk_sink;
 pub mod chunk_writer;
 pub(crate) mod content_writer;

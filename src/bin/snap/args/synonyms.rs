@@ -3,7 +3,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::process::called;
+use crate::process::program_name;
 
 /// Verbs of restic, borg, rustic, kopia, bup, duplicity, tar and rsnapshot.
 const VERBS: &[(&str, &str)] = &[
@@ -220,7 +220,7 @@ pub(crate) fn advise(error: &mut clap::Error, top: &clap::Command, verb: Option<
     if let Some(advice) = advice {
         error.insert(
             ContextKind::Suggested,
-            ContextValue::StyledStrs(vec![called::message(advice).into_owned().into()]),
+            ContextValue::StyledStrs(vec![program_name::message(advice).into_owned().into()]),
         );
     }
     if let Some(verb) = verb.and_then(|verb| top.find_subcommand(verb)) {

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::exit::Outcome;
 use crate::terminal::output::{self, count, size};
 use crate::terminal::progress::{Progress, stop_on_signals};
-use crate::terminal::said;
+use crate::terminal::repository_messages;
 use crate::terminal::text::Paint;
 
 #[derive(Debug, Args)]
@@ -74,7 +74,7 @@ fn check_set(context: &Context, args: &Check) -> Result<Outcome> {
         let progress = Progress::start(&context.global, "check", false);
         let result = check::run(repo, &options, &Control::new(&progress).with_cancel(&stop));
         drop(progress);
-        Ok((result?, said::warnings(repo)))
+        Ok((result?, repository_messages::warnings(repo)))
     })?;
     context.recorder.note(|record| {
         record.numbers.bytes_read = Some(report.bytes_read);

@@ -11,7 +11,7 @@ use snap_backup::{Error, Result};
 
 use super::expire::Asked;
 use super::shared::sets;
-use super::{expire, forget as forgetting, gc, room};
+use super::{expire, forget as forgetting, gc, keep_below};
 use crate::args::keep::Cleanup;
 use crate::args::path_rules::PathRules;
 use crate::commands::shared::hooks::Job;
@@ -80,8 +80,9 @@ fn cleanup_set(context: &Context, args: &Cleanup, collects: bool) -> Result<Outc
         }
         let mut collecting = collecting;
         if let Some(line) = line {
-            let asked = room::Asked { groups: &groups, ruled, line, dry_run: options.dry_run, is_ahead };
-            let fit = room::fit(context, repo, &asked)?;
+            let asked =
+                keep_below::Asked { groups: &groups, ruled, line, dry_run: options.dry_run, is_ahead };
+            let fit = keep_below::fit(context, repo, &asked)?;
             going.extend(fit.going);
             fitted = fitted.worse(if fit.fits { Outcome::Done } else { Outcome::Problems });
             // If space is short, packs are repacked until no unused data is left.

@@ -14,7 +14,7 @@ use super::shared::protected;
 use crate::args::global::Global;
 use crate::exit::Outcome;
 use crate::help;
-use crate::process::called;
+use crate::process::program_name;
 use crate::terminal::output::{self, count};
 
 #[derive(Debug, Args)]
@@ -33,7 +33,12 @@ pub(crate) struct Pages {
 
 pub(crate) fn completions(args: &Completions) -> Result<Outcome> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut brief(once_global(help::command())), called::name(), &mut text);
+    clap_complete::generate(
+        args.shell,
+        &mut brief(once_global(help::command())),
+        program_name::name(),
+        &mut text,
+    );
     output::emit(|out| out.write_all(&text).map_err(output::failed))?;
     Ok(Outcome::Done)
 }
@@ -69,7 +74,7 @@ pub(crate) fn man(global: &Global, args: &Pages) -> Result<Outcome> {
     let mut top = help::command();
     top.build();
     let mut pages = 0;
-    page(&top, called::name(), None, &args.dir, &mut pages)?;
+    page(&top, program_name::name(), None, &args.dir, &mut pages)?;
     let beside = section_dir(&args.dir);
     protected::check_unconfigured(global, &beside)?;
     std::fs::create_dir_all(&beside).map_err(Error::io("create the directory", &beside))?;
@@ -120,7 +125,7 @@ fn of_its_own(command: &Command, parent: Option<&Command>) -> Command {
         parent.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.get_id().clone()).collect();
     let is_global = |arg: &clap::Arg| global.contains(arg.get_id());
     let mut end = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
-    end += &format!("\n\nThe options of all commands are described in {}(1).", called::name());
+    end += &format!("\n\nThe options of all commands are described in {}(1).", program_name::name());
     command
         .clone()
         .mut_args(|arg| if is_global(&arg) { arg.hide(true) } else { arg })

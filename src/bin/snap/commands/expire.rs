@@ -6,7 +6,7 @@ use snap_backup::ops::forget;
 use snap_backup::ops::forget::groups::Group;
 use snap_backup::ops::forget::policy::Decision;
 use snap_backup::ops::rewrite::expire::{self, Hold, Options, Report};
-use snap_backup::ops::rewrite::taken::{RemovalReason, Row};
+use snap_backup::ops::rewrite::removed_totals::{RemovalReason, Row};
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
 use snap_backup::repo::snapshots::filter::SnapshotQuery;

@@ -17,7 +17,7 @@ use crate::args::values;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::password;
-use crate::terminal::{output, said};
+use crate::terminal::{output, repository_messages};
 
 /// Default compression level of a new repository.
 pub(crate) const LEVEL: i32 = 3;
@@ -194,7 +194,7 @@ pub(crate) fn create(
         deltas,
         clients,
         shared_chunking,
-        control: said::control(),
+        control: repository_messages::control(),
         ..InitOptions::default()
     };
     let repo = Repository::init(Arc::clone(&storage), &options).map_err(more_is_missing)?;

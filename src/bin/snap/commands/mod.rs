@@ -26,6 +26,7 @@ pub(crate) mod heal;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod init;
+pub(crate) mod keep_below;
 pub(crate) mod key;
 pub(crate) mod ls;
 #[cfg(feature = "mount")]
@@ -34,7 +35,6 @@ pub(crate) mod repair;
 pub(crate) mod repair_known;
 pub(crate) mod restore;
 pub(crate) mod rewrite;
-pub(crate) mod room;
 pub(crate) mod schedule;
 pub(crate) mod scrub;
 #[cfg(feature = "serve")]

@@ -10,7 +10,7 @@ use snap_backup::{Error, Result};
 
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::terminal::{output, said};
+use crate::terminal::{output, repository_messages};
 
 pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
     let storage = context.storage()?;
@@ -44,7 +44,7 @@ pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
         }
     }
     // Discards the warnings: they are about the differences that were just accepted.
-    said::warnings(&repo);
+    repository_messages::warnings(&repo);
     print(context, &differences, dry_run)
 }
 

@@ -3,21 +3,21 @@
 
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-use crate::process::called;
+use crate::process::program_name;
 
 /// Pages of section 5: the name of the file, and its text.
 pub(crate) fn section_five() -> [(&'static str, String); 1] {
     let mut page = Roff::new();
-    let version = format!("{} {}", called::name(), env!("CARGO_PKG_VERSION"));
+    let version = format!("{} {}", program_name::name(), env!("CARGO_PKG_VERSION"));
     page.control("TH", ["snap.toml", "5", "\"\"", &version]);
     page.control("SH", ["NAME"]).text([roman("snap.toml - configuration of snap")]);
     page.control("SH", ["DESCRIPTION"]);
-    markdown(&called::text(include_str!("../../../../docs/configuration.md")), &mut page);
+    markdown(&program_name::text(include_str!("../../../../docs/configuration.md")), &mut page);
     page.control("SH", ["EXAMPLE"]);
-    verbatim(called::text(include_str!("../config/template.toml")).lines(), &mut page);
+    verbatim(program_name::text(include_str!("../config/template.toml")).lines(), &mut page);
     page.control("SH", ["SEE ALSO"]);
     let verbs = ["", "-config", "-backup", "-cleanup", "-schedule"];
-    page.text([roman(verbs.map(|verb| format!("{}{verb}(1)", called::name())).join(", "))]);
+    page.text([roman(verbs.map(|verb| format!("{}{verb}(1)", program_name::name())).join(", "))]);
     [("snap.toml.5", page.render())]
 }
 

@@ -21,7 +21,7 @@ use snap_backup::{Error, Result};
 use crate::args::synonyms;
 use crate::cli::Cli;
 use crate::exit::Outcome;
-use crate::process::called;
+use crate::process::program_name;
 use crate::terminal::pager;
 #[cfg(test)]
 pub(crate) use environment::markdown as environment_markdown;
@@ -52,7 +52,7 @@ pub(crate) fn command() -> Command {
         let path: Vec<&str> = verb.name.split(' ').collect();
         top = apply::at_path(top, &path, &|command| apply::to_verb(command, verb));
     }
-    called::command(top)
+    program_name::command(top)
 }
 
 #[derive(Debug, Args)]
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Help) -> Result<Outcome> {
     if let [word] = args.words.as_slice()
         && let Some(text) = topics::text(word)
     {
-        pager::print_paged(&called::text(text.trim_end()))?;
+        pager::print_paged(&program_name::text(text.trim_end()))?;
         return Ok(Outcome::Done);
     }
     let mut top = command();

@@ -25,7 +25,7 @@ use snap_backup::{Control, Error, Problem, Result};
 pub(crate) use background::{is_child, log, password, ready, start};
 pub(crate) use mount_point::{check, how_to_unmount};
 
-use crate::terminal::{output, said};
+use crate::terminal::{output, repository_messages};
 
 /// How often to check for new and forgotten snapshots while there are no requests.
 const TICK: Duration = Duration::from_secs(10);
@@ -65,7 +65,9 @@ pub(crate) fn serve(
     let notifier = session.notifier();
     let tick = || {
         mount.tick();
-        said::warnings(repo).iter().for_each(|text| log_of(target).notice(Event::Warning(text)));
+        repository_messages::warnings(repo)
+            .iter()
+            .for_each(|text| log_of(target).notice(Event::Warning(text)));
         for (parent, name) in mount.surplus(INODES) {
             // Fails if the kernel has forgotten the entry in the meantime, which has the same effect.
             let _ = notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(&name));

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::process::called;
+use crate::process::program_name;
 use crate::terminal::output;
 
 /// Maximum length in bytes of the recorded command line.
@@ -15,7 +15,7 @@ pub(crate) fn text() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
         let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
-        of_words(called::name(), words)
+        of_words(program_name::name(), words)
     })
 }
 

@@ -1,10 +1,10 @@
 //! This process: its name, signals, threads and secrets, and the commands it starts.
 
-pub(crate) mod called;
 pub(crate) mod command_line;
 #[cfg(feature = "serve")]
 pub(crate) mod heaps;
 pub(crate) mod priority;
+pub(crate) mod program_name;
 pub(crate) mod secrets;
 pub(crate) mod shell_command;
 pub(crate) mod signals;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use snap_backup::{Error, ErrorKind, Result};
 
-use crate::process::called;
+use crate::process::program_name;
 use crate::terminal::{output, wording};
 
 /// Result of a verb that did not fail.
@@ -74,7 +74,7 @@ fn describe_error(error: &Error) -> String {
         }
         Error::NoSnapshot { selector, .. } => no_match(selector),
         Error::Interrupted => "interrupted".to_owned(),
-        error => format!("Fatal: {}", called::message(&wording::chain(error))),
+        error => format!("Fatal: {}", program_name::message(&wording::chain(error))),
     }
 }
 

@@ -18,7 +18,7 @@ use snap_backup::repo::snapshots::{ReadBefore, Snapshot};
 use snap_backup::storage::ObjectKind;
 use snap_backup::{Control, Error, Result};
 
-use crate::terminal::{output, said};
+use crate::terminal::{output, repository_messages};
 
 /// A session without requests is closed after this time.
 const IDLE: Duration = Duration::from_secs(5);
@@ -116,7 +116,7 @@ impl SessionPool {
 
     /// Prints the repository's warnings.
     pub(super) fn pass_on_warnings(&self) {
-        said::pass_on(&self.repo, self.json, false);
+        repository_messages::pass_on(&self.repo, self.json, false);
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {

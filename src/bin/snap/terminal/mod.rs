@@ -6,7 +6,7 @@ pub(crate) mod json;
 pub(crate) mod output;
 pub(crate) mod pager;
 pub(crate) mod progress;
-pub(crate) mod said;
+pub(crate) mod repository_messages;
 pub(crate) mod snapshot_json;
 pub(crate) mod table;
 pub(crate) mod text;

@@ -10,7 +10,7 @@ use serde_json::json;
 use snap_backup::storage::names::FOREIGN;
 use snap_backup::{Error, Result};
 
-use crate::process::called;
+use crate::process::program_name;
 pub(crate) use crate::terminal::figures::{
     count, days, duration, entries, files, local, path, permissions, redacted, rfc3339, size, time,
 };
@@ -43,7 +43,7 @@ pub(crate) fn emit_raw(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Resu
 /// Prints text after work is done. A closed output is ignored, so that the exit code reports the work's
 /// result.
 pub(crate) fn print(text: &str) -> Result<()> {
-    match emit(|out| writeln!(out, "{}", called::message(&wording::of_program(text))).map_err(failed)) {
+    match emit(|out| writeln!(out, "{}", program_name::message(&wording::of_program(text))).map_err(failed)) {
         Err(error) if error.is_broken_pipe() => Ok(()),
         result => result,
     }
@@ -71,7 +71,7 @@ pub(crate) fn failed(source: io::Error) -> Error {
 /// Prints one line to standard error. Errors are ignored, because there is nowhere else to report them.
 pub(crate) fn eprint(line: &str) {
     let line = wording::of_program(line);
-    let line = &*called::message(&line);
+    let line = &*program_name::message(&line);
     let mut err = io::stderr().lock();
     let _ = if text::is_stderr() {
         writeln!(err, "{}", text::painted_lines(line))

@@ -24,7 +24,7 @@ use crate::repo::index::catalog::TableSource;
 use crate::repo::index::pending::PendingChunks;
 use crate::repo::pack::packs::StoredPack;
 use crate::repo::repository::Repository;
-use crate::repo::write::by_owner::ByOwner;
+use crate::repo::write::blocks_by_owner::ByOwner;
 use crate::repo::write::delta_sealer::MadeFrom;
 use crate::repo::write::delta_writer::{Like, Similar, bases_of};
 use crate::repo::write::drift::Probe;

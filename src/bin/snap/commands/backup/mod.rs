@@ -22,7 +22,7 @@ use snap_backup::{Control, Error, Result};
 
 use super::init;
 use super::shared::mirror::Mirrors;
-use super::shared::{gate, sets};
+use super::shared::{sets, start_conditions};
 use crate::args::filter::FilterArgs;
 use crate::args::pace::Pace;
 use crate::args::{times, values};
@@ -140,10 +140,10 @@ impl Backup {
 
 pub(crate) fn run(context: &Context, args: &Backup) -> Result<Outcome> {
     let sets = sets::chosen(context, &args.set, !args.names_sources())?;
-    let gate = |context: &Context| gate::of_backup(context, &args.pace);
+    let gate = |context: &Context| start_conditions::of_backup(context, &args.pace);
     if sets.is_empty() {
         if let Some(why) = gate(context)?.filter(|_| !args.dry_run) {
-            return gate::tell(context, &why).map(|()| Outcome::Skipped);
+            return start_conditions::tell(context, &why).map(|()| Outcome::Skipped);
         }
         return backup_set(context, args);
     }

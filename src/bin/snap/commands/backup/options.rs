@@ -15,7 +15,7 @@ use snap_backup::run_log::{RunLog, RunRecord, set_id};
 use snap_backup::{Error, Result};
 
 use crate::commands::backup::Backup;
-use crate::commands::shared::gate;
+use crate::commands::shared::start_conditions;
 use crate::compat::Legacy;
 use crate::config::Set;
 use crate::config::model::SetSettings;
@@ -96,7 +96,7 @@ fn time_limit(context: &Context, args: &Backup) -> Option<TimeLimit> {
     let of_set = || context.set_settings().max_duration.map(|time| time.0);
     let most = args.pace.max_duration.or_else(of_set);
     let end = most.and_then(|most| Instant::now().checked_add(most)).map(TimeLimit::at);
-    let closing = gate::window(context, &args.pace).map(|(window, zone)| {
+    let closing = start_conditions::window(context, &args.pace).map(|(window, zone)| {
         let closes = window.closes(Timestamp::now(), &zone);
         TimeLimit::when(move || Timestamp::now() >= closes)
     });

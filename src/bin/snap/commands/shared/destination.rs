@@ -13,7 +13,7 @@ use snap_backup::{Error, Result};
 use crate::args::kdf::Kdf;
 use crate::context::Context;
 use crate::password;
-use crate::terminal::said;
+use crate::terminal::repository_messages;
 
 /// The variable that replaces SNAP_PASSWORD for the second repository.
 const VARIABLE: &str = "SNAP_TO_PASSWORD";
@@ -94,7 +94,8 @@ impl Other {
         }
         let shared_chunking = Some(SharedChunking::of(from))
             .filter(|shared_chunking| shared_chunking.allows(password.is_some()));
-        let (level, cache, control) = (from.config().level, other.global.cache(), said::control());
+        let (level, cache, control) =
+            (from.config().level, other.global.cache(), repository_messages::control());
         Repository::init(
             storage,
             &InitOptions { password, kdf, level, cache, shared_chunking, control, ..InitOptions::default() },

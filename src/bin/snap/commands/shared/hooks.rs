@@ -7,7 +7,7 @@ use snap_backup::model::entry::Time;
 use snap_backup::util::host;
 use snap_backup::{Error, Result};
 
-use crate::commands::shared::gate;
+use crate::commands::shared::start_conditions;
 use crate::config::Set;
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -80,7 +80,8 @@ fn why_skipped(context: &Context, job: Job<'_>, conditions: Option<&Notification
     if let Some(why) = job.gate.map_or(Ok(None), |gate| gate(context))? {
         return Ok(Some(why));
     }
-    conditions.map_or(Ok(None), |notification| gate::conditions(context, &notification.variables()))
+    conditions
+        .map_or(Ok(None), |notification| start_conditions::conditions(context, &notification.variables()))
 }
 
 /// Records and reports a skipped run. No notification is sent, because this is not a failure.
@@ -89,7 +90,7 @@ fn skip(context: &Context, notification: &Notification, why: &str) -> Result<Out
     context.recorder.note(|record| record.set_error(why));
     let result = Ok(Outcome::Skipped);
     context.recorder.end(&result);
-    gate::tell(context, why)?;
+    start_conditions::tell(context, why)?;
     result
 }
 

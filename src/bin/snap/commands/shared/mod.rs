@@ -1,7 +1,6 @@
 //! What several commands share: sets, hooks, selectors, and second repositories.
 
 pub(crate) mod destination;
-pub(crate) mod gate;
 pub(crate) mod hooks;
 pub(crate) mod mirror;
 pub(crate) mod protected;
@@ -9,3 +8,4 @@ pub(crate) mod rewritten;
 pub(crate) mod select;
 pub(crate) mod selector;
 pub(crate) mod sets;
+pub(crate) mod start_conditions;

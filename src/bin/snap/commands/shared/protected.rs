@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use snap_backup::fs::protected_dirs::{Guard, Protected};
-use snap_backup::repo::{cache, enclosing};
+use snap_backup::repo::{cache, enclosing_repository};
 use snap_backup::storage::Storage;
 use snap_backup::{Error, Result};
 
@@ -42,7 +42,7 @@ impl Context {
     pub(crate) fn may_write(&self, file: &Path) -> Result<()> {
         self.guard().check_file(file)?;
         let Some(dir) = file.parent() else { return Ok(()) };
-        match enclosing::around(dir) {
+        match enclosing_repository::around(dir) {
             Some(repository) => Err(Error::Refused(inside(dir, &repository))),
             None => Ok(()),
         }
@@ -52,7 +52,7 @@ impl Context {
     pub(crate) fn may_make(&self, storage: &dyn Storage) -> Result<()> {
         let Some(dir) = storage.local_dir() else { return Ok(()) };
         let cannot = |why| Error::CannotInit { location: storage.location(), why };
-        if let Some(other) = enclosing::above(dir) {
+        if let Some(other) = enclosing_repository::above(dir) {
             return Err(cannot(inside(dir, &other)));
         }
         Guard::new(self.kept()).check(dir).map_err(|err| cannot(err.to_string()))
@@ -70,7 +70,7 @@ impl Context {
 /// For verbs that must work with an invalid configuration: rejects a directory in any repository, or in the
 /// cache or state directory.
 pub(crate) fn check_unconfigured(global: &Global, dir: &Path) -> Result<()> {
-    if let Some(repository) = enclosing::around(dir) {
+    if let Some(repository) = enclosing_repository::around(dir) {
         return Err(Error::Refused(inside(dir, &repository)));
     }
     let config = Config::load(global).unwrap_or_default();

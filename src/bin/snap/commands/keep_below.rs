@@ -8,9 +8,9 @@ use snap_backup::model::entry::Time;
 use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::forget::groups::Group;
 use snap_backup::ops::forget::policy::{Decision, KeepReason};
-use snap_backup::ops::room::Point;
+use snap_backup::ops::keep_below::Point;
 use snap_backup::ops::stats::{Options, Packs, Report};
-use snap_backup::ops::{forget, room, stats};
+use snap_backup::ops::{forget, keep_below, stats};
 use snap_backup::repo::repository::Repository;
 use snap_backup::{Control, Error, Result};
 
@@ -60,7 +60,7 @@ pub(crate) fn fit(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Re
     let limit = limit(repo, asked.line, &seen)?;
     // In a dry run the snapshots that the rules forget still exist.
     let gone = if asked.dry_run && asked.ruled { going(asked.groups) } else { Vec::new() };
-    let order = room::order(&points(asked, &seen));
+    let order = keep_below::order(&points(asked, &seen));
     let needed = needed(&seen.packs);
     let foresight = stats::Foresight::load(repo, &control)?;
     let after = |few: Range<usize>| -> Result<u64> {
@@ -69,7 +69,7 @@ pub(crate) fn fit(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Re
         let freed = if going.is_empty() { 0 } else { foresight.freed(&going)?.bytes };
         Ok(needed.saturating_sub(freed))
     };
-    let fewest = room::fewest(order.len(), &mut |few| Ok(after(few)? <= limit))?;
+    let fewest = keep_below::fewest(order.len(), &mut |few| Ok(after(few)? <= limit))?;
     // If forgetting all of them is not enough, none is forgotten: that would cost history for nothing.
     let few = fewest.clone().unwrap_or(0..0);
     let least = if fewest.is_none() { after(0..order.len())? } else { 0 };
