@@ -107,8 +107,7 @@ fn new_config(repo: RepoId, open_master: Option<[u8; 32]>, options: &InitOptions
         tree_pack: 8 << 20,
         level: options.level,
         undelete_window: options.undelete_window.as_secs(),
-        // With 0, every other session would count as dead at once.
-        stale_after: options.stale_after.as_secs().max(1),
+        stale_after: options.stale_after.as_secs(),
         epoch: 0,
         handovers: Vec::new(),
         slots: Vec::new(),

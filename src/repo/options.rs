@@ -64,7 +64,7 @@ pub struct InitOptions {
     pub state: Option<PathBuf>,
     /// Undelete window: how long a forgotten snapshot can be brought back, in whole seconds.
     pub undelete_window: Duration,
-    /// Time without a heartbeat after which a session is considered dead, in whole seconds; at least one.
+    /// Time without a heartbeat after which a session is considered dead, in whole seconds.
     pub stale_after: Duration,
     /// Share of parity in percent; 0 means none.
     pub parity: u8,
