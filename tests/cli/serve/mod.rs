@@ -404,7 +404,7 @@ fn each_page_holds_what_it_should() {
         ("/snapshots?until=2020-01-01".to_owned(), vec!["No snapshot matches"]),
         (
             format!("/s/{third}"),
-            vec!["src", "incremental", "Download as tar.gz", "Compare with the previous one"],
+            vec!["src", "incremental", "Download as tar.gz", "Compare with the previous snapshot"],
         ),
         (
             format!("/s/{third}/src"),
