@@ -182,7 +182,7 @@ fn turned_away(asked: &PageRequest, parts: &Parts) -> Response<Body> {
     if asked.first() != b"dav" {
         let next = if parts.method == Method::GET { next_of(&parts.uri) } else { String::new() };
         return login_page(
-            "To sign in, open the address that was printed at the start, or enter the token or the \
+            "To sign in, open the address that the server printed when it started, or enter the token or the \
              password.",
             &next,
         );

@@ -55,8 +55,7 @@ pub(crate) fn sentence(set: &SetStatus, now: Time) -> String {
         None => "no good backup yet".to_owned(),
     };
     let limit = set.max_age.filter(|_| set.is_overdue());
-    let late =
-        limit.map(|limit| format!(", which may be {} at most", long(limit.as_secs()))).unwrap_or_default();
+    let late = limit.map(|limit| format!(" (at most {} allowed)", long(limit.as_secs()))).unwrap_or_default();
     match SetVerdict::of(set) {
         SetVerdict::Alarm => {
             let why = set.alarms.first().map(|alarm| printable(&alarm.why)).unwrap_or_default();

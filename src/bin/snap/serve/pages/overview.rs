@@ -71,7 +71,7 @@ fn section(visit: &SharedSession, repository: &RepositoryStatus, runs: Option<&P
                 p class=(if repository.is_bad { "bad" } else { "note" }) { (output::printable(note)) }
             }
             dl.facts {
-                @if let Some(room) = &repository.room { div { dt { "Room" } dd { (room) } } }
+                @if let Some(room) = &repository.room { div { dt { "Space" } dd { (room) } } }
                 @for work in &repository.works { (last_work(work)) }
             }
             @if repository.cards.is_empty() { p.note { "No set is known here." } }

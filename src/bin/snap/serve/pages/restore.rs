@@ -10,7 +10,7 @@ use crate::serve::app_state::AppState;
 use crate::serve::downloads::Part;
 use crate::serve::request::PageRequest;
 use crate::serve::url::{encoded, encoded_path, shown_at};
-use crate::terminal::output;
+use crate::terminal::output::{self, count};
 
 /// Maximum number of entries that are listed.
 const MOST: usize = 20;
@@ -21,7 +21,7 @@ pub(in crate::serve) fn page(site: &AppState, asked: &PageRequest, part: &Part) 
     let number = part.names.as_ref().map_or(0, std::collections::BTreeSet::len);
     let content = html! {
         p {
-            @if part.names.is_none() { "All of " } @else { (number) " of the entries of " }
+            @if part.names.is_none() { "All of " } @else { (count(number as u64, "entry of ", "entries of ")) }
             a href=(shown_at(&part.id, &part.path)) { code { (part.id.short()) ":/" (name(&part.path)) } }
         }
         @if number > 0 {

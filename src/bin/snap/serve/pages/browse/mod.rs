@@ -114,7 +114,7 @@ fn actions(place: &Place<'_>) -> Markup {
             @if !path.is_empty() { a.button href=(versions_at(path)) { "Versions" } }
             @if let Some(before) = place.visit.browser.before(snapshot) && entry.is_dir() {
                 a.button href={ "/compare?a=" (before.id) "&b=" (id) "&path=" (encoded_path(path)) } {
-                    "Compare with the previous one"
+                    "Compare with the previous snapshot"
                 }
             }
             @if entry.is_dir() { a.button href=(usage_at(id, path)) { "Disk usage" } }
