@@ -403,7 +403,7 @@ fn fenced_run_that_lost_a_pack_fails_and_commits_nothing() {
                 sweep(storage, &suite, 1, &lost);
             });
             let err = stage.library.try_backup("src", options()).unwrap_err().chain();
-            assert!(err.contains("collected"), "{kind:?}, new: {new}: {err}");
+            assert!(err.contains("deleted what it had stored"), "{kind:?}, new: {new}: {err}");
             assert_eq!(stage.library.snapshots(), [parent]);
             assert_eq!(stage.names(ObjectKind::Sessions), Vec::<String>::new());
         }
@@ -421,7 +421,7 @@ fn a_fenced_run_does_not_count_on_condemned_packs() {
             condemn(storage, &suite, 1, packs_of(storage, &suite, kind), Vec::new());
         });
         let err = stage.library.try_backup("src", options()).unwrap_err().chain();
-        assert!(err.contains("collected"), "{kind:?}: {err}");
+        assert!(err.contains("deleted what it had stored"), "{kind:?}: {err}");
         assert_eq!(stage.library.snapshots(), []);
     }
 }

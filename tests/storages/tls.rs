@@ -35,7 +35,7 @@ fn private_authority_is_trusted_if_named_or_in_the_system() {
     let said = run(1, &["check"], ("SSL_CERT_FILE", "/nonexistent")).stderr;
     assert!(said.contains("not trusted"), "{said}");
     let mistake = run(2, &["check", "--cacert", "src/a"], nobody).stderr;
-    assert!(mistake.contains("src/a holds no certificate in PEM format"), "{mistake}");
+    assert!(mistake.contains("src/a contains no certificate in PEM format"), "{mistake}");
     run(1, &["check", "--cacert", "missing"], nobody);
 
     let config = format!("[repositories.nas]\nlocation = \"{}\"\ncacert = \"{authority}\"\n", far.url);
@@ -61,5 +61,5 @@ fn server_that_asks_for_a_certificate_gets_one() {
     far.snap(&["init", "--cacert", &authority]).expect(1);
     far.snap(&["init", "--cacert", &authority, "--tls-client-cert", &client]).expect(0);
     let said = far.snap(&["check", "--cacert", &authority, "--tls-client-cert", &authority]).expect(2).stderr;
-    assert!(said.contains("authority.pem holds no private key in PEM format"), "{said}");
+    assert!(said.contains("authority.pem contains no private key in PEM format"), "{said}");
 }
