@@ -114,6 +114,15 @@ fn sessions(sandbox: &Sandbox) -> usize {
     sandbox.objects("sessions").len()
 }
 
+/// Sets a flag when it is dropped.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Removes flags that would prevent removing the sandbox.
 struct Unlock(PathBuf);
 
@@ -274,6 +283,8 @@ fn a_mount_that_is_read_from_is_unmounted_and_leaves_nothing() {
     let (root, at) = (mounted.path("latest"), mounted.at.clone());
     let (begun, over) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        // Also if the test fails: the readers would never end.
+        let end = Raised(&over);
         for seed in 0..4 {
             let (files, root, sandbox, begun, over) = (&files, &root, &sandbox, &begun, &over);
             scope.spawn(move || {
@@ -296,7 +307,7 @@ fn a_mount_that_is_read_from_is_unmounted_and_leaves_nothing() {
         until("somebody reads", || begun.load(Ordering::Relaxed));
         mounted.signal(Signal::TERM);
         mounted.ended();
-        over.store(true, Ordering::Relaxed);
+        drop(end);
     });
     assert_eq!(names(&at).len(), 0, "nothing is mounted there");
     assert_eq!(sessions(&sandbox), 0);

@@ -75,7 +75,7 @@ pub(crate) fn serve(
     };
     let run = move || {
         // The receiver is gone only if the process is ending.
-        let _ = events.send(Happened::End(session.run()));
+        let _ = events.send(Happened::End(end_of(session.run())));
     };
     std::thread::Builder::new().name("fuse".into()).spawn(run).map_err(Error::io("start", "a thread"))?;
     let served = ready().and_then(|()| wait(&tick, &happened));
@@ -86,6 +86,12 @@ pub(crate) fn serve(
         Err(err) => unmount(target, &mount, &happened).and(Err(err)),
     };
     mount.leave().and(ended)
+}
+
+/// Returns how a session ended. If a file is being read while the mount is detached, the kernel reports that
+/// the connection was aborted instead of that the device is gone, which the session ends with.
+fn end_of(end: io::Result<()>) -> io::Result<()> {
+    end.or_else(|err| if err.kind() == io::ErrorKind::ConnectionAborted { Ok(()) } else { Err(err) })
 }
 
 fn config(repo: &Repository, allow_other: bool) -> Config {
