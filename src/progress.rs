@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Problem, Result};
+use crate::model::entry::Time;
 
 /// Who receives the events of an operation, and how it is cancelled.
 ///
@@ -32,6 +33,7 @@ use crate::error::{Error, Problem, Result};
 pub struct Control<'a> {
     receiver: Receiver<'a>,
     cancel: Arc<AtomicBool>,
+    clock: Option<fn() -> Time>,
 }
 
 #[derive(Clone, Default)]
@@ -45,12 +47,12 @@ enum Receiver<'a> {
 impl<'a> Control<'a> {
     /// Sends events to `observer`. Nothing cancels the operation.
     pub fn new(observer: &'a dyn Observer) -> Self {
-        Self { receiver: Receiver::Borrowed(observer), cancel: Arc::default() }
+        Self { receiver: Receiver::Borrowed(observer), ..Self::default() }
     }
 
     /// Like [`Self::new`], but owns its observer.
     pub fn shared(observer: impl Observer + Send + 'static) -> Self {
-        Self { receiver: Receiver::Shared(Arc::new(observer)), cancel: Arc::default() }
+        Self { receiver: Receiver::Shared(Arc::new(observer)), ..Self::default() }
     }
 
     /// Sets the flag that cancels the operation. When it becomes true, the operation ends soon: with
@@ -59,6 +61,19 @@ impl<'a> Control<'a> {
     pub fn with_cancel(mut self, cancel: &Arc<AtomicBool>) -> Self {
         self.cancel = Arc::clone(cancel);
         self
+    }
+
+    /// Sets the clock by which a backup dates its snapshot, instead of the system's. For tests: a file counts as
+    /// unchanged only if its times are two seconds older than the parent, and a test need not wait for that.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_clock(mut self, clock: fn() -> Time) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    pub(crate) fn clock(&self) -> fn() -> Time {
+        self.clock.unwrap_or(Time::now)
     }
 
     /// Returns whether there is a receiver of events.

@@ -18,6 +18,7 @@ use snap_backup::storage::memory::MemoryStorage;
 use snap_backup::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 use snap_backup::{Control, Result};
 
+use crate::support::dates::ahead;
 use crate::support::heard::Heard;
 use crate::support::hooked::{Act, Hooked};
 use crate::support::library::Library;
@@ -91,8 +92,6 @@ fn unchanged_run_writes_nothing_and_opens_no_file() {
         fs::create_dir_all(&dir).unwrap();
         (0..20).for_each(|file| fs::write(dir.join(format!("f{file}")), format!("{dir:?} {file}")).unwrap());
     }
-    // More recent files are read again on purpose.
-    std::thread::sleep(Duration::from_millis(2500));
     let storage = Arc::new(Counting::default());
     let cache = Some(home.path().join("cache"));
     let options = Options { sources: vec![source], ..Options::default() };
@@ -103,7 +102,7 @@ fn unchanged_run_writes_nothing_and_opens_no_file() {
         ..InitOptions::default()
     };
     let first = Repository::init(storage.clone(), &init).unwrap();
-    let made = Backup::begin(options.clone(), None, &Control::default())
+    let made = Backup::begin(options.clone(), None, &Control::default().with_clock(ahead))
         .unwrap()
         .run(&first, &Control::default())
         .unwrap();
@@ -114,7 +113,7 @@ fn unchanged_run_writes_nothing_and_opens_no_file() {
     let (password, heard) = (Some("p".to_owned().into()), Heard::default());
     let access = OpenOptions { password, cache, control: heard.control(), ..OpenOptions::default() };
     let repo = Repository::open(storage.clone(), &access).unwrap();
-    let again = Backup::begin(options.clone(), None, &Control::default())
+    let again = Backup::begin(options.clone(), None, &Control::default().with_clock(ahead))
         .unwrap()
         .run(&repo, &Control::default())
         .unwrap();
@@ -223,12 +222,10 @@ fn an_incremental_has_the_tree_of_a_full_to_the_byte() {
         fs::write(path(dir).join(file), file).unwrap();
     }
     std::os::unix::fs::symlink("1", path("link/0")).unwrap();
-    // More recent files are read again on purpose.
-    std::thread::sleep(Duration::from_millis(2500));
     let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
     let run = |kind| {
         let options = Options { sources: vec![source.clone()], kind, ..Options::default() };
-        let made = Backup::begin(options, None, &Control::default())
+        let made = Backup::begin(options, None, &Control::default().with_clock(ahead))
             .unwrap()
             .run(&repo, &Control::default())
             .unwrap();

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::support::dates::ahead;
 use crate::support::{CHEAP_KDF, Random, Sandbox, chmod, files_below, finish};
 use snap_backup::Control;
 use snap_backup::codec::crypto::hash::ChunkType;
@@ -337,7 +337,8 @@ fn partly_readable_parent_is_not_reused_whole() {
     Repository::init(Arc::new(LocalStorage::new(home.path().join("repo"))), &init).unwrap();
     let backup = || {
         let options = backup::Options { sources: vec![source.clone()], ..backup::Options::default() };
-        Backup::begin(options, None, &Control::default())
+        // Files written just now would be read again by the next backup.
+        Backup::begin(options, None, &Control::default().with_clock(ahead))
             .unwrap()
             .run(&open("p"), &Control::default())
             .unwrap()
@@ -346,13 +347,9 @@ fn partly_readable_parent_is_not_reused_whole() {
         let repo = open("p");
         snapshots::load(&repo, &made.snapshot.unwrap().hex()).unwrap().unwrap().manifest.root
     };
-    // Files modified less than this before a backup are read again by the next one.
-    let settle = || std::thread::sleep(Duration::from_millis(2500));
-    settle();
     backup();
     let of_the_first = files_below(&packs);
     fs::write(path(0), "other").unwrap();
-    settle();
     let second = backup();
     let first_piece = {
         let repo = open("p");

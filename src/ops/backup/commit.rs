@@ -7,7 +7,6 @@ use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Problem, Result};
 use crate::fs::ancestors;
-use crate::model::entry::Time;
 use crate::model::id::ChunkId;
 use crate::model::manifest::{Manifest, SnapshotKind};
 use crate::model::manifest_ext::Rot;
@@ -84,7 +83,7 @@ pub(super) fn publish(
         parent: basis.parent,
         based_on: basis.based_on,
         started: run.started,
-        ended: recorded.map_or_else(Time::now, |recorded| recorded.time),
+        ended: recorded.map_or_else(run.begun.now, |recorded| recorded.time),
         host: host.to_owned(),
         user: recorded.and_then(|recorded| recorded.user.clone()).unwrap_or_else(host::user_name),
         sources: sources.to_vec(),

@@ -79,6 +79,8 @@ pub struct Backup {
     filter: Arc<Filter>,
     survey: Option<Walk>,
     clock: Instant,
+    /// Dates the snapshot.
+    now: fn() -> Time,
 }
 
 impl std::fmt::Debug for Backup {
@@ -110,6 +112,7 @@ impl Backup {
             filter,
             survey: None,
             clock,
+            now: control.clock(),
         };
         if begun.options.stdin.is_none() {
             begun.survey = Some(begun.survey()?);
@@ -118,7 +121,9 @@ impl Backup {
     }
 
     fn survey(&self) -> Result<Walk> {
-        Walk::start(self.plan.clone(), self.survey_options(), &self.stop)
+        let started = (self.now)();
+        let walk = Walk::start(self.plan.clone(), self.survey_options(), &self.stop)?;
+        Ok(Walk { started, ..walk })
     }
 
     fn survey_options(&self) -> WalkOptions {
@@ -183,7 +188,7 @@ impl Backup {
             let quota = left(repo, &index)?;
             let survey = self.survey.take();
             let (source, started) = match &self.options.stdin {
-                Some(stdin) => (Source::Stream(stdin), Time::now()),
+                Some(stdin) => (Source::Stream(stdin), (self.now)()),
                 None => {
                     let survey = survey.map_or_else(|| self.survey(), Ok)?;
                     let recorded = self.options.recorded.as_ref();
