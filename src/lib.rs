@@ -40,34 +40,70 @@
 //!   version, in options and in reports.
 //! - Stored paths are bytes, without a slash at the beginning. Times are [`Time`]s, sizes are bytes.
 //!
-//! Everything that is documented here is the API. The modules are public only for the program `snap` and for the
-//! tests of this package: they are hidden from this page, and may change in any version. (A feature that makes
-//! them public was judged, too: Cargo unites the features of all that is built together, so it would also have
-//! to be on whenever the program is, and would hide nothing from a program that depends on this one.)
+//! Everything that is documented here is the API. The modules are public only with the feature `internals`, which
+//! the program `snap` and the tests of this package need: they may change in any version.
 #![forbid(unsafe_code)]
+// What only the program calls is dead in a library without it.
+#![cfg_attr(not(feature = "internals"), allow(dead_code, unreachable_pub, unused_imports))]
+// Links to modules are for readers of the code.
+#![cfg_attr(not(feature = "internals"), allow(rustdoc::private_intra_doc_links))]
 
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod codec;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod error;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod fs;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod model;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod ops;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod progress;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod repo;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod run_log;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod storage;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod sys;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod util;
+
+#[cfg(not(feature = "internals"))]
+mod codec;
+#[cfg(not(feature = "internals"))]
+mod error;
+#[cfg(not(feature = "internals"))]
+mod fs;
+#[cfg(not(feature = "internals"))]
+mod model;
+#[cfg(not(feature = "internals"))]
+mod ops;
+#[cfg(not(feature = "internals"))]
+mod progress;
+#[cfg(not(feature = "internals"))]
+mod repo;
+#[cfg(not(feature = "internals"))]
+mod run_log;
+#[cfg(not(feature = "internals"))]
+mod storage;
+#[cfg(not(feature = "internals"))]
+mod sys;
+#[cfg(not(feature = "internals"))]
+mod util;
 
 pub use codec::crypto::kdf::KdfParams;
 pub use error::{Error, ErrorKind, Problem, Result};
@@ -106,3 +142,32 @@ pub use storage::local::LocalStorage;
 pub use storage::memory::MemoryStorage;
 pub use storage::{Capacity, CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
 pub use util::time_limit::TimeLimit;
+
+/// What options and reports consist of: the types of their fields, for those who name them.
+pub mod parts {
+    pub use crate::fs::filter::RestoreFilter;
+    pub use crate::model::entry::{ContentPart, Xattr, XattrValue};
+    pub use crate::model::manifest_ext::{Lineage, MoreCounts, Rot};
+    pub use crate::model::signs::Signs;
+    pub use crate::model::tripwire::{AlarmReason, AlarmState, Limits};
+    pub use crate::ops::backup::{Reread, Rereading};
+    pub use crate::ops::copy::Copied;
+    pub use crate::ops::diff::{DifferenceKind, DifferenceTotals};
+    pub use crate::ops::du::{DirTotals, DirUsage};
+    pub use crate::ops::export::ExportCounts;
+    pub use crate::ops::forget::groups::GroupKey;
+    pub use crate::ops::forget::policy::{Count, Decision, KeepReason, Period};
+    pub use crate::ops::gc::Similar;
+    pub use crate::ops::repair::index::WrongSegment;
+    pub use crate::ops::repair::packs::PackFate;
+    pub use crate::ops::repair::snapshots::{Item, LostEntries, SnapshotFate};
+    pub use crate::ops::rewrite::Rewritten;
+    pub use crate::ops::rewrite::removed_totals::RemovedTotals;
+    pub use crate::ops::stats::{Packs, SetLine, SnapshotStats};
+    pub use crate::repo::lineage::Gap;
+    pub use crate::repo::options::SharedChunking;
+    pub use crate::repo::walk::multi_walk::EntryVersion;
+    pub use crate::repo::walk::ref_graph::ChunkTotals;
+    pub use crate::repo::write::pack_writer::Deltas;
+    pub use crate::util::bitset::BitSet;
+}

@@ -161,7 +161,7 @@ impl Manifest {
     /// Replaces the description; `None` or an empty text removes it.
     ///
     /// # Errors
-    /// The text is longer than [`MAX_DESCRIPTION`].
+    /// The text is longer than 4096 bytes.
     pub fn set_description(&mut self, text: Option<&str>) -> Result<(), DecodeError> {
         if text.is_some_and(|text| text.len() > MAX_DESCRIPTION) {
             return Err(DecodeError::with(format!("a description of more than {MAX_DESCRIPTION} bytes")));

@@ -66,7 +66,7 @@ fn library() -> BTreeMap<String, String> {
 fn exported(file: &str) -> BTreeMap<String, Vec<String>> {
     let code = fs::read_to_string(src().join(file)).unwrap();
     let mut found = BTreeMap::new();
-    for text in code.split("\npub use ").skip(1) {
+    for text in code.replace("\n    pub use ", "\npub use ").split("\npub use ").skip(1) {
         let text: String = text.split(';').next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
         leaves("", &text, &mut |leaf| {
             let (path, name) = leaf.split_once(" as ").unwrap_or((leaf, leaf.rsplit("::").next().unwrap()));

@@ -76,7 +76,8 @@ pub struct Options {
     pub expect_change: bool,
     /// Unchanged files that are read again to find bit rot.
     pub reread: Option<Reread>,
-    /// The sources are a state of the past: see [`states`](crate::ops::backup::states), which alone sets it.
+    /// The sources are a state of the past. Only an import sets it.
+    #[doc(hidden)]
     pub recorded: Option<Recorded>,
     /// Time limit, after which the run ends with a partial snapshot.
     pub time_limit: Option<TimeLimit>,

@@ -36,6 +36,7 @@ impl Discovered {
 
     /// Takes into account what this machine knows of the location, so that a planted configuration is
     /// ignored.
+    #[doc(hidden)]
     #[must_use]
     pub fn known_by(mut self, known: &KnownPlace) -> Self {
         self.candidates.settle(&known.read());
@@ -46,6 +47,7 @@ impl Discovered {
     ///
     /// # Errors
     /// A bug.
+    #[doc(hidden)]
     pub fn is_known_open(&self, known: &KnownPlace) -> Result<bool> {
         Ok(known.is_known_open(&self.candidates.newest()?.repo))
     }

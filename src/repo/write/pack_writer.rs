@@ -69,7 +69,7 @@ pub struct Deltas {
 
 impl Deltas {
     /// Counts a block, if it is a delta.
-    pub fn count(&mut self, codec: Codec, plain: u64, stored: u64) {
+    pub(crate) fn count(&mut self, codec: Codec, plain: u64, stored: u64) {
         if codec == Codec::Delta {
             self.blocks += 1;
             self.plain += plain;
