@@ -169,7 +169,7 @@ def story(browser, address, token, password, downloads, axe):
     pages.append(browser.value("location.pathname + location.search"))
     # Its versions, and the lines in which two differ.
     browser.click("a[aria-label^='Versions of']")
-    has(browser, "2 versions", "Deleted since snapshot", day(21))
+    has(browser, "2 versions", "Not in snapshot", day(21))
     pages.append(browser.value("location.pathname"))
     browser.focus("main form button")
     browser.loading(lambda: browser.key(ENTER))

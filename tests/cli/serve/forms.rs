@@ -215,7 +215,8 @@ fn overview_reloads_and_shows_overdue_sets() {
     let serving = Serving::start(&sandbox, &[]);
     let answer = serving.get("/");
     let text = answer.text();
-    for piece in ["notes", "photos", "1 late of 2 sets", "✓", "Late", "No good backup yet", "Next run"] {
+    for piece in ["notes", "photos", "Of 2 sets, 1 is late.", "✓", "Late", "No good backup yet", "Next run"]
+    {
         assert!(text.contains(piece), "no {piece}: {text}");
     }
     assert_eq!(answer.header("refresh"), Some("60;url=/?auto=on"));

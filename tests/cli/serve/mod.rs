@@ -414,7 +414,7 @@ fn each_page_holds_what_it_should() {
         (format!("/s/{third}/src?sizes=all"), vec![">5 B</span>"]),
         (format!("/s/{third}/src/dir/file.txt"), vec!["<dd>5 B</dd>", "Versions", "-rw"]),
         ("/versions/src/dir/file.txt".to_owned(), vec!["3 versions", "Download version 3", &third[..8]]),
-        ("/versions/src/gone".to_owned(), vec!["1 version", "Deleted since snapshot", &third[..8]]),
+        ("/versions/src/gone".to_owned(), vec!["1 version", "Not in snapshot", &third[..8]]),
         ("/search".to_owned(), vec!["<form"]),
         ("/search?q=FILE".to_owned(), vec!["src/dir/file.txt", "1 path.", ">3</td>"]),
         ("/search?q=FILE&case=on".to_owned(), vec!["0 paths."]),

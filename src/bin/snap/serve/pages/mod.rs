@@ -86,7 +86,7 @@ fn frame(site: &str, title: &str, here: &str, content: Markup) -> Markup {
                 }
                 main #main tabindex="-1" { h1 { (title) } (content) }
                 footer {
-                    p { "WebDAV: " code { "dav/" } " at this server's address, any user, the token as password." }
+                    p { "WebDAV: add " code { "dav/" } " to this server's address; the password is the token, the user name may be any." }
                     a href="/logins" { "Signed-in browsers" }
                     form.logout method="post" action="/logout" { button { "Sign out" } }
                 }

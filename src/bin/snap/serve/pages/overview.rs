@@ -46,19 +46,21 @@ fn summary(overview: &Overview) -> Markup {
     let cards = || overview.repositories.iter().flat_map(|one| &one.cards);
     let number = |verdict: SetVerdict| cards().filter(|card| card.verdict == verdict).count() as u64;
     let all = cards().count() as u64;
-    let bad =
-        [(SetVerdict::Alarm, "with an alarm"), (SetVerdict::Failed, "failed"), (SetVerdict::Late, "late")];
+    let bad = [
+        (SetVerdict::Alarm, "has an alarm", "have an alarm"),
+        (SetVerdict::Failed, "failed", "failed"),
+        (SetVerdict::Late, "is late", "are late"),
+    ];
     let told: Vec<String> = bad
         .into_iter()
-        .map(|(verdict, words)| (number(verdict), words))
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, words)| format!("{number} {words}"))
+        .filter(|(verdict, ..)| number(*verdict) > 0)
+        .map(|(verdict, one, more)| count(number(verdict), one, more))
         .collect();
     html! {
         p.lead role="status" {
             @if all == 0 { "There is no backup yet: " code { "snap backup" } " makes one." }
             @else if told.is_empty() { "All is well: " (count(all, "set has", "sets have")) " a good backup that is recent enough." }
-            @else { (told.join(", ")) " of " (count(all, "set", "sets")) "." }
+            @else { "Of " (count(all, "set", "sets")) ", " (told.join(" and ")) "." }
         }
     }
 }

@@ -59,8 +59,8 @@ fn here(asked: &PageRequest, part: &Part, dir: &Path) -> Markup {
             label { "New directory in " code { (output::printable(&dir.display().to_string())) } " " input name="to" value=(name) required size="32"; }
             button.first { "Restore" }
         }
-        p.note { "Existing files are not changed. Every restored file is read back. Set-user-ID bits and \
-                  devices are not restored." }
+        p.note { "Existing files are not changed. Every restored file is read back. Set-user-ID and \
+                  set-group-ID bits, capabilities and devices are not restored." }
     }
 }
 

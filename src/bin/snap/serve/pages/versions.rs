@@ -57,6 +57,7 @@ pub(crate) fn page(
 
 fn table(report: &Report, may_compare: bool) -> Markup {
     let number = report.versions.len();
+    let containing: u64 = report.versions.iter().map(|version| version.among.count()).sum();
     let mut events: Vec<(usize, Event<'_>)> = Vec::new();
     for (at, version) in report.versions.iter().enumerate() {
         events.push((version.among.first().unwrap_or_default(), Event::Version(at + 1, version)));
@@ -68,7 +69,7 @@ fn table(report: &Report, may_compare: bool) -> Markup {
         table.stack {
             caption {
                 (output::count(number as u64, "version", "versions")) " in "
-                (output::count(report.snapshots.len() as u64, "snapshot", "snapshots")) ", newest first"
+                (output::count(containing, "snapshot", "snapshots")) ", newest first"
             }
             thead { tr {
                 @if may_compare { th scope="col" { "From" } th scope="col" { "To" } }
@@ -81,8 +82,8 @@ fn table(report: &Report, may_compare: bool) -> Markup {
                     Event::Version(at, version) => { (row(report, (*at, number), version, may_compare)) }
                     Event::Deleted(snapshot) => {
                         tr.gone { td colspan="10" {
-                            span.tag { "deleted" } " Deleted since snapshot " (link(snapshot)) " of "
-                            (time(snapshot.manifest.started)) " of " bdi { (output::printable(&snapshot.manifest.host)) } "."
+                            span.tag { "deleted" } " Not in snapshot " (link(snapshot)) " of "
+                            (time(snapshot.manifest.started)) " on " bdi { (output::printable(&snapshot.manifest.host)) } "."
                         } }
                     }
                 }

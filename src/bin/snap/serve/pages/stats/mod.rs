@@ -66,7 +66,7 @@ fn whole(report: &Report) -> Markup {
     html! {
         @if report.missing > 0 {
             p.bad role="alert" {
-                (count(report.missing, "chunk", "chunks")) " that snapshots need are missing: run "
+                (count(report.missing, "chunk that snapshots need is", "chunks that snapshots need are")) " missing: run "
                 code { "snap check --read-data" } "."
             }
         }
