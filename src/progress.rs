@@ -1,6 +1,7 @@
 //! Observing and cancelling an operation. Events only drive a display; exact numbers are in the reports that
 //! operations return.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -262,45 +263,63 @@ impl Observer for () {
 #[derive(Debug, Default)]
 pub struct MessageBuffer(Mutex<Messages>);
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Severity {
+    Warning,
+    Note,
+}
+
+/// Messages in the order of their first occurrence.
 #[derive(Debug, Default)]
 struct Messages {
-    warnings: Vec<String>,
-    notes: Vec<String>,
+    order: Vec<(Severity, String)>,
+    known: BTreeSet<(Severity, String)>,
 }
 
 impl MessageBuffer {
     /// Makes an empty buffer.
     pub const fn new() -> Self {
-        Self(Mutex::new(Messages { warnings: Vec::new(), notes: Vec::new() }))
+        Self(Mutex::new(Messages { order: Vec::new(), known: BTreeSet::new() }))
     }
 
     /// Removes the warnings, and returns them in the order of their first occurrence.
     pub fn take_warnings(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().warnings)
+        self.take(Severity::Warning)
     }
 
     /// Removes the notes, and returns them in the order of their first occurrence.
     pub fn take_notes(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().notes)
+        self.take(Severity::Note)
     }
 
-    /// Sends everything to an observer, warnings first, and empties the buffer.
+    fn take(&self, severity: Severity) -> Vec<String> {
+        let mut kept = self.0.lock();
+        kept.known.retain(|message| message.0 != severity);
+        kept.order.extract_if(.., |message| message.0 == severity).map(|(_, text)| text).collect()
+    }
+
+    /// Sends everything to an observer, and empties the buffer.
     pub fn pass_on(&self, observer: &dyn Observer) {
-        self.take_warnings().iter().for_each(|text| observer.notice(Event::Warning(text)));
-        self.take_notes().iter().for_each(|text| observer.notice(Event::Note(text)));
+        let kept = std::mem::take(&mut *self.0.lock());
+        for (severity, text) in &kept.order {
+            observer.notice(match severity {
+                Severity::Warning => Event::Warning(text),
+                Severity::Note => Event::Note(text),
+            });
+        }
     }
 }
 
 impl Observer for MessageBuffer {
     fn notice(&self, event: Event<'_>) {
-        let mut kept = self.0.lock();
-        let (texts, text) = match event {
-            Event::Warning(text) => (&mut kept.warnings, text),
-            Event::Note(text) => (&mut kept.notes, text),
+        let message = match event {
+            Event::Warning(text) => (Severity::Warning, text.to_owned()),
+            Event::Note(text) => (Severity::Note, text.to_owned()),
             _ => return,
         };
-        if !texts.iter().any(|known| known == text) {
-            texts.push(text.to_owned());
+        let mut kept = self.0.lock();
+        if kept.known.insert(message.clone()) {
+            kept.order.push(message);
         }
     }
 }

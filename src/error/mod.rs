@@ -250,8 +250,7 @@ fn not_tried(slots: usize) -> String {
         0 => String::new(),
         1 => " (1 key slot was not tried, because it needs too much memory or time)".to_owned(),
         _ => format!(
-            "({slots} key slots were not tried, because they are too many or need too much memory \
-                      or time)"
+            " ({slots} key slots were not tried, because they are too many or need too much memory or time)"
         ),
     }
 }
@@ -345,6 +344,16 @@ mod tests {
             let said = part(&[1, 2, 3], range.clone(), "a rule").map_err(|err| err.chain());
             assert_eq!(said, Err("this is a bug in snap; violated invariant: a rule".to_owned()));
             assert!(part_mut(&mut [1, 2, 3], range, "a rule").is_err());
+        }
+    }
+
+    #[test]
+    fn wrong_password_counts_the_slots_that_were_not_tried() {
+        for (untried, end) in
+            [(0, "/r"), (1, "/r (1 key slot was not tried,"), (2, "/r (2 key slots were not tried,")]
+        {
+            let said = format!("wrong password for the repository at /r{}", not_tried(untried));
+            assert!(said.contains(end), "{said}");
         }
     }
 

@@ -37,7 +37,7 @@ impl<'a, T> Iterator for &Queue<'a, T> {
 }
 
 /// Runs `work` on at most this many threads, which take items from one queue until none is left. No thread
-/// takes another item after one of them has failed.
+/// takes another item after `work` has returned an error.
 ///
 /// # Errors
 /// When no thread can be started, or one of them fails or panics. Of several errors, the one that

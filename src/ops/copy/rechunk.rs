@@ -363,6 +363,6 @@ impl Maker<'_, '_> {
 /// The error for an id that was not translated: it must not be kept, as it means something else in the
 /// destination.
 fn unknown() -> Error {
-    let source = DecodeError::because("it changed while it was copied");
+    let source = DecodeError::because("it has an entry that was not there when it was read before");
     Error::Damaged { what: "a directory being copied".into(), source }
 }

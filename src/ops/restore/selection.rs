@@ -59,7 +59,7 @@ impl Job<'_> {
         let unmatched = std::mem::take(&mut *self.unmatched.lock());
         let told = !unmatched.is_empty();
         for Include { pattern, .. } in unmatched {
-            let mut why = "nothing in the snapshot matches this `RestoreOptions::include`".to_owned();
+            let mut why = "no restored entry matches this `RestoreOptions::include`".to_owned();
             let pattern = pattern.as_bytes();
             let name = pattern.strip_prefix(b"/").unwrap_or(pattern);
             let name = name.strip_suffix(b"/").unwrap_or(name);

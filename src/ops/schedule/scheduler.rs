@@ -117,7 +117,8 @@ pub enum Skip {
     Running,
     /// The previous run has not started, as its lane is in use or its window closed.
     Waiting,
-    /// The scheduler was not running at that time, and missed times are not made up for.
+    /// It could not start within the grace period: the scheduler was not running, or another job of its lane
+    /// was. Missed times are not made up for.
     Missed,
 }
 

@@ -87,7 +87,8 @@ impl BlockReader {
                     out.extend_from_slice(bytes);
                     return Ok(());
                 }
-                // Not necessarily the stored block's fault: memory can fail, too.
+                // Not necessarily the stored block's fault: memory can fail, too. If it is, each delta that needs
+                // this chunk reads the block again.
                 Err(_) => shared.remove(&key),
             }
         }

@@ -95,8 +95,8 @@ fn du(context: &Context, args: &Du, selection: SnapshotFilter) -> Result<Outcome
         drop(progress);
         let report = report?;
         if report.missing > 0 {
-            let missing = count(report.missing, "chunk", "chunks");
-            let text = format!("{missing} of them are missing: run `snap check --read-data`");
+            let missing = count(report.missing, "chunk is", "chunks are");
+            let text = format!("{missing} missing: run `snap check --read-data`");
             output::warn(context.global.json, &text);
         }
         let lines = sorted(&report, args);

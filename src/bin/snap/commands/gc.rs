@@ -105,8 +105,9 @@ fn human(report: &Report, dry_run: bool) -> String {
         text += &format!("\n{} purged for good", count(report.purged, "snapshot", "snapshots"));
     }
     if report.rescued > 0 {
-        text +=
-            &format!("\n{} turned out to be needed and were kept", count(report.rescued, "pack", "packs"));
+        let packs =
+            count(report.rescued, "pack that is needed again was", "packs that are needed again were");
+        text += &format!("\n{packs} kept");
     }
     if report.unused > 0 {
         text += &format!("\nabout {} of unused data are kept for now", size(report.unused));

@@ -227,7 +227,7 @@ fn print(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told
     output::print(&format!(
         "space: {} {} to get from {} to {}, the limit is {}; {} are kept{later}",
         count(going.len() as u64, "snapshot", "snapshots"),
-        if dry_run { "would be forgotten" } else { "go" },
+        if dry_run { "would be forgotten" } else { "were forgotten" },
         size(needed),
         size(after),
         size(limit),

@@ -38,8 +38,8 @@ fn stats(context: &Context, args: &Stats, selection: SnapshotFilter) -> Result<O
         let report = stats::run(repo, &options, &Control::default().with_cancel(&stop_on_signals()?))?;
         if report.missing > 0 {
             let text = format!(
-                "{} that snapshots need are missing: run `snap check --read-data`",
-                count(report.missing, "chunk", "chunks")
+                "{} missing: run `snap check --read-data`",
+                count(report.missing, "chunk that snapshots need is", "chunks that snapshots need are")
             );
             output::warn(context.global.json, &text);
         }

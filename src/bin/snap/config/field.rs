@@ -71,9 +71,10 @@ impl<'a> Reader<'a> {
             );
         }
         let has = |fields: &[&str]| fields.iter().any(|field| key(field) == name);
-        if let (true, Some((home, _))) = (path.is_empty(), self.homes.iter().find(|(_, fields)| has(fields)))
-        {
-            return format!("unknown key `{name}`: it belongs in {home}");
+        let homes: Vec<&str> =
+            self.homes.iter().filter(|(_, fields)| has(fields)).map(|(home, _)| *home).collect();
+        if path.is_empty() && !homes.is_empty() {
+            return format!("unknown key `{name}`: it belongs in {}", homes.join(", or in "));
         }
         match nearest(name, keys.iter().map(String::as_str)) {
             Some(near) => format!("unknown key `{name}`{place}: did you mean `{near}`?"),

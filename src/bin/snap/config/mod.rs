@@ -195,10 +195,10 @@ impl Config {
                     None => format!(": sets are {}", names.join(", ")),
                 };
                 let file = self.file.as_deref().map_or_else(
-                    || passed_over().unwrap_or("there is no snap.toml").to_owned(),
-                    |file| format!("{} has no such set", file.display()),
+                    || format!(", {}", passed_over().unwrap_or("there is no snap.toml")),
+                    |file| format!(" in {}", file.display()),
                 );
-                Error::Usage(format!("there is no set `{name}`, {file}{near}"))
+                Error::Usage(format!("there is no set `{name}`{file}{near}"))
             })
         };
         names.iter().map(find).collect()

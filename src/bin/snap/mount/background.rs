@@ -76,7 +76,7 @@ pub(crate) fn ready(log: Option<&Path>) -> Result<()> {
     };
     let mut out = io::stdout();
     let said = writeln!(out, "{READY}").and_then(|()| out.flush());
-    said.map_err(Error::io("say", "the mount"))?;
+    said.map_err(Error::io("report", "that the mount is ready"))?;
     let replaced =
         dup2_stdin(&nowhere).and_then(|()| dup2_stdout(&nowhere)).and_then(|()| dup2_stderr(&told));
     replaced.map_err(|err| Error::io("leave", "the terminal")(err.into()))

@@ -88,8 +88,8 @@ pub(crate) fn serve(
     mount.leave().and(ended)
 }
 
-/// Returns how a session ended. If a file is being read while the mount is detached, the kernel reports that
-/// the connection was aborted instead of that the device is gone, which the session ends with.
+/// Returns how a session ended. If a file is being read while the mount is detached, the kernel reports
+/// `ECONNABORTED` instead of `ENODEV`, with which the session ends without an error.
 fn end_of(end: io::Result<()>) -> io::Result<()> {
     end.or_else(|err| if err.kind() == io::ErrorKind::ConnectionAborted { Ok(()) } else { Err(err) })
 }

@@ -181,8 +181,9 @@ fn find(global: &Global, prompt: impl FnOnce() -> Result<Password>) -> Result<Op
 pub(crate) fn exposed(path: &Path) -> Option<String> {
     let mode = path.metadata().ok().filter(|meta| meta.is_file())?.mode();
     let path = path.display();
-    (mode & 0o007 != 0)
-        .then(|| format!("the password file {path} is readable by everybody: `chmod 600 {path}` fixes this"))
+    (mode & 0o007 != 0).then(|| {
+        format!("the password file {path} is accessible to everybody: `chmod 600 {path}` fixes this")
+    })
 }
 
 fn from_file(path: &Path, json: bool) -> Result<Password> {

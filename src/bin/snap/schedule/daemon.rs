@@ -154,7 +154,7 @@ impl<'a> SchedulerDaemon<'a> {
         let why = match why {
             Skip::Running => "the previous run has not ended",
             Skip::Waiting => "the previous run still waits for the repository, or for its window",
-            Skip::Missed => "the daemon was not running at that time, and `catch-up` is off",
+            Skip::Missed => "it could not start within 15 minutes of its time, and `catch-up` is off",
         };
         self.log_event(
             "skipped",
@@ -182,7 +182,7 @@ impl<'a> SchedulerDaemon<'a> {
             text += &format!(", attempt {attempt}");
         }
         if missed > 0 {
-            text += &format!("; {} before it missed", count(missed, "time", "times"));
+            text += &format!("; {} missed", count(missed, "earlier run was", "earlier runs were"));
         }
         self.log_event("started", Some(&planned), &text);
         if let Err(error) = job_process::start(&self.global, &planned, due, attempt, &self.events.0) {

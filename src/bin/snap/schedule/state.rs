@@ -42,11 +42,7 @@ impl ScheduleState {
     pub(crate) fn load(&self) -> (BTreeMap<String, JobState>, Option<String>) {
         let file = self.file();
         let forgotten = |why: String| {
-            let text = format!(
-                "{}: {why}: runs that were missed while the daemon was not running are not \
-                                known",
-                file.display()
-            );
+            let text = format!("{}: {why}: it is not known which runs were missed before", file.display());
             (BTreeMap::new(), Some(text))
         };
         match fs::read(&file) {
