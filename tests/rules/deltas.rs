@@ -192,6 +192,20 @@ fn gc_keeps_bases_or_stores_whole_whichever_is_smaller() {
 }
 
 #[test]
+fn announced_space_leaves_out_bases_that_others_need() {
+    let stage = Stage::new();
+    let made = series(&stage, 3);
+    let (before, told) =
+        (stage.bytes(), stats::freed(&stage.library.open(), &made[..1], &Control::default()).unwrap());
+    stage.forget(made[0]);
+    stage.gc();
+    let freed = before.saturating_sub(stage.bytes());
+    // The file's 200 000 bytes are the base of two deltas.
+    assert!(told.bytes.abs_diff(freed) < 4096, "{} bytes were announced, {freed} freed", told.bytes);
+    assert!(deltas(&stage, ChunkType::Data) >= 2 && freed < 10_000, "{freed} bytes were freed");
+}
+
+#[test]
 fn tree_that_is_also_a_base_keeps_what_it_refers_to() {
     let stage = Stage::new();
     stage.library.write("src", &[("only-in-the-first", &version(2, 0))]);
