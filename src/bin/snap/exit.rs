@@ -33,6 +33,9 @@ pub(crate) enum Outcome {
     TimeUp,
 }
 
+/// Any error without an exit code of its own.
+pub(crate) const ERROR: u8 = 1;
+
 /// Stored bytes are wrong or missing, or differ from what this machine recorded.
 const DAMAGE: u8 = 20;
 
@@ -143,7 +146,7 @@ fn code(error: &Error) -> u8 {
         ErrorKind::Protected => 22,
         ErrorKind::TimeUp => TIME_UP,
         ErrorKind::Interrupted => INTERRUPTED,
-        _ => 1,
+        _ => ERROR,
     }
 }
 
