@@ -1,5 +1,5 @@
-//! `--delete`: removes what the snapshot does not hold. Runs after everything else, and only if that
-//! succeeded. Reads the snapshot's trees a second time to know its names.
+//! `--delete`: removes entries that the snapshot does not contain. Runs after everything else, and only if
+//! that succeeded. Walks the snapshot a second time, for its names.
 
 use std::collections::HashSet;
 use std::iter::Peekable;
@@ -20,35 +20,40 @@ use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk, WalkStep};
 
 /// A directory that both the snapshot and the target have.
 struct Level {
-    /// Its attributes, to be set again if an entry in it is removed.
+    /// Its attributes, to be set again if an entry in it is removed; `None` for the root.
     meta: Option<Meta>,
-    /// It only leads to sources: nothing in it is removed.
-    way: bool,
-    /// The snapshot's names, folded, if the target does not distinguish all names here.
+    /// It is in the snapshot only because it is above a source: nothing in it is removed.
+    ancestor_only: bool,
+    /// The snapshot's names, folded, if the target folds names here.
     folded: Option<HashSet<Vec<u8>>>,
-    /// Names in the target, in ascending order as the snapshot's are.
+    /// Names in the target that were not compared yet, in ascending order, as in the snapshot.
     names: Peekable<std::vec::IntoIter<Vec<u8>>>,
+    /// Names in the target that the snapshot does not have.
     extra: Vec<Vec<u8>>,
 }
 
 impl Job<'_> {
     /// Removes selected entries of the target that are not in the tree.
-    pub(super) fn delete(&self, reader: &mut ChunkReader, (root, way): (ChunkId, bool)) -> Result<()> {
-        let Some(top) = self.level(b"", None, way) else { return Ok(()) };
-        // The restore has counted the entries.
+    pub(super) fn delete(
+        &self,
+        reader: &mut ChunkReader,
+        (root, ancestor_only): (ChunkId, bool),
+    ) -> Result<()> {
+        let Some(top) = self.open_level(b"", None, ancestor_only) else { return Ok(()) };
+        // The restore has already checked the limits.
         let mut walk = TreeWalk::new(root, WalkLimits::BOUNDLESS, top);
         while let Some(step) = walk.step(reader)? {
             self.check_stop()?;
             let entry = match step {
                 WalkStep::Entry(entry) => entry,
                 WalkStep::Left { kept: level, .. } => {
-                    self.clear_extra(walk.path(), level)?;
+                    self.remove_extra(walk.path(), level)?;
                     continue;
                 }
                 WalkStep::Damaged(err) | WalkStep::Excess(_, err) => {
-                    // It is unknown what else the directory holds: nothing in it is removed.
+                    // Its other entries are unknown, so nothing in it is removed.
                     walk.leave();
-                    self.problem(walk.path(), &err);
+                    self.record_error(walk.path(), &err);
                     continue;
                 }
             };
@@ -56,89 +61,90 @@ impl Job<'_> {
             while let Some(name) = level.names.next_if(|name| *name < entry.name) {
                 level.extra.push(name);
             }
-            let mut there = level.names.next_if(|name| *name == entry.name).is_some();
+            let mut exists = level.names.next_if(|name| *name == entry.name).is_some();
             if let Some(folded) = &mut level.folded {
                 folded.insert(name_folding::key(&entry.name));
-                there = true;
+                exists = true;
             }
             if let Kind::Dir { tree } = entry.kind
-                && there
+                && exists
                 && (self.selection.takes(walk.path(), true) || self.selection.may_hold(walk.path()))
             {
-                let way = entry.meta.flags & flags::PASSAGE != 0;
+                let ancestor_only = entry.meta.flags & flags::PASSAGE != 0;
                 let mut meta = entry.meta;
                 self.drop_unwanted_metadata(&mut meta);
-                if let Some(level) = self.level(walk.path(), Some(meta), way)
+                if let Some(level) = self.open_level(walk.path(), Some(meta), ancestor_only)
                     && walk.enter(tree, level).is_err()
                 {
-                    self.problem(walk.path(), &Error::Refused(TOO_DEEP.into()));
+                    self.record_error(walk.path(), &Error::Refused(TOO_DEEP.into()));
                 }
             }
         }
         Ok(())
     }
 
-    /// Returns what is to be compared with a directory of the snapshot; `None` if the target has none.
-    fn level(&self, base: &[u8], meta: Option<Meta>, way: bool) -> Option<Level> {
+    /// Lists a directory of the target, to compare it with the snapshot's; `None` if it does not exist or
+    /// cannot be listed.
+    fn open_level(&self, dir: &[u8], meta: Option<Meta>, ancestor_only: bool) -> Option<Level> {
         let target = self.target.as_ref()?;
-        let names = match target.names(base) {
+        let names = match target.names(dir) {
             Ok(names) => names?,
             Err(err) => {
-                self.problem(base, &err);
+                self.record_error(dir, &err);
                 return None;
             }
         };
-        let folds = target.folds(base, &names).unwrap_or(false);
+        let folds = target.folds(dir, &names).unwrap_or(false);
         let (names, folded) = (names.into_iter().peekable(), folds.then(HashSet::new));
-        Some(Level { meta, way, folded, names, extra: Vec::new() })
+        Some(Level { meta, ancestor_only, folded, names, extra: Vec::new() })
     }
 
-    /// Removes entries of a directory that only the target has. Removing changes the directory's times, and
-    /// its mode may forbid it: such a directory is made writable and gets its attributes again afterwards.
-    fn clear_extra(&self, base: &[u8], level: Level) -> Result<()> {
-        let Level { meta, way, folded, names, extra } = level;
-        if way {
+    /// Removes entries of a directory that only the target has. The directory is made writable if necessary,
+    /// and its attributes are set again, since a removal changes its times.
+    fn remove_extra(&self, dir: &[u8], level: Level) -> Result<()> {
+        let Level { meta, ancestor_only, folded, names, extra } = level;
+        if ancestor_only {
             return Ok(());
         }
-        let is_held =
+        let is_in_snapshot =
             |name: &Vec<u8>| folded.as_ref().is_some_and(|folded| folded.contains(&name_folding::key(name)));
-        let mut extra = extra.into_iter().chain(names).filter(|name| !is_held(name)).peekable();
+        let mut extra = extra.into_iter().chain(names).filter(|name| !is_in_snapshot(name)).peekable();
         let Some(meta) = meta.filter(|_| extra.peek().is_some() && !self.options.dry_run) else {
-            return extra.try_for_each(|name| self.clear(&join(base, &name)));
+            return extra.try_for_each(|name| self.remove(&join(dir, &name)));
         };
-        let was = match self.target()?.look_at_dir(base) {
-            Ok(was) => was,
+        let before = match self.target()?.look_at_dir(dir) {
+            Ok(before) => before,
             Err(err) => {
-                self.problem(base, &err);
+                self.record_error(dir, &err);
                 return Ok(());
             }
         };
-        let sets = self.options.overwrite != Overwrite::Never && self.selection.takes(base, true);
-        if !was.is_usable() && !self.step(base, |target| target.make_dir(base)) {
+        let sets_attributes = self.options.overwrite != Overwrite::Never && self.selection.takes(dir, true);
+        if !before.is_usable() && !self.try_on_target(dir, |target| target.make_dir(dir)) {
             return Ok(());
         }
-        extra.try_for_each(|name| self.clear(&join(base, &name)))?;
-        if !sets {
-            self.step(base, |target| target.put_back(base, &was));
-        } else if overwrite::lets_its_owner_in(&meta) {
-            self.finish_dir(base, &meta);
+        extra.try_for_each(|name| self.remove(&join(dir, &name)))?;
+        if !sets_attributes {
+            self.try_on_target(dir, |target| target.put_back(dir, &before));
+        } else if overwrite::owner_may_enter(&meta) {
+            self.finish_dir(dir, &meta);
         }
         Ok(())
     }
 
     /// Removes an entry and everything below it, as far as selected.
-    fn clear(&self, path: &[u8]) -> Result<()> {
+    fn remove(&self, path: &[u8]) -> Result<()> {
         self.target()?.clear(path, self.options.dry_run, &mut Remover(self))
     }
 
-    /// Makes room where a directory exists and something else belongs: only `--delete` may remove a
-    /// directory's content.
-    pub(super) fn make_way(&self, path: &[u8]) -> Result<()> {
+    /// Prepares to replace a directory by another kind of entry: with `--delete` its content is removed,
+    /// otherwise it must be empty.
+    pub(super) fn make_room(&self, path: &[u8]) -> Result<()> {
         if let Some(found) = self.existing(path, false)? {
-            self.is_free(path, &found)?;
+            self.refuse_protected(path, &found)?;
         }
         if self.options.delete {
-            return self.clear(path);
+            return self.remove(path);
         }
         let empty = self.target()?.names(path)?.is_none_or(|names| names.is_empty());
         empty.then_some(()).ok_or_else(|| {
@@ -166,7 +172,7 @@ impl RemovalFilter for Remover<'_, '_> {
     }
 
     fn stays(&mut self, path: &[u8], err: Error) {
-        self.0.problem(path, &err);
+        self.0.record_error(path, &err);
     }
 
     fn spares(&mut self, path: &[u8], found: &Protected) {
@@ -175,13 +181,13 @@ impl RemovalFilter for Remover<'_, '_> {
     }
 
     fn keeps(&self, dir: &Path, names: &[Vec<u8>]) -> Option<Protected> {
-        // It may be the repository in use, reached over a network, or a copy of it. Repositories are never
-        // deleted.
-        let is_one = enclosing_repository::may_be_one(names) && enclosing_repository::is_repository(dir);
-        is_one.then(|| Protected { what: "a snap repository", path: dir.to_owned() })
+        // It may be the repository that is being restored from, accessed over a network, or a copy of it.
+        let is_repository =
+            enclosing_repository::may_be_one(names) && enclosing_repository::is_repository(dir);
+        is_repository.then(|| Protected { what: "a snap repository", path: dir.to_owned() })
     }
 }
 
-pub(super) fn join(base: &[u8], name: &[u8]) -> Vec<u8> {
-    if base.is_empty() { name.to_vec() } else { [base, b"/", name].concat() }
+pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
 }

@@ -41,57 +41,62 @@ pub(super) struct Job<'a> {
     pub(super) options: &'a Options,
     pub(super) observer: &'a dyn Observer,
     pub(super) stop: &'a AtomicBool,
-    pub(super) reading: Arc<ReadSession>,
+    pub(super) session: Arc<ReadSession>,
     pub(super) selection: RestoreFilter,
-    /// Include patterns that have matched nothing so far.
+    /// Include patterns that have not matched any entry yet.
     pub(super) unmatched: Mutex<Vec<Include>>,
+    /// Whether `unmatched` is empty, for checks without the lock.
     pub(super) all_matched: AtomicBool,
     /// `None` in a dry run if the target does not exist.
     pub(super) target: Option<Target>,
     pub(super) tally: Tally,
     /// Reads extended attribute values that are stored in chunks.
-    pub(super) values: Mutex<ChunkReader>,
+    pub(super) xattr_reader: Mutex<ChunkReader>,
     pub(super) problems: Mutex<Vec<Problem>>,
-    /// Set when the target is full. It ends the run, since every later write would fail as well.
-    pub(super) full: Mutex<Option<Error>>,
+    /// The error of the first write that failed because the target is full. It ends the run, since every
+    /// later write would fail as well.
+    pub(super) target_full: Mutex<Option<Error>>,
+    /// Whether a problem is damage of the repository.
     pub(super) damage: AtomicBool,
-    /// First names of hard link groups that were not restored, and whether that is a problem: it is none for
+    /// Paths at which the first name of a group of hard links was not restored. False if that is no problem:
     /// a device that this user may not create.
-    pub(super) lost: Mutex<HashMap<Vec<u8>, bool>>,
+    pub(super) not_restored: Mutex<HashMap<Vec<u8>, bool>>,
 }
 
 impl Job<'_> {
-    pub(super) fn problem(&self, path: &[u8], err: &Error) {
+    /// Records a failure as a problem of `path`. If the target is full, the error ends the run instead.
+    pub(super) fn record_error(&self, path: &[u8], err: &Error) {
         if let Some(full) = err.if_full() {
-            self.full().get_or_insert(full);
+            self.target_full().get_or_insert(full);
             return;
         }
         if err.is_damage() {
             self.damage.store(true, Ordering::Relaxed);
         }
-        self.note(Problem::of(path, err));
+        self.record_problem(Problem::of(path, err));
     }
 
-    /// Records a problem that is not damage to the repository.
-    pub(super) fn note(&self, problem: Problem) {
+    /// Adds a problem to the report. Unlike [`Job::record_error`] it does not set `damage`.
+    pub(super) fn record_problem(&self, problem: Problem) {
         self.observer.notice(Event::Problem(&problem));
         self.problems.lock().push(problem);
     }
 
-    /// Returns metadata with the xattr values that are stored in chunks. Kept in memory only as long as
-    /// needed.
-    pub(super) fn whole<'m>(&self, meta: &'m Meta) -> Result<Cow<'m, Meta>> {
-        dir_reader::load_xattrs(&mut self.values.lock(), meta)
+    /// Returns the metadata with those xattr values that are stored in chunks. They are loaded only here,
+    /// since they can be large.
+    pub(super) fn with_xattr_values<'m>(&self, meta: &'m Meta) -> Result<Cow<'m, Meta>> {
+        dir_reader::load_xattrs(&mut self.xattr_reader.lock(), meta)
     }
 
-    /// Runs one step on the target and records a failure as a problem of that path.
-    pub(super) fn step(&self, path: &[u8], work: impl FnOnce(&Target) -> Result<()>) -> bool {
+    /// Runs `operation` on the target, and records a failure as a problem of `path`. Returns whether it
+    /// succeeded; always true in a dry run, which skips it.
+    pub(super) fn try_on_target(&self, path: &[u8], operation: impl FnOnce(&Target) -> Result<()>) -> bool {
         if self.options.dry_run {
             return true;
         }
-        let result = self.target().and_then(work);
+        let result = self.target().and_then(operation);
         if let Err(err) = &result {
-            self.problem(path, err);
+            self.record_error(path, err);
         }
         result.is_ok()
     }
@@ -101,7 +106,7 @@ impl Job<'_> {
     }
 
     pub(super) fn check_stop(&self) -> Result<()> {
-        match (self.stop.load(Ordering::Relaxed), self.full().is_some()) {
+        match (self.stop.load(Ordering::Relaxed), self.target_full().is_some()) {
             (true, _) => Err(Error::Interrupted),
             // The error itself is reported once, at the end.
             (false, true) => Err(Error::Stopped),
@@ -109,36 +114,37 @@ impl Job<'_> {
         }
     }
 
-    pub(super) fn full(&self) -> MutexGuard<'_, Option<Error>> {
-        self.full.lock()
+    pub(super) fn target_full(&self) -> MutexGuard<'_, Option<Error>> {
+        self.target_full.lock()
     }
 
     /// Counts the action and reports it to the observer.
-    pub(super) fn record_action(&self, did: Action, path: &[u8], size: u64) {
+    pub(super) fn record_action(&self, action: Action, path: &[u8], size: u64) {
         let tally = &self.tally;
-        let number = match did {
+        let counter = match action {
             Action::Created => &tally.created,
             Action::Updated => &tally.updated,
             Action::Unchanged => &tally.unchanged,
             Action::Kept => &tally.kept,
             Action::Deleted => &tally.deleted,
         };
-        number.fetch_add(1, Ordering::Relaxed);
-        self.report(did, path, size);
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.report_action(action, path, size);
     }
 
-    pub(super) fn report(&self, did: Action, path: &[u8], size: u64) {
-        self.observer.notice(Event::Item { action: did.reported(), path, size });
+    pub(super) fn report_action(&self, action: Action, path: &[u8], size: u64) {
+        self.observer.notice(Event::Item { action: action.reported(), path, size });
     }
 
-    /// Records that the object at this path is not the snapshot's, so that no hard link is made to it.
-    pub(super) fn mark_wrong(&self, path: &[u8], link: u128, is_problem: bool) {
+    /// Records that the entry at this path was not restored, so that no hard link is made to it.
+    pub(super) fn mark_not_restored(&self, path: &[u8], link: u128, is_problem: bool) {
         if link != 0 {
-            self.lost.lock().insert(path.to_vec(), is_problem);
+            self.not_restored.lock().insert(path.to_vec(), is_problem);
         }
     }
 
-    pub(super) fn is_wrong(&self, path: &[u8]) -> Option<bool> {
-        self.lost.lock().get(path).copied()
+    /// Returns `None` if the entry at this path was restored, otherwise whether its failure is a problem.
+    pub(super) fn not_restored(&self, path: &[u8]) -> Option<bool> {
+        self.not_restored.lock().get(path).copied()
     }
 }

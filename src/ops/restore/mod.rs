@@ -1,15 +1,16 @@
-//! `restore`: compares the target with the snapshot, plans what differs sorted by block, reads and decodes
-//! each block once, and writes it to all its places.
+//! `restore`: compares the target with the snapshot, plans the differing parts sorted by block, reads and
+//! decodes each block once, and writes its chunks to every file that needs them.
 //!
 //! Files are restored in batches. For each batch, directories are created first (accessible to their owner
-//! alone), files are written as their blocks arrive, and hard links follow once the files exist. Directories
-//! to which nothing more is written then get their final metadata, deepest first. At the end, `--delete`
-//! removes what the snapshot does not hold, and immutable flags are set.
+//! only), files are written as their blocks arrive, and hard links are made when the files exist. Directories
+//! in which nothing more is written then get their final metadata, deepest first. At the end, `--delete`
+//! removes entries that the snapshot does not contain, and immutable flags are set.
 //!
-//! `options` says what to restore, and all threads share `job`. `walk` walks the snapshot and creates its
-//! directories, `overwrite` decides what may be changed, `selection` applies the user's selection. `batch`
-//! collects files and compares them with what exists, `write` fills them block by block, `verify` reads them
-//! back. `special` creates everything that is not a regular file or a directory, `delete` removes.
+//! `options` defines what to restore, and all threads share `job`. `walk` walks the snapshot and creates its
+//! directories, `overwrite` decides which existing files may be changed, `selection` applies the user's
+//! selection. `batch` collects files and compares them with existing ones, `write` writes them block by
+//! block, `verify` reads them back. `special` creates all other kinds of entries, and `delete` implements
+//! `--delete`.
 
 mod batch;
 mod delete;
@@ -63,16 +64,17 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
         Some(paths) => RestoreFilter::only(paths.clone())?,
         None => RestoreFilter::new(&options.include, &options.exclude)?,
     };
-    refuse_to_empty_the_machine(options)?;
+    refuse_delete_in_root(options)?;
     // R1: the session is opened before the snapshot is resolved, and packs are listed after that.
-    let reading = Arc::new(ReadSession::open(repo, observer)?);
-    let all = reading.snapshots()?;
-    let (snapshot, path) = snapshots::resolve(repo, &all, Query::among(&options.selector, &options.among))?;
-    drop(all);
+    let session = Arc::new(ReadSession::open(repo, observer)?);
+    let listed = session.snapshots()?;
+    let (snapshot, path) =
+        snapshots::resolve(repo, &listed, Query::among(&options.selector, &options.among))?;
+    drop(listed);
     let path = path.or_else(|| options.below.clone());
-    reading.begin(&[snapshot.id])?;
-    let mut reader = ChunkReader::following(&reading)?;
-    let start = match &path {
+    session.begin(&[snapshot.id])?;
+    let mut reader = ChunkReader::following(&session)?;
+    let start_entry = match &path {
         None => None,
         Some(path) => Some(
             dir_reader::lookup(&mut reader, snapshot.manifest.root, path)?
@@ -85,100 +87,107 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
         options,
         observer,
         stop,
-        reading: Arc::clone(&reading),
+        session: Arc::clone(&session),
         selection,
         all_matched: AtomicBool::new(includes.is_empty()),
         unmatched: Mutex::new(includes),
         target: open_target(repo, options)?,
         tally: Tally::default(),
-        values: Mutex::new(ChunkReader::following(&reading)?),
+        xattr_reader: Mutex::new(ChunkReader::following(&session)?),
         problems: Mutex::default(),
-        full: Mutex::default(),
+        target_full: Mutex::default(),
         damage: AtomicBool::new(false),
-        lost: Mutex::default(),
+        not_restored: Mutex::default(),
     };
     let counts = &snapshot.manifest.counts;
     if path.is_none() && options.include.is_empty() && options.only.is_none() {
         observer.notice(Event::Expect { files: counts.files(), bytes: counts.bytes_total });
     }
-    let over = AtomicBool::new(false);
+    let finished = AtomicBool::new(false);
     let summary = std::thread::scope(|scope| {
-        if let Some(root) = tree_to_count(&snapshot, path.is_some(), start.as_ref(), options) {
-            let (reading, over, budget) = (Arc::clone(&reading), &over, WalkLimits::of(counts));
-            let count = move || count_part(&reading, (root, budget), options, observer, over);
+        if let Some(root) = tree_to_count(&snapshot, path.is_some(), start_entry.as_ref(), options) {
+            let (session, finished, limits) = (Arc::clone(&session), &finished, WalkLimits::of(counts));
+            let count = move || count_part(&session, (root, limits), options, observer, finished);
             // If no thread can be started, nothing is counted.
             let _ = threads::start(scope, "count", count);
         }
-        let result = job.run(&snapshot, start, &mut reader);
-        over.store(true, Ordering::Relaxed);
+        let result = job.run(&snapshot, start_entry, &mut reader);
+        finished.store(true, Ordering::Relaxed);
         result
     })?;
     drop(reader);
-    if let Some(reading) = Arc::into_inner(reading) {
-        reading.close()?;
+    if let Some(session) = Arc::into_inner(session) {
+        session.close()?;
     }
     Ok(Report { duration: clock.elapsed(), ..summary })
 }
 
-/// Returns the tree to count if only a part is restored: the manifest has totals of the whole snapshot only.
+/// Returns the tree whose files are counted for the progress display; `None` if everything is restored, since
+/// the manifest has the totals of the whole snapshot.
 fn tree_to_count(
     snapshot: &Snapshot,
     has_path: bool,
-    start: Option<&Entry>,
+    start_entry: Option<&Entry>,
     options: &Options,
 ) -> Option<ChunkId> {
     let is_part = has_path || !options.include.is_empty();
     if !is_part || !options.count_ahead || options.only.is_some() {
         return None;
     }
-    match start.map(|entry| &entry.kind) {
+    match start_entry.map(|entry| &entry.kind) {
         None => Some(snapshot.manifest.root),
         Some(Kind::Dir { tree }) => Some(*tree),
         Some(_) => None,
     }
 }
 
+/// Counts the selected files of a tree for the progress display, until `finished` is set.
 fn count_part(
-    reading: &Arc<ReadSession>,
+    session: &Arc<ReadSession>,
     part: (ChunkId, WalkLimits),
     options: &Options,
     observer: &dyn Observer,
-    over: &AtomicBool,
+    finished: &AtomicBool,
 ) {
     let selection = RestoreFilter::new(&options.include, &options.exclude);
-    if let (Ok(selection), Ok(mut reader)) = (selection, ChunkReader::following(reading)) {
-        totals::below(&mut reader, part, &|path, is_dir| selection.takes(path, is_dir), observer, over);
+    if let (Ok(selection), Ok(mut reader)) = (selection, ChunkReader::following(session)) {
+        totals::below(&mut reader, part, &|path, is_dir| selection.takes(path, is_dir), observer, finished);
     }
 }
 
 impl Job<'_> {
-    fn run(self, snapshot: &Snapshot, start: Option<Entry>, reader: &mut ChunkReader) -> Result<Report> {
-        let (root, way, alone) = match start {
+    fn run(
+        self,
+        snapshot: &Snapshot,
+        start_entry: Option<Entry>,
+        reader: &mut ChunkReader,
+    ) -> Result<Report> {
+        let (root, ancestor_only, single) = match start_entry {
             None => (snapshot.manifest.root, snapshot.manifest.root_only_leads(), None),
             Some(Entry { kind: Kind::Dir { tree }, meta, .. }) => {
                 (tree, meta.flags & flags::PASSAGE != 0, None)
             }
             Some(entry) => (snapshot.manifest.root, false, Some(entry)),
         };
-        let is_dir = alone.is_none();
+        let is_dir = single.is_none();
         let mut walk = Walk::new(&self, reader, root, WalkLimits::of(&snapshot.manifest.counts));
-        match (walk.restore_all(way, alone), self.full().take()) {
+        match (walk.restore_all(ancestor_only, single), self.target_full().take()) {
             (Ok(()) | Err(Error::Stopped), Some(full)) => return Err(full),
             (walked, _) => walked?,
         }
         let (files, dirs, others, bytes) = (walk.files, walk.dirs, walk.others, walk.bytes);
         let changing = walk.changing;
-        self.tell_unmatched(walk.reader(), root, files + dirs + others)?;
+        self.report_unmatched(walk.reader(), root, files + dirs + others)?;
         if is_dir && self.options.delete {
-            self.delete_if_all_is_well(walk.reader(), (root, way), files + dirs + others)?;
+            self.delete_if_complete(walk.reader(), (root, ancestor_only), files + dirs + others)?;
         }
-        walk.close();
+        walk.finish();
         self.report_copies();
         self.report_not_restorable();
-        if let Some(full) = self.full().take() {
+        if let Some(full) = self.target_full().take() {
             return Err(full);
         }
-        let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        let load = |of: &AtomicU64| of.load(Ordering::Relaxed);
         Ok(Report {
             snapshot: snapshot.id,
             files,
@@ -186,32 +195,31 @@ impl Job<'_> {
             others,
             bytes,
             changing,
-            created: number(&self.tally.created),
-            updated: number(&self.tally.updated),
-            unchanged: number(&self.tally.unchanged),
-            kept: number(&self.tally.kept),
-            deleted: number(&self.tally.deleted),
-            files_written: number(&self.tally.files_written),
-            bytes_written: number(&self.tally.bytes_written),
+            created: load(&self.tally.created),
+            updated: load(&self.tally.updated),
+            unchanged: load(&self.tally.unchanged),
+            kept: load(&self.tally.kept),
+            deleted: load(&self.tally.deleted),
+            files_written: load(&self.tally.files_written),
+            bytes_written: load(&self.tally.bytes_written),
             duration: Duration::ZERO,
             unmatched: self.selection.unmatched_excludes(),
-            unmatched_includes: number(&self.tally.unmatched_includes),
+            unmatched_includes: load(&self.tally.unmatched_includes),
             left_out: self.target.as_ref().map_or(0, |target| target.left_out().total()),
-            copied_links: number(&self.tally.copied_links),
+            copied_links: load(&self.tally.copied_links),
             problems: self.problems.into_inner(),
             damage: self.damage.into_inner(),
         })
     }
 
-    /// Sets a directory's final attributes.
     fn finish_dir(&self, path: &[u8], meta: &Meta) {
-        self.step(path, |target| target.finish_dir(path, &*self.whole(meta)?));
+        self.try_on_target(path, |target| target.finish_dir(path, &*self.with_xattr_values(meta)?));
     }
 
-    /// Records what the target could not represent as a problem of each path.
+    /// Records attributes that the target could not store, each as a problem of its path.
     fn report_notes(&self) {
         let notes = self.target.as_ref().map(Target::take_notes).unwrap_or_default();
-        notes.into_iter().for_each(|problem| self.note(problem));
+        notes.into_iter().for_each(|problem| self.record_problem(problem));
     }
 
     fn report_copies(&self) {
@@ -237,19 +245,22 @@ impl Job<'_> {
         }
     }
 
-    /// Runs `--delete`. Removes nothing if the restore was incomplete, and fails if it selected nothing.
-    fn delete_if_all_is_well(
+    /// Runs `--delete`, unless the restore had problems.
+    ///
+    /// # Errors
+    /// As [`Job::delete`], and if nothing was selected: everything in the target would be removed.
+    fn delete_if_complete(
         &self,
         reader: &mut ChunkReader,
         top: (ChunkId, bool),
-        taken: u64,
+        selected: u64,
     ) -> Result<()> {
         let problems = self.problems.lock().len();
         if problems > 0 {
             self.observer.notice(Event::Warning("not everything could be restored, so nothing was deleted"));
             return Ok(());
         }
-        if taken == 0 {
+        if selected == 0 {
             let why = "the selection matches nothing in the snapshot, so nothing was deleted";
             return Err(Error::Refused(why.into()));
         }
@@ -261,8 +272,8 @@ impl Job<'_> {
 fn open_target(repo: &Repository, options: &Options) -> Result<Option<Target>> {
     let mut dirs = protected(repo, &options.protected);
     // Over SFTP or HTTP the repository may be on this very machine.
-    let same = enclosing_repository::same_around(&options.target, repo.config().repo);
-    dirs.extend(same.map(|path| Protected { what: "a copy of the repository", path }));
+    let enclosing = enclosing_repository::same_around(&options.target, repo.config().repo);
+    dirs.extend(enclosing.map(|path| Protected { what: "a copy of the repository", path }));
     let guard = Guard::new(dirs);
     if options.dry_run && std::fs::metadata(&options.target).is_err() {
         return guard.check(&options.target).map(|()| None);
@@ -280,15 +291,15 @@ fn open_target(repo: &Repository, options: &Options) -> Result<Option<Target>> {
 /// Returns the directories that an operation must not write to: the repository, its local cache, and
 /// `others`.
 pub fn protected(repo: &Repository, others: &[Protected]) -> Vec<Protected> {
-    let own = repo.storage().local_dir().map(|path| ("the repository", path));
+    let repository = repo.storage().local_dir().map(|path| ("the repository", path));
     let cache = repo.cache().base().map(|path| ("snap's cache", path));
-    let named = [own, cache].into_iter().flatten();
+    let named = [repository, cache].into_iter().flatten();
     let named = named.map(|(what, path)| Protected { what, path: path.to_path_buf() });
     named.chain(others.iter().cloned()).collect()
 }
 
 /// Refuses `--delete` on `/` without `--include`: it would remove everything that is not in the snapshot.
-fn refuse_to_empty_the_machine(options: &Options) -> Result<()> {
+fn refuse_delete_in_root(options: &Options) -> Result<()> {
     let is_root = std::fs::canonicalize(&options.target).is_ok_and(|target| target.parent().is_none());
     if options.delete && is_root && options.include.is_empty() {
         let why = "`RestoreOptions::delete` with the target / needs `RestoreOptions::include`: otherwise it \

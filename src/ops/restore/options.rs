@@ -17,7 +17,7 @@ use crate::repo::snapshots::filter;
 pub struct Options {
     /// Snapshot to restore from: `SNAPSHOT[:path]`.
     pub selector: String,
-    /// Stored path to restore, if the selector names none. Unlike the selector it may hold any bytes.
+    /// Stored path to restore, if the selector names none. Unlike the selector it may contain any bytes.
     pub below: Option<Vec<u8>>,
     /// Snapshots among which `latest` and times are resolved.
     pub among: filter::SnapshotFilter,
@@ -57,7 +57,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Restores what the selector names to `target`, with the defaults for the rest.
+    /// Restores what the selector names to `target`. All other options have their defaults.
     pub fn of(selector: impl Into<String>, target: impl Into<PathBuf>) -> Self {
         Self { selector: selector.into(), target: target.into(), ..Self::default() }
     }
@@ -89,11 +89,11 @@ pub struct Report {
     pub kept: u64,
     /// Entries removed, including directories.
     pub deleted: u64,
-    /// Files written, renamed or given attributes.
+    /// Files whose content, name or attributes were written.
     pub files_written: u64,
     /// Bytes written to files.
     pub bytes_written: u64,
-    /// How long it took.
+    /// Duration of the run.
     pub duration: Duration,
     /// Exclude patterns that matched nothing. Include patterns that matched nothing are listed as problems.
     pub unmatched: Vec<String>,

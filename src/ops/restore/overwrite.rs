@@ -4,14 +4,14 @@ use crate::fs::target::Existing;
 use crate::model::entry::Meta;
 use crate::progress;
 
-/// Which existing files a restore may change. Existing directories are kept in any case.
+/// Which existing files a restore may change. Existing directories always stay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Overwrite {
     /// All files, after comparing their bytes with the snapshot. Ranges that are equal are not written.
     #[default]
     Always,
-    /// As `Always`, but a file with the snapshot's size and modification time is taken as equal without
-    /// reading it.
+    /// As `Always`, but a file with the snapshot's size and modification time is assumed to be equal and is
+    /// not read.
     IfChanged,
     /// Only files that are older than in the snapshot.
     IfNewer,
@@ -20,7 +20,7 @@ pub enum Overwrite {
 }
 
 impl Overwrite {
-    /// Returns whether the existing entry stays, whatever the snapshot has.
+    /// Returns whether the existing entry stays. `meta` is that of the snapshot's entry.
     pub(super) fn keeps(self, existing: &Existing, meta: &Meta) -> bool {
         match self {
             Self::Always | Self::IfChanged => false,
@@ -29,15 +29,15 @@ impl Overwrite {
         }
     }
 
-    /// Returns whether a file may be updated in place. An interrupted update leaves the current time as the
-    /// file's mtime, which is newer than the snapshot's, so `IfNewer` would then keep the half updated file.
-    pub(super) fn mends_in_place(self) -> bool {
+    /// Returns whether a file may be updated in place. Not with `IfNewer`: an interrupted update leaves a
+    /// newer mtime than the snapshot's, so that the next run would keep the partly updated file.
+    pub(super) fn allows_update_in_place(self) -> bool {
         matches!(self, Self::Always | Self::IfChanged)
     }
 }
 
 /// Returns whether a directory's owner may list and enter it.
-pub(super) fn lets_its_owner_in(meta: &Meta) -> bool {
+pub(super) fn owner_may_enter(meta: &Meta) -> bool {
     meta.mode & 0o500 == 0o500
 }
 

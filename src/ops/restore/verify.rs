@@ -1,4 +1,5 @@
-//! Reads restored files back and compares them with the snapshot's ids: from disk, not from the page cache.
+//! Reads restored files back from disk, not from the page cache, and compares their chunks with the
+//! snapshot's ids.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,19 +11,19 @@ use crate::fs::target;
 use crate::model::entry::ContentPart;
 use crate::ops::restore::Job;
 use crate::ops::restore::batch::plan::Plan;
-use crate::ops::restore::batch::{FileBatch, FilePlan, FileSlice, State};
+use crate::ops::restore::batch::{FileBatch, FilePlan, FileSlice, FileState};
 use crate::util::{parallel, threads};
 
 impl Job<'_> {
     /// Verifies every file of the batch except those that were kept or have failed.
-    pub(super) fn verify(&self, window: &FileBatch) -> Result<()> {
+    pub(super) fn verify(&self, batch: &FileBatch) -> Result<()> {
         self.target()?.sync()?;
-        parallel::share_out("restore", threads::workers(), &window.segments, |queue| {
+        parallel::share_out("restore", threads::workers(), &batch.slices, |queue| {
             let mut buffer = Vec::new();
-            for (_, segment) in queue {
+            for (_, slice) in queue {
                 self.check_stop()?;
-                if let Err(err) = self.compare(window, segment, &mut buffer) {
-                    self.fail(&segment.file, &err);
+                if let Err(err) = self.verify_slice(batch, slice, &mut buffer) {
+                    self.fail_file(&slice.file, &err);
                 }
             }
             Ok(())
@@ -30,37 +31,38 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn compare(&self, window: &FileBatch, segment: &FileSlice, buffer: &mut Vec<u8>) -> Result<()> {
-        let Some(file) = self.to_read_back(&segment.file)? else { return Ok(()) };
+    fn verify_slice(&self, batch: &FileBatch, slice: &FileSlice, buffer: &mut Vec<u8>) -> Result<()> {
+        let Some(file) = self.open_for_verify(&slice.file)? else { return Ok(()) };
         target::forget_cached(&file);
         let differs = || Error::Refused("the written content differs when it is read back".into());
-        for (_, at, part) in window.parts(segment)? {
-            let sound = match part {
-                ContentPart::Hole { len } => target::is_zero(&file, at, len),
+        for (_, offset, part) in batch.parts(slice)? {
+            let matches = match part {
+                ContentPart::Hole { len } => target::is_zero(&file, offset, len),
                 ContentPart::Chunk { id, len } => {
                     buffer.resize(len as usize, 0);
-                    let read = file.read_exact_at(buffer, at);
+                    let read = file.read_exact_at(buffer, offset);
                     read.map(|()| self.repo.hasher().name(ChunkType::Data, buffer) == id)
                 }
             };
-            let shown = self.options.target.join(String::from_utf8_lossy(&segment.file.path).as_ref());
-            if !sound.map_err(Error::io("read back", shown))? {
+            let path = self.options.target.join(String::from_utf8_lossy(&slice.file.path).as_ref());
+            if !matches.map_err(Error::io("read back", path))? {
                 return Err(differs());
             }
         }
         let len = file.metadata().map_err(Error::io("read the metadata of", "the restored file"))?.len();
-        let whole = !segment.last || len == segment.file.size;
+        let whole = !slice.last || len == slice.file.size;
         whole.then_some(()).ok_or_else(differs)
     }
 
-    fn to_read_back(&self, file: &FilePlan) -> Result<Option<File>> {
+    /// Opens a file to read it back; `None` if it was kept or has failed.
+    fn open_for_verify(&self, file: &FilePlan) -> Result<Option<File>> {
         if matches!(file.plan.get(), Some(Plan::Keep) | None) {
             return Ok(None);
         }
         let open = match &*file.state.lock() {
-            State::Failed => return Ok(None),
-            State::Open(open) => Some(Arc::clone(open)),
-            State::Waiting | State::Done => None,
+            FileState::Failed => return Ok(None),
+            FileState::Open(open) => Some(Arc::clone(open)),
+            FileState::Waiting | FileState::Done => None,
         };
         match open {
             Some(open) => open.read_back(self.target()?).map(Some),

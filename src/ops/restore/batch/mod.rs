@@ -19,31 +19,32 @@ use crate::repo::walk::file_parts;
 use crate::repo::walk::plausible;
 
 /// Maximum number of files in a batch.
-const WINDOW_FILES: usize = 100_000;
+const MAX_FILES: usize = 100_000;
 /// Maximum number of parts in a batch. A file of more parts is restored over several batches.
-const WINDOW_PARTS: usize = 500_000;
+const MAX_PARTS: usize = 500_000;
 
-/// A file that is being restored.
+/// A file that is being restored, shared by its slices.
 pub(super) struct FilePlan {
     pub(super) path: Vec<u8>,
     pub(super) size: u64,
     pub(super) meta: Meta,
-    /// Its directory is new, so nothing can exist at its path.
-    pub(super) fresh: bool,
-    /// What to do, once the file has been compared.
+    /// Its directory was created by this run, so nothing can exist at its path.
+    pub(super) dir_is_new: bool,
+    /// What to do. Set when the first slice is planned.
     pub(super) plan: OnceLock<Plan>,
-    /// Some existing parts equal the snapshot's.
-    pub(super) agrees: AtomicBool,
-    /// Some existing parts differ.
-    pub(super) differs: AtomicBool,
+    /// Some parts of the existing file equal the snapshot's.
+    pub(super) has_equal_parts: AtomicBool,
+    /// Some parts of the existing file differ.
+    pub(super) has_different_parts: AtomicBool,
     /// It continues in the next batch.
-    pub(super) spans: AtomicBool,
-    /// Parts still to be written, plus one until all parts are known.
-    pub(super) left: AtomicUsize,
-    pub(super) state: Mutex<State>,
+    pub(super) spans_batches: AtomicBool,
+    /// Parts to be written, plus one until all parts are planned.
+    pub(super) parts_left: AtomicUsize,
+    pub(super) state: Mutex<FileState>,
 }
 
-pub(super) enum State {
+pub(super) enum FileState {
+    /// Nothing is written yet.
     Waiting,
     Open(Arc<NewFile>),
     Failed,
@@ -54,25 +55,27 @@ pub(super) enum State {
 pub(super) struct FileSlice {
     pub(super) file: Arc<FilePlan>,
     parts: Range<usize>,
-    /// Whether this is the last slice of the file.
+    /// This is the last slice of the file.
     pub(super) last: bool,
 }
 
-/// One place that a chunk is written to. Sorted by location, so that a block is read and a chunk checked
-/// once.
+/// A chunk to be written to one place. The derived order groups writes by block and chunk, so that each block
+/// is read once and each chunk is checked once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ChunkUse {
+pub(super) struct ChunkWrite {
     pub(super) block: BlockAt,
     /// Offset of the chunk in the plain bytes of its block.
     pub(super) start: u32,
-    pub(super) segment: u32,
+    /// Number of the slice in the batch.
+    pub(super) slice: u32,
     /// Number of the part in the batch.
     pub(super) part: u32,
 }
 
+/// Files that are restored together.
 #[derive(Default)]
 pub(super) struct FileBatch {
-    pub(super) segments: Vec<FileSlice>,
+    pub(super) slices: Vec<FileSlice>,
     /// Each part with its offset in its file.
     parts: Vec<(u64, ContentPart)>,
 }
@@ -86,19 +89,19 @@ impl FileBatch {
     ///
     /// # Errors
     /// When the slice's parts are not in its batch, which is a bug.
-    pub(super) fn parts(&self, segment: &FileSlice) -> Result<impl Iterator<Item = (u32, u64, ContentPart)>> {
+    pub(super) fn parts(&self, slice: &FileSlice) -> Result<impl Iterator<Item = (u32, u64, ContentPart)>> {
         let parts = error::part(
             &self.parts,
-            segment.parts.clone(),
+            slice.parts.clone(),
             "the parts of a segment are in its \
              batch",
         )?;
-        let numbered = (segment.parts.start as u32..).zip(parts);
-        Ok(numbered.map(|(number, (at, part))| (number, *at, *part)))
+        let numbered = (slice.parts.start as u32..).zip(parts);
+        Ok(numbered.map(|(number, (offset, part))| (number, *offset, *part)))
     }
 
-    /// Plans a file. If it has more parts than a batch holds, flushes each full batch before planning the
-    /// next parts.
+    /// Adds a file. Restores the batch each time that it is full; the file then has slices in several
+    /// batches.
     pub(super) fn add(
         &mut self,
         job: &Job<'_>,
@@ -107,52 +110,53 @@ impl FileBatch {
         content: &Content,
     ) -> Result<()> {
         let file = Arc::new(file);
-        let mut at = 0u64;
+        let mut offset = 0u64;
         let mut start = self.parts.len();
         let planned = file_parts::each_part(reader, file.size, content, &mut |part| {
-            if self.parts.len() >= WINDOW_PARTS {
-                file.spans.store(true, Ordering::Relaxed);
-                self.close(&file, start, false);
+            if self.parts.len() >= MAX_PARTS {
+                file.spans_batches.store(true, Ordering::Relaxed);
+                self.add_slice(&file, start, false);
                 self.flush(job)?;
                 start = 0;
             }
             if !plausible::is_bearable(&part) {
                 return Err(Error::Damaged { what: "a part".into(), source: too_long() });
             }
-            self.parts.push((at, part));
-            at = at.saturating_add(part.len());
+            self.parts.push((offset, part));
+            offset = offset.saturating_add(part.len());
             Ok(())
         });
         match planned {
             Err(err) if err.is_damage() => {
-                // Parts not compared yet are dropped: they are not the whole file.
+                // Its parts in this batch are dropped, since the file cannot be complete.
                 self.parts.truncate(start);
-                job.fail(&file, &err);
+                job.fail_file(&file, &err);
                 return Ok(());
             }
             other => other?,
         }
-        self.close(&file, start, true);
+        self.add_slice(&file, start, true);
         Ok(())
     }
 
-    /// Returns whether the batch must be restored before anything is added.
+    /// Returns whether the batch must be restored before a file is added.
     pub(super) fn is_full(&self) -> bool {
-        self.segments.len() >= WINDOW_FILES || self.parts.len() >= WINDOW_PARTS
+        self.slices.len() >= MAX_FILES || self.parts.len() >= MAX_PARTS
     }
 
-    fn close(&mut self, file: &Arc<FilePlan>, start: usize, last: bool) {
+    fn add_slice(&mut self, file: &Arc<FilePlan>, start: usize, last: bool) {
         let parts = start..self.parts.len();
-        self.segments.push(FileSlice { file: Arc::clone(file), parts, last });
+        self.slices.push(FileSlice { file: Arc::clone(file), parts, last });
     }
 
     /// Restores the batch and empties it.
     pub(super) fn flush(&mut self, job: &Job<'_>) -> Result<()> {
-        // The index as of the start of the batch. Chunks that move later are found by the second reader.
-        let index = job.reading.index()?;
-        let uses = job.survey(&index, self)?;
+        // The index as of the start of the batch. Chunks that are moved later are found by the fallback
+        // reader.
+        let index = job.session.index()?;
+        let writes = job.plan_batch(&index, self)?;
         if !job.options.dry_run {
-            job.fill(&index, self, &uses)?;
+            job.write_blocks(&index, self, &writes)?;
             if job.options.verify {
                 job.verify(self)?;
             }

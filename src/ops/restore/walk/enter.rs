@@ -1,9 +1,8 @@
 //! Creates directories, decides which existing ones and which links may be used, and sets their final
 //! attributes.
 //!
-//! A directory that only leads to restored entries belongs to the user, not to the snapshot: if it exists it
-//! keeps its mode, owner and times, and if it is a symbolic link it stays one. A directory that is not
-//! selected itself is created only when an entry in it is.
+//! A directory that is not restored itself, but only entries below it, keeps its mode, owner and times if it
+//! exists, and remains a symbolic link if it is one. It is created only when an entry in it is restored.
 
 use std::collections::HashSet;
 
@@ -17,94 +16,101 @@ use crate::ops::restore::{Job, Overwrite};
 use crate::repo::walk::dir_reader::{self, DirReader};
 use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk};
 
-/// Levels of directories that are compared with the snapshot before a symbolic link is followed.
-const DEEPEST_WAY: usize = 100;
+/// Maximum depth to which two trees are compared before a symbolic link is followed.
+const MAX_COMPARED_DEPTH: usize = 100;
 
-/// A directory that is being walked.
+/// A directory on the path from the root to the current entry.
 pub(super) struct Level {
     pub(super) base: Vec<u8>,
-    pub(super) what: What,
-    pub(super) state: State,
+    pub(super) role: DirRole,
+    pub(super) state: DirState,
 }
 
 /// The role of a directory in this restore.
 #[derive(Clone, Copy)]
-pub(super) struct What {
+pub(super) struct DirRole {
     /// It is in the snapshot only because it is above a source.
-    pub(super) way: bool,
-    /// It leads to a source or is one: the user may have replaced it by a symbolic link.
-    pub(super) outer: bool,
-    /// It is selected itself.
-    pub(super) taken: bool,
+    pub(super) ancestor_only: bool,
+    /// It is above a source or is one. If the user has replaced it by a symbolic link, the link is followed.
+    pub(super) may_be_link: bool,
+    /// The user's selection includes the directory itself, not only entries below it.
+    pub(super) selected: bool,
     pub(super) tree: ChunkId,
 }
 
-impl What {
-    /// Returns whether the directory only leads to restored entries, so that its attributes must not be
+impl DirRole {
+    /// Returns whether only entries below the directory are restored, so that its own attributes must not be
     /// changed.
     fn only_leads(self) -> bool {
-        self.way || !self.taken
+        self.ancestor_only || !self.selected
     }
 }
 
-pub(super) enum State {
-    /// Not created yet: it is when an entry in it is selected.
-    Waiting(Meta),
-    There(There),
-    /// Nothing can be restored in it; this has been reported.
-    Barred,
+pub(super) enum DirState {
+    /// Not created yet. It will be when an entry in it is restored.
+    NotCreated(Meta),
+    Exists(TargetDir),
+    /// Nothing can be restored in it, which has been reported.
+    Unusable,
 }
 
 /// A directory that exists in the target, or would after a real run.
-pub(super) struct There {
-    /// It did not exist before, so nothing can be in it.
-    pub(super) fresh: bool,
-    /// What to do when nothing more is written to it.
-    pub(super) end: Option<End>,
+pub(super) struct TargetDir {
+    /// It did not exist before this run, so entries in it need not be looked for.
+    pub(super) is_new: bool,
+    /// Attributes to set when nothing more is written to it; `None` if they do not change.
+    pub(super) final_attributes: Option<FinalAttributes>,
     /// Temporary files that a killed run left in it.
     pub(super) leftovers: Vec<Vec<u8>>,
-    /// Names met so far, folded, if the target does not distinguish all names here (by case or
-    /// normalization).
+    /// Entries restored in it so far, if the target folds names (ignores case or Unicode normalization).
     pub(super) folded: Option<Folded>,
 }
 
 #[derive(Default)]
 pub(super) struct Folded {
+    /// Folded names.
     names: HashSet<Vec<u8>>,
+    /// Existing files with these names: device and inode.
     inodes: HashSet<(u64, u64)>,
 }
 
-pub(super) enum End {
+pub(super) enum FinalAttributes {
     /// Set the snapshot's attributes.
     Set(Meta),
-    /// Restore the attributes it had before.
+    /// Restore the attributes that the directory had before.
     PutBack(Existing),
 }
 
 impl Level {
-    pub(super) fn there(&self) -> Option<&There> {
+    pub(super) fn target_dir(&self) -> Option<&TargetDir> {
         match &self.state {
-            State::There(there) => Some(there),
+            DirState::Exists(dir) => Some(dir),
             _ => None,
         }
     }
 }
 
 impl Walk<'_, '_> {
-    /// Returns the level of the directory to which everything is restored.
-    pub(super) fn top(&self, tree: ChunkId, way: bool) -> Level {
+    /// Returns the level of the target itself.
+    pub(super) fn root_level(&self, tree: ChunkId, ancestor_only: bool) -> Level {
         let (job, base) = (self.job, Vec::new());
         let is_part = !job.options.include.is_empty() || job.options.only.is_some();
         let target = job.target.as_ref();
-        let was = target.filter(|_| way || is_part).and_then(|target| target.look_at_dir(b"").ok());
-        let what = What { way, outer: way, taken: true, tree };
-        let (leftovers, folds) = self.look_around(&base, target.is_none(), job.root_folds());
+        let before =
+            target.filter(|_| ancestor_only || is_part).and_then(|target| target.look_at_dir(b"").ok());
+        let role = DirRole { ancestor_only, may_be_link: ancestor_only, selected: true, tree };
+        let (leftovers, folds) = self.scan_dir(&base, target.is_none(), job.root_folds());
         let folded = folds.then(Folded::default);
-        let there = There { fresh: target.is_none(), end: was.map(End::PutBack), leftovers, folded };
-        Level { base, what, state: State::There(there) }
+        let dir = TargetDir {
+            is_new: target.is_none(),
+            final_attributes: before.map(FinalAttributes::PutBack),
+            leftovers,
+            folded,
+        };
+        Level { base, role, state: DirState::Exists(dir) }
     }
 
-    /// Enters a directory of the snapshot if anything in it may be selected.
+    /// Enters a directory of the snapshot if it, or an entry below it, may be selected.
     pub(super) fn descend(
         &mut self,
         walk: &mut TreeWalk<'_, Level>,
@@ -112,60 +118,73 @@ impl Walk<'_, '_> {
         meta: Meta,
         tree: ChunkId,
     ) {
-        let taken = self.job.selection.takes(&path, true);
-        if !taken && !self.job.selection.may_hold(&path) {
+        let selected = self.job.selection.takes(&path, true);
+        if !selected && !self.job.selection.may_hold(&path) {
             return;
         }
-        let way = meta.flags & flags::PASSAGE != 0;
-        let outer = way || walk.kept().is_some_and(|level| level.what.way);
-        let what = What { way, outer, taken, tree };
-        let level = Level { base: path, what, state: State::Waiting(meta) };
+        let ancestor_only = meta.flags & flags::PASSAGE != 0;
+        let may_be_link = ancestor_only || walk.kept().is_some_and(|level| level.role.ancestor_only);
+        let role = DirRole { ancestor_only, may_be_link, selected, tree };
+        let level = Level { base: path, role, state: DirState::NotCreated(meta) };
         if walk.enter(tree, level).is_err() {
-            return self.job.problem(walk.path(), &Error::Refused(TOO_DEEP.into()));
+            return self.job.record_error(walk.path(), &Error::Refused(TOO_DEEP.into()));
         }
-        if taken && self.make_ready(walk.all_kept()) {
+        if selected && self.create_open_dirs(walk.all_kept()) {
             self.dirs += 1;
         }
     }
 
-    /// Creates the open directories that do not exist yet. Returns whether entries can be restored in the
-    /// last one.
-    pub(super) fn make_ready(&mut self, open: &mut [Level]) -> bool {
-        let mut barred = false;
-        for at in 0..open.len() {
-            let Some((above, [level, ..])) = open.split_at_mut_checked(at) else { return false };
-            if barred {
-                level.state = State::Barred;
+    /// Creates those of the `open` directories that do not exist yet. Returns whether entries can be restored
+    /// in the last one.
+    pub(super) fn create_open_dirs(&mut self, open: &mut [Level]) -> bool {
+        let mut unusable = false;
+        for number in 0..open.len() {
+            let Some((parent, [level, ..])) = open.split_at_mut_checked(number) else { return false };
+            if unusable {
+                level.state = DirState::Unusable;
                 continue;
             }
-            if let State::Waiting(meta) = &mut level.state {
+            if let DirState::NotCreated(meta) = &mut level.state {
                 let meta = std::mem::take(meta);
-                level.state =
-                    self.make_below(above.last_mut(), level, meta).map_or(State::Barred, State::There);
+                level.state = self
+                    .create_in_parent(parent.last_mut(), level, meta)
+                    .map_or(DirState::Unusable, DirState::Exists);
             }
-            barred = level.there().is_none();
+            unusable = level.target_dir().is_none();
         }
-        !barred
+        !unusable
     }
 
-    /// Creates a directory in its parent directory.
-    fn make_below(&mut self, above: Option<&mut Level>, level: &Level, meta: Meta) -> Option<There> {
-        let mut known = (false, false);
-        if let Some(above) = above {
-            known = above.there().map_or(known, |there| (there.fresh, there.folded.is_some()));
+    /// Creates a directory. Returns `None`, after reporting it, if that is refused or fails.
+    fn create_in_parent(
+        &mut self,
+        parent: Option<&mut Level>,
+        level: &Level,
+        meta: Meta,
+    ) -> Option<TargetDir> {
+        let mut parent_state = (false, false);
+        if let Some(parent) = parent {
+            parent_state = parent.target_dir().map_or(parent_state, |dir| (dir.is_new, dir.folded.is_some()));
             let name = level.base.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            // A directory that is selected itself was checked when it was met.
-            if !level.what.taken && self.is_taken_for_another(above, &level.base, name) {
+            // If the directory is selected itself, `handle_entry` has checked this.
+            if !level.role.selected && self.name_collides(parent, &level.base, name) {
                 return None;
             }
         }
-        self.make(&level.base, meta, level.what, known)
+        self.create_dir(&level.base, meta, level.role, parent_state)
     }
 
-    /// Creates or finds a directory. Returns `None`, after reporting it, if that is refused or fails.
-    fn make(&mut self, path: &[u8], meta: Meta, what: What, (fresh, folds): (bool, bool)) -> Option<There> {
+    /// Creates a directory, or uses an existing one. Returns `None`, after reporting it, if that is refused
+    /// or fails.
+    fn create_dir(
+        &mut self,
+        path: &[u8],
+        meta: Meta,
+        role: DirRole,
+        (parent_is_new, parent_folds): (bool, bool),
+    ) -> Option<TargetDir> {
         let job = self.job;
-        let (found, replaces) = match self.find(path, &meta, what, fresh) {
+        let (found, replaces) = match self.find_existing(path, &meta, role, parent_is_new) {
             Ok(Found::Nothing) => (None, false),
             Ok(Found::InTheWay) => (None, true),
             Ok(Found::Dir(found)) => (Some(found), false),
@@ -174,95 +193,110 @@ impl Walk<'_, '_> {
                 return None;
             }
             Err(err) => {
-                job.problem(path, &err);
+                job.record_error(path, &err);
                 return None;
             }
         };
-        let end = match found {
+        let final_attributes = match found {
             None => {
                 let make = |target: &Target| {
                     if replaces { target.make_dir(path) } else { target.make_new_dir(path) }
                 };
-                if !job.step(path, make) {
+                if !job.try_on_target(path, make) {
                     return None;
                 }
-                job.report(Action::Created, path, 0);
-                Some(End::Set(meta))
+                job.report_action(Action::Created, path, 0);
+                Some(FinalAttributes::Set(meta))
             }
             Some(found) => {
-                let opens = !what.only_leads() || !found.is_usable() && !job.is_root();
-                if opens && !job.step(path, |target| target.make_dir(path)) {
+                let makes_usable = !role.only_leads() || !found.is_usable() && !job.is_root();
+                if makes_usable && !job.try_on_target(path, |target| target.make_dir(path)) {
                     return None;
                 }
-                if what.only_leads() || job.options.overwrite == Overwrite::Never {
-                    Some(End::PutBack(found))
+                if role.only_leads() || job.options.overwrite == Overwrite::Never {
+                    Some(FinalAttributes::PutBack(found))
                 } else {
-                    Some(End::Set(meta))
+                    Some(FinalAttributes::Set(meta))
                 }
             }
         };
-        let fresh = found.is_none();
-        let (leftovers, folds) = self.look_around(path, fresh, folds);
-        Some(There { fresh, end, leftovers, folded: folds.then(Folded::default) })
+        let is_new = found.is_none();
+        let (leftovers, folds) = self.scan_dir(path, is_new, parent_folds);
+        Some(TargetDir { is_new, final_attributes, leftovers, folded: folds.then(Folded::default) })
     }
 
-    /// Determines what exists at a directory's path.
-    fn find(&mut self, path: &[u8], meta: &Meta, what: What, fresh: bool) -> Result<Found> {
+    /// Determines what exists at the path of a directory of the snapshot. Links that lead to directories are
+    /// followed where [`DirRole::may_be_link`] allows it.
+    fn find_existing(
+        &mut self,
+        path: &[u8],
+        meta: &Meta,
+        role: DirRole,
+        parent_is_new: bool,
+    ) -> Result<Found> {
         let job = self.job;
-        let Some(found) = job.existing(path, fresh)? else { return Ok(Found::Nothing) };
+        let Some(found) = job.existing(path, parent_is_new)? else { return Ok(Found::Nothing) };
         if found.is_dir() {
-            job.is_free(path, &found)?;
+            job.refuse_protected(path, &found)?;
             return Ok(Found::Dir(found));
         }
         let lead = if found.is_symlink() { job.target()?.lead(path)? } else { Lead::Nowhere };
         let keeps = job.options.overwrite.keeps(&found, meta);
         match lead {
-            Lead::Nowhere if what.only_leads() => Err(Error::Refused(barrier(&lead, what))),
+            Lead::Nowhere if role.only_leads() => Err(Error::Refused(refusal(&lead, role))),
             Lead::Nowhere if keeps => Ok(Found::Kept),
             Lead::Nowhere => Ok(Found::InTheWay),
-            _ if keeps && what.taken && !what.outer => Ok(Found::Kept),
-            Lead::Beneath(real) if what.outer && !self.clashes(what, &real)? => {
-                job.target()?.follow(path, real);
+            _ if keeps && role.selected && !role.may_be_link => Ok(Found::Kept),
+            Lead::Beneath(destination)
+                if role.may_be_link && !self.mixes_with_other_entries(role, &destination)? =>
+            {
+                job.target()?.follow(path, destination);
                 let found = job.target()?.look_at_dir(path)?;
-                job.is_free(path, &found)?;
+                job.refuse_protected(path, &found)?;
                 Ok(Found::Dir(found))
             }
-            lead => Err(Error::Refused(barrier(&lead, what))),
+            lead => Err(Error::Refused(refusal(&lead, role))),
         }
     }
 
-    /// Returns whether entries below a link would mix with other entries that the snapshot holds at the
-    /// link's destination.
-    fn clashes(&mut self, what: What, real: &[u8]) -> Result<bool> {
-        let other = if real.is_empty() {
+    /// Returns whether the snapshot has other entries at the destination of a link, so that those below the
+    /// link would mix with them.
+    fn mixes_with_other_entries(&mut self, role: DirRole, destination: &[u8]) -> Result<bool> {
+        let other = if destination.is_empty() {
             Some(self.root)
         } else {
-            match dir_reader::lookup(self.reader, self.root, real)? {
+            match dir_reader::lookup(self.reader, self.root, destination)? {
                 None => None,
                 Some(Entry { kind: Kind::Dir { tree }, .. }) => Some(tree),
                 Some(_) => return Ok(true),
             }
         };
-        other.map_or(Ok(false), |other| self.differ((what.tree, what.way), other, 0))
+        other.map_or(Ok(false), |other| self.trees_differ((role.tree, role.ancestor_only), other, 0))
     }
 
-    /// Returns whether two directories hold different things under the same name.
-    fn differ(&mut self, (tree, way): (ChunkId, bool), other: ChunkId, depth: usize) -> Result<bool> {
+    /// Returns whether two directories have different entries under the same name. Below sources, any
+    /// difference counts.
+    fn trees_differ(
+        &mut self,
+        (tree, ancestor_only): (ChunkId, bool),
+        other: ChunkId,
+        depth: usize,
+    ) -> Result<bool> {
         if tree == other {
             return Ok(false);
         }
-        if !way || depth > DEEPEST_WAY {
+        if !ancestor_only || depth > MAX_COMPARED_DEPTH {
             return Ok(true);
         }
         let mut dir = DirReader::new(tree);
         while let Some(entry) = dir.next(self.reader)? {
             let Some(theirs) = dir_reader::child(self.reader, other, &entry.name)? else { continue };
-            let way = entry.meta.flags & flags::PASSAGE != 0;
+            let ancestor_only = entry.meta.flags & flags::PASSAGE != 0;
             let differs = match (&entry.kind, &theirs.kind) {
                 (Kind::Dir { tree }, Kind::Dir { tree: other }) => {
-                    self.differ((*tree, way), *other, depth + 1)?
+                    self.trees_differ((*tree, ancestor_only), *other, depth + 1)?
                 }
-                (one, other) => one != other,
+                (ours, theirs) => ours != theirs,
             };
             if differs {
                 return Ok(true);
@@ -272,49 +306,54 @@ impl Walk<'_, '_> {
     }
 
     /// Returns temporary files that a killed run left in a directory, and whether the target folds names in
-    /// it. If the directory's own names do not show it, the parent's answer holds.
-    fn look_around(&self, base: &[u8], fresh: bool, above: bool) -> (Vec<Vec<u8>>, bool) {
-        let Some(target) = self.job.target.as_ref().filter(|_| !fresh) else { return (Vec::new(), above) };
+    /// it. If the existing names do not show this, it is assumed to be as in the parent directory.
+    fn scan_dir(&self, base: &[u8], is_new: bool, parent_folds: bool) -> (Vec<Vec<u8>>, bool) {
+        let Some(target) = self.job.target.as_ref().filter(|_| !is_new) else {
+            return (Vec::new(), parent_folds);
+        };
         // A directory that cannot be listed causes an error when something is written to it.
         let names = target.names(base).ok().flatten().unwrap_or_default();
-        let folds = target.folds(base, &names).unwrap_or(above);
+        let folds = target.folds(base, &names).unwrap_or(parent_folds);
         let leftovers = if self.job.options.dry_run { Vec::new() } else { target.leftovers(names) };
         (leftovers, folds)
     }
 
-    /// Returns whether an entry would replace another of the same directory because the target cannot
-    /// distinguish their names. Reports this as a problem.
-    pub(super) fn is_taken_for_another(&self, level: &mut Level, path: &[u8], name: &[u8]) -> bool {
-        let State::There(There { fresh, folded: Some(folded), .. }) = &mut level.state else { return false };
-        let found = self.job.existing(path, *fresh).ok().flatten().filter(|found| !found.has_other_names());
-        let twice = !folded.names.insert(name_folding::key(name))
+    /// Returns whether an entry would replace another restored entry of the same directory, because the
+    /// target folds their names. Reports this as a problem.
+    pub(super) fn name_collides(&self, level: &mut Level, path: &[u8], name: &[u8]) -> bool {
+        let DirState::Exists(TargetDir { is_new, folded: Some(folded), .. }) = &mut level.state else {
+            return false;
+        };
+        let found = self.job.existing(path, *is_new).ok().flatten().filter(|found| !found.has_other_names());
+        let collides = !folded.names.insert(name_folding::key(name))
             || found.is_some_and(|found| !folded.inodes.insert(found.id()));
-        if twice {
+        if collides {
             let why = "the target's file system does not distinguish its name from that of another restored \
                        entry of this directory: restore it to another target, or alone with \
                        `RestoreOptions::include`";
-            self.job.problem(path, &Error::Refused(why.into()));
+            self.job.record_error(path, &Error::Refused(why.into()));
         }
-        twice
+        collides
     }
 }
 
 enum Found {
     Nothing,
-    /// Not a directory, and not a link to one.
+    /// Neither a directory nor a link to one.
     InTheWay,
     Dir(Existing),
+    /// The overwrite rule keeps it.
     Kept,
 }
 
 /// Explains why a directory cannot be restored over what exists at its path.
-fn barrier(lead: &Lead, what: What) -> String {
+fn refusal(lead: &Lead, role: DirRole) -> String {
     match lead {
         Lead::Outside(to) => format!(
             "it is a symbolic link to {}, outside of the target: nothing below it was restored",
             to.display()
         ),
-        Lead::Beneath(to) if what.outer => format!(
+        Lead::Beneath(to) if role.may_be_link => format!(
             "it is a symbolic link to {}, which the snapshot also contains: nothing below it was restored",
             String::from_utf8_lossy(to)
         ),
@@ -331,7 +370,7 @@ fn barrier(lead: &Lead, what: What) -> String {
 
 impl Job<'_> {
     /// Refuses to restore into a protected directory.
-    pub(in crate::ops::restore) fn is_free(&self, path: &[u8], found: &Existing) -> Result<()> {
+    pub(in crate::ops::restore) fn refuse_protected(&self, path: &[u8], found: &Existing) -> Result<()> {
         let Some(protected) = self.target.as_ref().and_then(|target| target.protected(found)) else {
             return Ok(());
         };
@@ -343,7 +382,7 @@ impl Job<'_> {
         crate::sys::users::is_root()
     }
 
-    /// Returns whether names are folded in the target's root or, if that does not exist, in its nearest
+    /// Returns whether names are folded in the target or, if that does not exist, in its nearest existing
     /// parent.
     fn root_folds(&self) -> bool {
         match &self.target {

@@ -1,5 +1,5 @@
-//! Walks the snapshot: passes directories to `enter` and files to the batch, defers everything else until the
-//! files of its batch are written, and sets the attributes of directories to which nothing more is written.
+//! Walks the snapshot: passes directories to `enter` and files to the batch. Links, special files and the
+//! attributes of finished directories are deferred until the files of the batch are written.
 
 mod enter;
 
@@ -17,7 +17,7 @@ use crate::ops::restore::batch::{FileBatch, FilePlan};
 use crate::ops::restore::delete::join;
 use crate::ops::restore::overwrite::Action;
 use crate::ops::restore::special::Link;
-use crate::ops::restore::walk::enter::{End, Level, State, There};
+use crate::ops::restore::walk::enter::{DirState, FinalAttributes, Level, TargetDir};
 use crate::ops::restore::{Job, batch, overwrite};
 use crate::progress::Event;
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -25,23 +25,23 @@ use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 
 /// Maximum number of links, special files and finished directories that wait for the files of their batch.
-const WAITING: usize = 50_000;
+const MAX_DEFERRED: usize = 50_000;
 
-/// The walk over the snapshot.
+/// The walk of the snapshot's tree, with its counters.
 pub(super) struct Walk<'a, 'j> {
     pub(super) job: &'a Job<'j>,
     pub(super) reader: &'a mut ChunkReader,
     /// Root of the tree that is restored.
     pub(super) root: ChunkId,
-    budget: WalkLimits,
-    window: FileBatch,
-    /// First path of each group of hard links. The only state that grows with the snapshot.
+    limits: WalkLimits,
+    batch: FileBatch,
+    /// First path of each group of hard links, by link number. The only state that grows with the snapshot.
     links: HashMap<u128, (LinkGroup, Vec<u8>)>,
-    /// What waits for the files of the batch.
-    later: Later,
-    /// Directories that their owner may not enter. They get their attributes at the very end, when they need
-    /// not be entered any more.
-    closed: Vec<(Vec<u8>, Meta)>,
+    /// Work that needs the files of the batch.
+    deferred: Deferred,
+    /// Directories that their owner may not enter. They get their attributes last, since until then they are
+    /// entered for hard links and `--delete`.
+    closed_dirs: Vec<(Vec<u8>, Meta)>,
     pub(super) files: u64,
     pub(super) dirs: u64,
     pub(super) others: u64,
@@ -49,20 +49,20 @@ pub(super) struct Walk<'a, 'j> {
     pub(super) changing: u64,
 }
 
-/// Work to do once the files met before it are written, in this order.
+/// Work to be done, in this order, when the files of the batch are written.
 #[derive(Default)]
-struct Later {
+struct Deferred {
     /// Entries that are not regular files, and whether their directory is new.
     nodes: Vec<(Vec<u8>, Entry, bool)>,
     /// Further names of hard links.
     links: Vec<Link>,
     /// Directories that the walk has left, deepest first.
-    dirs: Vec<(Vec<u8>, End)>,
+    dirs: Vec<(Vec<u8>, FinalAttributes)>,
 }
 
-impl Later {
+impl Deferred {
     fn is_full(&self) -> bool {
-        self.nodes.len() + self.links.len() + self.dirs.len() >= WAITING
+        self.nodes.len() + self.links.len() + self.dirs.len() >= MAX_DEFERRED
     }
 }
 
@@ -71,17 +71,17 @@ impl<'a, 'j> Walk<'a, 'j> {
         job: &'a Job<'j>,
         reader: &'a mut ChunkReader,
         root: ChunkId,
-        budget: WalkLimits,
+        limits: WalkLimits,
     ) -> Self {
         Self {
             job,
             root,
-            budget,
+            limits,
             reader,
-            window: FileBatch::default(),
+            batch: FileBatch::default(),
             links: HashMap::new(),
-            later: Later::default(),
-            closed: Vec::new(),
+            deferred: Deferred::default(),
+            closed_dirs: Vec::new(),
             files: 0,
             dirs: 0,
             others: 0,
@@ -90,45 +90,45 @@ impl<'a, 'j> Walk<'a, 'j> {
         }
     }
 
-    /// Restores everything below the root, or the single entry `alone`. `way`: the root only leads to
-    /// sources.
-    pub(super) fn restore_all(&mut self, way: bool, alone: Option<Entry>) -> Result<()> {
-        match alone {
-            None => self.tree(way)?,
-            Some(mut entry) => match self.budget.take(&entry.name, &entry) {
+    /// Restores everything below the root, or only the entry `single`. `ancestor_only`: the root is in the
+    /// snapshot only because it is above a source.
+    pub(super) fn restore_all(&mut self, ancestor_only: bool, single: Option<Entry>) -> Result<()> {
+        match single {
+            None => self.walk_tree(ancestor_only)?,
+            Some(mut entry) => match self.limits.take(&entry.name, &entry) {
                 Ok(()) => {
-                    self.tell_loss(&entry.name, &entry);
+                    self.report_loss(&entry.name, &entry);
                     self.job.drop_unwanted_metadata(&mut entry.meta);
                     self.job.matched(&entry.name);
-                    self.entry(entry.name.clone(), entry, self.job.target.is_none())?;
+                    self.restore_entry(entry.name.clone(), entry, self.job.target.is_none())?;
                 }
-                Err(err) => self.job.problem(&entry.name, &err),
+                Err(err) => self.job.record_error(&entry.name, &err),
             },
         }
         self.finish_batch()
     }
 
-    /// Restores the batch and then what waits for it, so that memory is bounded by the batch, not by the
-    /// snapshot.
+    /// Restores the batch, and then the deferred work.
     fn finish_batch(&mut self) -> Result<()> {
-        self.window.flush(self.job)?;
-        let later = std::mem::take(&mut self.later);
-        for (path, entry, fresh) in later.nodes {
+        self.batch.flush(self.job)?;
+        let deferred = std::mem::take(&mut self.deferred);
+        for (path, entry, dir_is_new) in deferred.nodes {
             self.job.check_stop()?;
-            self.job.node(&path, &entry, fresh);
+            self.job.create_node(&path, &entry, dir_is_new);
         }
-        for link in later.links {
+        for link in deferred.links {
             self.job.check_stop()?;
-            self.job.link(&link);
+            self.job.create_link(&link);
         }
-        for (path, end) in later.dirs {
+        for (path, final_attributes) in deferred.dirs {
             self.job.check_stop()?;
-            match end {
-                // Hard links and `--delete` may still have to enter it.
-                End::Set(meta) if overwrite::lets_its_owner_in(&meta) => self.job.finish_dir(&path, &meta),
-                End::Set(meta) => self.closed.push((path, meta)),
-                End::PutBack(was) => {
-                    self.job.step(&path, |target| target.put_back(&path, &was));
+            match final_attributes {
+                FinalAttributes::Set(meta) if overwrite::owner_may_enter(&meta) => {
+                    self.job.finish_dir(&path, &meta)
+                }
+                FinalAttributes::Set(meta) => self.closed_dirs.push((path, meta)),
+                FinalAttributes::PutBack(before) => {
+                    self.job.try_on_target(&path, |target| target.put_back(&path, &before));
                 }
             }
         }
@@ -136,59 +136,59 @@ impl<'a, 'j> Walk<'a, 'j> {
         Ok(())
     }
 
-    /// Does what must come last: sets modes that shut the owner out, and immutable flags.
-    pub(super) fn close(self) {
-        for (path, meta) in &self.closed {
+    /// Sets the modes of directories that their owner may not enter, and immutable flags. Nothing can be
+    /// written afterwards.
+    pub(super) fn finish(self) {
+        for (path, meta) in &self.closed_dirs {
             self.job.finish_dir(path, meta);
         }
         if let Some(target) = self.job.target.as_ref().filter(|_| !self.job.options.dry_run) {
-            target.lock(&mut |path, err| self.job.problem(path, err));
+            target.lock(&mut |path, err| self.job.record_error(path, err));
         }
         self.job.report_notes();
     }
 
-    /// Returns the reader for steps that follow the walk.
     pub(super) fn reader(&mut self) -> &mut ChunkReader {
         self.reader
     }
 
-    fn tree(&mut self, way: bool) -> Result<()> {
-        let mut walk = TreeWalk::new(self.root, self.budget, self.top(self.root, way));
+    fn walk_tree(&mut self, ancestor_only: bool) -> Result<()> {
+        let mut walk = TreeWalk::new(self.root, self.limits, self.root_level(self.root, ancestor_only));
         loop {
             self.job.check_stop()?;
-            if self.window.is_full() || self.later.is_full() {
+            if self.batch.is_full() || self.deferred.is_full() {
                 self.finish_batch()?;
             }
-            if walk.kept().is_some_and(|level| matches!(level.state, State::Barred)) {
+            if walk.kept().is_some_and(|level| matches!(level.state, DirState::Unusable)) {
                 walk.leave();
                 continue;
             }
             let Some(step) = walk.step(self.reader)? else { return Ok(()) };
             if let (WalkStep::Entry(entry) | WalkStep::Excess(entry, _), Some(level)) = (&step, walk.kept())
-                && let State::There(there) = &mut level.state
+                && let DirState::Exists(dir) = &mut level.state
             {
-                there.leftovers.retain(|name| *name != entry.name);
+                dir.leftovers.retain(|name| *name != entry.name);
             }
             match step {
                 WalkStep::Entry(mut entry) => {
-                    self.tell_loss(walk.path(), &entry);
+                    self.report_loss(walk.path(), &entry);
                     self.job.drop_unwanted_metadata(&mut entry.meta);
                     self.handle_entry(&mut walk, entry)?;
                 }
                 WalkStep::Left { kept: level, .. } => {
                     self.remove_stale_temp_files(&level);
-                    self.leave(level);
+                    self.defer_dir(level);
                 }
                 WalkStep::Damaged(err) => {
-                    self.job.problem(walk.path(), &err);
-                    walk.leave().into_iter().for_each(|level| self.leave(level));
+                    self.job.record_error(walk.path(), &err);
+                    walk.leave().into_iter().for_each(|level| self.defer_dir(level));
                 }
                 WalkStep::Excess(_, err) => {
-                    self.job.problem(walk.path(), &err);
+                    self.job.record_error(walk.path(), &err);
                     while walk.is_spent()
                         && let Some(level) = walk.leave()
                     {
-                        self.leave(level);
+                        self.defer_dir(level);
                     }
                 }
             }
@@ -198,48 +198,51 @@ impl<'a, 'j> Walk<'a, 'j> {
     /// Handles an entry of the last open directory.
     fn handle_entry(&mut self, walk: &mut TreeWalk<'_, Level>, entry: Entry) -> Result<()> {
         let path = walk.path().to_vec();
-        let taken = self.job.selection.takes(&path, entry.is_dir());
-        if taken {
+        let selected = self.job.selection.takes(&path, entry.is_dir());
+        if selected {
             self.job.matched(&path);
-            if !self.make_ready(walk.all_kept()) {
+            if !self.create_open_dirs(walk.all_kept()) {
                 return Ok(());
             }
-            let folds = walk.kept().is_some_and(|level| self.is_taken_for_another(level, &path, &entry.name));
-            if folds {
+            let collides = walk.kept().is_some_and(|level| self.name_collides(level, &path, &entry.name));
+            if collides {
                 return Ok(());
             }
         }
         if let Kind::Dir { tree } = entry.kind {
             self.descend(walk, path, entry.meta, tree);
-        } else if taken {
-            let fresh = walk.kept().and_then(|level| level.there()).is_some_and(|there| there.fresh);
-            self.entry(path, entry, fresh)?;
+        } else if selected {
+            let dir_is_new = walk.kept().and_then(|level| level.target_dir()).is_some_and(|dir| dir.is_new);
+            self.restore_entry(path, entry, dir_is_new)?;
         }
         Ok(())
     }
 
-    /// Reports an entry of which a repair could save only a part. It is restored as far as it was saved.
-    fn tell_loss(&self, path: &[u8], entry: &Entry) {
+    /// Reports an entry of which a repair recovered only a part. That part is restored.
+    fn report_loss(&self, path: &[u8], entry: &Entry) {
         if let Some(why) = entry.meta.loss().filter(|_| self.job.selection.takes(path, entry.is_dir())) {
-            self.job.note(Problem::new(path, ErrorKind::Damaged, why));
+            self.job.record_problem(Problem::new(path, ErrorKind::Damaged, why));
         }
     }
 
-    fn leave(&mut self, level: Level) {
-        if let State::There(There { end: Some(end), .. }) = level.state {
-            self.later.dirs.push((level.base, end));
+    /// Defers setting the attributes of a directory that the walk has left.
+    fn defer_dir(&mut self, level: Level) {
+        if let DirState::Exists(TargetDir { final_attributes: Some(final_attributes), .. }) = level.state {
+            self.deferred.dirs.push((level.base, final_attributes));
         }
     }
 
-    /// Removes temporary files that a killed run left in a directory, unless the snapshot holds their names.
+    /// Removes temporary files that a killed run left in a directory, unless the snapshot has entries with
+    /// these names.
     fn remove_stale_temp_files(&self, level: &Level) {
-        for name in level.there().iter().flat_map(|there| &there.leftovers) {
+        for name in level.target_dir().iter().flat_map(|dir| &dir.leftovers) {
             let path = join(&level.base, name);
-            self.job.step(&path, |target| target.remove_leftover(&path));
+            self.job.try_on_target(&path, |target| target.remove_leftover(&path));
         }
     }
 
-    fn entry(&mut self, path: Vec<u8>, entry: Entry, fresh: bool) -> Result<()> {
+    /// Counts an entry that is not a directory, and adds it to the batch or defers it.
+    fn restore_entry(&mut self, path: Vec<u8>, entry: Entry, dir_is_new: bool) -> Result<()> {
         if self.job.options.no_devices && entry.is_device() {
             return Ok(());
         }
@@ -257,40 +260,41 @@ impl<'a, 'j> Walk<'a, 'j> {
             self.job.observer.notice(Event::Warning(&why));
         }
         if let Some(group) = link_group(&entry)
-            && self.is_further_name(&path, &entry, group, fresh)
+            && self.is_handled_as_link(&path, &entry, group, dir_is_new)
         {
             return Ok(());
         }
         let Kind::File { size, content } = entry.kind else {
-            self.later.nodes.push((path, entry, fresh));
+            self.deferred.nodes.push((path, entry, dir_is_new));
             return Ok(());
         };
         let file = FilePlan {
             path,
             size,
             meta: entry.meta,
-            fresh,
+            dir_is_new,
             plan: OnceLock::new(),
-            agrees: AtomicBool::new(false),
-            differs: AtomicBool::new(false),
-            spans: AtomicBool::new(false),
-            left: AtomicUsize::new(1),
-            state: Mutex::new(batch::State::Waiting),
+            has_equal_parts: AtomicBool::new(false),
+            has_different_parts: AtomicBool::new(false),
+            spans_batches: AtomicBool::new(false),
+            parts_left: AtomicUsize::new(1),
+            state: Mutex::new(batch::FileState::Waiting),
         };
-        self.window.add(self.job, self.reader, file, &content)
+        self.batch.add(self.job, self.reader, file, &content)
     }
 
-    /// Returns whether a hard link's name needs no more work: it waits for the first name, or is kept as it
-    /// is. A kept name cannot be the first, or the others would become links to a different file.
-    fn is_further_name(&mut self, path: &[u8], entry: &Entry, group: LinkGroup, fresh: bool) -> bool {
-        match self.job.keeps(path, &entry.meta, fresh) {
+    /// Returns whether an entry with hard links needs no content: it is deferred until the first name of its
+    /// group exists, the overwrite rule keeps the existing file, or it failed. A kept name is never the first
+    /// one, since the others would become links to a different file.
+    fn is_handled_as_link(&mut self, path: &[u8], entry: &Entry, group: LinkGroup, dir_is_new: bool) -> bool {
+        match self.job.is_kept(path, &entry.meta, dir_is_new) {
             Ok(false) => {}
             Ok(true) => {
                 self.job.record_action(Action::Kept, path, entry.size());
                 return true;
             }
             Err(err) => {
-                self.job.problem(path, &err);
+                self.job.record_error(path, &err);
                 return true;
             }
         }
@@ -313,7 +317,7 @@ impl<'a, 'j> Walk<'a, 'j> {
             other => other.clone(),
         };
         let entry = Entry { name: Vec::new(), kind, meta: entry.meta.clone() };
-        self.later.links.push(Link { first, path: path.to_vec(), entry });
+        self.deferred.links.push(Link { first, path: path.to_vec(), entry });
         true
     }
 }
