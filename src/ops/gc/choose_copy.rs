@@ -8,58 +8,61 @@ use crate::model::id::{ChunkId, SnapshotId};
 use crate::ops::gc::mark::{Bits, Marker};
 use crate::repo::index::{BlockAt, ChunkAt, Copy, Index};
 
-/// Returns which copy of each needed chunk stays, and the blocks of copies chosen over a duplicate.
+/// Returns which copy of each needed chunk stays, and the blocks of copies that were preferred to another.
+/// These blocks must be verified before the other copies are deleted.
 ///
-/// Prefers a copy in a pack of a running session, which must not be touched, else takes the first good one. A
-/// copy that a write key stored stays only if there is no other.
-/// Copies in condemned or damaged packs never count, nor do deltas whose own bases were not marked. Of a
-/// chunk that is a delta base, a copy that is not a delta stays. Copies that are held ([`Marker::held`])
-/// stay. These blocks must be verified before the duplicates are deleted.
+/// - A copy in a pack of a running session is preferred, since that pack is left alone. Otherwise the first
+///   one stays.
+/// - A copy that a write key stored stays only if there is no other.
+/// - Copies in condemned or damaged packs do not count, nor do deltas whose bases were not marked.
+/// - Of a chunk that is a base, a copy that is not a delta stays.
+/// - Unreadable deltas ([`Marker::unreadable`]) stay in addition.
 ///
 /// # Errors
 /// When a table could not be read, or the local index cache contradicts the packs.
-pub(super) fn keep(
+pub(super) fn choose_copies(
     index: &Index,
     marks: &Marker,
-    live: &HashSet<SnapshotId>,
+    live_sessions: &HashSet<SnapshotId>,
 ) -> Result<(Bits, BTreeSet<BlockAt>)> {
     loop {
-        let (kept, chosen) = (Bits::default(), BTreeSet::new());
-        let mut keeper = CopyChooser { index, marks, live, kept, chosen, met: 0 };
-        if !index.each_group(&mut |group| keeper.group(group))? {
+        let (kept, preferred) = (Bits::default(), BTreeSet::new());
+        let mut chooser = CopyChooser { index, marks, live_sessions, kept, preferred, needed_found: 0 };
+        if !index.each_group(&mut |group| chooser.handle_group(group))? {
             continue;
         }
-        if keeper.met != marks.needed.count() {
-            // Chunks whose entries are missing would be taken for unneeded.
+        if chooser.needed_found != marks.needed.count() {
+            // Otherwise chunks whose entries are missing would be deleted as unneeded.
             return Err(Error::Refused(
                 "the local index cache lacks chunks that snapshots need; nothing was deleted. Remove the \
                  cache's folder `view` and run the garbage collection again"
                     .into(),
             ));
         }
-        return Ok((keeper.kept, keeper.chosen));
+        return Ok((chooser.kept, chooser.preferred));
     }
 }
 
 struct CopyChooser<'a> {
     index: &'a Index,
     marks: &'a Marker,
-    live: &'a HashSet<SnapshotId>,
+    live_sessions: &'a HashSet<SnapshotId>,
     kept: Bits,
-    chosen: BTreeSet<BlockAt>,
-    /// Index entries met that are marked as needed.
-    met: u64,
+    preferred: BTreeSet<BlockAt>,
+    /// Number of entries seen so far that are marked as needed.
+    needed_found: u64,
 }
 
 impl CopyChooser<'_> {
-    /// Handles copies whose ids share the first eight bytes: nearly always one copy, or copies of one chunk.
-    fn group(&mut self, group: &[ChunkAt]) -> Result<()> {
+    /// Handles entries whose ids share the first eight bytes: nearly always one entry, or copies of one
+    /// chunk.
+    fn handle_group(&mut self, group: &[ChunkAt]) -> Result<()> {
         let rows: Vec<usize> = group.iter().filter_map(|at| self.row(*at)).collect();
         let needed = rows.iter().filter(|row| self.marks.needed.has(**row)).count() as u64;
         if needed == 0 {
             return Ok(());
         }
-        self.met += needed;
+        self.needed_found += needed;
         if let ([at], [row]) = (group, rows.as_slice()) {
             if self.index.packs().get(at.pack as usize).is_some_and(|pack| !pack.not_writable) {
                 self.kept.set(*row);
@@ -71,7 +74,7 @@ impl CopyChooser<'_> {
             match self.index.chunk(*at)? {
                 Some(chunk) => chunks.push(chunk),
                 None => {
-                    // It is unknown which of them are the same chunk: all of them stay.
+                    // The pack's table is not available, so it is unknown which are the same chunk: all stay.
                     rows.iter().for_each(|row| _ = self.kept.set(*row));
                     return Ok(());
                 }
@@ -90,28 +93,28 @@ impl CopyChooser<'_> {
         self.index.packs().get(at.pack as usize).map(|pack| pack.first + at.nth as usize)
     }
 
-    /// Chooses among all copies of one chunk.
+    /// Chooses the copy of one chunk that stays.
     fn choose(&mut self, copies: &[Copy]) {
         if !copies.iter().any(|copy| self.marks.needed.has(copy.row)) {
             return;
         }
-        let held = copies.iter().filter(|copy| self.marks.held.has(copy.row));
-        held.for_each(|copy| _ = self.kept.set(copy.row));
-        let of_live = |copy: &Copy| {
+        let unreadable = copies.iter().filter(|copy| self.marks.unreadable.has(copy.row));
+        unreadable.for_each(|copy| _ = self.kept.set(copy.row));
+        let is_of_live_session = |copy: &Copy| {
             let pack = self.index.packs().get(copy.location.block.pack as usize);
-            pack.is_some_and(|pack| self.live.contains(&pack.session))
+            pack.is_some_and(|pack| self.live_sessions.contains(&pack.session))
         };
         let is_base = copies.iter().any(|copy| self.marks.bases.has(copy.row));
         let may_stay = |copy: &&Copy| !copy.delta || !is_base && self.marks.needed.has(copy.row);
         let listed: Vec<&Copy> = copies.iter().filter(|copy| !copy.not_writable).collect();
         let mut good: Vec<&Copy> = listed.iter().copied().filter(may_stay).collect();
-        // Others may refer to what full keys stored.
+        // Copies that full keys stored come first: any session may refer to them.
         good.sort_by_key(|copy| copy.foreign);
-        let own = |copy: &&&Copy| of_live(copy) && !copy.foreign;
-        if let Some(best) = good.iter().find(own).or(good.first()) {
+        let is_preferred = |copy: &&&Copy| is_of_live_session(copy) && !copy.foreign;
+        if let Some(best) = good.iter().find(is_preferred).or(good.first()) {
             self.kept.set(best.row);
             if listed.len() > 1 {
-                self.chosen.insert(best.location.block);
+                self.preferred.insert(best.location.block);
             }
         }
     }

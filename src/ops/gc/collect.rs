@@ -30,8 +30,9 @@ use crate::repo::sessions::trash_entries::TrashEntry;
 use crate::repo::snapshots::{Snapshot, trash};
 use crate::storage::names;
 
-/// How often a mark is discarded, because of another collector or of damage, before this run gives up.
-const ATTEMPTS: usize = 8;
+/// Maximum number of marks in one run. A mark is discarded if another collector was faster, or damage was
+/// found.
+const MAX_ATTEMPTS: usize = 8;
 
 /// A run of gc.
 pub(super) struct Collector<'a> {
@@ -42,22 +43,23 @@ pub(super) struct Collector<'a> {
     /// `None` in a dry run.
     pub(super) session: Option<Session>,
     pub(super) report: Report,
-    /// The disk is full: nothing may be moved.
-    full: bool,
+    /// The disk is full, so that nothing may be moved.
+    disk_full: bool,
     /// The missing object that made the last attempt fail.
-    missed: Option<Error>,
-    /// Purged snapshots that an audit record of this run names.
-    noted: BTreeSet<SnapshotId>,
+    missing_error: Option<Error>,
+    /// Purged snapshots that this run has written an audit record for.
+    audited: BTreeSet<SnapshotId>,
 }
 
-/// The result of one attempt.
+/// The result of an attempt.
 enum Attempt {
+    /// The run is complete, or has to wait for other sessions.
     Done,
-    /// Another collector was faster, or damage was found: mark again.
+    /// Something has changed: list and mark again.
     Again,
 }
 
-/// The result of marking.
+/// The result of marking: what is needed, and the plan for the packs.
 pub(super) struct Marked {
     pub(super) index: Arc<Index>,
     pub(super) roots: Roots,
@@ -81,7 +83,7 @@ impl Marked {
 }
 
 impl<'a> Collector<'a> {
-    /// Runs a garbage collection. Moves nothing if the disk is `full`.
+    /// Runs a garbage collection. Moves nothing if the disk is full.
     ///
     /// # Errors
     /// As [`crate::ops::gc::run`].
@@ -90,9 +92,9 @@ impl<'a> Collector<'a> {
         options: &'a Options,
         observer: &'a dyn Observer,
         stop: &'a AtomicBool,
-        full: bool,
+        disk_full: bool,
     ) -> Result<Report> {
-        let report = Report { no_room: full, ..Report::default() };
+        let report = Report { no_room: disk_full, ..Report::default() };
         let mut collector = Self {
             repo,
             options,
@@ -100,26 +102,26 @@ impl<'a> Collector<'a> {
             stop,
             session: None,
             report,
-            full,
-            missed: None,
-            noted: BTreeSet::new(),
+            disk_full,
+            missing_error: None,
+            audited: BTreeSet::new(),
         };
         if options.dry_run {
-            collector.foresee()?;
+            collector.report_dry_run()?;
             names::strays(repo.storage())?.into_iter().for_each(|text| repo.control().warn(text));
             return Ok(collector.report);
         }
         // C1: a collector is a session.
         let session = Session::open(repo, SessionKind::Collector)?.0;
-        let outdated = outdated_of(&roots::load(repo)?);
-        let noted = audit::note_snapshots(repo, AuditAct::Forget, &outdated)?;
-        trash::forget_all(repo, &session, &outdated, &noted)?;
+        let outdated = outdated_partials(&roots::load(repo)?);
+        let audited = audit::note_snapshots(repo, AuditAct::Forget, &outdated)?;
+        trash::forget_all(repo, &session, &outdated, &audited)?;
         let mut attempts = 0;
         let session = collector.session.insert(session).id;
         while let Attempt::Again = collector.attempt(session)? {
             attempts += 1;
-            if attempts >= ATTEMPTS {
-                return Err(collector.missed.unwrap_or_else(|| {
+            if attempts >= MAX_ATTEMPTS {
+                return Err(collector.missing_error.unwrap_or_else(|| {
                     let why = "other garbage collections keep running at the same time: run \
                                `Repository::gc` later";
                     Error::Refused(why.into())
@@ -129,16 +131,17 @@ impl<'a> Collector<'a> {
         collector.end()
     }
 
+    /// Removes records and temporary files that are no longer needed, and ends the session.
     fn end(self) -> Result<Report> {
-        if self.session.is_some() && !self.full {
-            let now = self.now_there()?;
+        if self.session.is_some() && !self.disk_full {
+            let now = self.storage_time()?;
             self.remove_old_fences(now)?;
             audit::remove_old(self.repo, now)?;
         }
-        let Self { repo, session, mut report, full, stop, .. } = self;
+        let Self { repo, session, mut report, disk_full, stop, .. } = self;
         if let Some(session) = session {
-            parity::maintain(repo, session.id, full, &mut report, stop)?;
-            header_bundles::maintain(repo, Maintenance { add: !full, remove: true }, stop)?;
+            parity::maintain(repo, session.id, disk_full, &mut report, stop)?;
+            header_bundles::maintain(repo, Maintenance { add: !disk_full, remove: true }, stop)?;
             let highest = gc_record::highest(repo.storage())?;
             let others = peers::others(repo, Some(&session.id), true)?;
             peers::remove_dead(repo, &others, session.id, highest)?;
@@ -151,8 +154,8 @@ impl<'a> Collector<'a> {
         Ok(report)
     }
 
-    /// Records the total size of packs once, before anything is swept.
-    pub(super) fn weigh(&mut self, repo_state: &RepoState) {
+    /// Reports the total size of packs before the run. Only the first call has an effect.
+    pub(super) fn record_size_before(&mut self, repo_state: &RepoState) {
         if self.report.before == 0 {
             self.report.before = repo_state.packs.iter().map(|(_, len)| len).sum();
         }
@@ -162,10 +165,10 @@ impl<'a> Collector<'a> {
     fn note_purge(&mut self, marked: &Marked) -> Result<()> {
         let purged = marked.purged.iter().map(|entry| entry.id);
         let new: BTreeSet<SnapshotId> =
-            purged.filter(|id| !marked.roots.is_listed(id) && !self.noted.contains(id)).collect();
+            purged.filter(|id| !marked.roots.is_listed(id) && !self.audited.contains(id)).collect();
         let ids: Vec<SnapshotId> = new.iter().copied().collect();
         audit::note_snapshots(self.repo, AuditAct::Purge, &ids)?;
-        self.noted.extend(new);
+        self.audited.extend(new);
         Ok(())
     }
 
@@ -178,8 +181,8 @@ impl<'a> Collector<'a> {
     fn attempt(&mut self, own: SnapshotId) -> Result<Attempt> {
         let repo = self.repo;
         let mut repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(()))?;
-        self.weigh(&repo_state);
-        // Marks made from earlier listings have been discarded.
+        self.record_size_before(&repo_state);
+        // Allowed, since all marks made from earlier listings have been discarded.
         self.acknowledge_gc(repo_state.gc_seen)?;
         // C1: unfinished runs are swept first; while one cannot be swept, no new one is published.
         for gc_run in std::mem::take(&mut repo_state.unfinished) {
@@ -198,16 +201,16 @@ impl<'a> Collector<'a> {
             Err(err) => Err(err),
         };
         match result {
-            // A process that considered this run dead may have deleted what it was reading.
+            // A process that considered this session dead may have deleted packs that it was reading.
             Err(err) if err.is_missing() && RepoState::packs(repo.storage())? != listed => {
-                self.missed = Some(err);
+                self.missing_error = Some(err);
                 Ok(Attempt::Again)
             }
             other => other,
         }
     }
 
-    /// Sweeps one gc run. Returns `Done` if this process can only wait.
+    /// Sweeps an unfinished gc run. Returns `Done` if it has to wait for other sessions.
     fn sweep(&mut self, own: SnapshotId, gc_run: &GcRun, repo_state: &RepoState) -> Result<Attempt> {
         match sweep::sweep(self.repo, own, gc_run)? {
             SweepOutcome::Done(deleted) => {
@@ -215,7 +218,7 @@ impl<'a> Collector<'a> {
                 Ok(Attempt::Again)
             }
             // Another process has finished it.
-            SweepOutcome::Over => Ok(Attempt::Again),
+            SweepOutcome::AlreadyEnded => Ok(Attempt::Again),
             SweepOutcome::Waiting(for_whom) => {
                 self.report.waiting_for = for_whom;
                 self.report.later = sizes(repo_state, &gc_run.record.condemned);
@@ -224,8 +227,8 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Determines what is needed and what happens to each pack (C2). Returns `None` if an object vanished
-    /// meanwhile.
+    /// Marks everything that roots need, and plans what happens to each pack (C2). Returns `None` if a trash
+    /// entry disappeared meanwhile. `own` is `None` in a dry run.
     pub(super) fn mark(
         &mut self,
         mut repo_state: RepoState,
@@ -233,96 +236,100 @@ impl<'a> Collector<'a> {
     ) -> Result<Option<Marked>> {
         let repo = self.repo;
         let gc_seen = repo_state.gc_seen;
-        self.weigh(&repo_state);
-        // C1: packs are listed; next are sessions, then roots.
+        self.record_size_before(&repo_state);
+        // C1: packs have been listed; next are sessions, then roots.
         let others = peers::others(repo, own, own.is_some())?;
-        let mut live: HashSet<SnapshotId> =
+        let mut live_sessions: HashSet<SnapshotId> =
             others.iter().filter(|other| !other.dead).map(|other| other.id).collect();
         let roots = roots::load(repo)?;
-        // A root added since has packs added since: they are read, but never deleted by this run.
-        let later = RepoState::packs(repo.storage())?;
+        // C1: a root created since the first listing has packs that were created since. This run reads them,
+        // but never deletes them.
+        let listed_again = RepoState::packs(repo.storage())?;
         let first: HashSet<PackId> =
-            std::mem::replace(&mut repo_state.packs, later).iter().map(|(id, _)| *id).collect();
+            std::mem::replace(&mut repo_state.packs, listed_again).iter().map(|(id, _)| *id).collect();
         let index = Arc::new(Index::load(repo, repo_state)?);
-        missing::refuse(repo, &index, &first, (&roots, &others))?;
-        let came = index.packs().iter().filter(|pack| !first.contains(&pack.id));
-        live.extend(came.map(|pack| pack.session));
+        missing::refuse_unexplained(repo, &index, &first, (&roots, &others))?;
+        let new_packs = index.packs().iter().filter(|pack| !first.contains(&pack.id));
+        live_sessions.extend(new_packs.map(|pack| pack.session));
         for (pack, why) in &index.unreadable {
             repo.control().warn(format!("{}: pack {} is not changed", why.chain(), pack.short()));
         }
-        // A dry run has not removed the outdated partial snapshots.
-        let partials = if own.is_none() { outdated_of(&roots) } else { Vec::new() };
-        let (purged, waiting) = self.divide(&roots.trash)?;
+        // In a dry run, outdated partial snapshots still exist, and are treated as forgotten.
+        let partials = if own.is_none() { outdated_partials(&roots) } else { Vec::new() };
+        let (purged, kept_entries) = self.split_trash(&roots.trash)?;
         let mut marker = Marker::new(repo, &index)?;
         self.observer.notice(Event::Stage { name: "following snapshots", unit: "snapshots" });
-        self.observer.notice(Event::Expect { files: roots.standing.len() as u64, bytes: 0 });
-        for snapshot in roots.standing.values().filter(|snapshot| !partials.contains(&snapshot.id)) {
-            marker.root(&snapshot.manifest.root).map_err(|err| unwalkable("snapshot", &snapshot.id, err))?;
+        self.observer.notice(Event::Expect { files: roots.snapshots.len() as u64, bytes: 0 });
+        for snapshot in roots.snapshots.values().filter(|snapshot| !partials.contains(&snapshot.id)) {
+            marker
+                .mark_root(&snapshot.manifest.root)
+                .map_err(|err| with_snapshot_name("snapshot", &snapshot.id, err))?;
             self.observer.notice(Event::Done { files: 1, bytes: 0 });
         }
-        let standing = marker.plain;
+        let plain_of_snapshots = marker.plain_bytes;
         let mut forgotten = Vec::new();
-        for entry in &waiting {
+        for entry in &kept_entries {
             match trash::read(repo, entry) {
                 Err(err) if err.is_missing() => return Ok(None),
                 other => forgotten.push((entry.id, other?.manifest.root)),
             }
         }
         if !self.options.empty_trash {
-            let kept = partials.iter().filter_map(|id| roots.standing.get(id));
+            let kept = partials.iter().filter_map(|id| roots.snapshots.get(id));
             forgotten.extend(kept.map(|snapshot| (snapshot.id, snapshot.manifest.root)));
         }
         for (id, root) in &forgotten {
-            marker.root(root).map_err(|err| unwalkable("forgotten snapshot", id, err))?;
+            marker.mark_root(root).map_err(|err| with_snapshot_name("forgotten snapshot", id, err))?;
         }
         self.report.purged = if self.options.empty_trash { partials.len() as u64 } else { 0 };
-        // A snapshot that was brought back is not in the trash, though its entry still exists.
+        // A snapshot that was brought back may still have an entry in the trash.
         let gone =
             forgotten.iter().map(|(id, _)| id).filter(|id| !roots.is_listed(id) || partials.contains(id));
         self.report.in_trash = gone.collect::<HashSet<_>>().len() as u64;
-        self.report.trash_plain = marker.plain - standing;
+        self.report.trash_plain = marker.plain_bytes - plain_of_snapshots;
         self.report.lost = marker.lost.len() as u64;
         self.report.data_stays = marker.misses_data();
-        let mut plan = self.plan(&index, &mut marker, &live)?;
-        if self.options.delta && !self.full {
-            let (standing, observer, stop) = (&roots.standing, self.observer, self.stop);
-            let search = Search { repo, index: &index, standing, live: &live, observer, stop };
-            self.report.similar = search.extend(&mut plan, &marker)?;
+        let mut plan = self.plan(&index, &mut marker, &live_sessions)?;
+        if self.options.delta && !self.disk_full {
+            let (snapshots, observer, stop) = (&roots.snapshots, self.observer, self.stop);
+            let search =
+                Search { repo, index: &index, snapshots, live_sessions: &live_sessions, observer, stop };
+            self.report.similar = search.add_to_plan(&mut plan, &marker)?;
         }
         self.report.unused = plan.unused;
         Ok(Some(Marked { index, roots, purged, plan, gc_seen }))
     }
 
-    fn plan(&self, index: &Index, marker: &mut Marker, live: &HashSet<SnapshotId>) -> Result<Plan> {
+    fn plan(&self, index: &Index, marker: &mut Marker, live_sessions: &HashSet<SnapshotId>) -> Result<Plan> {
         let config = self.repo.config();
         let target =
             |kind| u64::from(if kind == ChunkType::Data { config.data_pack } else { config.tree_pack });
-        let max_repack = if self.full { Some(0) } else { self.options.max_repack };
+        let max_repack = if self.disk_full { Some(0) } else { self.options.max_repack };
         let options = Options { max_repack, ..self.options.clone() };
-        plan::plan(index, marker, live, target, (&options, self.repo.suite().epoch))
+        plan::plan(index, marker, live_sessions, target, (&options, self.repo.suite().epoch))
     }
 
-    /// Moves what is needed, publishes the gc record and sweeps.
+    /// Moves the needed chunks, publishes the gc record, and sweeps.
     fn condemn(&mut self, own: SnapshotId, marked: &Marked) -> Result<Attempt> {
         let (repo, plan, index) = (self.repo, &marked.plan, &marked.index);
         let stays = |at: &crate::repo::index::BlockAt| {
-            plan.packs.get(at.pack as usize).is_some_and(|account| account.fate != PackAction::Move)
+            plan.packs.get(at.pack as usize).is_some_and(|usage| usage.action != PackAction::Move)
         };
-        let chosen: Vec<_> = plan.chosen.iter().filter(|at| stays(at)).copied().collect();
-        let damaged = repack::verify(repo, index, &chosen, self.stop)?;
+        let to_verify: Vec<_> = plan.preferred.iter().filter(|at| stays(at)).copied().collect();
+        let damaged = repack::verify(repo, index, &to_verify, self.stop)?;
         if !damaged.is_empty() {
-            damage::write_down(repo, own, index, &damaged)?;
+            damage::record_damaged_packs(repo, own, index, &damaged)?;
             return Ok(Attempt::Again);
         }
         let moving = plan.packs_of(index, PackAction::Move);
-        if !moving.is_empty() && !self.relocate(own, marked, &moving)? {
+        if !moving.is_empty() && !self.repack(own, marked, &moving)? {
             return Ok(Attempt::Again);
         }
-        // Entirely dead packs first: they free space soonest.
-        let mut condemned = plan.packs_of(index, PackAction::Drop);
+        // Packs in which nothing is needed come first, so that a sweep deletes them first.
+        let mut condemned = plan.packs_of(index, PackAction::Delete);
         condemned.extend(moving);
         if self.report.lost == 0 {
-            damage::end(repo, index.repo_state())?;
+            damage::remove_resolved(repo, index.repo_state())?;
         }
         if condemned.is_empty() && marked.purged.is_empty() {
             return Ok(Attempt::Done);
@@ -336,7 +343,7 @@ impl<'a> Collector<'a> {
         self.acknowledge_gc(gc_run.number)?;
         match sweep::sweep(repo, own, &gc_run)? {
             SweepOutcome::Done(deleted) => self.report.add(&deleted),
-            SweepOutcome::Over => return Ok(Attempt::Again),
+            SweepOutcome::AlreadyEnded => return Ok(Attempt::Again),
             SweepOutcome::Waiting(for_whom) => {
                 self.report.waiting_for = for_whom;
                 self.report.later = sizes(index.repo_state(), &gc_run.record.condemned);
@@ -348,48 +355,53 @@ impl<'a> Collector<'a> {
 
     /// Moves the needed blocks out of packs that are to be deleted. Returns false if one of the packs is
     /// damaged.
-    fn relocate(&mut self, own: SnapshotId, marked: &Marked, moving: &[PackId]) -> Result<bool> {
+    fn repack(&mut self, own: SnapshotId, marked: &Marked, moving: &[PackId]) -> Result<bool> {
         let (repo, plan, index) = (self.repo, &marked.plan, &marked.index);
         let bytes = plan.bytes_of(index, PackAction::Move);
         self.observer.notice(Event::Stage { name: "rewriting packs", unit: "packs" });
         self.observer.notice(Event::Expect { files: moving.len() as u64, bytes });
         let repacker = Repacker { repo, index, plan, session: own, observer: self.observer, stop: self.stop };
-        let moved = repacker.run()?;
-        if !moved.damaged.is_empty() {
-            damage::write_down(repo, own, index, &moved.damaged)?;
+        let repacked = repacker.run()?;
+        if !repacked.damaged.is_empty() {
+            damage::record_damaged_packs(repo, own, index, &repacked.damaged)?;
             return Ok(false);
         }
         self.report.packs_moved = moving.len() as u64;
-        self.report.bytes_written = moved.written.bytes;
+        self.report.bytes_written = repacked.written.bytes;
         Ok(true)
     }
 }
 
-/// Returns the partial snapshots that a newer complete one of the same set replaces. They only speed up the
-/// next run.
-fn outdated_of(roots: &Roots) -> Vec<SnapshotId> {
+/// Returns the partial snapshots of interrupted backups for which the same set has a newer complete snapshot.
+/// Pinned ones stay.
+fn outdated_partials(roots: &Roots) -> Vec<SnapshotId> {
     let mut newest: HashMap<_, Time> = HashMap::new();
-    for one in roots.standing.values().filter(|one| !one.manifest.partial) {
-        let newest = newest.entry(set_of(one)).or_insert(one.manifest.started);
-        *newest = one.manifest.started.max(*newest);
+    for snapshot in roots.snapshots.values().filter(|snapshot| !snapshot.manifest.partial) {
+        let newest = newest.entry(set_of(snapshot)).or_insert(snapshot.manifest.started);
+        *newest = snapshot.manifest.started.max(*newest);
     }
-    let partials = roots.standing.values().filter(|one| one.manifest.partial && !one.manifest.is_pinned());
-    let outdated =
-        partials.filter(|one| newest.get(&set_of(one)).is_some_and(|newest| *newest > one.manifest.started));
-    outdated.map(|one| one.id).collect()
+    let partials = roots
+        .snapshots
+        .values()
+        .filter(|snapshot| snapshot.manifest.partial && !snapshot.manifest.is_pinned());
+    let outdated = partials.filter(|snapshot| {
+        newest.get(&set_of(snapshot)).is_some_and(|newest| *newest > snapshot.manifest.started)
+    });
+    outdated.map(|snapshot| snapshot.id).collect()
 }
 
-/// Returns the key that identifies a set of snapshots.
-fn set_of(one: &Snapshot) -> (&str, &[ByteBuf], Option<KeyId>) {
-    (&one.manifest.host, &one.manifest.sources, one.manifest.writer())
+/// Returns what identifies the set that a snapshot belongs to: host, sources, and write key.
+fn set_of(snapshot: &Snapshot) -> (&str, &[ByteBuf], Option<KeyId>) {
+    (&snapshot.manifest.host, &snapshot.manifest.sources, snapshot.manifest.writer())
 }
 
+/// Returns the record of a gc run: its roots are all that it marked from.
 fn record(by: SnapshotId, condemned: Vec<PackId>, marked: &Marked) -> GcRecord {
     let purged: HashSet<(SnapshotId, SnapshotId)> =
         marked.purged.iter().map(|entry| (entry.id, entry.by)).collect();
     let kept = marked.roots.trash.iter().filter(|entry| !purged.contains(&(entry.id, entry.by)));
     let mut roots: Vec<SnapshotId> =
-        marked.roots.standing.keys().copied().chain(kept.map(|entry| entry.id)).collect();
+        marked.roots.snapshots.keys().copied().chain(kept.map(|entry| entry.id)).collect();
     roots.sort_unstable();
     roots.dedup();
     let purged = marked.purged.iter().map(|entry| (entry.id, entry.by)).collect();
@@ -399,12 +411,13 @@ fn record(by: SnapshotId, condemned: Vec<PackId>, marked: &Marked) -> GcRecord {
 /// Returns how many of these packs are listed, and their total bytes.
 pub(super) fn sizes(repo_state: &RepoState, packs: &[PackId]) -> (u64, u64) {
     let packs: HashSet<&PackId> = packs.iter().collect();
-    let found = repo_state.packs.iter().filter(|(id, _)| packs.contains(id));
-    found.fold((0, 0), |(count, bytes), (_, len)| (count + 1, bytes + len))
+    let listed = repo_state.packs.iter().filter(|(id, _)| packs.contains(id));
+    listed.fold((0, 0), |(count, bytes), (_, len)| (count + 1, bytes + len))
 }
 
-/// Adds which snapshot's tree cannot be read. That ends the run, as it is unknown what the snapshot needs.
-fn unwalkable(kind: &str, id: &SnapshotId, err: Error) -> Error {
+/// Adds the snapshot to the error of a tree that cannot be read. Such an error ends the run, since it is
+/// unknown what the snapshot needs.
+fn with_snapshot_name(kind: &str, id: &SnapshotId, err: Error) -> Error {
     match err {
         Error::Missing { what } => Error::Missing { what: format!("{what} of {kind} {}", id.short()) },
         Error::Damaged { what, source } => {

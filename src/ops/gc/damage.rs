@@ -1,4 +1,4 @@
-//! Damage records of gc: recording damage that it meets, and removing records that are resolved.
+//! Damage records: gc writes them for the damage that it finds, and removes those that are resolved.
 
 use std::collections::HashSet;
 
@@ -10,11 +10,12 @@ use crate::repo::repository::Repository;
 use crate::repo::sessions::damage;
 use crate::repo::sessions::session::RepoState;
 
-/// Records which packs are damaged. The next mark ignores their copies.
+/// Records that packs are damaged, each given by its number and the error. The next mark ignores their
+/// copies.
 ///
 /// # Errors
 /// When a record cannot be made durable.
-pub(super) fn write_down(
+pub(super) fn record_damaged_packs(
     repo: &Repository,
     by: SnapshotId,
     index: &Index,
@@ -28,19 +29,18 @@ pub(super) fn write_down(
     Ok(())
 }
 
-/// Removes damage records whose pack no longer exists. To be called only if nothing that is needed is
-/// missing.
+/// Removes damage records whose pack no longer exists. To be called only if no needed chunk is missing.
 ///
 /// # Errors
 /// When the records cannot be read or removed.
-pub(super) fn end(repo: &Repository, repo_state: &RepoState) -> Result<()> {
+pub(super) fn remove_resolved(repo: &Repository, repo_state: &RepoState) -> Result<()> {
     if !repo_state.any_damage {
         return Ok(());
     }
-    let there: HashSet<PackId> = repo_state.packs.iter().map(|(id, _)| *id).collect();
+    let listed: HashSet<PackId> = repo_state.packs.iter().map(|(id, _)| *id).collect();
     for (name, record) in damage::list(repo.storage(), repo.suite())? {
         let pack = damage::pack_of(&name, record.as_ref());
-        if pack.is_none_or(|pack| !there.contains(&pack)) {
+        if pack.is_none_or(|pack| !listed.contains(&pack)) {
             damage::end(repo, &name)?;
         }
     }

@@ -7,68 +7,73 @@ use crate::ops::gc::sweep;
 use crate::repo::gc::peers;
 use crate::repo::sessions::session::RepoState;
 
-/// How often a changing repository is listed before a dry run gives up.
-const LOOKS: usize = 8;
+/// Maximum number of attempts while the repository changes.
+const MAX_ATTEMPTS: usize = 8;
 
 impl Collector<'_> {
     /// Fills the report with what a run would do.
     ///
     /// # Errors
     /// As [`crate::ops::gc::run`].
-    pub(super) fn foresee(&mut self) -> Result<()> {
-        for _ in 0..LOOKS {
+    pub(super) fn report_dry_run(&mut self) -> Result<()> {
+        for _ in 0..MAX_ATTEMPTS {
             let repo_state = RepoState::read(self.repo.storage(), self.repo.suite(), |_| Ok(()))?;
-            if !self.foresee_unfinished(&repo_state)? {
+            if !self.report_unfinished(&repo_state)? {
                 return Ok(());
             }
             let number = repo_state.gc_seen + 1;
             if let Some(marked) = self.mark(repo_state, None)? {
-                for (pack, account) in marked.index.packs().iter().zip(&marked.plan.packs) {
-                    if account.fate == PackAction::Move {
+                for (pack, usage) in marked.index.packs().iter().zip(&marked.plan.packs) {
+                    if usage.action == PackAction::Move {
                         self.report.packs_moved += 1;
                         self.report.bytes_written +=
-                            (pack.len + account.grows).saturating_sub(account.dead + account.saves);
+                            (pack.len + usage.growth).saturating_sub(usage.dead + usage.savings);
                     }
-                    if account.fate != PackAction::Keep {
+                    if usage.action != PackAction::Keep {
                         self.report.later.0 += 1;
                         self.report.later.1 += pack.len;
                     }
                 }
                 self.report.purged += marked.lost_for_good();
-                return self.now_or_later(number);
+                return self.report_deletions(number);
             }
         }
         Err(Error::Refused("the repository changed each time it was read: run it again".into()))
     }
 
-    /// Reports what sweeping unfinished gc runs would free. Returns false if one has to wait, which would end
-    /// a real run.
-    fn foresee_unfinished(&mut self, repo_state: &RepoState) -> Result<bool> {
-        self.weigh(repo_state);
+    /// Reports what a sweep of the unfinished gc runs would delete. Returns false if one has to wait for
+    /// sessions: a real run would end there.
+    fn report_unfinished(&mut self, repo_state: &RepoState) -> Result<bool> {
+        self.record_size_before(repo_state);
         for gc_run in &repo_state.unfinished {
             let others = peers::others(self.repo, None, false)?;
-            let waiting = sweep::waits_for(self.repo, &others, gc_run.number)?;
+            let waiting = sweep::sessions_to_wait_for(self.repo, &others, gc_run.number)?;
             if !waiting.is_empty() {
                 self.report.later = sizes(repo_state, &gc_run.record.condemned);
                 self.report.waiting_for = waiting;
                 return Ok(false);
             }
-            let rescued = sweep::rescue(self.repo, gc_run)?;
-            let gone: Vec<_> =
-                gc_run.record.condemned.iter().filter(|pack| !rescued.contains(*pack)).copied().collect();
-            let (packs, bytes) = sizes(repo_state, &gone);
+            let still_needed = sweep::find_still_needed(self.repo, gc_run)?;
+            let deletable: Vec<_> = gc_run
+                .record
+                .condemned
+                .iter()
+                .filter(|pack| !still_needed.contains(*pack))
+                .copied()
+                .collect();
+            let (packs, bytes) = sizes(repo_state, &deletable);
             self.report.packs_deleted += packs;
             self.report.bytes_deleted += bytes;
-            self.report.rescued += rescued.len() as u64;
+            self.report.rescued += still_needed.len() as u64;
         }
         Ok(true)
     }
 
-    /// Reports what this run would delete, as deleted now or, if sessions at work delay the sweep, by a later
-    /// run.
-    fn now_or_later(&mut self, number: u64) -> Result<()> {
+    /// Reports the packs that this run would condemn: as deleted or, if the sweep would have to wait for
+    /// sessions, as left to a later run.
+    fn report_deletions(&mut self, number: u64) -> Result<()> {
         let others = peers::others(self.repo, None, false)?;
-        let waiting = sweep::waits_for(self.repo, &others, number)?;
+        let waiting = sweep::sessions_to_wait_for(self.repo, &others, number)?;
         let (packs, bytes) = self.report.later;
         if waiting.is_empty() || packs == 0 {
             self.report.packs_deleted += packs;

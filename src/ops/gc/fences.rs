@@ -1,10 +1,10 @@
-//! Removes fences that can no longer be needed, so that at most a month's worth of them exists.
+//! Removes fences that are older than a month.
 //!
-//! A fence stops its writer from committing a snapshot whose chunks a sweep may have deleted. The sweep also
-//! removed that writer's session ([`crate::repo::gc::peers::remove_dead`]), and a writer that commits after a
-//! silence checks before and after that its own session exists ([`crate::repo::snapshots::commit_under`]). So
-//! it is stopped without the fence as well. The month is for writers whose request to create the manifest is
-//! already in flight.
+//! A fence stops its writer from committing a snapshot whose chunks a sweep may have deleted. An old one is
+//! not needed: the sweep also removed the writer's session ([`crate::repo::gc::peers::remove_dead`]), and a
+//! writer that was silent for long checks before and after its commit that its session exists
+//! ([`crate::repo::snapshots::commit_under`]). The month is for a writer whose request to create the manifest
+//! is already in flight.
 
 use crate::error::Result;
 use crate::model::entry::Time;
@@ -12,17 +12,18 @@ use crate::ops::gc::collect::Collector;
 use crate::repo::snapshots;
 use crate::storage::ObjectKind;
 
-/// Seconds that a fence is kept, by the storage's clock.
-const STANDS: i64 = 30 * 24 * 3600;
+/// Minimum age in seconds of a fence that is removed, by the storage's clock.
+const MIN_AGE: i64 = 30 * 24 * 3600;
 
 impl Collector<'_> {
-    /// Removes fences that are old enough. If the storage does not report an object's time, the fence stays.
+    /// Removes fences that are old enough and whose session is gone. A fence stays if the storage does not
+    /// report its time.
     pub(super) fn remove_old_fences(&self, now: Time) -> Result<()> {
         let repo = self.repo;
         let sessions = repo.storage().list(ObjectKind::Sessions)?;
         let mut removed = false;
         for found in repo.storage().list(ObjectKind::Snapshots)? {
-            let old = found.modified.is_some_and(|at| now.sec.saturating_sub(at.sec) >= STANDS);
+            let old = found.modified.is_some_and(|at| now.sec.saturating_sub(at.sec) >= MIN_AGE);
             if !old || sessions.iter().any(|session| session.name == found.name) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Marks every chunk that a root needs. Each distinct tree is read once.
+//! Marks every chunk that a root needs. Trees that are shared are read once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ pub(super) struct Bits(Vec<u64>);
 
 impl Bits {
     /// Sets a bit. Returns true if it was not set before.
-    pub(super) fn set(&mut self, at: usize) -> bool {
-        let (word, bit) = (at / 64, 1u64 << (at % 64));
+    pub(super) fn set(&mut self, number: usize) -> bool {
+        let (word, bit) = (number / 64, 1u64 << (number % 64));
         if word >= self.0.len() {
             self.0.resize(word + 1, 0);
         }
         self.0.get_mut(word).is_some_and(|word| {
-            let fresh = *word & bit == 0;
+            let is_new = *word & bit == 0;
             *word |= bit;
-            fresh
+            is_new
         })
     }
 
@@ -35,12 +35,12 @@ impl Bits {
     }
 
     /// Returns whether a bit is set.
-    pub(super) fn has(&self, at: usize) -> bool {
-        self.0.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
+    pub(super) fn has(&self, number: usize) -> bool {
+        self.0.get(number / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
     }
 }
 
-/// A chunk that a root needs and that no good pack holds.
+/// A chunk that a root needs and of which no usable copy exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lost {
     pub(super) kind: ChunkType,
@@ -50,134 +50,147 @@ pub(super) struct Lost {
 }
 
 /// The result of marking a chunk.
-enum Found {
+enum MarkResult {
     New,
-    Before,
+    AlreadyMarked,
     Missing,
 }
 
-/// Walks the trees of roots and marks what they need.
+/// Walks the trees of roots and marks the chunks that they need, by index entry (row).
 pub(super) struct Marker {
     reader: ChunkReader,
     index: Arc<Index>,
-    /// An index entry of each needed chunk, sometimes several.
+    /// Entries of needed chunks: one or more for each chunk.
     pub(super) needed: Bits,
-    /// Those entries whose content a root needs, rather than a delta that is made from it.
-    pub(super) direct: Bits,
+    /// Those of them that a root refers to. The others are only bases of deltas.
+    pub(super) needed_directly: Bits,
     /// Entries of bases of needed deltas: these chunks must stay in blocks that are not deltas.
     pub(super) bases: Bits,
-    /// Entries of needed chunks that only unreadable deltas still have. They stay, together with all that is
-    /// left of their bases.
-    pub(super) held: Bits,
-    /// Entries of trees that were walked. A tree that is only a base is needed, but not what it refers to.
+    /// Entries of needed chunks of which only deltas exist that cannot be read. They stay, with those of
+    /// their bases that still exist.
+    pub(super) unreadable: Bits,
+    /// Entries of trees that were walked. The chunks that a tree refers to are not needed if the tree is only
+    /// a base.
     walked: Bits,
-    /// Delta blocks met so far, and whether all their bases exist. If so, the bases are marked.
-    pub(super) met: HashMap<BlockAt, bool>,
-    /// Needed chunks without a good copy.
+    /// Delta blocks examined so far, and whether all their bases exist. If so, the bases are marked.
+    pub(super) delta_blocks: HashMap<BlockAt, bool>,
+    /// Needed chunks without a usable copy.
     pub(super) lost: Vec<Lost>,
-    /// Plain bytes newly marked.
-    pub(super) plain: u64,
+    /// Plain bytes of the marked entries.
+    pub(super) plain_bytes: u64,
 }
 
 impl Marker {
     pub(super) fn new(repo: &Repository, index: &Arc<Index>) -> Result<Self> {
         let reader = ChunkReader::new(repo, Arc::clone(index))?;
         let index = Arc::clone(index);
-        let (needed, direct, bases, held, walked) = Default::default();
-        let (met, lost) = (HashMap::new(), Vec::new());
-        Ok(Self { reader, index, needed, direct, bases, held, walked, met, lost, plain: 0 })
+        let (needed, needed_directly, bases, unreadable, walked) = Default::default();
+        let (delta_blocks, lost) = (HashMap::new(), Vec::new());
+        Ok(Self {
+            reader,
+            index,
+            needed,
+            needed_directly,
+            bases,
+            unreadable,
+            walked,
+            delta_blocks,
+            lost,
+            plain_bytes: 0,
+        })
     }
 
-    /// Returns whether a needed file chunk is in no listed pack. It may be a delta of which the pack was not
-    /// listed, is later restored from another copy of the repository, or cannot be read; its bases are then
-    /// unknown.
+    /// Returns whether a needed chunk of a file is in no listed pack. It may be a delta with unknown bases:
+    /// its pack may be missing from the listing, unreadable, or brought back later from a copy of the
+    /// repository.
     pub(super) fn misses_data(&self) -> bool {
         self.lost.iter().any(|lost| !lost.not_writable)
     }
 
-    fn mark(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Found> {
-        // A tree is walked at its first copy. For a file chunk any good copy will do, and one in a cached
-        // table needs no I/O.
-        let near = if kind == ChunkType::Data { self.index.near(kind, id) } else { None };
-        if let Some(copy) = near
-            && self.is_sound(kind, &copy)?
+    /// Marks a usable copy of a chunk or, if there is none, all deltas and the first copy.
+    fn mark(&mut self, kind: ChunkType, id: &ChunkId) -> Result<MarkResult> {
+        // Of a file chunk, any usable copy will do; one in a cached table needs no I/O. A tree is always
+        // marked at its first usable copy, so that it is walked once.
+        let cached = if kind == ChunkType::Data { self.index.near(kind, id) } else { None };
+        if let Some(copy) = cached
+            && self.is_readable(kind, &copy)?
         {
-            return Ok(self.found(kind, &copy));
+            return Ok(self.mark_copy(kind, &copy));
         }
         let copies = self.index.copies(kind, id)?;
         let Some(first) = copies.first() else {
             self.lost.push(Lost { kind, id: *id, not_writable: false });
-            return Ok(Found::Missing);
+            return Ok(MarkResult::Missing);
         };
         for copy in &copies {
-            if self.is_sound(kind, copy)? {
-                return Ok(self.found(kind, copy));
+            if self.is_readable(kind, copy)? {
+                return Ok(self.mark_copy(kind, copy));
             }
         }
         if !self.needed.has(first.row) {
             self.lost.push(Lost { kind, id: *id, not_writable: true });
         }
         for copy in copies.iter().filter(|copy| copy.delta) {
-            self.hold(kind, copy)?;
+            self.mark_unreadable_delta(kind, copy)?;
         }
-        Ok(self.found(kind, first))
+        Ok(self.mark_copy(kind, first))
     }
 
-    fn found(&mut self, kind: ChunkType, copy: &Copy) -> Found {
-        let fresh = self.set(copy);
-        self.direct.set(copy.row);
-        let is_new = if kind == ChunkType::Tree { self.walked.set(copy.row) } else { fresh };
-        if is_new { Found::New } else { Found::Before }
+    fn mark_copy(&mut self, kind: ChunkType, copy: &Copy) -> MarkResult {
+        let is_new = self.mark_entry(copy);
+        self.needed_directly.set(copy.row);
+        let is_new = if kind == ChunkType::Tree { self.walked.set(copy.row) } else { is_new };
+        if is_new { MarkResult::New } else { MarkResult::AlreadyMarked }
     }
 
-    /// Marks an index entry. Returns true if it was not marked.
-    fn set(&mut self, copy: &Copy) -> bool {
-        let fresh = self.needed.set(copy.row);
-        if fresh {
-            self.plain += u64::from(copy.location.len);
+    /// Marks an index entry. Returns true if it was not marked before.
+    fn mark_entry(&mut self, copy: &Copy) -> bool {
+        let is_new = self.needed.set(copy.row);
+        if is_new {
+            self.plain_bytes += u64::from(copy.location.len);
         }
-        fresh
+        is_new
     }
 
-    /// Returns whether a copy's pack is good and each of its bases has a good copy. Marks these bases, too
+    /// Returns whether a copy's pack is usable and each of its bases has a usable copy. Marks these bases
     /// (C2).
-    fn is_sound(&mut self, kind: ChunkType, copy: &Copy) -> Result<bool> {
+    fn is_readable(&mut self, kind: ChunkType, copy: &Copy) -> Result<bool> {
         if copy.not_writable || !copy.delta {
             return Ok(!copy.not_writable);
         }
         let block = copy.location.block;
-        if let Some(sound) = self.met.get(&block) {
-            return Ok(*sound);
+        if let Some(readable) = self.delta_blocks.get(&block) {
+            return Ok(*readable);
         }
         let mut found = Vec::new();
         for base in self.index.bases(block)? {
             match self.index.find_base(kind, &base)? {
                 Some(copy) => found.push(copy),
                 None => {
-                    self.met.insert(block, false);
+                    self.delta_blocks.insert(block, false);
                     return Ok(false);
                 }
             }
         }
         for base in &found {
             self.bases.set(base.row);
-            self.set(base);
+            self.mark_entry(base);
         }
-        self.met.insert(block, true);
+        self.delta_blocks.insert(block, true);
         Ok(true)
     }
 
-    /// Marks a delta that cannot be read because a base is lost or its pack is damaged. It may become
-    /// readable after a repair, provided that the remaining bases are kept (C2).
-    fn hold(&mut self, kind: ChunkType, copy: &Copy) -> Result<()> {
-        self.set(copy);
-        if !self.held.set(copy.row) {
+    /// Marks a delta that cannot be read because a base is lost or its pack is damaged, and its remaining
+    /// bases: a repair may make it readable again (C2).
+    fn mark_unreadable_delta(&mut self, kind: ChunkType, copy: &Copy) -> Result<()> {
+        self.mark_entry(copy);
+        if !self.unreadable.set(copy.row) {
             return Ok(());
         }
         for base in self.index.bases(copy.location.block)? {
             if let Some(base) = self.index.find_base(kind, &base)? {
                 self.bases.set(base.row);
-                self.set(&base);
+                self.mark_entry(&base);
             }
         }
         Ok(())
@@ -186,24 +199,24 @@ impl Marker {
     /// Marks everything below a root. A missing file chunk is recorded and marking continues.
     ///
     /// # Errors
-    /// When a tree cannot be read: its contents are then unknown.
-    pub(super) fn root(&mut self, root: &ChunkId) -> Result<()> {
-        let mut todo = vec![ChunkRef::Dir(*root)];
-        while let Some(piece) = todo.pop() {
+    /// When a tree cannot be read, since it is unknown what it refers to.
+    pub(super) fn mark_root(&mut self, root: &ChunkId) -> Result<()> {
+        let mut pending = vec![ChunkRef::Dir(*root)];
+        while let Some(piece) = pending.pop() {
             let (kind, id) = piece.name();
             match self.mark(kind, id)? {
-                Found::New => {}
-                Found::Before => continue,
-                Found::Missing => return Err(Error::Missing { what: format!("tree {}", id.short()) }),
+                MarkResult::New => {}
+                MarkResult::AlreadyMarked => continue,
+                MarkResult::Missing => return Err(Error::Missing { what: format!("tree {}", id.short()) }),
             }
             let bytes = self.reader.get(kind, id)?;
             let damaged = Error::damaged(format!("tree {}", id.short()));
-            for named in piece.named_in(&bytes).map_err(damaged)? {
-                match named {
+            for child in piece.named_in(&bytes).map_err(damaged)? {
+                match child {
                     ChunkRef::Data(id) => {
                         self.mark(ChunkType::Data, &id)?;
                     }
-                    piece => todo.push(piece),
+                    piece => pending.push(piece),
                 }
             }
         }

@@ -1,6 +1,6 @@
-//! Finds packs that no snapshot explains in a repository without snapshots. If gc has not run since they were
-//! written, no record says that their snapshots were forgotten: `snapshots/` may have been lost, or a copy of
-//! the repository is incomplete.
+//! Finds unexplained packs in a repository without snapshots. If no gc has run since they were written and no
+//! record says that their snapshots were forgotten, then `snapshots/` may have been lost, or this is an
+//! incomplete copy of a repository.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -24,9 +24,10 @@ use crate::repo::snapshots::trash;
 use crate::repo::{audit, lineage, snapshots};
 use crate::storage::ObjectKind;
 
-/// Missing snapshots of a repository, even if this machine does not know the repository.
+/// Missing snapshots of a repository, found without any earlier knowledge on this machine.
 #[derive(Debug, Default)]
 pub struct Missing {
+    /// Snapshots that the last gc run kept.
     lost: LostRoots,
     /// Sessions that wrote unexplained packs.
     unexplained: Vec<SnapshotId>,
@@ -54,7 +55,7 @@ impl Missing {
     }
 }
 
-/// Finds what would make gc or `check` report missing snapshots. Finds nothing for keys that may not run gc.
+/// Finds missing snapshots. With a key that may not run gc, it finds none.
 ///
 /// # Errors
 /// When the storage fails.
@@ -71,23 +72,23 @@ pub fn missing(repo: &Repository) -> Result<Missing> {
     let roots = match roots::load(repo) {
         // An unreadable snapshot counts as existing.
         Err(err) if err.is_damage() => return Ok(missing),
-        looked => looked?,
+        loaded => loaded?,
     };
-    if roots.standing.is_empty() {
+    if roots.snapshots.is_empty() {
         let index = Arc::new(Index::load(repo, repo_state)?);
-        missing.unexplained = find(repo, &index, &listed, (&roots, &others))?;
+        missing.unexplained = find_unexplained(repo, &index, &listed, (&roots, &others))?;
     }
     Ok(missing)
 }
 
 fn describe(unexplained: &[SnapshotId]) -> Option<String> {
-    let of = match unexplained.len() {
+    let whose = match unexplained.len() {
         0 => return None,
         1 => "of one session".to_owned(),
         count => format!("of {count} sessions"),
     };
     Some(format!(
-        "the repository has packs {of} but no snapshot: either a backup failed or the snapshots \
+        "the repository has packs {whose} but no snapshot: either a backup failed or the snapshots \
                   were lost"
     ))
 }
@@ -97,14 +98,14 @@ pub(super) fn refuse_lost(repo: &Repository) -> Result<()> {
     lost_roots::find(repo)?.describe().map_or(Ok(()), |what| Err(diverged(repo, what)))
 }
 
-/// Fails if packs are unexplained ([`find`]).
-pub(super) fn refuse(
+/// Fails if packs are unexplained ([`find_unexplained`]).
+pub(super) fn refuse_unexplained(
     repo: &Repository,
     index: &Arc<Index>,
     listed: &HashSet<PackId>,
     (roots, others): (&Roots, &[Peer]),
 ) -> Result<()> {
-    let unexplained = find(repo, index, listed, (roots, others))?;
+    let unexplained = find_unexplained(repo, index, listed, (roots, others))?;
     describe(&unexplained).map_or(Ok(()), |what| Err(diverged(repo, what)))
 }
 
@@ -112,27 +113,29 @@ fn diverged(repo: &Repository, what: String) -> Error {
     Error::Diverged { location: repo.location(), what }
 }
 
-/// Finds the sessions of unexplained packs if there are no snapshots. A pack is explained by
+/// Returns the sessions that wrote unexplained packs, if there are no snapshots. Only packs that were
+/// `listed` before sessions and snapshots count: later ones may be of a backup that is running. A pack is
+/// explained by
 ///
-/// - a gc run that ended after it was written: the run kept the pack, and the snapshots that it kept are
-///   accounted for ([`refuse_lost`]),
-/// - a session that is running or was killed; one that has ended since has a snapshot, unless the pack was
-///   `listed` before sessions and snapshots were,
+/// - a gc run that ended after it was written: the run kept the pack, and [`refuse_lost`] accounts for the
+///   snapshots that it kept,
+/// - a session that is running or was killed,
 /// - a forgotten snapshot, or an audit record of one, with the id of the session,
-/// - a forgotten snapshot that needs one of its chunks: a session that copies or imports writes many.
+/// - a forgotten snapshot that needs one of its chunks: a copy or an import writes the packs of many
+///   snapshots in one session.
 ///
 /// # Errors
 /// When the storage fails.
-fn find(
+fn find_unexplained(
     repo: &Repository,
     index: &Arc<Index>,
     listed: &HashSet<PackId>,
     (roots, others): (&Roots, &[Peer]),
 ) -> Result<Vec<SnapshotId>> {
-    if !roots.standing.is_empty() || index.packs().is_empty() {
+    if !roots.snapshots.is_empty() || index.packs().is_empty() {
         return Ok(Vec::new());
     }
-    let newer = newer_than_the_last_collection(repo)?;
+    let newer = packs_since_last_gc(repo)?;
     let is_of_session =
         |id: &SnapshotId| others.iter().any(|other| other.id == *id) || roots.fenced.contains(id);
     let mut packs: Vec<&PackInfo> = index.packs().iter().filter(|pack| listed.contains(&pack.id)).collect();
@@ -143,11 +146,11 @@ fn find(
     let mut explained = audit::explained(repo)?;
     let mut marker = Marker::new(repo, index)?;
     for entry in &roots.trash {
-        // An entry need not contain the manifest: anybody who may add objects can create an invalid one.
+        // Whoever may add objects can create an invalid entry, which explains nothing.
         let Ok(snapshot) = trash::read(repo, entry) else { continue };
         explained.insert(entry.id);
-        match marker.root(&snapshot.manifest.root) {
-            // The contents of a lost tree are unknown: packs with them remain unexplained.
+        match marker.mark_root(&snapshot.manifest.root) {
+            // It is unknown what a lost tree refers to, so these packs remain unexplained.
             Err(err) if err.is_missing() || err.is_damage() => {}
             other => other?,
         }
@@ -158,7 +161,9 @@ fn find(
     Ok(sessions.into_iter().collect())
 }
 
-fn newer_than_the_last_collection(repo: &Repository) -> Result<HashSet<PackId>> {
+/// Returns the packs that were written after the last gc run ended, by the storage's times; all if there was
+/// none.
+fn packs_since_last_gc(repo: &Repository) -> Result<HashSet<PackId>> {
     let storage = repo.storage();
     let records = storage.list(ObjectKind::Gc)?.into_iter();
     let runs = records.filter_map(|found| Some((gc_record::number(&found.name)?, found.modified)));

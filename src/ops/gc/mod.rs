@@ -1,11 +1,14 @@
 //! `gc`: deletes what no snapshot needs, concurrently with other sessions. The rules C1 to C5, W1 to W3 and
 //! R1 are defined in docs/collecting.md.
 //!
-//! `collect` drives one run; `mark` finds what is needed, `choose_copy` which copy of it stays, `plan`
-//! decides what happens to each pack, `reencode` chooses deltas that are stored whole, `deltas` chooses
-//! chunks that become deltas. `repack` moves what stays, `sweep` deletes. `undelete_window` decides which
-//! forgotten snapshots are purged, `dry_run` reports what a run would do. `parity` maintains the parity files
-//! at the end, `fences` removes old fences. `missing` refuses to run if lost snapshots may need the data.
+//! `collect` is one run. `mark` finds the chunks that roots need, `choose_copy` which copy of each stays, and
+//! `plan` decides what happens to each pack; for it, `reencode` chooses deltas to be stored whole, and
+//! `deltas` chunks to become deltas. `repack` moves needed chunks to new packs, and `sweep` deletes the old
+//! ones.
+//!
+//! `undelete_window` decides which forgotten snapshots are purged, and `dry_run` reports what a run would do.
+//! `parity` maintains the parity files, `fences` removes old fences, `damage` maintains the damage records.
+//! `missing` refuses to run if lost snapshots may need the data.
 
 mod choose_copy;
 mod collect;
@@ -46,7 +49,7 @@ pub enum MaxUnused {
 pub struct Options {
     /// How much unneeded data may stay.
     pub max_unused: MaxUnused,
-    /// Maximum bytes of packs to move.
+    /// Maximum total size of the packs to move, in bytes.
     pub max_repack: Option<u64>,
     /// Also move packs that were sealed in older epochs of the key, so that they are sealed in the newest.
     pub reseal: bool,
@@ -85,7 +88,7 @@ pub struct Report {
     pub packs_moved: u64,
     /// Bytes of the packs written for that.
     pub bytes_written: u64,
-    /// What became deltas ([`Options::delta`]).
+    /// Chunks that became deltas ([`Options::delta`]).
     pub similar: Similar,
     /// Condemned packs that turned out to be needed and were kept.
     pub rescued: u64,
@@ -97,16 +100,16 @@ pub struct Report {
     pub in_trash: u64,
     /// Plain bytes that only the snapshots in the trash need.
     pub trash_plain: u64,
-    /// Number and bytes of condemned packs that a later run deletes.
+    /// Condemned packs that a later run deletes: their number, and their size in bytes.
     pub later: (u64, u64),
     /// Descriptions of the sessions for which the sweep waits.
     pub waiting_for: Vec<String>,
     /// Needed chunks that are missing or damaged.
     pub lost: u64,
-    /// Some of these are in no pack at all. No file data is deleted then, since they may be deltas made from
-    /// it.
+    /// Whether some of these are in no pack at all. Then no file data is deleted, since they may be deltas
+    /// made from it.
     pub data_stays: bool,
-    /// The disk was full, so nothing was moved.
+    /// Whether the disk was full, so that nothing was moved.
     pub no_room: bool,
     /// Packs without parity for which this run wrote it.
     pub parity_written: u64,

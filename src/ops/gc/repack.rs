@@ -1,4 +1,4 @@
-//! Moves needed blocks out of packs that are to be deleted. Each block is opened and its chunks are hashed
+//! Moves needed chunks out of packs that are to be deleted. Each block is opened and its chunks are hashed
 //! first: gc must never make damage permanent.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::repo::write::put_chunk::UNKNOWN_OWNER;
 use crate::storage::ObjectKind;
 use crate::util::{parallel, threads};
 
-/// Inputs of a move.
+/// Moves the needed chunks of the packs with [`PackAction::Move`].
 pub(super) struct Repacker<'a> {
     pub(super) repo: &'a Repository,
     pub(super) index: &'a Arc<Index>,
@@ -31,31 +31,32 @@ pub(super) struct Repacker<'a> {
     pub(super) stop: &'a AtomicBool,
 }
 
-/// What was moved, and which packs turned out damaged: those stay.
+/// The result of a move.
 #[derive(Default)]
 pub(super) struct Moved {
     pub(super) written: Written,
+    /// Packs that turned out to be damaged, by number. They stay.
     pub(super) damaged: Vec<(usize, Error)>,
-    /// Bytes of the packs that were moved from.
+    /// Total size of the old packs, in bytes.
     pub(super) read: u64,
 }
 
 impl Repacker<'_> {
-    /// Writes the needed blocks of all packs that are moved, and waits until they are durable.
+    /// Writes the needed chunks of all packs that are moved to new packs, and waits until these are durable.
     pub(super) fn run(&self) -> Result<Moved> {
-        // Most blocks are copied as they are; few are compressed again.
-        let effort = CompressionPolicy { level: self.repo.config().level, harder: 0 };
+        // No higher level for some blocks: most are copied as they are, and few are compressed again.
+        let policy = CompressionPolicy { level: self.repo.config().level, harder: 0 };
         let stored = AtomicU64::new(0);
         // One reader for all packs: there may be many small ones.
         let mut reader = BlockReader::new(self.repo)?;
         std::thread::scope(|scope| {
             let mut moved = Moved::default();
-            // Dedup has been decided: with an empty index every chunk is written.
-            let nothing = Arc::new(Index::default());
+            // With an empty index every chunk is written: which copies stay has been decided.
+            let empty_index = Arc::new(Index::default());
             let mut chunk_writer =
-                ChunkWriter::start(scope, self.repo, self.session, nothing, effort, &stored)?;
-            let all = self.repack_packs(&mut moved, &mut reader, &mut chunk_writer);
-            chunk_writer.finish(all).map(|((), written)| Moved { written, ..moved })
+                ChunkWriter::start(scope, self.repo, self.session, empty_index, policy, &stored)?;
+            let result = self.repack_packs(&mut moved, &mut reader, &mut chunk_writer);
+            chunk_writer.finish(result).map(|((), written)| Moved { written, ..moved })
         })
     }
 
@@ -66,17 +67,17 @@ impl Repacker<'_> {
         chunk_writer: &mut ChunkWriter<'_>,
     ) -> Result<()> {
         for (at, pack) in self.index.packs().iter().enumerate() {
-            if self.plan.packs.get(at).is_none_or(|account| account.fate != PackAction::Move) {
+            if self.plan.packs.get(at).is_none_or(|usage| usage.action != PackAction::Move) {
                 continue;
             }
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            match self.pack(at as u32, pack, reader, chunk_writer) {
+            match self.repack_pack(at as u32, pack, reader, chunk_writer) {
                 Ok(()) => {}
                 // A pack that vanished since it was listed is not damage.
                 Err(err) if err.is_damage() && !err.is_missing() => {
-                    moved.damaged.extend(blame(self.repo, self.index, at, err)?)
+                    moved.damaged.extend(find_damaged_packs(self.repo, self.index, at, err)?)
                 }
                 Err(err) => return Err(err),
             }
@@ -86,7 +87,7 @@ impl Repacker<'_> {
         Ok(())
     }
 
-    fn pack(
+    fn repack_pack(
         &self,
         at: u32,
         pack: &PackInfo,
@@ -94,31 +95,31 @@ impl Repacker<'_> {
         chunk_writer: &mut ChunkWriter<'_>,
     ) -> Result<()> {
         let mut plain = Vec::new();
-        let kept = self.index.table(at)?;
-        for (number, (row, first)) in (0..).zip(kept.blocks()) {
-            let anew = self.plan.anew.contains_key(&BlockAt { pack: at, block: number });
-            let live = self.live(pack.first + first as usize, row);
+        let table = self.index.table(at)?;
+        for (number, (row, first)) in (0..).zip(table.blocks()) {
+            let reencode = self.plan.reencoded.contains_key(&BlockAt { pack: at, block: number });
+            let kept = self.kept_chunks(pack.first + first as usize, row);
             let bytes: u64 = row
                 .chunks
                 .iter()
-                .zip(&live)
-                .filter(|(_, live)| **live)
+                .zip(&kept)
+                .filter(|(_, kept)| **kept)
                 .map(|((_, len), _)| u64::from(*len))
                 .sum();
             if bytes == 0 {
                 continue;
             }
-            let sealed_as = (kept.table.sealing(), pack.kind);
-            let sealed = open((self.repo, self.index), reader, (pack, sealed_as), row, &mut plain)?;
-            let sound = self.sound(pack, row, &plain, &live)?;
+            let sealed_as = (table.table.sealing(), pack.kind);
+            let sealed = read_block((self.repo, self.index), reader, (pack, sealed_as), row, &mut plain)?;
+            let all_match = self.all_match(pack, row, &plain, &kept)?;
             let dead = 1.0 - bytes as f64 / f64::from(row.plain.max(1));
             let first = pack.first + first as usize;
-            let similar =
-                (first..).take(row.chunks.len()).any(|chunk| self.plan.similar.contains_key(&chunk));
-            if sound && !anew && !similar && dead <= self.plan.whole {
+            let becomes_delta =
+                (first..).take(row.chunks.len()).any(|chunk| self.plan.new_deltas.contains_key(&chunk));
+            if all_match && !reencode && !becomes_delta && dead <= self.plan.max_dead_share {
                 let sealed = reader
                     .sealed_now(self.repo.suite(), sealed_as, row, sealed)
-                    .map_err(|source| wrong_in(pack, source))?;
+                    .map_err(|source| damaged_pack(pack, source))?;
                 chunk_writer.put_block(SealedBlock {
                     kind: pack.kind,
                     codec: row.codec,
@@ -129,57 +130,62 @@ impl Repacker<'_> {
                 })?;
                 continue;
             }
-            if !row.bases.is_empty() && !anew {
-                let (chunks, plain) = only(row, &live, &plain);
+            if !row.bases.is_empty() && !reencode {
+                let (chunks, plain) = cut_kept_chunks(row, &kept, &plain);
                 let bases = self.index.bases_of(pack.kind, row)?;
                 chunk_writer.put_delta(pack.kind, chunks, plain, (self.index, bases))?;
                 continue;
             }
-            if similar {
+            if becomes_delta {
                 chunk_writer.close_blocks(UNKNOWN_OWNER, pack.kind)?;
             } else {
                 chunk_writer.keep_apart(pack.kind)?;
             }
             let mut start = 0usize;
-            for (chunk_row, ((id, len), live)) in (first..).zip(row.chunks.iter().zip(&live)) {
+            for (chunk_row, ((id, len), kept)) in (first..).zip(row.chunks.iter().zip(&kept)) {
                 let end = start + *len as usize;
                 let chunk = error::part(&plain, start..end, "the chunks of an intact block are within it")?;
                 start = end;
-                match self.plan.similar.get(&chunk_row) {
-                    Some(bases) if *live => {
+                match self.plan.new_deltas.get(&chunk_row) {
+                    Some(bases) if *kept => {
                         chunk_writer.put_made_from(pack.kind, *id, chunk, (self.index, bases))?;
                     }
-                    None if *live => _ = chunk_writer.put(UNKNOWN_OWNER, pack.kind, *id, chunk)?,
+                    None if *kept => _ = chunk_writer.put(UNKNOWN_OWNER, pack.kind, *id, chunk)?,
                     _ => {}
                 }
             }
-            if similar {
+            if becomes_delta {
                 chunk_writer.close_blocks(UNKNOWN_OWNER, pack.kind)?;
             }
         }
         Ok(())
     }
 
-    /// Returns which chunks of a block are kept copies.
-    fn live(&self, first: usize, row: &BlockRow) -> Vec<bool> {
+    /// Returns, for each chunk of a block, whether this copy is kept.
+    fn kept_chunks(&self, first: usize, row: &BlockRow) -> Vec<bool> {
         (first..).take(row.chunks.len()).map(|chunk| self.plan.kept.has(chunk)).collect()
     }
 
-    /// Returns whether every chunk matches its id. Fails if a needed one does not.
-    fn sound(&self, pack: &PackInfo, row: &BlockRow, plain: &[u8], live: &[bool]) -> Result<bool> {
+    /// Returns whether every chunk of a block matches its id. Fails if a kept one does not.
+    fn all_match(&self, pack: &PackInfo, row: &BlockRow, plain: &[u8], kept: &[bool]) -> Result<bool> {
         let chunks = block::cut(self.repo.hasher(), pack.kind, &row.chunks, plain);
-        let mut wrong = chunks.zip(live).filter(|(chunk, _)| !chunk.is_right).peekable();
-        let all = wrong.peek().is_none();
-        match wrong.find(|(_, live)| **live) {
-            None => Ok(all),
-            Some((chunk, _)) => Err(wrong_in(pack, chunk.wrong())),
+        let mut wrong = chunks.zip(kept).filter(|(chunk, _)| !chunk.is_right).peekable();
+        let all_match = wrong.peek().is_none();
+        match wrong.find(|(_, kept)| **kept) {
+            None => Ok(all_match),
+            Some((chunk, _)) => Err(damaged_pack(pack, chunk.wrong())),
         }
     }
 }
 
-/// Returns which packs caused the error `met` while this one was read: those that hold bases of its deltas,
-/// or itself.
-fn blame(repo: &Repository, index: &Index, at: usize, met: Error) -> Result<Vec<(usize, Error)>> {
+/// Returns the packs that caused `err` while pack `at` was read: those with damaged bases of its deltas or,
+/// if there are none, the pack itself.
+fn find_damaged_packs(
+    repo: &Repository,
+    index: &Index,
+    at: usize,
+    err: Error,
+) -> Result<Vec<(usize, Error)>> {
     let (mut reader, mut found) = (BlockReader::new(repo)?, Vec::new());
     let table = index.table(at as u32)?;
     let mut bases = Vec::new();
@@ -193,29 +199,29 @@ fn blame(repo: &Repository, index: &Index, at: usize, met: Error) -> Result<Vec<
                 for copy in copies.iter().filter(|copy| !copy.not_writable) {
                     let at = copy.location.block.pack as usize;
                     let Some(pack) = index.packs().get(at) else { continue };
-                    found.push((at, wrong_in(pack, DecodeError::with(err.chain()))));
+                    found.push((at, damaged_pack(pack, DecodeError::with(err.chain()))));
                 }
             }
             _ => {}
         }
     }
     if found.is_empty() {
-        found.push((at, met));
+        found.push((at, err));
     }
     Ok(found)
 }
 
-fn wrong_in(pack: &PackInfo, source: DecodeError) -> Error {
+fn damaged_pack(pack: &PackInfo, source: DecodeError) -> Error {
     Error::Damaged { what: ObjectKind::Packs.path(&pack.id.hex()), source }
 }
 
-/// Returns the kept chunks of a block, and their bytes.
-fn only(row: &BlockRow, live: &[bool], plain: &[u8]) -> (Vec<(ChunkId, u32)>, Vec<u8>) {
-    let (mut rest, mut chunks, mut bytes) = (plain, Vec::new(), Vec::new());
-    for ((id, len), live) in row.chunks.iter().zip(live) {
-        let Some((chunk, behind)) = rest.split_at_checked(*len as usize) else { break };
-        rest = behind;
-        if *live {
+/// Returns the ids and lengths of a block's kept chunks, and their bytes.
+fn cut_kept_chunks(row: &BlockRow, kept: &[bool], plain: &[u8]) -> (Vec<(ChunkId, u32)>, Vec<u8>) {
+    let (mut remaining, mut chunks, mut bytes) = (plain, Vec::new(), Vec::new());
+    for ((id, len), kept) in row.chunks.iter().zip(kept) {
+        let Some((chunk, tail)) = remaining.split_at_checked(*len as usize) else { break };
+        remaining = tail;
+        if *kept {
             chunks.push((*id, *len));
             bytes.extend_from_slice(chunk);
         }
@@ -223,9 +229,9 @@ fn only(row: &BlockRow, live: &[bool], plain: &[u8]) -> (Vec<(ChunkId, u32)>, Ve
     (chunks, bytes)
 }
 
-/// Reads a block. Returns its sealed bytes, and puts the plain bytes into `plain`. A damaged block is not
+/// Reads a block. Returns its sealed bytes, and writes its plain bytes to `plain`. A damaged block is not
 /// rebuilt from parity here: gc records the damage and keeps the pack, and `repair packs` rebuilds it.
-fn open(
+fn read_block(
     (repo, index): (&Repository, &Index),
     reader: &mut BlockReader,
     (pack, sealed_as): (&PackInfo, SealedAs),
@@ -259,7 +265,7 @@ pub(super) fn verify(
             match verify_block((repo, index), &mut reader, *at, &mut plain) {
                 Ok(()) => {}
                 Err(err) if err.is_damage() && !err.is_missing() => {
-                    damaged.extend(blame(repo, index, at.pack as usize, err)?);
+                    damaged.extend(find_damaged_packs(repo, index, at.pack as usize, err)?);
                 }
                 Err(err) => return Err(err),
             }
@@ -278,10 +284,10 @@ fn verify_block(
     plain: &mut Vec<u8>,
 ) -> Result<()> {
     let Some(pack) = index.packs().get(at.pack as usize) else { return Ok(()) };
-    let kept = index.table(at.pack)?;
-    let Some((row, _)) = kept.block(at.block) else { return Ok(()) };
-    open((repo, index), reader, (pack, (kept.table.sealing(), pack.kind)), row, plain)?;
+    let table = index.table(at.pack)?;
+    let Some((row, _)) = table.block(at.block) else { return Ok(()) };
+    read_block((repo, index), reader, (pack, (table.table.sealing(), pack.kind)), row, plain)?;
     let mut chunks = block::cut(repo.hasher(), pack.kind, &row.chunks, plain);
     let wrong = chunks.find(|chunk| !chunk.is_right);
-    wrong.map_or(Ok(()), |chunk| Err(wrong_in(pack, chunk.wrong())))
+    wrong.map_or(Ok(()), |chunk| Err(damaged_pack(pack, chunk.wrong())))
 }

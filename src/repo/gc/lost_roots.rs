@@ -1,5 +1,5 @@
-//! Finds snapshots that have disappeared since the last gc run without being forgotten. Needs no earlier
-//! knowledge of the repository on this machine.
+//! Finds snapshots that have disappeared since the last gc run without being forgotten. The gc record names
+//! the roots that it kept, so this needs no earlier knowledge on this machine.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::repo::{audit, objects};
 use crate::storage::ObjectKind;
 
 /// Maximum number of attempts, because another gc run may finish during the search.
-const LOOKS: usize = 8;
+const MAX_ATTEMPTS: usize = 8;
 
 /// Snapshots that have disappeared without being forgotten.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -45,23 +45,23 @@ impl LostRoots {
     }
 }
 
-/// Finds snapshots that the last gc run kept and that are neither in `snapshots/` nor in the trash, without
-/// an audit record that explains it. Only gc purges the trash, and it records what it purges.
+/// Finds snapshots that the last gc run kept, that are neither in `snapshots/` nor in the trash, and whose
+/// absence no audit record explains. Only gc purges the trash, and it records what it purges.
 ///
 /// # Errors
 /// When the storage fails.
 pub fn find(repo: &Repository) -> Result<LostRoots> {
     let storage = repo.storage();
-    for _ in 0..LOOKS {
+    for _ in 0..MAX_ATTEMPTS {
         let number = gc_record::highest(storage)?;
         let Some(record) = read(repo, number)? else { return Ok(LostRoots::default()) };
         let mut lost: HashSet<SnapshotId> = record.roots.into_iter().collect();
         for (purged, _) in &record.purged {
             lost.remove(purged);
         }
-        // Snapshots first: forgetting creates the trash entry before it removes the manifest.
-        let standing = storage.list(ObjectKind::Snapshots)?;
-        for found in &standing {
+        // Snapshots are listed first, since a forget creates the trash entry before it removes the manifest.
+        let listed = storage.list(ObjectKind::Snapshots)?;
+        for found in &listed {
             if let Ok(id) = SnapshotId::parse(&found.name) {
                 lost.remove(&id);
             }
@@ -82,7 +82,7 @@ pub fn find(repo: &Repository) -> Result<LostRoots> {
         if lost.is_empty() || gc_record::highest(storage)? == number {
             let mut lost: Vec<SnapshotId> = lost.into_iter().collect();
             lost.sort_unstable();
-            return Ok(LostRoots { lost, all: standing.is_empty() });
+            return Ok(LostRoots { lost, all: listed.is_empty() });
         }
     }
     Ok(LostRoots::default())

@@ -1,4 +1,4 @@
-//! The state that every gc run needs first: other sessions, and the roots that keep chunks alive.
+//! The state that a garbage collection depends on: other sessions, and the roots that keep chunks alive.
 
 pub mod lost_roots;
 pub mod peers;

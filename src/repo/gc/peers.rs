@@ -13,12 +13,12 @@ use crate::repo::snapshots::trash;
 use crate::storage::{ObjectKind, names};
 use crate::util::{host, parallel};
 
-/// Another session that is in the repository.
+/// Another session of the repository.
 #[derive(Debug, Clone)]
 pub struct Peer {
     /// The session's id.
     pub id: SnapshotId,
-    /// Its session record; `None` if it cannot be read.
+    /// The session record; `None` if it cannot be read.
     pub record: Option<SessionRecord>,
     /// The highest gc number that it has acknowledged; 0 if none.
     pub gc_seen: u64,
@@ -36,35 +36,35 @@ impl Peer {
     }
 
     /// Returns whether it may be deleting condemned packs; assumed if its record cannot be read.
-    fn collects(&self) -> bool {
+    fn may_sweep(&self) -> bool {
         self.record.as_ref().is_none_or(|record| record.kind == SessionKind::Collector)
     }
 
     /// Returns whether it could still commit; assumed if its record cannot be read.
-    fn writes(&self) -> bool {
+    fn may_commit(&self) -> bool {
         self.record.as_ref().is_none_or(|record| record.kind == SessionKind::Writer)
     }
 }
 
-/// Returns all sessions except `own`. With `note`, records the heartbeats seen, so that a later call can tell
-/// which have not changed.
+/// Returns all sessions except `own`. With `note`, the heartbeats are recorded, so that a later call can
+/// determine which have not changed.
 ///
 /// # Errors
-/// When they cannot be listed: then no session may be assumed absent.
+/// When the sessions cannot be listed or read. Then none may be assumed to be absent.
 pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result<Vec<Peer>> {
     others_after(repo, own, note, 1)
 }
 
-/// Returns the sessions that may be sweeping: gc runs that are not dead, and on untrusted storage every live
-/// session. A fence does not stop a sweep that resumes, so its heartbeat must be unchanged for much longer to
-/// be considered dead.
+/// Returns the sessions that may be sweeping: collectors that are not dead and, on a storage with a weakness,
+/// all sessions that are not dead. A fence does not stop a collector that resumes a sweep, so its heartbeat
+/// must be unchanged for much longer until it is considered dead.
 ///
 /// # Errors
 /// As [`others`].
 pub fn sweepers(repo: &Repository, own: &SnapshotId) -> Result<Vec<Peer>> {
-    let distrusted = repo.storage().weakness()?.is_some();
-    let mut others = others_after(repo, Some(own), true, DISTRUSTED)?;
-    others.retain(|other| !other.dead && (distrusted || other.collects()));
+    let is_weak = repo.storage().weakness()?.is_some();
+    let mut others = others_after(repo, Some(own), true, WEAK_STORAGE_FACTOR)?;
+    others.retain(|other| !other.dead && (is_weak || other.may_sweep()));
     Ok(others)
 }
 
@@ -79,18 +79,19 @@ fn others_after(
     let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
     let ids = listed.iter().filter_map(|found| SnapshotId::parse(&found.name).ok());
     let ids: Vec<SnapshotId> = ids.filter(|id| Some(id) != own).collect();
-    let looked = parallel::map(&ids, threads(repo), |id| look_at(repo, id, &names, note, stale_factor));
-    let others: Vec<Option<Peer>> = looked.into_iter().collect::<Result<_>>()?;
+    let peers = parallel::map(&ids, threads(repo), |id| read_peer(repo, id, &names, note, stale_factor));
+    let others: Vec<Option<Peer>> = peers.into_iter().collect::<Result<_>>()?;
     Ok(others.into_iter().flatten().collect())
 }
 
-/// Parallel requests hide the latency of remote storage; a local disk answers faster than threads start.
+/// Returns the number of parallel requests. They hide the latency of remote storage; a local disk answers
+/// faster than threads start.
 fn threads(repo: &Repository) -> usize {
-    if repo.storage().is_remote() { AT_ONCE } else { 1 }
+    if repo.storage().is_remote() { MAX_PARALLEL } else { 1 }
 }
 
 /// Reads a session; `None` if it ended after the listing that contained these `names`.
-fn look_at(
+fn read_peer(
     repo: &Repository,
     id: &SnapshotId,
     names: &HashSet<&str>,
@@ -138,14 +139,15 @@ fn read_heartbeat(repo: &Repository, id: &SnapshotId) -> Result<Option<Heartbeat
     }
 }
 
-/// Sessions that are read, fenced or removed concurrently.
-const AT_ONCE: usize = 8;
+/// Maximum number of sessions that are read, fenced or removed concurrently.
+const MAX_PARALLEL: usize = 8;
 
-/// Factor on `stale_after` for storage that cannot guarantee that a fence stops a session that resumes.
-const DISTRUSTED: u64 = 24;
+/// Factor on `stale_after` where a fence does not reliably stop a session that resumes.
+const WEAK_STORAGE_FACTOR: u64 = 24;
 
-/// Returns whether a session is dead: its lock is free though it was taken on this machine since boot, or its
-/// heartbeat did not change between two observations that are far enough apart by the observer's own clock.
+/// Returns whether a session is dead: its lock is free although it was taken on this machine since the last
+/// boot, or its heartbeat did not change between two observations that are far enough apart by the observer's
+/// clock.
 fn is_dead(
     repo: &Repository,
     id: &SnapshotId,
@@ -153,9 +155,9 @@ fn is_dead(
     (count, note): (u64, bool),
     stale_factor: u64,
 ) -> Result<bool> {
-    let held = repo.storage().is_held(ObjectKind::Sessions, &id.hex())?;
-    let here = |record| is_of_this_boot(record, &host::boot_id(), &host::host_name());
-    if held == Some(false) && record.is_some_and(here) {
+    let is_locked = repo.storage().is_held(ObjectKind::Sessions, &id.hex())?;
+    let was_locked_here = |record| is_of_this_boot(record, &host::boot_id(), &host::host_name());
+    if is_locked == Some(false) && record.is_some_and(was_locked_here) {
         return Ok(true);
     }
     let name = format!("{id}.seen");
@@ -167,9 +169,9 @@ fn is_dead(
         Err(err) => return Err(err),
     };
     if let Some(seen) = seen.filter(|seen| seen.count == count && seen.at.sec <= now.sec) {
-        let times = if repo.storage().weakness()?.is_some() { DISTRUSTED } else { stale_factor };
-        let silent = u64::try_from(now.sec.saturating_sub(seen.at.sec)).unwrap_or(0);
-        return Ok(silent >= repo.config().stale_after.saturating_mul(times));
+        let factor = if repo.storage().weakness()?.is_some() { WEAK_STORAGE_FACTOR } else { stale_factor };
+        let silence = u64::try_from(now.sec.saturating_sub(seen.at.sec)).unwrap_or(0);
+        return Ok(silence >= repo.config().stale_after.saturating_mul(factor));
     }
     if !note {
         return Ok(false);
@@ -179,8 +181,8 @@ fn is_dead(
     Ok(false)
 }
 
-/// Returns whether a session was started on this machine since boot. `false` if the system provides no boot
-/// id.
+/// Returns whether a session was started on this machine since the last boot; false if the system has no boot
+/// ids.
 fn is_of_this_boot(record: &SessionRecord, boot: &str, host: &str) -> bool {
     !record.boot.is_empty() && record.boot == boot && record.host == host
 }
@@ -202,9 +204,9 @@ pub fn close_name(repo: &Repository, id: &SnapshotId, by: SnapshotId, gc: u64) -
     Ok(())
 }
 
-/// Fences and removes the dead sessions. Each that could still commit gets a fence in place of its manifest,
-/// and all fences are durable before the first session is removed. If its manifest exists or is in the trash,
-/// it has committed.
+/// Fences and removes the dead sessions. Each one that could still commit gets a fence in place of its
+/// manifest, unless it has committed: its manifest exists, or is in the trash. All fences are durable before
+/// the first session is removed.
 ///
 /// # Errors
 /// When a fence could not be made durable, and then nothing may be deleted; or a session could not be
@@ -215,7 +217,7 @@ pub fn remove_dead(repo: &Repository, others: &[Peer], by: SnapshotId, gc: u64) 
         return Ok(());
     }
     let mut writers: Vec<SnapshotId> =
-        dead.iter().filter(|other| other.writes()).map(|other| other.id).collect();
+        dead.iter().filter(|other| other.may_commit()).map(|other| other.id).collect();
     if !writers.is_empty() {
         for entry in trash::list(repo)? {
             if writers.contains(&entry.id) && trash::is_whole(repo, &entry)? {
@@ -223,8 +225,8 @@ pub fn remove_dead(repo: &Repository, others: &[Peer], by: SnapshotId, gc: u64) 
             }
         }
     }
-    // Each fence also waits for the disk.
-    let fenced = parallel::map(&writers, AT_ONCE, |id| close_name(repo, id, by, gc));
+    // In parallel even on a local disk, since each fence is synced.
+    let fenced = parallel::map(&writers, MAX_PARALLEL, |id| close_name(repo, id, by, gc));
     fenced.into_iter().collect::<Result<()>>()?;
     let listed = repo.storage().list(ObjectKind::Sessions)?;
     let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
@@ -232,8 +234,8 @@ pub fn remove_dead(repo: &Repository, others: &[Peer], by: SnapshotId, gc: u64) 
     removed.into_iter().collect()
 }
 
-/// Removes the objects of a session. The session itself goes late, so that an interrupted removal is found
-/// and repeated, and its end marker last, because it proves that the session is dead.
+/// Removes the objects of a session. The session record is one of the last, so that an interrupted removal is
+/// repeated, and the end marker is the last, since it proves that the session is dead.
 fn remove(repo: &Repository, id: &SnapshotId, names: &HashSet<&str>) -> Result<()> {
     for name in [format!("{id}.beat"), format!("{id}.seen"), id.hex(), format!("{id}{}", names::END_MARKER)] {
         if names.contains(name.as_str()) {
@@ -243,18 +245,19 @@ fn remove(repo: &Repository, id: &SnapshotId, names: &HashSet<&str>) -> Result<(
     Ok(())
 }
 
-/// Removes recorded observations and heartbeats of sessions that have ended.
+/// Removes observations, heartbeats and end markers of sessions that no longer have a record.
 ///
 /// # Errors
 /// When the storage fails.
 pub fn remove_stale_temp_files(repo: &Repository) -> Result<()> {
-    let leftover = repo.storage().list(ObjectKind::Sessions)?;
-    // List again: a session that has begun in the meantime writes its record before its heartbeat.
-    let standing = repo.storage().list(ObjectKind::Sessions)?;
-    let standing: HashSet<&str> = standing.iter().map(|found| found.name.as_str()).collect();
-    for found in leftover {
+    let listed = repo.storage().list(ObjectKind::Sessions)?;
+    // Listed a second time: a new session writes its record before its heartbeat, so that it is in this
+    // listing.
+    let listed_again = repo.storage().list(ObjectKind::Sessions)?;
+    let listed_again: HashSet<&str> = listed_again.iter().map(|found| found.name.as_str()).collect();
+    for found in listed {
         let Some((id, _)) = found.name.split_once('.') else { continue };
-        if !standing.contains(id) {
+        if !listed_again.contains(id) {
             repo.storage().remove(ObjectKind::Sessions, &found.name)?;
         }
     }

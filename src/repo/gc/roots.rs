@@ -1,4 +1,4 @@
-//! The roots of a gc run: the manifests that keep chunks alive, in `snapshots/` and in the trash.
+//! The roots of a gc run: the manifests in `snapshots/` and in the trash. The chunks that they need stay.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,7 +14,7 @@ use crate::storage::{Listed, ObjectKind};
 #[derive(Debug, Default)]
 pub struct Roots {
     /// Snapshots in `snapshots/`.
-    pub standing: BTreeMap<SnapshotId, Snapshot>,
+    pub snapshots: BTreeMap<SnapshotId, Snapshot>,
     /// Forgotten snapshots in the trash.
     pub trash: Vec<TrashEntry>,
     /// Sessions with a fence in `snapshots/`: they were considered dead and cannot commit.
@@ -22,61 +22,62 @@ pub struct Roots {
 }
 
 /// Maximum number of attempts to list a repository while objects disappear.
-const LOOKS: usize = 16;
+const MAX_ATTEMPTS: usize = 16;
 
 impl Roots {
     /// Returns whether a snapshot is in `snapshots/`.
     pub fn is_listed(&self, id: &SnapshotId) -> bool {
-        self.standing.contains_key(id)
+        self.snapshots.contains_key(id)
     }
 }
 
-/// Lists snapshots, trash, and snapshots again: a snapshot that is forgotten or undeleted meanwhile is in one
-/// of them.
+/// Lists snapshots, trash, and snapshots again (C1): a snapshot that is forgotten or undeleted meanwhile is
+/// in one of these listings.
 ///
 /// # Errors
 /// When a listing fails or a manifest cannot be read: an error is never treated as an empty list.
 pub fn load(repo: &Repository) -> Result<Roots> {
-    let mut looks = 1;
+    let mut attempts = 1;
     loop {
         match load_once(repo) {
-            // Listed, but now manifest and trash entry are gone: purged, or undeleted. List again.
-            Err(err) if err.is_missing() && looks < LOOKS => looks += 1,
+            // A listed snapshot now has neither a manifest nor a trash entry: it was purged, or forgotten and
+            // undeleted.
+            Err(err) if err.is_missing() && attempts < MAX_ATTEMPTS => attempts += 1,
             other => return other,
         }
     }
 }
 
 fn load_once(repo: &Repository) -> Result<Roots> {
-    let mut names = names(repo)?;
+    let mut names = list_manifests(repo)?;
     let trash = trash::list(repo)?;
-    names.extend(self::names(repo)?);
-    let (mut standing, mut fenced) = (BTreeMap::new(), HashSet::new());
+    names.extend(list_manifests(repo)?);
+    let (mut snapshots, mut fenced) = (BTreeMap::new(), HashSet::new());
     for (name, found) in names {
         match snapshots::load_listed(repo, &found) {
             Ok(Some(snapshot)) => {
-                standing.insert(snapshot.id, snapshot);
+                snapshots.insert(snapshot.id, snapshot);
             }
             Ok(None) => fenced.extend(SnapshotId::parse(&name).ok()),
-            // Forgotten after the listing: its trash entry may be newer than the listing of the trash.
+            // Forgotten after the listing. Its trash entry may be newer than the listing of the trash.
             Err(err) if err.is_missing() => {
                 let id = SnapshotId::parse(&name).ok();
                 let entry = trash::list(repo)?.into_iter().find(|entry| Some(entry.id) == id).ok_or(err)?;
                 let snapshot = trash::read(repo, &entry)?;
-                standing.insert(snapshot.id, snapshot);
+                snapshots.insert(snapshot.id, snapshot);
             }
             Err(err) => return Err(err),
         }
     }
-    Ok(Roots { standing, trash, fenced })
+    Ok(Roots { snapshots, trash, fenced })
 }
 
-fn names(repo: &Repository) -> Result<BTreeMap<String, Listed>> {
+fn list_manifests(repo: &Repository) -> Result<BTreeMap<String, Listed>> {
     let listed = repo.storage().list(ObjectKind::Snapshots)?;
     Ok(listed.into_iter().map(|found| (found.name.clone(), found)).collect())
 }
 
-/// Lists until two consecutive listings agree.
+/// Lists the roots until two consecutive listings agree (C4).
 ///
 /// # Errors
 /// As [`load`].
@@ -84,7 +85,7 @@ pub fn load_settled(repo: &Repository) -> Result<Roots> {
     let mut before = load(repo)?;
     loop {
         let now = load(repo)?;
-        let same = now.standing.keys().eq(before.standing.keys()) && now.trash == before.trash;
+        let same = now.snapshots.keys().eq(before.snapshots.keys()) && now.trash == before.trash;
         if same {
             return Ok(now);
         }

@@ -8,7 +8,7 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
 use crate::model::entry::{Content, ContentPart, Entry, Kind};
 use crate::model::id::{ChunkId, SnapshotId};
-use crate::ops::gc::deltas::choose_bases::Judge;
+use crate::ops::gc::deltas::choose_bases::DeltaChooser;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
@@ -27,28 +27,28 @@ const NEW: usize = 1;
 
 /// Returns each snapshot, oldest first, with its predecessor: the parent of its backup, otherwise the
 /// previous one of the same host and sources. Pairs with equal trees are left out.
-pub(super) fn with_predecessor(standing: &BTreeMap<SnapshotId, Snapshot>) -> Vec<(&Snapshot, &Snapshot)> {
-    let mut all: Vec<&Snapshot> = standing.values().collect();
-    all.sort_by_key(|one| (one.manifest.started, one.id));
+pub(super) fn with_predecessor(snapshots: &BTreeMap<SnapshotId, Snapshot>) -> Vec<(&Snapshot, &Snapshot)> {
+    let mut by_age: Vec<&Snapshot> = snapshots.values().collect();
+    by_age.sort_by_key(|version| (version.manifest.started, version.id));
     let mut last: HashMap<_, &Snapshot> = HashMap::new();
     let mut pairs = Vec::new();
-    for new in all {
+    for new in by_age {
         let set = (&new.manifest.host, &new.manifest.sources);
-        let parent = new.manifest.parent.and_then(|parent| standing.get(&parent));
+        let parent = new.manifest.parent.and_then(|parent| snapshots.get(&parent));
         let parent = parent.filter(|parent| parent.manifest.started < new.manifest.started);
-        let before = last.insert(set, new);
-        pairs.extend(parent.or(before).map(|old| (old, new)));
+        let previous = last.insert(set, new);
+        pairs.extend(parent.or(previous).map(|old| (old, new)));
     }
     pairs.retain(|(old, new)| old.manifest.root != new.manifest.root);
     pairs
 }
 
-/// Passes every chunk of `new` that `old` lacks to the judge, with the chunks of `old` that may be similar.
+/// Passes each chunk of `new` that `old` lacks to the chooser, with the chunks of `old` that may be similar.
 pub(super) fn walk(
     repo: &Repository,
     index: &Arc<Index>,
     (old, new): (&Snapshot, &Snapshot),
-    judge: &mut Judge<'_>,
+    chooser: &mut DeltaChooser<'_>,
     stop: &AtomicBool,
 ) -> Result<()> {
     let reader = || ChunkReader::new(repo, Arc::clone(index));
@@ -57,94 +57,98 @@ pub(super) fn walk(
         Tree { id: snapshot.manifest.root, among: Arc::new(among) }
     };
     let root = Level::of(Some(old.manifest.root));
-    let mut pairs = Pairs { parts: reader()?, lists: reader()?, judge, open: vec![root] };
+    let mut pairs = PairWalk { new_lists: reader()?, old_lists: reader()?, chooser, open_dirs: vec![root] };
     let counts = [&old.manifest.counts, &new.manifest.counts].into_iter();
     let mut bounds = Bounds { budget: WalkLimits::of_all(counts), stop };
     multi_walk::walk(&mut reader()?, b"", vec![tree(old, OLD), tree(new, NEW)], &mut pairs, &mut bounds)
 }
 
-/// An open directory.
+/// A directory that is being walked.
 struct Level {
-    /// Files of the old snapshot in it that new ones may be similar to.
+    /// The old snapshot's files in it, to which new ones may be similar.
     siblings: Option<Siblings>,
     /// Tree chunks that only the old tree has, and those that only the new one has.
     pieces: [Vec<ChunkId>; 2],
 }
 
 impl Level {
-    /// `tree` is its tree in the old snapshot.
+    /// Returns the level of a directory; `tree` is its tree in the old snapshot.
     fn of(tree: Option<ChunkId>) -> Self {
         Self { siblings: tree.map(Siblings::of), pieces: Default::default() }
     }
 }
 
-struct Pairs<'j, 'a> {
+struct PairWalk<'j, 'a> {
     /// Reads part lists of new versions.
-    parts: ChunkReader,
+    new_lists: ChunkReader,
     /// Reads part lists of old versions.
-    lists: ChunkReader,
-    judge: &'j mut Judge<'a>,
-    open: Vec<Level>,
+    old_lists: ChunkReader,
+    chooser: &'j mut DeltaChooser<'a>,
+    open_dirs: Vec<Level>,
 }
 
-impl Pairs<'_, '_> {
-    /// Returns the old snapshot's version of a file, or its sibling there.
+impl PairWalk<'_, '_> {
+    /// Returns the old snapshot's version of a file or, if there is none, a similar file of the same
+    /// directory.
     fn older(&mut self, entry: &Entry, old: Option<&Entry>) -> Result<Option<Older>> {
         if let Some(older) = old.and_then(Older::of) {
             return Ok(Some(older));
         }
-        match self.open.last_mut().and_then(|level| level.siblings.as_mut()) {
-            Some(siblings) => siblings.older(&mut self.lists, entry, entry.size()),
+        match self.open_dirs.last_mut().and_then(|level| level.siblings.as_mut()) {
+            Some(siblings) => siblings.older(&mut self.old_lists, entry, entry.size()),
             None => Ok(None),
         }
     }
 
     fn file(&mut self, size: u64, content: &Content, older: Older) -> Result<()> {
-        let Self { parts, lists, judge, .. } = self;
+        let Self { new_lists, old_lists, chooser, .. } = self;
         if matches!((content, &older.content), (Content::List(_), Content::List(_))) {
-            let old = dir_reader::list_pieces(lists, &older.content)?;
-            let new = dir_reader::list_pieces(parts, content)?;
-            pieces(judge, &old, &new)?;
+            let old = dir_reader::list_pieces(old_lists, &older.content)?;
+            let new = dir_reader::list_pieces(new_lists, content)?;
+            compare_pieces(chooser, &old, &new)?;
         }
         let mut follower = Follower::new(older, Some(size));
-        file_parts::each_part(parts, size, content, &mut |part| match part {
+        file_parts::each_part(new_lists, size, content, &mut |part| match part {
             ContentPart::Hole { len } => {
                 follower.hole(len);
                 Ok(())
             }
             ContentPart::Chunk { id, len } => {
-                let like = follower.next(lists, &id, len)?;
-                if like.is_empty() { Ok(()) } else { judge.chunk(ChunkType::Data, &id, &like) }
+                let similar = follower.next(old_lists, &id, len)?;
+                if similar.is_empty() { Ok(()) } else { chooser.consider(ChunkType::Data, &id, &similar) }
             }
         })
     }
 }
 
-/// Passes new chunks of a directory or list to the judge, each with the old ones at about the same position.
-fn pieces(judge: &mut Judge<'_>, old: &[ChunkId], new: &[ChunkId]) -> Result<()> {
-    for (at, id) in new.iter().enumerate().filter(|(_, id)| !old.contains(id)) {
-        let like: Vec<ChunkId> = old.iter().skip(at.saturating_sub(1)).take(3).copied().collect();
-        let like = judge.lengths(&like)?;
-        judge.chunk(ChunkType::Tree, id, &like)?;
+/// Passes new chunks of a directory or part list to the chooser, each with the old ones at about its
+/// position.
+fn compare_pieces(chooser: &mut DeltaChooser<'_>, old: &[ChunkId], new: &[ChunkId]) -> Result<()> {
+    for (position, id) in new.iter().enumerate().filter(|(_, id)| !old.contains(id)) {
+        let similar: Vec<ChunkId> = old.iter().skip(position.saturating_sub(1)).take(3).copied().collect();
+        let similar = chooser.lengths(&similar)?;
+        chooser.consider(ChunkType::Tree, id, &similar)?;
     }
     Ok(())
 }
 
 /// Ignores damage: other operations report it.
-fn unless_damaged(done: Result<()>) -> Result<()> {
-    done.or_else(|err| if err.is_damage() { Ok(()) } else { Err(err) })
+fn unless_damaged(result: Result<()>) -> Result<()> {
+    result.or_else(|err| if err.is_damage() { Ok(()) } else { Err(err) })
 }
 
-impl Visitor for Pairs<'_, '_> {
+impl Visitor for PairWalk<'_, '_> {
     fn path(&mut self, _: &[u8], versions: &[EntryVersion]) -> Result<bool> {
-        let of = |number| versions.iter().find(|one| one.among.has(number)).map(|one| &one.entry);
-        let (old, Some(new)) = (of(OLD), of(NEW)) else { return Ok(false) };
+        let version_in =
+            |number| versions.iter().find(|version| version.among.has(number)).map(|version| &version.entry);
+        let (old, Some(new)) = (version_in(OLD), version_in(NEW)) else { return Ok(false) };
         if let Kind::File { size, content } = &new.kind
             && old.is_none_or(|old| old.kind != new.kind)
         {
             let older = self.older(new, old);
-            let done = older.and_then(|older| older.map_or(Ok(()), |older| self.file(*size, content, older)));
-            unless_damaged(done)?;
+            let result =
+                older.and_then(|older| older.map_or(Ok(()), |older| self.file(*size, content, older)));
+            unless_damaged(result)?;
         }
         let tree_of = |entry: Option<&Entry>| match entry.map(|entry| &entry.kind) {
             Some(Kind::Dir { tree }) => Some(*tree),
@@ -152,26 +156,26 @@ impl Visitor for Pairs<'_, '_> {
         };
         let differs = trees_of(versions).len() > 1 && tree_of(Some(new)).is_some();
         if differs {
-            self.open.push(Level::of(tree_of(old)));
+            self.open_dirs.push(Level::of(tree_of(old)));
         }
         Ok(differs)
     }
 
     fn piece(&mut self, _: &[u8], id: &ChunkId, among: &BitSet) -> Result<()> {
-        let only = match (among.has(OLD), among.has(NEW)) {
+        let tree = match (among.has(OLD), among.has(NEW)) {
             (true, false) => OLD,
             (false, true) => NEW,
             _ => return Ok(()),
         };
-        if let Some(pieces) = self.open.last_mut().and_then(|level| level.pieces.get_mut(only)) {
+        if let Some(pieces) = self.open_dirs.last_mut().and_then(|level| level.pieces.get_mut(tree)) {
             pieces.push(*id);
         }
         Ok(())
     }
 
     fn leave(&mut self, _: &[u8], _: &[Tree]) -> Result<()> {
-        let Some(Level { pieces: [old, new], .. }) = self.open.pop() else { return Ok(()) };
-        unless_damaged(pieces(self.judge, &old, &new))
+        let Some(Level { pieces: [old, new], .. }) = self.open_dirs.pop() else { return Ok(()) };
+        unless_damaged(compare_pieces(self.chooser, &old, &new))
     }
 
     fn lost(&mut self, _: &[u8], _: &BitSet, _: crate::error::Error) -> Result<()> {
