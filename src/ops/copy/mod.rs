@@ -1,7 +1,7 @@
 //! `copy`: copies snapshots to another repository. Each is committed separately, so an interrupted run keeps
 //! the snapshots copied before.
 //!
-//! If both repositories name and cut chunks alike, missing blocks are moved as they are stored
+//! If both repositories name and cut chunks in the same way, missing blocks are moved as they are stored
 //! (`move_blocks`). Otherwise files are cut, hashed and compressed again (`rechunk`), except for files that
 //! were copied before.
 
@@ -16,7 +16,7 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::Manifest;
-use crate::ops::copy::move_blocks::Alike;
+use crate::ops::copy::move_blocks::BlockMover;
 use crate::progress::{Control, Event, Observer};
 use crate::repo::commit::write_session::{self, ParentTrust};
 use crate::repo::index::Index;
@@ -35,10 +35,10 @@ use crate::repo::{commit, snapshots};
 pub struct Options {
     /// Snapshots to copy. Partial ones are copied only if named.
     pub choice: SnapshotQuery,
-    /// Compression level to use instead of the destination's. Blocks moved unchanged keep theirs.
+    /// Compression level to use instead of the destination's. Blocks that are moved as they are keep theirs.
     pub level: Option<i32>,
-    /// Whether similar chunks are stored as deltas in the destination. If chunks are named alike, only
-    /// deltas of the source become deltas.
+    /// Whether similar chunks are stored as deltas in the destination. If blocks are moved without decoding,
+    /// only deltas of the source become deltas.
     pub delta: Delta,
     /// Only report.
     pub dry_run: bool,
@@ -72,7 +72,7 @@ pub struct Report {
     pub alike: bool,
 }
 
-/// Returns whether both repositories name and cut chunks alike.
+/// Returns whether both repositories name and cut chunks in the same way.
 pub fn are_alike(from: &Repository, to: &Repository) -> bool {
     let probe = |repo: &Repository| repo.hasher().name(ChunkType::Data, b"");
     probe(from) == probe(to) && from.config().chunker == to.config().chunker
@@ -93,28 +93,30 @@ pub fn run(from: &Repository, to: &Repository, options: &Options, control: &Cont
     if !options.dry_run {
         to.may_write()?;
     }
-    let there = snapshots::list(to)?;
-    let mut known = Known::of(&there);
-    let mut wanted = HashSet::new();
-    // Snapshots that the destination has are read as well: they show what it has of the others.
-    let past = SnapshotSet::open(from, observer, |all| {
-        let mut places = options.choice.places(from, all)?;
+    let in_destination = snapshots::list(to)?;
+    let mut known = KnownCopies::of(&in_destination);
+    let mut chosen_ids = HashSet::new();
+    // Snapshots that were copied before are included: they show which data of the others the destination has.
+    let source = SnapshotSet::open(from, observer, |all| {
+        let mut indices = options.choice.places(from, all)?;
         let named = !options.choice.selectors.is_empty();
-        places.retain(|at| all.get(*at).is_some_and(|one| named || !one.manifest.partial));
-        wanted.extend(places.iter().filter_map(|at| all.get(*at)).map(|one| one.id));
-        let pairs = (0..all.len()).filter(|at| all.get(*at).is_some_and(|one| known.there(one).is_some()));
-        Ok(places.into_iter().chain(pairs).collect())
+        indices.retain(|at| all.get(*at).is_some_and(|snapshot| named || !snapshot.manifest.partial));
+        chosen_ids.extend(indices.iter().filter_map(|at| all.get(*at)).map(|snapshot| snapshot.id));
+        let copied_before =
+            (0..all.len()).filter(|at| all.get(*at).is_some_and(|snapshot| known.find(snapshot).is_some()));
+        Ok(indices.into_iter().chain(copied_before).collect())
     })?;
     let mut report = Report { alike: are_alike(from, to), ..Report::default() };
     let chosen: Vec<Snapshot> =
-        past.snapshots.iter().filter(|one| wanted.contains(&one.id)).cloned().collect();
-    let new: Vec<&Snapshot> = chosen.iter().filter(|one| known.there(one).is_none()).collect();
+        source.snapshots.iter().filter(|snapshot| chosen_ids.contains(&snapshot.id)).cloned().collect();
+    let new: Vec<&Snapshot> = chosen.iter().filter(|snapshot| known.find(snapshot).is_none()).collect();
     report.there = (chosen.len() - new.len()) as u64;
-    let bytes = if report.alike { 0 } else { new.iter().map(|one| one.manifest.counts.bytes_total).sum() };
+    let bytes =
+        if report.alike { 0 } else { new.iter().map(|snapshot| snapshot.manifest.counts.bytes_total).sum() };
     observer.notice(Event::Stage { name: "", unit: "snapshots" });
     observer.notice(Event::Expect { files: new.len() as u64, bytes });
-    let alike = report.alike.then(|| Alike::new(from, &past, options.delta.holds(to))).transpose()?;
-    let mut run = Run { to, options, observer, stop, past: &past, alike, new: Vec::new() };
+    let mover = report.alike.then(|| BlockMover::new(from, &source, options.delta.holds(to))).transpose()?;
+    let mut run = Run { to, options, observer, stop, source: &source, mover, new: Vec::new() };
     for old in new {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
@@ -136,28 +138,28 @@ pub fn run(from: &Repository, to: &Repository, options: &Options, control: &Cont
         observer.notice(Event::Done { files: 1, bytes: 0 });
     }
     drop(run);
-    past.close()?;
+    source.close()?;
     Ok(report)
 }
 
-/// Which snapshots the destination has.
+/// The snapshots that the destination has.
 #[derive(Debug, Default)]
-struct Known {
-    /// Ids in the destination by the id of the snapshot at the other end of the copy, in either direction.
+struct KnownCopies {
+    /// Ids in the destination, by the snapshot's own id and by the id of its original.
     copies: HashMap<SnapshotId, SnapshotId>,
-    /// Snapshots whose copies are unchanged, with the copies' ids and roots.
-    whole: HashMap<SnapshotId, (SnapshotId, ChunkId)>,
+    /// Originals whose copies were not rewritten, with the ids and roots of the copies.
+    unchanged: HashMap<SnapshotId, (SnapshotId, ChunkId)>,
 }
 
-impl Known {
-    fn of(there: &[Snapshot]) -> Self {
+impl KnownCopies {
+    fn of(in_destination: &[Snapshot]) -> Self {
         let mut known = Self::default();
-        for one in there {
-            known.copies.insert(one.id, one.id);
-            if let Some((origin, root)) = one.manifest.copied() {
-                known.copies.insert(origin, one.id);
-                if root == one.manifest.root {
-                    known.whole.insert(origin, (one.id, root));
+        for snapshot in in_destination {
+            known.copies.insert(snapshot.id, snapshot.id);
+            if let Some((origin, root)) = snapshot.manifest.copied() {
+                known.copies.insert(origin, snapshot.id);
+                if root == snapshot.manifest.root {
+                    known.unchanged.insert(origin, (snapshot.id, root));
                 }
             }
         }
@@ -166,18 +168,18 @@ impl Known {
 
     fn add(&mut self, old: SnapshotId, new: SnapshotId, root: ChunkId) {
         self.copies.insert(old, new);
-        self.whole.insert(old, (new, root));
+        self.unchanged.insert(old, (new, root));
     }
 
-    /// Returns a snapshot's id in the destination: of its copy, of its original, or of another copy of the
-    /// same original.
-    fn there(&self, snapshot: &Snapshot) -> Option<SnapshotId> {
+    /// Returns the id in the destination of a snapshot of the source: of the same snapshot, its copy, its
+    /// original, or another copy of its original.
+    fn find(&self, snapshot: &Snapshot) -> Option<SnapshotId> {
         let origin = || self.copies.get(&snapshot.manifest.copied()?.0);
         self.copies.get(&snapshot.id).or_else(origin).copied()
     }
 }
 
-/// A snapshot that both repositories have, and its root in the destination.
+/// A snapshot of the source that was copied before, and the root of its copy.
 struct Base<'a> {
     old: &'a Snapshot,
     root: ChunkId,
@@ -188,33 +190,35 @@ struct Run<'a> {
     options: &'a Options,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
-    past: &'a SnapshotSet,
-    /// `None` if the repositories name chunks differently.
-    alike: Option<Alike<'a>>,
-    /// Ids in the destination of the snapshots copied by this run.
+    source: &'a SnapshotSet,
+    /// `None` if the files have to be cut again.
+    mover: Option<BlockMover<'a>>,
+    /// Ids, in the destination, of the snapshots that this run has copied.
     new: Vec<SnapshotId>,
 }
 
 impl<'a> Run<'a> {
-    /// Copies one snapshot by W1 to W3: opens a session, stores what is missing, and commits.
-    fn copy_snapshot(&mut self, old: &Snapshot, known: &Known) -> Result<(Copied, ChunkId)> {
+    /// Copies a snapshot by W1 to W3: opens a session, stores the missing chunks, and commits.
+    fn copy_snapshot(&mut self, old: &Snapshot, known: &KnownCopies) -> Result<(Copied, ChunkId)> {
         let (session, repo_state) = write_session::open(self.to)?;
         let base = self.base(old, known, &repo_state)?;
-        let vouched = write_session::trust(self.to, &repo_state, &self.new)? == ParentTrust::Whole;
+        let may_reuse = write_session::trust(self.to, &repo_state, &self.new)? == ParentTrust::Whole;
         let index = Arc::new(Index::load(self.to, repo_state)?);
         let stored = AtomicU64::new(0);
         let level = self.options.level.unwrap_or(self.to.config().level);
-        let effort = CompressionPolicy { level, harder: 0 };
+        let policy = CompressionPolicy { level, harder: 0 };
         let (root, written) = std::thread::scope(|scope| {
             let mut chunk_writer =
-                ChunkWriter::start(scope, self.to, session.id, Arc::clone(&index), effort, &stored)?;
-            let root = match &mut self.alike {
-                Some(alike) => alike.copy(self.to, old, vouched, &mut chunk_writer, self.observer, self.stop),
+                ChunkWriter::start(scope, self.to, session.id, Arc::clone(&index), policy, &stored)?;
+            let root = match &mut self.mover {
+                Some(mover) => {
+                    mover.copy(self.to, old, may_reuse, &mut chunk_writer, self.observer, self.stop)
+                }
                 None => {
-                    let Self { to, past, observer, stop, .. } = *self;
+                    let Self { to, source, observer, stop, .. } = *self;
                     let deltas = self.options.delta.holds(to);
-                    let work = rechunk::Work { to, deltas, past, observer, stop };
-                    work.copy(old, base.as_ref(), &index, &mut chunk_writer)
+                    let rechunker = rechunk::Rechunker { to, deltas, source, observer, stop };
+                    rechunker.copy(old, base.as_ref(), &index, &mut chunk_writer)
                 }
             };
             chunk_writer.finish(root)
@@ -226,30 +230,38 @@ impl<'a> Run<'a> {
         Ok((Copied { old: old.clone(), new: Some(new), bytes_added, bytes_stored }, root))
     }
 
-    /// Returns the newest snapshot of the same set that both have and whose data in the destination may be
-    /// reused (W2).
-    fn base(&self, old: &Snapshot, known: &Known, repo_state: &RepoState) -> Result<Option<Base<'a>>> {
-        let same = |one: &Snapshot| one.manifest.same_set(&old.manifest.host, &old.manifest.sources);
-        let pairs = self.past.snapshots.iter().rev().filter(|one| same(one) && one.id != old.id);
-        for pair in pairs {
-            let Some((new, root)) = known.whole.get(&pair.id) else { continue };
-            // Asked first: listing for each of many pairs would take long.
+    /// Returns the newest snapshot of the same set that was copied before and whose data in the destination
+    /// may be reused (W2).
+    fn base(&self, old: &Snapshot, known: &KnownCopies, repo_state: &RepoState) -> Result<Option<Base<'a>>> {
+        let is_same_set =
+            |snapshot: &Snapshot| snapshot.manifest.same_set(&old.manifest.host, &old.manifest.sources);
+        let copied_before = self
+            .source
+            .snapshots
+            .iter()
+            .rev()
+            .filter(|snapshot| is_same_set(snapshot) && snapshot.id != old.id);
+        for snapshot in copied_before {
+            let Some((new, root)) = known.unchanged.get(&snapshot.id) else { continue };
+            // `may_trust` needs no request. `trust` lists the destination, which would take long for many
+            // snapshots.
             if write_session::may_trust(repo_state, &[*new])
                 && write_session::trust(self.to, repo_state, &[*new])? == ParentTrust::Whole
             {
-                return Ok(Some(Base { old: pair, root: *root }));
+                return Ok(Some(Base { old: snapshot, root: *root }));
             }
         }
         Ok(None)
     }
 }
 
-/// Returns the manifest for the destination: as in the source, except for the statistics of this run.
-fn manifest(old: &Snapshot, root: ChunkId, known: &Known, written: &Written) -> Manifest {
-    let there = |id: Option<SnapshotId>| id.and_then(|id| known.copies.get(&id).copied());
+/// Returns the manifest for the destination: that of the source with ids of the destination and the
+/// statistics of this copy.
+fn manifest(old: &Snapshot, root: ChunkId, known: &KnownCopies, written: &Written) -> Manifest {
+    let translate = |id: Option<SnapshotId>| id.and_then(|id| known.copies.get(&id).copied());
     let mut manifest = Manifest {
-        parent: there(old.manifest.parent),
-        based_on: there(old.manifest.based_on),
+        parent: translate(old.manifest.parent),
+        based_on: translate(old.manifest.based_on),
         root,
         ..old.manifest.clone()
     };

@@ -1,4 +1,5 @@
-//! Copies between repositories that name chunks alike: missing data is moved block by block, as it is stored.
+//! Copies between repositories that name and cut chunks in the same way: missing data is moved block by
+//! block, as it is stored.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,99 +26,103 @@ use crate::util::bitset::BitSet;
 use crate::util::parallel::Queue;
 use crate::util::threads;
 
-/// Minimum share of needed bytes at which a block is moved whole, including its unneeded chunks.
-const WHOLE: f64 = 0.8;
-/// Blocks read concurrently, and maximum number that wait. Hides the latency of remote storage.
+/// Minimum share of missing bytes at which a block is moved whole, including chunks that the destination has.
+const MIN_WHOLE_SHARE: f64 = 0.8;
+/// Number of threads that read blocks, which hides the latency of remote storage, and of blocks that wait to
+/// be written.
 const READERS: usize = 4;
 
 /// Copies snapshots one after the other.
-pub(super) struct Alike<'a> {
+pub(super) struct BlockMover<'a> {
     from: &'a Repository,
-    /// Reads the source, including chunks that gc has moved or of which one copy is damaged.
+    /// Reads single chunks of the source. Finds those that gc has moved, and other copies of damaged ones.
     reader: ChunkReader,
-    /// Pieces of trees that the destination has with everything below, as long as the snapshots copied
-    /// before exist.
-    seen: HashSet<ChunkId>,
+    /// Pieces of trees that the destination has, with everything below them, as long as the snapshots that
+    /// were copied before exist.
+    known_pieces: HashSet<ChunkId>,
     /// Whether deltas of the source may become deltas in the destination.
     deltas: bool,
 }
 
-/// What one job passes to the writer.
+/// The data of a block that a reading thread passes to the writer.
 enum Moved {
+    /// The block as it is stored.
     Whole(SealedBlock),
-    /// Needed chunks that have to be read one by one.
+    /// Missing chunks that have to be read one by one, because the block could not be read.
     Single(ChunkType, Vec<ChunkId>),
-    /// Needed chunks with their bytes, and their bases in the source.
+    /// Missing chunks with their bytes, and the bases of their block in the source.
     Plain(ChunkType, Vec<(ChunkId, Vec<u8>)>, Vec<(ChunkId, u32)>),
 }
 
-/// A block of which some chunks are needed.
-struct Job {
-    at: BlockAt,
+/// A block with chunks that the destination lacks.
+struct BlockJob {
+    block: BlockAt,
     kind: ChunkType,
     /// Index entry of its first chunk.
     first: usize,
-    /// Plain bytes that are needed of it.
+    /// Plain bytes of these chunks.
     bytes: u64,
 }
 
-impl<'a> Alike<'a> {
-    /// Makes a copier from `from`, for these snapshots.
-    pub(super) fn new(from: &'a Repository, past: &SnapshotSet, deltas: bool) -> Result<Self> {
-        Ok(Self { from, reader: past.another_reader()?, seen: HashSet::new(), deltas })
+impl<'a> BlockMover<'a> {
+    /// Creates a mover from `from`, for these snapshots.
+    pub(super) fn new(from: &'a Repository, source: &SnapshotSet, deltas: bool) -> Result<Self> {
+        Ok(Self { from, reader: source.another_reader()?, known_pieces: HashSet::new(), deltas })
     }
 
-    /// Stores what a snapshot needs and the writer's index does not have, and returns its root. `vouched`
-    /// means that the snapshots copied before still exist, and all of their data may be reused.
+    /// Stores the chunks of a snapshot that the writer's index does not have, and returns its root.
+    /// `may_reuse`: the snapshots that were copied before still exist, so that all of their data may be
+    /// reused (W2).
     pub(super) fn copy(
         &mut self,
         to: &Repository,
         old: &Snapshot,
-        vouched: bool,
+        may_reuse: bool,
         chunk_writer: &mut ChunkWriter<'_>,
         observer: &dyn Observer,
         stop: &AtomicBool,
     ) -> Result<ChunkId> {
-        if !vouched {
-            self.seen.clear();
+        if !may_reuse {
+            self.known_pieces.clear();
         }
         let root = old.manifest.root;
-        let wanted = self.wanted(&root, chunk_writer.index(), stop);
-        let here = Arc::clone(self.reader.index());
-        let moved =
-            wanted.and_then(|wanted| self.move_all(&here, &wanted, to.suite(), chunk_writer, observer, stop));
+        let missing = self.missing_rows(&root, chunk_writer.index(), stop);
+        let index = Arc::clone(self.reader.index());
+        let moved = missing
+            .and_then(|missing| self.move_blocks(&index, &missing, to.suite(), chunk_writer, observer, stop));
         if moved.is_err() {
-            // Some of what was marked as seen was not stored after all.
-            self.seen.clear();
+            // Some of these pieces were not stored.
+            self.known_pieces.clear();
         }
         moved.map(|()| root)
     }
 
     /// Returns the index entries, in the source, of chunks that the destination lacks.
-    fn wanted(&mut self, root: &ChunkId, there: &Index, stop: &AtomicBool) -> Result<BitSet> {
-        let mut wanted = BitSet::default();
-        let mut todo = vec![ChunkRef::Dir(*root)];
-        while let Some(need) = todo.pop() {
-            let (kind, id) = need.name();
-            if kind == ChunkType::Tree && self.seen.contains(id) {
+    fn missing_rows(&mut self, root: &ChunkId, destination: &Index, stop: &AtomicBool) -> Result<BitSet> {
+        let mut missing = BitSet::default();
+        let mut pending = vec![ChunkRef::Dir(*root)];
+        while let Some(chunk_ref) = pending.pop() {
+            let (kind, id) = chunk_ref.name();
+            if kind == ChunkType::Tree && self.known_pieces.contains(id) {
                 continue;
             }
-            if there.find(kind, id)?.is_none() {
-                wanted.insert(self.row(kind, id)?);
+            if destination.find(kind, id)?.is_none() {
+                missing.insert(self.row(kind, id)?);
             }
             if kind == ChunkType::Tree {
                 if stop.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted);
                 }
-                self.seen.insert(*id);
+                self.known_pieces.insert(*id);
                 let bytes = self.reader.get(kind, id)?;
                 let damaged = Error::damaged(format!("tree {}", id.short()));
-                todo.extend(need.named_in(&bytes).map_err(damaged)?);
+                pending.extend(chunk_ref.named_in(&bytes).map_err(damaged)?);
             }
         }
-        Ok(wanted)
+        Ok(missing)
     }
 
+    /// Returns the index entry of a copy in the source.
     fn row(&self, kind: ChunkType, id: &ChunkId) -> Result<usize> {
         let index = self.reader.index();
         if let Some(copy) = index.near(kind, id) {
@@ -129,31 +134,31 @@ impl<'a> Alike<'a> {
         good.map(|copy| copy.row).ok_or_else(|| Error::Missing { what: format!("chunk {}", id.short()) })
     }
 
-    fn move_all(
+    fn move_blocks(
         &mut self,
-        here: &Index,
-        wanted: &BitSet,
+        index: &Index,
+        missing: &BitSet,
         suite: &CipherSuite,
         chunk_writer: &mut ChunkWriter<'_>,
         observer: &dyn Observer,
         stop: &AtomicBool,
     ) -> Result<()> {
-        let jobs = jobs(here, wanted)?;
+        let jobs = jobs(index, missing)?;
         observer.notice(Event::Part { bytes: jobs.iter().map(|job| job.bytes).sum() });
-        let (work, queue) = (Work { from: self.from, here, wanted, suite }, Queue::new(&jobs));
+        let (source, queue) = (BlockSource { from: self.from, index, missing, suite }, Queue::new(&jobs));
         let (out, moved) = bounded(READERS);
         std::thread::scope(|scope| {
-            let (work, queue) = (&work, &queue);
+            let (source, queue) = (&source, &queue);
             threads::pool(scope, "read", READERS.min(jobs.len()), || {
                 let out = out.clone();
-                move || work.run(queue, &out)
+                move || source.run(queue, &out)
             })?;
             drop(out);
-            for one in moved {
+            for result in moved {
                 if stop.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted);
                 }
-                let bytes = self.put(one?, chunk_writer)?;
+                let bytes = self.put(result?, chunk_writer)?;
                 observer.notice(Event::Done { files: 0, bytes });
             }
             Ok(())
@@ -169,7 +174,7 @@ impl<'a> Alike<'a> {
                 let bytes = u64::from(block.plain);
                 chunk_writer.put_block(block).map(|()| bytes)
             }
-            // Encoded again, as a delta against the same bases in the destination.
+            // Encoded again: if possible as a delta, against the same bases in the destination.
             Moved::Plain(kind, chunks, bases) => chunks.iter().try_fold(0, |sum, (id, bytes)| {
                 if self.deltas {
                     chunk_writer.put_similar(UNKNOWN_OWNER, kind, *id, bytes, &bases)?
@@ -178,7 +183,7 @@ impl<'a> Alike<'a> {
                 };
                 Ok(sum + bytes.len() as u64)
             }),
-            // The copy in the source is damaged or was moved: the reader looks for another one.
+            // This copy in the source is damaged or was moved. The reader looks for another one.
             Moved::Single(kind, chunks) => chunks.iter().try_fold(0, |sum, id| {
                 let bytes = self.reader.get(kind, id)?;
                 chunk_writer.put(UNKNOWN_OWNER, kind, *id, &bytes)?;
@@ -188,39 +193,39 @@ impl<'a> Alike<'a> {
     }
 }
 
-/// Returns blocks of which some chunks are needed, in storage order.
-fn jobs(here: &Index, wanted: &BitSet) -> Result<Vec<Job>> {
+/// Returns the blocks with missing chunks, in storage order.
+fn jobs(index: &Index, missing: &BitSet) -> Result<Vec<BlockJob>> {
     let mut jobs = Vec::new();
-    for (number, pack) in (0..).zip(here.packs()) {
-        let any = |first: usize, chunks: usize| (first..).take(chunks).any(|row| wanted.has(row));
-        if !any(pack.first, pack.chunks as usize) {
+    for (number, pack) in (0..).zip(index.packs()) {
+        let any_missing = |first: usize, chunks: usize| (first..).take(chunks).any(|row| missing.has(row));
+        if !any_missing(pack.first, pack.chunks as usize) {
             continue;
         }
-        let table = here.table(number)?;
-        for (nth, (row, first)) in (0..).zip(table.blocks()) {
+        let table = index.table(number)?;
+        for (block, (row, first)) in (0..).zip(table.blocks()) {
             let first = pack.first + first as usize;
-            let lens = (first..).zip(&row.chunks).filter(|(row, _)| wanted.has(*row));
+            let lens = (first..).zip(&row.chunks).filter(|(row, _)| missing.has(*row));
             let (count, bytes) =
                 lens.fold((0, 0), |(count, sum), (_, (_, len))| (count + 1, sum + u64::from(*len)));
             if count > 0 {
-                jobs.push(Job { at: BlockAt { pack: number, block: nth }, kind: pack.kind, first, bytes });
+                jobs.push(BlockJob { block: BlockAt { pack: number, block }, kind: pack.kind, first, bytes });
             }
         }
     }
     Ok(jobs)
 }
 
-/// What the reading threads share.
-struct Work<'a> {
+/// State that the reading threads share.
+struct BlockSource<'a> {
     from: &'a Repository,
-    here: &'a Index,
-    wanted: &'a BitSet,
+    index: &'a Index,
+    missing: &'a BitSet,
     /// The cipher suite of the destination.
     suite: &'a CipherSuite,
 }
 
-impl Work<'_> {
-    fn run(&self, queue: &Queue<'_, Job>, out: &Sender<Result<Moved>>) {
+impl BlockSource<'_> {
+    fn run(&self, queue: &Queue<'_, BlockJob>, out: &Sender<Result<Moved>>) {
         let mut reader = match BlockReader::new(self.from) {
             Ok(reader) => reader,
             Err(err) => return drop(out.send(Err(err))),
@@ -233,49 +238,56 @@ impl Work<'_> {
         }
     }
 
-    fn move_block(&self, job: &Job, reader: &mut BlockReader, plain: &mut Vec<u8>) -> Result<Moved> {
-        let table = self.here.table(job.at.pack)?;
-        let chunks = table.block(job.at.block).map_or(&[][..], |(row, _)| &row.chunks);
+    fn move_block(&self, job: &BlockJob, reader: &mut BlockReader, plain: &mut Vec<u8>) -> Result<Moved> {
+        let table = self.index.table(job.block.pack)?;
+        let chunks = table.block(job.block.block).map_or(&[][..], |(row, _)| &row.chunks);
         // A delta can be opened only with its bases, which the destination may not have.
-        let is_delta = self.here.place(job.at)?.codec == Codec::Delta;
+        let is_delta = self.index.place(job.block)?.codec == Codec::Delta;
         let read = if is_delta {
-            reader.read(self.here, job.at, plain).map(|()| None)
+            reader.read(self.index, job.block, plain).map(|()| None)
         } else {
-            reader.read_for(self.suite, self.here, job.at, plain).map(Some)
+            reader.read_for(self.suite, self.index, job.block, plain).map(Some)
         };
         match read {
-            Ok(block) => Ok(self.sort(job, block, chunks, plain)),
-            Err(err) if err.is_damage() => Ok(self.singly(job, chunks)),
+            Ok(block) => Ok(self.whole_or_parts(job, block, chunks, plain)),
+            Err(err) if err.is_damage() => Ok(self.chunk_by_chunk(job, chunks)),
             Err(err) => Err(err),
         }
     }
 
-    /// Decides whether a block is moved whole or in parts. Needed chunks must match their ids.
-    fn sort(&self, job: &Job, block: Option<SealedBlock>, all: &[(ChunkId, u32)], plain: &[u8]) -> Moved {
+    /// Decides whether a block is moved whole, if `block` is given, or its missing chunks are. If one of
+    /// these does not match its id, all are read one by one.
+    fn whole_or_parts(
+        &self,
+        job: &BlockJob,
+        block: Option<SealedBlock>,
+        all: &[(ChunkId, u32)],
+        plain: &[u8],
+    ) -> Moved {
         let (mut sound, mut bytes, mut chunks) = (true, 0, Vec::new());
         for (row, chunk) in (job.first..).zip(block::cut(self.from.hasher(), job.kind, all, plain)) {
-            let wanted = self.wanted.has(row);
+            let missing = self.missing.has(row);
             sound &= chunk.is_right;
-            if wanted && !chunk.is_right {
-                return self.singly(job, all);
+            if missing && !chunk.is_right {
+                return self.chunk_by_chunk(job, all);
             }
-            if wanted {
+            if missing {
                 bytes += chunk.bytes.len();
                 chunks.push((chunk.id, chunk.bytes));
             }
         }
         if let Some(block) = block
             && sound
-            && bytes as f64 >= WHOLE * f64::from(block.plain)
+            && bytes as f64 >= MIN_WHOLE_SHARE * f64::from(block.plain)
         {
             return Moved::Whole(SealedBlock { chunks: all.to_vec(), ..block });
         }
-        let bases = self.here.bases(job.at).unwrap_or_default();
+        let bases = self.index.bases(job.block).unwrap_or_default();
         Moved::Plain(job.kind, chunks.into_iter().map(|(id, chunk)| (id, chunk.to_vec())).collect(), bases)
     }
 
-    fn singly(&self, job: &Job, all: &[(ChunkId, u32)]) -> Moved {
-        let wanted = (job.first..).zip(all).filter(|(row, _)| self.wanted.has(*row));
-        Moved::Single(job.kind, wanted.map(|(_, (id, _))| *id).collect())
+    fn chunk_by_chunk(&self, job: &BlockJob, all: &[(ChunkId, u32)]) -> Moved {
+        let missing = (job.first..).zip(all).filter(|(row, _)| self.missing.has(*row));
+        Moved::Single(job.kind, missing.map(|(_, (id, _))| *id).collect())
     }
 }

@@ -1,9 +1,10 @@
-//! Copies between repositories that name chunks differently. Trees are walked side by side with those of the
-//! last copy of the same files, which shows what the destination has. Everything else is read, cut and hashed
-//! again.
+//! Copies between repositories that name or cut chunks differently. A snapshot is walked together with its
+//! predecessor that was copied before, and with that one's copy: files that did not change keep their content
+//! in the destination. All others are read, cut and hashed again.
 //!
-//! One thread walks and plans, others read ahead of it (`repo/read/sequential`), and the caller's thread
-//! cuts, stores and builds the trees. Steps between the bytes of files travel in the same order with them.
+//! One thread walks and plans, others read the chunks (`repo/read/sequential`), and the caller's thread cuts
+//! and stores the bytes and builds the trees. Steps, such as the end of a file, reach it in their place
+//! between the bytes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -35,27 +36,28 @@ use crate::repo::write::siblings::Siblings;
 use crate::repo::write::similarity::{Older, Pieces};
 use crate::util::bitset::BitSet;
 
-/// Indexes of the two trees that are walked: the one that both have, and the new one.
+/// Indices of the two trees that are walked: of the snapshot that was copied before, and of the new one.
 const BASE: usize = 0;
 const NEW: usize = 1;
 
-/// What to do after the bytes so far were taken.
+/// An action of the caller's thread between two pieces of bytes.
 enum Step {
     /// Begin a directory.
     Enter,
     /// Begin a file of this size that is similar to one in the destination.
-    Like(Older, u64),
-    /// Begin a content, or continue it after a hole of this length.
+    Similar(Older, u64),
+    /// Add a hole of this length to the content.
     Hole(u64),
-    /// End a content.
+    /// End the content, which is this one in the source.
     End(Content),
-    /// Reuse a content of the source: its content in the destination is known.
+    /// Translate a content of the source to its known content in the destination.
     Known(Content, Content),
-    /// Reuse a tree of the source: its id in the destination is known.
+    /// Translate a tree of the source to its known id in the destination.
     KnownTree(ChunkId, ChunkId),
-    /// End a directory of this owner. These pieces of its older version are in the destination.
+    /// End a directory: its tree in the source, the pieces of its older version in the destination, its
+    /// owner.
     Leave(ChunkId, Vec<ChunkId>, u32),
-    /// Begin an entry of this owner.
+    /// Set the owner of the contents that follow.
     Owner(u32),
 }
 
@@ -65,37 +67,38 @@ fn lock(steps: &Steps) -> MutexGuard<'_, VecDeque<Step>> {
     steps.lock()
 }
 
-pub(super) struct Work<'a> {
+/// Copies one snapshot.
+pub(super) struct Rechunker<'a> {
     pub(super) to: &'a Repository,
     /// Whether similar chunks may become deltas.
     pub(super) deltas: bool,
-    pub(super) past: &'a SnapshotSet,
+    pub(super) source: &'a SnapshotSet,
     pub(super) observer: &'a dyn Observer,
     pub(super) stop: &'a AtomicBool,
 }
 
-impl Work<'_> {
-    /// Stores everything of a snapshot that the destination lacks, and returns its root there. Data of `base`
-    /// may be reused.
+impl Rechunker<'_> {
+    /// Stores the data of a snapshot that the destination lacks, and returns its root there. Data of the copy
+    /// of `base` may be reused.
     pub(super) fn copy(
         &self,
         old: &Snapshot,
         base: Option<&Base<'_>>,
-        there: &Arc<Index>,
+        destination: &Arc<Index>,
         chunk_writer: &mut ChunkWriter<'_>,
     ) -> Result<ChunkId> {
         if let Some(base) = base.filter(|base| base.old.manifest.root == old.manifest.root) {
             return Ok(base.root);
         }
         let steps = Steps::default();
-        let mut walk_reader = self.past.another_reader()?;
-        let walker = Walker {
-            reader: self.past.another_reader()?,
-            there: ChunkReader::new(self.to, Arc::clone(there))?,
+        let mut walk_reader = self.source.another_reader()?;
+        let planner = Planner {
+            reader: self.source.another_reader()?,
+            destination: ChunkReader::new(self.to, Arc::clone(destination))?,
             observer: self.observer,
             steps: &steps,
             deltas: self.deltas,
-            open: vec![Beside::of(base.map(|base| base.root), 0)],
+            open_dirs: vec![DestinationDir::of(base.map(|base| base.root), 0)],
         };
         let set = |numbers: &[usize]| Arc::new(numbers.iter().copied().collect::<BitSet>());
         let new = Tree { id: old.manifest.root, among: set(&[NEW]) };
@@ -103,56 +106,58 @@ impl Work<'_> {
         trees.extend(base.map(|base| Tree { id: base.old.manifest.root, among: set(&[BASE]) }));
         let counts = base.iter().map(|base| &base.old.manifest.counts).chain([&old.manifest.counts]);
         let mut bounds = Bounds { budget: WalkLimits::of_all(counts), stop: self.stop };
-        let mut maker = Maker {
+        let mut builder = TreeBuilder {
             to: self.to,
-            reader: self.past.another_reader()?,
+            reader: self.source.another_reader()?,
             chunk_writer,
             observer: self.observer,
-            content: ContentWriter::new(self.to, Some(ChunkReader::new(self.to, Arc::clone(there))?)),
+            content: ContentWriter::new(self.to, Some(ChunkReader::new(self.to, Arc::clone(destination))?)),
             owner: UNKNOWN_OWNER,
-            made: Made::default(),
-            above: Vec::new(),
+            translations: Translations::default(),
+            parents: Vec::new(),
             root: None,
         };
         sequential::run(
-            self.past.session(),
+            self.source.session(),
             |feed| {
-                let mut visitor = Walking { walker, feed };
+                let mut visitor = PlanVisitor { planner, feed };
                 multi_walk::walk(&mut walk_reader, b"", trees, &mut visitor, &mut bounds)
             },
             &mut |bytes| match bytes {
                 [] => {
                     let step = lock(&steps).pop_front();
-                    step.map_or(Ok(()), |step| maker.step(step))
+                    step.map_or(Ok(()), |step| builder.step(step))
                 }
-                bytes => maker.bytes(bytes),
+                bytes => builder.bytes(bytes),
             },
         )?;
-        maker.root.ok_or(Error::Stopped)
+        builder.root.ok_or(Error::Stopped)
     }
 }
 
-/// A directory of the walk as the destination has it.
-struct Beside {
+/// A directory that is being walked, as in the copy of the base.
+struct DestinationDir {
     /// The directory's owner.
     owner: u32,
+    /// Reads its entries; `None` if the copy does not have the directory.
     entries: Option<DirReader>,
+    /// The next entry, already read.
     next: Option<Entry>,
-    /// Files in it that new ones may be similar to.
+    /// Its files, to which new ones may be similar.
     siblings: Option<Siblings>,
 }
 
-impl Beside {
+impl DestinationDir {
     fn of(tree: Option<ChunkId>, owner: u32) -> Self {
         Self { owner, entries: tree.map(DirReader::new), next: None, siblings: tree.map(Siblings::of) }
     }
 
-    /// Returns the pieces of it that were read.
+    /// Returns the pieces of the directory that were read.
     fn pieces(&self) -> Vec<ChunkId> {
         self.entries.as_ref().map_or(Vec::new(), |entries| entries.pieces.clone())
     }
 
-    /// Returns the entry of this name. Names must be asked for in order.
+    /// Returns the entry with this name. Must be called with ascending names.
     fn find(&mut self, name: &[u8], reader: &mut ChunkReader) -> Result<Option<Entry>> {
         let Some(entries) = &mut self.entries else { return Ok(None) };
         loop {
@@ -168,30 +173,31 @@ impl Beside {
     }
 }
 
-/// Walks the trees and emits steps.
-struct Walker<'a> {
+/// State of the walk, which emits the steps.
+struct Planner<'a> {
     reader: ChunkReader,
-    there: ChunkReader,
+    destination: ChunkReader,
     observer: &'a dyn Observer,
     steps: &'a Steps,
     deltas: bool,
-    open: Vec<Beside>,
+    open_dirs: Vec<DestinationDir>,
 }
 
-struct Walking<'a, 'f, 'g> {
-    walker: Walker<'a>,
+struct PlanVisitor<'a, 'f, 'g> {
+    planner: Planner<'a>,
     feed: &'f mut Feed<'g>,
 }
 
-impl Walking<'_, '_, '_> {
+impl PlanVisitor<'_, '_, '_> {
     fn queue(&mut self, step: Step) -> Result<()> {
-        queue_step(self.walker.steps, self.feed, step)
+        queue_step(self.planner.steps, self.feed, step)
     }
 
-    /// Emits the contents of an entry, as references where the destination has them.
-    fn contents(&mut self, entry: &Entry, old: Option<&Entry>, there: Option<&Entry>) -> Result<()> {
-        let pairs: Vec<_> = match (old, there) {
-            (Some(old), Some(there)) => old.contents().zip(there.contents()).collect(),
+    /// Emits the contents of an entry. `old` is its version in the base, and `copy` the copy of that: a
+    /// content that has not changed is only translated.
+    fn contents(&mut self, entry: &Entry, old: Option<&Entry>, copy: Option<&Entry>) -> Result<()> {
+        let pairs: Vec<_> = match (old, copy) {
+            (Some(old), Some(copy)) => old.contents().zip(copy.contents()).collect(),
             _ => Vec::new(),
         };
         for (size, content) in entry.contents() {
@@ -199,18 +205,18 @@ impl Walking<'_, '_, '_> {
                 continue;
             }
             let known = pairs.iter().find(|((_, old), (len, _))| *old == content && *len == size);
-            if let Some((_, (_, there))) = known {
-                self.walker.observer.notice(Event::Done { files: 0, bytes: size });
-                self.queue(Step::Known(content.clone(), (*there).clone()))?;
+            if let Some((_, (_, copy))) = known {
+                self.planner.observer.notice(Event::Done { files: 0, bytes: size });
+                self.queue(Step::Known(content.clone(), (*copy).clone()))?;
                 continue;
             }
             self.queue(Step::Owner(entry.meta.uid))?;
-            if let Some(older) = self.like(entry, content, there)? {
-                self.queue(Step::Like(older, size))?;
+            if let Some(older) = self.similar_file(entry, content, copy)? {
+                self.queue(Step::Similar(older, size))?;
             }
-            let Self { walker, feed } = self;
-            file_parts::each_part(&mut walker.reader, size, content, &mut |part| match part {
-                ContentPart::Hole { len } => queue_step(walker.steps, feed, Step::Hole(len)),
+            let Self { planner, feed } = self;
+            file_parts::each_part(&mut planner.reader, size, content, &mut |part| match part {
+                ContentPart::Hole { len } => queue_step(planner.steps, feed, Step::Hole(len)),
                 ContentPart::Chunk { .. } => feed.part(&part),
             })?;
             self.queue(Step::End(content.clone()))?;
@@ -219,91 +225,97 @@ impl Walking<'_, '_, '_> {
     }
 }
 
-impl Walking<'_, '_, '_> {
-    /// Returns a file in the destination that a content may be similar to.
-    fn like(&mut self, entry: &Entry, content: &Content, there: Option<&Entry>) -> Result<Option<Older>> {
-        let walker = &mut self.walker;
+impl PlanVisitor<'_, '_, '_> {
+    /// Returns a file in the destination to which a file's content may be similar.
+    fn similar_file(
+        &mut self,
+        entry: &Entry,
+        content: &Content,
+        copy: Option<&Entry>,
+    ) -> Result<Option<Older>> {
+        let planner = &mut self.planner;
         let is_the_file = matches!(&entry.kind, Kind::File { content: own, .. } if own == content);
-        if !walker.deltas || !is_the_file {
+        if !planner.deltas || !is_the_file {
             return Ok(None);
         }
-        if let Some(older) = there.and_then(Older::of) {
+        if let Some(older) = copy.and_then(Older::of) {
             return Ok(Some(older));
         }
-        match walker.open.last_mut().and_then(|beside| beside.siblings.as_mut()) {
-            Some(siblings) => siblings.older(&mut walker.there, entry, entry.size()),
+        match planner.open_dirs.last_mut().and_then(|dir| dir.siblings.as_mut()) {
+            Some(siblings) => siblings.older(&mut planner.destination, entry, entry.size()),
             None => Ok(None),
         }
     }
 }
 
-/// Queues a step. An empty piece of bytes marks its position in the stream: the step runs when that arrives.
+/// Queues a step. An empty piece marks its position in the stream of bytes: when it arrives, the step is run.
 fn queue_step(steps: &Steps, feed: &mut Feed<'_>, step: Step) -> Result<()> {
     lock(steps).push_back(step);
     feed.bytes(Vec::new())
 }
 
-impl Visitor for Walking<'_, '_, '_> {
+impl Visitor for PlanVisitor<'_, '_, '_> {
     fn path(&mut self, path: &[u8], versions: &[EntryVersion]) -> Result<bool> {
-        let of = |number| versions.iter().find(|one| one.among.has(number)).map(|one| &one.entry);
-        let Some(new) = of(NEW) else { return Ok(false) };
-        let old = of(BASE);
-        let walker = &mut self.walker;
-        walker.observer.notice(Event::Working { path });
-        let there = match (old, walker.open.last_mut()) {
-            (Some(_), Some(beside)) => beside.find(&new.name, &mut walker.there)?,
+        let version_in =
+            |number| versions.iter().find(|version| version.among.has(number)).map(|version| &version.entry);
+        let Some(new) = version_in(NEW) else { return Ok(false) };
+        let old = version_in(BASE);
+        let planner = &mut self.planner;
+        planner.observer.notice(Event::Working { path });
+        let copy = match (old, planner.open_dirs.last_mut()) {
+            (Some(_), Some(dir)) => dir.find(&new.name, &mut planner.destination)?,
             _ => None,
         };
         self.feed.at(path)?;
-        self.contents(new, old, there.as_ref())?;
+        self.contents(new, old, copy.as_ref())?;
         let tree_of = |entry: Option<&Entry>| match entry.map(|entry| &entry.kind) {
             Some(Kind::Dir { tree }) => Some(*tree),
             _ => None,
         };
         let Some(tree) = tree_of(Some(new)) else { return Ok(false) };
-        let there = tree_of(there.as_ref());
-        if let Some(there) = there.filter(|_| tree_of(old) == Some(tree)) {
-            self.queue(Step::KnownTree(tree, there))?;
+        let copy = tree_of(copy.as_ref());
+        if let Some(copy) = copy.filter(|_| tree_of(old) == Some(tree)) {
+            self.queue(Step::KnownTree(tree, copy))?;
             return Ok(false);
         }
-        self.walker.open.push(Beside::of(there, new.meta.uid));
+        self.planner.open_dirs.push(DestinationDir::of(copy, new.meta.uid));
         self.queue(Step::Enter)?;
         Ok(true)
     }
 
     fn leave(&mut self, _: &[u8], trees: &[Tree]) -> Result<()> {
-        let beside = self.walker.open.pop();
-        let owner = beside.as_ref().map_or(0, |beside| beside.owner);
-        let beside = beside.filter(|_| self.walker.deltas);
-        let pieces = beside.map_or(Vec::new(), |beside| beside.pieces());
+        let dir = self.planner.open_dirs.pop();
+        let owner = dir.as_ref().map_or(0, |dir| dir.owner);
+        let dir = dir.filter(|_| self.planner.deltas);
+        let pieces = dir.map_or(Vec::new(), |dir| dir.pieces());
         let new = trees.iter().find(|tree| tree.among.has(NEW));
         new.map_or(Ok(()), |tree| self.queue(Step::Leave(tree.id, pieces, owner)))
     }
 }
 
-/// Known ids, in the destination, of parts of an open directory.
+/// Contents and trees of an open directory: from those in the source to those in the destination.
 #[derive(Default)]
-struct Made {
+struct Translations {
     contents: HashMap<Content, Content>,
     trees: HashMap<ChunkId, ChunkId>,
 }
 
-/// Cuts and stores the bytes, and builds the trees.
-struct Maker<'a, 's> {
+/// Cuts and stores the bytes, and builds the trees in the destination.
+struct TreeBuilder<'a, 's> {
     to: &'a Repository,
     reader: ChunkReader,
     chunk_writer: &'a mut ChunkWriter<'s>,
     observer: &'a dyn Observer,
     content: ContentWriter<'a>,
-    /// The owner of the content.
+    /// The owner of the content, a user id.
     owner: u32,
-    /// The open directory. Those above it are in `above`.
-    made: Made,
-    above: Vec<Made>,
+    /// Those of the innermost open directory; `parents` has those of the directories above it.
+    translations: Translations,
+    parents: Vec<Translations>,
     root: Option<ChunkId>,
 }
 
-impl Maker<'_, '_> {
+impl TreeBuilder<'_, '_> {
     fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.observer.notice(Event::Done { files: 0, bytes: bytes.len() as u64 });
         self.content.push(bytes, self.owner, self.chunk_writer)
@@ -311,36 +323,41 @@ impl Maker<'_, '_> {
 
     fn step(&mut self, step: Step) -> Result<()> {
         match step {
-            Step::Enter => self.above.push(std::mem::take(&mut self.made)),
-            Step::Like(older, size) => self.content.follow(older, size),
+            Step::Enter => self.parents.push(std::mem::take(&mut self.translations)),
+            Step::Similar(older, size) => self.content.follow(older, size),
             Step::Hole(len) => {
                 self.observer.notice(Event::Done { files: 0, bytes: len });
                 self.content.hole(len, self.owner, self.chunk_writer)?;
             }
             Step::End(old) => {
                 let new = self.content.finish(self.owner, self.chunk_writer)?;
-                self.made.contents.insert(old, new);
+                self.translations.contents.insert(old, new);
             }
-            Step::Known(old, new) => drop(self.made.contents.insert(old, new)),
-            Step::KnownTree(old, new) => drop(self.made.trees.insert(old, new)),
+            Step::Known(old, new) => drop(self.translations.contents.insert(old, new)),
+            Step::KnownTree(old, new) => drop(self.translations.trees.insert(old, new)),
             Step::Owner(uid) => self.owner = uid,
             Step::Leave(old, pieces, owner) => {
-                let above = self.above.pop();
-                let is_root = above.is_none();
-                let made = std::mem::replace(&mut self.made, above.unwrap_or_default());
-                let new = self.build(&old, &made, (pieces, owner))?;
+                let parent = self.parents.pop();
+                let is_root = parent.is_none();
+                let translations = std::mem::replace(&mut self.translations, parent.unwrap_or_default());
+                let new = self.build(&old, &translations, (pieces, owner))?;
                 if is_root {
                     self.root = Some(new);
                 } else {
-                    self.made.trees.insert(old, new);
+                    self.translations.trees.insert(old, new);
                 }
             }
         }
         Ok(())
     }
 
-    /// Builds a directory for the destination.
-    fn build(&mut self, old: &ChunkId, made: &Made, (pieces, owner): (Vec<ChunkId>, u32)) -> Result<ChunkId> {
+    /// Builds a directory of the destination from the one in the source, with translated contents and trees.
+    fn build(
+        &mut self,
+        old: &ChunkId,
+        translations: &Translations,
+        (pieces, owner): (Vec<ChunkId>, u32),
+    ) -> Result<ChunkId> {
         let Self { to, reader, chunk_writer, .. } = self;
         let mut pieces = Pieces::new(pieces);
         let mut put = |bytes: &[u8]| chunk_writer.put_tree(owner, to.hasher(), bytes, &pieces.like_next());
@@ -348,11 +365,11 @@ impl Maker<'_, '_> {
         while let Some(mut entry) = entries.next(reader)? {
             for (_, content) in entry.contents_mut() {
                 if *content != Content::Parts(Vec::new()) {
-                    content.clone_from(made.contents.get(content).ok_or_else(unknown)?);
+                    content.clone_from(translations.contents.get(content).ok_or_else(untranslated)?);
                 }
             }
             if let Kind::Dir { tree } = &mut entry.kind {
-                *tree = *made.trees.get(tree).ok_or_else(unknown)?;
+                *tree = *translations.trees.get(tree).ok_or_else(untranslated)?;
             }
             builder.push(&entry, to.hasher(), &mut put)?;
         }
@@ -360,9 +377,9 @@ impl Maker<'_, '_> {
     }
 }
 
-/// The error for an id that was not translated: it must not be kept, as it means something else in the
+/// Returns the error for an id that was not translated. It must not be stored: it names nothing in the
 /// destination.
-fn unknown() -> Error {
+fn untranslated() -> Error {
     let source = DecodeError::because("it has an entry that was not there when it was read before");
     Error::Damaged { what: "a directory being copied".into(), source }
 }
