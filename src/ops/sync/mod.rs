@@ -1,15 +1,15 @@
-//! `sync`: mirrors a repository to another storage, object by object. Both have the same passwords, and
-//! either may be lost.
+//! `sync`: mirrors a repository to another storage, object by object. The mirror is a complete repository
+//! with the same passwords.
 //!
 //! Objects are immutable, so one of the same name and length need not be copied again, and an interrupted run
-//! resumes. The bytes of small objects are compared as well (`small`). An object in the destination that
-//! differs is moved to quarantine and copied again. Manifests are copied last, so every snapshot in the
-//! destination can be restored from there.
+//! can be continued. The bytes of small objects are compared as well (`small_objects`). An object in the
+//! destination that differs is moved to quarantine and copied again. Manifests are copied last, so that every
+//! snapshot in the destination can be restored from there.
 //!
-//! Snapshots keep their names in the destination, so they are not committed under the name of the copying
-//! session (W3). Instead the session checks before and after copying manifests whether it was considered
-//! dead. Only then could gc in the destination have deleted what they need, and everything is compared again
-//! in a new session.
+//! Snapshots keep their names in the destination, so they are not committed under the name of the session
+//! that copies them (W3). Instead the session checks before and after it copies manifests whether it was
+//! considered dead, since only then may gc in the destination have deleted packs that they need. In that case
+//! everything is compared again in a new session.
 
 mod small_objects;
 
@@ -37,10 +37,10 @@ use crate::repo::{audit, config, snapshots};
 use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage};
 use crate::util::parallel;
 
-/// Packs copied concurrently; each is in memory.
-const AT_ONCE: usize = 3;
+/// Maximum number of packs that are copied concurrently. Each is held in memory.
+const MAX_PARALLEL: usize = 3;
 /// Maximum number of sessions, each opened because the previous one was considered dead.
-const ATTEMPTS: usize = 3;
+const MAX_SESSIONS: usize = 3;
 
 /// Options of a sync.
 #[derive(Debug, Clone, Default)]
@@ -101,15 +101,15 @@ pub fn run(
         // The copy is opened with the same key.
         from.may_write()?;
     }
-    // R1: objects of the source are not deleted until all are read.
+    // R1: no gc deletes objects of the source before the session ends.
     let session = ReadSession::open(from, observer)?;
     let mut run = Run { from, options, observer, stop, report: Report::default() };
     if !Repository::exists(to.as_ref())? {
         run.report.made = true;
         if !options.dry_run {
-            run.keys(to.as_ref())?;
-            // The configuration makes the destination a repository.
-            run.configurations(to.as_ref())?;
+            run.copy_keys(to.as_ref())?;
+            // Only the configuration makes the destination a repository, so it is copied after the keys.
+            run.copy_configurations(to.as_ref())?;
             to.keep_reserve();
         }
     } else if !options.dry_run {
@@ -118,7 +118,7 @@ pub fn run(
     if run.report.made && options.dry_run {
         run.compare(None)?;
     } else {
-        run.bring_to(&from.elsewhere(Arc::clone(to))?)?;
+        run.update(&from.elsewhere(Arc::clone(to))?)?;
     }
     session.close()?;
     Ok(run.report)
@@ -132,16 +132,16 @@ struct Run<'a> {
     report: Report,
 }
 
-/// Objects that the destination lacks.
+/// Packs and manifests that the destination lacks.
 struct MissingObjects {
     packs: Vec<(PackId, u64)>,
-    /// Manifests, and what the destination has under their names.
-    snapshots: Vec<(Listed, Option<InPlace>)>,
+    /// Manifests, and the objects that the destination has under their names.
+    snapshots: Vec<(Listed, Option<ExistingObject>)>,
 }
 
 /// An object in the destination that has the name of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum InPlace {
+enum ExistingObject {
     /// A fence: gc in the destination considered the session dead while it was active in the source. The
     /// session has committed in the source, so the fence is no longer needed.
     Fence,
@@ -150,25 +150,26 @@ enum InPlace {
 }
 
 impl Run<'_> {
-    fn bring_to(&mut self, to: &Repository) -> Result<()> {
+    /// Copies missing objects to an existing repository.
+    fn update(&mut self, to: &Repository) -> Result<()> {
         to.may_write()?;
         if self.options.dry_run {
             let repo_state = RepoState::read(to.storage(), to.suite(), |_| Ok(()))?;
             return self.compare(Some((to, &repo_state))).map(|_| ());
         }
-        self.keys(to.storage())?;
-        self.configurations(to.storage())?;
-        self.slot_list(to.storage())?;
-        for _ in 0..ATTEMPTS {
+        self.copy_keys(to.storage())?;
+        self.copy_configurations(to.storage())?;
+        self.merge_slots(to.storage())?;
+        for _ in 0..MAX_SESSIONS {
             let (session, repo_state) = write_session::open(to)?;
-            let lack = self.compare(Some((to, &repo_state)))?;
-            self.packs(to, &repo_state, &lack.packs)?;
-            self.sidecars(to)?;
+            let missing = self.compare(Some((to, &repo_state)))?;
+            self.copy_packs(to, &repo_state, &missing.packs)?;
+            self.copy_parity(to)?;
             if is_fenced(to, &session)? {
                 continue;
             }
-            self.audit_records(to)?;
-            self.manifests(to, &lack.snapshots)?;
+            self.copy_audit_records(to)?;
+            self.copy_manifests(to, &missing.snapshots)?;
             if is_fenced(to, &session)? {
                 continue;
             }
@@ -181,11 +182,11 @@ impl Run<'_> {
         Err(Error::Refused("other processes repeatedly considered this run dead: run it again".into()))
     }
 
-    /// Compares both repositories. Lists manifests before packs: what a manifest needs is durable before the
-    /// manifest exists.
+    /// Compares both repositories. Lists manifests before packs, since the packs of a manifest exist before
+    /// the manifest does.
     fn compare(&mut self, to: Option<(&Repository, &RepoState)>) -> Result<MissingObjects> {
-        let snapshots = self.lacking_manifests(to.map(|(to, _)| to.storage()))?;
-        let there: HashMap<PackId, u64> =
+        let snapshots = self.missing_manifests(to.map(|(to, _)| to.storage()))?;
+        let in_destination: HashMap<PackId, u64> =
             to.map(|(_, repo_state)| repo_state.packs.iter().copied().collect()).unwrap_or_default();
         let damaged = |id: &PackId| to.is_some_and(|(_, repo_state)| repo_state.damaged.contains(id));
         let mut packs = RepoState::packs(self.from.storage())?;
@@ -198,7 +199,7 @@ impl Run<'_> {
                 to.location()
             )));
         }
-        packs.retain(|(id, len)| there.get(id) != Some(len) || damaged(id));
+        packs.retain(|(id, len)| in_destination.get(id) != Some(len) || damaged(id));
         let bytes = packs.iter().map(|(_, len)| len).sum();
         self.observer.notice(Event::Stage { name: "", unit: "packs" });
         self.observer.notice(Event::Expect { files: packs.len() as u64, bytes });
@@ -210,17 +211,21 @@ impl Run<'_> {
         Ok(MissingObjects { packs, snapshots })
     }
 
-    /// Copies packs, several concurrently.
-    fn packs(&mut self, to: &Repository, repo_state: &RepoState, lacking: &[(PackId, u64)]) -> Result<()> {
-        let there: HashSet<&PackId> = repo_state.packs.iter().map(|(id, _)| id).collect();
+    fn copy_packs(
+        &mut self,
+        to: &Repository,
+        repo_state: &RepoState,
+        missing: &[(PackId, u64)],
+    ) -> Result<()> {
+        let in_destination: HashSet<&PackId> = repo_state.packs.iter().map(|(id, _)| id).collect();
         let report = Mutex::new(std::mem::take(&mut self.report));
         let this = &*self;
-        let done = parallel::share_out("copy", AT_ONCE, lacking, |queue| {
+        let result = parallel::share_out("copy", MAX_PARALLEL, missing, |queue| {
             for (_, (id, len)) in queue {
                 if this.stop.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted);
                 }
-                let copied = this.pack(to, id, *len, there.contains(id));
+                let copied = this.copy_pack(to, id, *len, in_destination.contains(id));
                 let mut report = report.lock();
                 match copied {
                     Ok(healed) => {
@@ -238,17 +243,17 @@ impl Run<'_> {
             Ok(())
         });
         self.report = report.into_inner();
-        done.map(|_| ())
+        result.map(|_| ())
     }
 
-    /// Copies a pack, replacing a damaged one of the same name. Returns whether there was one.
-    fn pack(&self, to: &Repository, id: &PackId, len: u64, stands: bool) -> Result<bool> {
+    /// Copies a pack. If one with the same name `exists`, it is damaged and replaced; returns `exists`.
+    fn copy_pack(&self, to: &Repository, id: &PackId, len: u64, exists: bool) -> Result<bool> {
         let name = id.hex();
         let bytes = self.from.storage().read(ObjectKind::Packs, &name, len)?;
         if hash::sha256(&bytes) != *id.as_bytes() {
             return Err(pack::not_its_name(id));
         }
-        if stands {
+        if exists {
             packs::set_aside(to.storage(), id)?;
         }
         if to.storage().create(ObjectKind::Packs, &name, &[&bytes])? == CreateOutcome::Exists {
@@ -258,26 +263,26 @@ impl Run<'_> {
                 to.location()
             )));
         }
-        if stands {
+        if exists {
             damage::end(to, &name)?;
         }
-        Ok(stands)
+        Ok(exists)
     }
 
-    /// Removes objects from the destination that the source no longer has, key slots first. Snapshots go to
-    /// the trash.
+    /// Removes key slots that the source no longer has from the destination, and then forgets such snapshots.
     fn delete(&mut self, to: &Repository, session: &Session) -> Result<()> {
-        let here: HashSet<String> =
+        let in_source: HashSet<String> =
             self.from.storage().list(ObjectKind::Keys)?.into_iter().map(|found| found.name).collect();
         let mut extra = to.storage().list(ObjectKind::Keys)?;
-        extra.retain(|found| !here.contains(&found.name));
+        extra.retain(|found| !in_source.contains(&found.name));
         if !extra.is_empty() {
             let names: Vec<&str> = extra.iter().map(|found| found.name.as_str()).collect();
             audit::note(to, AuditAct::KeyRemove, &names.join(" "))?;
         }
         if to.config().is_encrypted() {
-            let gone = |config: &mut Config| Ok(config.keep_slots(|id| here.contains(&id.hex())));
-            config::change_slots(to.storage(), to.keyring(), to.keyring(), &gone)
+            let remove_slots =
+                |config: &mut Config| Ok(config.keep_slots(|id| in_source.contains(&id.hex())));
+            config::change_slots(to.storage(), to.keyring(), to.keyring(), &remove_slots)
                 .map(|written| to.wrote_config(&written))?;
         }
         for found in &extra {
@@ -286,21 +291,23 @@ impl Run<'_> {
             self.report.keys_removed += 1;
         }
         to.storage().sync(ObjectKind::Keys)?;
-        let here: HashSet<SnapshotId> = snapshots::list(self.from)?.into_iter().map(|one| one.id).collect();
-        let there = snapshots::list(to)?;
-        if here.is_empty() && !there.is_empty() {
+        let in_source: HashSet<SnapshotId> =
+            snapshots::list(self.from)?.into_iter().map(|snapshot| snapshot.id).collect();
+        let in_destination = snapshots::list(to)?;
+        if in_source.is_empty() && !in_destination.is_empty() {
             return Err(Error::Retention(format!(
                 "there are no snapshots at {}, so {} at {} would be forgotten",
                 self.from.location(),
-                there.len(),
+                in_destination.len(),
                 to.location()
             )));
         }
-        let gone: Vec<SnapshotId> = there.iter().map(|one| one.id).filter(|id| !here.contains(id)).collect();
-        // Another process has forgotten the missing ones in the meantime.
-        let noted = audit::note_snapshots(to, AuditAct::Forget, &gone)?;
-        let missing = trash::forget_all(to, session, &gone, &noted)?;
-        self.report.forgotten += gone.len().saturating_sub(missing.len()) as u64;
+        let to_forget: Vec<SnapshotId> =
+            in_destination.iter().map(|snapshot| snapshot.id).filter(|id| !in_source.contains(id)).collect();
+        // Those of `already_gone` were forgotten by other processes.
+        let recorded = audit::note_snapshots(to, AuditAct::Forget, &to_forget)?;
+        let already_gone = trash::forget_all(to, session, &to_forget, &recorded)?;
+        self.report.forgotten += to_forget.len().saturating_sub(already_gone.len()) as u64;
         Ok(())
     }
 }
