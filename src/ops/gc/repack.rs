@@ -148,7 +148,7 @@ impl Repacker<'_> {
                 start = end;
                 match self.plan.new_deltas.get(&chunk_row) {
                     Some(bases) if *kept => {
-                        chunk_writer.put_made_from(pack.kind, *id, chunk, (self.index, bases))?;
+                        chunk_writer.put_with_bases(pack.kind, *id, chunk, (self.index, bases))?;
                     }
                     None if *kept => _ = chunk_writer.put(UNKNOWN_OWNER, pack.kind, *id, chunk)?,
                     _ => {}

@@ -1,11 +1,11 @@
-//! Open blocks, one for each owner of files. The size of compressed data reveals similarities: somebody who
-//! can write a part of it can guess the rest, as in CRIME (Rizzo and Duong, 2012). So files of different
-//! users are never compressed together.
+//! Open blocks, one for each owner of files. The size of compressed data reveals similarities: an attacker
+//! who can write a part of a block could guess other parts, as in CRIME (Rizzo and Duong, 2012). So files of
+//! different users are never compressed together.
 
 use std::collections::VecDeque;
 
-/// Maximum number of open blocks of one type. If files of more owners alternate, blocks become smaller.
-const MOST: usize = 4;
+/// Maximum number of open blocks of one type. With files of more owners in turn, blocks become smaller.
+const MAX_OPEN: usize = 4;
 
 /// A value for each of the most recent owners, one of which is current.
 #[derive(Debug)]
@@ -16,12 +16,13 @@ pub(crate) struct ByOwner<T> {
 }
 
 impl<T> ByOwner<T> {
-    /// Begins with a value for user 0.
+    /// Creates it with a value for user 0, which is current.
     pub(crate) fn new(first: T) -> Self {
         Self { current: (0, first), others: VecDeque::new() }
     }
 
-    /// Selects the value of this user. Returns the least recently used one if there are too many.
+    /// Makes the value of this owner current. If there are too many, removes and returns the least recently
+    /// used one.
     pub(crate) fn select(&mut self, owner: u32, new: impl FnOnce() -> T) -> Option<T> {
         if self.current.0 == owner {
             return None;
@@ -29,7 +30,7 @@ impl<T> ByOwner<T> {
         let known = self.others.iter().position(|(other, _)| *other == owner);
         let next = known.and_then(|at| self.others.remove(at)).unwrap_or_else(|| (owner, new()));
         self.others.push_back(std::mem::replace(&mut self.current, next));
-        if self.others.len() < MOST { None } else { self.others.pop_front().map(|(_, value)| value) }
+        if self.others.len() < MAX_OPEN { None } else { self.others.pop_front().map(|(_, value)| value) }
     }
 
     /// Returns the current value.

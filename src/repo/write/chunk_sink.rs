@@ -1,4 +1,4 @@
-//! Where new chunks go: to a writer or, in a dry run, only into counts.
+//! A sink for new chunks: a writer or, in a dry run, a counter.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::repo::write::put_chunk::PutChunk;
 #[derive(Debug)]
 pub struct ChunkCounter {
     index: Arc<Index>,
-    seen: HashSet<ChunkId>,
+    counted: HashSet<ChunkId>,
     written: Written,
 }
 
@@ -30,9 +30,9 @@ impl PutChunk for ChunkCounter {
         kind: ChunkType,
         id: ChunkId,
         plain: &[u8],
-        _like: &[(ChunkId, u32)],
+        _similar: &[(ChunkId, u32)],
     ) -> Result<bool> {
-        let is_new = self.index.find(kind, &id)?.is_none() && self.seen.insert(id);
+        let is_new = self.index.find(kind, &id)?.is_none() && self.counted.insert(id);
         if is_new {
             self.written.count(kind, 1, plain.len() as u64);
         }
@@ -46,18 +46,18 @@ impl PutChunk for ChunkCounter {
 pub enum ChunkSink<'scope> {
     /// Stores them.
     Writer(ChunkWriter<'scope>),
-    /// Counts them, and keeps their ids.
+    /// Counts them. Keeps their ids, so that each is counted once.
     Counter(ChunkCounter),
 }
 
 impl ChunkSink<'_> {
-    /// Creates a sink that only counts what the index lacks.
+    /// Creates a sink that only counts the chunks that the index lacks.
     pub fn counting(index: &Arc<Index>) -> Self {
-        let (index, seen, written) = (Arc::clone(index), HashSet::new(), Written::default());
-        Self::Counter(ChunkCounter { index, seen, written })
+        let (index, counted, written) = (Arc::clone(index), HashSet::new(), Written::default());
+        Self::Counter(ChunkCounter { index, counted, written })
     }
 
-    /// Returns what takes the chunks.
+    /// Returns the writer or the counter.
     pub fn chunks(&mut self) -> &mut dyn PutChunk {
         match self {
             Self::Writer(chunk_writer) => chunk_writer,

@@ -1,5 +1,5 @@
-//! Cuts streams into chunks: the one loop that decides where chunks end, and the content of a file that is
-//! made of them.
+//! Cuts streams into chunks, and builds the content of a file from them. All chunks of files are cut by
+//! [`cut_all`].
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::part_list::ListBuilder;
@@ -11,12 +11,12 @@ use crate::repo::repository::Repository;
 use crate::repo::write::put_chunk::PutChunk;
 use crate::repo::write::similarity::{Follower, Older};
 
-/// Room in the buffer at least, in addition to the longest chunk.
-const BUFFER: usize = 1 << 20;
+/// Minimum length in bytes of the buffer, in addition to the longest chunk.
+const BUFFER_LEN: usize = 1 << 20;
 
-/// A stream in a buffer: bytes are read behind those that are not cut yet, and chunks are cut off in front.
+/// A buffered stream: bytes are appended at the end, and chunks are removed from the front.
 pub(crate) trait ChunkBuffer {
-    /// What reading fails with.
+    /// The error of a failed read or write.
     type Error;
 
     /// Returns the error for a broken invariant.
@@ -25,30 +25,30 @@ pub(crate) trait ChunkBuffer {
     /// Returns the bytes that are not cut yet.
     fn ahead(&self) -> std::result::Result<&[u8], Self::Error>;
 
-    /// Reads more of the stream; `false` if there is no more.
+    /// Reads more of the stream. Returns false at its end.
     fn more(&mut self) -> std::result::Result<bool, Self::Error>;
 
-    /// Takes the first bytes, which are a chunk.
+    /// Removes the first `len` bytes, which are the chunk `id`.
     fn take(&mut self, id: ChunkId, len: usize) -> std::result::Result<(), Self::Error>;
 }
 
-/// Cuts a stream into chunks, in the buffer that it is read into. If it `goes_on` later, the bytes that may
-/// not be a whole chunk stay in the buffer.
+/// Cuts a stream into chunks. If it `continues` in a later call, bytes that may not be a whole chunk stay in
+/// the buffer.
 ///
 /// # Errors
-/// When the buffer fails, or breaks the rules.
+/// When the buffer fails; [`ChunkBuffer::bug`] if a chunk is not within it.
 pub(crate) fn cut_all<B: ChunkBuffer>(
     repo: &Repository,
     buffer: &mut B,
-    goes_on: bool,
+    continues: bool,
 ) -> std::result::Result<(), B::Error> {
-    let (chunker, mut is_more) = (repo.chunker(), true);
+    let (chunker, mut has_more) = (repo.chunker(), true);
     loop {
-        while is_more && buffer.ahead()?.len() < chunker.max() {
-            is_more = buffer.more()?;
+        while has_more && buffer.ahead()?.len() < chunker.max() {
+            has_more = buffer.more()?;
         }
         let ahead = buffer.ahead()?;
-        if ahead.is_empty() || goes_on && ahead.len() < chunker.max() {
+        if ahead.is_empty() || continues && ahead.len() < chunker.max() {
             return Ok(());
         }
         let chunk = ahead.get(..chunker.cut(ahead)).filter(|chunk| !chunk.is_empty());
@@ -58,48 +58,48 @@ pub(crate) fn cut_all<B: ChunkBuffer>(
     }
 }
 
-/// Stores contents, one after the other, each with the chunks of its owner.
+/// Cuts and stores contents of files, one after the other.
 #[derive(Debug)]
 pub(crate) struct ContentWriter<'a> {
     repo: &'a Repository,
     list: ListBuilder,
     buffer: Vec<u8>,
-    /// Where the bytes that are not cut yet begin and end in the buffer.
+    /// Range in the buffer of the bytes that are not cut yet.
     start: usize,
     end: usize,
-    /// Follows an older version of the content, of which `lists` reads the part list.
+    /// Finds similar chunks in an older version of the content, whose part list `old_lists` reads.
     follower: Option<Follower>,
-    lists: Option<ChunkReader>,
+    old_lists: Option<ChunkReader>,
 }
 
 impl<'a> ContentWriter<'a> {
-    /// Makes a writer. `lists` reads part lists of older versions, if there may be any.
-    pub(crate) fn new(repo: &'a Repository, lists: Option<ChunkReader>) -> Self {
+    /// Creates a writer. `old_lists` reads part lists of older versions; `None` if there are none.
+    pub(crate) fn new(repo: &'a Repository, old_lists: Option<ChunkReader>) -> Self {
         let (list, buffer) = (ListBuilder::default(), Vec::new());
-        Self { repo, list, buffer, start: 0, end: 0, follower: None, lists }
+        Self { repo, list, buffer, start: 0, end: 0, follower: None, old_lists }
     }
 
-    /// Announces that the next content, of this size, is similar to a stored one.
+    /// Declares that the next content, of this size, is similar to a stored one.
     pub(crate) fn follow(&mut self, older: Older, size: u64) {
         self.follower = Some(Follower::new(older, Some(size)));
     }
 
-    /// Adds bytes.
+    /// Adds bytes. The last chunk may continue with those of the next call.
     ///
     /// # Errors
     /// As [`PutChunk::put_similar`].
     pub(crate) fn push(&mut self, mut bytes: &[u8], owner: u32, out: &mut dyn PutChunk) -> Result<()> {
-        let mut read = |room: &mut [u8]| {
-            let len = bytes.len().min(room.len());
-            let (now, later) = bytes.split_at(len);
-            room.split_at_mut(len).0.copy_from_slice(now);
-            bytes = later;
+        let mut read = |buffer: &mut [u8]| {
+            let len = bytes.len().min(buffer.len());
+            let (head, tail) = bytes.split_at(len);
+            buffer.split_at_mut(len).0.copy_from_slice(head);
+            bytes = tail;
             Ok(len)
         };
         self.cut(&mut read, owner, out, true)
     }
 
-    /// Adds all that `read` returns, until that is 0. The last chunk ends there.
+    /// Adds bytes that `read` writes to its argument, until it returns 0. The last chunk ends there.
     ///
     /// # Errors
     /// As `read` and [`PutChunk::put_similar`].
@@ -122,7 +122,7 @@ impl<'a> ContentWriter<'a> {
         self.part(ContentPart::Hole { len }, owner, out)
     }
 
-    /// Ends the content.
+    /// Ends the content and returns it.
     ///
     /// # Errors
     /// As [`PutChunk::put_similar`].
@@ -138,12 +138,12 @@ impl<'a> ContentWriter<'a> {
         read: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
         owner: u32,
         out: &mut dyn PutChunk,
-        goes_on: bool,
+        continues: bool,
     ) -> Result<()> {
         let (repo, max) = (self.repo, self.repo.chunker().max());
-        // Allocates only at the first use. Long enough that what is left over is rarely moved to the front.
-        self.buffer.resize(BUFFER.max(2 * max) + max, 0);
-        cut_all(repo, &mut Filling { content: self, read, owner, out }, goes_on)
+        // Allocates only at the first use. So long that the remaining bytes are rarely moved to the front.
+        self.buffer.resize(BUFFER_LEN.max(2 * max) + max, 0);
+        cut_all(repo, &mut ContentBuffer { content: self, read, owner, out }, continues)
     }
 
     fn part(&mut self, part: ContentPart, owner: u32, out: &mut dyn PutChunk) -> Result<()> {
@@ -151,24 +151,24 @@ impl<'a> ContentWriter<'a> {
         self.list.push(part, &mut |bytes| out.put_tree(owner, hasher, bytes, &[]))
     }
 
-    /// Returns chunks that the next chunk is probably similar to. If they cannot be determined, it is stored
-    /// without a delta.
-    fn like(&mut self, id: &ChunkId, len: u32) -> Result<Vec<(ChunkId, u32)>> {
-        let (Some(follower), Some(lists)) = (&mut self.follower, &mut self.lists) else {
+    /// Returns the stored chunks to which the next chunk is probably similar. None if the older version
+    /// cannot be read.
+    fn similar_chunks(&mut self, id: &ChunkId, len: u32) -> Result<Vec<(ChunkId, u32)>> {
+        let (Some(follower), Some(old_lists)) = (&mut self.follower, &mut self.old_lists) else {
             return Ok(Vec::new());
         };
-        match follower.next(lists, id, len) {
+        match follower.next(old_lists, id, len) {
             Err(err) if err.is_damage() => {
                 self.follower = None;
                 Ok(Vec::new())
             }
-            like => like,
+            similar => similar,
         }
     }
 }
 
-/// A content that is being written, with what it is read from.
-struct Filling<'f, 'a> {
+/// The buffer of a content that is being written, with the source of its bytes.
+struct ContentBuffer<'f, 'a> {
     content: &'f mut ContentWriter<'a>,
     read: &'f mut dyn FnMut(&mut [u8]) -> Result<usize>,
     owner: u32,
@@ -177,7 +177,7 @@ struct Filling<'f, 'a> {
 
 const IN_BUFFER: &str = "the bytes that were read are in the buffer";
 
-impl ChunkBuffer for Filling<'_, '_> {
+impl ChunkBuffer for ContentBuffer<'_, '_> {
     type Error = Error;
 
     fn bug(rule: &'static str) -> Error {
@@ -201,10 +201,10 @@ impl ChunkBuffer for Filling<'_, '_> {
     }
 
     fn take(&mut self, id: ChunkId, len: usize) -> Result<()> {
-        let like = self.content.like(&id, len as u32)?;
+        let similar = self.content.similar_chunks(&id, len as u32)?;
         let start = self.content.start;
         let chunk = error::part(&self.content.buffer, start..start + len, IN_BUFFER)?;
-        self.out.put_similar(self.owner, ChunkType::Data, id, chunk, &like)?;
+        self.out.put_similar(self.owner, ChunkType::Data, id, chunk, &similar)?;
         self.content.start += len;
         self.content.part(ContentPart::Chunk { id, len: len as u32 }, self.owner, &mut *self.out)
     }

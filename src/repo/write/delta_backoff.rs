@@ -1,41 +1,43 @@
-//! Limits attempts to store data as deltas after repeated failures. Files that were rewritten, recompressed
-//! or encrypted again share nothing with their old version, and reading their bases takes about as long as
-//! all other processing.
+//! Reduces attempts to store data as deltas after repeated failures. Files that were rewritten, compressed
+//! again or encrypted again share no data with their old version, and reading their bases takes about as long
+//! as all other processing.
 
-/// Results of attempts on blocks of files.
+/// Decides which blocks of files are attempted, by the results of earlier attempts.
 #[derive(Debug)]
 pub(crate) struct Attempts {
-    /// After so many failed attempts in a row ...
-    most: u32,
-    /// ... only one block of this many is attempted.
-    one_of: u32,
-    in_vain: u32,
-    passed_over: u32,
+    /// Number of consecutive failures after which blocks are skipped.
+    max_failures: u32,
+    /// From then on, one block of this many is attempted.
+    interval: u32,
+    /// Consecutive failures so far.
+    failures: u32,
+    /// Blocks skipped since the last attempt.
+    skipped: u32,
 }
 
 impl Attempts {
     /// For random-looking data, in which all blocks are alike.
-    pub(crate) const fn on_noise() -> Self {
-        Self { most: 4, one_of: 16, in_vain: 0, passed_over: 0 }
+    pub(crate) const fn for_noise() -> Self {
+        Self { max_failures: 4, interval: 16, failures: 0, skipped: 0 }
     }
 
     /// For other data, in which some blocks may be similar to old ones.
-    pub(crate) const fn on_others() -> Self {
-        Self { most: 8, one_of: 4, in_vain: 0, passed_over: 0 }
+    pub(crate) const fn for_other_data() -> Self {
+        Self { max_failures: 8, interval: 4, failures: 0, skipped: 0 }
     }
 
-    /// Returns whether to attempt the next one.
-    pub(crate) fn is_tried(&mut self) -> bool {
-        if self.in_vain < self.most {
+    /// Returns whether to attempt the next block.
+    pub(crate) fn should_try(&mut self) -> bool {
+        if self.failures < self.max_failures {
             return true;
         }
-        self.passed_over = (self.passed_over + 1) % self.one_of;
-        self.passed_over == 0
+        self.skipped = (self.skipped + 1) % self.interval;
+        self.skipped == 0
     }
 
     /// Records the result of an attempt.
-    pub(crate) fn came(&mut self, was_worth_it: bool) {
-        self.in_vain = if was_worth_it { 0 } else { self.in_vain.saturating_add(1) };
+    pub(crate) fn record(&mut self, was_worthwhile: bool) {
+        self.failures = if was_worthwhile { 0 } else { self.failures.saturating_add(1) };
     }
 }
 
@@ -45,18 +47,18 @@ mod tests {
 
     #[test]
     fn failed_deltas_are_tried_rarely_until_one_pays() {
-        for mut attempts in [Attempts::on_noise(), Attempts::on_others()] {
-            let (most, one_of) = (attempts.most, attempts.one_of);
+        for mut attempts in [Attempts::for_noise(), Attempts::for_other_data()] {
+            let (max_failures, interval) = (attempts.max_failures, attempts.interval);
             let mut tried = 0;
-            for _ in 0..most + 10 * one_of {
-                if attempts.is_tried() {
+            for _ in 0..max_failures + 10 * interval {
+                if attempts.should_try() {
                     tried += 1;
-                    attempts.came(false);
+                    attempts.record(false);
                 }
             }
-            assert_eq!(tried, most + 10);
-            attempts.came(true);
-            assert!((0..one_of).all(|_| attempts.is_tried()));
+            assert_eq!(tried, max_failures + 10);
+            attempts.record(true);
+            assert!((0..interval).all(|_| attempts.should_try()));
         }
     }
 }

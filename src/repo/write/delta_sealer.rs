@@ -1,5 +1,5 @@
-//! Seals blocks as deltas, if that saves enough. A delta that repeats what the version before had gets a
-//! dictionary: see [`drift`](super::drift).
+//! Seals blocks as deltas, if that saves enough. A delta that repeats changes of the previous version gets a
+//! dictionary with these changes: see [`drift`](super::drift).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use crate::model::id::ChunkId;
 use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::BlockReader;
 use crate::repo::repository::Repository;
-use crate::repo::write::drift::{Drift, MARK, MOST_DICTIONARIES, Probe, dictionaries_at};
+use crate::repo::write::drift::{Drift, MARK_LEN, MAX_DICTIONARY_BYTES, Probe, dictionaries_at};
 
-/// Minimum size in bytes of a sealed dictionary; a smaller one is not worth a row in the table.
-const LEAST_DICTIONARY: u64 = 1 << 10;
+/// Minimum size in bytes of a sealed dictionary. A smaller one saves less than its row in the table takes.
+const MIN_DICTIONARY: u64 = 1 << 10;
 
 /// The bases of a delta block.
 #[derive(Debug)]
-pub(crate) struct MadeFrom {
-    /// The index that locates the bases.
+pub(crate) struct DeltaBases {
+    /// Locates the bases.
     pub(crate) index: Arc<Index>,
-    /// The bases in the order of the prefix.
+    /// The bases (id and length), in the order of the prefix.
     pub(crate) bases: Vec<(ChunkId, u32)>,
-    /// Decides whether the block should be stored whole.
+    /// Decides whether the block has drifted so far from its bases that it is stored whole.
     pub(crate) probe: Probe,
     /// Whether a delta is known to be worthwhile.
-    pub(crate) is_sure: bool,
+    pub(crate) is_worthwhile: bool,
 }
 
-/// A block that is meant to be a delta.
+/// The plain bytes and chunks of a block that is to become a delta.
 pub(crate) struct PlainBlock<'a> {
     pub(crate) kind: ChunkType,
     pub(crate) plain: &'a [u8],
@@ -42,11 +42,11 @@ pub(crate) struct PlainBlock<'a> {
 
 /// A block that is sealed as a delta.
 pub(crate) struct SealedDelta {
-    /// A block of chunks that no file has, to be stored first: further bases of the delta.
+    /// A block of chunks that are in no file: further bases of the delta, to be stored first.
     pub(crate) dictionary: Option<SealedBlock>,
     pub(crate) delta: SealedBlock,
-    /// Chunks that the bases have nothing of, to be stored whole.
-    pub(crate) rest: Chunks,
+    /// Chunks that share no data with the bases, to be stored whole.
+    pub(crate) dissimilar: Chunks,
 }
 
 /// Chunks of a block.
@@ -63,21 +63,23 @@ impl Chunks {
     }
 }
 
-/// A base counts as used if the block shares at least one byte in this many with it.
-const USED: u64 = 64;
+/// A base counts as used if the block shares at least its length divided by this with it.
+const USED_DIVISOR: u64 = 64;
 
-/// A compressed delta and what it is made from.
-struct Packed {
+/// A compressed delta, its bases, and their bytes.
+struct CompressedDelta {
     bases: Vec<(ChunkId, u32)>,
     prefix: Vec<u8>,
-    /// Data that the prefix lacks, if the block was compared with it and shares most of it.
+    /// Data of the block that the prefix lacks. Empty if the two were not compared, or if the prefix lacks
+    /// most of it.
     novel: Vec<u8>,
-    packed: Vec<u8>,
+    compressed: Vec<u8>,
 }
 
-impl Packed {
-    /// Drops bases that share no data with the block. The bases for a new version are guessed by position
-    /// from those of the previous version, so without this their number would grow with each version.
+impl CompressedDelta {
+    /// Drops bases that share almost no data with the block. The bases for a new version are chosen by
+    /// position from those of the previous version, so without this their number would grow with each
+    /// version.
     fn drop_unused(&mut self, plain: &[u8]) -> Result<()> {
         let mut used = vec![0; self.bases.len()];
         let ends: Vec<usize> = self
@@ -88,29 +90,29 @@ impl Packed {
                 Some(*end)
             })
             .collect();
-        self.novel = delta_match::compare(&self.prefix, plain, &mut |place| {
-            let mut at = place.start;
-            for (number, end) in ends.iter().enumerate().skip(ends.partition_point(|end| *end <= at)) {
-                let until = place.end.min(*end);
+        self.novel = delta_match::compare(&self.prefix, plain, &mut |range| {
+            let mut offset = range.start;
+            for (number, end) in ends.iter().enumerate().skip(ends.partition_point(|end| *end <= offset)) {
+                let part_end = range.end.min(*end);
                 if let Some(used) = used.get_mut(number) {
-                    *used += until.saturating_sub(at) as u64;
+                    *used += part_end.saturating_sub(offset) as u64;
                 }
-                at = until;
-                if at == place.end {
+                offset = part_end;
+                if offset == range.end {
                     break;
                 }
             }
         });
-        // Matches that are too short to be found may be all that the two share.
+        // The two may share only sequences that are too short to be found, so no base is dropped.
         if self.novel.len() > plain.len() / 2 {
             self.novel.clear();
             return Ok(());
         }
         let (mut bases, mut prefix, mut start) = (Vec::new(), Vec::new(), 0);
         for ((base, end), used) in self.bases.iter().zip(ends).zip(used) {
-            // The mark of a dictionary is kept, because it shows the next version where the dictionary
-            // begins.
-            if used * USED >= u64::from(base.1) || base.1 == MARK {
+            // The mark of a dictionary is kept, since later versions find the beginning of the dictionary by
+            // it.
+            if used * USED_DIVISOR >= u64::from(base.1) || base.1 == MARK_LEN {
                 bases.push(*base);
                 prefix.extend_from_slice(error::part(
                     &self.prefix,
@@ -120,10 +122,10 @@ impl Packed {
             }
             start = end;
         }
-        while bases.pop_if(|(_, len)| *len == MARK).is_some() {
-            prefix.truncate(prefix.len().saturating_sub(MARK as usize));
+        while bases.pop_if(|(_, len)| *len == MARK_LEN).is_some() {
+            prefix.truncate(prefix.len().saturating_sub(MARK_LEN as usize));
         }
-        // A small block may share hardly anything with a long base. A delta has at least one base.
+        // A delta needs a base, but a small block may use only a small share of a long one.
         if !bases.is_empty() {
             (self.bases, self.prefix) = (bases, prefix);
         }
@@ -131,7 +133,7 @@ impl Packed {
     }
 }
 
-/// Returns how thoroughly a block is made a delta.
+/// Returns the effort with which a block is compressed as a delta.
 pub(crate) fn effort_for(kind: ChunkType, is_noise: bool, harder: bool) -> Effort {
     match (kind, harder) {
         _ if is_noise => Effort::Noise,
@@ -141,12 +143,12 @@ pub(crate) fn effort_for(kind: ChunkType, is_noise: bool, harder: bool) -> Effor
     }
 }
 
-/// Seals the block as a delta against these bases, if that saves enough. If a base cannot be read, the block
-/// is stored whole.
+/// Seals a block as a delta against these bases. Returns `None` if that does not save enough, or if a base
+/// cannot be read: the block is then stored whole.
 pub(crate) fn seal_delta(
     repo: &Repository,
     block: &PlainBlock<'_>,
-    MadeFrom { index, bases, probe, is_sure }: &MadeFrom,
+    DeltaBases { index, bases, probe, is_worthwhile }: &DeltaBases,
     sealer: &mut BlockSealer,
     reader: &mut Option<BlockReader>,
 ) -> Result<Option<SealedDelta>> {
@@ -159,101 +161,104 @@ pub(crate) fn seal_delta(
         Err(err) if err.is_damage() => return Ok(None),
         prefix => prefix?,
     };
-    let is_sure = *is_sure || probe.drifts || kind == ChunkType::Tree;
-    let parted = if is_sure { None } else { part(&prefix, plain, chunks) };
-    let (alike, rest) = parted.unwrap_or_default();
-    let is_parted = !rest.chunks.is_empty();
-    if is_parted && alike.chunks.is_empty() {
+    let is_worthwhile = *is_worthwhile || probe.in_deltas || kind == ChunkType::Tree;
+    let split = if is_worthwhile { None } else { split_similar(&prefix, plain, chunks) };
+    let (similar, dissimilar) = split.unwrap_or_default();
+    let is_split = !dissimilar.chunks.is_empty();
+    if is_split && similar.chunks.is_empty() {
         return Ok(None);
     }
     let (plain, chunks) =
-        if is_parted { (alike.plain.as_slice(), alike.chunks.as_slice()) } else { (plain, chunks) };
-    let failed = || Error::making("a block");
-    let mut made = Packed { bases: bases.clone(), prefix, novel: Vec::new(), packed: Vec::new() };
-    if probe.drifts || is_parted {
-        made.drop_unused(plain)?;
+        if is_split { (similar.plain.as_slice(), similar.chunks.as_slice()) } else { (plain, chunks) };
+    let error = || Error::making("a block");
+    let mut candidate =
+        CompressedDelta { bases: bases.clone(), prefix, novel: Vec::new(), compressed: Vec::new() };
+    if probe.in_deltas || is_split {
+        candidate.drop_unused(plain)?;
     }
-    delta::pack(&made.prefix, plain, effort, &mut made.packed).map_err(failed())?;
+    delta::pack(&candidate.prefix, plain, effort, &mut candidate.compressed).map_err(error())?;
     let mut dictionary = None;
-    if let Some(weights) = sealer.weigh(&made.packed, plain).map_err(failed())? {
+    if let Some(weights) = sealer.weigh(&candidate.compressed, plain).map_err(error())? {
         if weights.is_too_heavy() {
             return Ok(None);
         }
-        let earlier = dictionaries_at(kind, &made.bases, repo.config().chunker.min) < made.bases.len();
+        let earlier =
+            dictionaries_at(kind, &candidate.bases, repo.config().chunker.min) < candidate.bases.len();
         match probe.drift(reader, index, plain, (weights, earlier))? {
             Drift::Far => return Ok(None),
-            Drift::Repeats { fresh } => {
-                dictionary = add_dictionary(repo, plain, (weights, fresh), effort, sealer, &mut made)
-                    .map_err(failed())?;
+            Drift::Repeats { step } => {
+                dictionary = add_dictionary(repo, plain, (weights, step), effort, sealer, &mut candidate)
+                    .map_err(error())?;
             }
             Drift::Little => {}
         }
     }
-    let Packed { bases, prefix, packed, .. } = made;
-    let delta = sealer.seal_packed(kind, plain, chunks, (&bases, &prefix, &packed));
-    Ok(Some(SealedDelta { dictionary, delta: delta.map_err(failed())?, rest }))
+    let CompressedDelta { bases, prefix, compressed, .. } = candidate;
+    let delta = sealer.seal_packed(kind, plain, chunks, (&bases, &prefix, &compressed));
+    Ok(Some(SealedDelta { dictionary, delta: delta.map_err(error())?, dissimilar }))
 }
 
-/// Returns the chunks of a block that a prefix has something of, and the others. `None` if it has of all.
-fn part(prefix: &[u8], plain: &[u8], chunks: &[(ChunkId, u32)]) -> Option<(Chunks, Chunks)> {
+/// Returns the chunks of a block that share data with the prefix, and the others; `None` if all share data.
+fn split_similar(prefix: &[u8], plain: &[u8], chunks: &[(ChunkId, u32)]) -> Option<(Chunks, Chunks)> {
     let lens = chunks.iter().map(|(_, len)| *len as usize);
-    let similar = delta_match::similar_chunks(prefix, plain, lens);
-    if similar.iter().all(|is_similar| *is_similar) {
+    let are_similar = delta_match::similar_chunks(prefix, plain, lens);
+    if are_similar.iter().all(|is_similar| *is_similar) {
         return None;
     }
-    let (mut alike, mut others, mut rest) = (Chunks::default(), Chunks::default(), plain);
-    for (chunk, is_similar) in chunks.iter().zip(similar) {
-        let (bytes, behind) = rest.split_at_checked(chunk.1 as usize)?;
-        rest = behind;
-        if is_similar { alike.add(chunk, bytes) } else { others.add(chunk, bytes) }
+    let (mut similar, mut dissimilar, mut remaining) = (Chunks::default(), Chunks::default(), plain);
+    for (chunk, is_similar) in chunks.iter().zip(are_similar) {
+        let (bytes, tail) = remaining.split_at_checked(chunk.1 as usize)?;
+        remaining = tail;
+        if is_similar { similar.add(chunk, bytes) } else { dissimilar.add(chunk, bytes) }
     }
-    Some((alike, others))
+    Some((similar, dissimilar))
 }
 
-/// Adds a dictionary to a delta, if that saves enough of it and of later ones.
+/// Adds a dictionary to a delta, if that makes this delta and those of later versions enough smaller.
 fn add_dictionary(
     repo: &Repository,
     plain: &[u8],
-    (weights, fresh): (Weights, u64),
+    (weights, step): (Weights, u64),
     effort: Effort,
     sealer: &mut BlockSealer,
-    made: &mut Packed,
+    candidate: &mut CompressedDelta,
 ) -> Result<Option<SealedBlock>, DecodeError> {
-    let novel = std::mem::take(&mut made.novel);
+    let novel = std::mem::take(&mut candidate.novel);
     if novel.is_empty() {
         return Ok(None);
     }
-    let shortest = repo.config().chunker.min;
-    let earlier = made.bases.iter().skip(dictionaries_at(ChunkType::Data, &made.bases, shortest));
+    let min_chunk_len = repo.config().chunker.min;
+    let earlier =
+        candidate.bases.iter().skip(dictionaries_at(ChunkType::Data, &candidate.bases, min_chunk_len));
     let earlier: u64 = earlier.map(|(_, len)| u64::from(*len)).sum();
-    let room = u64::from(MAX_PREFIX).saturating_sub(made.prefix.len() as u64);
-    let room = room.min(MOST_DICTIONARIES.saturating_sub(earlier));
+    let space = u64::from(MAX_PREFIX).saturating_sub(candidate.prefix.len() as u64);
+    let space = space.min(MAX_DICTIONARY_BYTES.saturating_sub(earlier));
     // Shorter than any chunk that does not end its file, so that dictionaries can be distinguished from other
     // bases.
-    let most = (shortest as usize).saturating_sub(1).max(1);
-    let (mark, rest) = novel.split_at(novel.len().min(MARK as usize));
-    let pieces = [mark].into_iter().chain(rest.chunks(most));
+    let max_piece = (min_chunk_len as usize).saturating_sub(1).max(1);
+    let (mark, rest) = novel.split_at(novel.len().min(MARK_LEN as usize));
+    let pieces = [mark].into_iter().chain(rest.chunks(max_piece));
     let pieces = pieces.map(|piece| (repo.hasher().name(ChunkType::Data, piece), piece.len() as u32));
     let pieces: Vec<(ChunkId, u32)> = pieces.collect();
-    let bases = [made.bases.as_slice(), &pieces].concat();
+    let bases = [candidate.bases.as_slice(), &pieces].concat();
     let distinct: HashSet<&ChunkId> = bases.iter().map(|(id, _)| id).collect();
-    if novel.len() as u64 > room || distinct.len() < bases.len() {
+    if novel.len() as u64 > space || distinct.len() < bases.len() {
         return Ok(None);
     }
     let block = sealer.seal(ChunkType::Data, &novel, pieces)?;
-    let taken = block.sealed.len() as u64;
-    // It must contain more than one version's changes, and a considerable part of the delta.
-    if taken < LEAST_DICTIONARY || taken < 2 * fresh || taken < weights.delta / 4 {
+    let dictionary_len = block.sealed.len() as u64;
+    // It must contain the changes of more than one version, and at least a quarter of the delta.
+    if dictionary_len < MIN_DICTIONARY || dictionary_len < 2 * step || dictionary_len < weights.delta / 4 {
         return Ok(None);
     }
-    let prefix = [made.prefix.as_slice(), &novel].concat();
-    let mut packed = Vec::new();
-    delta::pack(&prefix, plain, effort, &mut packed)?;
-    // If references take more than half of what they replace, they save too little in later versions.
-    if packed.len() as u64 + taken / 2 > weights.delta {
+    let prefix = [candidate.prefix.as_slice(), &novel].concat();
+    let mut compressed = Vec::new();
+    delta::pack(&prefix, plain, effort, &mut compressed)?;
+    // If the references take more than half of the data that they replace, later versions save too little.
+    if compressed.len() as u64 + dictionary_len / 2 > weights.delta {
         return Ok(None);
     }
-    (made.bases, made.prefix, made.packed) = (bases, prefix, packed);
+    (candidate.bases, candidate.prefix, candidate.compressed) = (bases, prefix, compressed);
     Ok(Some(block))
 }
 
@@ -273,10 +278,11 @@ mod tests {
     /// Returns what is left of bases of these lengths for a block.
     fn left(bases: &[Vec<u8>], plain: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let named = (0..).zip(bases).map(|(id, base)| (ChunkId::new([id; 32]), base.len() as u32));
-        let (novel, packed) = (Vec::new(), Vec::new());
-        let mut made = Packed { bases: named.collect(), prefix: bases.concat(), novel, packed };
-        made.drop_unused(plain).unwrap();
-        (made.bases.iter().map(|(id, _)| id.as_bytes()[0]).collect(), made.prefix)
+        let (novel, compressed) = (Vec::new(), Vec::new());
+        let mut candidate =
+            CompressedDelta { bases: named.collect(), prefix: bases.concat(), novel, compressed };
+        candidate.drop_unused(plain).unwrap();
+        (candidate.bases.iter().map(|(id, _)| id.as_bytes()[0]).collect(), candidate.prefix)
     }
 
     #[test]
@@ -292,10 +298,10 @@ mod tests {
         let (old, new) = (noise(100_000, 1), noise(70_000, 2));
         let plain = [&old[..40_000], &new, &old[40_000..]].concat();
         let chunks = [(id(1), 40_000), (id(2), 70_000), (id(3), 60_000)];
-        let (alike, others) = part(&old, &plain, &chunks).unwrap();
-        assert_eq!((alike.plain, alike.chunks), (old.clone(), vec![chunks[0], chunks[2]]));
-        assert_eq!((others.plain, others.chunks), (new, vec![chunks[1]]));
-        assert!(part(&old, &old, &[(id(1), 100_000)]).is_none());
+        let (similar, dissimilar) = split_similar(&old, &plain, &chunks).unwrap();
+        assert_eq!((similar.plain, similar.chunks), (old.clone(), vec![chunks[0], chunks[2]]));
+        assert_eq!((dissimilar.plain, dissimilar.chunks), (new, vec![chunks[1]]));
+        assert!(split_similar(&old, &old, &[(id(1), 100_000)]).is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Drift: versions of a file move away from the first one, and all are deltas against it, so each delta is
-//! larger than the one before. At some point storing a version whole saves more than it costs, because later
-//! versions use it as a base.
+//! Drift: all versions of a file are deltas against the first one, from which they differ more and more, so
+//! each delta is larger than the one before. At some point storing a version whole saves more than it costs,
+//! because later versions use it as a base.
 //!
 //! Let a whole version take w bytes, and each version add g bytes of changes: the deltas take g, 2g, 3g, ...
 //! In an infinite series it is best to store a whole one every sqrt(2w/g) versions, when the delta has grown
@@ -22,66 +22,70 @@ const SAMPLE: usize = 512 << 10;
 const SAMPLE_PREFIX: u64 = 1 << 20;
 
 /// Maximum bytes of all dictionaries of a delta.
-pub(crate) const MOST_DICTIONARIES: u64 = 1 << 20;
+pub(crate) const MAX_DICTIONARY_BYTES: u64 = 1 << 20;
 
-/// Length of the first chunk of each dictionary. Hardly any file ends with a chunk of that length.
-pub(crate) const MARK: u32 = 16;
+/// Length in bytes of the first chunk of each dictionary, its mark. Hardly any file ends with a chunk of that
+/// length.
+pub(crate) const MARK_LEN: u32 = 16;
 
 /// Returns where the dictionaries of a delta block begin among its bases. They come last, begin with a chunk
 /// of [`MARK`] bytes, and are shorter than any chunk that does not end its file.
-pub(crate) fn dictionaries_at(kind: ChunkType, bases: &[(ChunkId, u32)], shortest: u32) -> usize {
-    let short = bases.iter().rposition(|(_, len)| *len >= shortest).map_or(0, |last| last + 1);
-    let mark = bases.iter().skip(short).position(|(_, len)| *len == MARK);
-    let at = mark.map_or(bases.len(), |mark| short + mark);
-    let bytes: u64 = bases.iter().skip(at).map(|(_, len)| u64::from(*len)).sum();
-    if kind == ChunkType::Data && at > 0 && bytes <= MOST_DICTIONARIES { at } else { bases.len() }
+pub(crate) fn dictionaries_at(kind: ChunkType, bases: &[(ChunkId, u32)], min_chunk_len: u32) -> usize {
+    let short = bases.iter().rposition(|(_, len)| *len >= min_chunk_len).map_or(0, |last| last + 1);
+    let mark = bases.iter().skip(short).position(|(_, len)| *len == MARK_LEN);
+    let first = mark.map_or(bases.len(), |mark| short + mark);
+    let bytes: u64 = bases.iter().skip(first).map(|(_, len)| u64::from(*len)).sum();
+    if kind == ChunkType::Data && first > 0 && bytes <= MAX_DICTIONARY_BYTES { first } else { bases.len() }
 }
 
-/// A sample of a block, and the similar chunks of the previous version, if those are in a delta.
+/// A contiguous sample of a block, and the similar chunks of the previous version, if those are in deltas.
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
+    /// Range of the sample in the plain bytes of the block.
     start: usize,
     end: usize,
-    like: Vec<(ChunkId, u32)>,
+    similar: Vec<(ChunkId, u32)>,
+    /// Total length of the similar chunks.
     bytes: u64,
     /// Whether some of the similar chunks are in deltas.
-    pub(crate) drifts: bool,
+    pub(crate) in_deltas: bool,
 }
 
-/// The action that the changes of a block since its bases require.
+/// How far a block has drifted from its bases, and what follows from that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drift {
-    /// Nothing: the delta is kept.
+    /// Not far: the delta is kept.
     Little,
-    /// Most of the delta was in the previous version. Against that version it would take `fresh` bytes.
+    /// Most of the delta repeats changes that the previous version also had: a dictionary may save them.
     Repeats {
-        /// Bytes of such a delta.
-        fresh: u64,
+        /// Estimated bytes of a delta against the previous version.
+        step: u64,
     },
-    /// The block must be stored whole.
+    /// So far that the block should be stored whole.
     Far,
 }
 
 impl Probe {
-    /// Adds the next chunk of the block, at offset `at`, with its similar chunks. `drifts` means that some of
-    /// them are in a delta.
-    pub(crate) fn add(&mut self, at: usize, len: usize, like: &[(ChunkId, u32)], drifts: bool) {
-        self.drifts |= drifts;
-        let begins = self.like.is_empty();
-        if !drifts || !(begins || self.end == at) || at + len - self.start > SAMPLE {
+    /// Adds the next chunk of the block with its similar chunks. `in_deltas` means that some of these are in
+    /// delta blocks.
+    pub(crate) fn add(&mut self, offset: usize, len: usize, similar: &[(ChunkId, u32)], in_deltas: bool) {
+        self.in_deltas |= in_deltas;
+        let is_first = self.similar.is_empty();
+        if !in_deltas || !(is_first || self.end == offset) || offset + len - self.start > SAMPLE {
             return;
         }
-        let new: Vec<(ChunkId, u32)> = like.iter().copied().filter(|one| !self.like.contains(one)).collect();
-        let more: u64 = new.iter().map(|(_, len)| u64::from(*len)).sum();
-        if self.bytes + more <= SAMPLE_PREFIX {
-            self.start = if begins { at } else { self.start };
-            self.end = at + len;
-            self.bytes += more;
-            self.like.extend(new);
+        let new: Vec<(ChunkId, u32)> =
+            similar.iter().copied().filter(|chunk| !self.similar.contains(chunk)).collect();
+        let added: u64 = new.iter().map(|(_, len)| u64::from(*len)).sum();
+        if self.bytes + added <= SAMPLE_PREFIX {
+            self.start = if is_first { offset } else { self.start };
+            self.end = offset + len;
+            self.bytes += added;
+            self.similar.extend(new);
         }
     }
 
-    /// Returns how far the block has drifted from its bases, among which there are dictionaries or not.
+    /// Returns how far the block has drifted from its bases.
     ///
     /// # Errors
     /// When the storage fails.
@@ -95,29 +99,29 @@ impl Probe {
         let Some(sample) = plain.get(self.start..self.end).filter(|sample| !sample.is_empty()) else {
             return Ok(Drift::Little);
         };
-        let before = match reader.plain_of(index, ChunkType::Data, &self.like) {
+        let previous = match reader.plain_of(index, ChunkType::Data, &self.similar) {
             Err(err) if err.is_damage() => return Ok(Drift::Little),
-            before => before?,
+            previous => previous?,
         };
-        let mut packed = Vec::new();
-        delta::pack(&before, sample, Effort::Quick, &mut packed).map_err(Error::making("a block"))?;
-        let fresh = packed.len() as u64 * plain.len() as u64 / sample.len() as u64;
-        Ok(drift(weights, fresh, if has_dictionary { fresh / REFERENCES } else { fresh }))
+        let mut compressed = Vec::new();
+        delta::pack(&previous, sample, Effort::Quick, &mut compressed).map_err(Error::making("a block"))?;
+        let step = compressed.len() as u64 * plain.len() as u64 / sample.len() as u64;
+        Ok(drift(weights, step, if has_dictionary { step / REFERENCE_DIVISOR } else { step }))
     }
 }
 
-/// Divisor: references to a dictionary take one byte per this many bytes of a delta that contains the changes
-/// itself.
-const REFERENCES: u64 = 4;
+/// A delta that refers to a dictionary for some changes takes this many times fewer bytes for them than a
+/// delta that contains them.
+const REFERENCE_DIVISOR: u64 = 4;
 
-/// Returns how far a block has drifted. Against the previous version it would take `fresh` bytes, and its
+/// Returns how far a block has drifted. A delta against the previous version would take `step` bytes, and the
 /// delta grows by `growth` bytes with each version.
-fn drift(Weights { delta, whole }: Weights, fresh: u64, growth: u64) -> Drift {
+fn drift(Weights { delta, whole }: Weights, step: u64, growth: u64) -> Drift {
     let is_far = u128::from(delta) * u128::from(delta) >= 4 * u128::from(whole) * u128::from(growth);
-    if fresh < delta && is_far {
+    if step < delta && is_far {
         Drift::Far
-    } else if 2 * fresh <= delta {
-        Drift::Repeats { fresh }
+    } else if 2 * step <= delta {
+        Drift::Repeats { step }
     } else {
         Drift::Little
     }
@@ -156,8 +160,8 @@ mod tests {
 
     #[test]
     fn repeated_changes_in_one_place_are_not_stored_whole() {
-        for fresh in [3900, 4000] {
-            assert_eq!(drift(Weights { delta: 4000, whole: 10_000 }, fresh, fresh), Drift::Little);
+        for step in [3900, 4000] {
+            assert_eq!(drift(Weights { delta: 4000, whole: 10_000 }, step, step), Drift::Little);
         }
     }
 
@@ -167,14 +171,14 @@ mod tests {
             let bases: Vec<(ChunkId, u32)> = lens.iter().map(|len| (ChunkId::new([1; 32]), *len)).collect();
             dictionaries_at(ChunkType::Data, &bases, 1000)
         };
-        assert_eq!(at(&[4000, 300, 5000, MARK, 999, 10]), 3);
-        assert_eq!(at(&[4000, 300, 5000, 600, MARK, 999, MARK, 10]), 4, "behind the end of a file");
+        assert_eq!(at(&[4000, 300, 5000, MARK_LEN, 999, 10]), 3);
+        assert_eq!(at(&[4000, 300, 5000, 600, MARK_LEN, 999, MARK_LEN, 10]), 4, "behind the end of a file");
         assert_eq!(at(&[4000, 300, 5000]), 3);
         assert_eq!(at(&[4000, 300]), 2, "the end of a file");
-        assert_eq!(at(&[MARK, 4000]), 2, "a small file");
+        assert_eq!(at(&[MARK_LEN, 4000]), 2, "a small file");
         assert_eq!(at(&[300, 400]), 2, "small files");
         assert_eq!(at(&[]), 0);
-        let many = [&[4000, MARK][..], &[999; 1100]].concat();
+        let many = [&[4000, MARK_LEN][..], &[999; 1100]].concat();
         assert_eq!(at(&many), many.len(), "more than there may be");
         assert_eq!(dictionaries_at(ChunkType::Tree, &[(ChunkId::new([1; 32]), 9)], 1000), 1);
     }

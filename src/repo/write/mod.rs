@@ -1,4 +1,4 @@
-//! Writing: deduplication, blocks, deltas and packs.
+//! Writes chunks: deduplication, blocks, deltas and packs.
 
 pub(crate) mod blocks_by_owner;
 pub mod chunk_sink;

@@ -1,5 +1,4 @@
-//! Writes complete packs: one at a time to a disk, several at once to remote storage, where each waits for
-//! the network.
+//! Writes complete packs: one at a time to a disk, several concurrently to remote storage.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -17,18 +16,18 @@ use crate::repo::pack::header_bundles::BundleBuilder;
 use crate::repo::pack::packs::{self, StoredPack};
 use crate::repo::repository::Repository;
 
-/// Packs uploaded concurrently to remote storage: while one waits for its response, another uses the
+/// Maximum number of packs that are uploaded concurrently: while one waits for a response, another uses the
 /// bandwidth. Each is held in memory.
-const FAR: usize = 2;
+const MAX_UPLOADS: usize = 2;
 
-/// Blocks of one type that make up a pack.
+/// The blocks of a pack, all of one type.
 pub(crate) struct CompletePack {
     pub(crate) kind: ChunkType,
     pub(crate) blocks: Vec<SealedBlock>,
     pub(crate) padding: Padding,
 }
 
-/// Counts of what a [`ChunkWriter`](super::chunk_writer::ChunkWriter) has written, once all is durable.
+/// Counts of the durable data that a [`ChunkWriter`](super::chunk_writer::ChunkWriter) has written.
 #[derive(Debug, Default)]
 pub struct Written {
     /// Number of packs.
@@ -41,7 +40,7 @@ pub struct Written {
     pub deltas: Deltas,
     /// Plain bytes of the new chunks.
     pub added: u64,
-    /// Number of new chunks: of files, and of trees.
+    /// Numbers of new chunks: of files, and of trees.
     pub new_chunks: (u64, u64),
 }
 
@@ -90,7 +89,7 @@ impl Deltas {
 pub(crate) struct PackWriter<'a> {
     repo: &'a Repository,
     session: SnapshotId,
-    /// Grows as packs become durable.
+    /// Bytes of durable packs so far.
     stored: &'a AtomicU64,
     written: Mutex<Written>,
     bundle_builder: Mutex<BundleBuilder>,
@@ -105,28 +104,29 @@ impl<'a> PackWriter<'a> {
 
     /// Returns the number of threads to start.
     pub(crate) fn threads(&self) -> usize {
-        if self.repo.storage().is_remote() { FAR } else { 1 }
+        if self.repo.storage().is_remote() { MAX_UPLOADS } else { 1 }
     }
 
     /// Writes packs until there are no more, or a thread has failed.
     ///
     /// # Errors
-    /// When a pack could not be made durable; `Stopped` if another thread has the cause.
+    /// When a pack could not be made durable; `Stopped` if another thread has failed.
     pub(crate) fn write_packs(
         &self,
         packs: &Receiver<CompletePack>,
-        land: &Sender<StoredPack>,
+        stored_packs: &Sender<StoredPack>,
     ) -> Result<()> {
         for pack in packs {
             if self.failed.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
             }
-            self.write_pack(pack, land).inspect_err(|_| self.failed.store(true, Ordering::Relaxed))?;
+            self.write_pack(pack, stored_packs)
+                .inspect_err(|_| self.failed.store(true, Ordering::Relaxed))?;
         }
         Ok(())
     }
 
-    fn write_pack(&self, pack: CompletePack, land: &Sender<StoredPack>) -> Result<()> {
+    fn write_pack(&self, pack: CompletePack, stored_packs: &Sender<StoredPack>) -> Result<()> {
         let (repo, share) = (self.repo, self.repo.config().parity());
         let what = (pack.kind, self.session);
         let mut deltas = Deltas::default();
@@ -156,22 +156,22 @@ impl<'a> PackWriter<'a> {
         if repo.role() != Role::Full {
             front.clear();
         }
-        let full = lock(&self.bundle_builder).add(pack.id, pack.len, front);
-        self.warn_if_failed(full.map_or(Ok(()), |full| full.write(repo)));
-        // After a failure elsewhere nobody receives it.
-        let _ = land.send(pack);
+        let bundle = lock(&self.bundle_builder).add(pack.id, pack.len, front);
+        self.warn_if_failed(bundle.map_or(Ok(()), |bundle| bundle.write(repo)));
+        // Fails if the receiver has ended because of another error.
+        let _ = stored_packs.send(pack);
         Ok(())
     }
 
-    /// Returns the counts, once all threads are done.
+    /// Writes the last header bundle, and returns the counts. To be called when all threads have ended.
     pub(crate) fn finish(&self) -> Written {
         self.warn_if_failed(std::mem::take(&mut *lock(&self.bundle_builder)).finish(self.repo));
         std::mem::take(&mut *lock(&self.written))
     }
 
-    /// Reports a failed header bundle as a warning; bundles are optional.
-    fn warn_if_failed(&self, segment: Result<()>) {
-        if let Err(err) = segment {
+    /// Reports a failure to write a header bundle as a warning, since bundles are optional.
+    fn warn_if_failed(&self, result: Result<()>) {
+        if let Err(err) = result {
             self.repo.control().warn(format!(
                 "{}: nothing is lost, but machines without an index cache of this repository will need more \
                  requests",

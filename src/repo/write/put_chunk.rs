@@ -1,23 +1,23 @@
-//! What takes chunks: a writer or, in a dry run, a counter.
+//! The trait of writers of chunks and, in a dry run, of their counter.
 
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::error::Result;
 use crate::model::id::ChunkId;
 use crate::repo::index::Index;
 
-/// Stands for the owner of chunks that are moved or rewritten: a stored block does not say whose its chunks
-/// are.
+/// The owner of chunks that are moved or rewritten: a stored block does not record the owner of its chunks.
 pub const UNKNOWN_OWNER: u32 = 0;
 
-/// Takes chunks. Each is stored or counted once, however often it is offered.
+/// Stores or counts chunks, each once, however often it is put.
 pub trait PutChunk {
     /// Returns the index that chunks are looked up in.
     fn index(&self) -> &Index;
 
-    /// Stores a chunk of a file or directory of this owner, unless it is stored already: in an encrypted
-    /// repository, chunks of different owners share no block. Stores a new chunk as a delta against similar
-    /// chunks if possible: they must be stored, be allowed as references of new data, and make the chunk much
-    /// smaller. Returns whether it was new. The caller has computed its id.
+    /// Stores a chunk of a file or directory, unless it is stored already. Returns whether it was new. The
+    /// caller has computed its id.
+    ///
+    /// In an encrypted repository, chunks of different owners share no block. A new chunk is stored as a
+    /// delta against `similar` chunks, if new data may refer to these (W2) and the delta is much smaller.
     ///
     /// # Errors
     /// As [`ChunkWriter::put`](super::chunk_writer::ChunkWriter::put).
@@ -27,12 +27,12 @@ pub trait PutChunk {
         kind: ChunkType,
         id: ChunkId,
         plain: &[u8],
-        like: &[(ChunkId, u32)],
+        similar: &[(ChunkId, u32)],
     ) -> Result<bool>;
 
-    /// Stores the chunks at the front of `plain` as a block of their own, without copying them. Does so only
-    /// if they are enough for a block and all are new; then returns `true`, and `plain` is another buffer.
-    /// They must have one owner, and the caller has computed the ids. What stores no blocks returns `false`.
+    /// Stores the chunks at the front of `plain` as a block of their own, without copying them, if they fill
+    /// a block and all are new. Returns whether it did; `plain` is then another buffer. The chunks must have
+    /// one owner, and the caller has computed their ids. The default does nothing.
     ///
     /// # Errors
     /// As [`Self::put_similar`].
@@ -45,7 +45,7 @@ pub trait PutChunk {
         Ok(false)
     }
 
-    /// Stores a piece of a tree or of a part list, as a delta if it is similar to stored ones.
+    /// Stores a piece of a tree or part list, as a delta against `similar` ones if possible. Returns its id.
     ///
     /// # Errors
     /// As [`Self::put_similar`].
@@ -54,11 +54,11 @@ pub trait PutChunk {
         owner: u32,
         hasher: &ChunkHasher,
         bytes: &[u8],
-        like: &[ChunkId],
+        similar: &[ChunkId],
     ) -> Result<ChunkId> {
         let id = hasher.name(ChunkType::Tree, bytes);
-        let like = self.index().lengths(ChunkType::Tree, like)?;
-        self.put_similar(owner, ChunkType::Tree, id, bytes, &like)?;
+        let similar = self.index().lengths(ChunkType::Tree, similar)?;
+        self.put_similar(owner, ChunkType::Tree, id, bytes, &similar)?;
         Ok(id)
     }
 }

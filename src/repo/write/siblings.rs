@@ -1,5 +1,5 @@
-//! Siblings: files in an older version of a directory whose names differ from that of a new file in digits only.
-//! A new file is stored as a delta against its sibling, as if that were its older version.
+//! Siblings: files in an older version of a directory whose names differ from that of a new file only in
+//! digits. A new file is stored as a delta against its sibling, as if that were its older version.
 
 use std::collections::BTreeMap;
 
@@ -10,31 +10,32 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::DirReader;
 use crate::repo::write::similarity::Older;
 
-/// Minimum size in bytes of a new file for which a sibling is looked up: less is not worth reading the names.
-const SMALL: u64 = 4 << 10;
-/// Maximum names of a directory that are kept to find siblings.
-const MOST_NAMES: usize = 65_536;
+/// Minimum size in bytes of a new file for which a sibling is looked up. A smaller one saves less than
+/// reading the names costs.
+const MIN_SIZE: u64 = 4 << 10;
+/// Maximum number of entries of a directory that are read to find siblings.
+const MAX_NAMES: usize = 65_536;
 
-/// An older version of a directory, in which new files look for siblings.
+/// An older version of a directory, in which siblings of new files are looked up.
 #[derive(Debug)]
 pub(crate) struct Siblings {
     tree: ChunkId,
-    /// Loaded at the first file that has a sibling by its name.
+    /// Loaded at the first file that may have a sibling.
     names: Option<Names>,
     /// The last sibling that was looked up. Many new files may have the same one.
     last: Option<Sibling>,
-    /// Where it was read. The next is likely to be in the same piece of the directory.
-    place: Option<DirReader>,
+    /// The reader that found it: the next one is probably in the same piece of the directory.
+    dir_reader: Option<DirReader>,
 }
 
 impl Siblings {
-    /// Looks in this tree, of which nothing is read yet.
+    /// Creates it for a tree, without reading the tree.
     pub(crate) fn of(tree: ChunkId) -> Self {
-        Self { tree, names: None, last: None, place: None }
+        Self { tree, names: None, last: None, dir_reader: None }
     }
 
-    /// Returns the content of the sibling of a new file of `size` bytes, if both have the same owner. Names
-    /// without digits have no sibling, nor do files of less than 4 KiB.
+    /// Returns the content of the sibling of a new file, if both have the same owner. Files without digits in
+    /// their names have no sibling, nor do files of fewer than [`MIN_SIZE`] bytes.
     ///
     /// # Errors
     /// When the storage fails.
@@ -44,7 +45,7 @@ impl Siblings {
         entry: &Entry,
         size: u64,
     ) -> Result<Option<Older>> {
-        if !is_sought(&entry.name, size) {
+        if !may_have_sibling(&entry.name, size) {
             return Ok(None);
         }
         let names = match &mut self.names {
@@ -57,15 +58,15 @@ impl Siblings {
             return Ok(last.of(owner));
         }
         let found_in = |entry: &Entry| Older::of(entry).map(|older| (entry.meta.uid, older));
-        let found = match self.place.as_ref().and_then(|place| place.at_hand(&sibling)) {
+        let found = match self.dir_reader.as_ref().and_then(|dir_reader| dir_reader.at_hand(&sibling)) {
             Some(entry) => found_in(entry),
             None => {
-                let mut place = DirReader::starting(self.tree, &sibling);
-                let entry = match place.next(reader) {
+                let mut dir_reader = DirReader::starting(self.tree, &sibling);
+                let entry = match dir_reader.next(reader) {
                     Err(err) if err.is_damage() => None,
                     entry => entry?.filter(|entry| entry.name == sibling),
                 };
-                self.place = Some(place);
+                self.dir_reader = Some(dir_reader);
                 entry.as_ref().and_then(found_in)
             }
         };
@@ -73,9 +74,9 @@ impl Siblings {
     }
 }
 
-/// Returns whether a sibling of a new file is looked up.
-fn is_sought(name: &[u8], size: u64) -> bool {
-    size >= SMALL && has_digits(name)
+/// Returns whether a sibling is looked up for a file with this name and size.
+fn may_have_sibling(name: &[u8], size: u64) -> bool {
+    size >= MIN_SIZE && has_digits(name)
 }
 
 fn has_digits(name: &[u8]) -> bool {
@@ -86,18 +87,18 @@ fn has_digits(name: &[u8]) -> bool {
 #[derive(Debug)]
 struct Sibling {
     name: Vec<u8>,
-    /// Its owner and content, if it is a file that is not empty.
+    /// Its owner and content; `None` if it is not a file, is empty, or cannot be read.
     found: Option<(u32, Older)>,
 }
 
 impl Sibling {
-    /// Returns its content, if this is its owner.
+    /// Returns its content, if `owner` is its owner.
     fn of(&self, owner: u32) -> Option<Older> {
         self.found.as_ref().filter(|(uid, _)| *uid == owner).map(|(_, older)| older.clone())
     }
 }
 
-/// Names of files by their form in which each run of digits is replaced.
+/// Names of files, sorted, by their form with folded digits ([`fold_digits`]).
 #[derive(Debug, Default)]
 struct Names(BTreeMap<Vec<u8>, Vec<Vec<u8>>>);
 
@@ -108,7 +109,7 @@ impl Names {
     /// When the storage fails. Damaged pieces contribute no names.
     fn of(reader: &mut ChunkReader, tree: ChunkId) -> Result<Self> {
         let (mut dir, mut found) = (DirReader::new(tree), Self::default());
-        for _ in 0..MOST_NAMES {
+        for _ in 0..MAX_NAMES {
             match dir.next(reader) {
                 Ok(Some(entry)) if entry.size() > 0 && has_digits(&entry.name) => found.add(entry.name),
                 Ok(Some(_)) => {}
@@ -119,14 +120,15 @@ impl Names {
         Ok(found)
     }
 
-    /// Adds a name. Names come in order.
+    /// Adds a name. Names must be added in ascending order.
     fn add(&mut self, name: Vec<u8>) {
-        self.0.entry(folded(&name)).or_default().push(name);
+        self.0.entry(fold_digits(&name)).or_default().push(name);
     }
 
-    /// Returns the most similar name: the last before it of the same form, else the first after it.
+    /// Returns the nearest name of the same form: the last one before `name`, otherwise the first one after
+    /// it.
     fn nearest(&self, name: &[u8]) -> Option<&[u8]> {
-        let names = self.0.get(&folded(name))?;
+        let names = self.0.get(&fold_digits(name))?;
         let before = names.partition_point(|other| other.as_slice() < name);
         let nearest = names.get(before.saturating_sub(1))?;
         Some(nearest.as_slice())
@@ -134,7 +136,7 @@ impl Names {
 }
 
 /// Replaces each run of digits in a name by one zero.
-fn folded(name: &[u8]) -> Vec<u8> {
+fn fold_digits(name: &[u8]) -> Vec<u8> {
     let mut folded: Vec<u8> = Vec::with_capacity(name.len());
     let mut in_digits = false;
     for byte in name {
@@ -154,7 +156,7 @@ mod tests {
 
     #[test]
     fn names_that_differ_in_digits_only_are_siblings() {
-        assert_eq!(folded(b"dump-2026-11-28.sql"), folded(b"dump-2026-1-3.sql"));
+        assert_eq!(fold_digits(b"dump-2026-11-28.sql"), fold_digits(b"dump-2026-1-3.sql"));
         let mut names = Names::default();
         for name in ["dump-26.sql", "dump-27.sql", "dump-29.sql"] {
             names.add(name.as_bytes().to_vec());
@@ -166,8 +168,8 @@ mod tests {
 
     #[test]
     fn siblings_are_not_searched_for_small_or_undated_files() {
-        assert!(is_sought(b"dump-1.sql", SMALL));
-        assert!(!is_sought(b"dump-1.sql", SMALL - 1));
-        assert!(!is_sought(b"dump.sql", u64::MAX));
+        assert!(may_have_sibling(b"dump-1.sql", MIN_SIZE));
+        assert!(!may_have_sibling(b"dump-1.sql", MIN_SIZE - 1));
+        assert!(!may_have_sibling(b"dump.sql", u64::MAX));
     }
 }

@@ -1,6 +1,6 @@
-//! Finds stored chunks that a new chunk is similar to: chunks of an older version of its file, or of a
-//! [sibling](super::siblings), around the corresponding offset. Chunks that both versions have are
-//! anchors: data after an anchor is at the same distance from it in both.
+//! Finds stored chunks to which a new chunk is similar: chunks of an older version of its file, or of a
+//! [sibling](super::siblings), around the corresponding offset. Chunks that both versions have are anchors:
+//! data after an anchor is assumed to be at the same distance from it in both.
 
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, VecDeque};
@@ -10,19 +10,19 @@ use crate::model::entry::{Content, ContentPart, Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::repo::walk::file_parts::{self, PartListSource};
 
-/// Bytes around a chunk's expected origin within which older chunks are taken.
+/// Distance in bytes from a chunk's expected range in the older version within which chunks count as similar.
 const MARGIN: u64 = 64 << 10;
-/// Bytes by which a chunk may differ in length from its older version. Chunks that have nothing in common
-/// differ by more, except for about one in a hundred.
-const GROWN: u64 = 256;
-/// How far ahead of the current position anchors are searched in the older file.
-const AHEAD: u64 = 64 << 20;
-/// Parts further behind are dropped. It is as far as a wrong anchor can lead ahead: what is really there must
-/// still be found.
-const BEHIND: u64 = AHEAD;
-/// An anchor that is further from where it is expected is believed when another one agrees with it: new data
-/// may by chance have a chunk that is elsewhere in the older file.
-const NEAR: u64 = 1 << 20;
+/// Maximum difference in bytes between the lengths of a changed chunk and of its older version. Only about
+/// one in a hundred unrelated chunks differs by less.
+const MAX_LEN_CHANGE: u64 = 256;
+/// Bytes ahead of the current position in which anchors are searched in the older version.
+const LOOKAHEAD: u64 = 64 << 20;
+/// Parts that are further behind the current position are dropped. As long as [`LOOKAHEAD`], the distance
+/// that a wrong anchor can lead ahead: the right parts must still be found afterwards.
+const LOOKBEHIND: u64 = LOOKAHEAD;
+/// An anchor that is further than this from its expected offset counts only when a second one confirms it:
+/// new data may contain a chunk that occurs elsewhere in the older version.
+const MAX_JUMP: u64 = 1 << 20;
 
 /// An older version of a file.
 #[derive(Debug, Clone)]
@@ -43,42 +43,43 @@ impl Older {
 
 /// A part of the older version near or ahead of the current position.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    at: u64,
+struct OldPart {
+    offset: u64,
     id: ChunkId,
     len: u32,
 }
 
-impl Place {
+impl OldPart {
     fn end(&self) -> u64 {
-        self.at + u64::from(self.len)
+        self.offset + u64::from(self.len)
     }
 
-    /// Returns whether it is the older version of a chunk of this length that is expected here, changed in
-    /// its middle: both its ends are where the chunk's are.
-    fn is_for(&self, expected: u64, len: u64) -> bool {
-        self.at == expected && u64::from(self.len).abs_diff(len) <= GROWN
+    /// Returns whether it is probably the older version of a chunk with this expected offset and length,
+    /// changed only in its middle: it begins there, and is about as long.
+    fn is_older_version_of(&self, expected: u64, len: u64) -> bool {
+        self.offset == expected && u64::from(self.len).abs_diff(len) <= MAX_LEN_CHANGE
     }
 }
 
-/// Tracks the position in the older version while the new one is chunked.
+/// Tracks the position in the older version while the new one is cut into chunks.
 #[derive(Debug)]
 pub(crate) struct Follower {
     older: Older,
-    /// Length of the new version if known, else of the older one.
+    /// Length of the new version; that of the older one if it is unknown.
     size: u64,
     /// Current offset in the new version.
-    at: u64,
+    offset: u64,
     /// Offset of the last anchor in the older version minus its offset in the new one.
     shift: Option<i128>,
-    /// The same for an anchor that was too far away to be believed.
-    doubtful: Option<i128>,
-    /// Both versions were cut at the current position.
+    /// The same for the last anchor that was too far away to count.
+    unconfirmed: Option<i128>,
+    /// Whether both versions have a chunk boundary at the current position.
     is_cut: bool,
-    places: VecDeque<Place>,
-    /// How often each chunk is in `places`, and where last.
-    known: HashMap<ChunkId, (u32, u64)>,
-    /// Offset up to which parts were loaded.
+    /// Parts of the older version around the current position.
+    parts: VecDeque<OldPart>,
+    /// For each chunk the number of its occurrences in `parts`, and the offset of the last one.
+    positions: HashMap<ChunkId, (u32, u64)>,
+    /// Offset in the older version up to which parts were loaded.
     loaded: u64,
 }
 
@@ -86,18 +87,28 @@ impl Follower {
     /// Starts at the beginning of both versions.
     pub(crate) fn new(older: Older, size: Option<u64>) -> Self {
         let size = size.filter(|size| *size > 0).unwrap_or(older.size);
-        let (places, known) = (VecDeque::new(), HashMap::new());
-        Self { older, size, at: 0, shift: None, doubtful: None, is_cut: true, places, known, loaded: 0 }
+        let (parts, positions) = (VecDeque::new(), HashMap::new());
+        Self {
+            older,
+            size,
+            offset: 0,
+            shift: None,
+            unconfirmed: None,
+            is_cut: true,
+            parts,
+            positions,
+            loaded: 0,
+        }
     }
 
     /// Skips a hole in the new version.
     pub(crate) fn hole(&mut self, len: u64) {
-        self.at = self.at.saturating_add(len);
+        self.offset = self.offset.saturating_add(len);
         self.is_cut = false;
     }
 
-    /// Returns the chunks that the next chunk of the new version is similar to.
-    /// None if the older version has that chunk itself.
+    /// Returns the chunks to which the next chunk of the new version is similar. None if the older version
+    /// has that chunk itself.
     ///
     /// # Errors
     /// When the older version's parts cannot be read.
@@ -107,57 +118,59 @@ impl Follower {
         id: &ChunkId,
         len: u32,
     ) -> Result<Vec<(ChunkId, u32)>> {
-        let (start, len) = (self.at, u64::from(len));
-        self.at += len;
+        let (start, len) = (self.offset, u64::from(len));
+        self.offset += len;
         let expected = self.expected(start);
-        self.load(lists, expected.saturating_add(len + AHEAD))?;
-        self.forget(expected.saturating_sub(BEHIND));
+        self.load(lists, expected.saturating_add(len + LOOKAHEAD))?;
+        self.forget(expected.saturating_sub(LOOKBEHIND));
         let is_cut = std::mem::take(&mut self.is_cut);
-        let same = self.places_from(expected).next().copied();
-        if same.is_some_and(|same| same.at == expected && same.id == *id) {
+        let old = self.parts_from(expected).next().copied();
+        if old.is_some_and(|old| old.offset == expected && old.id == *id) {
             self.anchor(start, expected);
             return Ok(Vec::new());
         }
-        match self.known.get(id).copied() {
-            Some((1, place)) => {
-                if self.shift.is_none() || place.abs_diff(expected) <= NEAR || self.is_confirmed(start, place)
+        match self.positions.get(id).copied() {
+            Some((1, old_offset)) => {
+                if self.shift.is_none()
+                    || old_offset.abs_diff(expected) <= MAX_JUMP
+                    || self.confirms_jump(start, old_offset)
                 {
-                    self.anchor(start, place);
+                    self.anchor(start, old_offset);
                 }
                 return Ok(Vec::new());
             }
             Some(_) => return Ok(Vec::new()),
             None => {}
         }
-        if let Some(same) = same.filter(|place| is_cut && place.is_for(expected, len)) {
-            self.shift = Some(i128::from(same.end()) - i128::from(self.at));
+        if let Some(old) = old.filter(|part| is_cut && part.is_older_version_of(expected, len)) {
+            self.shift = Some(i128::from(old.end()) - i128::from(self.offset));
             self.is_cut = true;
-            return Ok(vec![(same.id, same.len)]);
+            return Ok(vec![(old.id, old.len)]);
         }
         let from = if is_cut { expected } else { expected.saturating_sub(MARGIN) };
         let to = expected.saturating_add(len + MARGIN);
-        let near = self.places_from(from).take_while(|place| place.at < to);
-        Ok(near.map(|place| (place.id, place.len)).collect())
+        let near = self.parts_from(from).take_while(|part| part.offset < to);
+        Ok(near.map(|part| (part.id, part.len)).collect())
     }
 
-    /// Takes the chunk at `start` for the older version's at `place`.
-    fn anchor(&mut self, start: u64, place: u64) {
-        self.shift = Some(i128::from(place) - i128::from(start));
-        self.doubtful = None;
+    /// Sets an anchor: the chunk at `start` of the new version is that at `old_offset` of the older one.
+    fn anchor(&mut self, start: u64, old_offset: u64) {
+        self.shift = Some(i128::from(old_offset) - i128::from(start));
+        self.unconfirmed = None;
         self.is_cut = true;
     }
 
-    /// Returns whether an anchor far away is about as far away as the last such one.
-    fn is_confirmed(&mut self, start: u64, place: u64) -> bool {
-        let shift = i128::from(place) - i128::from(start);
-        let before = self.doubtful.replace(shift);
-        before.is_some_and(|before| before.abs_diff(shift) <= u128::from(NEAR))
+    /// Returns whether an anchor that is far away has about the same shift as the last such one.
+    fn confirms_jump(&mut self, start: u64, old_offset: u64) -> bool {
+        let shift = i128::from(old_offset) - i128::from(start);
+        let before = self.unconfirmed.replace(shift);
+        before.is_some_and(|before| before.abs_diff(shift) <= u128::from(MAX_JUMP))
     }
 
-    /// Returns the parts that end behind an offset in the older version.
-    fn places_from(&self, from: u64) -> impl Iterator<Item = &Place> {
-        let first = self.places.partition_point(|place| place.end() <= from);
-        self.places.iter().skip(first)
+    /// Returns the parts that end after an offset in the older version.
+    fn parts_from(&self, from: u64) -> impl Iterator<Item = &OldPart> {
+        let first = self.parts.partition_point(|part| part.end() <= from);
+        self.parts.iter().skip(first)
     }
 
     /// Returns the offset in the older version that corresponds to the current one: relative to the last
@@ -170,66 +183,71 @@ impl Follower {
         u64::try_from(expected.max(0)).unwrap_or(u64::MAX)
     }
 
+    /// Loads parts up to an offset in the older version.
     fn load(&mut self, lists: &mut dyn PartListSource, to: u64) -> Result<()> {
         let to = to.min(self.older.size);
-        // Load in large steps: each search in a list starts at its root.
-        if to <= self.loaded || (to - self.loaded < AHEAD / 2 && to < self.older.size && self.loaded > 0) {
+        // Loads large ranges, since each search in a part list starts at its root.
+        if to <= self.loaded || (to - self.loaded < LOOKAHEAD / 2 && to < self.older.size && self.loaded > 0)
+        {
             return Ok(());
         }
-        let (from, places, known) = (self.loaded, &mut self.places, &mut self.known);
+        let (from, parts, positions) = (self.loaded, &mut self.parts, &mut self.positions);
         let (size, content) = (self.older.size, &self.older.content);
-        file_parts::each_part_in(lists, size, content, from..to, &mut |at, part| {
+        file_parts::each_part_in(lists, size, content, from..to, &mut |offset, part| {
             if let ContentPart::Chunk { id, len } = part
-                && at >= from
+                && offset >= from
             {
-                let (count, last) = known.entry(id).or_default();
-                (*count, *last) = (*count + 1, at);
-                places.push_back(Place { at, id, len });
+                let (count, last) = positions.entry(id).or_default();
+                (*count, *last) = (*count + 1, offset);
+                parts.push_back(OldPart { offset, id, len });
             }
             Ok(())
         })?;
-        // The last loaded part may reach further, and must not be loaded twice.
-        let end = self.places.back().map_or(to, Place::end);
+        // The last part may end after `to`, and must not be loaded again.
+        let end = self.parts.back().map_or(to, OldPart::end);
         self.loaded = to.max(end);
         Ok(())
     }
 
+    /// Drops parts that end before an offset in the older version.
     fn forget(&mut self, before: u64) {
-        while let Some(place) = self.places.front().filter(|place| place.end() <= before) {
-            if let Slot::Occupied(mut known) = self.known.entry(place.id) {
+        while let Some(part) = self.parts.front().filter(|part| part.end() <= before) {
+            if let Slot::Occupied(mut known) = self.positions.entry(part.id) {
                 match known.get_mut() {
                     (0 | 1, _) => _ = known.remove(),
                     (count, _) => *count -= 1,
                 }
             }
-            self.places.pop_front();
+            self.parts.pop_front();
         }
     }
 }
 
-/// The pieces that a directory or part list has in the parent, and the number of new pieces so far.
+/// The pieces of the older version of a directory or part list, and the number of new pieces so far.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     pub(crate) known: Vec<ChunkId>,
     next: usize,
 }
 
-/// Up to this many old pieces, all are taken; of more, those near the new piece's position.
-const FEW: usize = 6;
+/// Maximum number of old pieces that all count as similar. Of more, only those near the new piece's position
+/// do.
+const MAX_ALL: usize = 6;
 
 impl Pieces {
     pub(crate) fn new(known: Vec<ChunkId>) -> Self {
         Self { known, next: 0 }
     }
 
-    /// Returns the old pieces that the next piece may be similar to.
+    /// Returns the old pieces to which the next new piece may be similar.
     pub(crate) fn like_next(&mut self) -> Vec<ChunkId> {
         let at = self.next;
         self.next += 1;
-        if self.known.len() <= FEW {
+        if self.known.len() <= MAX_ALL {
             return self.known.clone();
         }
-        // New leaves come before the index pieces that list them; the old pieces begin with the root.
+        // The root is the first of the old pieces, but the last of the new ones: these come after the pieces
+        // that they list.
         let mut like: Vec<ChunkId> = self.known.iter().skip(at.saturating_sub(1)).take(4).copied().collect();
         if at + 3 >= self.known.len() {
             like.extend(self.known.first());
@@ -268,7 +286,7 @@ mod tests {
 
     /// Of these the 80s are as long as the old ones, and others that the old version lacks are longer.
     fn likes(older: Older, new: &[u8]) -> Vec<Vec<u8>> {
-        let len = |number: &u8| if *number < 90 { LEN } else { LEN + GROWN as u32 + 1 };
+        let len = |number: &u8| if *number < 90 { LEN } else { LEN + MAX_LEN_CHANGE as u32 + 1 };
         let size = new.iter().map(|number| u64::from(len(number))).sum();
         let mut follower = Follower::new(older, Some(size));
         let next = |number: &u8| {

@@ -1,4 +1,4 @@
-//! How hard the blocks of a run are compressed.
+//! Decides which blocks of a run are compressed at the higher level.
 
 use crossbeam_channel::Sender;
 
@@ -12,20 +12,20 @@ use crate::repo::write::open_block::OpenBlock;
 pub struct CompressionPolicy {
     /// Compression level.
     pub level: i32,
-    /// The first bytes, up to this number, are compressed harder: data at level 9 and deltas at level 12,
-    /// unless `level` is higher. Most runs with a parent have little new data, so this costs little; the
-    /// limit bounds the cost of the others.
+    /// Plain bytes, at the beginning of a run, that are compressed harder: data at level 9 and deltas at
+    /// level 12, unless `level` is higher. Most runs with a parent have little new data, so this costs little
+    /// time; the limit bounds the time of the others.
     pub harder: u64,
 }
 
-/// Maximum bytes to be compressed harder that a run saves up: some 15 s of one core.
+/// Maximum plain bytes that a run may still compress harder: about 15 s of one core.
 pub const MOST_HARDER: u64 = 1 << 30;
 
-/// Plain bytes of trees whose deltas are made thoroughly, which takes five times as long: those of more than
-/// 100 000 files in changed directories.
-const THOROUGH_TREES: u64 = 8 << 20;
+/// Maximum plain bytes of trees whose deltas are made thoroughly, which takes five times as long. They have
+/// more than 100 000 files.
+const MAX_THOROUGH_TREES: u64 = 8 << 20;
 
-/// What is left of the bytes that are compressed harder.
+/// Plain bytes that may still be compressed harder.
 #[derive(Debug)]
 pub(super) struct Budget {
     level: i32,
@@ -35,21 +35,23 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(CompressionPolicy { level, harder }: CompressionPolicy) -> Self {
-        Self { level, harder, trees: harder.min(THOROUGH_TREES) }
+        Self { level, harder, trees: harder.min(MAX_THOROUGH_TREES) }
     }
 
+    /// Allows more bytes to be compressed harder, up to [`MOST_HARDER`] in total.
     pub(super) fn add_harder(&mut self, bytes: u64) {
         self.harder = self.harder.saturating_add(bytes).min(MOST_HARDER);
     }
 
+    /// Decides whether a block is compressed harder, and sends it to the sealing workers.
     pub(super) fn send(&mut self, mut block: OpenBlock, blocks: &Sender<OpenBlock>) -> Result<()> {
-        let is_delta = block.made_from.is_some();
-        let (left, may) = match block.kind {
+        let is_delta = block.delta_bases.is_some();
+        let (remaining, is_allowed) = match block.kind {
             ChunkType::Data => (&mut self.harder, true),
             ChunkType::Tree => (&mut self.trees, is_delta),
         };
-        if may && self.level < HARDER && *left > 0 {
-            *left = left.saturating_sub(block.len as u64);
+        if is_allowed && self.level < HARDER && *remaining > 0 {
+            *remaining = remaining.saturating_sub(block.len as u64);
             block.harder = true;
         }
         blocks.send(block).map_err(|_| Error::Stopped)

@@ -1,9 +1,10 @@
-//! Writing chunks: deduplication, blocks, packs. Exactly one thread owns a [`ChunkWriter`], so deduplication
+//! Writes chunks: deduplication, blocks, packs. Exactly one thread owns a [`ChunkWriter`], so deduplication
 //! needs no lock.
 //!
-//! The pipeline has no cycle: the owner sends full blocks to the sealing workers, they send sealed blocks to
-//! the one packer, and it sends complete packs to the writers (`pack_writer`). All these channels are
-//! bounded. What goes back are empty buffers, for which no thread waits, and the notes of stored packs.
+//! The owner sends full blocks to the sealing workers (`seal`), they send sealed blocks to the one packer
+//! (`packer`), and it sends complete packs to the writers (`pack_writer`). All these channels are bounded.
+//! Only empty buffers, for which no thread waits, and messages about stored packs go in the other direction,
+//! so no cycle can block.
 
 mod budget;
 mod packer;
@@ -25,8 +26,8 @@ use crate::repo::index::pending::PendingChunks;
 use crate::repo::pack::packs::StoredPack;
 use crate::repo::repository::Repository;
 use crate::repo::write::blocks_by_owner::ByOwner;
-use crate::repo::write::delta_sealer::MadeFrom;
-use crate::repo::write::delta_writer::{Like, Similar, bases_of};
+use crate::repo::write::delta_sealer::DeltaBases;
+use crate::repo::write::delta_writer::{BaseChoice, OpenDelta, bases_of};
 use crate::repo::write::drift::Probe;
 use crate::repo::write::open_block::OpenBlock;
 use crate::repo::write::pack_writer::{CompletePack, PackWriter, Written};
@@ -37,7 +38,7 @@ use crate::util::threads;
 pub use budget::{CompressionPolicy, MOST_HARDER};
 
 use budget::Budget;
-use packer::pack_all;
+use packer::collect_packs;
 
 /// The types of chunks, each in its [`slot`].
 const KINDS: [ChunkType; 2] = [ChunkType::Data, ChunkType::Tree];
@@ -49,52 +50,55 @@ const fn slot(kind: ChunkType) -> usize {
     }
 }
 
-/// Stores chunks, each once however often it is offered.
+/// Stores chunks, each once, however often it is put.
 #[derive(Debug)]
 pub struct ChunkWriter<'scope> {
     index: Arc<Index>,
     /// Chunks written by this run, in a durable pack or not.
-    ours: PendingChunks,
-    /// Packs that have become durable. Unbounded, so that no writer waits for the owner to receive.
-    landed: Receiver<StoredPack>,
-    /// Of files, and of trees.
-    plain: [ByOwner<OpenBlock>; 2],
-    similar: [ByOwner<Similar>; 2],
+    pending: PendingChunks,
+    /// Packs that have become durable. Unbounded, so that no writer waits for this thread.
+    stored_packs: Receiver<StoredPack>,
+    /// Blocks that will be stored whole, by type: of files, and of trees.
+    open_blocks: [ByOwner<OpenBlock>; 2],
+    /// Blocks that will be stored as deltas, by type.
+    open_deltas: [ByOwner<OpenDelta>; 2],
     /// Whether blocks of different owners are kept separate, because their sizes reveal similarities.
-    is_separate: bool,
+    separates_owners: bool,
     /// Whether blocks may be stored as deltas.
     deltas: bool,
     /// Minimum length in bytes of a chunk that does not end its file.
-    shortest: u32,
+    min_chunk_len: u32,
+    /// Plain bytes at which a block is full.
     target: usize,
-    /// Maximum length in bytes of a chunk of a file, which may be the last one of a block.
-    longest: usize,
+    /// Maximum length in bytes of a chunk of a file. A block may exceed `target` by as much.
+    max_chunk_len: usize,
     blocks: Sender<OpenBlock>,
     budget: Budget,
     /// Buffers of sealed blocks, for reuse.
-    empty: Receiver<Vec<u8>>,
-    /// For blocks that are already sealed.
+    empty_buffers: Receiver<Vec<u8>>,
+    /// Passes blocks that are already sealed to the packer.
     sealed: Sender<SealedBlock>,
     sealers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
-    compressor: ScopedJoinHandle<'scope, Result<()>>,
+    packer: ScopedJoinHandle<'scope, Result<()>>,
     writers: Vec<ScopedJoinHandle<'scope, Result<()>>>,
-    writing: Arc<PackWriter<'scope>>,
+    pack_writer: Arc<PackWriter<'scope>>,
+    /// Bytes of the sealed blocks that the packer has received.
     sealed_bytes: Arc<AtomicU64>,
-    /// New chunks so far.
-    new: Written,
+    /// Counts of new chunks so far.
+    counts: Written,
 }
 
 impl<'scope> ChunkWriter<'scope> {
-    /// Starts the workers. `stored` grows as packs become durable.
+    /// Starts the threads. `stored` counts the bytes of durable packs.
     ///
     /// # Errors
-    /// When a thread of a stage cannot be started; those that were started end.
+    /// When not even one thread of a stage can be started. Threads that were started then end.
     pub fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         repo: &'env Repository,
         session: SnapshotId,
         index: Arc<Index>,
-        effort: CompressionPolicy,
+        policy: CompressionPolicy,
         stored: &'env AtomicU64,
     ) -> Result<Self> {
         let (workers, target) = (threads::workers(), repo.config().block_target as usize);
@@ -102,48 +106,50 @@ impl<'scope> ChunkWriter<'scope> {
         let (to_pack, sealed) = bounded::<SealedBlock>(workers);
         // Capacity 0: at most one complete pack waits while those before it are written and synced.
         let (to_write, packs) = bounded::<CompletePack>(0);
-        let (back, empty) = bounded::<Vec<u8>>(2 * workers);
-        let (land, landed) = unbounded::<StoredPack>();
+        let (return_buffer, empty_buffers) = bounded::<Vec<u8>>(2 * workers);
+        let (report_stored, stored_packs) = unbounded::<StoredPack>();
         let sealers = threads::pool(scope, "seal", workers, || {
-            let (to_seal, to_pack, back) = (to_seal.clone(), to_pack.clone(), back.clone());
-            move || seal::seal_blocks(repo, effort.level, &to_seal, &to_pack, &back)
+            let (to_seal, to_pack, return_buffer) = (to_seal.clone(), to_pack.clone(), return_buffer.clone());
+            move || seal::seal_blocks(repo, policy.level, &to_seal, &to_pack, &return_buffer)
         })?;
         let sealed_in = to_pack.clone();
         let sealed_bytes = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&sealed_bytes);
-        let compressor = threads::start(scope, "pack", move || pack_all(repo, &sealed, &to_write, &counted))?;
-        let writing = Arc::new(PackWriter::new(repo, session, stored));
-        let writers = threads::pool(scope, "write", writing.threads(), || {
-            let (writing, packs, land) = (Arc::clone(&writing), packs.clone(), land.clone());
-            move || writing.write_packs(&packs, &land)
+        let packer =
+            threads::start(scope, "pack", move || collect_packs(repo, &sealed, &to_write, &counted))?;
+        let pack_writer = Arc::new(PackWriter::new(repo, session, stored));
+        let writers = threads::pool(scope, "write", pack_writer.threads(), || {
+            let (pack_writer, packs, report_stored) =
+                (Arc::clone(&pack_writer), packs.clone(), report_stored.clone());
+            move || pack_writer.write_packs(&packs, &report_stored)
         })?;
         Ok(Self {
             index,
-            ours: PendingChunks::new(TableSource::of(repo)),
-            landed,
-            plain: KINDS.map(|kind| ByOwner::new(OpenBlock::new(kind, Vec::new()))),
-            similar: KINDS.map(|kind| ByOwner::new(Similar::new(kind))),
-            is_separate: repo.config().cipher != CipherKind::None,
+            pending: PendingChunks::new(TableSource::of(repo)),
+            stored_packs,
+            open_blocks: KINDS.map(|kind| ByOwner::new(OpenBlock::new(kind, Vec::new()))),
+            open_deltas: KINDS.map(|kind| ByOwner::new(OpenDelta::new(kind))),
+            separates_owners: repo.config().cipher != CipherKind::None,
             deltas: repo.config().has_deltas() && repo.role() != Role::Write,
-            shortest: repo.config().chunker.min,
+            min_chunk_len: repo.config().chunker.min,
             target,
-            longest: repo.config().chunker.max as usize,
+            max_chunk_len: repo.config().chunker.max as usize,
             blocks,
-            budget: Budget::new(effort),
-            empty,
+            budget: Budget::new(policy),
+            empty_buffers,
             sealed: sealed_in,
             sealers,
-            compressor,
+            packer,
             writers,
-            writing,
+            pack_writer,
             sealed_bytes,
-            new: Written::default(),
+            counts: Written::default(),
         })
     }
 
-    /// Returns whose blocks the chunks of an owner go to.
-    fn sharer(&self, owner: u32) -> u32 {
-        if self.is_separate { owner } else { UNKNOWN_OWNER }
+    /// Returns the owner of the blocks that chunks of this owner are added to.
+    fn block_owner(&self, owner: u32) -> u32 {
+        if self.separates_owners { owner } else { UNKNOWN_OWNER }
     }
 
     /// Closes an owner's blocks of this type, so that later chunks share no block with earlier ones.
@@ -151,16 +157,16 @@ impl<'scope> ChunkWriter<'scope> {
     /// # Errors
     /// As [`Self::put`].
     pub fn close_blocks(&mut self, owner: u32, kind: ChunkType) -> Result<()> {
-        let owner = self.sharer(owner);
-        let (plain, similar) = (&mut self.plain[slot(kind)], &mut self.similar[slot(kind)]);
-        // The blocks of another owner may be current: those of this one are open all the same.
+        let owner = self.block_owner(owner);
+        let (blocks, deltas) = (&mut self.open_blocks[slot(kind)], &mut self.open_deltas[slot(kind)]);
+        // This owner's blocks may be open without being current.
         let others = [
-            plain.select(owner, || OpenBlock::new(kind, Vec::new())),
-            similar.select(owner, || Similar::new(kind)).and_then(|mut other| other.take()),
+            blocks.select(owner, || OpenBlock::new(kind, Vec::new())),
+            deltas.select(owner, || OpenDelta::new(kind)).and_then(|mut other| other.take()),
         ];
         let own = [
-            Some(std::mem::replace(plain.current(), OpenBlock::new(kind, Vec::new()))),
-            similar.current().take(),
+            Some(std::mem::replace(blocks.current(), OpenBlock::new(kind, Vec::new()))),
+            deltas.current().take(),
         ];
         for block in others.into_iter().chain(own).flatten().filter(|block| block.len > 0) {
             self.budget.send(block, &self.blocks)?;
@@ -168,46 +174,47 @@ impl<'scope> ChunkWriter<'scope> {
         Ok(())
     }
 
-    /// Announces chunks of another stored block. A block has files of one owner, who is not recorded in it.
-    /// So in an encrypted repository these chunks share no block with earlier ones.
+    /// To be called before chunks of another stored block are put. A block has files of one owner, which it
+    /// does not record; so in an encrypted repository these chunks must share no block with earlier ones.
     ///
     /// # Errors
     /// As [`Self::put`].
     pub fn keep_apart(&mut self, kind: ChunkType) -> Result<()> {
-        if self.is_separate { self.close_blocks(UNKNOWN_OWNER, kind) } else { Ok(()) }
+        if self.separates_owners { self.close_blocks(UNKNOWN_OWNER, kind) } else { Ok(()) }
     }
 
-    /// Compresses so many more bytes harder.
+    /// Allows this many more bytes to be compressed harder.
     pub fn add_harder(&mut self, bytes: u64) {
         self.budget.add_harder(bytes);
     }
 
-    /// Returns the bytes of blocks passed on to packs, durable or not.
+    /// Returns the stored bytes of all sealed blocks so far, durable or not.
     pub fn sealed_bytes(&self) -> u64 {
         self.sealed_bytes.load(Ordering::Relaxed)
     }
 
+    /// Records the packs that have become durable since the last call.
     fn record_stored(&mut self) {
-        while let Ok(pack) = self.landed.try_recv() {
-            self.ours.record_durable(pack);
+        while let Ok(pack) = self.stored_packs.try_recv() {
+            self.pending.record_durable(pack);
         }
     }
 
-    /// Stores a chunk of this owner unless it is stored already. Returns whether it was new. The caller has
-    /// computed its id.
+    /// Stores a chunk whole, unless it is stored already. Returns whether it was new. The caller has computed
+    /// its id.
     ///
     /// # Errors
     /// `Stopped` when a worker has failed: [`Self::finish`] returns the cause. When a table could not be
     /// read.
     pub fn put(&mut self, owner: u32, kind: ChunkType, id: ChunkId, plain: &[u8]) -> Result<bool> {
         self.record_stored();
-        if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
+        if self.pending.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
             return Ok(false);
         }
-        self.ours.add(id);
-        self.new.count(kind, 1, plain.len() as u64);
-        let owner = self.sharer(owner);
-        let open = &mut self.plain[slot(kind)];
+        self.pending.add(id);
+        self.counts.count(kind, 1, plain.len() as u64);
+        let owner = self.block_owner(owner);
+        let open = &mut self.open_blocks[slot(kind)];
         if let Some(other) = open.select(owner, || OpenBlock::new(kind, Vec::new()))
             && other.len > 0
         {
@@ -215,25 +222,25 @@ impl<'scope> ChunkWriter<'scope> {
         }
         let block = open.current();
         if block.plain.capacity() == 0 {
-            block.plain.reserve_exact(self.target + self.longest);
+            block.plain.reserve_exact(self.target + self.max_chunk_len);
         }
         block.plain.extend_from_slice(plain);
         block.len += plain.len();
         block.chunks.push((id, plain.len() as u32));
         if block.len >= self.target {
-            let next = OpenBlock::new(kind, self.empty.try_recv().unwrap_or_default());
+            let next = OpenBlock::new(kind, self.empty_buffers.try_recv().unwrap_or_default());
             let full = std::mem::replace(block, next);
             self.budget.send(full, &self.blocks)?;
         }
         Ok(true)
     }
 
-    /// Stores a chunk as a delta against these bases, which the caller has checked, if that makes it much
-    /// smaller. All such chunks must have bases of the same index.
+    /// Stores a chunk as a delta against these bases, if that makes it much smaller. The caller has checked
+    /// that new data may refer to them. All such chunks must have bases of the same index.
     ///
     /// # Errors
     /// As [`Self::put`].
-    pub fn put_made_from(
+    pub fn put_with_bases(
         &mut self,
         kind: ChunkType,
         id: ChunkId,
@@ -241,43 +248,44 @@ impl<'scope> ChunkWriter<'scope> {
         (index, bases): (&Arc<Index>, &[(ChunkId, u32)]),
     ) -> Result<()> {
         self.record_stored();
-        if self.ours.has(kind, &id)? {
+        if self.pending.has(kind, &id)? {
             return Ok(());
         }
-        self.add_similar(UNKNOWN_OWNER, (kind, id), plain, index, (&[], &Like::of(bases)))
+        self.add_to_delta(UNKNOWN_OWNER, (kind, id), plain, index, (&[], &BaseChoice::of(bases)))
     }
 
-    fn add_similar(
+    fn add_to_delta(
         &mut self,
         owner: u32,
         (kind, id): (ChunkType, ChunkId),
         plain: &[u8],
         index: &Arc<Index>,
-        (like, alike): (&[(ChunkId, u32)], &Like),
+        (similar, choice): (&[(ChunkId, u32)], &BaseChoice),
     ) -> Result<()> {
-        self.ours.add(id);
-        self.new.count(kind, 1, plain.len() as u64);
-        let owner = self.sharer(owner);
-        let open = &mut self.similar[slot(kind)];
-        if let Some(full) = open.select(owner, || Similar::new(kind)).and_then(|mut other| other.take()) {
+        self.pending.add(id);
+        self.counts.count(kind, 1, plain.len() as u64);
+        let owner = self.block_owner(owner);
+        let open = &mut self.open_deltas[slot(kind)];
+        if let Some(full) = open.select(owner, || OpenDelta::new(kind)).and_then(|mut other| other.take()) {
             self.budget.send(full, &self.blocks)?;
         }
-        let similar = open.current();
-        if let Some(full) = similar.make_room(alike) {
+        let delta = open.current();
+        if let Some(full) = delta.take_unless_fits(choice) {
             self.budget.send(full, &self.blocks)?;
         }
-        if similar.is_new() {
-            similar.reserve(self.empty.try_recv().unwrap_or_default(), self.target + self.longest);
+        if delta.is_new() {
+            delta
+                .reserve(self.empty_buffers.try_recv().unwrap_or_default(), self.target + self.max_chunk_len);
         }
-        similar.push(id, plain, like, alike, index);
-        if let Some(full) = similar.take_if(self.target) {
+        delta.push(id, plain, similar, choice, index);
+        if let Some(full) = delta.take_if(self.target) {
             self.budget.send(full, &self.blocks)?;
         }
         Ok(())
     }
 
-    /// Stores chunks of a delta block as a delta against these bases of an index. The caller has checked
-    /// them.
+    /// Stores the chunks of an existing delta block as a delta against these bases. The caller has checked
+    /// that new data may refer to them.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -289,54 +297,54 @@ impl<'scope> ChunkWriter<'scope> {
         (index, bases): (&Arc<Index>, Vec<(ChunkId, u32)>),
     ) -> Result<()> {
         self.record_stored();
-        chunks.iter().for_each(|(id, _)| self.ours.add(*id));
-        self.new.count(kind, chunks.len(), plain.len() as u64);
+        chunks.iter().for_each(|(id, _)| self.pending.add(*id));
+        self.counts.count(kind, chunks.len(), plain.len() as u64);
         let index = Arc::clone(index);
-        let made_from = Some(MadeFrom { index, bases, probe: Probe::default(), is_sure: true });
+        let delta_bases = Some(DeltaBases { index, bases, probe: Probe::default(), is_worthwhile: true });
         let len = plain.len();
-        self.budget.send(OpenBlock { kind, plain, len, chunks, harder: false, made_from }, &self.blocks)
+        self.budget.send(OpenBlock { kind, plain, len, chunks, harder: false, delta_bases }, &self.blocks)
     }
 
-    /// Stores a sealed block as it is. Its chunks count as stored from then on.
+    /// Stores a sealed block as it is. Later puts of its chunks store nothing.
     ///
     /// # Errors
     /// As [`Self::put`].
     pub fn put_block(&mut self, block: SealedBlock) -> Result<()> {
         self.record_stored();
-        block.chunks.iter().for_each(|(id, _)| self.ours.add(*id));
-        self.new.added += u64::from(block.plain);
+        block.chunks.iter().for_each(|(id, _)| self.pending.add(*id));
+        self.counts.added += u64::from(block.plain);
         self.sealed.send(block).map_err(|_| Error::Stopped)
     }
 
-    /// Writes the remaining data and waits until all is durable. Returns what `producer`, which has put the
-    /// chunks, has returned, and what was written.
+    /// Writes the remaining data and waits until all is durable. `producer` is the result of the code that
+    /// has put the chunks. Returns its value, and the counts of written data.
     ///
     /// # Errors
-    /// The producer's, or the first failure of a worker if that is what stopped the producer.
+    /// The producer's error, or the first failure of a thread if that stopped the producer.
     pub fn finish<T>(self, producer: Result<T>) -> Result<(T, Written)> {
         fed(producer, self.end())
     }
 
     fn end(self) -> Result<Written> {
         let Self {
-            plain,
-            similar,
+            open_blocks,
+            open_deltas,
             blocks,
             mut budget,
             sealed,
             sealers,
-            compressor,
+            packer,
             writers,
-            writing,
-            landed,
-            mut ours,
-            new,
+            pack_writer,
+            stored_packs,
+            mut pending,
+            counts,
             ..
         } = self;
         let mut failed = None;
-        let similar = similar.into_iter().flat_map(ByOwner::into_all);
-        let similar = similar.filter_map(|mut similar| similar.take());
-        for block in plain.into_iter().flat_map(ByOwner::into_all).chain(similar) {
+        let deltas = open_deltas.into_iter().flat_map(ByOwner::into_all);
+        let deltas = deltas.filter_map(|mut delta| delta.take());
+        for block in open_blocks.into_iter().flat_map(ByOwner::into_all).chain(deltas) {
             if block.len > 0 && budget.send(block, &blocks).is_err() {
                 failed = Some(Error::Stopped);
             }
@@ -344,15 +352,15 @@ impl<'scope> ChunkWriter<'scope> {
         drop((blocks, sealed));
         let sealed = sealers.into_iter().map(|worker| worker.join().unwrap_or(Err(Error::Stopped)));
         let sealed: Vec<Result<()>> = sealed.collect();
-        let packed = compressor.join().unwrap_or(Err(Error::Stopped));
+        let packing = packer.join().unwrap_or(Err(Error::Stopped));
         let written = writers.into_iter().map(|writer| writer.join().unwrap_or(Err(Error::Stopped)));
         let written: Vec<Result<()>> = written.collect();
-        landed.iter().for_each(|pack| ours.record_durable(pack));
-        ours.settle();
-        // Writers first: their failure usually is the cause of the others.
-        let others = sealed.into_iter().chain([packed, failed.map_or(Ok(()), Err)]);
+        stored_packs.iter().for_each(|pack| pending.record_durable(pack));
+        pending.settle();
+        // Errors of writers come first, since they usually cause the others.
+        let others = sealed.into_iter().chain([packing, failed.map_or(Ok(()), Err)]);
         together(written.into_iter().chain(others))?;
-        Ok(Written { added: new.added, new_chunks: new.new_chunks, ..writing.finish() })
+        Ok(Written { added: counts.added, new_chunks: counts.new_chunks, ..pack_writer.finish() })
     }
 }
 
@@ -367,21 +375,21 @@ impl PutChunk for ChunkWriter<'_> {
         kind: ChunkType,
         id: ChunkId,
         plain: &[u8],
-        like: &[(ChunkId, u32)],
+        similar: &[(ChunkId, u32)],
     ) -> Result<bool> {
-        if like.is_empty() || !self.deltas {
+        if similar.is_empty() || !self.deltas {
             return self.put(owner, kind, id, plain);
         }
         self.record_stored();
-        if self.ours.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
+        if self.pending.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
             return Ok(false);
         }
-        let alike = bases_of(&self.index, kind, like, self.shortest)?;
-        if alike.bases.is_empty() {
+        let choice = bases_of(&self.index, kind, similar, self.min_chunk_len)?;
+        if choice.bases.is_empty() {
             return self.put(owner, kind, id, plain);
         }
         let index = Arc::clone(&self.index);
-        self.add_similar(owner, (kind, id), plain, &index, (like, &alike))?;
+        self.add_to_delta(owner, (kind, id), plain, &index, (similar, &choice))?;
         Ok(true)
     }
 
@@ -392,16 +400,16 @@ impl PutChunk for ChunkWriter<'_> {
         }
         self.record_stored();
         for (at, (id, _)) in chunks.iter().enumerate() {
-            if self.ours.has(kind, id)? || self.index.find(kind, id)?.is_some() {
-                // The chunks before it are not stored yet; `put` will do that.
-                chunks.iter().take(at).for_each(|(id, _)| self.ours.take_back(id));
+            if self.pending.has(kind, id)? || self.index.find(kind, id)?.is_some() {
+                // Nothing is stored here; the caller puts the chunks one by one.
+                chunks.iter().take(at).for_each(|(id, _)| self.pending.take_back(id));
                 return Ok(false);
             }
-            self.ours.add(*id);
+            self.pending.add(*id);
         }
-        self.new.count(kind, chunks.len(), len as u64);
-        let plain = std::mem::replace(plain, self.empty.try_recv().unwrap_or_default());
-        let block = OpenBlock { kind, plain, len, chunks: chunks.to_vec(), harder: false, made_from: None };
+        self.counts.count(kind, chunks.len(), len as u64);
+        let plain = std::mem::replace(plain, self.empty_buffers.try_recv().unwrap_or_default());
+        let block = OpenBlock { kind, plain, len, chunks: chunks.to_vec(), harder: false, delta_bases: None };
         self.budget.send(block, &self.blocks).map(|()| true)
     }
 }

@@ -1,4 +1,4 @@
-//! Collects sealed blocks until a pack is full.
+//! The packer: collects sealed blocks until a pack is full.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,20 +14,24 @@ use crate::repo::write::pack_writer::CompletePack;
 /// Blocks of one type that are being collected into a pack.
 struct OpenPack {
     kind: ChunkType,
+    /// Stored bytes at which the pack is full.
     target: u64,
     size: u64,
     blocks: Vec<SealedBlock>,
 }
 
 impl OpenPack {
-    /// A full pack needs no padding, because its size reveals only where the limit was exceeded.
+    /// Returns the complete pack. A full one needs no padding: its size only shows by how much the target was
+    /// exceeded.
     fn close(self) -> CompletePack {
         let padding = if self.size >= self.target { Padding::None } else { Padding::Padded };
         CompletePack { kind: self.kind, blocks: self.blocks, padding }
     }
 }
 
-pub(super) fn pack_all(
+/// Collects blocks into packs until there are no more. `bytes` counts the stored bytes of the blocks
+/// received.
+pub(super) fn collect_packs(
     repo: &Repository,
     blocks: &Receiver<SealedBlock>,
     out: &Sender<CompletePack>,
@@ -49,9 +53,9 @@ pub(super) fn pack_all(
             out.send(full.close()).map_err(|_| Error::Stopped)?;
         }
     }
-    for rest in [data, tree] {
-        if !rest.blocks.is_empty() {
-            out.send(rest.close()).map_err(|_| Error::Stopped)?;
+    for pack in [data, tree] {
+        if !pack.blocks.is_empty() {
+            out.send(pack.close()).map_err(|_| Error::Stopped)?;
         }
     }
     Ok(())
