@@ -24,32 +24,37 @@ use crate::model::id::{ChunkId, KeyId, RepoId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::util::new_file;
 
-/// Maximum size in bytes of the compressed trees of a set. Beyond that, files are read again.
-const MOST: usize = 128 << 20;
-/// Number of manifests of a set that are kept, because alarms compare a run with earlier ones.
+/// Maximum size in bytes of the compressed trees of a set. Files of trees beyond that are read again in each
+/// run.
+const MAX_BYTES: usize = 128 << 20;
+/// Maximum number of manifests that are kept of a set. Alarms compare a run with earlier ones.
 const MANIFESTS: usize = 64;
+/// Compression level.
 const LEVEL: i32 = 1;
 
 /// The memory of one write key in one repository.
 #[derive(Debug)]
 pub(crate) struct TreeMemory {
+    /// The folder of the files; `None` if nothing is kept for later runs.
     dir: Option<PathBuf>,
     cipher: Cipher,
     aad: Vec<u8>,
-    held: Mutex<Held>,
+    contents: Mutex<Contents>,
 }
 
+/// The loaded snapshots and tree chunks of a set.
 #[derive(Debug, Default)]
-struct Held {
+struct Contents {
     snapshots: Vec<(SnapshotId, Manifest)>,
-    chunks: HashMap<ChunkId, Packed>,
+    chunks: HashMap<ChunkId, CompressedChunk>,
+    /// Total compressed bytes of the chunks.
     bytes: usize,
-    /// Whether it contains the trees of a recalled set.
+    /// Whether a set was loaded.
     recalled: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Packed {
+struct CompressedChunk {
     codec: u8,
     len: u32,
     bytes: ByteBuf,
@@ -59,7 +64,7 @@ struct Packed {
 #[derive(Serialize, Deserialize)]
 struct Stored {
     snapshots: Vec<(SnapshotId, Manifest)>,
-    chunks: Vec<(ChunkId, Packed)>,
+    chunks: Vec<(ChunkId, CompressedChunk)>,
 }
 
 impl TreeMemory {
@@ -67,34 +72,34 @@ impl TreeMemory {
     pub(crate) fn new(state: Option<&Path>, repo: &RepoId, slot: &KeyId, key: Key) -> Self {
         let dir = state.map(|state| state.join("memory").join(format!("{}-{}", repo.hex(), slot.short())));
         let aad = [b"snap memory 1".as_slice(), repo.as_bytes(), slot.as_bytes()].concat();
-        Self { dir, cipher: Cipher::new(CipherKind::Xaes256Gcm, key), aad, held: Mutex::default() }
+        Self { dir, cipher: Cipher::new(CipherKind::Xaes256Gcm, key), aad, contents: Mutex::default() }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock()
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock()
     }
 
-    /// Loads the memory of a set. Returns why an existing file could not be used.
+    /// Loads the memory of a set. Returns a message if a file exists that cannot be used.
     pub(crate) fn recall(&self, set: &str) -> Option<String> {
         let Some(dir) = &self.dir else {
-            self.held().recalled = true;
+            self.contents().recalled = true;
             return None;
         };
         let path = dir.join(set);
         let stored = match fs::read(&path) {
             Ok(mut bytes) => self.open(set, &mut bytes).map_err(|err| err.to_string()),
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
-                *self.held() = Held { recalled: true, ..Held::default() };
+                *self.contents() = Contents { recalled: true, ..Contents::default() };
                 return None;
             }
             Err(err) => Err(err.to_string()),
         };
-        let mut held = self.held();
-        *held = Held { recalled: true, ..Held::default() };
+        let mut contents = self.contents();
+        *contents = Contents { recalled: true, ..Contents::default() };
         match stored {
             Ok(Stored { snapshots, chunks }) => {
-                held.bytes = chunks.iter().map(|(_, packed)| packed.bytes.len()).sum();
-                (held.snapshots, held.chunks) = (snapshots, chunks.into_iter().collect());
+                contents.bytes = chunks.iter().map(|(_, compressed)| compressed.bytes.len()).sum();
+                (contents.snapshots, contents.chunks) = (snapshots, chunks.into_iter().collect());
                 None
             }
             Err(why) => Some(format!(
@@ -105,78 +110,80 @@ impl TreeMemory {
     }
 
     fn open(&self, set: &str, bytes: &mut [u8]) -> Result<Stored, DecodeError> {
-        wire::decode(self.cipher.open(&self.bound_to(set), bytes)?)
+        wire::decode(self.cipher.open(&self.aad_of(set), bytes)?)
     }
 
-    fn bound_to(&self, set: &str) -> Vec<u8> {
+    fn aad_of(&self, set: &str) -> Vec<u8> {
         [self.aad.as_slice(), set.as_bytes()].concat()
     }
 
-    /// Returns the remembered snapshots of the recalled set, or of all sets.
+    /// Returns the remembered snapshots of the loaded set or, if none was loaded, of all sets.
     pub(crate) fn snapshots(&self) -> Vec<(SnapshotId, Manifest)> {
-        let held = self.held();
-        if held.recalled {
-            return held.snapshots.clone();
+        let contents = self.contents();
+        if contents.recalled {
+            return contents.snapshots.clone();
         }
-        drop(held);
+        drop(contents);
         let files = self.dir.as_ref().and_then(|dir| fs::read_dir(dir).ok());
         let sets = files.into_iter().flatten().flatten().filter_map(|file| {
             let (set, mut bytes) = (file.file_name().into_string().ok()?, fs::read(file.path()).ok()?);
-            // An unusable file is reported when its set is recalled.
+            // A file that cannot be used is reported when its set is loaded.
             self.open(&set, &mut bytes).ok()
         });
         sets.flat_map(|stored| stored.snapshots).collect()
     }
 
-    /// Remembers a chunk of a tree or list that a run stored or found stored.
+    /// Remembers a chunk of a tree or part list that a run has stored, or that was stored already.
     pub(crate) fn note(&self, id: ChunkId, plain: &[u8]) {
-        let mut held = self.held();
-        if held.bytes > MOST || held.chunks.contains_key(&id) {
+        let mut contents = self.contents();
+        if contents.bytes > MAX_BYTES || contents.chunks.contains_key(&id) {
             return;
         }
         let mut space = Vec::new();
-        let packed = Compressor::new(LEVEL).and_then(|mut compressor| {
-            let (codec, packed) = compressor.pack(plain, &mut space)?;
-            Ok((codec.byte(), packed.to_vec()))
+        let compressed = Compressor::new(LEVEL).and_then(|mut compressor| {
+            let (codec, compressed) = compressor.pack(plain, &mut space)?;
+            Ok((codec.byte(), compressed.to_vec()))
         });
-        // If it cannot be remembered, the files are read again.
-        if let Ok((codec, bytes)) = packed {
-            held.bytes += bytes.len();
-            held.chunks.insert(id, Packed { codec, len: plain.len() as u32, bytes: ByteBuf::from(bytes) });
+        // If it cannot be compressed, its files are read again in the next run.
+        if let Ok((codec, bytes)) = compressed {
+            contents.bytes += bytes.len();
+            contents
+                .chunks
+                .insert(id, CompressedChunk { codec, len: plain.len() as u32, bytes: ByteBuf::from(bytes) });
         }
     }
 
     /// Returns the bytes of a remembered chunk.
     pub(crate) fn piece(&self, id: &ChunkId) -> Option<Vec<u8>> {
-        let packed = self.held().chunks.get(id)?.clone();
+        let compressed = self.contents().chunks.get(id)?.clone();
         let mut plain = Vec::new();
-        let mut unpacker = Decompressor::new().ok()?;
-        let codec = Codec::from_byte(packed.codec)?;
-        unpacker.unpack(codec, &packed.bytes, packed.len as usize, &mut plain).ok()?;
+        let mut decompressor = Decompressor::new().ok()?;
+        let codec = Codec::from_byte(compressed.codec)?;
+        decompressor.unpack(codec, &compressed.bytes, compressed.len as usize, &mut plain).ok()?;
         Some(plain)
     }
 
-    /// Remembers a committed snapshot with its trees, and forgets those with which no run will compare.
-    /// Returns why that could not be saved for the next run.
+    /// Remembers a committed snapshot with its trees, and drops trees with which no later run compares.
+    /// Returns a message if this could not be saved for the next run.
     pub(crate) fn keep(&self, set: &str, id: SnapshotId, manifest: &Manifest) -> Option<String> {
         let mut roots = vec![manifest.root];
-        let mut held = self.held();
-        held.snapshots.push((id, manifest.clone()));
-        let surplus = held.snapshots.len().saturating_sub(MANIFESTS);
-        held.snapshots.drain(..surplus);
+        let mut contents = self.contents();
+        contents.snapshots.push((id, manifest.clone()));
+        let excess = contents.snapshots.len().saturating_sub(MANIFESTS);
+        contents.snapshots.drain(..excess);
         if manifest.partial {
-            let whole = held.snapshots.iter().rev().find(|(_, one)| !one.partial);
-            roots.extend(whole.map(|(_, one)| one.root));
+            let whole = contents.snapshots.iter().rev().find(|(_, manifest)| !manifest.partial);
+            roots.extend(whole.map(|(_, manifest)| manifest.root));
         }
-        drop(held);
+        drop(contents);
         let needed = self.reachable(&roots);
-        let mut held = self.held();
-        held.chunks.retain(|id, _| needed.contains(id));
-        held.bytes = held.chunks.values().map(|packed| packed.bytes.len()).sum();
+        let mut contents = self.contents();
+        contents.chunks.retain(|id, _| needed.contains(id));
+        contents.bytes = contents.chunks.values().map(|compressed| compressed.bytes.len()).sum();
         let Some(dir) = &self.dir else { return None };
-        let chunks = held.chunks.iter().map(|(id, packed)| (*id, packed.clone())).collect();
-        let stored = Stored { snapshots: held.snapshots.clone(), chunks };
-        drop(held);
+        let chunks = contents.chunks.iter().map(|(id, compressed)| (*id, compressed.clone())).collect();
+        let stored = Stored { snapshots: contents.snapshots.clone(), chunks };
+        drop(contents);
         self.write(dir, set, &stored)
             .err()
             .map(|why| format!("{}: {why}; the next backup reads all files again", dir.join(set).display()))
@@ -185,22 +192,22 @@ impl TreeMemory {
     fn write(&self, dir: &Path, set: &str, stored: &Stored) -> Result<(), String> {
         let plain = wire::encode(stored).map_err(|err| err.to_string())?;
         let mut sealed = Vec::new();
-        self.cipher.seal(&self.bound_to(set), &plain, &mut sealed).map_err(|err| err.to_string())?;
+        self.cipher.seal(&self.aad_of(set), &plain, &mut sealed).map_err(|err| err.to_string())?;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.and_then(|()| new_file::replace(&dir.join(set), &sealed)).map_err(|err| err.to_string())
     }
 
-    /// Returns all remembered chunks below some roots.
+    /// Returns all remembered chunks at and below these roots.
     fn reachable(&self, roots: &[ChunkId]) -> HashSet<ChunkId> {
         let mut found = HashSet::new();
-        let mut todo: Vec<ChunkRef> = roots.iter().copied().map(ChunkRef::Dir).collect();
-        while let Some(piece) = todo.pop() {
+        let mut pending: Vec<ChunkRef> = roots.iter().copied().map(ChunkRef::Dir).collect();
+        while let Some(piece) = pending.pop() {
             let (kind, id) = piece.name();
             if kind == ChunkType::Tree
                 && found.insert(*id)
                 && let Some(bytes) = self.piece(id)
             {
-                todo.extend(piece.named_in(&bytes).unwrap_or_default());
+                pending.extend(piece.named_in(&bytes).unwrap_or_default());
             }
         }
         found
