@@ -124,9 +124,9 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     for set in past.sets() {
         let ours: Vec<usize> = set.iter().filter(|at| roles.chosen.has(*at)).collect();
         let (first, last) = (ours.first().copied(), ours.last().copied());
-        last.into_iter().for_each(|at| roles.newest.insert(at));
+        last.into_iter().for_each(|at| _ = roles.newest.insert(at));
         if since.is_none() {
-            first.filter(|_| first != last).into_iter().for_each(|at| roles.since.insert(at));
+            first.filter(|_| first != last).into_iter().for_each(|at| _ = roles.since.insert(at));
         }
     }
     let report = count(&mut past, &roles, &start, options.depth, observer, stop)?;

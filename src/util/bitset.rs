@@ -1,4 +1,4 @@
-//! A set of small numbers, used for subsets of snapshots.
+//! A set of small numbers, used for subsets of snapshots and of index entries.
 
 /// A bit set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -8,15 +8,17 @@ pub struct BitSet {
 }
 
 impl BitSet {
-    /// Adds a number.
-    pub fn insert(&mut self, number: usize) {
-        let at = number / 64;
+    /// Adds a number. Returns true if the set did not have it before.
+    pub fn insert(&mut self, number: usize) -> bool {
+        let (at, bit) = (number / 64, 1 << (number % 64));
         if at >= self.words.len() {
             self.words.resize(at + 1, 0);
         }
-        if let Some(word) = self.words.get_mut(at) {
-            *word |= 1 << (number % 64);
-        }
+        self.words.get_mut(at).is_some_and(|word| {
+            let is_new = *word & bit == 0;
+            *word |= bit;
+            is_new
+        })
     }
 
     /// Adds all numbers of another set.
@@ -113,7 +115,7 @@ impl BitSet {
 impl FromIterator<usize> for BitSet {
     fn from_iter<I: IntoIterator<Item = usize>>(numbers: I) -> Self {
         let mut set = Self::default();
-        numbers.into_iter().for_each(|number| set.insert(number));
+        numbers.into_iter().for_each(|number| _ = set.insert(number));
         set
     }
 }

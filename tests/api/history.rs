@@ -472,7 +472,7 @@ fn walk(repo: &Repository, roots: &[ChunkId]) -> Notes {
     let mut trees: Vec<Tree> = Vec::new();
     for (number, root) in roots.iter().enumerate() {
         match trees.iter_mut().find(|tree| tree.id == *root) {
-            Some(tree) => Arc::make_mut(&mut tree.among).insert(number),
+            Some(tree) => _ = Arc::make_mut(&mut tree.among).insert(number),
             None => trees.push(Tree { id: *root, among: Arc::new([number].into_iter().collect()) }),
         }
     }

@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashSet};
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, SnapshotId};
-use crate::ops::gc::mark::{Bits, Marker};
+use crate::ops::gc::mark::Marker;
 use crate::repo::index::{BlockAt, ChunkAt, Copy, Index};
+use crate::util::bitset::BitSet;
 
 /// Returns which copy of each needed chunk stays, and the blocks of copies that were preferred to another.
 /// These blocks must be verified before the other copies are deleted.
@@ -24,9 +25,9 @@ pub(super) fn choose_copies(
     index: &Index,
     marks: &Marker,
     live_sessions: &HashSet<SnapshotId>,
-) -> Result<(Bits, BTreeSet<BlockAt>)> {
+) -> Result<(BitSet, BTreeSet<BlockAt>)> {
     loop {
-        let (kept, preferred) = (Bits::default(), BTreeSet::new());
+        let (kept, preferred) = (BitSet::default(), BTreeSet::new());
         let mut chooser = CopyChooser { index, marks, live_sessions, kept, preferred, needed_found: 0 };
         if !index.each_group(&mut |group| chooser.handle_group(group))? {
             continue;
@@ -47,7 +48,7 @@ struct CopyChooser<'a> {
     index: &'a Index,
     marks: &'a Marker,
     live_sessions: &'a HashSet<SnapshotId>,
-    kept: Bits,
+    kept: BitSet,
     preferred: BTreeSet<BlockAt>,
     /// Number of entries seen so far that are marked as needed.
     needed_found: u64,
@@ -65,7 +66,7 @@ impl CopyChooser<'_> {
         self.needed_found += needed;
         if let ([at], [row]) = (group, rows.as_slice()) {
             if self.index.packs().get(at.pack as usize).is_some_and(|pack| !pack.not_writable) {
-                self.kept.set(*row);
+                self.kept.insert(*row);
             }
             return Ok(());
         }
@@ -75,7 +76,7 @@ impl CopyChooser<'_> {
                 Some(chunk) => chunks.push(chunk),
                 None => {
                     // The pack's table is not available, so it is unknown which are the same chunk: all stay.
-                    rows.iter().for_each(|row| _ = self.kept.set(*row));
+                    rows.iter().for_each(|row| _ = self.kept.insert(*row));
                     return Ok(());
                 }
             }
@@ -99,7 +100,7 @@ impl CopyChooser<'_> {
             return;
         }
         let unreadable = copies.iter().filter(|copy| self.marks.unreadable.has(copy.row));
-        unreadable.for_each(|copy| _ = self.kept.set(copy.row));
+        unreadable.for_each(|copy| _ = self.kept.insert(copy.row));
         let is_of_live_session = |copy: &Copy| {
             let pack = self.index.packs().get(copy.location.block.pack as usize);
             pack.is_some_and(|pack| self.live_sessions.contains(&pack.session))
@@ -112,7 +113,7 @@ impl CopyChooser<'_> {
         good.sort_by_key(|copy| copy.foreign);
         let is_preferred = |copy: &&&Copy| is_of_live_session(copy) && !copy.foreign;
         if let Some(best) = good.iter().find(is_preferred).or(good.first()) {
-            self.kept.set(best.row);
+            self.kept.insert(best.row);
             if listed.len() > 1 {
                 self.preferred.insert(best.location.block);
             }

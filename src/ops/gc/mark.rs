@@ -10,35 +10,7 @@ use crate::model::id::ChunkId;
 use crate::repo::index::{BlockAt, Copy, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::repository::Repository;
-
-/// A bit set with one bit for each entry of an index.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Bits(Vec<u64>);
-
-impl Bits {
-    /// Sets a bit. Returns true if it was not set before.
-    pub(super) fn set(&mut self, number: usize) -> bool {
-        let (word, bit) = (number / 64, 1u64 << (number % 64));
-        if word >= self.0.len() {
-            self.0.resize(word + 1, 0);
-        }
-        self.0.get_mut(word).is_some_and(|word| {
-            let is_new = *word & bit == 0;
-            *word |= bit;
-            is_new
-        })
-    }
-
-    /// Returns the number of bits that are set.
-    pub(super) fn count(&self) -> u64 {
-        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
-    }
-
-    /// Returns whether a bit is set.
-    pub(super) fn has(&self, number: usize) -> bool {
-        self.0.get(number / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
-    }
-}
+use crate::util::bitset::BitSet;
 
 /// A chunk that a root needs and of which no usable copy exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,17 +33,17 @@ pub(super) struct Marker {
     reader: ChunkReader,
     index: Arc<Index>,
     /// Entries of needed chunks: one or more for each chunk.
-    pub(super) needed: Bits,
+    pub(super) needed: BitSet,
     /// Those of them that a root refers to. The others are only bases of deltas.
-    pub(super) needed_directly: Bits,
+    pub(super) needed_directly: BitSet,
     /// Entries of bases of needed deltas: these chunks must stay in blocks that are not deltas.
-    pub(super) bases: Bits,
+    pub(super) bases: BitSet,
     /// Entries of needed chunks of which only deltas exist that cannot be read. They stay, with those of
     /// their bases that still exist.
-    pub(super) unreadable: Bits,
+    pub(super) unreadable: BitSet,
     /// Entries of trees that were walked. The chunks that a tree refers to are not needed if the tree is only
     /// a base.
-    walked: Bits,
+    walked: BitSet,
     /// Delta blocks examined so far, and whether all their bases exist. If so, the bases are marked.
     pub(super) delta_blocks: HashMap<BlockAt, bool>,
     /// Needed chunks without a usable copy.
@@ -138,14 +110,14 @@ impl Marker {
 
     fn mark_copy(&mut self, kind: ChunkType, copy: &Copy) -> MarkResult {
         let is_new = self.mark_entry(copy);
-        self.needed_directly.set(copy.row);
-        let is_new = if kind == ChunkType::Tree { self.walked.set(copy.row) } else { is_new };
+        self.needed_directly.insert(copy.row);
+        let is_new = if kind == ChunkType::Tree { self.walked.insert(copy.row) } else { is_new };
         if is_new { MarkResult::New } else { MarkResult::AlreadyMarked }
     }
 
     /// Marks an index entry. Returns true if it was not marked before.
     fn mark_entry(&mut self, copy: &Copy) -> bool {
-        let is_new = self.needed.set(copy.row);
+        let is_new = self.needed.insert(copy.row);
         if is_new {
             self.plain_bytes += u64::from(copy.location.len);
         }
@@ -173,7 +145,7 @@ impl Marker {
             }
         }
         for base in &found {
-            self.bases.set(base.row);
+            self.bases.insert(base.row);
             self.mark_entry(base);
         }
         self.delta_blocks.insert(block, true);
@@ -184,12 +156,12 @@ impl Marker {
     /// bases: a repair may make it readable again (C2).
     fn mark_unreadable_delta(&mut self, kind: ChunkType, copy: &Copy) -> Result<()> {
         self.mark_entry(copy);
-        if !self.unreadable.set(copy.row) {
+        if !self.unreadable.insert(copy.row) {
             return Ok(());
         }
         for base in self.index.bases(copy.location.block)? {
             if let Some(base) = self.index.find_base(kind, &base)? {
-                self.bases.set(base.row);
+                self.bases.insert(base.row);
                 self.mark_entry(&base);
             }
         }

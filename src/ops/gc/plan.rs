@@ -6,10 +6,11 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
 use crate::model::id::{ChunkId, PackId, SnapshotId};
 use crate::ops::gc::choose_copy::choose_copies;
-use crate::ops::gc::mark::{Bits, Marker};
+use crate::ops::gc::mark::Marker;
 use crate::ops::gc::{MaxUnused, Options, reencode};
 use crate::repo::index::catalog::PackInfo;
 use crate::repo::index::{BlockAt, Index};
+use crate::util::bitset::BitSet;
 
 /// A pack smaller than its target size divided by this is small.
 const SMALL_DIVISOR: u64 = 4;
@@ -50,7 +51,7 @@ pub(super) struct Plan {
     /// In the order of the index.
     pub(super) packs: Vec<PackUsage>,
     /// Index entries of the copies that stay or are moved: one for each needed chunk.
-    pub(super) kept: Bits,
+    pub(super) kept: BitSet,
     /// Delta blocks that are re-encoded as whole blocks, and the bytes by which each grows, approximately.
     pub(super) reencoded: HashMap<BlockAt, u64>,
     /// Blocks of copies that were preferred to another. They must be verified before the others are deleted.
@@ -136,7 +137,7 @@ pub(super) fn plan(
 fn usage_of(
     index: &Index,
     number: u32,
-    (kept, unreadable): (&Bits, &Bits),
+    (kept, unreadable): (&BitSet, &BitSet),
     untouchable: bool,
 ) -> Result<PackUsage> {
     let stays = PackUsage { action: PackAction::Keep, dead: 0, growth: 0, savings: 0, immovable: true };

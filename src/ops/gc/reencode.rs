@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::Result;
-use crate::ops::gc::mark::{Bits, Marker};
+use crate::ops::gc::mark::Marker;
 use crate::repo::index::{BlockAt, Copy, Index};
+use crate::util::bitset::BitSet;
 
 /// A delta block, and the copies of its bases that are marked.
 struct Delta {
@@ -55,11 +56,11 @@ pub(super) fn choose(
         }
     }
     if !chosen.is_empty() {
-        let (mut needed, mut as_bases) = (marks.needed_directly.clone(), Bits::default());
+        let (mut needed, mut as_bases) = (marks.needed_directly.clone(), BitSet::default());
         let kept = deltas.iter().filter(|delta| !chosen.contains_key(&delta.block));
         for base in kept.flat_map(|delta| &delta.bases) {
-            needed.set(base.row);
-            as_bases.set(base.row);
+            needed.insert(base.row);
+            as_bases.insert(base.row);
         }
         (marks.needed, marks.bases) = (needed, as_bases);
     }

@@ -8,11 +8,12 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::ops::gc::deltas::Search;
-use crate::ops::gc::mark::{Bits, Marker};
+use crate::ops::gc::mark::Marker;
 use crate::ops::gc::plan::{Bases, PackAction, Plan};
 use crate::repo::index::{Copy, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::write::delta_writer::bases_of;
+use crate::util::bitset::BitSet;
 
 /// Maximum number of chunks that become deltas in one run; each takes about 200 bytes of memory.
 const MAX_CHUNKS: usize = 200_000;
@@ -45,9 +46,9 @@ pub(super) struct DeltaChooser<'a> {
     reader: ChunkReader,
     found: Found,
     /// Index entries that were compared, so that each is compared once.
-    compared: Bits,
+    compared: BitSet,
     /// Index entries that serve as bases. They stay in blocks that are not deltas.
-    used_as_base: Bits,
+    used_as_base: BitSet,
     /// Packs with chunks that become deltas, and their total size in bytes.
     packs: HashSet<u32>,
     bytes: u64,
@@ -67,8 +68,8 @@ impl<'a> DeltaChooser<'a> {
             min_chunk_len: search.repo.config().chunker.min,
             reader: ChunkReader::new(search.repo, Arc::clone(search.index))?,
             found: Found { bases: Bases::new(), savings: HashMap::new(), not_compared: 0 },
-            compared: Bits::default(),
-            used_as_base: Bits::default(),
+            compared: BitSet::default(),
+            used_as_base: BitSet::default(),
             packs: HashSet::new(),
             bytes: 0,
             prefix: Vec::new(),
@@ -103,7 +104,7 @@ impl<'a> DeltaChooser<'a> {
     ) -> Result<()> {
         let Some(copy) = self.kept_plain_copy(kind, id)? else { return Ok(()) };
         let pack = copy.location.block.pack;
-        if !self.may_move(pack) || !self.compared.set(copy.row) || self.is_base(kind, id)? {
+        if !self.may_move(pack) || !self.compared.insert(copy.row) || self.is_base(kind, id)? {
             return Ok(());
         }
         let bases = self.choose_bases(kind, similar)?;
@@ -119,7 +120,7 @@ impl<'a> DeltaChooser<'a> {
         }
         let Some(delta_len) = self.delta_len(kind, id, &bases)? else { return Ok(()) };
         if 2 * (delta_len + DELTA_OVERHEAD) < stored {
-            bases.iter().for_each(|(_, row)| _ = self.used_as_base.set(*row));
+            bases.iter().for_each(|(_, row)| _ = self.used_as_base.insert(*row));
             let bases = bases.into_iter().map(|(base, _)| base).collect();
             self.found.bases.insert(copy.row, bases);
             *self.found.savings.entry(pack).or_default() += stored - delta_len;
