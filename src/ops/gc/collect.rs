@@ -254,13 +254,12 @@ impl<'a> Collector<'a> {
         for (pack, why) in &index.unreadable {
             repo.control().warn(format!("{}: pack {} is not changed", why.chain(), pack.short()));
         }
-        // In a dry run, outdated partial snapshots still exist, and are treated as forgotten.
-        let partials = if own.is_none() { outdated_partials(&roots) } else { Vec::new() };
+        let leaving = if own.is_none() { self.leaving(&roots) } else { HashSet::new() };
         let (purged, kept_entries) = self.split_trash(&roots.trash)?;
         let mut marker = Marker::new(repo, &index)?;
         self.observer.notice(Event::Stage { name: "following snapshots", unit: "snapshots" });
         self.observer.notice(Event::Expect { files: roots.snapshots.len() as u64, bytes: 0 });
-        for snapshot in roots.snapshots.values().filter(|snapshot| !partials.contains(&snapshot.id)) {
+        for snapshot in roots.snapshots.values().filter(|snapshot| !leaving.contains(&snapshot.id)) {
             marker
                 .mark_root(&snapshot.manifest.root)
                 .map_err(|err| with_snapshot_name("snapshot", &snapshot.id, err))?;
@@ -274,17 +273,18 @@ impl<'a> Collector<'a> {
                 other => forgotten.push((entry.id, other?.manifest.root)),
             }
         }
-        if !self.options.empty_trash {
-            let kept = partials.iter().filter_map(|id| roots.snapshots.get(id));
+        let purges_at_once = self.options.empty_trash || repo.config().undelete_window == 0;
+        if !purges_at_once {
+            let kept = leaving.iter().filter_map(|id| roots.snapshots.get(id));
             forgotten.extend(kept.map(|snapshot| (snapshot.id, snapshot.manifest.root)));
         }
         for (id, root) in &forgotten {
             marker.mark_root(root).map_err(|err| with_snapshot_name("forgotten snapshot", id, err))?;
         }
-        self.report.purged = if self.options.empty_trash { partials.len() as u64 } else { 0 };
+        self.report.purged = if purges_at_once { leaving.len() as u64 } else { 0 };
         // A snapshot that was brought back may still have an entry in the trash.
         let gone =
-            forgotten.iter().map(|(id, _)| id).filter(|id| !roots.is_listed(id) || partials.contains(id));
+            forgotten.iter().map(|(id, _)| id).filter(|id| !roots.is_listed(id) || leaving.contains(id));
         self.report.in_trash = gone.collect::<HashSet<_>>().len() as u64;
         self.report.trash_plain = marker.plain_bytes - plain_of_snapshots;
         self.report.lost = marker.lost.len() as u64;
@@ -298,6 +298,13 @@ impl<'a> Collector<'a> {
         }
         self.report.unused = plan.unused;
         Ok(Some(Marked { index, roots, purged, plan, gc_seen }))
+    }
+
+    /// Returns the snapshots that a real run would find forgotten: those that are about to be, and outdated
+    /// partial ones, which it forgets itself.
+    fn leaving(&self, roots: &Roots) -> HashSet<SnapshotId> {
+        let forgotten = self.options.forgotten.iter().copied().filter(|id| roots.is_listed(id));
+        outdated_partials(roots).into_iter().chain(forgotten).collect()
     }
 
     fn plan(&self, index: &Index, marker: &mut Marker, live_sessions: &HashSet<SnapshotId>) -> Result<Plan> {

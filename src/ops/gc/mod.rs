@@ -26,6 +26,7 @@ mod sweep;
 mod undelete_window;
 
 use crate::error::{Error, Result};
+use crate::model::id::SnapshotId;
 use crate::ops::gc::collect::Collector;
 pub use crate::ops::gc::deltas::Similar;
 pub use crate::ops::gc::missing::{Missing, missing};
@@ -59,6 +60,8 @@ pub struct Options {
     pub empty_trash: bool,
     /// Only report what would be done.
     pub dry_run: bool,
+    /// Snapshots that a dry run treats as forgotten, because they will be before a real run.
+    pub forgotten: Vec<SnapshotId>,
 }
 
 impl Default for Options {
@@ -70,6 +73,7 @@ impl Default for Options {
             delta: false,
             empty_trash: false,
             dry_run: false,
+            forgotten: Vec::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::snapshots;
-use crate::support::{Outcome, PASSWORD, Sandbox};
+use crate::support::{Outcome, PASSWORD, Random, Sandbox};
 use snap_backup::model::entry::Time;
 
 use crate::support::dates::{days, expire, redate};
@@ -29,6 +29,25 @@ fn said(outcome: &Outcome, id: &str) -> String {
     let found =
         lines.next().or_else(|| text.lines().find(|line| line.contains(&format!("  {}  ", &id[..8]))));
     found.unwrap_or_else(|| panic!("nothing on {id} in {text}")).trim().to_owned()
+}
+
+/// Returns what the garbage collection of a cleanup deletes, or would delete, and the purged snapshots.
+fn deleted(sandbox: &Sandbox, args: &[&str]) -> [u64; 3] {
+    let summary = sandbox.ok(&[&["cleanup", "--keep-last", "1", "--json"], args].concat()).summary();
+    ["packs_deleted", "bytes_deleted", "snapshots_purged"].map(|key| summary[key].as_u64().unwrap())
+}
+
+#[test]
+fn cleanup_dry_run_counts_what_its_rules_would_forget() {
+    let sandbox = Sandbox::new();
+    for seed in 0..2 {
+        std::fs::write(sandbox.src().join("data"), Random::new(seed).bytes(100_000)).unwrap();
+        sandbox.backup(&["--allow-empty"]);
+    }
+    assert_eq!(deleted(&sandbox, &["-n"]), [0, 0, 0], "they stay in the trash for a day");
+    let foreseen = deleted(&sandbox, &["-n", "--empty-trash"]);
+    assert!(foreseen[1] > 100_000 && foreseen[2] == 1, "{foreseen:?}");
+    assert_eq!(deleted(&sandbox, &["--empty-trash"]), foreseen);
 }
 
 #[test]

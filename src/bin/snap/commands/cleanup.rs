@@ -1,5 +1,6 @@
 //! `snap cleanup`: forgets snapshots that no rule keeps, then runs a garbage collection.
 
+use snap_backup::model::id::SnapshotId;
 use snap_backup::ops::forget::PolicyOptions;
 use snap_backup::ops::forget::groups::Group;
 use snap_backup::ops::forget::policy::Rule;
@@ -28,7 +29,7 @@ pub(crate) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
     let otherwise = args.filters.is_empty() && args.keep.rules().is_empty();
     let sets = sets::with_rules(context, &args.set, otherwise, true)?;
     if sets.is_empty() {
-        return cleanup_set(context, args, true);
+        return cleanup_set(context, args, true, &mut Vec::new());
     }
     // A garbage collection covers the whole repository, so one is enough for all sets in it.
     let place = |set| context.for_set(set).global.repo;
@@ -36,14 +37,21 @@ pub(crate) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
         let later = sets.get(at + 1..).unwrap_or_default();
         sets.get(at).is_none_or(|set| later.iter().all(|other| place(other) != place(set)))
     };
-    let mut number = 0..;
+    let (mut number, mut planned) = (0.., Vec::new());
     let job = Job { verb: "cleanup", kind: None, dry_run: args.collect.dry_run, gate: None };
-    sets::each(context, &sets, job, |context| cleanup_set(context, args, number.next().is_none_or(collects)))
+    sets::each(context, &sets, job, |context| {
+        cleanup_set(context, args, number.next().is_none_or(collects), &mut planned)
+    })
 }
 
 /// Cleans up one set, or the whole repository. `collects` is false if another set of the same repository
-/// follows.
-fn cleanup_set(context: &Context, args: &Cleanup, collects: bool) -> Result<Outcome> {
+/// follows. `planned` collects the snapshots that a dry run would forget, in all sets.
+fn cleanup_set(
+    context: &Context,
+    args: &Cleanup,
+    collects: bool,
+    planned: &mut Vec<SnapshotId>,
+) -> Result<Outcome> {
     context.begin("cleanup", args.collect.dry_run, |_| {});
     context.recorder.write_start();
     let options = PolicyOptions {
@@ -90,6 +98,8 @@ fn cleanup_set(context: &Context, args: &Cleanup, collects: bool) -> Result<Outc
         }
         if options.dry_run {
             forgetting::foresee(context, repo, &going)?;
+            planned.extend(going);
+            collecting.forgotten.clone_from(planned);
         }
         if !collects {
             return Ok(fitted);

@@ -38,7 +38,7 @@ fn forget_set(context: &Context, args: &keep::Forget) -> Result<Outcome> {
     context.begin("forget", args.dry_run, |_| {});
     context.recorder.write_start();
     context.with(|repo| {
-        if args.snapshots.is_empty() {
+        let going = if args.snapshots.is_empty() {
             let options = PolicyOptions {
                 selection: sets::selection(context, &args.filters)?,
                 group_by: args.group_by,
@@ -54,14 +54,17 @@ fn forget_set(context: &Context, args: &keep::Forget) -> Result<Outcome> {
             if args.dry_run && (args.prune || !context.global.json) {
                 foresee(context, repo, &going)?;
             }
+            going
         } else {
             let going = by_name(context, repo, args)?;
             if args.dry_run {
                 foresee(context, repo, &going)?;
             }
-        }
+            going
+        };
         if args.prune {
-            let options = collect::Options { dry_run: args.dry_run, ..collect::Options::default() };
+            let dry_run = args.dry_run;
+            let options = collect::Options { dry_run, forgotten: going, ..collect::Options::default() };
             return gc::collect(context, repo, &options);
         }
         Ok(Outcome::Done)

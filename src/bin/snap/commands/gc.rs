@@ -51,6 +51,7 @@ pub(crate) fn options(args: &Collect) -> Options {
         delta: args.delta,
         empty_trash: args.empty_trash,
         dry_run: args.dry_run,
+        forgotten: Vec::new(),
     }
 }
 
@@ -73,10 +74,9 @@ pub(crate) fn collect(context: &Context, repo: &Repository, options: &Options) -
     let report = result?;
     record_numbers(context, &report);
     if report.lost > 0 {
-        let lost = count(report.lost, "chunk", "chunks");
+        let lost = count(report.lost, "chunk that snapshots need is", "chunks that snapshots need are");
         let stays = if report.data_stays { ", so no file data is deleted" } else { "" };
-        let text =
-            format!("{lost} that snapshots need are missing or damaged{stays}: run `snap check --read-data`");
+        let text = format!("{lost} missing or damaged{stays}: run `snap check --read-data`");
         output::warn(context.global.json, &text);
         context.recorder.note(|record| record.set_error(&text));
     }
@@ -102,7 +102,8 @@ fn human(report: &Report, dry_run: bool) -> String {
     text += ")";
     text += &deltas(&report.similar, dry_run);
     if report.purged > 0 {
-        text += &format!("\n{} purged for good", count(report.purged, "snapshot", "snapshots"));
+        let verb = if dry_run { "would be purged" } else { "purged" };
+        text += &format!("\n{} {verb} for good", count(report.purged, "snapshot", "snapshots"));
     }
     if report.rescued > 0 {
         let packs =

@@ -234,6 +234,7 @@ fn collect(
         delta: false,
         empty_trash: false,
         dry_run,
+        forgotten: Vec::new(),
     };
     let before = chunks(repo)?;
     let speaks = !is_silent && !context.global.quiet;
