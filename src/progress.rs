@@ -64,8 +64,9 @@ impl<'a> Control<'a> {
         self
     }
 
-    /// Sets the clock by which a backup dates its snapshot, instead of the system's. For tests: a file counts as
-    /// unchanged only if its times are two seconds older than the parent, and a test need not wait for that.
+    /// Sets the clock by which a backup dates its snapshot, instead of the system's. For tests: a file counts
+    /// as unchanged only if its times are two seconds older than the parent, and a test need not wait for
+    /// that.
     #[doc(hidden)]
     #[must_use]
     pub fn with_clock(mut self, clock: fn() -> Time) -> Self {

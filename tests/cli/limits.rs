@@ -108,8 +108,8 @@ fn too_few_threads_are_reported_before_the_run() {
 }
 
 /// With less and less address space, threads, caches and buffers are refused at different places. The run
-/// then reports it, or the allocator ends it with the exit code of an error. No run waits for a thread that never started, and existing
-/// data stays.
+/// then reports it, or the allocator ends it with the exit code of an error. No run waits for a thread that
+/// never started, and existing data stays.
 #[test]
 fn runs_never_panic_or_harm_with_little_memory() {
     let sandbox = Sandbox::open();

@@ -49,19 +49,15 @@ fn forget_set(context: &Context, args: &keep::Forget) -> Result<Outcome> {
             if !args.filters.is_empty() {
                 select::warn_if_unmatched(context, repo, &options.selection)?;
             }
-            let going = going(&by_policy(context, repo, &options)?);
-            // The JSON output is one array, like restic's, unless a garbage collection follows.
-            if args.dry_run && (args.prune || !context.global.json) {
-                foresee(context, repo, &going)?;
-            }
-            going
+            going(&by_policy(context, repo, &options)?)
         } else {
-            let going = by_name(context, repo, args)?;
-            if args.dry_run {
-                foresee(context, repo, &going)?;
-            }
-            going
+            by_name(context, repo, args)?
         };
+        // By rules, the JSON output is one array, like restic's, unless a garbage collection follows.
+        let is_array = context.global.json && args.snapshots.is_empty() && !args.prune;
+        if args.dry_run && !is_array {
+            foresee(context, repo, &going)?;
+        }
         if args.prune {
             let dry_run = args.dry_run;
             let options = collect::Options { dry_run, forgotten: going, ..collect::Options::default() };

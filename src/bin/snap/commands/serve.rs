@@ -210,8 +210,8 @@ fn token(context: &Context, path: &Path) -> Result<Zeroizing<String>> {
         Ok(Zeroizing::new(token.to_owned()))
     } else {
         Err(Error::Usage(format!(
-            "the token in {} is not valid: it needs at least 20 characters, all of them letters, digits, -, _, . \
-             or ~, such as `openssl rand -hex 32` prints",
+            "the token in {} is not valid: it needs at least 20 characters, all of them letters, digits, -, \
+             _, . or ~, such as `openssl rand -hex 32` prints",
             path.display()
         )))
     }
