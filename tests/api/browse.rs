@@ -46,9 +46,10 @@ fn content(entry: Option<Entry>) -> (u64, Content) {
 fn pages_list_a_large_directory_and_find_names_in_few_pieces() {
     let library = library();
     fs::create_dir_all(library.path("src/many")).unwrap();
-    for number in 0..3000 {
-        // The names are long because a piece of a directory is measured in bytes.
-        fs::write(library.path("src/many").join(format!("file {number:05} {:0>200}", 0)), b"").unwrap();
+    for number in 0..6000 {
+        // A piece has at most 256 KiB. The names are so long that no choice of boundaries gives fewer than
+        // six pieces and their index.
+        fs::write(library.path("src/many").join(format!("file {number:05} {:0>230}", 0)), b"").unwrap();
     }
     library.backup("src", backup::Options::default());
     let repo = library.open();
@@ -77,7 +78,7 @@ fn pages_list_a_large_directory_and_find_names_in_few_pieces() {
     let mut reader = ChunkReader::new(&repo, Arc::new(index)).unwrap();
     let mut all = DirReader::new(tree);
     while all.next(&mut reader).unwrap().is_some() {}
-    for name in ["", "file 00000", "file 01499", "file 02999", "file 1", "z"] {
+    for name in ["", "file 00000", "file 02999", "file 05999", "file 1", "z"] {
         let mut dir = DirReader::starting(tree, name.as_bytes());
         let found = dir.next(&mut reader).unwrap().map(|entry| entry.name);
         let wanted = listed.iter().find(|one| one.as_slice() >= name.as_bytes()).cloned();
