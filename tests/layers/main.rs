@@ -327,7 +327,7 @@ fn every_test_that_the_documents_name_exists() {
         walk(&root.join(folder), &mut |_, text| code.push(text.to_owned()));
     }
     let mut named = 0;
-    for page in ["architecture.md", "collecting.md", "threat-model.md"] {
+    for page in ["architecture.md", "concurrency.md", "threat-model.md"] {
         let text = fs::read_to_string(root.join("docs").join(page)).unwrap();
         for name in tests_named_in(&text) {
             named += 1;

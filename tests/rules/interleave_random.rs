@@ -1,4 +1,4 @@
-//! The whole protocol of docs/collecting.md, with the real code, in thousands of orders of its storage calls:
+//! The whole protocol of docs/concurrency.md, with the real code, in thousands of orders of its storage calls:
 //! writers, collectors, readers, forgets and undeletes, in every mixture; processes killed at any call;
 //! clocks by which every session seems dead; late listings. `SNAP_TEST_SCHEDULES` sets the number,
 //! `SNAP_TEST_SEED` repeats one.

@@ -1,4 +1,4 @@
-//! The rules of docs/collecting.md: concurrent writers, readers and collectors in every order.
+//! The rules of docs/concurrency.md: concurrent writers, readers and collectors in every order.
 #![allow(clippy::unwrap_used)]
 
 mod beliefs;

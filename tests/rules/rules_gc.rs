@@ -1,4 +1,4 @@
-//! Garbage collection and concurrent writers: rules C1 to C5 of docs/collecting.md, each critical moment
+//! Garbage collection and concurrent writers: rules C1 to C5 of docs/concurrency.md, each critical moment
 //! staged.
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! Rules of docs/collecting.md that back each other up. If one is removed, nothing is lost at once, so each
+//! Rules of docs/concurrency.md that back each other up. If one is removed, nothing is lost at once, so each
 //! is tested by what it alone prevents.
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! Writers and concurrent writers and collectors: rules W1 to W3 of docs/collecting.md, each critical moment
+//! Writers and concurrent writers and collectors: rules W1 to W3 of docs/concurrency.md, each critical moment
 //! staged.
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
 //! `gc`: deletes what no snapshot needs, concurrently with other sessions. The rules C1 to C5, W1 to W3 and
-//! R1 are defined in docs/collecting.md.
+//! R1 are defined in docs/concurrency.md.
 //!
 //! `collect` is one run. `mark` finds the chunks that roots need, `choose_copy` which copy of each stays, and
 //! `plan` decides what happens to each pack; for it, `reencode` chooses deltas to be stored whole, and

@@ -1,4 +1,4 @@
-//! Sessions: how writers, readers and gc runs see each other (rules W1 and W2 of docs/collecting.md).
+//! Sessions: how writers, readers and gc runs see each other (rules W1 and W2 of docs/concurrency.md).
 
 use std::collections::HashSet;
 use std::sync::Arc;

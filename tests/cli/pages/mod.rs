@@ -25,7 +25,7 @@ const PAGES: [(&str, &[&str]); 29] = [
     ("archives.md", &["run"]),
     ("browse.md", &[]),
     ("clients.md", &["run"]),
-    ("collecting.md", &[]),
+    ("concurrency.md", &[]),
     ("configuration.md", &["run"]),
     ("copies.md", &["run", "run"]),
     ("format.md", &["drawing", "drawing"]),
