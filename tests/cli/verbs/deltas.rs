@@ -18,10 +18,12 @@ fn a_change_is_stored_as_a_delta_and_said() {
     sandbox.backup(&[]);
     write(&sandbox, 1);
     let text = sandbox.ok(&["backup", "src"]).text();
-    assert!(text.contains("\ndeltas:  293.0 KiB of that as changes to stored data, in "), "{text}");
+    // Where a chunk ends differs by repository: the last one may be too short for a change.
+    let deltas = text.split_once("\ndeltas:  29").unwrap_or_else(|| panic!("{text}")).1;
+    assert!(deltas.contains(" KiB of that as changes to stored data, in "), "{text}");
     write(&sandbox, 2);
     let found = sandbox.ok(&["backup", "src", "--json"]).summary();
-    assert!(found["deltas"]["bytes"].as_u64().unwrap() >= 300_000, "{found}");
+    assert!(found["deltas"]["bytes"].as_u64().unwrap() >= 290_000, "{found}");
     assert!(found["data_added_packed"].as_u64().unwrap() < 10_000, "{found}");
     let found = sandbox.ok(&["stats", "--json"]).summary();
     assert!(
