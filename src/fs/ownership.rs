@@ -191,7 +191,7 @@ impl Owners {
         let is_link = file_type(found.st_mode).is_symlink();
         let mode = (found.st_mode & 0o7777) == bits_of(mode_for(meta, matches));
         let mtime = (found.st_mtime, u64::from(meta.mtime.nanos)) == (meta.mtime.sec, found.st_mtime_nsec);
-        (mode || is_link) && (mtime || meta.flags & flags::PASSAGE != 0)
+        (mode || is_link) && (mtime || meta.flags & flags::ANCESTOR_ONLY != 0)
     }
 
     /// Sets extended attributes, and between them the mode through `chmod`: setting attributes needs a

@@ -15,7 +15,7 @@ pub enum SourceNode {
     /// A source: everything below it is saved.
     Source(PathBuf),
     /// A directory that only leads to sources.
-    Passage {
+    Ancestor {
         /// The corresponding directory in the file system, if it exists.
         path: PathBuf,
         /// Its entries by name.
@@ -38,7 +38,7 @@ pub struct SourceTree {
 impl SourceTree {
     /// Creates a tree with a single entry that is read from a stream, not a file.
     pub fn stream(name: &[u8]) -> Self {
-        let root = SourceNode::Passage { path: PathBuf::from("/"), below: BTreeMap::new() };
+        let root = SourceNode::Ancestor { path: PathBuf::from("/"), below: BTreeMap::new() };
         Self { root, sources: vec![[b"/", name].concat()], nested: BTreeSet::new() }
     }
 }
@@ -56,7 +56,7 @@ pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<SourceTree> {
     if store_as.is_some() && paths.len() > 1 {
         return Err(Error::Usage("`BackupOptions::store_as` takes exactly one path".into()));
     }
-    let mut root = SourceNode::Passage { path: PathBuf::from("/"), below: BTreeMap::new() };
+    let mut root = SourceNode::Ancestor { path: PathBuf::from("/"), below: BTreeMap::new() };
     let (mut sources, mut nested) = (Vec::new(), BTreeSet::new());
     for path in paths {
         if path.as_os_str().is_empty() {
@@ -89,7 +89,7 @@ pub fn plan_at(places: &[(PathBuf, Vec<u8>)]) -> Result<SourceTree> {
     if places.is_empty() {
         return Err(Error::Usage("nothing to back up: give at least one path".into()));
     }
-    let mut root = SourceNode::Passage { path: PathBuf::from("/"), below: BTreeMap::new() };
+    let mut root = SourceNode::Ancestor { path: PathBuf::from("/"), below: BTreeMap::new() };
     let (mut sources, mut nested) = (Vec::new(), BTreeSet::new());
     for (place, stored) in places {
         let stored = normal(&Path::new("/").join(OsStr::from_bytes(stored)));
@@ -224,7 +224,7 @@ fn insert(
             }
             Ok(())
         }
-        (place @ SourceNode::Passage { .. }, []) => {
+        (place @ SourceNode::Ancestor { .. }, []) => {
             let mut inner = Vec::new();
             sources_below(place, source, &mut inner);
             for (expected, other) in inner {
@@ -236,9 +236,9 @@ fn insert(
             *place = SourceNode::Source(source.to_path_buf());
             Ok(())
         }
-        (SourceNode::Passage { below, .. }, [name, rest @ ..]) => {
+        (SourceNode::Ancestor { below, .. }, [name, rest @ ..]) => {
             let path = here.join(OsStr::from_bytes(name));
-            let fresh = || SourceNode::Passage { path: path.clone(), below: BTreeMap::new() };
+            let fresh = || SourceNode::Ancestor { path: path.clone(), below: BTreeMap::new() };
             insert(below.entry(name.clone()).or_insert_with(fresh), rest, source, &path, nested)
         }
     }
@@ -248,7 +248,7 @@ fn insert(
 fn sources_below(place: &SourceNode, path: &Path, found: &mut Vec<(PathBuf, PathBuf)>) {
     match place {
         SourceNode::Source(source) => found.push((path.to_path_buf(), source.clone())),
-        SourceNode::Passage { below, .. } => {
+        SourceNode::Ancestor { below, .. } => {
             for (name, place) in below {
                 sources_below(place, &path.join(OsStr::from_bytes(name)), found);
             }
@@ -279,7 +279,7 @@ mod tests {
         fn walk(place: &SourceNode, at: &str, out: &mut Vec<String>) {
             match place {
                 SourceNode::Source(_) => out.push(at.to_owned()),
-                SourceNode::Passage { below, .. } => {
+                SourceNode::Ancestor { below, .. } => {
                     below.iter().for_each(|(name, place)| {
                         walk(place, &format!("{at}/{}", String::from_utf8_lossy(name)), out);
                     });
@@ -322,9 +322,9 @@ mod tests {
         let behind = format!("{}/.", link.display());
         assert_eq!([seen(""), seen("/"), seen("/.")], [link.display().to_string(), behind.clone(), behind]);
         let both = [link.clone(), link.join("")];
-        let SourceNode::Passage { below, .. } = plan(&both, None).unwrap().root else { panic!("no way") };
+        let SourceNode::Ancestor { below, .. } = plan(&both, None).unwrap().root else { panic!("no way") };
         let mut place = below.into_values().next().unwrap();
-        while let SourceNode::Passage { below, .. } = place {
+        while let SourceNode::Ancestor { below, .. } = place {
             place = below.into_values().next().unwrap();
         }
         assert!(matches!(place, SourceNode::Source(path) if path.as_os_str().as_bytes().ends_with(b"/.")));
@@ -376,9 +376,9 @@ mod tests {
         };
         let planned = at(&[("/mnt/s/home/me", "/home/me"), ("/mnt/s/etc", "/etc/")]).unwrap();
         assert_eq!(planned.sources, [b"/etc".to_vec(), b"/home/me".to_vec()]);
-        let SourceNode::Passage { below, .. } = planned.root else { panic!("no way") };
+        let SourceNode::Ancestor { below, .. } = planned.root else { panic!("no way") };
         assert_eq!(below[b"etc".as_slice()], SourceNode::Source("/mnt/s/etc".into()));
-        let SourceNode::Passage { path, .. } = &below[b"home".as_slice()] else { panic!("no way") };
+        let SourceNode::Ancestor { path, .. } = &below[b"home".as_slice()] else { panic!("no way") };
         assert_eq!(
             path,
             Path::new("/mnt/s/home"),

@@ -232,11 +232,11 @@ impl Meta {
 /// Bits of [`Meta::flags`].
 pub mod flags {
     /// A directory that is stored only because it leads to a source. Its times are not recorded.
-    pub const PASSAGE: u32 = 1;
+    pub const ANCESTOR_ONLY: u32 = 1;
     /// The file changed during every attempt to read it; its content may mix versions.
     pub const CHANGED_WHILE_READ: u32 = 2;
     /// All bits that this version knows.
-    pub const KNOWN: u32 = PASSAGE | CHANGED_WHILE_READ;
+    pub const KNOWN: u32 = ANCESTOR_ONLY | CHANGED_WHILE_READ;
 }
 
 /// Bits of [`Meta::attrs`]: inode flags with their Linux numbers. Other bits are stored but not restored.

@@ -30,13 +30,13 @@ pub fn same_content(a: &Entry, b: &Entry) -> bool {
 /// are not compared: that needs both trees.
 pub fn metadata(a: &Meta, b: &Meta) -> Vec<&'static str> {
     let known = |a: &Option<std::sync::Arc<str>>, b: &Option<_>| a.is_some() && a == b;
-    let passage = (a.flags | b.flags) & flags::PASSAGE != 0;
+    let ancestor_only = (a.flags | b.flags) & flags::ANCESTOR_ONLY != 0;
     let differences = [
         ("mode", a.mode != b.mode),
         // The same name counts as the same owner: its number may differ between machines.
         ("user", a.uid != b.uid && !known(&a.user, &b.user)),
         ("group", a.gid != b.gid && !known(&a.group, &b.group)),
-        ("mtime", a.mtime != b.mtime && !passage),
+        ("mtime", a.mtime != b.mtime && !ancestor_only),
         ("xattrs", a.xattrs != b.xattrs),
         ("flags", a.attrs & attrs::KNOWN != b.attrs & attrs::KNOWN),
     ];

@@ -45,7 +45,7 @@ const ROOT: u16 = 16;
 /// u64.
 const MORE_COUNTS: u16 = 18;
 /// The root is not a source; it only leads to sources.
-const ONLY_LEADS: u8 = 1;
+const ROOT_ANCESTOR_ONLY: u8 = 1;
 /// All directories above the sources that are not in the snapshot are searchable by all users.
 const OPEN_ABOVE: u8 = 2;
 
@@ -214,8 +214,8 @@ impl Manifest {
 
     /// Returns whether the root of the tree only leads to sources, so that only the sources below it belong
     /// to the snapshot.
-    pub fn root_only_leads(&self) -> bool {
-        self.root_bits() & ONLY_LEADS != 0
+    pub fn root_is_ancestor_only(&self) -> bool {
+        self.root_bits() & ROOT_ANCESTOR_ONLY != 0
     }
 
     /// Returns whether all directories above the sources that are not in the snapshot are searchable by
@@ -225,8 +225,8 @@ impl Manifest {
     }
 
     /// Records the properties of the root.
-    pub fn set_root(&mut self, only_leads: bool, open_above: bool) {
-        let bits = (u8::from(only_leads) * ONLY_LEADS) | (u8::from(open_above) * OPEN_ABOVE);
+    pub fn set_root(&mut self, ancestor_only: bool, open_above: bool) {
+        let bits = (u8::from(ancestor_only) * ROOT_ANCESTOR_ONLY) | (u8::from(open_above) * OPEN_ABOVE);
         self.set_note(ROOT, (bits != 0).then(|| vec![bits]));
     }
 

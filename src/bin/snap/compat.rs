@@ -80,7 +80,7 @@ impl Legacy {
 fn stored(path: &std::path::Path) -> Result<Vec<u8>> {
     let plan = sources::plan(&[path.to_path_buf()], None)?;
     let (mut place, mut names) = (&plan.root, Vec::new());
-    while let SourceNode::Passage { below, .. } = place {
+    while let SourceNode::Ancestor { below, .. } = place {
         let Some((name, next)) = below.first_key_value() else { break };
         names.push(name.as_slice());
         place = next;

@@ -89,7 +89,7 @@ impl Target {
             return Ok(());
         }
         let current = Some((found.st_uid, found.st_gid));
-        let times = meta.flags & flags::PASSAGE == 0;
+        let times = meta.flags & flags::ANCESTOR_ONLY == 0;
         let set = shared.owners.set_all(dir.fd.as_fd(), meta, current, times);
         set.map(|notes| shared.note(path, notes))
             .and_then(|()| shared.set_attrs(&dir.fd, path, meta, attrs_of(&dir.fd)))
@@ -100,7 +100,7 @@ impl Target {
     ///
     /// # Errors
     /// There is no such directory or a system call fails.
-    pub fn look_at_dir(&self, path: &[u8]) -> Result<Existing> {
+    pub fn stat_dir(&self, path: &[u8]) -> Result<Existing> {
         let shared = &self.shared;
         fstat(&shared.dir(path)?.fd).map(Existing).map_err(shared.at("read the metadata of", path))
     }
@@ -109,7 +109,7 @@ impl Target {
     ///
     /// # Errors
     /// There is no such directory any more. Failing to set its metadata is not an error.
-    pub fn put_back(&self, path: &[u8], was: &Existing) -> Result<()> {
+    pub fn reset_dir(&self, path: &[u8], was: &Existing) -> Result<()> {
         let shared = &self.shared;
         let dir = shared.dir(path)?;
         let now = fstat(&dir.fd).map_err(shared.at("read the metadata of", path))?;

@@ -56,7 +56,7 @@ impl Target {
     }
 
     fn try_names(&self) -> Option<bool> {
-        let was = self.look_at_dir(b"").ok()?;
+        let was = self.stat_dir(b"").ok()?;
         let dir = self.shared.dir(b"").ok()?;
         let temp = Temp::new(&self.shared, dir);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -66,7 +66,7 @@ impl Target {
             turned(temp.name.as_bytes()).and_then(|other| is_one(&temp.dir, temp.name.as_bytes(), &other));
         drop(temp);
         // The modification time of the root would reveal the temporary file.
-        let _ = self.put_back(b"", &was);
+        let _ = self.reset_dir(b"", &was);
         told
     }
 }

@@ -17,7 +17,7 @@ use crate::error::{Problem, Result};
 use crate::fs::filter::Filter;
 use crate::fs::sources::SourceTree;
 use crate::fs::walk::walker::Walker;
-use crate::model::entry::{Entry, Time};
+use crate::model::entry::Entry;
 use crate::util::threads;
 
 /// Maximum number of groups of events in the channel. It allows the walk to run ahead while the repository
@@ -90,8 +90,6 @@ pub struct WalkOptions {
 pub struct Walk {
     /// Receives the events in groups; disconnected at the end of the walk.
     pub found: Receiver<Vec<WalkEvent>>,
-    /// A time before the first entry was examined.
-    pub started: Time,
     /// Number and size of the files found so far.
     pub totals: Arc<WalkTotals>,
 }
@@ -102,7 +100,7 @@ impl Walk {
     /// # Errors
     /// A thread cannot be started.
     pub fn count(plan: SourceTree, options: WalkOptions, stop: &Arc<AtomicBool>) -> Result<Arc<WalkTotals>> {
-        let Self { found, totals, .. } = Self::start(plan, options, stop)?;
+        let Self { found, totals } = Self::start(plan, options, stop)?;
         threads::detached("count", move || found.into_iter().for_each(drop))?;
         Ok(totals)
     }
@@ -112,7 +110,6 @@ impl Walk {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(plan: SourceTree, options: WalkOptions, stop: &Arc<AtomicBool>) -> Result<Self> {
-        let started = Time::now();
         let (out, found) = bounded(AHEAD);
         let totals = Arc::<WalkTotals>::default();
         let (stop, counted) = (Arc::clone(stop), Arc::clone(&totals));
@@ -123,6 +120,6 @@ impl Walk {
                 counted.close();
             }
         })?;
-        Ok(Self { found, started, totals })
+        Ok(Self { found, totals })
     }
 }

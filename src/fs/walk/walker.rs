@@ -105,7 +105,7 @@ impl Walker {
 
     /// Walks all sources.
     pub(crate) fn walk_sources(&mut self, plan: &SourceTree) -> Result<(), ReceiverGone> {
-        let (SourceNode::Source(path) | SourceNode::Passage { path, .. }) = &plan.root;
+        let (SourceNode::Source(path) | SourceNode::Ancestor { path, .. }) = &plan.root;
         self.enter(
             Entry { name: Vec::new(), kind: no_tree(), meta: Meta::default() },
             Some(path),
@@ -120,7 +120,7 @@ impl Walker {
                 }
                 Err(err) => self.problem(path.as_os_str().as_bytes(), err.to_string())?,
             },
-            SourceNode::Passage { below, .. } => self.ancestor(below)?,
+            SourceNode::Ancestor { below, .. } => self.ancestor(below)?,
         }
         self.leave()?;
         self.unreached()?;
@@ -162,7 +162,7 @@ impl Walker {
         for (name, place) in below {
             match place {
                 SourceNode::Source(path) => self.source(name, path)?,
-                SourceNode::Passage { path, below } => {
+                SourceNode::Ancestor { path, below } => {
                     let mut meta = Meta { mode: 0o755, ..Meta::default() };
                     if let Ok(found) = stat::follow(path) {
                         meta = self.describer.meta(&found);
@@ -382,13 +382,13 @@ fn no_tree() -> Kind {
 /// Marks the metadata of a directory that is stored only for what is below it, and removes its times.
 fn on_the_way(mut meta: Meta) -> Meta {
     (meta.mtime, meta.ctime) = (Time::default(), Time::default());
-    meta.flags |= flags::PASSAGE;
+    meta.flags |= flags::ANCESTOR_ONLY;
     meta
 }
 
 fn outermost(place: &SourceNode, sources: &mut Vec<PathBuf>) {
     match place {
         SourceNode::Source(path) => sources.push(path.clone()),
-        SourceNode::Passage { below, .. } => below.values().for_each(|place| outermost(place, sources)),
+        SourceNode::Ancestor { below, .. } => below.values().for_each(|place| outermost(place, sources)),
     }
 }

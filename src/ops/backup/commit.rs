@@ -32,12 +32,12 @@ pub(super) fn publish(
     let problems = std::mem::take(&mut *run.problems.lock());
     counts.errors = problems.len() as u64;
     counts.bytes_stored = run.stored.load(Ordering::Relaxed);
-    let basis = run.basis;
+    let parent_choice = run.parent_choice;
     let partial = run.ended_early();
     let mut summary = Report {
         snapshot: None,
-        kind: basis.kind,
-        parent: basis.parent,
+        kind: parent_choice.kind,
+        parent: parent_choice.parent,
         counts,
         more,
         duration: std::time::Duration::ZERO,
@@ -47,8 +47,9 @@ pub(super) fn publish(
         deltas,
         vanished: run.vanished.load(Ordering::Relaxed),
         changing: run.changing.load(Ordering::Relaxed),
-        newest: basis.newest.as_ref().map(|newest| newest.id),
-        unchanged: basis.newest.as_ref().is_some_and(|newest| newest.manifest.root == root) && !partial,
+        newest: parent_choice.newest.as_ref().map(|newest| newest.id),
+        unchanged: parent_choice.newest.as_ref().is_some_and(|newest| newest.manifest.root == root)
+            && !partial,
         unmatched: Vec::new(),
         alarm: Vec::new(),
         reread: run.findings.rereading(run.arc, partial),
@@ -66,7 +67,7 @@ pub(super) fn publish(
         check.ask()?;
     }
     let saves_always = run.options.allow_empty || recorded.is_some();
-    let silent = summary.unchanged && basis.kind != SnapshotKind::Full && !saves_always;
+    let silent = summary.unchanged && parent_choice.kind != SnapshotKind::Full && !saves_always;
     let watched = if partial { Watched::default() } else { signs::weigh(run, read, &tally, &counts, silent) };
     summary.alarm = watched.reasons;
     let rot = run.findings.reason();
@@ -79,9 +80,9 @@ pub(super) fn publish(
         return if summary.time_up { Ok(summary) } else { Err(Error::Interrupted) };
     }
     let mut manifest = Manifest {
-        kind: basis.kind,
-        parent: basis.parent,
-        based_on: basis.based_on,
+        kind: parent_choice.kind,
+        parent: parent_choice.parent,
+        based_on: parent_choice.based_on,
         started: run.started,
         ended: recorded.map_or_else(run.begun.now, |recorded| recorded.time),
         host: host.to_owned(),
@@ -103,7 +104,7 @@ pub(super) fn publish(
     if recorded.is_none() {
         manifest.set_system();
     }
-    manifest.set_lineage(Some(basis.lineage));
+    manifest.set_lineage(Some(parent_choice.lineage));
     manifest.set_writer(run.repo.writer());
     manifest.set_origin(recorded.and_then(|recorded| recorded.origin.as_deref()));
     manifest.set_signs(watched.signs.as_ref());
@@ -115,7 +116,7 @@ pub(super) fn publish(
         manifest.set_rot(Some(Rot { files, is_only_reason }));
     }
     let (sources, moved) = (&run.options.sources, run.options.store_as.is_some() || recorded.is_some());
-    manifest.set_root(run.root_only_leads, ancestors::are_open(sources, moved));
+    manifest.set_root(run.root_is_ancestor_only, ancestors::are_open(sources, moved));
     let session = match session {
         Some(session) => session,
         None => session_for_reused(run, &root)?,
@@ -161,7 +162,7 @@ fn why_nothing(summary: &Report) -> String {
 /// was a session.
 fn session_for_reused(run: &Run<'_>, root: &ChunkId) -> Result<Session> {
     let (session, repo_state) = write_session::open(run.repo)?;
-    let believed = match run.basis.compare.as_ref().filter(|_| run.basis.trusted) {
+    let believed = match run.parent_choice.compare.as_ref().filter(|_| run.parent_choice.trusted) {
         Some(parent) => write_session::trust(run.repo, &repo_state, &[parent.id])? == ParentTrust::Whole,
         None => false,
     };

@@ -35,7 +35,7 @@ fn effort(run: &Run<'_>, read: u64) -> CompressionPolicy {
 /// configured for speed.
 fn compresses_harder(run: &Run<'_>) -> bool {
     let usual = run.repo.config().level;
-    run.options.level.is_none() && usual >= DEFAULT_LEVEL && run.basis.parent.is_some()
+    run.options.level.is_none() && usual >= DEFAULT_LEVEL && run.parent_choice.parent.is_some()
 }
 
 /// Stores new chunks. The sink and its session are opened at the first one.
@@ -133,14 +133,14 @@ where
         let run = self.run;
         let (session, repo_state) = write_session::open(run.repo)?;
         let still_allows = || repo_state.still_allows(run.index.repo_state());
-        let stands = match run.basis.compare.as_ref() {
+        let stands = match run.parent_choice.compare.as_ref() {
             // A past state uses what earlier ones stored, not only its parent: that was looked up before the
             // session.
             _ if run.options.recorded.is_some() && !still_allows() => false,
             None => true,
             // No chunk of a stream was looked up before the session, and a full backup looks up none.
-            Some(_) if run.options.stdin.is_some() || run.basis.rereads => true,
-            Some(parent) if run.basis.trusted => {
+            Some(_) if run.options.stdin.is_some() || run.parent_choice.rereads => true,
+            Some(parent) if run.parent_choice.trusted => {
                 write_session::trust(run.repo, &repo_state, &[parent.id])? == ParentTrust::Whole
             }
             // The parent's chunks were looked up one by one, but before the session.

@@ -1,7 +1,7 @@
 //! `backup`: walks the sources, compares them with the parent, reads and cuts changed files, deduplicates and
 //! stores new chunks, builds trees, and commits a manifest.
 //!
-//! Threads: the survey walks the sources (`fs::walk`); the caller's compares with the parent (`compare`,
+//! Threads: one walks the sources (`fs::walk`); the caller's compares with the parent (`compare`,
 //! `unchanged_dirs`); readers read, cut and hash (`read`); one assembler decides dedup and builds trees
 //! bottom-up (`assemble`); the writer's workers seal and write. Data flows one way through bounded channels.
 
@@ -77,7 +77,8 @@ pub struct Backup {
     isolated: Isolated,
     stop: Arc<AtomicBool>,
     filter: Arc<Filter>,
-    survey: Option<Walk>,
+    /// The walk and the time when it began.
+    walk: Option<(Walk, Time)>,
     clock: Instant,
     /// Dates the snapshot.
     now: fn() -> Time,
@@ -110,23 +111,22 @@ impl Backup {
             isolated,
             stop: Arc::clone(control.cancel()),
             filter,
-            survey: None,
+            walk: None,
             clock,
             now: control.clock(),
         };
         if begun.options.stdin.is_none() {
-            begun.survey = Some(begun.survey()?);
+            begun.walk = Some(begun.start_walk()?);
         }
         Ok(begun)
     }
 
-    fn survey(&self) -> Result<Walk> {
+    fn start_walk(&self) -> Result<(Walk, Time)> {
         let started = (self.now)();
-        let walk = Walk::start(self.plan.clone(), self.survey_options(), &self.stop)?;
-        Ok(Walk { started, ..walk })
+        Ok((Walk::start(self.plan.clone(), self.walk_options(), &self.stop)?, started))
     }
 
-    fn survey_options(&self) -> WalkOptions {
+    fn walk_options(&self) -> WalkOptions {
         WalkOptions {
             filter: Arc::clone(&self.filter),
             one_file_system: self.options.one_file_system,
@@ -160,40 +160,40 @@ impl Backup {
         let host = self.options.host.clone().unwrap_or_else(host::host_name);
         let sources: Vec<ByteBuf> =
             self.plan.sources.iter().map(|path| ByteBuf::from(path.clone())).collect();
-        let mut basis = parent::choose(repo, &self.options, &host, &sources)?;
-        if basis.became_full && self.options.recorded.is_none() {
+        let mut parent_choice = parent::choose(repo, &self.options, &host, &sources)?;
+        if parent_choice.became_full && self.options.recorded.is_none() {
             let asked = self.options.kind;
             observer.notice(Event::Note(&format!(
                 "there is no snapshot to compare with yet: this {asked} backup becomes a full backup"
             )));
         }
-        if let (Some(before), None) = (&basis.newest, &self.options.stdin) {
+        if let (Some(before), None) = (&parent_choice.newest, &self.options.stdin) {
             let counts = &before.manifest.counts;
             observer.notice(Event::Estimate { files: counts.files(), bytes: counts.bytes_total });
         }
         let arc = match &self.options.reread {
             // A full backup reads everything, and a stream is never unchanged.
-            Some(reread) if !basis.rereads && self.options.stdin.is_none() => {
+            Some(reread) if !parent_choice.rereads && self.options.stdin.is_none() => {
                 Some(rot::RingArc::new(reread)?)
             }
             _ => None,
         };
         loop {
             let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(()))?;
-            basis.trusted &= basis.compare.as_ref().is_none_or(|parent| repo_state.protects(&parent.id));
+            parent_choice.trusted &=
+                parent_choice.compare.as_ref().is_none_or(|parent| repo_state.protects(&parent.id));
             let index = Arc::new(Index::load(repo, repo_state)?);
             for (pack, why) in &index.unreadable {
                 repo.control().warn(format!("{why}: pack {} is not used", pack.short()));
             }
             let quota = left(repo, &index)?;
-            let survey = self.survey.take();
+            let begun = self.walk.take();
             let (source, started) = match &self.options.stdin {
                 Some(stdin) => (Source::Stream(stdin), (self.now)()),
                 None => {
-                    let survey = survey.map_or_else(|| self.survey(), Ok)?;
+                    let (walk, started) = begun.map_or_else(|| self.start_walk(), Ok)?;
                     let recorded = self.options.recorded.as_ref();
-                    let started = recorded.map_or(survey.started, |recorded| recorded.time);
-                    (Source::Files(survey), started)
+                    (Source::Files(walk), recorded.map_or(started, |recorded| recorded.time))
                 }
             };
             // A write key reads no bases.
@@ -206,11 +206,11 @@ impl Backup {
                 observer,
                 stop: &self.stop,
                 cancel: control.cancel(),
-                basis: &basis,
+                parent_choice: &parent_choice,
                 index,
                 deltas,
                 started,
-                root_only_leads: matches!(self.plan.root, sources::SourceNode::Passage { .. }),
+                root_is_ancestor_only: matches!(self.plan.root, sources::SourceNode::Ancestor { .. }),
                 problems: Mutex::default(),
                 arc,
                 findings: rot::Findings::default(),
@@ -230,7 +230,7 @@ impl Backup {
                 if self.options.stdin.is_some() {
                     return Err(Error::Bug { what: "a stream is read only once" });
                 }
-                basis.trusted = false;
+                parent_choice.trusted = false;
                 continue;
             }
             let mut summary = published?;
@@ -300,17 +300,17 @@ fn assemble_all(run: &Run<'_>, source: Source<'_>) -> Result<Assembled> {
             result
         })?;
         let compared = compare::compare_all(run, &source, &jobs_in, &events_in);
-        // After a failure this ends the survey, too.
+        // After a failure this ends the walk, too.
         drop((jobs_in, events_in, source));
         if compared.is_err() {
             run.failed.store(true, Ordering::Relaxed);
         }
         let assembled = assembler.join().unwrap_or(Err(Error::Stopped));
-        // What the assembler says goes first: the comparer may only have noticed that it failed.
+        // The assembler's error comes first: the comparer may only have noticed that the assembler failed.
         let (mut assembled, tally) = error::fed(assembled, compared)?;
         tally.add_to(&mut assembled.counts, &mut assembled.more);
         assembled.read.moved_files(tally.files_new);
-        if !run.basis.rereads {
+        if !run.parent_choice.rereads {
             assembled.counts.files_removed += tally.removed;
         }
         assembled.tally = tally;

@@ -28,14 +28,14 @@ pub(super) struct Run<'a> {
     pub(super) stop: &'a AtomicBool,
     /// Of [`Backup::run`].
     pub(super) cancel: &'a AtomicBool,
-    pub(super) basis: &'a ParentChoice,
+    pub(super) parent_choice: &'a ParentChoice,
     /// The index as of the start of the run.
     pub(super) index: Arc<Index>,
     /// Whether chunks may become deltas.
     pub(super) deltas: bool,
     pub(super) started: Time,
     /// The root of the tree is not a source, and only leads to sources.
-    pub(super) root_only_leads: bool,
+    pub(super) root_is_ancestor_only: bool,
     pub(super) problems: Mutex<Vec<Problem>>,
     /// Unchanged files whose stored path is on this arc are read again.
     pub(super) arc: Option<rot::RingArc>,

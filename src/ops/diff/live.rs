@@ -24,7 +24,7 @@ use crate::sys::long_path;
 /// A live directory, walked as a backup would.
 pub(super) struct LiveTree<'a> {
     hasher: &'a ChunkHasher,
-    survey: Walk,
+    walk: Walk,
     path_stack: PathStack,
     ready: VecDeque<WalkEvent>,
     links: HashMap<(u64, u64), u128>,
@@ -45,9 +45,9 @@ impl<'a> LiveTree<'a> {
             allow_empty: true,
             own: Vec::new(),
         };
-        let survey = Walk::start(plan, options, stop)?;
+        let walk = Walk::start(plan, options, stop)?;
         let (ready, links, problems) = (VecDeque::new(), HashMap::new(), Vec::new());
-        let mut live = Self { hasher, survey, path_stack: PathStack::default(), ready, links, problems };
+        let mut live = Self { hasher, walk, path_stack: PathStack::default(), ready, links, problems };
         live.path_stack.enter(b"", Some(&dir));
         // The first event is the root itself.
         live.found();
@@ -56,7 +56,7 @@ impl<'a> LiveTree<'a> {
 
     fn found(&mut self) -> Option<WalkEvent> {
         while self.ready.is_empty() {
-            self.ready.extend(self.survey.found.recv().ok()?);
+            self.ready.extend(self.walk.found.recv().ok()?);
         }
         self.ready.pop_front()
     }

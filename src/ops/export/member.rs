@@ -18,7 +18,7 @@ pub(super) fn tar_member(
     reader: &mut ChunkReader,
 ) -> Result<TarMember> {
     let meta = &entry.meta;
-    let passage = meta.flags & flags::PASSAGE != 0;
+    let ancestor_only = meta.flags & flags::ANCESTOR_ONLY != 0;
     let name =
         |name: Option<&std::sync::Arc<str>>| name.map(|name| name.as_bytes().to_vec()).unwrap_or_default();
     // A further hard link has no metadata of its own.
@@ -40,7 +40,7 @@ pub(super) fn tar_member(
         gid: meta.gid,
         user: name(meta.user.as_ref()),
         group: name(meta.group.as_ref()),
-        mtime: if passage { started } else { meta.mtime },
+        mtime: if ancestor_only { started } else { meta.mtime },
         xattrs,
         acls: Vec::new(),
         flags,

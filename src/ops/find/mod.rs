@@ -194,7 +194,7 @@ impl Finder<'_> {
     fn fits(&self, entry: &Entry) -> bool {
         let options = self.options;
         // A directory that only leads to a source has no time of its own.
-        let timeless = entry.meta.flags & flags::PASSAGE != 0;
+        let timeless = entry.meta.flags & flags::ANCESTOR_ONLY != 0;
         let time = |fits: bool, asked: Option<Time>| asked.is_none() || fits && !timeless;
         let size = |fits: bool, asked: Option<u64>| asked.is_none() || fits && entry.is_file();
         (options.types.is_empty() || options.types.contains(&EntryType::of(entry)))

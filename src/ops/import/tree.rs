@@ -35,7 +35,7 @@ impl Node {
 
     /// Makes a directory that no member describes.
     pub(super) fn ancestor() -> Self {
-        Self::new(no_tree(), Meta { mode: 0o755, flags: flags::PASSAGE, ..Meta::default() })
+        Self::new(no_tree(), Meta { mode: 0o755, flags: flags::ANCESTOR_ONLY, ..Meta::default() })
     }
 
     /// Makes it one of the hard links of a group.
@@ -190,10 +190,10 @@ impl Tree {
                 _ => true,
             };
             if blocked {
-                let mut passage = Node::ancestor();
-                passage.round = *round;
-                *weight += passage.weight(name);
-                dir.below.insert(name.as_slice().into(), Arc::new(passage));
+                let mut ancestor = Node::ancestor();
+                ancestor.round = *round;
+                *weight += ancestor.weight(name);
+                dir.below.insert(name.as_slice().into(), Arc::new(ancestor));
             }
             let next = dir.below.get_mut(name.as_slice());
             dir = next.map(Arc::make_mut).ok_or(DecodeError::because("a directory is missing"))?;

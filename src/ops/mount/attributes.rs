@@ -82,7 +82,7 @@ pub(super) fn of_entry(ino: u64, entry: &Entry, owners: &Owners, links: u32, beg
         _ => (0, 0),
     };
     // A directory that only leads to a source has no time of its own.
-    let passage = meta.flags & flags::PASSAGE != 0;
+    let ancestor_only = meta.flags & flags::ANCESTOR_ONLY != 0;
     InodeAttributes {
         ino,
         kind: InodeType::of(entry),
@@ -93,8 +93,8 @@ pub(super) fn of_entry(ino: u64, entry: &Entry, owners: &Owners, links: u32, beg
         device,
         size,
         blocks,
-        mtime: if passage { begun } else { meta.mtime },
-        ctime: if passage { begun } else { meta.ctime },
+        mtime: if ancestor_only { begun } else { meta.mtime },
+        ctime: if ancestor_only { begun } else { meta.ctime },
         lasts: true,
     }
 }

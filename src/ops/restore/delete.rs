@@ -70,7 +70,7 @@ impl Job<'_> {
                 && exists
                 && (self.selection.takes(walk.path(), true) || self.selection.may_hold(walk.path()))
             {
-                let ancestor_only = entry.meta.flags & flags::PASSAGE != 0;
+                let ancestor_only = entry.meta.flags & flags::ANCESTOR_ONLY != 0;
                 let mut meta = entry.meta;
                 self.drop_unwanted_metadata(&mut meta);
                 if let Some(level) = self.open_level(walk.path(), Some(meta), ancestor_only)
@@ -112,7 +112,7 @@ impl Job<'_> {
         let Some(meta) = meta.filter(|_| extra.peek().is_some() && !self.options.dry_run) else {
             return extra.try_for_each(|name| self.remove(&join(dir, &name)));
         };
-        let before = match self.target()?.look_at_dir(dir) {
+        let before = match self.target()?.stat_dir(dir) {
             Ok(before) => before,
             Err(err) => {
                 self.record_error(dir, &err);
@@ -125,7 +125,7 @@ impl Job<'_> {
         }
         extra.try_for_each(|name| self.remove(&join(dir, &name)))?;
         if !sets_attributes {
-            self.try_on_target(dir, |target| target.put_back(dir, &before));
+            self.try_on_target(dir, |target| target.reset_dir(dir, &before));
         } else if overwrite::owner_may_enter(&meta) {
             self.finish_dir(dir, &meta);
         }

@@ -163,9 +163,9 @@ impl Job<'_> {
         reader: &mut ChunkReader,
     ) -> Result<Report> {
         let (root, ancestor_only, single) = match start_entry {
-            None => (snapshot.manifest.root, snapshot.manifest.root_only_leads(), None),
+            None => (snapshot.manifest.root, snapshot.manifest.root_is_ancestor_only(), None),
             Some(Entry { kind: Kind::Dir { tree }, meta, .. }) => {
-                (tree, meta.flags & flags::PASSAGE != 0, None)
+                (tree, meta.flags & flags::ANCESTOR_ONLY != 0, None)
             }
             Some(entry) => (snapshot.manifest.root, false, Some(entry)),
         };

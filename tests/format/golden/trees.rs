@@ -72,8 +72,12 @@ fn one_of_each_kind() -> Vec<Entry> {
     ];
     all[0].meta = Meta { link: 1 << 63, flags: flags::CHANGED_WHILE_READ, ..all[0].meta.clone() };
     all[1].meta = Meta { user: Some("users".into()), group: None, ..all[1].meta.clone() };
-    all[2].meta =
-        Meta { flags: flags::PASSAGE, mtime: Time::default(), ctime: Time::default(), ..Meta::default() };
+    all[2].meta = Meta {
+        flags: flags::ANCESTOR_ONLY,
+        mtime: Time::default(),
+        ctime: Time::default(),
+        ..Meta::default()
+    };
     all[3].meta.extra = vec![(2, b"later".to_vec())];
     all
 }

@@ -22,7 +22,7 @@ pub(in crate::ops::backup) fn weigh(
     counts: &Counts,
     silent: bool,
 ) -> Watched {
-    let Some(compared) = run.basis.compare.as_ref().filter(|_| run.options.stdin.is_none()) else {
+    let Some(compared) = run.parent_choice.compare.as_ref().filter(|_| run.options.stdin.is_none()) else {
         return Watched::default();
     };
     let (suffix, alike) = tally.suffixes.most_frequent_new();
@@ -42,23 +42,28 @@ pub(in crate::ops::backup) fn weigh(
         suffix,
         ..Signs::default()
     };
-    since_the_last(run.basis, &mut now);
-    let past = &run.basis.past;
+    since_the_last(run.parent_choice, &mut now);
+    let past = &run.parent_choice.past;
     let limits = run.options.tripwire.as_ref().filter(|_| !run.options.expect_change);
     let mut reasons = tripwire::evaluate(past, &mut now, limits);
     if silent {
-        let newest =
-            run.basis.newest.as_ref().map_or(0, |newest| between(newest.manifest.started, run.started));
+        let newest = run
+            .parent_choice
+            .newest
+            .as_ref()
+            .map_or(0, |newest| between(newest.manifest.started, run.started));
         reasons.extend(tripwire::silence(past, newest, limits));
     }
     Watched { signs: Some(now), reasons }
 }
 
 /// Subtracts what the previous differential already counted: all of them are compared with the same full.
-fn since_the_last(basis: &ParentChoice, now: &mut Signs) {
-    let Some(newest) = &basis.newest else { return };
-    let (Some(parent), SnapshotKind::Differential) = (basis.parent, newest.manifest.kind) else { return };
-    if basis.kind != SnapshotKind::Differential || newest.manifest.parent != Some(parent) {
+fn since_the_last(parent_choice: &ParentChoice, now: &mut Signs) {
+    let Some(newest) = &parent_choice.newest else { return };
+    let (Some(parent), SnapshotKind::Differential) = (parent_choice.parent, newest.manifest.kind) else {
+        return;
+    };
+    if parent_choice.kind != SnapshotKind::Differential || newest.manifest.parent != Some(parent) {
         return;
     }
     let less = |number: &mut u64, before: u64| *number = number.saturating_sub(before);

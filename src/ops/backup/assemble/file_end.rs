@@ -52,7 +52,9 @@ impl Assembler<'_, '_, '_> {
                 self.counts.bytes_total += size;
                 self.watch(&was, &entry, first, opaque)?;
                 let (count, action) = match was {
-                    Previous::There(_) if run.basis.rereads => (&mut self.counts.files_new, Action::New),
+                    Previous::There(_) if run.parent_choice.rereads => {
+                        (&mut self.counts.files_new, Action::New)
+                    }
                     Previous::New => (&mut self.counts.files_new, Action::New),
                     // Read because its times could not be trusted, and found unchanged.
                     Previous::There(before) if is_same(&before, &entry) => {
@@ -117,7 +119,7 @@ impl Assembler<'_, '_, '_> {
 
     /// Passes data about a file that was read to the tripwire.
     fn watch(&mut self, was: &Previous, entry: &Entry, first: Option<ChunkId>, opaque: bool) -> Result<()> {
-        if self.store.run.basis.compare.is_none() {
+        if self.store.run.parent_choice.compare.is_none() {
             return Ok(());
         }
         match was {

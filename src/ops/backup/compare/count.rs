@@ -20,8 +20,8 @@ pub(super) struct Counter<'a, 'run> {
 }
 
 impl<'a, 'run> Counter<'a, 'run> {
-    pub(super) fn new(run: &'a Run<'run>, survey: &Walk) -> Self {
-        let (walked, stop) = (Arc::clone(&survey.totals), Arc::<AtomicBool>::default());
+    pub(super) fn new(run: &'a Run<'run>, walk: &Walk) -> Self {
+        let (walked, stop) = (Arc::clone(&walk.totals), Arc::<AtomicBool>::default());
         Self { run, walked, ahead: None, stop, is_complete: false }
     }
 
@@ -34,7 +34,7 @@ impl<'a, 'run> Counter<'a, 'run> {
         let walked = self.walked.get();
         if is_behind && self.ahead.is_none() && !walked.2 && self.run.options.count_ahead {
             let begun = self.run.begun;
-            let ahead = Walk::count(begun.plan.clone(), begun.survey_options(), &self.stop);
+            let ahead = Walk::count(begun.plan.clone(), begun.walk_options(), &self.stop);
             // If no thread can be started, only the totals of the backup's own walk are known.
             self.ahead = Some(ahead.unwrap_or_default());
         }

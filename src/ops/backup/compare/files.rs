@@ -73,7 +73,7 @@ impl Comparer<'_, '_> {
 
     /// Returns the sibling of a new file in the parent's directory.
     pub(super) fn sibling(&mut self, entry: &Entry, size: u64) -> Result<Option<Older>> {
-        let wanted = self.run.deltas && !self.run.basis.rereads;
+        let wanted = self.run.deltas && !self.run.parent_choice.rereads;
         match self.stack.last_mut().and_then(|open| open.siblings.as_mut()) {
             Some(siblings) if wanted => siblings.older(&mut self.reader, entry, size),
             _ => Ok(None),
@@ -127,7 +127,7 @@ impl Comparer<'_, '_> {
     ) -> Result<()> {
         let alone = matches!(&input, Input::File { path, .. } if self.run.isolated.contains(path));
         let is_itself = !alone || matches!(was, Previous::There(_));
-        let older = older.filter(|_| self.run.deltas && !self.run.basis.rereads && is_itself);
+        let older = older.filter(|_| self.run.deltas && !self.run.parent_choice.rereads && is_itself);
         let pieces = self.pieces_of(older.as_ref())?;
         let seq = self.next_seq();
         let context = Context { owner: entry.meta.uid, file: alone.then_some(seq) };

@@ -88,9 +88,9 @@ pub(super) fn compare_all(
         stack: Vec::new(),
     };
     match source {
-        Source::Files(survey) => {
-            let mut counter = Counter::new(run, survey);
-            for together in &survey.found {
+        Source::Files(walk) => {
+            let mut counter = Counter::new(run, walk);
+            for together in &walk.found {
                 counter.report(jobs.is_full());
                 together.into_iter().try_for_each(|found| comparer.take(found))?;
             }
@@ -173,7 +173,7 @@ impl Comparer<'_, '_> {
     }
 
     fn enter(&mut self, mut entry: Entry, place: Option<PathBuf>) -> Result<()> {
-        let mut tree = self.run.basis.compare.as_ref().map(|parent| parent.manifest.root);
+        let mut tree = self.run.parent_choice.compare.as_ref().map(|parent| parent.manifest.root);
         let mut same = true;
         self.run.strip(&mut entry.meta);
         if !self.stack.is_empty() {
@@ -189,7 +189,7 @@ impl Comparer<'_, '_> {
         self.path_stack.enter(&entry.name, place.as_deref());
         let (before, known) = self.before_of(tree)?;
         let seq = self.next_seq();
-        let trusted = self.run.basis.trusted && before.is_some();
+        let trusted = self.run.parent_choice.trusted && before.is_some();
         let unchanged = tree.filter(|_| trusted).map(|tree| UnchangedDir { tree, known, entries: 0, same });
         self.stack.push(Open {
             seq,
@@ -219,7 +219,7 @@ impl Comparer<'_, '_> {
         let Some(unchanged) = unchanged else {
             let entry = (!self.stack.is_empty()).then_some(entry);
             // To a full backup all directories are new.
-            let before = tree.filter(|_| !self.run.basis.rereads);
+            let before = tree.filter(|_| !self.run.parent_choice.rereads);
             return self.send(Message::Leave { seq, entry, before, same });
         };
         if self.stack.is_empty() {

@@ -38,7 +38,7 @@ impl Comparer<'_, '_> {
     }
 
     fn lost(&self, err: &Error) {
-        if self.run.basis.rereads {
+        if self.run.parent_choice.rereads {
             return;
         }
         let path = String::from_utf8_lossy(self.path_stack.stored());
@@ -101,10 +101,10 @@ impl Comparer<'_, '_> {
     /// Handles an entry that only the parent has: it was removed, unless the walk was interrupted before it.
     pub(super) fn gone(&mut self, entry: &Entry) -> Result<()> {
         if self.run.stopping() {
-            return if self.run.basis.trusted { self.kept(entry) } else { Ok(()) };
+            return if self.run.parent_choice.trusted { self.kept(entry) } else { Ok(()) };
         }
         self.announce()?;
-        if !self.run.basis.rereads {
+        if !self.run.parent_choice.rereads {
             let stored = self.stored(&entry.name);
             self.run.observer.notice(Event::Item {
                 action: Action::Removed,

@@ -22,7 +22,7 @@ impl Comparer<'_, '_> {
         place: Option<&Path>,
     ) -> Result<()> {
         if let Some(before) = before
-            && !self.run.basis.rereads
+            && !self.run.parent_choice.rereads
             && self.has_same_inode(before, entry)
             && self.may_reuse(before)?
         {
@@ -52,7 +52,7 @@ impl Comparer<'_, '_> {
     /// Returns whether a time is safely before the parent's start. A later change may have left the same
     /// times.
     fn is_safely_past(&self, time: Time) -> bool {
-        let started = self.run.basis.compare.as_ref().map(|parent| parent.manifest.started);
+        let started = self.run.parent_choice.compare.as_ref().map(|parent| parent.manifest.started);
         started
             .is_some_and(|started| time < Time { sec: started.sec.saturating_sub(2), nanos: started.nanos })
     }
@@ -67,7 +67,7 @@ impl Comparer<'_, '_> {
             None => self.is_safely_past(new.ctime),
         };
         std::mem::discriminant(&before.kind) == std::mem::discriminant(&now.kind)
-            && (old.flags | new.flags) & flags::PASSAGE == 0
+            && (old.flags | new.flags) & flags::ANCESTOR_ONLY == 0
             && old.ctime == new.ctime
             && tells
     }
@@ -89,7 +89,7 @@ impl Comparer<'_, '_> {
             let was_read_whole = before.meta.flags & flags::CHANGED_WHILE_READ == 0;
             return was_read_whole && recorded.is_unchanged(before, now, size);
         }
-        !self.run.basis.rereads
+        !self.run.parent_choice.rereads
             && self.has_same_mtime(before, now, size)
             && (self.run.options.ignore_ctime || self.has_same_inode(before, now))
     }
@@ -117,7 +117,7 @@ impl Comparer<'_, '_> {
         if before.meta.lost != 0 {
             return Ok(false);
         }
-        if self.run.basis.trusted {
+        if self.run.parent_choice.trusted {
             return Ok(true);
         }
         match reachability::entry_stands(&mut self.reader, before) {

@@ -302,7 +302,7 @@ impl ChunkBuffer for Stream<'_, '_> {
     }
 
     fn take(&mut self, id: ChunkId, len: usize) -> io::Result<()> {
-        if self.reader.run.basis.compare.is_some() && self.reader.opaque.is_none() {
+        if self.reader.run.parent_choice.compare.is_some() && self.reader.opaque.is_none() {
             let chunk = self.ahead()?.get(..len).ok_or_else(|| bug("a chunk is within its buffer"))?;
             self.reader.opaque = Some(randomness::is_opaque(chunk));
         }

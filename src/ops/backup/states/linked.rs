@@ -29,7 +29,7 @@ impl Comparer<'_, '_> {
     /// links, but rarely two in the same state.
     fn count_names(&self) -> Result<HashSet<(u64, u64)>> {
         let begun = self.run.begun;
-        let walk = Walk::start(begun.plan.clone(), begun.survey_options(), &begun.stop)?;
+        let walk = Walk::start(begun.plan.clone(), begun.walk_options(), &begun.stop)?;
         let (mut once, mut often) = (HashSet::new(), HashSet::new());
         for found in walk.found.iter().flatten() {
             if let WalkEvent::Entry(_, Some(inode)) | WalkEvent::Lone(_, _, Some(inode)) = found

@@ -47,7 +47,7 @@ pub(crate) fn sources(given: &[PathBuf], dir: &Path) -> Result<(Vec<ByteBuf>, Ve
 fn stored(source: &Path) -> Result<Names> {
     let plan = sources::plan(&[source.to_path_buf()], None)?;
     let (mut place, mut names) = (&plan.root, Names::new());
-    while let SourceNode::Passage { below, .. } = place {
+    while let SourceNode::Ancestor { below, .. } = place {
         let Some((name, next)) = below.first_key_value() else { break };
         names.push(name.clone());
         place = next;

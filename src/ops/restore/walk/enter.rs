@@ -96,8 +96,7 @@ impl Walk<'_, '_> {
         let (job, base) = (self.job, Vec::new());
         let is_part = !job.options.include.is_empty() || job.options.only.is_some();
         let target = job.target.as_ref();
-        let before =
-            target.filter(|_| ancestor_only || is_part).and_then(|target| target.look_at_dir(b"").ok());
+        let before = target.filter(|_| ancestor_only || is_part).and_then(|target| target.stat_dir(b"").ok());
         let role = DirRole { ancestor_only, may_be_link: ancestor_only, selected: true, tree };
         let (leftovers, folds) = self.scan_dir(&base, target.is_none(), job.root_folds());
         let folded = folds.then(Folded::default);
@@ -122,7 +121,7 @@ impl Walk<'_, '_> {
         if !selected && !self.job.selection.may_hold(&path) {
             return;
         }
-        let ancestor_only = meta.flags & flags::PASSAGE != 0;
+        let ancestor_only = meta.flags & flags::ANCESTOR_ONLY != 0;
         let may_be_link = ancestor_only || walk.kept().is_some_and(|level| level.role.ancestor_only);
         let role = DirRole { ancestor_only, may_be_link, selected, tree };
         let level = Level { base: path, role, state: DirState::NotCreated(meta) };
@@ -251,7 +250,7 @@ impl Walk<'_, '_> {
                 if role.may_be_link && !self.mixes_with_other_entries(role, &destination)? =>
             {
                 job.target()?.follow(path, destination);
-                let found = job.target()?.look_at_dir(path)?;
+                let found = job.target()?.stat_dir(path)?;
                 job.refuse_protected(path, &found)?;
                 Ok(Found::Dir(found))
             }
@@ -291,7 +290,7 @@ impl Walk<'_, '_> {
         let mut dir = DirReader::new(tree);
         while let Some(entry) = dir.next(self.reader)? {
             let Some(theirs) = dir_reader::child(self.reader, other, &entry.name)? else { continue };
-            let ancestor_only = entry.meta.flags & flags::PASSAGE != 0;
+            let ancestor_only = entry.meta.flags & flags::ANCESTOR_ONLY != 0;
             let differs = match (&entry.kind, &theirs.kind) {
                 (Kind::Dir { tree }, Kind::Dir { tree: other }) => {
                     self.trees_differ((*tree, ancestor_only), *other, depth + 1)?

@@ -128,7 +128,7 @@ impl<'a, 'j> Walk<'a, 'j> {
                 }
                 FinalAttributes::Set(meta) => self.closed_dirs.push((path, meta)),
                 FinalAttributes::PutBack(before) => {
-                    self.job.try_on_target(&path, |target| target.put_back(&path, &before));
+                    self.job.try_on_target(&path, |target| target.reset_dir(&path, &before));
                 }
             }
         }

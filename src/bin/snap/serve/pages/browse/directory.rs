@@ -264,7 +264,7 @@ fn row(place: &Place<'_>, entry: &Entry, sizes: &Sizes, ticks: bool) -> Markup {
                 @if let Kind::Symlink { target } = &entry.kind { " → " (name(target)) }
             }
             td.number data-label="Size" { (size_in_list(entry, sizes)) }
-            td data-label="Modified" { @if entry.meta.flags & flags::PASSAGE == 0 { (time(entry.meta.mtime)) } }
+            td data-label="Modified" { @if entry.meta.flags & flags::ANCESTOR_ONLY == 0 { (time(entry.meta.mtime)) } }
             td data-label="Mode" { code { (output::permissions(entry)) } }
             td {
                 @if entry.is_file() { a href=(file_at(id, &path)) aria-label={ "Download " (shown) } { "Download" } }

@@ -16,7 +16,7 @@ const BEGINNING: u64 = 256 << 10;
 pub(super) fn facts(entry: &Entry) -> Markup {
     let meta = &entry.meta;
     let who = |name: Option<&str>, id: u32| name.map_or_else(|| id.to_string(), output::printable);
-    let timeless = meta.flags & flags::PASSAGE != 0;
+    let timeless = meta.flags & flags::ANCESTOR_ONLY != 0;
     html! {
         dl {
             dt { "Kind" } dd { (kind(entry)) }
