@@ -258,7 +258,7 @@ impl Rows {
             self.missing.insert(*id);
             return Ok(());
         };
-        mark(&mut self.rows, copy.row, node, roles, among);
+        mark(&mut self.rows, copy.number, node, roles, among);
         if copy.delta {
             for base in self.bases_of(kind, copy.location.block)? {
                 mark(&mut self.made, base, node, roles, among);
@@ -273,7 +273,7 @@ impl Rows {
         }
         let mut rows = Vec::new();
         for base in self.index.bases(at)? {
-            rows.extend(self.index.base_copies(kind, &base)?.first().map(|copy| copy.row));
+            rows.extend(self.index.base_copies(kind, &base)?.first().map(|copy| copy.number));
         }
         self.bases.insert(at, rows.clone());
         Ok(rows)

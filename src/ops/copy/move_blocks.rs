@@ -126,12 +126,12 @@ impl<'a> BlockMover<'a> {
     fn row(&self, kind: ChunkType, id: &ChunkId) -> Result<usize> {
         let index = self.reader.index();
         if let Some(copy) = index.near(kind, id) {
-            return Ok(copy.row);
+            return Ok(copy.number);
         }
         let copies = index.copies(kind, id)?;
         // A copy stored by another write key is not trusted and comes last.
-        let good = copies.iter().min_by_key(|copy| (copy.not_writable, copy.foreign));
-        good.map(|copy| copy.row).ok_or_else(|| Error::Missing { what: format!("chunk {}", id.short()) })
+        let good = copies.iter().min_by_key(|copy| (!copy.in_usable_pack, copy.foreign));
+        good.map(|copy| copy.number).ok_or_else(|| Error::Missing { what: format!("chunk {}", id.short()) })
     }
 
     fn move_blocks(

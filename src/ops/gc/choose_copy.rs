@@ -65,7 +65,7 @@ impl CopyChooser<'_> {
         }
         self.needed_found += needed;
         if let ([at], [row]) = (group, rows.as_slice()) {
-            if self.index.packs().get(at.pack as usize).is_some_and(|pack| !pack.not_writable) {
+            if self.index.packs().get(at.pack as usize).is_some_and(|pack| pack.usable) {
                 self.kept.insert(*row);
             }
             return Ok(());
@@ -96,24 +96,24 @@ impl CopyChooser<'_> {
 
     /// Chooses the copy of one chunk that stays.
     fn choose(&mut self, copies: &[Copy]) {
-        if !copies.iter().any(|copy| self.marks.needed.has(copy.row)) {
+        if !copies.iter().any(|copy| self.marks.needed.has(copy.number)) {
             return;
         }
-        let unreadable = copies.iter().filter(|copy| self.marks.unreadable.has(copy.row));
-        unreadable.for_each(|copy| _ = self.kept.insert(copy.row));
+        let unreadable = copies.iter().filter(|copy| self.marks.unreadable.has(copy.number));
+        unreadable.for_each(|copy| _ = self.kept.insert(copy.number));
         let is_of_live_session = |copy: &Copy| {
             let pack = self.index.packs().get(copy.location.block.pack as usize);
             pack.is_some_and(|pack| self.live_sessions.contains(&pack.session))
         };
-        let is_base = copies.iter().any(|copy| self.marks.bases.has(copy.row));
-        let may_stay = |copy: &&Copy| !copy.delta || !is_base && self.marks.needed.has(copy.row);
-        let listed: Vec<&Copy> = copies.iter().filter(|copy| !copy.not_writable).collect();
+        let is_base = copies.iter().any(|copy| self.marks.bases.has(copy.number));
+        let may_stay = |copy: &&Copy| !copy.delta || !is_base && self.marks.needed.has(copy.number);
+        let listed: Vec<&Copy> = copies.iter().filter(|copy| copy.in_usable_pack).collect();
         let mut good: Vec<&Copy> = listed.iter().copied().filter(may_stay).collect();
         // Copies that full keys stored come first: any session may refer to them.
         good.sort_by_key(|copy| copy.foreign);
         let is_preferred = |copy: &&&Copy| is_of_live_session(copy) && !copy.foreign;
         if let Some(best) = good.iter().find(is_preferred).or(good.first()) {
-            self.kept.insert(best.row);
+            self.kept.insert(best.number);
             if listed.len() > 1 {
                 self.preferred.insert(best.location.block);
             }

@@ -18,7 +18,7 @@ pub(super) struct Lost {
     pub(super) kind: ChunkType,
     pub(super) id: ChunkId,
     /// A copy exists, but in a damaged or condemned pack, or as a delta whose base is in one.
-    pub(super) not_writable: bool,
+    pub(super) has_unusable_copy: bool,
 }
 
 /// The result of marking a chunk.
@@ -76,7 +76,7 @@ impl Marker {
     /// its pack may be missing from the listing, unreadable, or brought back later from a copy of the
     /// repository.
     pub(super) fn misses_data(&self) -> bool {
-        self.lost.iter().any(|lost| !lost.not_writable)
+        self.lost.iter().any(|lost| !lost.has_unusable_copy)
     }
 
     /// Marks a usable copy of a chunk or, if there is none, all deltas and the first copy.
@@ -91,7 +91,7 @@ impl Marker {
         }
         let copies = self.index.copies(kind, id)?;
         let Some(first) = copies.first() else {
-            self.lost.push(Lost { kind, id: *id, not_writable: false });
+            self.lost.push(Lost { kind, id: *id, has_unusable_copy: false });
             return Ok(MarkResult::Missing);
         };
         for copy in &copies {
@@ -99,8 +99,8 @@ impl Marker {
                 return Ok(self.mark_copy(kind, copy));
             }
         }
-        if !self.needed.has(first.row) {
-            self.lost.push(Lost { kind, id: *id, not_writable: true });
+        if !self.needed.has(first.number) {
+            self.lost.push(Lost { kind, id: *id, has_unusable_copy: true });
         }
         for copy in copies.iter().filter(|copy| copy.delta) {
             self.mark_unreadable_delta(kind, copy)?;
@@ -110,14 +110,14 @@ impl Marker {
 
     fn mark_copy(&mut self, kind: ChunkType, copy: &Copy) -> MarkResult {
         let is_new = self.mark_entry(copy);
-        self.needed_directly.insert(copy.row);
-        let is_new = if kind == ChunkType::Tree { self.walked.insert(copy.row) } else { is_new };
+        self.needed_directly.insert(copy.number);
+        let is_new = if kind == ChunkType::Tree { self.walked.insert(copy.number) } else { is_new };
         if is_new { MarkResult::New } else { MarkResult::AlreadyMarked }
     }
 
     /// Marks an index entry. Returns true if it was not marked before.
     fn mark_entry(&mut self, copy: &Copy) -> bool {
-        let is_new = self.needed.insert(copy.row);
+        let is_new = self.needed.insert(copy.number);
         if is_new {
             self.plain_bytes += u64::from(copy.location.len);
         }
@@ -127,8 +127,8 @@ impl Marker {
     /// Returns whether a copy's pack is usable and each of its bases has a usable copy. Marks these bases
     /// (C2).
     fn is_readable(&mut self, kind: ChunkType, copy: &Copy) -> Result<bool> {
-        if copy.not_writable || !copy.delta {
-            return Ok(!copy.not_writable);
+        if !copy.in_usable_pack || !copy.delta {
+            return Ok(copy.in_usable_pack);
         }
         let block = copy.location.block;
         if let Some(readable) = self.delta_blocks.get(&block) {
@@ -145,7 +145,7 @@ impl Marker {
             }
         }
         for base in &found {
-            self.bases.insert(base.row);
+            self.bases.insert(base.number);
             self.mark_entry(base);
         }
         self.delta_blocks.insert(block, true);
@@ -156,12 +156,12 @@ impl Marker {
     /// bases: a repair may make it readable again (C2).
     fn mark_unreadable_delta(&mut self, kind: ChunkType, copy: &Copy) -> Result<()> {
         self.mark_entry(copy);
-        if !self.unreadable.insert(copy.row) {
+        if !self.unreadable.insert(copy.number) {
             return Ok(());
         }
         for base in self.index.bases(copy.location.block)? {
             if let Some(base) = self.index.find_base(kind, &base)? {
-                self.bases.insert(base.row);
+                self.bases.insert(base.number);
                 self.mark_entry(&base);
             }
         }

@@ -104,8 +104,7 @@ pub(super) fn plan(
     let stays = |pack: &PackInfo| {
         misses_data && pack.kind == ChunkType::Data || live_sessions.contains(&pack.session)
     };
-    let may_move =
-        |at: u32| index.packs().get(at as usize).is_some_and(|pack| !pack.not_writable && !stays(pack));
+    let may_move = |at: u32| index.packs().get(at as usize).is_some_and(|pack| pack.usable && !stays(pack));
     let mut budget = options.max_repack.unwrap_or(u64::MAX);
     let reencoded = reencode::choose(index, marks, &may_move, max_dead_share, &mut budget)?;
     let (kept, preferred) = choose_copies(index, marks, live_sessions)?;
@@ -143,7 +142,7 @@ fn usage_of(
     let stays = PackUsage { action: PackAction::Keep, dead: 0, growth: 0, savings: 0, immovable: true };
     let Some(pack) = index.packs().get(number as usize) else { return Ok(stays) };
     // Condemned packs belong to another gc run; damaged ones wait for repair.
-    if pack.not_writable || untouchable {
+    if !pack.usable || untouchable {
         return Ok(stays);
     }
     let table = match index.table(number) {
@@ -180,7 +179,7 @@ fn choose_to_move(
             let touchable = index
                 .packs()
                 .get(*at)
-                .is_some_and(|pack| !pack.not_writable && !live_sessions.contains(&pack.session));
+                .is_some_and(|pack| pack.usable && !live_sessions.contains(&pack.session));
             touchable
                 && packs
                     .get(*at)
@@ -252,7 +251,7 @@ fn merge_small(
     for kind in [ChunkType::Data, ChunkType::Tree] {
         let small = index.packs().iter().enumerate().filter(|(_, pack)| {
             pack.kind == kind
-                && !pack.not_writable
+                && pack.usable
                 && !live_sessions.contains(&pack.session)
                 && pack.len.saturating_mul(SMALL_DIVISOR) < targets(kind)
         });

@@ -43,9 +43,9 @@ pub(super) fn choose(
     deltas
         .iter()
         .flat_map(|delta| &delta.bases)
-        .for_each(|base| *use_counts.entry(base.row).or_default() += 1);
+        .for_each(|base| *use_counts.entry(base.number).or_default() += 1);
     let is_unshared =
-        |base: &Copy| use_counts.get(&base.row) == Some(&1) && !marks.needed_directly.has(base.row);
+        |base: &Copy| use_counts.get(&base.number) == Some(&1) && !marks.needed_directly.has(base.number);
     let (mut chosen, mut moved_packs) = (HashMap::new(), HashSet::new());
     for delta in deltas.iter().filter(|delta| may_move(delta.block.pack)) {
         let Some(growth) = growth(index, marks, delta, &is_unshared, share)? else { continue };
@@ -59,8 +59,8 @@ pub(super) fn choose(
         let (mut needed, mut as_bases) = (marks.needed_directly.clone(), BitSet::default());
         let kept = deltas.iter().filter(|delta| !chosen.contains_key(&delta.block));
         for base in kept.flat_map(|delta| &delta.bases) {
-            needed.insert(base.row);
-            as_bases.insert(base.row);
+            needed.insert(base.number);
+            as_bases.insert(base.number);
         }
         (marks.needed, marks.bases) = (needed, as_bases);
     }

@@ -196,7 +196,7 @@ fn find_damaged_packs(
         match reader.prefix(index, table.table.kind, &[base]) {
             Err(err) if err.is_damage() && !err.is_missing() => {
                 let copies = index.base_copies(table.table.kind, &base)?;
-                for copy in copies.iter().filter(|copy| !copy.not_writable) {
+                for copy in copies.iter().filter(|copy| copy.in_usable_pack) {
                     let at = copy.location.block.pack as usize;
                     let Some(pack) = index.packs().get(at) else { continue };
                     found.push((at, damaged_pack(pack, DecodeError::with(err.chain()))));

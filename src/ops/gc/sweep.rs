@@ -137,7 +137,7 @@ pub(super) fn find_still_needed(repo: &Repository, gc_run: &GcRun) -> Result<Has
         let pack = index.packs().get(copy.location.block.pack as usize);
         still_needed.extend(pack.filter(|pack| record.condemned.contains(&pack.id)).map(|pack| pack.id));
     };
-    for lost in marker.lost.iter().filter(|lost| lost.not_writable) {
+    for lost in marker.lost.iter().filter(|lost| lost.has_unusable_copy) {
         for copy in index.copies(lost.kind, &lost.id)? {
             add_condemned(&copy);
             // The bases of a delta may be condemned as well.

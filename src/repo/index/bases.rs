@@ -18,7 +18,7 @@ impl Index {
         let (id, len) = base;
         let mut copies = self.copies(kind, id)?;
         copies.retain(|copy| !copy.delta && copy.location.len == *len);
-        copies.sort_by_key(|copy| (copy.not_writable, copy.foreign));
+        copies.sort_by_key(|copy| (!copy.in_usable_pack, copy.foreign));
         Ok(copies)
     }
 

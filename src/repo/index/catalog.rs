@@ -72,9 +72,9 @@ pub struct PackInfo {
     pub chunks: u32,
     /// Number of its first chunk, counted over all copies in the index.
     pub first: usize,
-    /// Condemned, damaged or unreadable. It may be read if no other pack has the chunk, but new data must
-    /// not reference it.
-    pub not_writable: bool,
+    /// Whether new data may reference it (W2): it is not condemned, damaged or unreadable. Chunks that no
+    /// usable pack has are read from other packs.
+    pub usable: bool,
     /// A copy of its table in the local index cache, if its entries are in a run.
     pub(crate) table: Option<TableLocation>,
 }
@@ -123,7 +123,7 @@ impl Catalog {
             session: pack.session,
             chunks: pack.chunks,
             first: self.packs.last().map_or(0, |pack| pack.first + pack.chunks as usize),
-            not_writable: false,
+            usable: true,
             table: pack.table,
         }
     }
@@ -185,8 +185,8 @@ impl Catalog {
             table.table.blocks.get(spot.block as usize).is_some_and(|block| block.codec == Codec::Delta);
         let Table { by, own, .. } = &table.table;
         let foreign = self.source.as_ref().is_some_and(|source| !source.suite.may_reuse(by.as_ref(), *own));
-        let (row, not_writable) = (pack.first + row.nth as usize, pack.not_writable);
-        Some(Copy { row, location, not_writable, delta, foreign })
+        let number = pack.first + row.nth as usize;
+        Some(Copy { number, location, in_usable_pack: pack.usable, delta, foreign })
     }
 
     /// Returns the id and length of the chunk that an entry points to. `None` if the table is damaged.

@@ -118,9 +118,9 @@ impl Index {
     }
 
     fn info(&self, pack: &RunPack, readable: bool) -> PackInfo {
-        let not_writable =
-            self.repo_state.condemned.contains(&pack.id) || self.repo_state.damaged.contains(&pack.id);
-        PackInfo { not_writable: not_writable || !readable, ..self.catalog.info(pack) }
+        let RepoState { condemned, damaged, .. } = &self.repo_state;
+        let usable = readable && !condemned.contains(&pack.id) && !damaged.contains(&pack.id);
+        PackInfo { usable, ..self.catalog.info(pack) }
     }
 }
 

@@ -93,12 +93,12 @@ pub struct BlockPlace {
 /// One copy of a chunk, for callers that account for all copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copy {
-    /// Number of the copy among all copies of this index, counted pack by pack.
-    pub row: usize,
+    /// Number of the copy among all copies in this index, counted pack by pack.
+    pub number: usize,
     /// Its location.
     pub location: Location,
-    /// Whether new data must not reference it, as for its pack.
-    pub not_writable: bool,
+    /// Whether its pack is [usable](PackInfo::usable).
+    pub in_usable_pack: bool,
     /// Whether it is in a delta block, so that reading it also needs the block's bases.
     pub delta: bool,
     /// Whether another write key stored it. Nobody has verified its id, so new data must not reference it.
@@ -106,9 +106,9 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// Returns whether new data may reference it, as far as its own pack is concerned.
+    /// Returns whether new data may reference it (W2). The bases of a delta are not considered.
     pub(crate) fn may_be_referenced(&self) -> bool {
-        !self.not_writable && !self.foreign
+        self.in_usable_pack && !self.foreign
     }
 }
 
@@ -227,7 +227,7 @@ impl Index {
                 found.extend(self.catalog.copy(row, kind, id)?);
             }
         }
-        found.sort_unstable_by_key(|copy| copy.row);
+        found.sort_unstable_by_key(|copy| copy.number);
         Ok(found)
     }
 

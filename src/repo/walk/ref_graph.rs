@@ -166,7 +166,7 @@ impl<'a> RefGraph<'a> {
                 let start = self.bases.len();
                 for base in self.index.bases(at)? {
                     let copy = self.index.base_copies(kind, &base)?.into_iter().next();
-                    self.bases.extend(copy.and_then(|copy| u32::try_from(copy.row).ok()));
+                    self.bases.extend(copy.and_then(|copy| u32::try_from(copy.number).ok()));
                 }
                 self.deltas.insert(at, start..self.bases.len());
                 start..self.bases.len()
@@ -235,7 +235,7 @@ impl<'a> RefGraph<'a> {
         let first = self.index.copies(kind, id)?.into_iter().next();
         let found = |copy: Copy| {
             let delta = copy.delta.then_some(copy.location.block);
-            u32::try_from(copy.row).ok().map(|row| Found { row, delta })
+            u32::try_from(copy.number).ok().map(|row| Found { row, delta })
         };
         Ok(first.and_then(found))
     }

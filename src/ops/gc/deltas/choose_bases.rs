@@ -83,10 +83,10 @@ impl<'a> DeltaChooser<'a> {
 
     /// Returns the copy of a chunk that stays, if it is in a block that is not a delta.
     fn kept_plain_copy(&self, kind: ChunkType, id: &ChunkId) -> Result<Option<Copy>> {
-        let cached = self.index.near(kind, id).filter(|copy| self.plan.kept.has(copy.row));
+        let cached = self.index.near(kind, id).filter(|copy| self.plan.kept.has(copy.number));
         let kept = match cached {
             Some(copy) => Some(copy),
-            None => self.index.copies(kind, id)?.into_iter().find(|copy| self.plan.kept.has(copy.row)),
+            None => self.index.copies(kind, id)?.into_iter().find(|copy| self.plan.kept.has(copy.number)),
         };
         Ok(kept.filter(|copy| !copy.delta && copy.may_be_referenced()))
     }
@@ -104,7 +104,7 @@ impl<'a> DeltaChooser<'a> {
     ) -> Result<()> {
         let Some(copy) = self.kept_plain_copy(kind, id)? else { return Ok(()) };
         let pack = copy.location.block.pack;
-        if !self.may_move(pack) || !self.compared.insert(copy.row) || self.is_base(kind, id)? {
+        if !self.may_move(pack) || !self.compared.insert(copy.number) || self.is_base(kind, id)? {
             return Ok(());
         }
         let bases = self.choose_bases(kind, similar)?;
@@ -122,7 +122,7 @@ impl<'a> DeltaChooser<'a> {
         if 2 * (delta_len + DELTA_OVERHEAD) < stored {
             bases.iter().for_each(|(_, row)| _ = self.used_as_base.insert(*row));
             let bases = bases.into_iter().map(|(base, _)| base).collect();
-            self.found.bases.insert(copy.row, bases);
+            self.found.bases.insert(copy.number, bases);
             *self.found.savings.entry(pack).or_default() += stored - delta_len;
             if self.packs.insert(pack) {
                 self.bytes += self.index.packs().get(pack as usize).map_or(0, |pack| pack.len);
@@ -143,16 +143,13 @@ impl<'a> DeltaChooser<'a> {
     /// examined, since the marked one need not be the one that stays.
     fn is_base(&self, kind: ChunkType, id: &ChunkId) -> Result<bool> {
         let copies = self.index.copies(kind, id)?;
-        Ok(copies.iter().any(|copy| self.used_as_base.has(copy.row) || self.marks.bases.has(copy.row)))
+        Ok(copies.iter().any(|copy| self.used_as_base.has(copy.number) || self.marks.bases.has(copy.number)))
     }
 
     fn may_move(&self, pack: u32) -> bool {
         let has_ended = |session| !self.live_sessions.contains(session);
-        let info = self
-            .index
-            .packs()
-            .get(pack as usize)
-            .filter(|pack| !pack.not_writable && has_ended(&pack.session));
+        let info =
+            self.index.packs().get(pack as usize).filter(|pack| pack.usable && has_ended(&pack.session));
         let usage = self.plan.packs.get(pack as usize).filter(|_| info.is_some());
         usage.is_some_and(|usage| match usage.action {
             PackAction::Move => true,
@@ -173,17 +170,17 @@ impl<'a> DeltaChooser<'a> {
         let (mut found, mut bytes) = (Vec::<Base>::new(), 0);
         for chunk in similar {
             let candidates = match self.kept_plain_copy(kind, &chunk.0)? {
-                Some(copy) => self.found.bases.get(&copy.row).cloned().unwrap_or_else(|| vec![*chunk]),
+                Some(copy) => self.found.bases.get(&copy.number).cloned().unwrap_or_else(|| vec![*chunk]),
                 None => bases_of(self.index, kind, &[*chunk], self.min_chunk_len)?.bases,
             };
             for base in candidates {
                 let copy = self.kept_plain_copy(kind, &base.0)?.filter(|copy| copy.location.len == base.1);
-                let Some(copy) = copy.filter(|copy| !self.found.bases.contains_key(&copy.row)) else {
+                let Some(copy) = copy.filter(|copy| !self.found.bases.contains_key(&copy.number)) else {
                     continue;
                 };
                 bytes += u64::from(base.1);
                 if bytes <= u64::from(MAX_PREFIX) && !found.iter().any(|(known, _)| *known == base) {
-                    found.push((base, copy.row));
+                    found.push((base, copy.number));
                 }
             }
         }
