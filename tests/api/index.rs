@@ -282,7 +282,7 @@ fn scan_of_all_entries_detects_lost_ones() {
                 rows += group.len() as u64;
                 Ok(())
             };
-            index.each_group(&mut each).unwrap().then_some(rows)
+            index.for_each_group(&mut each).unwrap().then_some(rows)
         };
         let rows = count().or_else(count);
         assert_eq!(rows, Some(index.chunks()));

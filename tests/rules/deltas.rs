@@ -255,10 +255,10 @@ fn condemned_chunk_is_no_base_even_if_its_table_is_cached() {
         let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
         let index = Index::load(&repo, repo_state).unwrap();
         index.copies(ChunkType::Data, &chunk.0).unwrap();
-        (index.find_base(ChunkType::Data, &chunk).unwrap(), index.near(ChunkType::Data, &chunk.0))
+        (index.find_base(ChunkType::Data, &chunk).unwrap(), index.find_cached(ChunkType::Data, &chunk.0))
     };
-    let (found, near) = look();
-    assert!(found.is_some() && near == found, "{near:?} is at hand");
+    let (found, cached) = look();
+    assert!(found.is_some() && cached == found, "{cached:?} is cached");
     let condemned = tables(&stage).into_iter().map(|(id, _)| id).collect();
     condemn(&stage.storage.inner, repo.suite(), condemned, first);
     assert_eq!(look(), (None, None));

@@ -45,7 +45,7 @@ impl Checker<'_> {
 
     /// Reports packs that could be read only with their parity.
     pub(super) fn mended(&mut self, index: &Index) {
-        for id in &index.mended {
+        for id in &index.healed {
             let source = crate::model::decode_error::DecodeError::because(
                 "its tables can only be read with its parity",
             );

@@ -238,7 +238,7 @@ fn check_content(
     let index = Arc::clone(reader.index());
     file_parts::each_part(reader, size, content, &mut |part| {
         let ContentPart::Chunk { id, .. } = part else { return Ok(()) };
-        if let Some(copy) = index.near(ChunkType::Data, &id)
+        if let Some(copy) = index.find_cached(ChunkType::Data, &id)
             && known.is_good(&index, &copy)?
         {
             return Ok(());

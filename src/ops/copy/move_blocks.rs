@@ -125,7 +125,7 @@ impl<'a> BlockMover<'a> {
     /// Returns the index entry of a copy in the source.
     fn row(&self, kind: ChunkType, id: &ChunkId) -> Result<usize> {
         let index = self.reader.index();
-        if let Some(copy) = index.near(kind, id) {
+        if let Some(copy) = index.find_cached(kind, id) {
             return Ok(copy.number);
         }
         let copies = index.copies(kind, id)?;

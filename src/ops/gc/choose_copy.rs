@@ -29,7 +29,7 @@ pub(super) fn choose_copies(
     loop {
         let (kept, preferred) = (BitSet::default(), BTreeSet::new());
         let mut chooser = CopyChooser { index, marks, live_sessions, kept, preferred, needed_found: 0 };
-        if !index.each_group(&mut |group| chooser.handle_group(group))? {
+        if !index.for_each_group(&mut |group| chooser.handle_group(group))? {
             continue;
         }
         if chooser.needed_found != marks.needed.count() {

@@ -83,7 +83,7 @@ impl Marker {
     fn mark(&mut self, kind: ChunkType, id: &ChunkId) -> Result<MarkResult> {
         // Of a file chunk, any usable copy will do; one in a cached table needs no I/O. A tree is always
         // marked at its first usable copy, so that it is walked once.
-        let cached = if kind == ChunkType::Data { self.index.near(kind, id) } else { None };
+        let cached = if kind == ChunkType::Data { self.index.find_cached(kind, id) } else { None };
         if let Some(copy) = cached
             && self.is_readable(kind, &copy)?
         {

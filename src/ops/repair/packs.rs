@@ -279,7 +279,7 @@ fn keep_parity(repo: &Repository, id: &PackId, aside: &str) -> Result<()> {
 fn known(repo: &Repository, repo_state: &RepoState) -> Result<Vec<(PackId, u64)>> {
     let index = Index::load(repo, repo_state.clone())?;
     let mut known: BTreeSet<PackId> = index.unreadable.iter().map(|(id, _)| *id).collect();
-    known.extend(&index.mended);
+    known.extend(&index.healed);
     known.extend(&repo_state.damaged);
     Ok(repo_state.packs.iter().filter(|(id, _)| known.contains(id)).copied().collect())
 }

@@ -276,7 +276,9 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
 
     /// Returns whether a chunk is in a good pack, or can still be read.
     fn is_there(&mut self, id: &ChunkId) -> Result<bool> {
-        if self.index.near(ChunkType::Data, id).is_some() || self.index.find(ChunkType::Data, id)?.is_some() {
+        if self.index.find_cached(ChunkType::Data, id).is_some()
+            || self.index.find(ChunkType::Data, id)?.is_some()
+        {
             return Ok(true);
         }
         match self.spare.get(ChunkType::Data, id) {

@@ -27,16 +27,16 @@ impl Index {
     /// # Errors
     /// As [`Self::find`].
     pub fn find_base(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Result<Option<Copy>> {
-        if let Some(near) = self.near_base(kind, base) {
-            return Ok(Some(near));
+        if let Some(cached) = self.find_cached_base(kind, base) {
+            return Ok(Some(cached));
         }
         Ok(self.base_copies(kind, base)?.first().copied().filter(Copy::may_be_referenced))
     }
 
     /// Like [`Self::find_base`], but searches cached tables only, without I/O.
-    pub(crate) fn near_base(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Option<Copy> {
-        let near = self.catalog.near(kind, &base.0);
-        near.filter(|copy| copy.may_be_referenced() && !copy.delta && copy.location.len == base.1)
+    pub(crate) fn find_cached_base(&self, kind: ChunkType, base: &(ChunkId, u32)) -> Option<Copy> {
+        let cached = self.catalog.find_cached(kind, &base.0);
+        cached.filter(|copy| copy.may_be_referenced() && !copy.delta && copy.location.len == base.1)
     }
 
     /// Returns the bases of a block; empty if the block is not a delta.
@@ -44,8 +44,8 @@ impl Index {
     /// # Errors
     /// When its pack's table is damaged or cannot be read.
     pub fn bases(&self, at: BlockAt) -> Result<Vec<(ChunkId, u32)>> {
-        let kept = self.catalog.table(at.pack)?;
-        kept.block(at.block).map_or(Ok(Vec::new()), |(row, _)| self.bases_of(kept.table.kind, row))
+        let pack = self.catalog.table(at.pack)?;
+        pack.block(at.block).map_or(Ok(Vec::new()), |(row, _)| self.bases_of(pack.table.kind, row))
     }
 
     /// Returns the full ids and lengths of a block's bases.
@@ -58,13 +58,13 @@ impl Index {
             return Ok(Vec::new());
         }
         let hasher = BaseNamer::of(&row.chunks);
-        row.bases.iter().map(|base| self.base_meant(kind, base, &hasher)).collect()
+        row.bases.iter().map(|base| self.resolve_base(kind, base, &hasher)).collect()
     }
 
-    fn base_meant(&self, kind: ChunkType, base: &BaseRef, hasher: &BaseNamer) -> Result<(ChunkId, u32)> {
+    fn resolve_base(&self, kind: ChunkType, base: &BaseRef, hasher: &BaseNamer) -> Result<(ChunkId, u32)> {
         let means = |chunk: &(ChunkId, u32)| hasher.means(base, chunk);
-        if let Some(near) = self.catalog.near_chunk(kind, base.prefix()).filter(means) {
-            return Ok(near);
+        if let Some(cached) = self.catalog.find_cached_chunk(kind, base.prefix()).filter(means) {
+            return Ok(cached);
         }
         for row in entry::with_prefix(&self.rows, base.prefix()) {
             if let Some(found) = self.catalog.chunk(*row, kind)?.filter(means) {
@@ -72,7 +72,7 @@ impl Index {
             }
         }
         for run in &self.catalog.runs {
-            for row in self.catalog.rows_in(run, base.prefix())? {
+            for row in self.catalog.entries_in(run, base.prefix())? {
                 if let Some(found) = self.catalog.chunk(row, kind)?.filter(means) {
                     return Ok(found);
                 }
@@ -84,23 +84,23 @@ impl Index {
     /// Returns whether new data may reference a copy (W2): its pack is writable and not another write key's,
     /// and each of its bases has such a copy.
     pub(super) fn is_sound(&self, copy: &Copy) -> Result<bool> {
-        Ok(copy.may_be_referenced() && (!copy.delta || self.bases_stand(copy.location.block)?))
+        Ok(copy.may_be_referenced() && (!copy.delta || self.has_sound_bases(copy.location.block)?))
     }
 
     /// Returns whether each base of a block has a copy that new data may reference.
     ///
     /// # Errors
     /// As [`Self::find`].
-    pub fn bases_stand(&self, at: BlockAt) -> Result<bool> {
-        if let Some(stand) = self.standing.lock().get(&at) {
-            return Ok(*stand);
+    pub fn has_sound_bases(&self, at: BlockAt) -> Result<bool> {
+        if let Some(is_sound) = self.sound_blocks.lock().get(&at) {
+            return Ok(*is_sound);
         }
-        let kept = self.catalog.table(at.pack)?;
-        let (kind, mut stand) = (kept.table.kind, true);
+        let pack_table = self.catalog.table(at.pack)?;
+        let (kind, mut is_sound) = (pack_table.table.kind, true);
         for base in self.bases(at)? {
-            stand = stand && self.find_base(kind, &base)?.is_some();
+            is_sound = is_sound && self.find_base(kind, &base)?.is_some();
         }
-        self.standing.lock().insert(at, stand);
-        Ok(stand)
+        self.sound_blocks.lock().insert(at, is_sound);
+        Ok(is_sound)
     }
 }

@@ -24,7 +24,7 @@ use crate::repo::repository::Repository;
 use crate::storage::Storage;
 
 /// Maximum number of runs; above it runs are merged regardless of size.
-const MOST_RUNS: usize = 6;
+const MAX_RUNS: usize = 6;
 
 /// Where tables are read from.
 #[derive(Debug, Clone)]
@@ -105,8 +105,8 @@ impl Catalog {
         self.tables.lock()
     }
 
-    /// Assigns `first` to each pack, once all packs are known.
-    pub(crate) fn count(&mut self) {
+    /// Sets [`PackInfo::first`] of each pack, once all packs are known.
+    pub(crate) fn number_copies(&mut self) {
         let mut first = 0;
         for pack in &mut self.packs {
             pack.first = first;
@@ -133,8 +133,8 @@ impl Catalog {
     /// # Errors
     /// When it is damaged or cannot be read.
     pub(crate) fn table(&self, pack: u32) -> Result<Arc<PackTable>> {
-        if let Some(kept) = self.tables().get(pack) {
-            return Ok(kept);
+        if let Some(pack_table) = self.tables().get(pack) {
+            return Ok(pack_table);
         }
         let missing = || Error::Missing { what: "the table of an unknown pack".into() };
         let info = self.packs.get(pack as usize).ok_or_else(missing)?;
@@ -147,21 +147,21 @@ impl Catalog {
             Some(table) => table,
             None => source.table(&info.id, info.len)?,
         };
-        let kept = Arc::new(PackTable::new(table));
-        if kept.chunks() != info.chunks {
+        let pack_table = Arc::new(PackTable::new(table));
+        if pack_table.chunks() != info.chunks {
             // Copies are numbered by this count, so a garbage collection must not continue if it is wrong.
             return Err(Error::Refused(format!(
                 "the local index cache contradicts pack {}: remove the cache's folder `view`",
                 info.id.short()
             )));
         }
-        self.keep(pack, &kept, !self.runs.is_empty());
-        Ok(kept)
+        self.cache_table(pack, &pack_table, !self.runs.is_empty());
+        Ok(pack_table)
     }
 
-    /// Caches a table in memory. With `near`, its chunks can also be looked up without their entries.
-    pub(crate) fn keep(&self, pack: u32, table: &Arc<PackTable>, near: bool) {
-        self.tables().put(pack, table, near, self.limits().tables);
+    /// Caches a table in memory. With `with_chunks`, its chunks can also be found without their entries.
+    pub(crate) fn cache_table(&self, pack: u32, table: &Arc<PackTable>, with_chunks: bool) {
+        self.tables().put(pack, table, with_chunks, self.limits().tables);
     }
 
     /// Returns the copy that an entry points to, if it is this chunk. `None` if the table is damaged.
@@ -170,19 +170,18 @@ impl Catalog {
             return Ok(None);
         }
         match self.table(row.pack) {
-            Ok(table) => Ok(self.copy_in(row, &table, kind, id)),
+            Ok(table) => Ok(self.copy_at(row, &table, kind, id)),
             Err(err) if err.is_damage() => Ok(None),
             Err(err) => Err(err),
         }
     }
 
-    fn copy_in(&self, row: IndexEntry, table: &PackTable, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
+    fn copy_at(&self, row: IndexEntry, table: &PackTable, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
         let pack = self.packs.get(row.pack as usize)?;
-        let spot = table.spot(row.nth).filter(|spot| spot.id == id && table.table.kind == kind)?;
-        let block = BlockAt { pack: row.pack, block: spot.block };
-        let location = Location { block, start: spot.start, len: spot.len };
-        let delta =
-            table.table.blocks.get(spot.block as usize).is_some_and(|block| block.codec == Codec::Delta);
+        let chunk = table.chunk_at(row.nth).filter(|chunk| chunk.id == id && table.table.kind == kind)?;
+        let block = BlockAt { pack: row.pack, block: chunk.block };
+        let location = Location { block, start: chunk.start, len: chunk.len };
+        let delta = table.block(chunk.block).is_some_and(|(block, _)| block.codec == Codec::Delta);
         let Table { by, own, .. } = &table.table;
         let foreign = self.source.as_ref().is_some_and(|source| !source.suite.may_reuse(by.as_ref(), *own));
         let number = pack.first + row.nth as usize;
@@ -195,37 +194,36 @@ impl Catalog {
             return Ok(None);
         }
         match self.table(row.pack) {
-            Ok(table) => Ok(table.spot(row.nth).map(|spot| (*spot.id, spot.len))),
+            Ok(table) => Ok(table.chunk_at(row.nth).map(|chunk| (*chunk.id, chunk.len))),
             Err(err) if err.is_damage() => Ok(None),
             Err(err) => Err(err),
         }
     }
 
     /// Finds a chunk by id prefix, in cached tables only.
-    pub(crate) fn near_chunk(&self, kind: ChunkType, prefix: u64) -> Option<(ChunkId, u32)> {
-        let (_, nth, table) = self.tables().near(prefix)?;
-        let spot = table.spot(nth).filter(|_| table.table.kind == kind)?;
-        Some((*spot.id, spot.len))
+    pub(crate) fn find_cached_chunk(&self, kind: ChunkType, prefix: u64) -> Option<(ChunkId, u32)> {
+        let (_, nth, table) = self.tables().find(prefix)?;
+        let chunk = table.chunk_at(nth).filter(|_| table.table.kind == kind)?;
+        Some((*chunk.id, chunk.len))
     }
 
     /// Finds a copy of a chunk, in cached tables only.
-    pub(crate) fn near(&self, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
+    pub(crate) fn find_cached(&self, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
         let prefix = id.prefix();
-        let (pack, nth, table) = self.tables().near(prefix)?;
-        self.copy_in(IndexEntry { prefix, pack, nth }, &table, kind, id)
+        let (pack, nth, table) = self.tables().find(prefix)?;
+        self.copy_at(IndexEntry { prefix, pack, nth }, &table, kind, id)
     }
 
     /// Returns a run's entries with a prefix. If the run turns out to be corrupt, rebuilds all its entries
     /// from the packs' tables.
-    pub(crate) fn rows_in(&self, run: &SortedRun, prefix: u64) -> Result<Vec<IndexEntry>> {
+    pub(crate) fn entries_in(&self, run: &SortedRun, prefix: u64) -> Result<Vec<IndexEntry>> {
         let Some(index_cache) = self.index_cache() else { return Ok(Vec::new()) };
         match run.find(index_cache, prefix) {
             Ok(rows) => Ok(rows),
             Err(CorruptRun) => {
-                self.rescue(run)?;
+                self.rebuild_run(run)?;
                 let rule = |CorruptRun| Error::Bug {
-                    what: "index entries that were read from tables are in \
-                     memory",
+                    what: "index entries that were rebuilt from tables are in memory",
                 };
                 run.find(index_cache, prefix).map_err(rule)
             }
@@ -239,7 +237,7 @@ impl Catalog {
     }
 
     /// Rebuilds a run's entries from its packs' tables.
-    pub(crate) fn rescue(&self, run: &SortedRun) -> Result<()> {
+    pub(crate) fn rebuild_run(&self, run: &SortedRun) -> Result<()> {
         self.warn_of_damage();
         let mut rows = Vec::new();
         for pack in run.packs() {
@@ -250,27 +248,26 @@ impl Catalog {
             }
         }
         rows.sort_unstable();
-        run.rescue(rows);
+        run.set_rebuilt(rows);
         if let Some(index_cache) = self.index_cache() {
-            run::forget(index_cache, run.id());
+            run::drop_run(index_cache, run.id());
         }
         Ok(())
     }
 
     /// Moves the entries of all `pending` packs into a new run and releases their tables. On failure they
     /// stay in memory; `false` means that retrying is pointless.
-    pub(crate) fn spill(
+    pub(crate) fn flush_to_run(
         &mut self,
         pending: &mut Vec<(u32, Arc<PackTable>)>,
         rows: &mut Vec<IndexEntry>,
     ) -> bool {
         let Some(index_cache) = self.index_cache().cloned() else { return false };
         rows.sort_unstable();
-        let Some(_turn) = index_cache.turn() else { return false };
-        run::sweep(&index_cache);
-        let Some(places) = run::keep_tables(&index_cache, pending.iter().map(|(_, kept)| &kept.table)) else {
-            return false;
-        };
+        let Some(_lock) = index_cache.lock_runs() else { return false };
+        run::remove_unreferenced(&index_cache);
+        let tables = pending.iter().map(|(_, pack_table)| &pack_table.table);
+        let Some(places) = run::write_tables(&index_cache, tables) else { return false };
         for ((number, _), at) in pending.iter().zip(places) {
             if let Some(info) = self.packs.get_mut(*number as usize) {
                 info.table = Some(at);
@@ -290,15 +287,15 @@ impl Catalog {
 
     /// Caches the tables of packs that stay in memory, within the budget.
     /// Copies new ones to the local index cache.
-    pub(crate) fn settle(&self, pending: &[(u32, Arc<PackTable>)], new: impl Fn(&PackId) -> bool) {
-        let mut learned = self.index_cache().map(|index_cache| index_cache.writer());
-        for (number, kept) in pending {
-            self.keep(*number, kept, false);
+    pub(crate) fn persist_tables(&self, pending: &[(u32, Arc<PackTable>)], new: impl Fn(&PackId) -> bool) {
+        let mut writer = self.index_cache().map(|index_cache| index_cache.writer());
+        for (number, pack_table) in pending {
+            self.cache_table(*number, pack_table, false);
             let Some(info) = self.packs.get(*number as usize).filter(|info| new(&info.id)) else { continue };
-            learned.iter_mut().for_each(|writer| writer.table(&info.id, info.len, &kept.table));
+            writer.iter_mut().for_each(|writer| writer.put_table(&info.id, info.len, &pack_table.table));
         }
-        if let Some(learned) = learned {
-            learned.finish();
+        if let Some(writer) = writer {
+            writer.finish();
         }
     }
 
@@ -328,14 +325,14 @@ impl Catalog {
     /// Merges runs until each is at least twice as long as the next, and none has mostly deleted packs.
     /// This bounds the number of runs per look-up, and rewrites an entry about once per doubling of the
     /// index.
-    pub(crate) fn merge_runs(&mut self) {
+    pub(crate) fn compact(&mut self) {
         let Some(index_cache) = self.index_cache().cloned() else { return };
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
-        let from = self.merge_from();
+        let from = self.compaction_start();
         if from >= self.runs.len() {
             return;
         }
-        let Some(_turn) = index_cache.turn() else { return };
+        let Some(_lock) = index_cache.lock_runs() else { return };
         let mut merged: Vec<SortedRun> = self.runs.drain(from..).collect();
         let mut numbers: Vec<u32> = merged.iter().flat_map(SortedRun::packs).collect();
         numbers.sort_unstable();
@@ -347,18 +344,18 @@ impl Catalog {
             Some(run) => {
                 self.runs.push(run);
                 drop(merged);
-                run::sweep(&index_cache);
+                run::remove_unreferenced(&index_cache);
             }
             None => self.runs.extend(merged),
         }
     }
 
-    /// Returns the position from which runs, sorted longest first, are to be merged.
-    fn merge_from(&self) -> usize {
+    /// Returns the position from which runs, sorted longest first, are to be merged; their number if none are.
+    fn compaction_start(&self) -> usize {
         let mut from = self.runs.len().saturating_sub(1);
         let mut sum = self.runs.last().map_or(0, SortedRun::len);
         while let Some(longer) = from.checked_sub(1).and_then(|at| self.runs.get(at)).map(SortedRun::len) {
-            if longer >= 2 * sum && from < MOST_RUNS {
+            if longer >= 2 * sum && from < MAX_RUNS {
                 break;
             }
             from -= 1;
@@ -368,8 +365,8 @@ impl Catalog {
             return from;
         }
         let chunks = |pack: u32| self.packs.get(pack as usize).map_or(0, |pack| u64::from(pack.chunks));
-        let dying = |run: &SortedRun| run.packs().map(chunks).sum::<u64>() * 2 < run.len();
-        self.runs.iter().position(dying).unwrap_or(self.runs.len())
+        let mostly_unlisted = |run: &SortedRun| run.packs().map(chunks).sum::<u64>() * 2 < run.len();
+        self.runs.iter().position(mostly_unlisted).unwrap_or(self.runs.len())
     }
 }
 
@@ -389,13 +386,13 @@ impl<I: Iterator<Item = Result<IndexEntry, CorruptRun>>> Iterator for Merge<I> {
 
     fn next(&mut self) -> Option<Self::Item> {
         // There are at most a handful of sources. A corrupt one is returned first.
-        let heads = self.sources.iter_mut().filter_map(|source| {
+        let firsts = self.sources.iter_mut().filter_map(|source| {
             let prefix = match source.peek()? {
                 Ok(row) => row.prefix,
                 Err(CorruptRun) => 0,
             };
             Some((prefix, source))
         });
-        heads.min_by_key(|(prefix, _)| *prefix)?.1.next()
+        firsts.min_by_key(|(prefix, _)| *prefix)?.1.next()
     }
 }

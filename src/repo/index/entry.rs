@@ -1,10 +1,8 @@
-//! Index entries: which pack holds a chunk, and its number in the pack's table. Recent or few entries stay in
-//! memory.
+//! Index entries: which pack holds a chunk, and the chunk's number in the pack's table.
 
 use crate::model::id::ChunkId;
 
-/// Possible location of a chunk. It matched only the prefix of the id; the pack's table decides whether it is
-/// the chunk.
+/// Possible location of a chunk. It has only a prefix of the id; the pack's table has all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IndexEntry {
     /// The first eight bytes of the chunk's id.
@@ -16,17 +14,17 @@ pub struct IndexEntry {
 }
 
 /// Bytes of an entry in the local index cache.
-pub(crate) const ROW_BYTES: usize = 16;
+pub(crate) const ENTRY_BYTES: usize = 16;
 
 impl IndexEntry {
     /// Encodes an entry as stored in the local index cache.
-    pub(crate) fn to_bytes(self) -> [u8; ROW_BYTES] {
+    pub(crate) fn to_bytes(self) -> [u8; ENTRY_BYTES] {
         let whole = u128::from(self.prefix) << 64 | u128::from(self.pack) << 32 | u128::from(self.nth);
         whole.to_be_bytes()
     }
 
     /// Decodes what [`Self::to_bytes`] wrote.
-    pub(crate) fn from_bytes(bytes: [u8; ROW_BYTES]) -> Self {
+    pub(crate) fn from_bytes(bytes: [u8; ENTRY_BYTES]) -> Self {
         let whole = u128::from_be_bytes(bytes);
         Self { prefix: (whole >> 64) as u64, pack: (whole >> 32) as u32, nth: whole as u32 }
     }

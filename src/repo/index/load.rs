@@ -21,7 +21,7 @@ use crate::repo::sessions::session::RepoState;
 use crate::storage::ObjectKind;
 
 /// A pack's table takes about as much memory as this many entries, however few chunks the pack holds.
-const PACK_IN_ROWS: usize = 16;
+const ENTRIES_PER_TABLE: usize = 16;
 
 impl Index {
     /// Loads the index of all listed packs, from the local index cache where possible.
@@ -51,64 +51,65 @@ impl Index {
             if covered.is_none() {
                 unknown.push_back((number, *id, *len));
             }
-            let covered = covered.unwrap_or_else(|| RunPack::of(*id, *len, &PackTable::new(nothing())));
+            let covered = covered.unwrap_or_else(|| RunPack::of(*id, *len, &PackTable::new(empty_table())));
             index.catalog.packs.push(index.info(&covered, true));
         }
-        let (mut pending, mut learned) = (Vec::new(), HashSet::new());
-        let mut spills = true;
-        let mut ahead = TableLoader::new(repo, unknown, use_bundles);
-        while let Some((number, found)) = ahead.next() {
+        let (mut pending, mut new_packs) = (Vec::new(), HashSet::new());
+        let mut may_flush = true;
+        let mut loader = TableLoader::new(repo, unknown, use_bundles);
+        while let Some((number, found)) = loader.next() {
             let Some((id, len)) = listed.get(number as usize) else { continue };
-            let found = found.and_then(|found| allowed(repo, id, found));
-            let (kept, readable) = index.learn(id, found, &mut learned)?;
-            let info = index.info(&RunPack::of(*id, *len, &kept), readable);
-            index.catalog.packs.get_mut(number as usize).into_iter().for_each(|slot| *slot = info.clone());
-            index.rows.extend(entry::of_pack(number, kept.ids()));
-            pending.push((number, kept));
-            let held = index.rows.len() + pending.len() * PACK_IN_ROWS;
-            if spills && held >= index.catalog.limits().rows {
-                spills = index.catalog.spill(&mut pending, &mut index.rows);
+            let found = found.and_then(|found| check_deltas_allowed(repo, id, found));
+            let (pack_table, is_sound) = index.accept_table(id, found, &mut new_packs)?;
+            let info = index.info(&RunPack::of(*id, *len, &pack_table), is_sound);
+            if let Some(slot) = index.catalog.packs.get_mut(number as usize) {
+                *slot = info;
+            }
+            index.rows.extend(entry::of_pack(number, pack_table.ids()));
+            pending.push((number, pack_table));
+            let entries = index.rows.len() + pending.len() * ENTRIES_PER_TABLE;
+            if may_flush && entries >= index.catalog.limits().rows {
+                may_flush = index.catalog.flush_to_run(&mut pending, &mut index.rows);
             }
         }
-        index.pass_over_the_swept(repo)?;
-        index.catalog.count();
-        index.catalog.settle(&pending, |id| learned.contains(id));
+        index.drop_swept_packs(repo)?;
+        index.catalog.number_copies();
+        index.catalog.persist_tables(&pending, |id| new_packs.contains(id));
         index.repo_state.packs = listed;
         index.rows.sort_unstable();
-        index.catalog.merge_runs();
+        index.catalog.compact();
         Ok(index)
     }
 
-    /// Takes a pack's table as it was read; an empty one if it is damaged. With `false` new data must not
-    /// reference the pack.
-    fn learn(
+    /// Returns a pack's table, an empty one if it is damaged, and whether new data may reference the pack.
+    fn accept_table(
         &mut self,
         id: &PackId,
         found: Result<LoadedTable>,
-        learned: &mut HashSet<PackId>,
+        new_packs: &mut HashSet<PackId>,
     ) -> Result<(Arc<PackTable>, bool)> {
-        let (table, sound) = match found {
-            Ok(LoadedTable::Kept(table)) => (table, true),
+        let (table, is_sound) = match found {
+            Ok(LoadedTable::Cached(table)) => (table, true),
             Ok(LoadedTable::Read(table)) => {
-                learned.insert(*id);
+                new_packs.insert(*id);
                 (table, true)
             }
-            Ok(LoadedTable::Mended(table)) => {
-                self.mended.push(*id);
+            Ok(LoadedTable::Healed(table)) => {
+                self.healed.push(*id);
                 (table, false)
             }
             Err(err) if err.is_damage() => {
                 self.unreadable.push((*id, err));
-                (nothing(), false)
+                (empty_table(), false)
             }
             Err(err) => return Err(err),
         };
-        Ok((Arc::new(PackTable::new(table)), sound))
+        Ok((Arc::new(PackTable::new(table)), is_sound))
     }
 
     /// Drops packs from the unreadable list that a garbage collection deleted after they were listed.
     /// Their chunks are not needed any more, or were moved to other packs.
-    fn pass_over_the_swept(&mut self, repo: &Repository) -> Result<()> {
+    fn drop_swept_packs(&mut self, repo: &Repository) -> Result<()> {
         if !self.unreadable.iter().any(|(_, err)| err.is_missing()) {
             return Ok(());
         }
@@ -117,16 +118,16 @@ impl Index {
         Ok(())
     }
 
-    fn info(&self, pack: &RunPack, readable: bool) -> PackInfo {
+    fn info(&self, pack: &RunPack, is_sound: bool) -> PackInfo {
         let RepoState { condemned, damaged, .. } = &self.repo_state;
-        let usable = readable && !condemned.contains(&pack.id) && !damaged.contains(&pack.id);
+        let usable = is_sound && !condemned.contains(&pack.id) && !damaged.contains(&pack.id);
         PackInfo { usable, ..self.catalog.info(pack) }
     }
 }
 
 /// Checks that a table has deltas only where the configuration allows them.
-fn allowed(repo: &Repository, id: &PackId, found: LoadedTable) -> Result<LoadedTable> {
-    let (LoadedTable::Kept(table) | LoadedTable::Read(table) | LoadedTable::Mended(table)) = &found;
+fn check_deltas_allowed(repo: &Repository, id: &PackId, found: LoadedTable) -> Result<LoadedTable> {
+    let (LoadedTable::Cached(table) | LoadedTable::Read(table) | LoadedTable::Healed(table)) = &found;
     if table.blocks.iter().all(|block| block.codec != Codec::Delta) || repo.allows_deltas()? {
         return Ok(found);
     }
@@ -138,18 +139,18 @@ fn allowed(repo: &Repository, id: &PackId, found: LoadedTable) -> Result<LoadedT
 fn open_runs(catalog: &mut Catalog, repo_state: &RepoState) -> Vec<Option<RunPack>> {
     let mut known: Vec<Option<RunPack>> = vec![None; repo_state.packs.len()];
     let Some(index_cache) = catalog.index_cache().cloned() else { return known };
-    // Holding the database keeps other processes from replacing a run between listing and opening it.
-    let Some(turn) = index_cache.turn() else { return known };
-    // Without a listing, as in a session that does not read yet, no run is known to be obsolete.
-    let heads = if known.is_empty() { Vec::new() } else { run::list(&index_cache) };
-    if heads.is_empty() {
+    // Under the lock, no other process replaces a run between listing and opening it.
+    let Some(lock) = index_cache.lock_runs() else { return known };
+    // Without a listing, as in a session that does not read yet, all runs would seem to be obsolete.
+    let metas = if known.is_empty() { Vec::new() } else { run::list(&index_cache) };
+    if metas.is_empty() {
         return known;
     }
-    let mut broken = Vec::new();
+    let mut corrupt = Vec::new();
     let numbers: HashMap<PackId, usize> = repo_state.packs.iter().map(|(id, _)| *id).zip(0..).collect();
-    for head in heads {
-        let id = head.id();
-        let run = SortedRun::open(&index_cache, head, |pack| {
+    for meta in metas {
+        let id = meta.id();
+        let run = SortedRun::open(&index_cache, meta, |pack| {
             // An entry counts only if its pack is listed, has the recorded length, and is in no other run.
             let number = *numbers.get(&pack.id)?;
             let slot = known.get_mut(number).filter(|slot| slot.is_none())?;
@@ -158,20 +159,20 @@ fn open_runs(catalog: &mut Catalog, repo_state: &RepoState) -> Vec<Option<RunPac
             Some(number as u32)
         });
         if run.is_none() {
-            broken.push(id);
+            corrupt.push(id);
         }
         catalog.runs.extend(run);
     }
-    drop(turn);
-    for id in broken {
+    drop(lock);
+    for id in corrupt {
         catalog.warn_of_damage();
-        run::forget(&index_cache, id);
+        run::drop_run(&index_cache, id);
     }
     known
 }
 
-/// Returns an empty table, for a pack of which nothing is known.
-fn nothing() -> Table {
+/// Returns a table without blocks, for a pack whose table could not be read.
+fn empty_table() -> Table {
     Table {
         kind: ChunkType::Data,
         session: SnapshotId::new([0; 16]),

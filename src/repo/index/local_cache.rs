@@ -8,8 +8,8 @@
 //! another repository or under another name is treated as absent.
 //!
 //! Only one process can open a sled database. So it is opened on demand and closed after a short idle time
-//! (`IDLE`); a process that finds it open waits for it (`TIMEOUT`). Runs are read from their files, which
-//! needs no database. Updates that belong together are made while holding one turn (`LocalIndexCache::turn`).
+//! (`IDLE_BEFORE_CLOSE`); a process that finds it open waits for it (`OPEN_TIMEOUT`). Runs are read from their
+//! files, without the database. The list of runs is changed only under a lock (`LocalIndexCache::lock_runs`).
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,26 +26,26 @@ use crate::model::id::{PackId, RepoId};
 use crate::util::threads;
 
 /// Maximum bytes of one value: far below sled's segment size, so that no value goes to a file of its own.
-const VALUE: usize = 6 << 10;
+const MAX_VALUE_BYTES: usize = 6 << 10;
 /// Maximum bytes of one batch: sled holds several copies of a batch in memory.
-const BATCH: usize = 96 << 10;
+const MAX_BATCH_BYTES: usize = 96 << 10;
 /// Bytes between two flushes while much is written: sled keeps unflushed data in memory.
-const FLUSH: usize = 16 << 20;
+const FLUSH_BYTES: usize = 16 << 20;
 /// Approximate bytes of sled's page cache.
-const CACHE: u64 = 16 << 20;
-/// Bytes of a MAC tag.
-pub(crate) const TAG: usize = 8;
+const CACHE_BYTES: u64 = 16 << 20;
+/// Bytes of a MAC.
+pub(crate) const MAC_BYTES: usize = 8;
 const VERSION: u8 = 5;
 /// Number of threads that sled starts with its first database.
 /// If the system refuses a thread, sled does not notice and waits for it forever.
 const SLED_THREADS: usize = 7;
 /// Bytes of the stack of each of sled's threads.
-const SLED_STACK: usize = 2 << 20;
+const SLED_STACK_BYTES: usize = 2 << 20;
 /// Idle time after which the database is closed, so that another process can open it.
-const IDLE: Duration = Duration::from_millis(100);
+const IDLE_BEFORE_CLOSE: Duration = Duration::from_millis(100);
 /// How long to wait for the database: longer than another process needs to load an index.
 /// Without it, the packs' own tables are read.
-const TIMEOUT: Duration = Duration::from_secs(1);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(10);
 
 /// One machine's cache of a repository's index.
@@ -55,7 +55,7 @@ pub struct LocalIndexCache {
     hasher: ChunkHasher,
     database: Arc<Mutex<Database>>,
     /// Held while a run is built, so that only one is built at a time.
-    building: Mutex<()>,
+    run_build: Mutex<()>,
 }
 
 /// The location of a cache, and the repository it belongs to.
@@ -82,14 +82,14 @@ struct Database {
 #[derive(Debug)]
 struct Handle(Option<sled::Db>);
 
-/// Exclusive use of the database: while it is held, neither another process nor another thread builds a run.
-pub(crate) struct Turn<'a> {
-    _building: MutexGuard<'a, ()>,
+/// Lock on the list of runs: while it is held, no other process or thread changes the list.
+pub(crate) struct RunsLock<'a> {
+    _run_build: MutexGuard<'a, ()>,
     _open: Arc<Handle>,
 }
 
 /// Why a database could not be opened.
-enum Failed {
+enum OpenError {
     /// Another process has it open.
     Busy,
     /// sled could not start its threads.
@@ -102,32 +102,32 @@ impl LocalIndexCache {
     /// it. Without a cache nothing is lost: everything can be read from the packs.
     pub fn open(dir: &Path, repo: &RepoId, hasher: &ChunkHasher) -> (Option<Self>, Option<String>) {
         let place = Place { dir: dir.to_path_buf(), repo: *repo };
-        let index_cache = |open: Option<Arc<Handle>>| Self::over(place.clone(), hasher, open);
-        let why = match place.open_in_time() {
+        let index_cache = |open: Option<Arc<Handle>>| Self::with_database(place.clone(), hasher, open);
+        let why = match place.open_or_wait() {
             Ok(open) => return (Some(index_cache(Some(open))), None),
-            Err(Failed::Busy | Failed::NoThreads) => return (Some(index_cache(None)), None),
-            Err(Failed::Broken(why)) => why,
+            Err(OpenError::Busy | OpenError::NoThreads) => return (Some(index_cache(None)), None),
+            Err(OpenError::Broken(why)) => why,
         };
         let unusable = |why: String| format!("the local index cache at {} {why}", dir.display());
         if let Err(err) = discard(dir) {
             return (None, Some(unusable(format!("is unusable ({why}) and cannot be removed: {err}"))));
         }
-        match place.open_in_time() {
+        match place.open_or_wait() {
             Ok(open) => {
                 let rebuilt = "the local index cache was damaged and is being rebuilt".to_owned();
                 (Some(index_cache(Some(open))), Some(rebuilt))
             }
-            Err(Failed::Busy | Failed::NoThreads) => (Some(index_cache(None)), None),
-            Err(Failed::Broken(why)) => (None, Some(unusable(format!("cannot be used: {why}")))),
+            Err(OpenError::Busy | OpenError::NoThreads) => (Some(index_cache(None)), None),
+            Err(OpenError::Broken(why)) => (None, Some(unusable(format!("cannot be used: {why}")))),
         }
     }
 
-    fn over(place: Place, hasher: &ChunkHasher, open: Option<Arc<Handle>>) -> Self {
-        let busy_until = open.is_none().then(|| Instant::now() + TIMEOUT);
+    fn with_database(place: Place, hasher: &ChunkHasher, open: Option<Arc<Handle>>) -> Self {
+        let busy_until = open.is_none().then(|| Instant::now() + OPEN_TIMEOUT);
         let used = Instant::now();
         let database = Database { open, used, busy_until, is_broken: false, has_closer: false };
-        let (database, building) = (Arc::new(Mutex::new(database)), Mutex::default());
-        let index_cache = Self { place, hasher: hasher.clone(), database, building };
+        let (database, run_build) = (Arc::new(Mutex::new(database)), Mutex::default());
+        let index_cache = Self { place, hasher: hasher.clone(), database, run_build };
         index_cache.close_when_idle();
         index_cache
     }
@@ -138,12 +138,12 @@ impl LocalIndexCache {
     /// The reason as text: another process uses it, or it cannot be removed.
     pub fn discard(dir: &Path, repo: &RepoId) -> Result<(), String> {
         let place = Place { dir: dir.to_path_buf(), repo: *repo };
-        let opened = place.open_in_time();
-        if matches!(opened, Err(Failed::Busy | Failed::NoThreads)) {
+        let opened = place.open_or_wait();
+        if matches!(opened, Err(OpenError::Busy | OpenError::NoThreads)) {
             let why = "is in use by another process: run this again when that has ended";
             return Err(format!("the local index cache at {} {why}", dir.display()));
         }
-        // Removing the cache removes any other fault with it.
+        // A broken database is removed as well.
         let removed = discard(dir);
         drop(opened);
         removed.map_err(|err| format!("the local index cache at {} cannot be removed: {err}", dir.display()))
@@ -151,7 +151,7 @@ impl LocalIndexCache {
 
     /// Returns the database, waiting for it if necessary; `None` if it cannot be opened now.
     fn database(&self) -> Option<Arc<Handle>> {
-        let mut database = self.lock();
+        let mut database = self.database.lock();
         database.used = Instant::now();
         if let Some(open) = &database.open {
             return Some(Arc::clone(open));
@@ -159,7 +159,7 @@ impl LocalIndexCache {
         if database.is_broken || database.busy_until.is_some_and(|until| Instant::now() < until) {
             return None;
         }
-        let opened = self.place.open_in_time();
+        let opened = self.place.open_or_wait();
         database.used = Instant::now();
         match opened {
             Ok(open) => {
@@ -168,37 +168,33 @@ impl LocalIndexCache {
                 self.close_when_idle();
                 Some(open)
             }
-            Err(Failed::Busy | Failed::NoThreads) => {
-                database.busy_until = Some(Instant::now() + TIMEOUT);
+            Err(OpenError::Busy | OpenError::NoThreads) => {
+                database.busy_until = Some(Instant::now() + OPEN_TIMEOUT);
                 None
             }
-            Err(Failed::Broken(_)) => {
+            Err(OpenError::Broken(_)) => {
                 database.is_broken = true;
                 None
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Database> {
-        self.database.lock()
-    }
-
     /// Starts the thread that closes the idle database, unless it is running.
     fn close_when_idle(&self) {
-        let mut database = self.lock();
+        let mut database = self.database.lock();
         if database.open.is_none() || std::mem::replace(&mut database.has_closer, true) {
             return;
         }
         let kept = Arc::downgrade(&self.database);
         let close = move || {
             loop {
-                std::thread::sleep(IDLE);
+                std::thread::sleep(IDLE_BEFORE_CLOSE);
                 let Some(kept) = kept.upgrade() else { return };
                 let mut database = kept.lock();
                 // Close only if no other handle exists: reopened meanwhile, the database would seem to be in
                 // use by another process.
                 let is_free = database.open.as_ref().is_none_or(|open| Arc::strong_count(open) == 1);
-                if is_free && database.used.elapsed() >= IDLE {
+                if is_free && database.used.elapsed() >= IDLE_BEFORE_CLOSE {
                     database.has_closer = false;
                     let open = database.open.take();
                     drop(database);
@@ -211,24 +207,23 @@ impl LocalIndexCache {
         database.has_closer = started.is_ok();
     }
 
-    /// Keeps other processes, and other threads of this one, from changing the list of runs.
-    /// Returns `None` if another process has the database open.
-    pub(crate) fn turn(&self) -> Option<Turn<'_>> {
-        let building = self.building.lock();
-        Some(Turn { _open: self.database()?, _building: building })
+    /// Locks the list of runs. Returns `None` if the database cannot be opened now.
+    pub(crate) fn lock_runs(&self) -> Option<RunsLock<'_>> {
+        let run_build = self.run_build.lock();
+        Some(RunsLock { _open: self.database()?, _run_build: run_build })
     }
 
     /// Returns a value if it is present and its MAC matches.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         let database = self.database()?;
         let db = database.0.as_ref()?;
-        let value = quietly(|| db.get(key).ok().flatten()).flatten()?;
-        let (tag, bytes) = value.split_first_chunk::<TAG>()?;
-        (*tag == self.tag(key, bytes)).then(|| bytes.to_vec())
+        let value = catch_panics(|| db.get(key).ok().flatten()).flatten()?;
+        let (mac, bytes) = value.split_first_chunk::<MAC_BYTES>()?;
+        (*mac == self.mac(key, bytes)).then(|| bytes.to_vec())
     }
 
     /// Computes the MAC of a name and its bytes, with a key of the repository.
-    pub(crate) fn tag(&self, key: &[u8], bytes: &[u8]) -> [u8; TAG] {
+    pub(crate) fn mac(&self, key: &[u8], bytes: &[u8]) -> [u8; MAC_BYTES] {
         self.hasher.tag(b"view", &[&[key.len() as u8], key, bytes].concat()).to_le_bytes()
     }
 
@@ -260,7 +255,7 @@ impl LocalIndexCache {
         let size = u32::from_le_bytes(*size.first_chunk::<4>()?) as usize;
         let len = u64::from_le_bytes(*pack);
         let mut bytes = Vec::new();
-        for number in 0..size.div_ceil(VALUE) {
+        for number in 0..size.div_ceil(MAX_VALUE_BYTES) {
             bytes.extend_from_slice(&self.get(&key(b"t", id, number as u32))?);
         }
         Table::from_cached(&bytes).ok().filter(|_| bytes.len() == size).map(|table| (len, table))
@@ -269,7 +264,7 @@ impl LocalIndexCache {
     /// Adds tables. Best effort.
     pub fn add<'a>(&self, tables: impl Iterator<Item = (&'a PackId, u64, &'a Table)>) {
         let mut writer = self.writer();
-        tables.for_each(|(id, len, table)| writer.table(id, len, table));
+        tables.for_each(|(id, len, table)| writer.put_table(id, len, table));
         writer.finish();
     }
 
@@ -279,7 +274,7 @@ impl LocalIndexCache {
         for id in gone {
             let Some(mark) = self.get(&key(b"m", id, 0)) else { continue };
             let size = mark.get(8..12).and_then(|size| <[u8; 4]>::try_from(size).ok());
-            let rows = (size.map_or(0, u32::from_le_bytes) as usize).div_ceil(VALUE);
+            let rows = (size.map_or(0, u32::from_le_bytes) as usize).div_ceil(MAX_VALUE_BYTES);
             writer.remove(key(b"m", id, 0));
             (0..rows).for_each(|number| writer.remove(key(b"t", id, number as u32)));
         }
@@ -288,25 +283,29 @@ impl LocalIndexCache {
 }
 
 impl Place {
-    /// Opens the database, waiting at most [`TIMEOUT`].
-    fn open_in_time(&self) -> Result<Arc<Handle>, Failed> {
+    /// Opens the database, waiting at most [`OPEN_TIMEOUT`].
+    fn open_or_wait(&self) -> Result<Arc<Handle>, OpenError> {
         let since = Instant::now();
         loop {
             match self.open() {
                 // sled's own threads may hold the lock for a moment after the database was closed.
-                Err(Failed::Busy) if since.elapsed() < TIMEOUT => std::thread::sleep(POLL),
+                Err(OpenError::Busy) if since.elapsed() < OPEN_TIMEOUT => std::thread::sleep(POLL),
                 other => return other.map(Arc::new),
             }
         }
     }
 
-    fn open(&self) -> Result<Handle, Failed> {
+    fn open(&self) -> Result<Handle, OpenError> {
         static SLED_HAS_ITS_THREADS: AtomicBool = AtomicBool::new(false);
         if !SLED_HAS_ITS_THREADS.load(Ordering::Relaxed) {
-            threads::can_start(SLED_THREADS, SLED_STACK).map_err(|_| Failed::NoThreads)?;
+            threads::can_start(SLED_THREADS, SLED_STACK_BYTES).map_err(|_| OpenError::NoThreads)?;
         }
-        let opened = quietly(|| {
-            let db = sled::Config::new().path(&self.dir).cache_capacity(CACHE).flush_every_ms(None).open()?;
+        let opened = catch_panics(|| {
+            let db = sled::Config::new()
+                .path(&self.dir)
+                .cache_capacity(CACHE_BYTES)
+                .flush_every_ms(None)
+                .open()?;
             let mut owner = self.repo.as_bytes().to_vec();
             owner.push(VERSION);
             match db.get(b"repo")? {
@@ -326,7 +325,7 @@ impl Place {
             Some(Err(why)) => why.to_string(),
             None => "the database panicked".to_owned(),
         };
-        Err(if why.contains("could not acquire lock") { Failed::Busy } else { Failed::Broken(why) })
+        Err(if why.contains("could not acquire lock") { OpenError::Busy } else { OpenError::Broken(why) })
     }
 }
 
@@ -334,7 +333,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // sled flushes when its last handle is dropped, and panics if the write fails.
         let db = self.0.take();
-        let _ = quietly(|| drop(db));
+        let _ = catch_panics(|| drop(db));
     }
 }
 
@@ -361,23 +360,23 @@ pub(crate) struct Writer<'a> {
 
 impl Writer<'_> {
     pub(crate) fn put(&mut self, key: Vec<u8>, bytes: &[u8]) {
-        let value = [&self.index_cache.tag(&key, bytes), bytes].concat();
+        let value = [&self.index_cache.mac(&key, bytes), bytes].concat();
         self.size += key.len() + value.len();
         self.batch.insert(key, value);
-        self.advance();
+        self.apply_full_batch();
     }
 
     pub(crate) fn remove(&mut self, key: Vec<u8>) {
         // sled reads the value's page to remove it, and keeps the page until the batch is applied.
         self.size += 2 << 10;
         self.batch.remove(key);
-        self.advance();
+        self.apply_full_batch();
     }
 
     /// Stores a copy of a pack's table.
-    pub(crate) fn table(&mut self, id: &PackId, len: u64, table: &Table) {
+    pub(crate) fn put_table(&mut self, id: &PackId, len: u64, table: &Table) {
         let Ok(bytes) = table.to_cached() else { return };
-        for (number, row) in bytes.chunks(VALUE).enumerate() {
+        for (number, row) in bytes.chunks(MAX_VALUE_BYTES).enumerate() {
             self.put(key(b"t", id, number as u32), row);
         }
         // Written after the table's values: if this one survives, they do.
@@ -385,24 +384,24 @@ impl Writer<'_> {
         self.put(key(b"m", id, 0), &mark);
     }
 
-    fn advance(&mut self) {
-        if self.size < BATCH {
+    fn apply_full_batch(&mut self) {
+        if self.size < MAX_BATCH_BYTES {
             return;
         }
         self.unflushed += self.size;
         self.size = 0;
         let batch = std::mem::take(&mut self.batch);
-        let flush = self.unflushed >= FLUSH;
+        let flush = self.unflushed >= FLUSH_BYTES;
         if flush {
             self.unflushed = 0;
         }
-        self.apply(batch, flush);
+        self.apply_batch(batch, flush);
     }
 
-    fn apply(&mut self, batch: sled::Batch, flush: bool) {
+    fn apply_batch(&mut self, batch: sled::Batch, flush: bool) {
         let write = |db: &sled::Db| db.apply_batch(batch).is_ok() && (!flush || db.flush().is_ok());
         let db = self.database.as_ref().and_then(|open| open.0.as_ref());
-        self.failed |= db.and_then(|db| quietly(|| write(db))) != Some(true);
+        self.failed |= db.and_then(|db| catch_panics(|| write(db))) != Some(true);
     }
 
     /// Writes the rest and returns whether all writes succeeded.
@@ -411,7 +410,7 @@ impl Writer<'_> {
             return !self.failed;
         }
         let batch = std::mem::take(&mut self.batch);
-        self.apply(batch, true);
+        self.apply_batch(batch, true);
         !self.failed
     }
 }
@@ -422,7 +421,7 @@ thread_local! {
 
 /// Catches a panic and suppresses its message: sled panics on some damaged files, and a cache must not crash
 /// the program.
-fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+fn catch_panics<T>(work: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let loud = std::panic::take_hook();

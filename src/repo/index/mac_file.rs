@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::repo::index::local_cache::{LocalIndexCache, TAG};
+use crate::repo::index::local_cache::{LocalIndexCache, MAC_BYTES};
 
 /// A file that is being written.
 #[derive(Debug)]
@@ -38,8 +38,8 @@ impl<'a> MacFile<'a> {
     pub(crate) fn put(&mut self, bytes: &[u8]) -> io::Result<u64> {
         let at = self.at;
         self.out.write_all(bytes)?;
-        self.out.write_all(&tag(self.index_cache, self.id, at, bytes))?;
-        self.at += (bytes.len() + TAG) as u64;
+        self.out.write_all(&mac(self.index_cache, self.id, at, bytes))?;
+        self.at += (bytes.len() + MAC_BYTES) as u64;
         Ok(at)
     }
 
@@ -57,10 +57,10 @@ pub(crate) fn read(
     at: u64,
     len: usize,
 ) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; len + TAG];
+    let mut bytes = vec![0; len + MAC_BYTES];
     file.read_exact_at(&mut bytes, at).ok()?;
     let (piece, found) = bytes.split_at_checked(len)?;
-    let sound = *found == tag(index_cache, id, at, piece);
+    let sound = *found == mac(index_cache, id, at, piece);
     bytes.truncate(len);
     sound.then_some(bytes)
 }
@@ -70,11 +70,11 @@ pub(crate) fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }
 
-fn tag(index_cache: &LocalIndexCache, id: u64, at: u64, bytes: &[u8]) -> [u8; TAG] {
-    index_cache.tag(&[id.to_le_bytes(), at.to_le_bytes()].concat(), bytes)
+fn mac(index_cache: &LocalIndexCache, id: u64, at: u64, bytes: &[u8]) -> [u8; MAC_BYTES] {
+    index_cache.mac(&[id.to_le_bytes(), at.to_le_bytes()].concat(), bytes)
 }
 
-/// Items of one size, stored consecutively in a file with `per` items in each piece.
+/// Items of `size` bytes, stored consecutively in a file with `per` items in each piece.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Section {
     pub(crate) start: u64,
@@ -91,11 +91,11 @@ impl Section {
     /// Returns offset and length of a piece.
     pub(crate) fn piece(&self, number: u64) -> (u64, usize) {
         let items = self.per.min(self.items.saturating_sub(number * self.per));
-        (self.start + number * (self.per * self.size + TAG as u64), (items * self.size) as usize)
+        (self.start + number * (self.per * self.size + MAC_BYTES as u64), (items * self.size) as usize)
     }
 
     pub(crate) fn end(&self) -> u64 {
-        self.start + self.items * self.size + self.pieces() * TAG as u64
+        self.start + self.items * self.size + self.pieces() * MAC_BYTES as u64
     }
 
     /// Returns all pieces in order, `None` for each whose MAC does not match.

@@ -119,14 +119,14 @@ pub struct Index {
     catalog: Catalog,
     /// Entries of packs that are in no run, sorted.
     rows: Vec<IndexEntry>,
-    /// Number of look-ups of possibly new chunks so far.
-    asked: AtomicU32,
-    /// Cache of delta blocks: whether new data may reference all their bases.
-    standing: Mutex<HashMap<BlockAt, bool>>,
+    /// Number of look-ups by [`Self::find`], counted up to the limit from which Bloom filters are used.
+    lookups: AtomicU32,
+    /// For delta blocks that were looked up: whether new data may reference all their bases.
+    sound_blocks: Mutex<HashMap<BlockAt, bool>>,
     /// Packs whose tables could not be read, with the error.
     pub unreadable: Vec<(PackId, Error)>,
     /// Packs whose tables could be read only after they were rebuilt from parity.
-    pub mended: Vec<PackId>,
+    pub healed: Vec<PackId>,
 }
 
 impl Index {
@@ -145,11 +145,12 @@ impl Index {
     /// # Errors
     /// When a table could not be read.
     pub fn find(&self, kind: ChunkType, id: &ChunkId) -> Result<Option<Location>> {
-        let asked = self.asked.load(Ordering::Relaxed);
-        if asked < self.catalog.limits().bloom_after_lookups {
-            self.asked.store(asked + 1, Ordering::Relaxed);
+        let lookups = self.lookups.load(Ordering::Relaxed);
+        let use_bloom = lookups >= self.catalog.limits().bloom_after_lookups;
+        if !use_bloom {
+            self.lookups.store(lookups + 1, Ordering::Relaxed);
         }
-        self.search(kind, id, asked >= self.catalog.limits().bloom_after_lookups)
+        self.find_sound(kind, id, use_bloom)
     }
 
     /// Returns the lengths of those of these chunks that new data may reference.
@@ -164,9 +165,9 @@ impl Index {
         Ok(found)
     }
 
-    /// Returns a copy for reading: a writable one if possible, otherwise any.
+    /// Returns a copy for reading: if possible one that new data may reference, otherwise any.
     pub fn find_any(&self, kind: ChunkType, id: &ChunkId) -> Result<Option<Location>> {
-        if let Some(found) = self.search(kind, id, false)? {
+        if let Some(found) = self.find_sound(kind, id, false)? {
             return Ok(Some(found));
         }
         let copies = self.copies(kind, id)?;
@@ -174,9 +175,9 @@ impl Index {
         Ok(best.map(|copy| copy.location))
     }
 
-    fn search(&self, kind: ChunkType, id: &ChunkId, use_filter: bool) -> Result<Option<Location>> {
+    fn find_sound(&self, kind: ChunkType, id: &ChunkId, use_bloom: bool) -> Result<Option<Location>> {
         if !self.catalog.runs.is_empty()
-            && let Some(copy) = self.catalog.near(kind, id)
+            && let Some(copy) = self.catalog.find_cached(kind, id)
             && self.is_sound(&copy)?
         {
             return Ok(Some(copy.location));
@@ -190,12 +191,12 @@ impl Index {
             }
         }
         for run in &self.catalog.runs {
-            if use_filter
-                && self.catalog.index_cache().is_some_and(|index_cache| !run.passes(index_cache, prefix))
+            if use_bloom
+                && self.catalog.index_cache().is_some_and(|index_cache| !run.may_contain(index_cache, prefix))
             {
                 continue;
             }
-            for row in self.catalog.rows_in(run, prefix)? {
+            for row in self.catalog.entries_in(run, prefix)? {
                 if let Some(copy) = self.catalog.copy(row, kind, id)?
                     && self.is_sound(&copy)?
                 {
@@ -206,10 +207,10 @@ impl Index {
         Ok(None)
     }
 
-    /// Returns a writable copy from the cached tables, without I/O. Recently used tables are cached, so
+    /// Like [`Self::find`], but searches cached tables only, without I/O. Recently used tables are cached, so
     /// neighbours of recent chunks are likely found.
-    pub fn near(&self, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
-        self.catalog.near(kind, id).filter(|copy| self.is_sound(copy).unwrap_or(false))
+    pub fn find_cached(&self, kind: ChunkType, id: &ChunkId) -> Option<Copy> {
+        self.catalog.find_cached(kind, id).filter(|copy| self.is_sound(copy).unwrap_or(false))
     }
 
     /// Returns all copies in listed packs, in pack order.
@@ -223,7 +224,7 @@ impl Index {
             found.extend(self.catalog.copy(*row, kind, id)?);
         }
         for run in &self.catalog.runs {
-            for row in self.catalog.rows_in(run, prefix)? {
+            for row in self.catalog.entries_in(run, prefix)? {
                 found.extend(self.catalog.copy(row, kind, id)?);
             }
         }
@@ -231,13 +232,13 @@ impl Index {
         Ok(found)
     }
 
-    /// Calls `each` with groups of copies that may be of one chunk: they share eight bytes of their ids, and
-    /// only [`Self::chunk`] knows the rest. Returns `false` if the local index cache failed on the way: then
+    /// Calls `each` with groups of copies that may be of one chunk: their ids share the first eight bytes.
+    /// [`Self::chunk`] returns the whole id. Returns `false` if the local index cache failed on the way: then
     /// the groups seen are incomplete, and the caller must start again.
     ///
     /// # Errors
     /// When a table could not be read, and what `each` returns.
-    pub fn each_group(&self, each: &mut dyn FnMut(&[ChunkAt]) -> Result<()>) -> Result<bool> {
+    pub fn for_each_group(&self, each: &mut dyn FnMut(&[ChunkAt]) -> Result<()>) -> Result<bool> {
         let index_cache = self.catalog.index_cache();
         let mut sources: Vec<Box<dyn Iterator<Item = std::result::Result<IndexEntry, CorruptRun>> + '_>> =
             vec![Box::new(self.rows.iter().map(|row| Ok(*row)))];
@@ -248,7 +249,7 @@ impl Index {
         let mut prefix = None;
         for row in Merge::new(sources) {
             let Ok(row) = row else {
-                self.catalog.runs.iter().try_for_each(|run| self.catalog.rescue(run))?;
+                self.catalog.runs.iter().try_for_each(|run| self.catalog.rebuild_run(run))?;
                 return Ok(false);
             };
             if prefix != Some(row.prefix) && !group.is_empty() {
@@ -280,7 +281,7 @@ impl Index {
             Err(err) if err.is_damage() => return Ok(None),
             Err(err) => return Err(err),
         };
-        let Some(id) = table.spot(nth).map(|spot| *spot.id) else { return Ok(None) };
+        let Some(id) = table.chunk_at(nth).map(|chunk| *chunk.id) else { return Ok(None) };
         let copy = self.catalog.copy(IndexEntry { prefix: id.prefix(), pack, nth }, info.kind, &id)?;
         Ok(copy.map(|copy| (info.kind, id, copy)))
     }
@@ -305,8 +306,8 @@ impl Index {
     pub fn place(&self, at: BlockAt) -> Result<BlockPlace> {
         let missing = || Error::Missing { what: "a block of an unknown pack".into() };
         let pack = self.catalog.packs.get(at.pack as usize).ok_or_else(missing)?;
-        let kept = self.catalog.table(at.pack)?;
-        let row = kept.table.blocks.get(at.block as usize).ok_or_else(missing)?;
+        let pack_table = self.catalog.table(at.pack)?;
+        let row = pack_table.table.blocks.get(at.block as usize).ok_or_else(missing)?;
         Ok(BlockPlace {
             pack: pack.id,
             kind: pack.kind,
@@ -314,7 +315,7 @@ impl Index {
             stored: row.stored,
             plain: row.plain,
             codec: row.codec,
-            seal: row.seal((kept.table.sealing(), pack.kind)),
+            seal: row.seal((pack_table.table.sealing(), pack.kind)),
             bases: self.bases_of(pack.kind, row)?,
         })
     }

@@ -20,7 +20,7 @@ use crate::repo::pack::packs::StoredPack;
 #[derive(Debug)]
 pub(crate) struct PendingChunks {
     /// Chunks that are in no durable pack yet.
-    flying: HashSet<ChunkId>,
+    in_flight: HashSet<ChunkId>,
     catalog: Catalog,
     /// Place of one chunk per prefix. A second chunk with the same prefix is stored again if it recurs,
     /// which only costs space.
@@ -32,12 +32,12 @@ pub(crate) struct PendingChunks {
 impl PendingChunks {
     pub(crate) fn new(source: TableSource) -> Self {
         let catalog = Catalog::new(source);
-        Self { flying: HashSet::new(), catalog, places: HashMap::new(), pending: Vec::new() }
+        Self { in_flight: HashSet::new(), catalog, places: HashMap::new(), pending: Vec::new() }
     }
 
     /// Returns whether this run already wrote a chunk.
     pub(crate) fn has(&self, kind: ChunkType, id: &ChunkId) -> Result<bool> {
-        if self.flying.contains(id) {
+        if self.in_flight.contains(id) {
             return Ok(true);
         }
         let prefix = id.prefix();
@@ -48,10 +48,10 @@ impl PendingChunks {
             }
         }
         for run in &self.catalog.runs {
-            if self.catalog.index_cache().is_none_or(|index_cache| !run.passes(index_cache, prefix)) {
+            if self.catalog.index_cache().is_none_or(|index_cache| !run.may_contain(index_cache, prefix)) {
                 continue;
             }
-            for row in self.catalog.rows_in(run, prefix)? {
+            for row in self.catalog.entries_in(run, prefix)? {
                 if self.catalog.copy(row, kind, id)?.is_some() {
                     return Ok(true);
                 }
@@ -62,46 +62,46 @@ impl PendingChunks {
 
     /// Records that a chunk is on its way into a pack.
     pub(crate) fn add(&mut self, id: ChunkId) {
-        self.flying.insert(id);
+        self.in_flight.insert(id);
     }
 
     /// Forgets a chunk that was on its way but will not be written.
-    pub(crate) fn take_back(&mut self, id: &ChunkId) {
-        self.flying.remove(id);
+    pub(crate) fn cancel(&mut self, id: &ChunkId) {
+        self.in_flight.remove(id);
     }
 
     /// Records that a pack has become durable.
     pub(crate) fn record_durable(&mut self, pack: StoredPack) {
         let number = self.catalog.packs.len() as u32;
-        let kept = Arc::new(PackTable::new(pack.table));
-        let info = self.catalog.info(&RunPack::of(pack.id, pack.len, &kept));
+        let pack_table = Arc::new(PackTable::new(pack.table));
+        let info = self.catalog.info(&RunPack::of(pack.id, pack.len, &pack_table));
         self.catalog.packs.push(info);
-        self.catalog.keep(number, &kept, false);
-        for (id, row) in kept.ids().zip(entry::of_pack(number, kept.ids())) {
-            self.flying.remove(id);
+        self.catalog.cache_table(number, &pack_table, false);
+        for (id, row) in pack_table.ids().zip(entry::of_pack(number, pack_table.ids())) {
+            self.in_flight.remove(id);
             self.places.insert(row.prefix, (row.pack, row.nth));
         }
-        self.pending.push((number, kept));
+        self.pending.push((number, pack_table));
         if self.places.len() >= self.catalog.limits().rows && self.catalog.index_cache().is_some() {
-            self.spill();
+            self.flush_to_run();
         }
     }
 
     /// Moves the entries into a run. They are taken from the tables, which list every copy.
-    fn spill(&mut self) {
+    fn flush_to_run(&mut self) {
         let mut rows: Vec<IndexEntry> = Vec::with_capacity(self.places.len());
-        for (number, kept) in &self.pending {
-            rows.extend(entry::of_pack(*number, kept.ids()));
+        for (number, pack_table) in &self.pending {
+            rows.extend(entry::of_pack(*number, pack_table.ids()));
         }
-        self.catalog.spill(&mut self.pending, &mut rows);
+        self.catalog.flush_to_run(&mut self.pending, &mut rows);
         if self.pending.is_empty() {
             self.places.clear();
-            self.catalog.merge_runs();
+            self.catalog.compact();
         }
     }
 
     /// Adds the new packs to the local index cache.
-    pub(crate) fn settle(&self) {
-        self.catalog.settle(&self.pending, |_| true);
+    pub(crate) fn persist_tables(&self) {
+        self.catalog.persist_tables(&self.pending, |_| true);
     }
 }

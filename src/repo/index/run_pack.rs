@@ -4,7 +4,7 @@ use crate::model::id::{PackId, SnapshotId};
 use crate::repo::index::table_cache::PackTable;
 
 /// Bytes of one record.
-pub(crate) const COVERED: usize = 84;
+pub(crate) const RUN_PACK_BYTES: usize = 84;
 
 /// Location of a copied table in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +32,8 @@ impl RunPack {
         Self { id, len, kind, session, chunks: kept.chunks(), table: None }
     }
 
-    pub(crate) fn to_bytes(&self) -> [u8; COVERED] {
-        let mut bytes = Vec::with_capacity(COVERED);
+    pub(crate) fn to_bytes(&self) -> [u8; RUN_PACK_BYTES] {
+        let mut bytes = Vec::with_capacity(RUN_PACK_BYTES);
         bytes.extend_from_slice(self.id.as_bytes());
         bytes.extend_from_slice(self.session.as_bytes());
         bytes.extend_from_slice(&self.len.to_le_bytes());
@@ -43,10 +43,10 @@ impl RunPack {
         bytes.extend_from_slice(&at.file.to_le_bytes());
         bytes.extend_from_slice(&at.offset.to_le_bytes());
         bytes.extend_from_slice(&at.size.to_le_bytes());
-        bytes.try_into().unwrap_or([0; COVERED])
+        bytes.try_into().unwrap_or([0; RUN_PACK_BYTES])
     }
 
-    pub(crate) fn from_bytes(bytes: &[u8; COVERED]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; RUN_PACK_BYTES]) -> Self {
         let four = |at: usize| {
             bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |n| u32::from_le_bytes(*n))
         };

@@ -67,7 +67,7 @@ impl PackTable {
     }
 
     /// Returns the chunk with a number.
-    pub(crate) fn spot(&self, nth: u32) -> Option<ChunkInTable<'_>> {
+    pub(crate) fn chunk_at(&self, nth: u32) -> Option<ChunkInTable<'_>> {
         let block = self.firsts.partition_point(|first| *first <= nth).checked_sub(1)?;
         let (row, first) = self.block(block as u32)?;
         let inside = nth.checked_sub(first)? as usize;
@@ -95,15 +95,15 @@ pub(crate) struct TableCache {
     used: usize,
     clock: u64,
     kept: HashMap<u32, (u64, Arc<PackTable>)>,
-    /// Packs by number of use, updated lazily. If a table that is due for eviction was used in the meantime,
-    /// it is moved to the position of its last use instead. So a use itself costs nothing here.
+    /// Packs by number of last use, updated lazily: a table that is due for eviction but was used since is
+    /// moved to the position of its last use. So a use itself costs nothing here.
     order: BTreeMap<u64, u32>,
     /// Positions examined to find a table to evict.
     #[cfg(test)]
-    looked: usize,
-    /// Chunks of cached tables whose entries are not in memory. Neighbours in a tree lie in few packs, so
-    /// most of the next look-ups hit here and read no entry from disk.
-    near: HashMap<u64, (u32, u32)>,
+    examined: usize,
+    /// Packs and numbers of chunks whose entries are not in memory, for cached tables. Neighbours in a tree
+    /// lie in few packs, so most of the next look-ups hit here and read no entry from disk.
+    chunks: HashMap<u64, (u32, u32)>,
 }
 
 impl TableCache {
@@ -115,13 +115,13 @@ impl TableCache {
     }
 
     /// Returns the place of a chunk with this prefix in a cached table.
-    pub(crate) fn near(&mut self, prefix: u64) -> Option<(u32, u32, Arc<PackTable>)> {
-        let (pack, nth) = self.near.get(&prefix).copied()?;
+    pub(crate) fn find(&mut self, prefix: u64) -> Option<(u32, u32, Arc<PackTable>)> {
+        let (pack, nth) = self.chunks.get(&prefix).copied()?;
         self.get(pack).map(|kept| (pack, nth, kept))
     }
 
-    /// Caches a table within `budget` bytes; with `near`, also its chunks.
-    pub(crate) fn put(&mut self, pack: u32, table: &Arc<PackTable>, near: bool, budget: usize) {
+    /// Caches a table within `budget` bytes; with `with_chunks`, [`Self::find`] finds its chunks.
+    pub(crate) fn put(&mut self, pack: u32, table: &Arc<PackTable>, with_chunks: bool, budget: usize) {
         self.drop_until(budget.saturating_sub(cost(table)));
         self.clock += 1;
         if let Some((_, before)) = self.kept.insert(pack, (self.clock, Arc::clone(table))) {
@@ -129,8 +129,8 @@ impl TableCache {
         }
         self.order.insert(self.clock, pack);
         self.used += cost(table);
-        if near {
-            self.near.extend(table.ids().zip(0..).map(|(id, nth)| (id.prefix(), (pack, nth))));
+        if with_chunks {
+            self.chunks.extend(table.ids().zip(0..).map(|(id, nth)| (id.prefix(), (pack, nth))));
         }
     }
 
@@ -139,7 +139,7 @@ impl TableCache {
         while let Some((place, pack)) = self.order.pop_first() {
             #[cfg(test)]
             {
-                self.looked += 1;
+                self.examined += 1;
             }
             match self.kept.get(&pack) {
                 Some((used, _)) if *used == place => return Some(pack),
@@ -155,20 +155,20 @@ impl TableCache {
             let Some(pack) = self.oldest() else { return };
             let Some((_, table)) = self.kept.remove(&pack) else { continue };
             self.used -= cost(&table);
-            if self.near.is_empty() {
+            if self.chunks.is_empty() {
                 continue;
             }
             for id in table.ids() {
                 let prefix = id.prefix();
-                if self.near.get(&prefix).is_some_and(|(of, _)| *of == pack) {
-                    self.near.remove(&prefix);
+                if self.chunks.get(&prefix).is_some_and(|(owner, _)| *owner == pack) {
+                    self.chunks.remove(&prefix);
                 }
             }
         }
     }
 }
 
-/// Cost of a table including its chunks' entries in `near`, which take about as much again.
+/// Cost of a table including its chunks' entries in `chunks`, which take about as much again.
 fn cost(table: &PackTable) -> usize {
     table.bytes() + table.chunks() as usize * 28
 }
@@ -211,10 +211,11 @@ mod tests {
     #[test]
     fn a_number_leads_to_its_block_and_its_place_in_it() {
         let table = table(1, &[2, 0, 3]);
-        let places: Vec<_> = (0..6).map(|nth| table.spot(nth).map(|spot| (spot.block, spot.start))).collect();
+        let places: Vec<_> =
+            (0..6).map(|nth| table.chunk_at(nth).map(|chunk| (chunk.block, chunk.start))).collect();
         assert_eq!(places, [Some((0, 0)), Some((0, 10)), Some((2, 0)), Some((2, 10)), Some((2, 20)), None]);
         assert_eq!(table.chunks(), 5);
-        assert!(table.spot(2).is_some_and(|spot| spot.id.as_bytes()[7] == 3));
+        assert!(table.chunk_at(2).is_some_and(|spot| spot.id.as_bytes()[7] == 3));
     }
 
     /// A directory of tiny files is one block of as many chunks. Adding up the lengths before each chunk at
@@ -237,7 +238,7 @@ mod tests {
             PackTable::new(Table { kind: ChunkType::Data, session, epoch: 0, by: None, own: None, blocks });
         let mut start = 0;
         for (nth, (id, len)) in (0..).zip(&chunks) {
-            let spot = table.spot(nth).unwrap();
+            let spot = table.chunk_at(nth).unwrap();
             assert_eq!((spot.id, spot.block, spot.start, spot.len), (id, 0, start, *len));
             start += len;
         }
@@ -255,7 +256,7 @@ mod tests {
         kept.put(3, &tables[2], true, budget);
         assert!(kept.get(1).is_some() && kept.get(2).is_none() && kept.get(3).is_some());
         let near = |first: u8, kept: &mut TableCache| {
-            kept.near(table(first, &[1]).ids().next().unwrap().prefix()).map(|(pack, nth, _)| (pack, nth))
+            kept.find(table(first, &[1]).ids().next().unwrap().prefix()).map(|(pack, nth, _)| (pack, nth))
         };
         assert_eq!([1, 2, 3].map(|first| near(first, &mut kept)), [Some((1, 0)), None, Some((3, 0))]);
         assert!(kept.used <= budget);
@@ -273,6 +274,6 @@ mod tests {
             assert!(kept.get(pack / 2).is_some() || pack >= 10_000);
         }
         assert!(kept.used <= budget && kept.kept.len() == 10_000);
-        assert!(kept.looked <= 40_000, "{} places were looked at", kept.looked);
+        assert!(kept.examined <= 40_000, "{} places were examined", kept.examined);
     }
 }

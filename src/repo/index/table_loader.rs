@@ -21,11 +21,11 @@ const THREADS: usize = WINDOW;
 /// A loaded table, by where it came from.
 pub(crate) enum LoadedTable {
     /// From the local index cache.
-    Kept(Table),
+    Cached(Table),
     /// From the pack itself.
     Read(Table),
     /// From the pack, after rebuilding it from its parity.
-    Mended(Table),
+    Healed(Table),
 }
 
 /// A pack whose entries are not cached: its number in the listing, id and length.
@@ -34,8 +34,8 @@ pub(crate) type MissingTable = (u32, PackId, u64);
 /// Loads tables in pack order: first those that header bundles have, then each of the others.
 pub(crate) struct TableLoader<'a> {
     repo: &'a Repository,
-    segments: Option<BundleFetcher<'a>>,
-    todo: VecDeque<MissingTable>,
+    bundles: Option<BundleFetcher<'a>>,
+    queue: VecDeque<MissingTable>,
     /// Packs that the header bundles had.
     done: HashSet<u32>,
     ready: VecDeque<(u32, Result<LoadedTable>)>,
@@ -46,73 +46,73 @@ impl<'a> TableLoader<'a> {
     pub(crate) fn new(repo: &'a Repository, packs: VecDeque<MissingTable>, use_bundles: bool) -> Self {
         let has =
             |id: &PackId, len| repo.index_cache().is_some_and(|index_cache| index_cache.has_table(id, len));
-        let segments = if use_bundles && repo.storage().is_remote() {
-            let lacking = packs.iter().filter(|(_, id, len)| !has(id, *len));
-            let lacking = lacking.map(|(number, id, len)| (*id, (*number, *len)));
-            Some(BundleFetcher::begin(repo, lacking.collect()))
+        let bundles = if use_bundles && repo.storage().is_remote() {
+            let uncached = packs.iter().filter(|(_, id, len)| !has(id, *len));
+            let uncached = uncached.map(|(number, id, len)| (*id, (*number, *len)));
+            Some(BundleFetcher::begin(repo, uncached.collect()))
         } else {
             None
         };
-        Self { repo, segments, todo: packs, done: HashSet::new(), ready: VecDeque::new() }
+        Self { repo, bundles, queue: packs, done: HashSet::new(), ready: VecDeque::new() }
     }
 
     /// Returns the number of one more pack and its table, or the error: it is damaged beyond rebuilding, or
     /// cannot be read.
     pub(crate) fn next(&mut self) -> Option<(u32, Result<LoadedTable>)> {
         if self.ready.is_empty() {
-            self.fill();
+            self.load_next();
         }
         self.ready.pop_front()
     }
 
-    fn fill(&mut self) {
-        if let Some(segments) = &mut self.segments {
-            for (number, table) in segments.next() {
+    fn load_next(&mut self) {
+        if let Some(bundles) = &mut self.bundles {
+            for (number, table) in bundles.next() {
                 self.done.insert(number);
                 self.ready.push_back((number, Ok(LoadedTable::Read(table))));
             }
             if !self.ready.is_empty() {
                 return;
             }
-            self.segments = None;
+            self.bundles = None;
         }
-        let window = window(&mut self.todo, &self.done);
-        self.ready = self.read(&window);
+        let window = window(&mut self.queue, &self.done);
+        self.ready = self.load_window(&window);
     }
 
     /// Loads these tables, those of the local index cache first.
-    fn read(&self, packs: &[MissingTable]) -> VecDeque<(u32, Result<LoadedTable>)> {
-        let kept = packs
+    fn load_window(&self, packs: &[MissingTable]) -> VecDeque<(u32, Result<LoadedTable>)> {
+        let cached = packs
             .iter()
             .map(|(_, id, len)| self.repo.index_cache().and_then(|index_cache| index_cache.table(id, *len)));
-        let kept: Vec<Option<Table>> = kept.collect();
-        let missing = packs.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(pack, _)| *pack);
+        let cached: Vec<Option<Table>> = cached.collect();
+        let missing = packs.iter().zip(&cached).filter(|(_, cached)| cached.is_none()).map(|(pack, _)| *pack);
         let missing: Vec<MissingTable> = missing.collect();
-        let mut read = parallel::map(&missing, THREADS, |(_, id, len)| self.load_one(id, *len)).into_iter();
-        let found = packs.iter().zip(kept).map(|((number, ..), kept)| match kept {
-            Some(table) => (*number, Ok(LoadedTable::Kept(table))),
+        let mut read = parallel::map(&missing, THREADS, |(_, id, len)| self.load_table(id, *len)).into_iter();
+        let found = packs.iter().zip(cached).map(|((number, ..), cached)| match cached {
+            Some(table) => (*number, Ok(LoadedTable::Cached(table))),
             None => (*number, read.next().unwrap_or(Err(Error::Stopped))),
         });
         found.collect()
     }
 
-    fn load_one(&self, id: &PackId, len: u64) -> Result<LoadedTable> {
+    fn load_table(&self, id: &PackId, len: u64) -> Result<LoadedTable> {
         let repo = self.repo;
         let (storage, control) = (repo.storage(), repo.control());
-        let (table, mended) = repo.healer().table(storage, control, repo.suite(), (id, len))?;
-        Ok(if mended { LoadedTable::Mended(table) } else { LoadedTable::Read(table) })
+        let (table, healed) = repo.healer().table(storage, control, repo.suite(), (id, len))?;
+        Ok(if healed { LoadedTable::Healed(table) } else { LoadedTable::Read(table) })
     }
 }
 
 /// Returns the next tables to read that are not done yet.
-fn window(todo: &mut VecDeque<MissingTable>, done: &HashSet<u32>) -> Vec<MissingTable> {
+fn window(queue: &mut VecDeque<MissingTable>, done: &HashSet<u32>) -> Vec<MissingTable> {
     let (mut window, mut bytes) = (Vec::with_capacity(WINDOW), 0u64);
-    while let Some(unknown) = todo.front() {
+    while let Some(unknown) = queue.front() {
         bytes = bytes.saturating_add(unknown.2);
         if window.len() >= SMALL_WINDOW || window.len() >= WINDOW && bytes > SMALL {
             break;
         }
-        window.extend(todo.pop_front().filter(|(number, ..)| !done.contains(number)));
+        window.extend(queue.pop_front().filter(|(number, ..)| !done.contains(number)));
     }
     window
 }
@@ -122,10 +122,10 @@ mod tests {
     use super::*;
 
     fn windows(lens: impl Iterator<Item = u64>, done: &[u32]) -> Vec<usize> {
-        let mut todo: VecDeque<MissingTable> =
+        let mut queue: VecDeque<MissingTable> =
             (0..).zip(lens).map(|(at, len)| (at, PackId::new([0; 32]), len)).collect();
         let done = done.iter().copied().collect();
-        let windows = std::iter::repeat_with(|| window(&mut todo, &done).len());
+        let windows = std::iter::repeat_with(|| window(&mut queue, &done).len());
         windows.take_while(|len| *len > 0).collect()
     }
 

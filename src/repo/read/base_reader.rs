@@ -50,7 +50,7 @@ impl BlockReader {
         out: &mut Vec<u8>,
     ) -> Result<()> {
         let mut failed = None;
-        if let Some(copy) = index.near_base(kind, base) {
+        if let Some(copy) = index.find_cached_base(kind, base) {
             match self.append(index, (kind, &base.0), &copy.location, out) {
                 Err(err) if err.is_damage() => failed = Some(err),
                 other => return other,

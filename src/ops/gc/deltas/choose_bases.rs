@@ -83,7 +83,7 @@ impl<'a> DeltaChooser<'a> {
 
     /// Returns the copy of a chunk that stays, if it is in a block that is not a delta.
     fn kept_plain_copy(&self, kind: ChunkType, id: &ChunkId) -> Result<Option<Copy>> {
-        let cached = self.index.near(kind, id).filter(|copy| self.plan.kept.has(copy.number));
+        let cached = self.index.find_cached(kind, id).filter(|copy| self.plan.kept.has(copy.number));
         let kept = match cached {
             Some(copy) => Some(copy),
             None => self.index.copies(kind, id)?.into_iter().find(|copy| self.plan.kept.has(copy.number)),

@@ -356,7 +356,7 @@ impl<'scope> ChunkWriter<'scope> {
         let written = writers.into_iter().map(|writer| writer.join().unwrap_or(Err(Error::Stopped)));
         let written: Vec<Result<()>> = written.collect();
         stored_packs.iter().for_each(|pack| pending.record_durable(pack));
-        pending.settle();
+        pending.persist_tables();
         // Errors of writers come first, since they usually cause the others.
         let others = sealed.into_iter().chain([packing, failed.map_or(Ok(()), Err)]);
         together(written.into_iter().chain(others))?;
@@ -402,7 +402,7 @@ impl PutChunk for ChunkWriter<'_> {
         for (at, (id, _)) in chunks.iter().enumerate() {
             if self.pending.has(kind, id)? || self.index.find(kind, id)?.is_some() {
                 // Nothing is stored here; the caller puts the chunks one by one.
-                chunks.iter().take(at).for_each(|(id, _)| self.pending.take_back(id));
+                chunks.iter().take(at).for_each(|(id, _)| self.pending.cancel(id));
                 return Ok(false);
             }
             self.pending.add(*id);
