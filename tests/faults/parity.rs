@@ -267,7 +267,7 @@ fn rebuilt_pack_must_hash_to_its_name() {
     let mut bad = bytes.clone();
     bad[SECTOR * 30] ^= 1;
     storage.put(ObjectKind::Packs, &name, bad);
-    let why = HealedPack::of(storage.as_ref(), &id).unwrap_err().chain();
+    let why = HealedPack::rebuild(storage.as_ref(), &id).unwrap_err().chain();
     assert!(why.contains("rebuilt pack differs from the pack's name"), "{why}");
     let named = library.errors();
     assert!(named.iter().any(|error| error.contains("src/f")), "{named:?}");
@@ -282,8 +282,8 @@ fn unreadable_sectors_are_rebuilt_like_wrong_ones() {
     let bad: BTreeSet<usize> = (0..40).map(|number| number * 7 + 1).collect();
     *sick.bad.lock().unwrap() = bad.iter().map(|sector| (ObjectKind::Packs, name.clone(), *sector)).collect();
     sick.bad.lock().unwrap().insert((ObjectKind::Parity, name.clone(), 0));
-    let mended = HealedPack::of(&*sick, &id).unwrap();
-    assert_eq!(mended.rebuilt(), bad.len());
+    let mended = HealedPack::rebuild(&*sick, &id).unwrap();
+    assert_eq!(mended.rebuilt_shards(), bad.len());
     let mut whole = vec![0; bytes.len()];
     mended.read(&*sick, 0, &mut whole).unwrap();
     assert!(whole == bytes);

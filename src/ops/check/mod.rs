@@ -238,9 +238,9 @@ impl Checker<'_> {
 
     /// Checks whether header bundles can be read. Their content is compared with packs where those are read.
     fn segments(&mut self) -> Result<()> {
-        for (name, segment) in header_bundles::all(self.repo)? {
+        for (name, segment) in header_bundles::open_all(self.repo)? {
             if let Err(err) = segment {
-                self.error(Finding::DamagedSegment { message: header_bundles::why(&name, &err) });
+                self.error(Finding::DamagedSegment { message: header_bundles::describe(&name, &err) });
             }
         }
         Ok(())

@@ -128,7 +128,7 @@ impl Verifier<'_> {
     /// Verifies both tables and compares them with the local index cache.
     fn tables(&self, id: &PackId, len: u64) -> Result<()> {
         let (storage, suite) = (self.repo.storage(), self.repo.suite());
-        let table = packs::both_tables(storage, suite, id, len)?;
+        let table = packs::read_both_tables(storage, suite, id, len)?;
         self.claims.compare(id, len, &table)?;
         let kept = self.repo.index_cache().and_then(|index_cache| index_cache.table(id, len));
         if kept.is_some_and(|kept| kept != table) {
@@ -144,7 +144,7 @@ impl Verifier<'_> {
         let (storage, suite) = (self.repo.storage(), self.repo.suite());
         let name = id.hex();
         let damaged = |source| Error::Damaged { what: ObjectKind::Packs.path(&name), source };
-        let table = match packs::both_tables(storage, suite, id, len) {
+        let table = match packs::read_both_tables(storage, suite, id, len) {
             Err(err) if !err.is_damage() && !err.is_newer() => return Err(err),
             other => other,
         };

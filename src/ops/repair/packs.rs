@@ -211,7 +211,7 @@ impl Run<'_> {
             // The saved chunks are durable by now.
             self.repo.refuse_rotated()?;
             let aside =
-                if self.session.is_some() { packs::set_aside(self.repo.storage(), id)? } else { id.hex() };
+                if self.session.is_some() { packs::quarantine(self.repo.storage(), id)? } else { id.hex() };
             if self.session.is_some() && salvage.is_whole() {
                 damage::end(self.repo, &id.hex())?;
                 parity::remove(self.repo.storage(), id)?;

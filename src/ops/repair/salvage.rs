@@ -35,7 +35,7 @@ impl ParitySource<'_> {
     /// Returns the rebuilt pack, or `None` if parity is missing or does not suffice.
     fn get(&mut self) -> Result<Option<&HealedPack>> {
         if self.tried.is_none() {
-            self.tried = match HealedPack::of(self.repo.storage(), self.pack) {
+            self.tried = match HealedPack::rebuild(self.repo.storage(), self.pack) {
                 Ok(mended) => Some(Some(mended)),
                 Err(err) if err.is_damage() || err.is_newer() => Some(None),
                 Err(err) => return Err(err),
@@ -213,7 +213,7 @@ impl<'a> Salvager<'a> {
     fn table(&self, id: &PackId, len: u64, help: &mut ParitySource<'_>) -> Result<Option<Table>> {
         let mut newer = None;
         for at_end in [false, true] {
-            match self.table_at(id, len, at_end) {
+            match self.read_one_table(id, len, at_end) {
                 Ok(table) => return Ok(Some(table)),
                 Err(err) if err.is_newer() => newer = Some(err),
                 Err(err) if err.is_damage() && !err.is_missing() => {}
@@ -222,15 +222,15 @@ impl<'a> Salvager<'a> {
         }
         if let Some(found) = help.get()? {
             let read = |at, out: &mut [u8]| found.read(self.repo.storage(), at, out);
-            return packs::table_by(&read, self.repo.suite(), id, found.pack_len(), false).map(Some);
+            return packs::read_table_with(&read, self.repo.suite(), id, found.pack_len(), false).map(Some);
         }
         // Its content is not lost: a newer program reads it, and it stays where it is.
         newer.map_or(Ok(()), Err)?;
         Ok(self.repo.index_cache().and_then(|index_cache| index_cache.table_of(id)).map(|(_, table)| table))
     }
 
-    /// Like [`crate::repo::pack::packs::table_at`], for a pack whose length may be wrong.
-    fn table_at(&self, id: &PackId, len: u64, at_end: bool) -> Result<Table> {
+    /// Like [`crate::repo::pack::packs::read_one_table`], for a pack whose length may be wrong.
+    fn read_one_table(&self, id: &PackId, len: u64, at_end: bool) -> Result<Table> {
         let (storage, name) = (self.repo.storage(), id.hex());
         let damaged = || Error::damaged(ObjectKind::Packs.path(&name));
         let at = if at_end { len.saturating_sub(ENDS as u64) } else { 0 };

@@ -254,7 +254,7 @@ impl Run<'_> {
             return Err(pack::not_its_name(id));
         }
         if exists {
-            packs::set_aside(to.storage(), id)?;
+            packs::quarantine(to.storage(), id)?;
         }
         if to.storage().create(ObjectKind::Packs, &name, &[&bytes])? == CreateOutcome::Exists {
             return Err(Error::Refused(format!(

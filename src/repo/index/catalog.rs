@@ -52,7 +52,7 @@ impl TableSource {
 
     /// Reads a pack's own table.
     fn table(&self, pack: &PackId, len: u64) -> Result<Table> {
-        let table = self.healer.table(self.storage.as_ref(), &self.control, &self.suite, (pack, len));
+        let table = self.healer.read_table(self.storage.as_ref(), &self.control, &self.suite, (pack, len));
         table.map(|(table, _)| table)
     }
 }

@@ -99,7 +99,7 @@ impl<'a> TableLoader<'a> {
     fn load_table(&self, id: &PackId, len: u64) -> Result<LoadedTable> {
         let repo = self.repo;
         let (storage, control) = (repo.storage(), repo.control());
-        let (table, healed) = repo.healer().table(storage, control, repo.suite(), (id, len))?;
+        let (table, healed) = repo.healer().read_table(storage, control, repo.suite(), (id, len))?;
         Ok(if healed { LoadedTable::Healed(table) } else { LoadedTable::Read(table) })
     }
 }

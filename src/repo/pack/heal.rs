@@ -54,7 +54,7 @@ impl PackHealer {
         if let Some(why) = known.hopeless.get(pack) {
             return Err(with(met, why.clone()));
         }
-        match HealedPack::of(storage, pack) {
+        match HealedPack::rebuild(storage, pack) {
             Ok(mended) => {
                 let mended = Arc::new(mended);
                 known.keep(*pack, &mended);
@@ -85,7 +85,7 @@ impl PackHealer {
     ///
     /// # Errors
     /// When it is damaged and cannot be rebuilt, or cannot be read.
-    pub(crate) fn table(
+    pub(crate) fn read_table(
         &self,
         storage: &dyn Storage,
         control: &Control<'static>,
@@ -98,7 +98,7 @@ impl PackHealer {
         };
         let mended = self.heal(storage, control, pack, met)?;
         let read = |at, out: &mut [u8]| mended.read(storage, at, out);
-        Ok((packs::table_by(&read, suite, pack, mended.pack_len(), false)?, true))
+        Ok((packs::read_table_with(&read, suite, pack, mended.pack_len(), false)?, true))
     }
 }
 

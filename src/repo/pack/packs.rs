@@ -84,9 +84,9 @@ pub fn write_padded(
 /// # Errors
 /// When both copies are damaged, or cannot be read.
 pub fn read_table(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: u64) -> Result<Table> {
-    match table_at(storage, suite, id, len, false) {
+    match read_one_table(storage, suite, id, len, false) {
         Err(err) if err.is_damage() || err.is_newer() => {
-            table_at(storage, suite, id, len, true).map_err(|other| worse(err, other))
+            read_one_table(storage, suite, id, len, true).map_err(|other| worse(err, other))
         }
         other => other,
     }
@@ -97,11 +97,11 @@ pub fn read_table(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: 
 /// # Errors
 /// When one of them is damaged or cannot be read. A pack needs a newer program only if neither end is of a
 /// known format.
-pub fn both_tables(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: u64) -> Result<Table> {
+pub fn read_both_tables(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: u64) -> Result<Table> {
     let damaged =
         |why| Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source: DecodeError::because(why) };
-    let end = || table_at(storage, suite, id, len, true);
-    match table_at(storage, suite, id, len, false) {
+    let end = || read_one_table(storage, suite, id, len, true);
+    match read_one_table(storage, suite, id, len, false) {
         Ok(table) => match end() {
             Ok(other) if other == table => Ok(table),
             Ok(_) => Err(damaged("its two tables differ")),
@@ -133,7 +133,7 @@ fn worse(front: Error, end: Error) -> Error {
 ///
 /// # Errors
 /// When it is damaged or cannot be read.
-pub fn table_at(
+pub fn read_one_table(
     storage: &dyn Storage,
     suite: &CipherSuite,
     id: &PackId,
@@ -141,7 +141,7 @@ pub fn table_at(
     at_end: bool,
 ) -> Result<Table> {
     let name = id.hex();
-    table_by(
+    read_table_with(
         &|at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out),
         suite,
         id,
@@ -150,11 +150,11 @@ pub fn table_at(
     )
 }
 
-/// Like [`table_at`], for a pack whose bytes are returned by `read`.
+/// Like [`read_one_table`], for a pack whose bytes are returned by `read`.
 ///
 /// # Errors
 /// When it is damaged or cannot be read.
-pub fn table_by(
+pub fn read_table_with(
     read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
     suite: &CipherSuite,
     id: &PackId,
@@ -241,7 +241,7 @@ pub fn hash(storage: &dyn Storage, id: &PackId, len: u64) -> Result<[u8; 32]> {
 ///
 /// # Errors
 /// When it could not be made durable there.
-pub fn set_aside(storage: &dyn Storage, id: &PackId) -> Result<String> {
+pub fn quarantine(storage: &dyn Storage, id: &PackId) -> Result<String> {
     let name = id.hex();
     for number in 0..MOST_COPIES {
         let aside = if number == 0 { name.clone() } else { format!("{name}.{number}") };

@@ -221,7 +221,7 @@ impl HealedPack {
     ///
     /// # Errors
     /// `Missing` when the pack has no sidecar or is gone; `Damaged` when the sidecar does not suffice.
-    pub fn of(storage: &dyn Storage, pack: &PackId) -> Result<Self> {
+    pub fn rebuild(storage: &dyn Storage, pack: &PackId) -> Result<Self> {
         let (layout, sums) = head(storage, pack)?;
         let shard = layout.shard as usize;
         let mut bytes = vec![0; layout.padded_len()];
@@ -243,7 +243,7 @@ impl HealedPack {
     }
 
     /// Returns the number of rebuilt shards.
-    pub fn rebuilt(&self) -> usize {
+    pub fn rebuilt_shards(&self) -> usize {
         self.shards.len()
     }
 

@@ -6,7 +6,7 @@ use crate::codec::pack::Table;
 use crate::codec::pack::header_bundle::BundlePart;
 use crate::error::Error;
 use crate::model::id::PackId;
-use crate::repo::pack::header_bundles::{FEWEST, HeaderBundle, all};
+use crate::repo::pack::header_bundles::{FEWEST, HeaderBundle, open_all};
 use crate::repo::repository::Repository;
 use crate::util::parallel;
 
@@ -33,7 +33,7 @@ impl<'a> BundleFetcher<'a> {
         if fetcher.lacking.len() < FEWEST {
             return fetcher;
         }
-        let all = all(repo).unwrap_or_else(|err| {
+        let all = open_all(repo).unwrap_or_else(|err| {
             repo.control().warn(format!("{}: reading the tables from the packs", err.chain()));
             Vec::new()
         });

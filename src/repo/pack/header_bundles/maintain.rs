@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::model::id::PackId;
-use crate::repo::pack::header_bundles::{BundleBuilder, FEWEST, FULL, HeaderBundle, THREADS, all};
+use crate::repo::pack::header_bundles::{BundleBuilder, FEWEST, FULL, HeaderBundle, THREADS, open_all};
 use crate::repo::pack::packs;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::RepoState;
@@ -44,7 +44,7 @@ fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()
     // Bundles are listed before packs. A bundle is written after its packs, so if none of its packs is
     // listed, they were deleted.
     let (mut segments, mut dropped) = (Vec::new(), Vec::new());
-    for (name, opened) in all(repo)? {
+    for (name, opened) in open_all(repo)? {
         match opened {
             Ok(segment) => segments.push(segment),
             Err(err) if !err.is_damage() => {

@@ -51,7 +51,7 @@ pub struct HeaderBundle {
 ///
 /// # Errors
 /// When they cannot be listed. The error of an unreadable bundle is returned in its place.
-pub fn all(repo: &Repository) -> Result<Vec<(String, Result<HeaderBundle>)>> {
+pub fn open_all(repo: &Repository) -> Result<Vec<(String, Result<HeaderBundle>)>> {
     let listed = repo.storage().list(ObjectKind::Index)?;
     let opened = parallel::map(&listed, THREADS, |found| open(repo, found));
     let mut all = Vec::new();
@@ -65,7 +65,7 @@ pub fn all(repo: &Repository) -> Result<Vec<(String, Result<HeaderBundle>)>> {
 }
 
 /// Formats what is wrong with a bundle, with its name.
-pub fn why(name: &str, err: &Error) -> String {
+pub fn describe(name: &str, err: &Error) -> String {
     let text = err.chain();
     if text.contains(name) { text } else { format!("{}: {text}", ObjectKind::Index.path(name)) }
 }

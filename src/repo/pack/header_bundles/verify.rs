@@ -8,7 +8,7 @@ use crate::codec::crypto::hash::sha256;
 use crate::codec::pack::Table;
 use crate::error::{Error, Result};
 use crate::model::id::PackId;
-use crate::repo::pack::header_bundles::{all, why};
+use crate::repo::pack::header_bundles::{describe, open_all};
 use crate::repo::repository::Repository;
 use crate::storage::ObjectKind;
 
@@ -34,7 +34,7 @@ impl BundleVerifier {
     /// When they cannot be listed.
     pub fn of(repo: &Repository) -> Result<Self> {
         let mut claims = Self::default();
-        for (name, opened) in all(repo)? {
+        for (name, opened) in open_all(repo)? {
             match opened.and_then(|segment| segment.tables(repo, |_| true)) {
                 Ok(tables) => {
                     for (part, table) in &tables {
@@ -45,7 +45,7 @@ impl BundleVerifier {
                 }
                 Err(err) if err.is_missing() => {}
                 Err(err) if err.is_newer() => return Err(err),
-                Err(err) => claims.found(&name, why(&name, &err)),
+                Err(err) => claims.found(&name, describe(&name, &err)),
             }
         }
         Ok(claims)

@@ -149,7 +149,7 @@ fn names(repo: &Repository, kind: &str) -> Result<Vec<String>> {
         "keys" => Ok(key::list(repo)?.iter().map(|slot| slot.id.hex()).collect()),
         "packs" => Ok(RepoState::packs(repo.storage())?.iter().map(|(id, _)| id.hex()).collect()),
         "index" => {
-            Ok(header_bundles::all(repo)?.into_iter().map(|(name, _)| format!("{name:0<64}")).collect())
+            Ok(header_bundles::open_all(repo)?.into_iter().map(|(name, _)| format!("{name:0<64}")).collect())
         }
         "blobs" => Err(refused("list blobs", "`snap stats` counts chunks")),
         other => Err(Error::Usage(format!("invalid argument \"{other}\" for \"restic list\""))),
