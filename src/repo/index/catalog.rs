@@ -350,7 +350,7 @@ impl Catalog {
         }
     }
 
-    /// Returns the position from which runs, sorted longest first, are to be merged; their number if none are.
+    /// Returns the position from which runs, sorted longest first, are merged; their number if none are.
     fn compaction_start(&self) -> usize {
         let mut from = self.runs.len().saturating_sub(1);
         let mut sum = self.runs.last().map_or(0, SortedRun::len);

@@ -1,6 +1,6 @@
-//! The local index cache: copies of recent packs' tables in sled, and the list of the sorted runs that lie in
-//! files next to it (`runs`). It is a disposable hint: never trusted, and no commit depends on it. This is the
-//! only user of sled.
+//! The local index cache: copies of recent packs' tables in sled, and the list of the sorted runs, which are
+//! files next to it (`runs`). It is a disposable hint: never trusted, and no commit depends on it. This is
+//! the only user of sled.
 //!
 //! sled 0.34.7 loses acknowledged writes in a power cut, but what survives is a prefix of the write order. So
 //! a value that says "this is here" is always written after the data it refers to. Every value carries a MAC
@@ -8,8 +8,9 @@
 //! another repository or under another name is treated as absent.
 //!
 //! Only one process can open a sled database. So it is opened on demand and closed after a short idle time
-//! (`IDLE_BEFORE_CLOSE`); a process that finds it open waits for it (`OPEN_TIMEOUT`). Runs are read from their
-//! files, without the database. The list of runs is changed only under a lock (`LocalIndexCache::lock_runs`).
+//! (`IDLE_BEFORE_CLOSE`); a process that finds it open waits for it (`OPEN_TIMEOUT`). Runs are read from
+//! their files, without the database. The list of runs is changed only under a lock
+//! (`LocalIndexCache::lock_runs`).
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

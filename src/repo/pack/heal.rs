@@ -24,59 +24,59 @@ pub struct PackHealer(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// In the order of rebuilding, the most recent last.
-    mended: Vec<(PackId, Arc<HealedPack>)>,
-    /// Packs that cannot be rebuilt, and why, if they have a sidecar.
-    hopeless: HashMap<PackId, Option<DecodeError>>,
+    /// The most recently rebuilt last.
+    healed: Vec<(PackId, Arc<HealedPack>)>,
+    /// Packs that cannot be rebuilt; with the reason, if they have a sidecar.
+    unrepairable: HashMap<PackId, Option<DecodeError>>,
 }
 
 impl PackHealer {
-    /// Returns the rebuilt data of a damaged pack. `met` is the error that the caller encountered; only
-    /// errors about stored data are handled.
+    /// Returns the rebuilt data of a damaged pack. `cause` is the error of the read that found the damage;
+    /// other errors are returned unchanged.
     ///
     /// # Errors
-    /// `met`, extended by the reason if the pack has a sidecar that does not help.
+    /// `cause`, with the reason added if the pack has a sidecar that does not help.
     pub(crate) fn heal(
         &self,
         storage: &dyn Storage,
         control: &Control<'static>,
         pack: &PackId,
-        met: Error,
+        cause: Error,
     ) -> Result<Arc<HealedPack>> {
-        if !met.is_damage() || met.is_missing() {
-            return Err(met);
+        if !cause.is_damage() || cause.is_missing() {
+            return Err(cause);
         }
         // One at a time: each rebuild takes as much memory as the pack has bytes.
         let mut known = self.0.lock();
-        if let Some((_, mended)) = known.mended.iter().find(|(id, _)| id == pack) {
-            return Ok(Arc::clone(mended));
+        if let Some((_, healed)) = known.healed.iter().find(|(id, _)| id == pack) {
+            return Ok(Arc::clone(healed));
         }
-        if let Some(why) = known.hopeless.get(pack) {
-            return Err(with(met, why.clone()));
+        if let Some(why) = known.unrepairable.get(pack) {
+            return Err(with_reason(cause, why.clone()));
         }
         match HealedPack::rebuild(storage, pack) {
-            Ok(mended) => {
-                let mended = Arc::new(mended);
-                known.keep(*pack, &mended);
+            Ok(healed) => {
+                let healed = Arc::new(healed);
+                known.cache(*pack, &healed);
                 control.warn(format!(
                     "{}: the damaged bytes were rebuilt from parity for this run only; \
                      `Repository::repair_packs({})` repairs the pack",
-                    met.chain(),
+                    cause.chain(),
                     pack.short()
                 ));
-                Ok(mended)
+                Ok(healed)
             }
             Err(err) => {
-                // A failed request may succeed later, damage stays.
+                // A failed request may succeed later. Damage is permanent.
                 let is_final = err.is_damage() || err.is_newer();
                 let why = match err {
                     Error::Damaged { source, .. } | Error::NeedsNewer { source, .. } => Some(source),
                     _ => None,
                 };
                 if is_final {
-                    known.hopeless.insert(*pack, why.clone());
+                    known.unrepairable.insert(*pack, why.clone());
                 }
-                Err(with(met, why))
+                Err(with_reason(cause, why))
             }
         }
     }
@@ -92,34 +92,34 @@ impl PackHealer {
         suite: &CipherSuite,
         (pack, len): (&PackId, u64),
     ) -> Result<(Table, bool)> {
-        let met = match packs::read_table(storage, suite, pack, len) {
+        let cause = match packs::read_table(storage, suite, pack, len) {
             Ok(table) => return Ok((table, false)),
             Err(err) => err,
         };
-        let mended = self.heal(storage, control, pack, met)?;
-        let read = |at, out: &mut [u8]| mended.read(storage, at, out);
-        Ok((packs::read_table_with(&read, suite, pack, mended.pack_len(), false)?, true))
+        let healed = self.heal(storage, control, pack, cause)?;
+        let read = |at, out: &mut [u8]| healed.read(storage, at, out);
+        Ok((packs::read_table_with(&read, suite, pack, healed.pack_len(), false)?, true))
     }
 }
 
 impl Known {
-    fn keep(&mut self, pack: PackId, mended: &Arc<HealedPack>) {
-        self.mended.push((pack, Arc::clone(mended)));
-        while self.mended.len() > 1
-            && self.mended.iter().map(|(_, mended)| mended.bytes()).sum::<usize>() > KEPT_BYTES
+    fn cache(&mut self, pack: PackId, healed: &Arc<HealedPack>) {
+        self.healed.push((pack, Arc::clone(healed)));
+        while self.healed.len() > 1
+            && self.healed.iter().map(|(_, healed)| healed.bytes()).sum::<usize>() > KEPT_BYTES
         {
-            self.mended.remove(0);
+            self.healed.remove(0);
         }
     }
 }
 
 /// Adds the reason why an existing sidecar does not help to the error of the damage.
-fn with(met: Error, why: Option<DecodeError>) -> Error {
-    match (met, why) {
+fn with_reason(cause: Error, why: Option<DecodeError>) -> Error {
+    match (cause, why) {
         (Error::Damaged { what, source }, Some(why)) => Error::Damaged {
             what,
             source: DecodeError::with(format!("{source}; its parity cannot repair it: {why}")),
         },
-        (met, _) => met,
+        (cause, _) => cause,
     }
 }

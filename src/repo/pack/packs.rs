@@ -13,13 +13,13 @@ use crate::repo::pack::parity;
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
 
 /// Bytes read at once to hash a pack.
-const SPAN: u64 = 1 << 20;
+const SPAN_BYTES: u64 = 1 << 20;
 
 /// Maximum copies of one damaged pack in quarantine.
-const MOST_COPIES: usize = 1000;
+const MAX_QUARANTINED: usize = 1000;
 
 /// Bytes of a pack's front that are read at once: the table of a pack with chunks of the usual size fits.
-const GUESS: u64 = 64 << 10;
+const FIRST_READ_BYTES: u64 = 64 << 10;
 
 /// A pack that is complete and durable.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub fn write_padded(
     let id = PackId::new(hasher.finish());
     let len = parts.iter().map(|part| part.len() as u64).sum();
     let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-    let sidecar = parity::of_parts(id, &slices, share);
+    let sidecar = parity::sidecar_of(id, &slices, share);
     if storage.create_owned(ObjectKind::Packs, &id.hex(), parts)? == CreateOutcome::Exists {
         return Err(Error::Refused(format!("pack {id} existed before it was written")));
     }
@@ -86,7 +86,7 @@ pub fn write_padded(
 pub fn read_table(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: u64) -> Result<Table> {
     match read_one_table(storage, suite, id, len, false) {
         Err(err) if err.is_damage() || err.is_newer() => {
-            read_one_table(storage, suite, id, len, true).map_err(|other| worse(err, other))
+            read_one_table(storage, suite, id, len, true).map_err(|other| unusable_ends(err, other))
         }
         other => other,
     }
@@ -105,10 +105,9 @@ pub fn read_both_tables(storage: &dyn Storage, suite: &CipherSuite, id: &PackId,
         Ok(table) => match end() {
             Ok(other) if other == table => Ok(table),
             Ok(_) => Err(damaged("its two tables differ")),
-            Err(err) if err.is_newer() => Err(damaged(
-                "the header at its end has a newer format than that \
-                                                       at its front",
-            )),
+            Err(err) if err.is_newer() => {
+                Err(damaged("the header at its end has a newer format than that at its front"))
+            }
             Err(err) => Err(err),
         },
         Err(err) if err.is_newer() => match end() {
@@ -116,16 +115,16 @@ pub fn read_both_tables(storage: &dyn Storage, suite: &CipherSuite, id: &PackId,
             Err(_) => Err(err),
         },
         Err(err) if err.is_damage() => Err(match end() {
-            Err(other) => worse(err, other),
+            Err(other) => unusable_ends(err, other),
             Ok(_) => err,
         }),
         Err(err) => Err(err),
     }
 }
 
-/// Returns the error for a pack neither end of which can be used. If one of them is of a newer format, so is
-/// the pack: to take it for damaged would be to move it away.
-fn worse(front: Error, end: Error) -> Error {
+/// Returns the error for a pack neither end of which can be used. If one end is of a newer format, so is the
+/// pack: if it was considered damaged, it would be moved to quarantine.
+fn unusable_ends(front: Error, end: Error) -> Error {
     if end.is_newer() { end } else { front }
 }
 
@@ -164,11 +163,11 @@ pub fn read_table_with(
     let name = id.hex();
     let damaged = || Error::damaged(ObjectKind::Packs.path(&name));
     if !at_end {
-        return pack::open_front(suite, &front_by(read, &name, len)?, len).map_err(damaged());
+        return pack::open_front(suite, &read_front(read, &name, len)?, len).map_err(damaged());
     }
     let short = DecodeError::because("it is too short for a pack");
     let tail = len.checked_sub(ENDS as u64).ok_or(short.clone()).map_err(damaged())?;
-    let ends = PackHeader::parse(&ends_at(read, tail)?, len).map_err(damaged())?;
+    let ends = PackHeader::parse(&read_header(read, tail)?, len).map_err(damaged())?;
     let start = tail.checked_sub(u64::from(ends.table_len)).ok_or(short).map_err(damaged())?;
     let mut sealed = vec![0u8; ends.table_len as usize];
     read(start, &mut sealed)?;
@@ -182,17 +181,17 @@ pub fn read_table_with(
 pub(crate) fn front(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: u64) -> Result<Vec<u8>> {
     let name = id.hex();
     let front =
-        front_by(&|at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out), &name, len)?;
+        read_front(&|at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out), &name, len)?;
     pack::open_front(suite, &front, len).map_err(Error::damaged(ObjectKind::Packs.path(&name)))?;
     Ok(front)
 }
 
-/// Reads preamble and table from a pack's front. On remote storage the cost of a request hardly depends on
-/// its size, and the first one includes most tables.
-fn front_by(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -> Result<Vec<u8>> {
+/// Reads preamble and table from a pack's front. Most tables are in the first read: on remote storage the
+/// cost of a request hardly depends on its size.
+fn read_front(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -> Result<Vec<u8>> {
     let damaged = || Error::damaged(ObjectKind::Packs.path(name));
     let tail = len.checked_sub(ENDS as u64).ok_or(DecodeError::because("it is too short for a pack"));
-    let mut front = vec![0u8; GUESS.min(tail.map_err(damaged())?) as usize];
+    let mut front = vec![0u8; FIRST_READ_BYTES.min(tail.map_err(damaged())?) as usize];
     match read(0, &mut front) {
         // The table at the end may be intact.
         Err(err) if err.is_damage() && !err.is_missing() => front.clear(),
@@ -200,7 +199,7 @@ fn front_by(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -
     }
     let ends = match front.first_chunk::<ENDS>() {
         Some(ends) => *ends,
-        None => ends_at(read, 0)?,
+        None => read_header(read, 0)?,
     };
     let table_len = PackHeader::parse(&ends, len).map_err(damaged())?.table_len as usize;
     if front.len() < ENDS + table_len {
@@ -215,7 +214,7 @@ fn front_by(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -
     Ok(front)
 }
 
-fn ends_at(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, at: u64) -> Result<[u8; ENDS]> {
+fn read_header(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, at: u64) -> Result<[u8; ENDS]> {
     let mut ends = [0u8; ENDS];
     read(at, &mut ends).map(|()| ends)
 }
@@ -228,7 +227,7 @@ pub fn hash(storage: &dyn Storage, id: &PackId, len: u64) -> Result<[u8; 32]> {
     let (name, mut hasher, mut span) = (id.hex(), Hasher::default(), Vec::new());
     let mut at = 0u64;
     while at < len {
-        let some = SPAN.min(len - at);
+        let some = SPAN_BYTES.min(len - at);
         span.resize(some as usize, 0);
         storage.read_range(ObjectKind::Packs, &name, at, &mut span)?;
         hasher.update(&span);
@@ -243,16 +242,16 @@ pub fn hash(storage: &dyn Storage, id: &PackId, len: u64) -> Result<[u8; 32]> {
 /// When it could not be made durable there.
 pub fn quarantine(storage: &dyn Storage, id: &PackId) -> Result<String> {
     let name = id.hex();
-    for number in 0..MOST_COPIES {
-        let aside = if number == 0 { name.clone() } else { format!("{name}.{number}") };
-        match storage.move_to((ObjectKind::Packs, &name), (ObjectKind::Quarantine, &aside)) {
-            Ok(CreateOutcome::New) => return Ok(aside),
-            // Another damaged copy of it is in quarantine already.
+    for number in 0..MAX_QUARANTINED {
+        let quarantined = if number == 0 { name.clone() } else { format!("{name}.{number}") };
+        match storage.move_to((ObjectKind::Packs, &name), (ObjectKind::Quarantine, &quarantined)) {
+            Ok(CreateOutcome::New) => return Ok(quarantined),
+            // Another damaged copy of the pack has this name.
             Ok(CreateOutcome::Exists) => {}
-            // Another repair was faster, and saved the same.
-            Err(err) if err.is_missing() => return Ok(aside),
+            // A concurrent repair has moved it already.
+            Err(err) if err.is_missing() => return Ok(quarantined),
             Err(err) => return Err(err),
         }
     }
-    Err(Error::Refused(format!("quarantine already has {MOST_COPIES} copies of pack {}", id.short())))
+    Err(Error::Refused(format!("quarantine already has {MAX_QUARANTINED} copies of pack {}", id.short())))
 }

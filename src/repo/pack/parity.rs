@@ -1,8 +1,8 @@
 //! Parity files (sidecars) of packs: written with a pack, and used when the pack turns out to be damaged.
 //!
 //! The pack is made durable first, then its sidecar. A pack without a sidecar is valid; the next gc run
-//! writes it. A sidecar without its pack is garbage, and may be removed by anyone who listed sidecars first
-//! and packs after them. Data from a sidecar is not trusted: a rebuilt pack must hash to its name, and then
+//! writes it. A sidecar without its pack is garbage, and may be removed by any process that listed sidecars
+//! before packs. Data from a sidecar is not trusted: a rebuilt pack must hash to its name, and then
 //! every block and chunk is verified as always.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::repo::pack;
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
 
 /// Bytes read at once.
-const SPAN: usize = 1 << 20;
+const SPAN_BYTES: usize = 1 << 20;
 
 fn damaged(pack: &PackId) -> impl FnOnce(DecodeError) -> Error {
     Error::damaged(ObjectKind::Parity.path(&pack.hex()))
@@ -26,7 +26,7 @@ fn damaged(pack: &PackId) -> impl FnOnce(DecodeError) -> Error {
 ///
 /// # Errors
 /// When it cannot be computed.
-pub fn of_parts(pack: PackId, parts: &[&[u8]], share: u8) -> Result<Vec<Vec<u8>>> {
+pub fn sidecar_of(pack: PackId, parts: &[&[u8]], share: u8) -> Result<Vec<Vec<u8>>> {
     let len = parts.iter().map(|part| part.len() as u64).sum();
     let Some(layout) = Layout::new(pack, len, share) else { return Ok(Vec::new()) };
     parity::sidecar(&layout, parts).map(Vec::from).map_err(damaged(&pack))
@@ -82,7 +82,7 @@ pub fn remove(storage: &dyn Storage, pack: &PackId) -> Result<bool> {
 /// # Errors
 /// When it cannot be read.
 pub fn is_newer(storage: &dyn Storage, pack: &PackId) -> Result<bool> {
-    match header(storage, pack, 0) {
+    match read_header(storage, pack, 0) {
         Err(err) if err.is_newer() => Ok(true),
         Err(err) if !err.is_damage() => Err(err),
         _ => Ok(false),
@@ -107,8 +107,8 @@ pub fn list(storage: &dyn Storage) -> Result<Vec<(PackId, u64)>> {
 pub fn verify(storage: &dyn Storage, (pack, len): (&PackId, u64), sidecar: u64) -> Result<Layout> {
     let bad = |why| Err(damaged(pack)(DecodeError::because(why)));
     let name = pack.hex();
-    let front = match front(storage, pack) {
-        Err(err) if err.is_newer() && end(storage, pack, sidecar).is_ok() => {
+    let front = match read_front(storage, pack) {
+        Err(err) if err.is_newer() && read_end(storage, pack, sidecar).is_ok() => {
             return bad("the header at its front has a newer format than that at its end");
         }
         front => front?,
@@ -120,7 +120,7 @@ pub fn verify(storage: &dyn Storage, (pack, len): (&PackId, u64), sidecar: u64) 
     if sidecar != layout.sidecar_len() {
         return bad("its length differs from that in its header");
     }
-    match end(storage, pack, layout.sidecar_len()) {
+    match read_end(storage, pack, layout.sidecar_len()) {
         Ok(end) if end == front => {}
         Err(err) if !err.is_newer() => return Err(err),
         _ => return bad("its two headers differ"),
@@ -137,30 +137,30 @@ pub fn verify(storage: &dyn Storage, (pack, len): (&PackId, u64), sidecar: u64) 
 }
 
 /// Reads header and hashes from the front or, if that is damaged, from the end.
-fn head(storage: &dyn Storage, pack: &PackId) -> Result<(Layout, Sums)> {
-    match front(storage, pack) {
+fn read_either_end(storage: &dyn Storage, pack: &PackId) -> Result<(Layout, Sums)> {
+    match read_front(storage, pack) {
         Err(err) if err.is_newer() || err.is_damage() && !err.is_missing() => {
             let found = list(storage)?.into_iter().find(|(id, _)| id == pack);
             let Some((_, len)) = found else { return Err(err) };
-            end(storage, pack, len).map_err(|_| err)
+            read_end(storage, pack, len).map_err(|_| err)
         }
         other => other,
     }
 }
 
-fn front(storage: &dyn Storage, pack: &PackId) -> Result<(Layout, Sums)> {
-    let layout = header(storage, pack, 0)?;
-    sums(storage, pack, layout, HEADER as u64)
+fn read_front(storage: &dyn Storage, pack: &PackId) -> Result<(Layout, Sums)> {
+    let layout = read_header(storage, pack, 0)?;
+    read_sums(storage, pack, layout, HEADER as u64)
 }
 
-fn end(storage: &dyn Storage, pack: &PackId, len: u64) -> Result<(Layout, Sums)> {
+fn read_end(storage: &dyn Storage, pack: &PackId, len: u64) -> Result<(Layout, Sums)> {
     let cut = || damaged(pack)(DecodeError::because("it is truncated"));
     let at = len.checked_sub(HEADER as u64).ok_or_else(cut)?;
-    let layout = header(storage, pack, at)?;
-    sums(storage, pack, layout, at.checked_sub(layout.sums_len() as u64).ok_or_else(cut)?)
+    let layout = read_header(storage, pack, at)?;
+    read_sums(storage, pack, layout, at.checked_sub(layout.sums_len() as u64).ok_or_else(cut)?)
 }
 
-fn header(storage: &dyn Storage, pack: &PackId, at: u64) -> Result<Layout> {
+fn read_header(storage: &dyn Storage, pack: &PackId, at: u64) -> Result<Layout> {
     let mut bytes = [0; HEADER];
     storage.read_range(ObjectKind::Parity, &pack.hex(), at, &mut bytes)?;
     let layout = Layout::decode(&bytes).map_err(damaged(pack))?;
@@ -171,7 +171,7 @@ fn header(storage: &dyn Storage, pack: &PackId, at: u64) -> Result<Layout> {
     }
 }
 
-fn sums(storage: &dyn Storage, pack: &PackId, layout: Layout, at: u64) -> Result<(Layout, Sums)> {
+fn read_sums(storage: &dyn Storage, pack: &PackId, layout: Layout, at: u64) -> Result<(Layout, Sums)> {
     let mut bytes = vec![0; layout.sums_len()];
     storage.read_range(ObjectKind::Parity, &pack.hex(), at, &mut bytes)?;
     let sums = Sums::decode(&layout, &bytes).map_err(damaged(pack))?;
@@ -179,7 +179,7 @@ fn sums(storage: &dyn Storage, pack: &PackId, layout: Layout, at: u64) -> Result
 }
 
 /// Reads a range, with zeros for what cannot be read. A span that fails is read again shard by shard.
-fn read_patchy(
+fn read_or_zero(
     storage: &dyn Storage,
     place: (ObjectKind, &PackId),
     from: u64,
@@ -193,7 +193,7 @@ fn read_patchy(
         Err(err) => Err(err),
     };
     let mut at = from;
-    for span in out.chunks_mut((SPAN / shard).max(1) * shard) {
+    for span in out.chunks_mut((SPAN_BYTES / shard).max(1) * shard) {
         if !read(at, span)? {
             let mut place = at;
             for piece in span.chunks_mut(shard) {
@@ -222,14 +222,14 @@ impl HealedPack {
     /// # Errors
     /// `Missing` when the pack has no sidecar or is gone; `Damaged` when the sidecar does not suffice.
     pub fn rebuild(storage: &dyn Storage, pack: &PackId) -> Result<Self> {
-        let (layout, sums) = head(storage, pack)?;
+        let (layout, sums) = read_either_end(storage, pack)?;
         let shard = layout.shard as usize;
         let mut bytes = vec![0; layout.padded_len()];
         let whole =
             error::part_mut(&mut bytes, 0..layout.len as usize, "a pack is no longer than its shards")?;
-        read_patchy(storage, (ObjectKind::Packs, pack), 0, whole, shard)?;
+        read_or_zero(storage, (ObjectKind::Packs, pack), 0, whole, shard)?;
         let mut shards = vec![0; layout.parity_len() as usize];
-        read_patchy(storage, (ObjectKind::Parity, pack), layout.parity_at(), &mut shards, shard)?;
+        read_or_zero(storage, (ObjectKind::Parity, pack), layout.parity_at(), &mut shards, shard)?;
         let bad = parity::rebuild(&layout, &sums, &mut bytes, &shards).map_err(damaged(pack))?;
         let whole = error::part(&bytes, 0..layout.len as usize, "a pack is no longer than its shards")?;
         // Anyone who can write a sidecar can put any hashes into it.
@@ -238,8 +238,8 @@ impl HealedPack {
                 "the hash of the rebuilt pack differs from the pack's name",
             )));
         }
-        let take = |at: usize| Some((at, bytes.get(at * shard..(at + 1) * shard)?.to_vec()));
-        Ok(Self { layout, shards: bad.into_iter().filter_map(take).collect() })
+        let shard_bytes = |at: usize| Some((at, bytes.get(at * shard..(at + 1) * shard)?.to_vec()));
+        Ok(Self { layout, shards: bad.into_iter().filter_map(shard_bytes).collect() })
     }
 
     /// Returns the number of rebuilt shards.

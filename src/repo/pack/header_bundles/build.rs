@@ -5,7 +5,7 @@ use crate::codec::pack::header_bundle::Contents;
 use crate::error::Result;
 use crate::model::id::PackId;
 use crate::repo::objects;
-use crate::repo::pack::header_bundles::{FEWEST, FULL};
+use crate::repo::pack::header_bundles::{FULL_BYTES, MIN_PACKS};
 use crate::repo::repository::Repository;
 use crate::storage::ObjectKind;
 
@@ -27,7 +27,7 @@ impl BundleBuilder {
         self.contents.push((pack, len, front.len() as u32));
         self.bytes += front.len();
         self.fronts.push(front);
-        (self.bytes >= FULL).then(|| std::mem::take(self))
+        (self.bytes >= FULL_BYTES).then(|| std::mem::take(self))
     }
 
     /// Writes the header bundle.
@@ -46,6 +46,6 @@ impl BundleBuilder {
     /// # Errors
     /// As [`Self::write`].
     pub(crate) fn finish(self, repo: &Repository) -> Result<()> {
-        if self.fronts.len() >= FEWEST { self.write(repo) } else { Ok(()) }
+        if self.fronts.len() >= MIN_PACKS { self.write(repo) } else { Ok(()) }
     }
 }

@@ -6,7 +6,7 @@ use crate::codec::pack::Table;
 use crate::codec::pack::header_bundle::BundlePart;
 use crate::error::Error;
 use crate::model::id::PackId;
-use crate::repo::pack::header_bundles::{FEWEST, HeaderBundle, open_all};
+use crate::repo::pack::header_bundles::{HeaderBundle, MIN_PACKS, open_all};
 use crate::repo::repository::Repository;
 use crate::util::parallel;
 
@@ -20,17 +20,17 @@ type Wanted = (u32, u64);
 #[derive(Debug)]
 pub(crate) struct BundleFetcher<'a> {
     repo: &'a Repository,
-    lacking: HashMap<PackId, Wanted>,
+    wanted: HashMap<PackId, Wanted>,
     /// The most useful one last.
-    segments: Vec<HeaderBundle>,
+    bundles: Vec<HeaderBundle>,
 }
 
 impl<'a> BundleFetcher<'a> {
     /// Starts fetching tables of these packs, if they are many enough. An unreadable header bundle is a
     /// warning and is skipped.
-    pub(crate) fn begin(repo: &'a Repository, lacking: HashMap<PackId, Wanted>) -> Self {
-        let mut fetcher = Self { repo, lacking, segments: Vec::new() };
-        if fetcher.lacking.len() < FEWEST {
+    pub(crate) fn begin(repo: &'a Repository, wanted: HashMap<PackId, Wanted>) -> Self {
+        let mut fetcher = Self { repo, wanted, bundles: Vec::new() };
+        if fetcher.wanted.len() < MIN_PACKS {
             return fetcher;
         }
         let all = open_all(repo).unwrap_or_else(|err| {
@@ -39,13 +39,13 @@ impl<'a> BundleFetcher<'a> {
         });
         for (name, opened) in all {
             match opened {
-                Ok(segment) => fetcher.segments.push(segment),
+                Ok(bundle) => fetcher.bundles.push(bundle),
                 Err(err) => fetcher.warn(&name, &err),
             }
         }
-        // If two bundles hold the same tables, only one is read.
-        let Self { lacking, segments, .. } = &mut fetcher;
-        segments.sort_by_cached_key(|segment| wanted(segment, lacking).count());
+        // The most useful are read first, which may leave nothing to read from others.
+        let Self { wanted, bundles, .. } = &mut fetcher;
+        bundles.sort_by_cached_key(|bundle| wanted_parts(bundle, wanted).count());
         fetcher
     }
 
@@ -54,26 +54,26 @@ impl<'a> BundleFetcher<'a> {
         loop {
             let mut window = Vec::new();
             while window.len() < WINDOW
-                && let Some(segment) = self.segments.pop()
+                && let Some(bundle) = self.bundles.pop()
             {
-                if is_worth_it(&segment, &self.lacking) {
-                    window.push(segment);
+                if is_worth_it(&bundle, &self.wanted) {
+                    window.push(bundle);
                 }
             }
             if window.is_empty() {
                 return Vec::new();
             }
-            let (repo, lacking) = (self.repo, &self.lacking);
+            let (repo, wanted) = (self.repo, &self.wanted);
             let read =
-                parallel::map(&window, WINDOW, |segment| segment.tables(repo, |part| wants(lacking, part)));
+                parallel::map(&window, WINDOW, |bundle| bundle.tables(repo, |part| wants(wanted, part)));
             let mut found = Vec::new();
-            for (segment, tables) in window.iter().zip(read) {
+            for (bundle, tables) in window.iter().zip(read) {
                 match tables {
                     Ok(tables) => found.extend(tables.into_iter().filter_map(|(part, table)| {
-                        self.lacking.remove(&part.pack).map(|(number, _)| (number, table))
+                        self.wanted.remove(&part.pack).map(|(number, _)| (number, table))
                     })),
                     Err(err) if err.is_missing() => {}
-                    Err(err) => self.warn(&segment.name, &err),
+                    Err(err) => self.warn(&bundle.name, &err),
                 }
             }
             if !found.is_empty() {
@@ -88,20 +88,20 @@ impl<'a> BundleFetcher<'a> {
     }
 }
 
-fn wants(lacking: &HashMap<PackId, Wanted>, part: &BundlePart) -> bool {
-    lacking.get(&part.pack).is_some_and(|(_, len)| *len == part.pack_len)
+fn wants(wanted: &HashMap<PackId, Wanted>, part: &BundlePart) -> bool {
+    wanted.get(&part.pack).is_some_and(|(_, len)| *len == part.pack_len)
 }
 
-fn wanted<'a>(
-    segment: &'a HeaderBundle,
-    lacking: &'a HashMap<PackId, Wanted>,
+fn wanted_parts<'a>(
+    bundle: &'a HeaderBundle,
+    wanted: &'a HashMap<PackId, Wanted>,
 ) -> impl Iterator<Item = &'a BundlePart> {
-    segment.parts.iter().filter(|part| wants(lacking, part))
+    bundle.parts.iter().filter(|part| wants(wanted, part))
 }
 
 /// Returns whether a bundle has many wanted tables, or little else.
-fn is_worth_it(segment: &HeaderBundle, lacking: &HashMap<PackId, Wanted>) -> bool {
-    let (count, bytes) = wanted(segment, lacking)
+fn is_worth_it(bundle: &HeaderBundle, wanted: &HashMap<PackId, Wanted>) -> bool {
+    let (count, bytes) = wanted_parts(bundle, wanted)
         .fold((0, 0), |(count, bytes), part| (count + 1, bytes + u64::from(part.len)));
-    count >= FEWEST / 2 || count >= 2 && bytes * 4 >= segment.len
+    count >= MIN_PACKS / 2 || count >= 2 && bytes * 4 >= bundle.len
 }

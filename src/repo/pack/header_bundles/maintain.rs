@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::model::id::PackId;
-use crate::repo::pack::header_bundles::{BundleBuilder, FEWEST, FULL, HeaderBundle, THREADS, open_all};
+use crate::repo::pack::header_bundles::{
+    BundleBuilder, FULL_BYTES, HeaderBundle, MIN_PACKS, THREADS, open_all,
+};
 use crate::repo::pack::packs;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::session::RepoState;
@@ -27,26 +29,26 @@ pub struct Maintenance {
 /// # Errors
 /// When the run was interrupted.
 pub fn maintain(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()> {
-    match try_tend(repo, may, stop) {
+    match try_maintain(repo, may, stop) {
         Err(err) if !matches!(err, Error::Interrupted) => {
             repo.control()
                 .warn(format!("{}: nothing is lost, but header bundles are incomplete", err.chain()));
             Ok(())
         }
-        ended => ended,
+        result => result,
     }
 }
 
-fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()> {
+fn try_maintain(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()> {
     if !repo.storage().is_remote() {
         return Ok(());
     }
     // Bundles are listed before packs. A bundle is written after its packs, so if none of its packs is
     // listed, they were deleted.
-    let (mut segments, mut dropped) = (Vec::new(), Vec::new());
+    let (mut bundles, mut dropped) = (Vec::new(), Vec::new());
     for (name, opened) in open_all(repo)? {
         match opened {
-            Ok(segment) => segments.push(segment),
+            Ok(bundle) => bundles.push(bundle),
             Err(err) if !err.is_damage() => {
                 repo.control().warn(format!("{}: header bundle {name} is kept", err.chain()))
             }
@@ -58,11 +60,11 @@ fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()
         }
     }
     let repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(()))?;
-    let mut bare: HashMap<PackId, u64> = repo_state.packs.iter().copied().collect();
-    bare.retain(|id, _| !repo_state.condemned.contains(id) && !repo_state.damaged.contains(id));
-    let sparse = take_covered(segments, &mut bare, &mut dropped);
-    if may.add && bare.len() >= FEWEST {
-        write(repo, &bare, stop)?;
+    let mut unbundled: HashMap<PackId, u64> = repo_state.packs.iter().copied().collect();
+    unbundled.retain(|id, _| !repo_state.condemned.contains(id) && !repo_state.damaged.contains(id));
+    let sparse = remove_bundled(bundles, &mut unbundled, &mut dropped);
+    if may.add && unbundled.len() >= MIN_PACKS {
+        write_bundles(repo, &unbundled, stop)?;
         dropped.extend(sparse);
     }
     if may.remove && !dropped.is_empty() {
@@ -72,29 +74,29 @@ fn try_tend(repo: &Repository, may: Maintenance, stop: &AtomicBool) -> Result<()
     Ok(())
 }
 
-/// Removes from `bare` the packs in bundles that stay, and adds bundles without listed packs to `dropped`.
-/// Returns the bundles that are too small or too sparse, to be replaced once there are enough packs for new
-/// ones.
-fn take_covered(
-    mut segments: Vec<HeaderBundle>,
-    bare: &mut HashMap<PackId, u64>,
+/// Removes from `unbundled` the packs in bundles that stay, and adds bundles without listed packs to
+/// `dropped`. Returns bundles that are too small or too sparse, to be replaced once there are enough packs
+/// for new ones.
+fn remove_bundled(
+    mut bundles: Vec<HeaderBundle>,
+    unbundled: &mut HashMap<PackId, u64>,
     dropped: &mut Vec<String>,
 ) -> Vec<String> {
-    let alive = |segment: &HeaderBundle, packs: &HashMap<PackId, u64>| {
-        segment.parts.iter().filter(|part| packs.get(&part.pack) == Some(&part.pack_len)).count()
+    let count_listed = |bundle: &HeaderBundle, packs: &HashMap<PackId, u64>| {
+        bundle.parts.iter().filter(|part| packs.get(&part.pack) == Some(&part.pack_len)).count()
     };
-    segments.sort_by_cached_key(|segment| std::cmp::Reverse(alive(segment, bare)));
+    bundles.sort_by_cached_key(|bundle| std::cmp::Reverse(count_listed(bundle, unbundled)));
     let mut sparse = Vec::new();
-    for segment in segments {
-        let some = alive(&segment, bare);
-        let is_small = segment.parts.len() < FEWEST && segment.len < FULL as u64;
-        if some == 0 {
-            dropped.push(segment.name);
-        } else if is_small || some * 2 < segment.parts.len() {
-            sparse.push(segment.name);
+    for bundle in bundles {
+        let listed = count_listed(&bundle, unbundled);
+        let is_small = bundle.parts.len() < MIN_PACKS && bundle.len < FULL_BYTES as u64;
+        if listed == 0 {
+            dropped.push(bundle.name);
+        } else if is_small || listed * 2 < bundle.parts.len() {
+            sparse.push(bundle.name);
         } else {
-            for part in &segment.parts {
-                bare.remove(&part.pack);
+            for part in &bundle.parts {
+                unbundled.remove(&part.pack);
             }
         }
     }
@@ -102,10 +104,10 @@ fn take_covered(
 }
 
 /// Writes header bundles of these packs. A few packs may be left over for the next gc run.
-fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> Result<()> {
+fn write_bundles(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> Result<()> {
     let mut packs: Vec<(PackId, u64)> = packs.iter().map(|(id, len)| (*id, *len)).collect();
     packs.sort_unstable();
-    let mut bundle_builder = BundleBuilder::default();
+    let mut builder = BundleBuilder::default();
     for window in packs.chunks(THREADS) {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
@@ -115,17 +117,17 @@ fn write(repo: &Repository, packs: &HashMap<PackId, u64>, stop: &AtomicBool) -> 
         for ((id, len), front) in window.iter().zip(fronts) {
             match front {
                 Ok(front) => {
-                    if let Some(full) = bundle_builder.add(*id, *len, front) {
+                    if let Some(full) = builder.add(*id, *len, front) {
                         full.write(repo)?;
                     }
                 }
-                // Readers of this table will ask the pack itself, and get its error.
+                // Readers find no bundle with this table, read it from the pack, and get the error.
                 Err(err) if err.is_damage() || err.is_missing() => {}
                 Err(err) => return Err(err),
             }
         }
     }
-    bundle_builder.finish(repo)
+    builder.finish(repo)
 }
 
 /// Removes a header bundle that was found wrong. Returns whether it is gone; a failure is a warning.

@@ -28,13 +28,13 @@ pub use crate::repo::pack::header_bundles::maintain::{Maintenance, maintain, rem
 pub use crate::repo::pack::header_bundles::verify::BundleVerifier;
 
 /// Minimum number of packs: the tables of fewer packs are read one by one.
-const FEWEST: usize = 32;
+const MIN_PACKS: usize = 32;
 /// Bytes of fronts after which a bundle is written.
-const FULL: usize = 4 << 20;
+const FULL_BYTES: usize = 4 << 20;
 /// Maximum bytes of a bundle that is read: a front may be long.
-const MOST: u64 = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 /// Bytes of a bundle's beginning that are read at once: its own table of contents usually fits.
-const GUESS: u64 = 64 << 10;
+const FIRST_READ_BYTES: u64 = 64 << 10;
 /// Concurrent requests.
 const THREADS: usize = 16;
 
@@ -73,10 +73,10 @@ pub fn describe(name: &str, err: &Error) -> String {
 fn open(repo: &Repository, found: &Listed) -> Result<HeaderBundle> {
     let (storage, name, len) = (repo.storage(), &found.name, found.len);
     let short = || Error::damaged(ObjectKind::Index.path(name));
-    let mut bytes = vec![0; GUESS.min(len) as usize];
+    let mut bytes = vec![0; FIRST_READ_BYTES.min(len) as usize];
     storage.read_range(ObjectKind::Index, name, 0, &mut bytes)?;
     objects::check_header(ObjectKind::Index, name, &bytes)?;
-    let start = sealed_object::object_len(&bytes).filter(|start| *start <= len.min(MOST));
+    let start = sealed_object::object_len(&bytes).filter(|start| *start <= len.min(MAX_BYTES));
     let start = start.ok_or(DecodeError::because("it is shorter than its header says")).map_err(short())?;
     if start > bytes.len() as u64 {
         bytes = vec![0; start as usize];
@@ -90,7 +90,7 @@ fn open(repo: &Repository, found: &Listed) -> Result<HeaderBundle> {
 }
 
 impl HeaderBundle {
-    /// Reads the tables of the wanted packs.
+    /// Reads the tables of the packs that `wanted` accepts.
     ///
     /// # Errors
     /// When the bundle is gone, damaged or cannot be read.
@@ -99,7 +99,7 @@ impl HeaderBundle {
         repo: &Repository,
         wanted: impl Fn(&BundlePart) -> bool,
     ) -> Result<Vec<(BundlePart, Table)>> {
-        let bytes = repo.storage().read(ObjectKind::Index, &self.name, self.len.min(MOST))?;
+        let bytes = repo.storage().read(ObjectKind::Index, &self.name, self.len.min(MAX_BYTES))?;
         let tables = self.parts.iter().filter(|part| wanted(part)).map(|part| {
             let front = bytes.get(part.at as usize..).and_then(|rest| rest.get(..part.len as usize));
             let front = front.ok_or(DecodeError::because("it is shorter than its header says"));

@@ -15,16 +15,15 @@ use crate::storage::ObjectKind;
 /// The tables in all header bundles, by hash.
 #[derive(Debug, Default)]
 pub struct BundleVerifier {
-    said: HashMap<PackId, Vec<Claim>>,
+    claims: HashMap<PackId, Vec<Claim>>,
     wrong: Mutex<BTreeMap<String, String>>,
 }
 
 #[derive(Debug)]
 struct Claim {
-    segment: String,
+    bundle: String,
     pack_len: u64,
-    /// Hash of the table.
-    sum: [u8; 32],
+    table_hash: [u8; 32],
 }
 
 impl BundleVerifier {
@@ -33,27 +32,27 @@ impl BundleVerifier {
     /// # Errors
     /// When they cannot be listed.
     pub fn of(repo: &Repository) -> Result<Self> {
-        let mut claims = Self::default();
+        let mut verifier = Self::default();
         for (name, opened) in open_all(repo)? {
-            match opened.and_then(|segment| segment.tables(repo, |_| true)) {
+            match opened.and_then(|bundle| bundle.tables(repo, |_| true)) {
                 Ok(tables) => {
                     for (part, table) in &tables {
-                        let sum = sum(table)?;
-                        let claim = Claim { segment: name.clone(), pack_len: part.pack_len, sum };
-                        claims.said.entry(part.pack).or_default().push(claim);
+                        let table_hash = table_hash(table)?;
+                        let claim = Claim { bundle: name.clone(), pack_len: part.pack_len, table_hash };
+                        verifier.claims.entry(part.pack).or_default().push(claim);
                     }
                 }
                 Err(err) if err.is_missing() => {}
                 Err(err) if err.is_newer() => return Err(err),
-                Err(err) => claims.found(&name, describe(&name, &err)),
+                Err(err) => verifier.report(&name, describe(&name, &err)),
             }
         }
-        Ok(claims)
+        Ok(verifier)
     }
 
-    fn found(&self, segment: &str, why: String) {
+    fn report(&self, bundle: &str, why: String) {
         let mut wrong = self.wrong.lock();
-        wrong.entry(segment.to_owned()).or_insert(why);
+        wrong.entry(bundle.to_owned()).or_insert(why);
     }
 
     /// Compares the bundles' copies with a pack's own table.
@@ -61,11 +60,11 @@ impl BundleVerifier {
     /// # Errors
     /// A bug.
     pub fn compare(&self, pack: &PackId, len: u64, table: &Table) -> Result<()> {
-        let Some(claims) = self.said.get(pack) else { return Ok(()) };
-        let own = sum(table)?;
-        for claim in claims.iter().filter(|claim| claim.pack_len != len || claim.sum != own) {
-            let path = ObjectKind::Index.path(&claim.segment);
-            self.found(&claim.segment, format!("{path} contradicts pack {}", pack.short()));
+        let Some(claims) = self.claims.get(pack) else { return Ok(()) };
+        let own = table_hash(table)?;
+        for claim in claims.iter().filter(|claim| claim.pack_len != len || claim.table_hash != own) {
+            let path = ObjectKind::Index.path(&claim.bundle);
+            self.report(&claim.bundle, format!("{path} contradicts pack {}", pack.short()));
         }
         Ok(())
     }
@@ -76,7 +75,7 @@ impl BundleVerifier {
     }
 }
 
-fn sum(table: &Table) -> Result<[u8; 32]> {
+fn table_hash(table: &Table) -> Result<[u8; 32]> {
     let rule = |_| Error::Bug { what: "a decoded table can be encoded" };
     table.to_cached().map(|bytes| sha256(&bytes)).map_err(rule)
 }
