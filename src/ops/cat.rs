@@ -27,7 +27,7 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
             snapshot.id.short()
         ))
     })?;
-    session.begin(&[snapshot.id])?;
+    session.set_snapshots(&[snapshot.id])?;
     let mut reader = session.chunks()?;
     let found = dir_reader::lookup(&mut reader, snapshot.manifest.root, &path)?;
     if let Some(entry) = &found {
@@ -53,7 +53,7 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
     sequential::run(&session, plan, &mut |bytes| {
         out.write_all(bytes).map_err(Error::io("write", "the output"))
     })?;
-    session.leave()?;
+    session.end()?;
     let what = || String::from_utf8_lossy(&path).into_owned();
     meta.loss().map_or(Ok(()), |why| Err(Error::Damaged { what: what(), source: DecodeError::because(why) }))
 }

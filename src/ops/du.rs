@@ -121,7 +121,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
         since: numbers(&|one| since == Some(one.id)),
         others: numbers(&|one| options.unique && !chosen.contains(&one.id)),
     };
-    for set in past.sets() {
+    for set in past.group_by_source() {
         let ours: Vec<usize> = set.iter().filter(|at| roles.chosen.has(*at)).collect();
         let (first, last) = (ours.first().copied(), ours.last().copied());
         last.into_iter().for_each(|at| _ = roles.newest.insert(at));
@@ -189,7 +189,7 @@ fn count(
     let mut counter = Counter {
         roles,
         observer,
-        reader: past.another_reader()?,
+        reader: past.new_reader()?,
         start,
         depth,
         nodes: vec![DirUsage { path: start.to_vec(), sums: DirTotals::default() }],

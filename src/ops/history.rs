@@ -100,7 +100,7 @@ fn gone(past: &SnapshotSet, versions: &[EntryVersion]) -> Vec<usize> {
     let mut having = BitSet::default();
     versions.iter().for_each(|version| having.add(&version.among));
     let mut gone = BitSet::default();
-    for set in past.sets() {
+    for set in past.group_by_source() {
         // A partial snapshot may lack the path only because its run was interrupted.
         let whole = |number: &usize| past.snapshots.get(*number).is_some_and(|one| !one.manifest.partial);
         let last = set.iter().filter(|number| having.has(*number)).last();

@@ -65,7 +65,7 @@ impl Selected {
     /// When the path is not in the snapshot, or a tree is damaged.
     pub fn list(&self, levels: Levels, each: &mut dyn FnMut(&[u8], &Entry) -> Result<()>) -> Result<()> {
         let Self { session, snapshot, path } = self;
-        session.begin(&[snapshot.id])?;
+        session.set_snapshots(&[snapshot.id])?;
         let mut reader = session.chunks()?;
         let recursive = match levels {
             Levels::One => false,
@@ -95,6 +95,6 @@ impl Selected {
                 walk.enter(tree, ())?;
             }
         }
-        session.leave()
+        session.end()
     }
 }

@@ -79,7 +79,7 @@ fn pages_list_a_large_directory_and_find_names_in_few_pieces() {
     let mut all = DirReader::new(tree);
     while all.next(&mut reader).unwrap().is_some() {}
     for name in ["", "file 00000", "file 02999", "file 05999", "file 1", "z"] {
-        let mut dir = DirReader::starting(tree, name.as_bytes());
+        let mut dir = DirReader::starting_at(tree, name.as_bytes());
         let found = dir.next(&mut reader).unwrap().map(|entry| entry.name);
         let wanted = listed.iter().find(|one| one.as_slice() >= name.as_bytes()).cloned();
         assert_eq!(found, wanted, "{name}");

@@ -13,7 +13,7 @@ use snap_backup::repo::index::Index;
 use snap_backup::repo::options::InitOptions;
 use snap_backup::repo::read::chunk_reader::ChunkReader;
 use snap_backup::repo::repository::Repository;
-use snap_backup::repo::walk::compare_file::holds;
+use snap_backup::repo::walk::compare_file::matches;
 use snap_backup::storage::memory::MemoryStorage;
 
 #[test]
@@ -54,7 +54,7 @@ fn a_file_is_what_is_stored_to_its_last_byte_and_in_its_holes() {
         let mut file = File::open(&path).unwrap();
         let size = right.len() as u64;
         let stop = AtomicBool::new(false);
-        let found = holds(repo.hasher(), &mut reader, (&mut file, &path), size, &content, &|| {
+        let found = matches(repo.hasher(), &mut reader, (&mut file, &path), size, &content, &|| {
             stop.load(Ordering::Relaxed)
         });
         assert_eq!(found.unwrap(), is, "{what}");
@@ -77,7 +77,7 @@ fn a_comparison_of_one_large_file_ends_when_it_is_asked_to() {
         looks.set(looks.get() + 1);
         looks.get() > 2
     };
-    let found = holds(repo.hasher(), &mut reader, (&mut file, &path), size, &content, &stop);
+    let found = matches(repo.hasher(), &mut reader, (&mut file, &path), size, &content, &stop);
     assert!(matches!(found, Err(Error::Interrupted)), "{found:?}");
     assert!(looks.get() < 10, "{} looks", looks.get());
 }

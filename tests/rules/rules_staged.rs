@@ -277,7 +277,7 @@ fn gc_waits_for_a_reader_whose_data_it_deletes() {
     stage.write("src", &[1, 2]);
     let id = stage.backup("src");
     let (reader, _) = Session::open(&stage.library.open(), SessionKind::Reader).unwrap();
-    reader.reads(&[id]);
+    reader.set_reading(&[id]);
     stage.forget(id);
     let before = stage.bytes();
     assert_eq!(stage.gc().packs_deleted, 0);
@@ -298,7 +298,7 @@ fn gc_does_not_wait_for_a_reader_whose_data_it_keeps() {
     stage.write("gone", &[2]);
     let gone = stage.backup("gone");
     let (reader, _) = Session::open(&stage.library.open(), SessionKind::Reader).unwrap();
-    reader.reads(&[kept]);
+    reader.set_reading(&[kept]);
     stage.forget(gone);
     assert_eq!(stage.gc().packs_deleted, 0);
     reader.write_heartbeat().unwrap();

@@ -164,7 +164,7 @@ pub(super) fn compare(
     let Some(lists) = lists else { return Comparison::Unknown };
     target::forget_cached(file);
     let is_stopped = || run.stopping();
-    match compare_file::holds(run.repo.hasher(), lists, (file, path), size, content, &is_stopped) {
+    match compare_file::matches(run.repo.hasher(), lists, (file, path), size, content, &is_stopped) {
         Ok(true) => Comparison::Same,
         Ok(false) => Comparison::Differs,
         // The storage may fail, too.

@@ -112,7 +112,7 @@ impl Browser {
 
     fn over(reading: Arc<ReadSession>, snapshots: Vec<Snapshot>) -> Result<Self> {
         let ids: Vec<SnapshotId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
-        reading.begin(&ids)?;
+        reading.set_snapshots(&ids)?;
         let places = ids.into_iter().enumerate().map(|(at, id)| (id, at)).collect();
         Ok(Self { readers: Mutex::default(), reading, snapshots, places })
     }
@@ -152,7 +152,7 @@ impl Browser {
     /// As [`Self::entry`].
     pub fn page(&self, tree: ChunkId, from: &[u8], most: usize) -> Result<Page> {
         self.with(|reader| {
-            let mut dir = DirReader::starting(tree, from);
+            let mut dir = DirReader::starting_at(tree, from);
             let mut page = Page { entries: Vec::new(), next: None };
             while let Some(entry) = dir.next(reader)? {
                 if page.entries.len() >= most {
@@ -220,7 +220,7 @@ impl Browser {
         if bytes.len() as u64 == range.end.saturating_sub(range.start) {
             Ok(bytes)
         } else {
-            Err(plausible::bad("the parts of a file do not add up to its size"))
+            Err(plausible::corrupt_tree("the parts of a file do not add up to its size"))
         }
     }
 

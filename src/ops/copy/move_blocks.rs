@@ -67,7 +67,7 @@ struct BlockJob {
 impl<'a> BlockMover<'a> {
     /// Creates a mover from `from`, for these snapshots.
     pub(super) fn new(from: &'a Repository, source: &SnapshotSet, deltas: bool) -> Result<Self> {
-        Ok(Self { from, reader: source.another_reader()?, known_pieces: HashSet::new(), deltas })
+        Ok(Self { from, reader: source.new_reader()?, known_pieces: HashSet::new(), deltas })
     }
 
     /// Stores the chunks of a snapshot that the writer's index does not have, and returns its root.
@@ -246,7 +246,7 @@ impl BlockSource<'_> {
         let read = if is_delta {
             reader.read(self.index, job.block, plain).map(|()| None)
         } else {
-            reader.read_for(self.suite, self.index, job.block, plain).map(Some)
+            reader.read_and_reseal(self.suite, self.index, job.block, plain).map(Some)
         };
         match read {
             Ok(block) => Ok(self.whole_or_parts(job, block, chunks, plain)),

@@ -91,9 +91,9 @@ impl Rechunker<'_> {
             return Ok(base.root);
         }
         let steps = Steps::default();
-        let mut walk_reader = self.source.another_reader()?;
+        let mut walk_reader = self.source.new_reader()?;
         let planner = Planner {
-            reader: self.source.another_reader()?,
+            reader: self.source.new_reader()?,
             destination: ChunkReader::new(self.to, Arc::clone(destination))?,
             observer: self.observer,
             steps: &steps,
@@ -108,7 +108,7 @@ impl Rechunker<'_> {
         let mut bounds = Bounds { budget: WalkLimits::of_all(counts), stop: self.stop };
         let mut builder = TreeBuilder {
             to: self.to,
-            reader: self.source.another_reader()?,
+            reader: self.source.new_reader()?,
             chunk_writer,
             observer: self.observer,
             content: ContentWriter::new(self.to, Some(ChunkReader::new(self.to, Arc::clone(destination))?)),

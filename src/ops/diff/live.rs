@@ -108,7 +108,7 @@ impl TreeSource for LiveTree<'_> {
         Ok(())
     }
 
-    fn pass(&mut self) -> Result<()> {
+    fn skip(&mut self) -> Result<()> {
         let mut depth = 1;
         while depth > 0 {
             match self.found() {
@@ -139,7 +139,7 @@ pub(super) fn holds(
 ) -> Result<bool> {
     let path = dir.join(OsStr::from_bytes(path));
     let mut file = long_path::open_to_read(&path).map_err(Error::io("read", &path))?;
-    compare_file::holds(repo.hasher(), reader, (&mut file, &path), size, content, &|| {
+    compare_file::matches(repo.hasher(), reader, (&mut file, &path), size, content, &|| {
         stop.load(Ordering::Relaxed)
     })
 }

@@ -182,7 +182,7 @@ pub fn run(
     if let RightSide::Stored(after, _) = &second {
         read.push(after.id);
     }
-    session.begin(&read)?;
+    session.set_snapshots(&read)?;
     let mut reader = session.chunks()?;
     let mut side =
         |snapshot: &snapshots::Snapshot, path: Option<&[u8]>| side(&session, &mut reader, snapshot, path);
@@ -216,7 +216,7 @@ pub fn run(
         observer.notice(Event::Problem(&problem));
         comparer.summary.problems.push(problem);
     }
-    session.leave()?;
+    session.end()?;
     // An interrupted walk ends as if there were no more entries.
     if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(comparer.summary) }
 }

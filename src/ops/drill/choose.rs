@@ -16,7 +16,7 @@ use crate::repo::walk::files;
 pub(super) fn choose(reading: &Arc<ReadSession>, options: &Options, stop: &AtomicBool) -> Result<Chosen> {
     let snapshots = snapshots_of(reading, options)?;
     let ids: Vec<_> = snapshots.iter().map(|snapshot| snapshot.id).collect();
-    reading.begin(&ids)?;
+    reading.set_snapshots(&ids)?;
     let mut reader = ChunkReader::following(reading)?;
     let parts = (snapshots.len() as u64).max(1);
     let number = usize::try_from((options.files / parts).max(1)).unwrap_or(usize::MAX);

@@ -84,7 +84,7 @@ fn is_restored(
 ) -> Result<bool> {
     let mut file = long_path::open_to_read(place).map_err(Error::io("read back", place))?;
     target::forget_cached(&file);
-    compare_file::holds(hasher, reader, (&mut file, place), size, content, &|| stop.load(Ordering::Relaxed))
+    compare_file::matches(hasher, reader, (&mut file, place), size, content, &|| stop.load(Ordering::Relaxed))
 }
 
 /// Returns whether the source equals the stored file; `None` if it changed since, is gone, or cannot be read.
@@ -109,7 +109,7 @@ fn live<'a>(
         if !stat::stat_open(&file).is_ok_and(|found| unchanged(&found)) {
             continue;
         }
-        let same = compare_file::holds(hasher, reader, (&mut file, &place), *size, content, &|| {
+        let same = compare_file::matches(hasher, reader, (&mut file, &place), *size, content, &|| {
             stop.load(Ordering::Relaxed)
         })
         .ok()?;

@@ -124,7 +124,7 @@ pub fn run(
     let since = earlier(repo, &all, options, &snapshot, observer)?;
     drop(all);
     let read: Vec<SnapshotId> = since.iter().chain([&snapshot]).map(|one| one.id).collect();
-    session.begin(&read)?;
+    session.set_snapshots(&read)?;
     let mut reader = session.chunks()?;
     let path = path.unwrap_or_default();
     let root = root_at(&mut reader, &snapshot, &path)?.ok_or_else(|| Error::no_path(&snapshot.id, &path))?;
@@ -146,7 +146,7 @@ pub fn run(
             // If no thread can be started, nothing is counted.
             let _ = threads::start(scope, "count", move || {
                 if let Ok(mut reader) = session.chunks() {
-                    totals::below(&mut reader, part, &|_, _| true, observer, over);
+                    totals::report(&mut reader, part, &|_, _| true, observer, over);
                 }
             });
         }
@@ -163,7 +163,7 @@ pub fn run(
         result
     })?;
     let counts = ExportCounts { archive_bytes, ..walk.counts };
-    session.leave()?;
+    session.end()?;
     let since = since.map(|since| since.id);
     Ok(Report { snapshot: snapshot.id, since, counts, duration: clock.elapsed() })
 }

@@ -52,7 +52,7 @@ impl ContentQuery {
             )));
         }
         let live = options.content.as_ref().map(|path| Live::open(repo, path.clone())).transpose()?;
-        Ok(Self { chunk, live, reader: past.another_reader()? })
+        Ok(Self { chunk, live, reader: past.new_reader()? })
     }
 
     /// Returns whether an entry has the content.
@@ -113,7 +113,7 @@ impl Live {
         file_parts::each_part(reader, self.size, content, &mut |part| {
             if same {
                 same = match &part {
-                    ContentPart::Chunk { .. } if !plausible::is_bearable(&part) => {
+                    ContentPart::Chunk { .. } if !plausible::has_valid_len(&part) => {
                         return Err(Error::Refused("a chunk is too large".into()));
                     }
                     ContentPart::Chunk { id, len } => self.name(at, *len)? == Some(*id),

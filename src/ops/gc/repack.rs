@@ -118,7 +118,7 @@ impl Repacker<'_> {
                 (first..).take(row.chunks.len()).any(|chunk| self.plan.new_deltas.contains_key(&chunk));
             if all_match && !reencode && !becomes_delta && dead <= self.plan.max_dead_share {
                 let sealed = reader
-                    .sealed_now(self.repo.suite(), sealed_as, row, sealed)
+                    .reseal(self.repo.suite(), sealed_as, row, sealed)
                     .map_err(|source| damaged_pack(pack, source))?;
                 chunk_writer.put_block(SealedBlock {
                     kind: pack.kind,

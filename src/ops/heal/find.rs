@@ -134,7 +134,7 @@ fn state(healing: &mut Healing, place: &LivePath, bad: &Entry, good: Option<&Ent
 pub(super) fn holds(healing: &mut Healing, (file, path): (&mut File, &Path), entry: &Entry) -> Result<bool> {
     let Kind::File { size, content } = &entry.kind else { return Ok(false) };
     target::forget_cached(file);
-    compare_file::holds(healing.repo.hasher(), &mut healing.reader, (file, path), *size, content, &|| {
+    compare_file::matches(healing.repo.hasher(), &mut healing.reader, (file, path), *size, content, &|| {
         healing.cancel.load(Ordering::Relaxed)
     })
 }

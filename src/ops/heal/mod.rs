@@ -82,7 +82,7 @@ impl Healing {
         let reading = Arc::new(ReadSession::open(repo, control.observer())?);
         let all = reading.snapshots()?;
         let ids: Vec<_> = all.iter().map(|snapshot| snapshot.id).collect();
-        reading.begin(&ids)?;
+        reading.set_snapshots(&ids)?;
         let reader = reading.chunks()?;
         let mut healing = Self { repo: repo.clone(), reading, reader, cancel: Arc::clone(control.cancel()) };
         let found = find::corrupt_files(&mut healing, &all)?;

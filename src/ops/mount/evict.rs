@@ -17,7 +17,7 @@ impl Mount {
             }
             let dir = self.known().dir(parent);
             let Some(dir) = dir else { continue };
-            let read = dir_lookup::each_from(&self.reader, &dir.tree, 0, &mut |_, entry| {
+            let read = dir_lookup::for_each_from(&self.reader, &dir.tree, 0, &mut |_, entry| {
                 if self.known().is_file(self.numbers.of_entry(&dir.snapshot.id, parent, entry)) {
                     surplus.push((parent, entry.name.clone()));
                     wanted = wanted.saturating_sub(1);

@@ -62,7 +62,7 @@ fn count(reader: &RandomReader, manifest: &Manifest) -> Names {
     let mut budget = WalkLimits::of(&manifest.counts);
     let mut todo: Vec<ChunkId> = vec![manifest.root];
     while let Some(tree) = todo.pop() {
-        let read = dir_lookup::each_from(reader, &tree, 0, &mut |_, entry| {
+        let read = dir_lookup::for_each_from(reader, &tree, 0, &mut |_, entry| {
             if let Kind::Dir { tree } = entry.kind {
                 todo.push(tree);
             } else if let Some(group) = link_group(entry) {

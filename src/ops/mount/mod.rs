@@ -109,7 +109,7 @@ impl Mount {
     /// # Errors
     /// When the repository cannot be read.
     pub fn open(repo: &Repository, options: Options, control: &Control<'static>) -> Result<Self> {
-        let reading = Arc::new(ReadSession::open_to_stay(repo, control.observer())?);
+        let reading = Arc::new(ReadSession::open_long_lived(repo, control.observer())?);
         let kept_open = Duration::from_secs(repo.config().stale_after);
         let mount = Self {
             repo: repo.clone(),
@@ -159,7 +159,7 @@ impl Mount {
     /// # Errors
     /// When the session cannot be removed.
     pub fn leave(&self) -> Result<()> {
-        self.reading.leave()
+        self.reading.end()
     }
 
     /// Looks up a name in a directory. Counts as one lookup by the kernel, until [`Self::forget`].
@@ -267,7 +267,8 @@ impl Mount {
     }
 
     fn entry(&self, dir: &Dir, place: u64) -> FsResult<Arc<Entry>> {
-        let found = self.reported(|| self.path(dir.ino), dir_lookup::at(&self.reader, &dir.tree, place))?;
+        let found =
+            self.reported(|| self.path(dir.ino), dir_lookup::entry_at(&self.reader, &dir.tree, place))?;
         found.ok_or(FsError::Stale)
     }
 

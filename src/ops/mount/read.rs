@@ -96,7 +96,7 @@ impl Mount {
 
     fn list_entries(&self, dir: &Dir, from: u64, attributes: bool, list: List<'_>) -> FsResult<()> {
         let mut fault = None;
-        let read = dir_lookup::each_from(&self.reader, &dir.tree, from, &mut |place, entry| {
+        let read = dir_lookup::for_each_from(&self.reader, &dir.tree, from, &mut |place, entry| {
             let next = place.saturating_add(DOTS + 1);
             if !attributes {
                 let ino = self.numbers.of_entry(&dir.snapshot.id, dir.ino, entry);

@@ -189,7 +189,7 @@ impl SnapshotWatcher {
             let ids: Vec<SnapshotId> = reads.iter().copied().collect();
             self.reads = reads;
             // If the heartbeat fails, the next one makes up for it.
-            let _ = reading.follow(&ids, more, fewer);
+            let _ = reading.update_snapshots(&ids, more, fewer);
         }
         more
     }

@@ -246,7 +246,7 @@ impl<'a> Salvager<'a> {
     /// Returns the block as it is stored in its pack, but sealed in the newest epoch.
     fn as_it_is(&self, table: &Table, row: &BlockRow, sealed: Vec<u8>) -> Result<SealedBlock> {
         let sealed_as = (table.sealing(), table.kind);
-        let sealed = self.reader.sealed_now(self.repo.suite(), sealed_as, row, sealed);
+        let sealed = self.reader.reseal(self.repo.suite(), sealed_as, row, sealed);
         let sealed = sealed.map_err(Error::damaged("a block"))?;
         let BlockRow { codec, plain, chunks, bases, .. } = row.clone();
         Ok(SealedBlock { kind: table.kind, codec, plain, chunks, bases, sealed })

@@ -72,7 +72,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
         snapshots::resolve(repo, &listed, Query::among(&options.selector, &options.among))?;
     drop(listed);
     let path = path.or_else(|| options.below.clone());
-    session.begin(&[snapshot.id])?;
+    session.set_snapshots(&[snapshot.id])?;
     let mut reader = ChunkReader::following(&session)?;
     let start_entry = match &path {
         None => None,
@@ -151,7 +151,7 @@ fn count_part(
 ) {
     let selection = RestoreFilter::new(&options.include, &options.exclude);
     if let (Ok(selection), Ok(mut reader)) = (selection, ChunkReader::following(session)) {
-        totals::below(&mut reader, part, &|path, is_dir| selection.takes(path, is_dir), observer, finished);
+        totals::report(&mut reader, part, &|path, is_dir| selection.takes(path, is_dir), observer, finished);
     }
 }
 

@@ -24,7 +24,7 @@ impl Job<'_> {
         let blocks: Vec<&[ChunkWrite]> = writes.chunk_by(|a, b| a.block == b.block).collect();
         parallel::share_out("restore", threads::workers(), &blocks, |queue| {
             // Chunks that do not match their ids are read by `fallback`, which finds other copies.
-            let mut reader = BlockReader::new(self.repo)?.without_naming_bases();
+            let mut reader = BlockReader::new(self.repo)?.without_verifying_bases();
             let mut fallback = ChunkReader::following(&self.session)?;
             let mut plain = Vec::new();
             for (_, writes) in queue {
@@ -61,7 +61,8 @@ impl Job<'_> {
                 }
                 Some(plain) => {
                     let location = Location { block: write.block, start: write.start, len };
-                    chunk_reader::slice(self.repo.hasher(), ChunkType::Data, &id, plain, &location).ok()
+                    let hasher = self.repo.hasher();
+                    chunk_reader::verified_chunk(hasher, ChunkType::Data, &id, plain, &location).ok()
                 }
                 None => None,
             };

@@ -62,7 +62,7 @@ pub(super) fn rebuild(
             removal,
             hasher: repo.hasher(),
             observer,
-            reader: past.another_reader()?,
+            reader: past.new_reader()?,
             put,
             open: HashMap::new(),
             dropping: Vec::new(),

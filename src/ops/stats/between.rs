@@ -49,8 +49,9 @@ pub fn between(
     let (second, _) = snapshots::resolve(repo, &all, &after.hex())?;
     let index = session.fixed_index()?;
     let mut graph = RefGraph::new(repo, &index, stop)?;
-    let mut learn = |one: &Snapshot| graph.learn(&one.manifest.root).map_err(|err| in_snapshot(&one.id, err));
-    let roots = [learn(&first)?, learn(&second)?];
+    let mut add =
+        |one: &Snapshot| graph.add_root(&one.manifest.root).map_err(|err| in_snapshot(&one.id, err));
+    let roots = [add(&first)?, add(&second)?];
     let [before, after] = roots;
     let (before, after) = (graph.owners_apart(&[before])?.0, graph.owners_apart(&[after])?.0);
     let mut found = Between::default();
@@ -70,6 +71,6 @@ pub fn between(
             chunks.bytes += u64::from(*len);
         }
     })?;
-    session.leave()?;
+    session.end()?;
     Ok(found)
 }

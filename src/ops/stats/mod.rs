@@ -138,14 +138,15 @@ impl<'a> LoadedRepository<'a> {
         let mut roots = Vec::with_capacity(all.len());
         observer.notice(Event::Expect { files: all.len() as u64, bytes: 0 });
         for snapshot in &all {
-            roots.push(graph.learn(&snapshot.manifest.root).map_err(|err| in_snapshot(&snapshot.id, err))?);
+            let root = graph.add_root(&snapshot.manifest.root);
+            roots.push(root.map_err(|err| in_snapshot(&snapshot.id, err))?);
             observer.notice(Event::Done { files: 1, bytes: 0 });
         }
         Ok(Self { session, index, all, roots, graph })
     }
 
     fn close(self) -> Result<()> {
-        self.session.leave()
+        self.session.end()
     }
 }
 
@@ -172,7 +173,7 @@ fn forgotten(repo: &Repository, all: &[Snapshot], graph: &mut RefGraph<'_>) -> R
         if !seen.insert(entry.id) {
             continue;
         }
-        let root = trash::read(repo, &entry).and_then(|snapshot| graph.learn(&snapshot.manifest.root));
+        let root = trash::read(repo, &entry).and_then(|snapshot| graph.add_root(&snapshot.manifest.root));
         match root {
             Ok(root) => roots.push(root),
             Err(err) if err.is_damage() => {

@@ -130,7 +130,7 @@ impl BlockCache {
         let block = self.room.block(index, location.block)?;
         let (start, len) = (location.start as usize, location.len as usize);
         if block.sound().get(&location.start) != Some(id) {
-            chunk_reader::slice(&self.room.hasher, kind, id, &block.bytes, location)?;
+            chunk_reader::verified_chunk(&self.room.hasher, kind, id, &block.bytes, location)?;
             if location.len >= REMEMBERED {
                 block.sound().insert(location.start, *id);
             }
@@ -233,7 +233,7 @@ impl Room {
             Some(reader) => reader,
             // Each chunk is verified, and read in another way if it does not match its id. Hashing the bases
             // would take a sixth of the time of a random read.
-            None => BlockReader::new(&self.repo)?.without_naming_bases(),
+            None => BlockReader::new(&self.repo)?.without_verifying_bases(),
         };
         let mut plain = Vec::new();
         let read = reader.read(index, at, &mut plain);

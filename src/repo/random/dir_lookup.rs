@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::id::ChunkId;
 use crate::repo::random::random_reader::{DirPieceRef, RandomReader};
-use crate::repo::walk::plausible::{MAX_DEPTH, bad};
+use crate::repo::walk::plausible::{MAX_DEPTH, corrupt_tree};
 
 /// A piece and its position in the directory.
 struct PieceCursor {
@@ -45,9 +45,9 @@ pub fn find(reader: &RandomReader, tree: &ChunkId, name: &[u8]) -> Result<Option
 ///
 /// # Errors
 /// As [`find`].
-pub fn at(reader: &RandomReader, tree: &ChunkId, place: u64) -> Result<Option<Arc<Entry>>> {
+pub fn entry_at(reader: &RandomReader, tree: &ChunkId, place: u64) -> Result<Option<Arc<Entry>>> {
     let mut found = None;
-    each_from(reader, tree, place, &mut |_, entry| {
+    for_each_from(reader, tree, place, &mut |_, entry| {
         found = Some(Arc::clone(entry));
         false
     })?;
@@ -58,14 +58,14 @@ pub fn at(reader: &RandomReader, tree: &ChunkId, place: u64) -> Result<Option<Ar
 ///
 /// # Errors
 /// As [`find`].
-pub fn each_from(
+pub fn for_each_from(
     reader: &RandomReader,
     tree: &ChunkId,
     place: u64,
     each: &mut dyn FnMut(u64, &Arc<Entry>) -> bool,
 ) -> Result<()> {
     let root = PieceCursor { piece: reader.dir(tree)?, before: 0, depth: 0 };
-    root.each_from(reader, place, each).map(drop)
+    root.for_each_from(reader, place, each).map(drop)
 }
 
 impl PieceCursor {
@@ -74,7 +74,7 @@ impl PieceCursor {
         let DirPieceRef::Index(kids) = &*self.piece else { return Ok(None) };
         let Some(kid) = kids.get(number) else { return Ok(None) };
         if self.depth >= MAX_DEPTH {
-            return Err(bad("the tree is nested too deeply"));
+            return Err(corrupt_tree("the tree is nested too deeply"));
         }
         let entries = kids.iter().take(number).map(|kid| kid.entries);
         let before = entries.fold(self.before, u64::saturating_add);
@@ -89,13 +89,13 @@ impl PieceCursor {
             }
         };
         if first != Some(&kid.first[..]) || count != kid.entries {
-            return Err(bad("a piece differs from what its index records"));
+            return Err(corrupt_tree("a piece differs from what its index records"));
         }
         Ok(Some(Self { piece, before, depth: self.depth + 1 }))
     }
 
     /// Returns whether the caller wants more.
-    fn each_from(
+    fn for_each_from(
         &self,
         reader: &RandomReader,
         place: u64,
@@ -113,7 +113,7 @@ impl PieceCursor {
                     end = end.saturating_add(kid.entries);
                     if place < end
                         && let Some(below) = self.below(reader, number)?
-                        && !below.each_from(reader, place, each)?
+                        && !below.for_each_from(reader, place, each)?
                     {
                         return Ok(false);
                     }

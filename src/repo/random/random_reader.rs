@@ -17,7 +17,7 @@ use crate::repo::random::block_cache::{BlockCache, Chunk};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::walk::file_parts::{self, PartListSource};
-use crate::repo::walk::plausible::bad;
+use crate::repo::walk::plausible::corrupt_tree;
 use crate::util::lru::LruCache;
 use crate::util::threads;
 
@@ -85,11 +85,6 @@ impl RandomReader {
         Ok(Self { blocks, dirs, lists, reading: Arc::clone(reading) })
     }
 
-    /// Returns the session.
-    pub fn reading(&self) -> &ReadSession {
-        &self.reading
-    }
-
     /// Returns a chunk. If one copy is damaged, tries the others; if all packs are gone, lists packs again.
     ///
     /// # Errors
@@ -155,7 +150,7 @@ impl RandomReader {
                 ContentPart::Chunk { id, len } => {
                     let chunk = self.chunk(ChunkType::Data, &id)?;
                     if chunk.bytes()?.len() as u64 != u64::from(len) {
-                        return Err(bad("the length of a chunk differs from that in its entry"));
+                        return Err(corrupt_tree("the length of a chunk differs from that in its entry"));
                     }
                     let range = start as usize..end as usize;
                     let some = error::part(chunk.bytes()?, range, "a range ends within its chunk")?;
@@ -167,7 +162,7 @@ impl RandomReader {
         if bytes.len() as u64 == range.end - range.start {
             Ok(bytes)
         } else {
-            Err(bad("the parts of a file do not add up to its size"))
+            Err(corrupt_tree("the parts of a file do not add up to its size"))
         }
     }
 

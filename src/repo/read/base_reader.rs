@@ -7,7 +7,7 @@ use crate::codec::pack::BlockRow;
 use crate::error::{Error, Result};
 use crate::model::id::ChunkId;
 use crate::repo::index::{Index, Location};
-use crate::repo::read::chunk_reader::{BlockReader, slice};
+use crate::repo::read::chunk_reader::{BlockReader, verified_chunk};
 
 impl BlockReader {
     /// Returns the plain bytes of the bases, concatenated: the prefix of a delta. Damaged data is rebuilt
@@ -107,8 +107,8 @@ impl BlockReader {
         (kind, id): (ChunkType, &ChunkId),
         location: &Location,
     ) -> Result<&'b [u8]> {
-        if self.names_bases {
-            return slice(&self.hasher, kind, id, block, location);
+        if self.verify_bases {
+            return verified_chunk(&self.hasher, kind, id, block, location);
         }
         let start = location.start as usize;
         block.get(start..start + location.len as usize).ok_or_else(|| Error::Missing {

@@ -37,7 +37,7 @@ pub struct BlockReader {
     opener: BlockOpener,
     bases: Arc<BaseBlocks>,
     pub(crate) hasher: ChunkHasher,
-    pub(crate) names_bases: bool,
+    pub(crate) verify_bases: bool,
     sealed: Vec<u8>,
     prefix: Vec<u8>,
 }
@@ -52,13 +52,13 @@ impl BlockReader {
         let (healer, control) = (Arc::clone(repo.healer()), repo.control().clone());
         let (storage, bases) = (Arc::clone(repo.shared_storage()), Arc::clone(repo.base_blocks()));
         let (hasher, sealed, prefix) = (repo.hasher().clone(), Vec::new(), Vec::new());
-        Ok(Self { storage, healer, control, opener, bases, hasher, names_bases: true, sealed, prefix })
+        Ok(Self { storage, healer, control, opener, bases, hasher, verify_bases: true, sealed, prefix })
     }
 
     /// Turns off verification of bases.
     /// For callers that verify each chunk themselves, and have another reader for chunks that do not match.
-    pub fn without_naming_bases(self) -> Self {
-        Self { names_bases: false, ..self }
+    pub fn without_verifying_bases(self) -> Self {
+        Self { verify_bases: false, ..self }
     }
 
     pub(crate) fn base_blocks(&self) -> &Arc<BaseBlocks> {
@@ -84,7 +84,7 @@ impl BlockReader {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(crate) fn plain_of(
+    pub(crate) fn read_existing(
         &mut self,
         index: &Index,
         kind: ChunkType,
@@ -153,7 +153,7 @@ impl BlockReader {
     ///
     /// # Errors
     /// When they are not authentic.
-    pub fn sealed_now(
+    pub fn reseal(
         &self,
         suite: &CipherSuite,
         sealed_as: SealedAs,
@@ -170,7 +170,7 @@ impl BlockReader {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn read_for(
+    pub fn read_and_reseal(
         &mut self,
         to: &CipherSuite,
         index: &Index,
@@ -212,7 +212,7 @@ impl BlockReader {
 ///
 /// # Errors
 /// When they do not match.
-pub fn slice<'a>(
+pub fn verified_chunk<'a>(
     hasher: &ChunkHasher,
     kind: ChunkType,
     id: &ChunkId,
@@ -338,7 +338,7 @@ impl ChunkReader {
     /// R1: reloads the index, and returns whether it has anything new.
     fn list_again(&mut self) -> Result<bool> {
         let Some(reading) = &self.reading else { return Ok(false) };
-        let Some(index) = reading.after(&self.index)? else { return Ok(false) };
+        let Some(index) = reading.newer_index(&self.index)? else { return Ok(false) };
         self.index = index;
         self.kept = Kept::default();
         Ok(true)
@@ -360,7 +360,7 @@ impl ChunkReader {
 
     fn at(&mut self, kind: ChunkType, id: &ChunkId, location: &Location) -> Result<Vec<u8>> {
         let block = self.block(location.block)?;
-        slice(&self.hasher, kind, id, &block, location).map(<[u8]>::to_vec)
+        verified_chunk(&self.hasher, kind, id, &block, location).map(<[u8]>::to_vec)
     }
 
     fn block(&mut self, at: BlockAt) -> Result<Arc<Vec<u8>>> {

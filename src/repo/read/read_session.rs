@@ -31,7 +31,7 @@ pub struct ReadSession {
 struct Current {
     /// Keeps the local index cache open as long as the index needs it.
     repo: Repository,
-    /// `None` until needed, and after [`ReadSession::rest`].
+    /// `None` until needed, and after [`ReadSession::release_caches`].
     index: Option<Arc<Index>>,
     /// When a listing last showed nothing new.
     idle: Option<Instant>,
@@ -39,7 +39,7 @@ struct Current {
 
 impl ReadSession {
     /// Opens a session if possible, else warns the observer. The snapshots must be chosen afterwards, and
-    /// passed to [`Self::begin`]: until then no gc run deletes data of listed snapshots.
+    /// passed to [`Self::set_snapshots`]: until then no gc run deletes data of listed snapshots.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -55,14 +55,14 @@ impl ReadSession {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_to_stay(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
+    pub fn open_long_lived(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
         let session = Session::open_deferred(repo, observer)?;
         let now = Current { repo: repo.with_closed_index_cache(), index: None, idle: None };
         Ok(Self { repo: repo.clone(), session: Mutex::new(session), now: Mutex::new(now) })
     }
 
     /// Returns all readable snapshots, oldest first. None of their data is deleted before the session ends,
-    /// or before [`Self::begin`] leaves them out.
+    /// or before [`Self::set_snapshots`] leaves them out.
     ///
     /// # Errors
     /// When the storage fails.
@@ -70,14 +70,14 @@ impl ReadSession {
         snapshots::list(&self.repo)
     }
 
-    /// Like [`Self::begin`], but lists packs only when needed; `more` says that snapshots were added. If
-    /// snapshots were dropped (`fewer`), sends a heartbeat immediately so that a waiting gc run can proceed.
+    /// Like [`Self::set_snapshots`], but lists packs only when needed. `more` says that snapshots were added.
+    /// With `fewer`, some were dropped: writes a heartbeat at once, so that a waiting gc run can proceed.
     ///
     /// # Errors
     /// When that heartbeat could not be written; the next scheduled one repeats it.
-    pub fn follow(&self, snapshots: &[SnapshotId], more: bool, fewer: bool) -> Result<()> {
+    pub fn update_snapshots(&self, snapshots: &[SnapshotId], more: bool, fewer: bool) -> Result<()> {
         let session = self.open_session();
-        session.iter().for_each(|session| session.reads(snapshots));
+        session.iter().for_each(|session| session.set_reading(snapshots));
         if more {
             // The loaded index may be older than the new snapshots.
             self.now().index = None;
@@ -97,9 +97,9 @@ impl ReadSession {
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub fn begin(&self, snapshots: &[SnapshotId]) -> Result<Arc<Index>> {
+    pub fn set_snapshots(&self, snapshots: &[SnapshotId]) -> Result<Arc<Index>> {
         if let Some(session) = &*self.open_session() {
-            session.reads(snapshots);
+            session.set_reading(snapshots);
         }
         let mut now = self.now();
         let index = self.load(&mut now)?;
@@ -150,7 +150,7 @@ impl ReadSession {
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub fn after(&self, before: &Arc<Index>) -> Result<Option<Arc<Index>>> {
+    pub fn newer_index(&self, before: &Arc<Index>) -> Result<Option<Arc<Index>>> {
         let mut now = self.now();
         match &now.index {
             Some(index) if Arc::ptr_eq(index, before) => {}
@@ -185,7 +185,7 @@ impl ReadSession {
     /// # Errors
     /// When it is still visible.
     pub fn close(self) -> Result<()> {
-        self.leave()
+        self.end()
     }
 
     /// Like [`Self::close`], while other threads may still be reading: the data they read may be deleted from
@@ -193,7 +193,7 @@ impl ReadSession {
     ///
     /// # Errors
     /// As [`Self::close`].
-    pub fn leave(&self) -> Result<()> {
+    pub fn end(&self) -> Result<()> {
         self.open_session().take().map_or(Ok(()), Session::close)
     }
 

@@ -19,7 +19,7 @@ use crate::repo::index::{BlockAt, Index, Location};
 use crate::repo::read::chunk_reader::{self, BlockReader, ChunkReader};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::walk::plausible::bad;
+use crate::repo::walk::plausible::corrupt_tree;
 use crate::util::{threads, zeros};
 
 /// Plain bytes of decoded and requested blocks: about 48 blocks.
@@ -138,7 +138,7 @@ fn give(
                 if bytes.len() as u64 != u64::from(len) {
                     return Err(with_path(
                         &path,
-                        bad("the length of a chunk differs from that in its entry"),
+                        corrupt_tree("the length of a chunk differs from that in its entry"),
                     ));
                 }
                 out(&bytes)?;
@@ -147,7 +147,7 @@ fn give(
                 let block = catalog.wait(location.block);
                 let hasher = repo.hasher();
                 let sound = block.as_ref().and_then(|block| {
-                    chunk_reader::slice(hasher, ChunkType::Data, &id, block, &location).ok()
+                    chunk_reader::verified_chunk(hasher, ChunkType::Data, &id, block, &location).ok()
                 });
                 match sound {
                     Some(bytes) => out(bytes)?,

@@ -144,9 +144,9 @@ impl Session {
         Ok(session)
     }
 
-    /// R1: opens a reader session without loading the repository state. Until [`Self::reads`] is called, it
-    /// has acknowledged no gc run, so every one waits for it. `None`, with a warning, if a session cannot be
-    /// written, as on a read-only medium.
+    /// R1: opens a reader session without loading the repository state. Until [`Self::set_reading`] is called,
+    /// it has acknowledged no gc run, so every one waits for it. `None`, with a warning, if a session cannot
+    /// be written, as on a read-only medium.
     ///
     /// # Errors
     /// When it cannot be determined whether a session can be written.
@@ -216,7 +216,7 @@ impl Session {
     /// R1: declares what the reader reads from now on, instead of what it declared before. Until the first
     /// call every later gc run waits for this session to end; afterwards only those that would delete data of
     /// these snapshots.
-    pub fn reads(&self, snapshots: &[SnapshotId]) {
+    pub fn set_reading(&self, snapshots: &[SnapshotId]) {
         *self.heartbeat.reads() = Some(snapshots.to_vec());
     }
 

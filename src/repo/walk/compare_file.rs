@@ -18,7 +18,7 @@ use crate::repo::walk::plausible;
 /// # Errors
 /// When the file cannot be read, the list is missing or damaged, or `is_stopped` says so, which is
 /// asked before each part and within long holes.
-pub fn holds(
+pub fn matches(
     hasher: &ChunkHasher,
     reader: &mut ChunkReader,
     (file, path): (&mut File, &Path),
@@ -37,7 +37,7 @@ pub fn holds(
         }
         match part {
             ContentPart::Chunk { id, len } => {
-                if !plausible::is_bearable(&part) {
+                if !plausible::has_valid_len(&part) {
                     return Err(Error::Refused("a chunk is too large".into()));
                 }
                 buffer.resize(len as usize, 0);

@@ -32,7 +32,7 @@ pub trait TreeSource {
     ///
     /// # Errors
     /// When what comes after it cannot be read.
-    fn pass(&mut self) -> Result<()>;
+    fn skip(&mut self) -> Result<()>;
 
     /// Takes the list of what is missing because it could not be read.
     fn problems(&mut self) -> Vec<Problem> {
@@ -72,7 +72,7 @@ impl TreeSource for StoredTree {
         if let Kind::Dir { tree } = dir.kind { self.walk.enter(tree, ()) } else { Ok(()) }
     }
 
-    fn pass(&mut self) -> Result<()> {
+    fn skip(&mut self) -> Result<()> {
         Ok(())
     }
 }
@@ -90,7 +90,7 @@ impl TreeSource for EmptyTree {
         Ok(())
     }
 
-    fn pass(&mut self) -> Result<()> {
+    fn skip(&mut self) -> Result<()> {
         Ok(())
     }
 }
@@ -108,7 +108,7 @@ impl TreeSource for SingleEntry {
         Ok(())
     }
 
-    fn pass(&mut self) -> Result<()> {
+    fn skip(&mut self) -> Result<()> {
         Ok(())
     }
 }
@@ -253,6 +253,6 @@ fn open(side: &mut dyn TreeSource, entry: Option<&Entry>, go: bool) -> Result<Ah
         side.enter(dir)?;
         return Ok(Ahead::Unread);
     }
-    side.pass()?;
+    side.skip()?;
     Ok(Ahead::Closed)
 }

@@ -12,7 +12,7 @@ use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::file_parts::each_part;
-use crate::repo::walk::plausible::{MAX_DEPTH, bad};
+use crate::repo::walk::plausible::{MAX_DEPTH, corrupt_tree};
 
 /// Maximum parts of the value of an extended attribute.
 const MAX_VALUE_PARTS: usize = 1024;
@@ -106,11 +106,11 @@ pub struct DirReader {
 impl DirReader {
     /// Creates a reader of the directory with this root piece.
     pub fn new(tree: ChunkId) -> Self {
-        Self::starting(tree, b"")
+        Self::starting_at(tree, b"")
     }
 
     /// Creates a reader that starts at a name, skipping earlier pieces where possible.
-    pub fn starting(tree: ChunkId, from: &[u8]) -> Self {
+    pub fn starting_at(tree: ChunkId, from: &[u8]) -> Self {
         let root = PendingPiece { id: tree, depth: 0, says: None };
         Self { todo: vec![root], from: from.to_vec(), ..Self::empty() }
     }
@@ -127,12 +127,12 @@ impl DirReader {
     }
 
     /// Returns the pieces that are known to follow.
-    pub fn announced(&self) -> impl Iterator<Item = ChunkId> {
+    pub fn pending_pieces(&self) -> impl Iterator<Item = ChunkId> {
         self.todo.iter().map(|piece| piece.id)
     }
 
     /// Returns the entry with this name if it is among those that are read but not yet returned.
-    pub(crate) fn at_hand(&self, name: &[u8]) -> Option<&Entry> {
+    pub(crate) fn buffered(&self, name: &[u8]) -> Option<&Entry> {
         let entries = self.entries.as_slice();
         let at = entries.binary_search_by(|entry| entry.name.as_slice().cmp(name)).ok()?;
         entries.get(at)
@@ -157,14 +157,15 @@ impl DirReader {
                     piece.is_as_said(first, entries.len() as u64)?;
                     // Within a piece names ascend, or it would not have been decoded.
                     if self.last.as_deref().is_some_and(|last| first.is_some_and(|first| last >= first)) {
-                        return Err(bad("the entries of a directory are out of order across its pieces"));
+                        return Err(corrupt_tree(
+                            "the entries of a directory are out of order across its pieces",
+                        ));
                     }
                     self.last = entries.last().map(|entry| entry.name.clone()).or(self.last.take());
                     self.entries = entries.into_iter();
                 }
                 DirPiece::Index(_) if piece.depth >= MAX_DEPTH => {
-                    return Err(bad("the tree is nested too \
-                     deeply"));
+                    return Err(corrupt_tree("the tree is nested too deeply"));
                 }
                 DirPiece::Index(kids) => {
                     let first = kids.first().map(|kid| kid.first.as_slice());
@@ -190,7 +191,7 @@ impl PendingPiece {
     fn is_as_said(&self, first: Option<&[u8]>, entries: u64) -> Result<()> {
         let says = self.says.as_ref();
         let right = says.is_none_or(|says| first == Some(says.0.as_slice()) && entries == says.1);
-        right.then_some(()).ok_or_else(|| bad("a piece differs from what its index records"))
+        right.then_some(()).ok_or_else(|| corrupt_tree("a piece differs from what its index records"))
     }
 }
 
@@ -223,7 +224,7 @@ fn value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<Vec<u
         if sum <= size && parts.len() <= MAX_VALUE_PARTS {
             Ok(())
         } else {
-            Err(bad("an extended attribute is too large"))
+            Err(corrupt_tree("an extended attribute is too large"))
         }
     })?;
     let mut bytes = Vec::new();
@@ -232,7 +233,7 @@ fn value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<Vec<u
             ContentPart::Chunk { id, len } => {
                 let chunk = reader.get(ChunkType::Data, &id)?;
                 if chunk.len() as u64 != u64::from(len) {
-                    return Err(bad("the length of a chunk differs from that in its entry"));
+                    return Err(corrupt_tree("the length of a chunk differs from that in its entry"));
                 }
                 bytes.extend_from_slice(&chunk);
             }
@@ -267,7 +268,7 @@ pub fn list_pieces(reader: &mut ChunkReader, content: &Content) -> Result<Vec<Ch
 /// # Errors
 /// When a piece is missing or damaged.
 pub fn child(reader: &mut ChunkReader, tree: ChunkId, name: &[u8]) -> Result<Option<Entry>> {
-    let first = DirReader::starting(tree, name).next(reader)?;
+    let first = DirReader::starting_at(tree, name).next(reader)?;
     Ok(first.filter(|entry| entry.name == name))
 }
 

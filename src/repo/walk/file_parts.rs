@@ -9,7 +9,7 @@ use crate::error::{self, Error, Result};
 use crate::model::entry::{Content, ContentPart};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::plausible::{MAX_DEPTH, bad};
+use crate::repo::walk::plausible::{MAX_DEPTH, corrupt_tree};
 use crate::util::zeros;
 
 /// Provides pieces of part lists.
@@ -82,12 +82,12 @@ pub fn each_part_in(
             ListPiece::Index(kids) => sum(kids.iter().map(|kid| kid.len)),
         };
         if sum != Some(len) {
-            return Err(bad("the parts of a file do not add up to its size"));
+            return Err(corrupt_tree("the parts of a file do not add up to its size"));
         }
         match &*piece {
             ListPiece::Leaf(parts) => some(parts, at)?,
             ListPiece::Index(_) if depth >= MAX_DEPTH => {
-                return Err(bad("the part list is nested too deeply"));
+                return Err(corrupt_tree("the part list is nested too deeply"));
             }
             ListPiece::Index(kids) => {
                 let first = todo.len();
@@ -137,7 +137,7 @@ pub fn read_range(
         };
         let chunk = reader.get(ChunkType::Data, &id)?;
         if chunk.len() as u64 != u64::from(len) {
-            return Err(bad("the length of a chunk differs from that in its entry"));
+            return Err(corrupt_tree("the length of a chunk differs from that in its entry"));
         }
         // Both offsets are at most a chunk's length.
         out(error::part(&chunk, start as usize..end as usize, "a range ends within its chunk")?)?;

@@ -15,7 +15,7 @@ use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::WalkLimits;
-use crate::repo::walk::plausible::{MAX_DEPTH, bad};
+use crate::repo::walk::plausible::{MAX_DEPTH, corrupt_tree};
 use crate::repo::walk::tree_walk::check_depth;
 use crate::util::bitset::BitSet;
 
@@ -261,7 +261,7 @@ impl Level {
             match self.read(reader, &place, named) {
                 Ok(None) => {}
                 Ok(Some(liars)) => {
-                    let err = bad("the entries of a directory are out of order across its pieces");
+                    let err = corrupt_tree("the entries of a directory are out of order across its pieces");
                     visitor.lost(&self.path, &liars, err)?;
                 }
                 Err(err) if err.is_damage() => visitor.lost(&self.path, &all, err)?,
@@ -323,7 +323,7 @@ impl Place {
     fn check(&self, piece: &DirPiece) -> Result<()> {
         let (first, entries) = match piece {
             DirPiece::Index(_) if self.depth >= MAX_DEPTH => {
-                return Err(bad("the tree is nested too deeply"));
+                return Err(corrupt_tree("the tree is nested too deeply"));
             }
             DirPiece::Index(kids) => {
                 let entries = kids.iter().map(|kid| kid.entries).fold(0, u64::saturating_add);
@@ -332,7 +332,7 @@ impl Place {
             DirPiece::Leaf(all) => (all.first().map(|entry| entry.name.as_slice()), all.len() as u64),
         };
         let right = self.entries.is_none_or(|said| said == entries && first == Some(self.first.as_slice()));
-        right.then_some(()).ok_or_else(|| bad("a piece differs from what its index records"))
+        right.then_some(()).ok_or_else(|| corrupt_tree("a piece differs from what its index records"))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::entry::ContentPart;
 pub(crate) const MAX_DEPTH: usize = 8;
 
 /// Returns whether a part's length is plausible; readers allocate memory by it.
-pub fn is_bearable(part: &ContentPart) -> bool {
+pub fn has_valid_len(part: &ContentPart) -> bool {
     match part {
         ContentPart::Chunk { len, .. } => *len <= MAX_CHUNK,
         ContentPart::Hole { .. } => true,
@@ -17,6 +17,6 @@ pub fn is_bearable(part: &ContentPart) -> bool {
 }
 
 /// Returns the error for a tree that no backup can have written.
-pub fn bad(why: &'static str) -> Error {
+pub fn corrupt_tree(why: &'static str) -> Error {
     Error::Damaged { what: "a tree".into(), source: DecodeError::because(why) }
 }

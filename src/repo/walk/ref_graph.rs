@@ -117,7 +117,7 @@ impl<'a> RefGraph<'a> {
     ///
     /// # Errors
     /// When a tree is missing or damaged: then its contents are unknown. Also when interrupted.
-    pub fn learn(&mut self, root: &ChunkId) -> Result<u32> {
+    pub fn add_root(&mut self, root: &ChunkId) -> Result<u32> {
         let first = ChunkRef::Dir(*root);
         let found = self.find(&first)?.ok_or_else(|| missing_tree(root))?;
         let mut todo = vec![(found, first)];
@@ -136,7 +136,7 @@ impl<'a> RefGraph<'a> {
                 match (self.find(&need)?, need) {
                     (Some(found), ChunkRef::Data(_)) => {
                         self.edges.push(found.row);
-                        self.learn_delta(ChunkType::Data, &found)?;
+                        self.add_delta(ChunkType::Data, &found)?;
                     }
                     (Some(found), need) => {
                         self.edges.push(found.row);
@@ -148,14 +148,14 @@ impl<'a> RefGraph<'a> {
                     (None, ChunkRef::Dir(id) | ChunkRef::List(id)) => return Err(missing_tree(&id)),
                 }
             }
-            self.learn_delta(kind, &piece)?;
+            self.add_delta(kind, &piece)?;
             self.pieces.insert(piece.row, start..self.edges.len());
         }
         Ok(found.row)
     }
 
     /// Records the bases of a chunk in a delta block; all chunks of the block share them.
-    fn learn_delta(&mut self, kind: ChunkType, found: &Found) -> Result<()> {
+    fn add_delta(&mut self, kind: ChunkType, found: &Found) -> Result<()> {
         let Some(at) = found.delta else { return Ok(()) };
         if self.made.contains_key(&found.row) {
             return Ok(());

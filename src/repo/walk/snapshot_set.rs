@@ -43,7 +43,7 @@ impl SnapshotSet {
         let snapshots: Vec<Snapshot> =
             (0..).zip(all).filter(|(at, _)| chosen.has(*at)).map(|(_, snapshot)| snapshot).collect();
         let ids: Vec<_> = snapshots.iter().map(|snapshot| snapshot.id).collect();
-        session.begin(&ids)?;
+        session.set_snapshots(&ids)?;
         let reader = ChunkReader::following(&session)?;
         Ok(Self { snapshots, reader, session })
     }
@@ -60,7 +60,7 @@ impl SnapshotSet {
     ///
     /// # Errors
     /// When none can be created.
-    pub fn another_reader(&self) -> Result<ChunkReader> {
+    pub fn new_reader(&self) -> Result<ChunkReader> {
         ChunkReader::following(&self.session)
     }
 
@@ -80,7 +80,7 @@ impl SnapshotSet {
     }
 
     /// Returns for each snapshot the set of those with the same host and sources.
-    pub fn sets(&self) -> Vec<Arc<BitSet>> {
+    pub fn group_by_source(&self) -> Vec<Arc<BitSet>> {
         let mut sets: HashMap<_, BitSet> = HashMap::new();
         let key =
             |snapshot: &'_ Snapshot| (snapshot.manifest.host.clone(), snapshot.manifest.sources.clone());

@@ -38,7 +38,7 @@ impl Counted {
 
 /// Reports the amount of work below a tree, until all is counted or the work is over. A read error only ends
 /// the count; the work itself will report it.
-pub fn below(
+pub fn report(
     reader: &mut ChunkReader,
     (root, limits): (ChunkId, WalkLimits),
     takes: &dyn Fn(&[u8], bool) -> bool,

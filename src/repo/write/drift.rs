@@ -99,7 +99,7 @@ impl Probe {
         let Some(sample) = plain.get(self.start..self.end).filter(|sample| !sample.is_empty()) else {
             return Ok(Drift::Little);
         };
-        let previous = match reader.plain_of(index, ChunkType::Data, &self.similar) {
+        let previous = match reader.read_existing(index, ChunkType::Data, &self.similar) {
             Err(err) if err.is_damage() => return Ok(Drift::Little),
             previous => previous?,
         };

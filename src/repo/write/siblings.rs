@@ -58,10 +58,10 @@ impl Siblings {
             return Ok(last.of(owner));
         }
         let found_in = |entry: &Entry| Older::of(entry).map(|older| (entry.meta.uid, older));
-        let found = match self.dir_reader.as_ref().and_then(|dir_reader| dir_reader.at_hand(&sibling)) {
+        let found = match self.dir_reader.as_ref().and_then(|dir_reader| dir_reader.buffered(&sibling)) {
             Some(entry) => found_in(entry),
             None => {
-                let mut dir_reader = DirReader::starting(self.tree, &sibling);
+                let mut dir_reader = DirReader::starting_at(self.tree, &sibling);
                 let entry = match dir_reader.next(reader) {
                     Err(err) if err.is_damage() => None,
                     entry => entry?.filter(|entry| entry.name == sibling),

@@ -23,7 +23,7 @@ impl Comparer<'_, '_> {
         match stream.next(&mut self.reader) {
             Ok(ahead) => {
                 let mut known = stream.pieces.clone();
-                let mut later: Vec<ChunkId> = stream.announced().collect();
+                let mut later: Vec<ChunkId> = stream.pending_pieces().collect();
                 later.reverse();
                 known.extend(later);
                 known.push(tree);

@@ -25,7 +25,7 @@ pub(crate) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observ
         let why = "it was forgotten in the meantime: run the import again".to_owned();
         return Err(Error::NoSnapshot { selector: snapshot.id.short(), why });
     }
-    session.begin(&[snapshot.id])?;
+    session.set_snapshots(&[snapshot.id])?;
     let mut reader = session.chunks()?;
     let mut groups = HashMap::new();
     let limits = WalkLimits::of(&snapshot.manifest.counts);

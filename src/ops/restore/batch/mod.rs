@@ -119,7 +119,7 @@ impl FileBatch {
                 self.flush(job)?;
                 start = 0;
             }
-            if !plausible::is_bearable(&part) {
+            if !plausible::has_valid_len(&part) {
                 return Err(Error::Damaged { what: "a part".into(), source: too_long() });
             }
             self.parts.push((offset, part));

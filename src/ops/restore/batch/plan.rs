@@ -182,7 +182,7 @@ impl Job<'_> {
     /// Returns whether a newer listing of packs has a chunk that `index` lacks (R1): gc may have moved it
     /// while the index was loaded. Such a chunk is read by its id, without a location.
     fn has_moved(&self, index: &Arc<Index>, id: &ChunkId, len: u32) -> Result<bool> {
-        let Some(newer) = self.session.after(index)? else { return Ok(false) };
+        let Some(newer) = self.session.newer_index(index)? else { return Ok(false) };
         Ok(newer.find_any(ChunkType::Data, id)?.is_some_and(|location| location.len == len))
     }
 
