@@ -125,7 +125,7 @@ impl Mount {
             handles: Handles::default(),
             links: Links::default(),
             told: Mutex::default(),
-            reader: RandomReader::new(&reading)?,
+            reader: RandomReader::new(&reading),
             reading,
         };
         mount.refresh(true)?;

@@ -17,10 +17,10 @@ use crate::repo::repository::Repository;
 use crate::util::threads;
 
 /// Maximum blocks queued for read-ahead; further requests are ignored.
-const AHEAD: usize = 16;
+const MAX_REQUESTS: usize = 16;
 /// Chunks of at least this length are verified once each time their block is read. Shorter ones are verified
 /// at each use, which costs less than remembering them.
-const REMEMBERED: u32 = 4 << 10;
+const MIN_REMEMBERED_BYTES: u32 = 4 << 10;
 
 /// A pack and the number of a block in it: the same in every index.
 type Key = (PackId, u32);
@@ -28,13 +28,13 @@ type Key = (PackId, u32);
 /// The blocks, and the read-ahead threads.
 #[derive(Debug)]
 pub(crate) struct BlockCache {
-    room: Arc<Room>,
+    inner: Arc<Inner>,
     jobs: Option<Sender<(Arc<Index>, BlockAt)>>,
     workers: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Room {
+struct Inner {
     repo: Repository,
     hasher: ChunkHasher,
     limit: usize,
@@ -50,7 +50,7 @@ struct State {
     /// Cached blocks by the number of their last use.
     order: BTreeMap<u64, Key>,
     uses: u64,
-    held: usize,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ enum Slot {
 struct Block {
     bytes: Vec<u8>,
     /// Verified chunks by their offset in the block.
-    sound: Mutex<HashMap<u32, ChunkId>>,
+    verified: Mutex<HashMap<u32, ChunkId>>,
 }
 
 /// The verified bytes of a chunk.
@@ -85,19 +85,17 @@ impl Chunk {
     }
 
     /// Wraps bytes that lie in no shared block.
-    pub(crate) fn alone(bytes: Vec<u8>) -> Self {
+    pub(crate) fn unshared(bytes: Vec<u8>) -> Self {
         let end = bytes.len();
-        Self { block: Arc::new(Block { bytes, sound: Mutex::default() }), start: 0, end }
+        Self { block: Arc::new(Block { bytes, verified: Mutex::default() }), start: 0, end }
     }
 }
 
 impl BlockCache {
-    /// Creates a cache of at most `limit` bytes, not counting blocks that are being read or used.
-    ///
-    /// # Errors
-    /// None at present: if no thread can be started, blocks are read when they are needed.
-    pub(crate) fn new(repo: &Repository, limit: usize, workers: usize) -> Result<Self> {
-        let room = Arc::new(Room {
+    /// Creates a cache of at most `limit` bytes, not counting blocks that are being read or used. If no thread
+    /// can be started, blocks are read when they are needed.
+    pub(crate) fn new(repo: &Repository, limit: usize, workers: usize) -> Self {
+        let inner = Arc::new(Inner {
             repo: repo.clone(),
             hasher: repo.hasher().clone(),
             limit,
@@ -105,18 +103,17 @@ impl BlockCache {
             changed: Condvar::new(),
             readers: Mutex::default(),
         });
-        let (jobs, to_read) = bounded(AHEAD);
-        let mut blocks = Self { room, jobs: Some(jobs), workers: Vec::new() };
+        let (jobs, to_read) = bounded(MAX_REQUESTS);
+        let mut blocks = Self { inner, jobs: Some(jobs), workers: Vec::new() };
         for _ in 0..workers {
-            let (room, to_read) = (Arc::clone(&blocks.room), to_read.clone());
-            // With fewer threads, or none, the thread that needs a block reads it.
-            let Ok(worker) = threads::detached("ahead", move || room.read_ahead(&to_read)) else { break };
+            let (inner, to_read) = (Arc::clone(&blocks.inner), to_read.clone());
+            let Ok(worker) = threads::detached("ahead", move || inner.prefetch(&to_read)) else { break };
             blocks.workers.push(worker);
         }
-        Ok(blocks)
+        blocks
     }
 
-    /// Returns the chunk at a place.
+    /// Returns the chunk at a location, verified against its id.
     ///
     /// # Errors
     /// When its block cannot be read, or its bytes do not match its id.
@@ -127,12 +124,12 @@ impl BlockCache {
         id: &ChunkId,
         location: &Location,
     ) -> Result<Chunk> {
-        let block = self.room.block(index, location.block)?;
+        let block = self.inner.block(index, location.block)?;
         let (start, len) = (location.start as usize, location.len as usize);
-        if block.sound().get(&location.start) != Some(id) {
-            chunk_reader::verified_chunk(&self.room.hasher, kind, id, &block.bytes, location)?;
-            if location.len >= REMEMBERED {
-                block.sound().insert(location.start, *id);
+        if block.verified().get(&location.start) != Some(id) {
+            chunk_reader::verified_chunk(&self.inner.hasher, kind, id, &block.bytes, location)?;
+            if location.len >= MIN_REMEMBERED_BYTES {
+                block.verified().insert(location.start, *id);
             }
         }
         let end = start.saturating_add(len);
@@ -140,20 +137,20 @@ impl BlockCache {
         Ok(Chunk { block, start, end })
     }
 
-    /// Requests read-ahead of a block. Best effort.
-    pub(crate) fn ask(&self, index: &Arc<Index>, at: BlockAt) {
-        if let Some(jobs) = self.jobs.as_ref().filter(|_| !self.room.has(index, at)) {
+    /// Requests read-ahead of a block; ignored if many requests wait.
+    pub(crate) fn prefetch(&self, index: &Arc<Index>, at: BlockAt) {
+        if let Some(jobs) = self.jobs.as_ref().filter(|_| !self.inner.has(index, at)) {
             let _ = jobs.try_send((Arc::clone(index), at));
         }
     }
 
     pub(crate) fn clear(&self) {
-        let mut state = self.room.state();
+        let mut state = self.inner.state();
         state.slots.retain(|_, slot| matches!(slot, Slot::Waiting));
         state.order.clear();
-        state.held = 0;
-        self.room.readers.lock().clear();
-        self.room.repo.base_blocks().clear();
+        state.bytes = 0;
+        self.inner.readers.lock().clear();
+        self.inner.repo.base_blocks().clear();
     }
 }
 
@@ -167,28 +164,28 @@ impl Drop for BlockCache {
 }
 
 impl Block {
-    fn sound(&self) -> MutexGuard<'_, HashMap<u32, ChunkId>> {
-        self.sound.lock()
+    fn verified(&self) -> MutexGuard<'_, HashMap<u32, ChunkId>> {
+        self.verified.lock()
     }
 }
 
 /// A block that one thread has started to read. If that fails, its drop wakes the waiting threads.
 struct FetchGuard<'a> {
-    room: &'a Room,
+    inner: &'a Inner,
     key: Key,
 }
 
 impl Drop for FetchGuard<'_> {
     fn drop(&mut self) {
-        let mut state = self.room.state();
+        let mut state = self.inner.state();
         if matches!(state.slots.get(&self.key), Some(Slot::Waiting)) {
             state.slots.remove(&self.key);
         }
-        self.room.changed.notify_all();
+        self.inner.changed.notify_all();
     }
 }
 
-impl Room {
+impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
@@ -197,7 +194,7 @@ impl Room {
         key(index, at).is_ok_and(|key| self.state().slots.contains_key(&key))
     }
 
-    fn read_ahead(&self, jobs: &Receiver<(Arc<Index>, BlockAt)>) {
+    fn prefetch(&self, jobs: &Receiver<(Arc<Index>, BlockAt)>) {
         for (index, at) in jobs {
             // The thread that needs the block will get the error.
             let _ = self.block(&index, at);
@@ -220,18 +217,18 @@ impl Room {
             }
             state.slots.insert(key, Slot::Waiting);
         }
-        let _claim = FetchGuard { room: self, key };
+        let _guard = FetchGuard { inner: self, key };
         let bytes = self.read(index, at)?;
-        let block = Arc::new(Block { bytes, sound: Mutex::default() });
+        let block = Arc::new(Block { bytes, verified: Mutex::default() });
         self.state().put(key, &block, self.limit);
         Ok(block)
     }
 
     fn read(&self, index: &Index, at: BlockAt) -> Result<Vec<u8>> {
-        let kept = self.readers.lock().pop();
-        let mut reader = match kept {
+        let idle = self.readers.lock().pop();
+        let mut reader = match idle {
             Some(reader) => reader,
-            // Each chunk is verified, and read in another way if it does not match its id. Hashing the bases
+            // Each chunk is verified, and read by a `ChunkReader` if it does not match its id. Hashing the bases
             // would take a sixth of the time of a random read.
             None => BlockReader::new(&self.repo)?.without_verifying_bases(),
         };
@@ -253,15 +250,15 @@ impl State {
     }
 
     fn put(&mut self, key: Key, block: &Arc<Block>, limit: usize) {
-        while self.held.saturating_add(block.bytes.len()) > limit
+        while self.bytes.saturating_add(block.bytes.len()) > limit
             && let Some((_, oldest)) = self.order.pop_first()
         {
             if let Some(Slot::Ready(old, _)) = self.slots.remove(&oldest) {
-                self.held = self.held.saturating_sub(old.bytes.len());
+                self.bytes = self.bytes.saturating_sub(old.bytes.len());
             }
         }
         self.uses += 1;
-        self.held = self.held.saturating_add(block.bytes.len());
+        self.bytes = self.bytes.saturating_add(block.bytes.len());
         self.order.insert(self.uses, key);
         self.slots.insert(key, Slot::Ready(Arc::clone(block), self.uses));
     }

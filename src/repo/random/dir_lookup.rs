@@ -23,21 +23,21 @@ struct PieceCursor {
 /// # Errors
 /// When a piece is missing or damaged.
 pub fn find(reader: &RandomReader, tree: &ChunkId, name: &[u8]) -> Result<Option<(u64, Arc<Entry>)>> {
-    let mut spot = PieceCursor { piece: reader.dir(tree)?, before: 0, depth: 0 };
+    let mut cursor = PieceCursor { piece: reader.dir(tree)?, before: 0, depth: 0 };
     loop {
-        let number = match &*spot.piece {
+        let number = match &*cursor.piece {
             DirPieceRef::Leaf(entries) => {
                 let Ok(at) = entries.binary_search_by(|entry| entry.name[..].cmp(name)) else {
                     return Ok(None);
                 };
-                return Ok(entries.get(at).map(|entry| (spot.before + at as u64, Arc::clone(entry))));
+                return Ok(entries.get(at).map(|entry| (cursor.before + at as u64, Arc::clone(entry))));
             }
             DirPieceRef::Index(kids) => kids.partition_point(|kid| kid.first[..] <= *name),
         };
         // A name before the first of all is not in the directory.
         let Some(number) = number.checked_sub(1) else { return Ok(None) };
-        let Some(below) = spot.below(reader, number)? else { return Ok(None) };
-        spot = below;
+        let Some(child) = cursor.child(reader, number)? else { return Ok(None) };
+        cursor = child;
     }
 }
 
@@ -70,7 +70,7 @@ pub fn for_each_from(
 
 impl PieceCursor {
     /// Reads a child piece by number, and checks it against its description here.
-    fn below(&self, reader: &RandomReader, number: usize) -> Result<Option<Self>> {
+    fn child(&self, reader: &RandomReader, number: usize) -> Result<Option<Self>> {
         let DirPieceRef::Index(kids) = &*self.piece else { return Ok(None) };
         let Some(kid) = kids.get(number) else { return Ok(None) };
         if self.depth >= MAX_DEPTH {
@@ -112,8 +112,8 @@ impl PieceCursor {
                 for (number, kid) in kids.iter().enumerate() {
                     end = end.saturating_add(kid.entries);
                     if place < end
-                        && let Some(below) = self.below(reader, number)?
-                        && !below.for_each_from(reader, place, each)?
+                        && let Some(child) = self.child(reader, number)?
+                        && !child.for_each_from(reader, place, each)?
                     {
                         return Ok(false);
                     }

@@ -22,17 +22,17 @@ use crate::util::lru::LruCache;
 use crate::util::threads;
 
 /// Bytes of decoded blocks that are cached.
-const BLOCKS: usize = 48 << 20;
+const BLOCK_CACHE_BYTES: usize = 48 << 20;
 /// Approximate bytes of decoded directory pieces that are cached.
-const DIRS: usize = 16 << 20;
+const DIR_CACHE_BYTES: usize = 16 << 20;
 /// Approximate bytes of decoded list pieces that are cached.
-const LISTS: usize = 4 << 20;
+const LIST_CACHE_BYTES: usize = 4 << 20;
 /// Approximate bytes that an entry takes in memory beyond its stored size.
-const ENTRY: usize = 400;
+const ENTRY_BYTES: usize = 400;
 /// Maximum bytes of read-ahead for a file that is read sequentially.
-const AHEAD: u64 = 12 << 20;
+const MAX_WINDOW_BYTES: u64 = 12 << 20;
 /// Reads may arrive reordered: a read within this distance of the expected offset still counts as sequential.
-const NEAR: u64 = 1 << 20;
+const REORDER_BYTES: u64 = 1 << 20;
 
 /// A decoded piece of a directory, with shared entries.
 #[derive(Debug)]
@@ -61,28 +61,25 @@ pub struct RandomReader {
 
 /// Tracks how a file is read: whether sequentially, and how far read-ahead has been requested.
 #[derive(Debug, Default)]
-pub struct ReadAhead(Mutex<Place>);
+pub struct ReadAhead(Mutex<AccessPattern>);
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Place {
+struct AccessPattern {
     /// Where the next sequential read begins.
     next: u64,
     /// Bytes that were read sequentially.
     run: u64,
     /// Read-ahead was requested up to this offset.
-    asked: u64,
+    requested: u64,
 }
 
 impl RandomReader {
-    /// Creates a reader for a session.
-    ///
-    /// # Errors
-    /// None at present: without threads there is no read-ahead.
-    pub fn new(reading: &Arc<ReadSession>) -> Result<Self> {
+    /// Creates a reader for a session. If no thread can be started, there is no read-ahead.
+    pub fn new(reading: &Arc<ReadSession>) -> Self {
         let workers = threads::at_most(threads::workers().clamp(2, 4));
-        let blocks = BlockCache::new(reading.repo(), BLOCKS, workers)?;
-        let (dirs, lists) = (LruCache::new(DIRS), LruCache::new(LISTS));
-        Ok(Self { blocks, dirs, lists, reading: Arc::clone(reading) })
+        let blocks = BlockCache::new(reading.repo(), BLOCK_CACHE_BYTES, workers);
+        let (dirs, lists) = (LruCache::new(DIR_CACHE_BYTES), LruCache::new(LIST_CACHE_BYTES));
+        Self { blocks, dirs, lists, reading: Arc::clone(reading) }
     }
 
     /// Returns a chunk. If one copy is damaged, tries the others; if all packs are gone, lists packs again.
@@ -91,14 +88,14 @@ impl RandomReader {
     /// When no copy is intact.
     pub fn chunk(&self, kind: ChunkType, id: &ChunkId) -> Result<Chunk> {
         let index = self.reading.index()?;
-        match self.listed(&index, kind, id) {
+        match self.chunk_in(&index, kind, id) {
             Err(err) if err.is_damage() => {}
             other => return other,
         }
-        ChunkReader::following(&self.reading)?.get(kind, id).map(Chunk::alone)
+        ChunkReader::following(&self.reading)?.get(kind, id).map(Chunk::unshared)
     }
 
-    fn listed(&self, index: &Index, kind: ChunkType, id: &ChunkId) -> Result<Chunk> {
+    fn chunk_in(&self, index: &Index, kind: ChunkType, id: &ChunkId) -> Result<Chunk> {
         let missing = || Error::Missing { what: format!("chunk {}", id.short()) };
         let location = index.find_any(kind, id)?.ok_or_else(missing)?;
         self.blocks.chunk(index, kind, id, &location)
@@ -119,7 +116,7 @@ impl RandomReader {
             DirPieceRef::Leaf(entries) => entries.len(),
             DirPieceRef::Index(_) => 0,
         };
-        let cost = entries.saturating_mul(ENTRY).saturating_add(chunk.bytes()?.len().saturating_mul(2));
+        let cost = entries.saturating_mul(ENTRY_BYTES).saturating_add(chunk.bytes()?.len().saturating_mul(2));
         Ok(self.dirs.put(*id, piece, cost))
     }
 
@@ -139,7 +136,7 @@ impl RandomReader {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        self.ask(size, content, read_ahead.after(&range, size))?;
+        self.prefetch(size, content, read_ahead.record_read(&range, size))?;
         let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
         let lists: &mut dyn PartListSource = &mut &*self;
         file_parts::each_part_in(lists, size, content, range.clone(), &mut |at, part| {
@@ -153,8 +150,8 @@ impl RandomReader {
                         return Err(corrupt_tree("the length of a chunk differs from that in its entry"));
                     }
                     let range = start as usize..end as usize;
-                    let some = error::part(chunk.bytes()?, range, "a range ends within its chunk")?;
-                    bytes.extend_from_slice(some);
+                    let bytes_in_range = error::part(chunk.bytes()?, range, "a range ends within its chunk")?;
+                    bytes.extend_from_slice(bytes_in_range);
                 }
             }
             Ok(())
@@ -190,23 +187,23 @@ impl RandomReader {
     }
 
     /// Requests the blocks of a range. Damage is left to be reported by the read itself.
-    fn ask(&self, size: u64, content: &Content, range: Range<u64>) -> Result<()> {
+    fn prefetch(&self, size: u64, content: &Content, range: Range<u64>) -> Result<()> {
         if range.is_empty() {
             return Ok(());
         }
         let index = self.reading.index()?;
         let mut last = None;
         let lists: &mut dyn PartListSource = &mut &*self;
-        let asked = file_parts::each_part_in(lists, size, content, range, &mut |_, part| {
+        let prefetched = file_parts::each_part_in(lists, size, content, range, &mut |_, part| {
             if let ContentPart::Chunk { id, .. } = part
                 && let Some(location) = index.find_any(ChunkType::Data, &id)?
                 && last.replace(location.block) != Some(location.block)
             {
-                self.blocks.ask(&index, location.block);
+                self.blocks.prefetch(&index, location.block);
             }
             Ok(())
         });
-        match asked {
+        match prefetched {
             Err(err) if !err.is_damage() => Err(err),
             _ => Ok(()),
         }
@@ -234,21 +231,21 @@ impl PartListSource for &RandomReader {
 
 impl ReadAhead {
     /// Records a read and returns the range to request read-ahead for.
-    fn after(&self, range: &Range<u64>, size: u64) -> Range<u64> {
-        let mut place = self.0.lock();
-        if range.start.abs_diff(place.next) > NEAR {
-            *place = Place { next: range.start, run: 0, asked: range.end };
+    fn record_read(&self, range: &Range<u64>, size: u64) -> Range<u64> {
+        let mut pattern = self.0.lock();
+        if range.start.abs_diff(pattern.next) > REORDER_BYTES {
+            *pattern = AccessPattern { next: range.start, run: 0, requested: range.end };
         }
-        place.run = place.run.saturating_add(range.end - range.start);
-        place.next = place.next.max(range.end);
+        pattern.run = pattern.run.saturating_add(range.end - range.start);
+        pattern.next = pattern.next.max(range.end);
         // A reader that has read little may stop soon, so the window doubles as sequential reading continues.
-        let from = place.asked.max(range.end);
-        let to = range.end.saturating_add((place.run * 2).min(AHEAD)).min(size);
+        let from = pattern.requested.max(range.end);
+        let to = range.end.saturating_add((pattern.run * 2).min(MAX_WINDOW_BYTES)).min(size);
         // Not for every read: a request costs a look-up for each chunk's block.
-        if to <= from || (to - from < NEAR && to < size) || place.run <= NEAR / 8 {
+        if to <= from || (to - from < REORDER_BYTES && to < size) || pattern.run <= REORDER_BYTES / 8 {
             return 0..0;
         }
-        place.asked = to;
+        pattern.requested = to;
         from..to
     }
 }
@@ -265,14 +262,14 @@ mod tests {
         let read_ahead = ReadAhead::default();
         let mut asked = 0;
         for at in (0..SIZE).step_by(READ as usize) {
-            let range = read_ahead.after(&(at..at + READ), SIZE);
+            let range = read_ahead.record_read(&(at..at + READ), SIZE);
             if !range.is_empty() {
                 assert!(range.start >= asked && range.end <= SIZE, "asked twice or too much: {range:?}");
                 asked = range.end;
             }
             // After the first few reads everything that is read was requested before.
             assert!(at < 2 << 20 || at + READ <= asked, "{at} is read and was not asked for");
-            assert!(asked <= at + READ + AHEAD);
+            assert!(asked <= at + READ + MAX_WINDOW_BYTES);
         }
     }
 
@@ -282,11 +279,11 @@ mod tests {
         let mut asked = 0;
         for pair in 0..64 {
             for at in [pair * 2 + 1, pair * 2] {
-                let range = read_ahead.after(&(at * READ..(at + 1) * READ), SIZE);
+                let range = read_ahead.record_read(&(at * READ..(at + 1) * READ), SIZE);
                 asked = asked.max(range.end);
             }
         }
-        assert!(asked >= 128 * READ + AHEAD / 2, "{asked}");
+        assert!(asked >= 128 * READ + MAX_WINDOW_BYTES / 2, "{asked}");
     }
 
     #[test]
@@ -294,7 +291,7 @@ mod tests {
         let read_ahead = ReadAhead::default();
         for number in 0..1000u64 {
             let at = (number * 7919) % 8000 * READ;
-            assert_eq!(read_ahead.after(&(at..at + 4096), SIZE), 0..0);
+            assert_eq!(read_ahead.record_read(&(at..at + 4096), SIZE), 0..0);
         }
     }
 }

@@ -10,16 +10,16 @@ use crate::model::id::PackId;
 
 /// Bytes of decoded blocks that are cached: two prefixes of maximum length, enough for two concurrent
 /// readers.
-const KEPT_BYTES: usize = 8 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 /// A pack and the number of a block in it.
 type Key = (PackId, u32);
 
-/// Maximum buffers of dropped blocks that are kept for the next ones. The system would clear new ones.
-const SPARE: usize = 2;
+/// Maximum buffers of dropped blocks that are kept for reuse. The system would clear new ones.
+const MAX_SPARE: usize = 2;
 
 #[derive(Debug, Default)]
-struct Kept {
+struct CachedBlocks {
     /// The most recently used last.
     blocks: VecDeque<(Key, Arc<Vec<u8>>)>,
     spare: Vec<Vec<u8>>,
@@ -27,49 +27,49 @@ struct Kept {
 
 /// A cache of decoded blocks.
 #[derive(Debug, Default)]
-pub(crate) struct BaseBlocks(Mutex<Kept>);
+pub(crate) struct BaseBlocks(Mutex<CachedBlocks>);
 
 impl BaseBlocks {
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, CachedBlocks> {
         self.0.lock()
     }
 
     /// Returns a buffer for a block of this length, which is not much too large for it.
     pub(super) fn spare(&self, len: usize) -> Vec<u8> {
-        let mut kept = self.kept();
-        let at = kept.spare.iter().position(|spare| spare.capacity() / 2 <= len);
-        at.map_or_else(Vec::new, |at| kept.spare.swap_remove(at))
+        let mut cached = self.lock();
+        let at = cached.spare.iter().position(|spare| spare.capacity() / 2 <= len);
+        at.map_or_else(Vec::new, |at| cached.spare.swap_remove(at))
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Vec<u8>>> {
-        let mut kept = self.kept();
-        let at = kept.blocks.iter().rposition(|(known, _)| known == key)?;
-        let found = kept.blocks.remove(at)?;
+        let mut cached = self.lock();
+        let at = cached.blocks.iter().rposition(|(known, _)| known == key)?;
+        let found = cached.blocks.remove(at)?;
         let block = Arc::clone(&found.1);
-        kept.blocks.push_back(found);
+        cached.blocks.push_back(found);
         Some(block)
     }
 
     pub(super) fn put(&self, key: Key, block: &Arc<Vec<u8>>) {
-        let mut kept = self.kept();
-        kept.blocks.push_back((key, Arc::clone(block)));
-        let mut bytes: usize = kept.blocks.iter().map(|(_, block)| block.len()).sum();
-        while bytes > KEPT_BYTES
-            && kept.blocks.len() > 1
-            && let Some((_, oldest)) = kept.blocks.pop_front()
+        let mut cached = self.lock();
+        cached.blocks.push_back((key, Arc::clone(block)));
+        let mut bytes: usize = cached.blocks.iter().map(|(_, block)| block.len()).sum();
+        while bytes > CACHE_BYTES
+            && cached.blocks.len() > 1
+            && let Some((_, oldest)) = cached.blocks.pop_front()
         {
             bytes -= oldest.len();
-            if kept.spare.len() < SPARE && oldest.capacity() <= KEPT_BYTES / 2 {
-                kept.spare.extend(Arc::into_inner(oldest));
+            if cached.spare.len() < MAX_SPARE && oldest.capacity() <= CACHE_BYTES / 2 {
+                cached.spare.extend(Arc::into_inner(oldest));
             }
         }
     }
 
     pub(super) fn remove(&self, key: &Key) {
-        self.kept().blocks.retain(|(known, _)| known != key);
+        self.lock().blocks.retain(|(known, _)| known != key);
     }
 
     pub(crate) fn clear(&self) {
-        *self.kept() = Kept::default();
+        *self.lock() = CachedBlocks::default();
     }
 }

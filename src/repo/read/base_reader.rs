@@ -31,7 +31,7 @@ impl BlockReader {
     ) -> Result<()> {
         prefix.clear();
         prefix.reserve_exact(bases.iter().map(|(_, len)| *len as usize).sum());
-        bases.iter().try_for_each(|base| self.base(index, kind, base, prefix))
+        bases.iter().try_for_each(|base| self.append_base(index, kind, base, prefix))
     }
 
     /// Like [`Self::prefix`], for the bases that a block's table row names.
@@ -42,7 +42,8 @@ impl BlockReader {
         self.prefix(index, kind, &index.bases_of(kind, row)?)
     }
 
-    fn base(
+    /// Appends the bytes of a base, from the first copy that is intact.
+    fn append_base(
         &mut self,
         index: &Index,
         kind: ChunkType,
@@ -51,13 +52,13 @@ impl BlockReader {
     ) -> Result<()> {
         let mut failed = None;
         if let Some(copy) = index.find_cached_base(kind, base) {
-            match self.append(index, (kind, &base.0), &copy.location, out) {
+            match self.append_copy(index, (kind, &base.0), &copy.location, out) {
                 Err(err) if err.is_damage() => failed = Some(err),
                 other => return other,
             }
         }
         for copy in index.base_copies(kind, base)? {
-            match self.append(index, (kind, &base.0), &copy.location, out) {
+            match self.append_copy(index, (kind, &base.0), &copy.location, out) {
                 Err(err) if err.is_damage() => _ = failed.get_or_insert(err),
                 other => return other,
             }
@@ -69,9 +70,9 @@ impl BlockReader {
         })
     }
 
-    /// Appends the bytes of a base. They must match its id, unless the caller checks that later: a delta made
-    /// against other bytes would be readable only as long as exactly these bytes are kept.
-    fn append(
+    /// Appends the bytes of one copy of a base. They must match its id, unless the caller checks that later: a
+    /// delta made against other bytes would be readable only as long as exactly these bytes are kept.
+    fn append_copy(
         &mut self,
         index: &Index,
         (kind, id): (ChunkType, &ChunkId),
@@ -82,13 +83,13 @@ impl BlockReader {
         let key = (place.pack, location.block.block);
         let shared = Arc::clone(self.base_blocks());
         if let Some(block) = shared.get(&key) {
-            match self.part_of(&block, (kind, id), location) {
+            match self.base_bytes(&block, (kind, id), location) {
                 Ok(bytes) => {
                     out.extend_from_slice(bytes);
                     return Ok(());
                 }
-                // Not necessarily the stored block's fault: memory can fail, too. If it is, each delta that needs
-                // this chunk reads the block again.
+                // The cached copy may be at fault, not the stored block: memory can fail, too. If the stored
+                // block is at fault, each delta that needs this chunk reads it again.
                 Err(_) => shared.remove(&key),
             }
         }
@@ -96,12 +97,12 @@ impl BlockReader {
         self.read_place(&place, &[], &mut plain)?;
         let block = Arc::new(plain);
         shared.put(key, &block);
-        out.extend_from_slice(self.part_of(&block, (kind, id), location)?);
+        out.extend_from_slice(self.base_bytes(&block, (kind, id), location)?);
         Ok(())
     }
 
     /// Returns a base's bytes in its block.
-    fn part_of<'b>(
+    fn base_bytes<'b>(
         &self,
         block: &'b [u8],
         (kind, id): (ChunkType, &ChunkId),

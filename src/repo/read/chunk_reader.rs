@@ -20,13 +20,13 @@ use crate::repo::repository::Repository;
 use crate::repo::write_key_memory::TreeMemory;
 use crate::storage::{ObjectKind, Storage};
 
-/// Minimum number of decoded blocks that are cached, of any size: neighbours in a tree lie in few blocks.
-const KEPT: usize = 6;
+/// Number of decoded blocks that are cached whatever their size: neighbours in a tree lie in few blocks.
+const MIN_BLOCKS: usize = 6;
 /// Bytes up to which more blocks are cached. A snapshot in which little changed has a small block of its own,
 /// and a walk through many snapshots at once returns to each of these blocks in every directory.
-const KEPT_BYTES: usize = 12 << 20;
+const CACHE_BYTES: usize = 12 << 20;
 /// Maximum number of cached blocks.
-const KEPT_MOST: usize = 1024;
+const MAX_BLOCKS: usize = 1024;
 
 /// Reads blocks; one per thread.
 #[derive(Debug)]
@@ -55,8 +55,8 @@ impl BlockReader {
         Ok(Self { storage, healer, control, opener, bases, hasher, verify_bases: true, sealed, prefix })
     }
 
-    /// Turns off verification of bases.
-    /// For callers that verify each chunk themselves, and have another reader for chunks that do not match.
+    /// Turns off the verification of bases against their ids. For callers that verify each chunk themselves,
+    /// and have another reader for chunks that do not match.
     pub fn without_verifying_bases(self) -> Self {
         Self { verify_bases: false, ..self }
     }
@@ -112,9 +112,9 @@ impl BlockReader {
         let storage = Arc::clone(&self.storage);
         let name = place.pack.hex();
         let direct = |at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out);
-        let Err(met) = self.read_by(&direct, place, prefix, plain) else { return Ok(()) };
-        let mended = self.healer.heal(storage.as_ref(), &self.control, &place.pack, met)?;
-        self.read_by(&|at, out: &mut [u8]| mended.read(storage.as_ref(), at, out), place, prefix, plain)
+        let Err(cause) = self.read_with(&direct, place, prefix, plain) else { return Ok(()) };
+        let healed = self.healer.heal(storage.as_ref(), &self.control, &place.pack, cause)?;
+        self.read_with(&|at, out: &mut [u8]| healed.read(storage.as_ref(), at, out), place, prefix, plain)
     }
 
     /// Decodes the sealed bytes of a block, read by the caller, into `plain`. `sealed` is scratch afterwards.
@@ -149,7 +149,7 @@ impl BlockReader {
     }
 
     /// Returns the sealed bytes of a block, sealed again with the keys in use if they were sealed with
-    /// others. Blocks of a pack have the same keys, and code that moves a block to a new pack needs this.
+    /// others. Needed to move a block to a new pack: all blocks of a pack are sealed with the same keys.
     ///
     /// # Errors
     /// When they are not authentic.
@@ -166,7 +166,8 @@ impl BlockReader {
         self.opener.reseal(suite, &row.seal(sealed_as), &mut sealed)
     }
 
-    /// Like [`Self::read`], but also returns the block as it would be stored in another repository.
+    /// Like [`Self::read`], for a block that is not a delta, and without parity. Also returns the block as it
+    /// would be stored in another repository.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -190,7 +191,7 @@ impl BlockReader {
         Ok(SealedBlock { kind, codec, plain: len, chunks: Vec::new(), bases: Vec::new(), sealed })
     }
 
-    fn read_by(
+    fn read_with(
         &mut self,
         read: &dyn Fn(u64, &mut [u8]) -> Result<()>,
         place: &BlockPlace,
@@ -237,12 +238,12 @@ pub struct ChunkReader {
     reading: Option<Arc<ReadSession>>,
     /// Used by a write key instead of the repository.
     memory: Option<Arc<TreeMemory>>,
-    kept: Kept,
+    cache: BlockLru,
 }
 
 /// An LRU cache of decoded blocks.
 #[derive(Debug, Default)]
-struct Kept {
+struct BlockLru {
     blocks: HashMap<BlockAt, (Arc<Vec<u8>>, u64)>,
     /// By the number of their last use.
     order: BTreeMap<u64, BlockAt>,
@@ -250,7 +251,7 @@ struct Kept {
     bytes: usize,
 }
 
-impl Kept {
+impl BlockLru {
     fn get(&mut self, at: BlockAt) -> Option<Arc<Vec<u8>>> {
         let (block, last) = self.blocks.get_mut(&at)?;
         // Usually it is the most recently used one.
@@ -268,15 +269,15 @@ impl Kept {
         self.bytes += block.len();
         self.blocks.insert(at, (Arc::clone(block), self.uses));
         self.order.insert(self.uses, at);
-        while self.is_too_much()
+        while self.is_over_limit()
             && let Some((_, oldest)) = self.order.pop_first()
         {
             self.bytes -= self.blocks.remove(&oldest).map_or(0, |(block, _)| block.len());
         }
     }
 
-    fn is_too_much(&self) -> bool {
-        self.blocks.len() > KEPT && (self.bytes > KEPT_BYTES || self.blocks.len() > KEPT_MOST)
+    fn is_over_limit(&self) -> bool {
+        self.blocks.len() > MIN_BLOCKS && (self.bytes > CACHE_BYTES || self.blocks.len() > MAX_BLOCKS)
     }
 }
 
@@ -298,10 +299,10 @@ impl ChunkReader {
     pub fn new(repo: &Repository, index: Arc<Index>) -> Result<Self> {
         let reader = BlockReader::new(repo)?;
         let (hasher, memory) = (repo.hasher().clone(), repo.memory().cloned());
-        Ok(Self { reader, hasher, index, reading: None, memory, kept: Kept::default() })
+        Ok(Self { reader, hasher, index, reading: None, memory, cache: BlockLru::default() })
     }
 
-    /// R1: creates a reader whose index follows what gc runs move.
+    /// R1: creates a reader that finds chunks that a gc run has moved, by loading a newer index.
     ///
     /// # Errors
     /// When zstd cannot be set up or the repository cannot be read.
@@ -328,49 +329,49 @@ impl ChunkReader {
             return memory.piece(id).ok_or_else(missing);
         }
         loop {
-            match self.get_listed(kind, id) {
-                Err(err) if err.is_damage() && self.list_again()? => {}
+            match self.get_from_index(kind, id) {
+                Err(err) if err.is_damage() && self.refresh_index()? => {}
                 other => return other,
             }
         }
     }
 
     /// R1: reloads the index, and returns whether it has anything new.
-    fn list_again(&mut self) -> Result<bool> {
+    fn refresh_index(&mut self) -> Result<bool> {
         let Some(reading) = &self.reading else { return Ok(false) };
         let Some(index) = reading.newer_index(&self.index)? else { return Ok(false) };
         self.index = index;
-        self.kept = Kept::default();
+        self.cache = BlockLru::default();
         Ok(true)
     }
 
-    fn get_listed(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Vec<u8>> {
+    fn get_from_index(&mut self, kind: ChunkType, id: &ChunkId) -> Result<Vec<u8>> {
         let missing = || Error::Missing { what: format!("chunk {}", id.short()) };
         let index = Arc::clone(&self.index);
         let first = index.find_any(kind, id)?.ok_or_else(missing)?;
-        let failed = match self.at(kind, id, &first) {
+        let failed = match self.chunk_at(kind, id, &first) {
             Ok(bytes) => return Ok(bytes),
             Err(err) if err.is_damage() => err,
             Err(err) => return Err(err),
         };
         let copies = index.copies(kind, id)?;
         let mut others = copies.iter().map(|copy| &copy.location).filter(|location| **location != first);
-        others.find_map(|location| self.at(kind, id, location).ok()).ok_or(failed)
+        others.find_map(|location| self.chunk_at(kind, id, location).ok()).ok_or(failed)
     }
 
-    fn at(&mut self, kind: ChunkType, id: &ChunkId, location: &Location) -> Result<Vec<u8>> {
+    fn chunk_at(&mut self, kind: ChunkType, id: &ChunkId, location: &Location) -> Result<Vec<u8>> {
         let block = self.block(location.block)?;
         verified_chunk(&self.hasher, kind, id, &block, location).map(<[u8]>::to_vec)
     }
 
     fn block(&mut self, at: BlockAt) -> Result<Arc<Vec<u8>>> {
-        if let Some(block) = self.kept.get(at) {
+        if let Some(block) = self.cache.get(at) {
             return Ok(block);
         }
         let mut plain = Vec::new();
         self.reader.read(&self.index, at, &mut plain)?;
         let block = Arc::new(plain);
-        self.kept.put(at, &block);
+        self.cache.put(at, &block);
         Ok(block)
     }
 }

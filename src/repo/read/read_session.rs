@@ -16,16 +16,16 @@ use crate::repo::repository::Repository;
 use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::snapshots::{self, Snapshot};
 
-/// Time without a new listing after one that showed nothing new: a repository that lacks a million chunks
-/// must not be listed a million times.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Minimum time between two listings that show nothing new: a repository that lacks a million chunks must not
+/// be listed a million times.
+const RELIST_PAUSE: Duration = Duration::from_secs(10);
 
 /// An open reader session.
 pub struct ReadSession {
     repo: Repository,
     /// `None` if none can be created, as on a read-only medium or a full disk.
     session: Mutex<Option<Session>>,
-    now: Mutex<Current>,
+    current: Mutex<Current>,
 }
 
 struct Current {
@@ -34,7 +34,7 @@ struct Current {
     /// `None` until needed, and after [`ReadSession::release_caches`].
     index: Option<Arc<Index>>,
     /// When a listing last showed nothing new.
-    idle: Option<Instant>,
+    unchanged_at: Option<Instant>,
 }
 
 impl ReadSession {
@@ -46,8 +46,8 @@ impl ReadSession {
     pub fn open(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
         let session = Session::open_deferred(repo, observer)?;
         // Nothing is listed yet.
-        let now = Current { repo: repo.clone(), index: Some(Arc::default()), idle: None };
-        Ok(Self { repo: repo.clone(), session: Mutex::new(session), now: Mutex::new(now) })
+        let current = Current { repo: repo.clone(), index: Some(Arc::default()), unchanged_at: None };
+        Ok(Self { repo: repo.clone(), session: Mutex::new(session), current: Mutex::new(current) })
     }
 
     /// Like [`Self::open`], for long-lived readers: packs are listed when first needed, and while nothing is
@@ -57,8 +57,8 @@ impl ReadSession {
     /// As [`Self::open`].
     pub fn open_long_lived(repo: &Repository, observer: &dyn Observer) -> Result<Self> {
         let session = Session::open_deferred(repo, observer)?;
-        let now = Current { repo: repo.with_closed_index_cache(), index: None, idle: None };
-        Ok(Self { repo: repo.clone(), session: Mutex::new(session), now: Mutex::new(now) })
+        let current = Current { repo: repo.with_closed_index_cache(), index: None, unchanged_at: None };
+        Ok(Self { repo: repo.clone(), session: Mutex::new(session), current: Mutex::new(current) })
     }
 
     /// Returns all readable snapshots, oldest first. None of their data is deleted before the session ends,
@@ -70,26 +70,26 @@ impl ReadSession {
         snapshots::list(&self.repo)
     }
 
-    /// Like [`Self::set_snapshots`], but lists packs only when needed. `more` says that snapshots were added.
-    /// With `fewer`, some were dropped: writes a heartbeat at once, so that a waiting gc run can proceed.
+    /// Like [`Self::set_snapshots`], but lists packs only when needed. If snapshots were `removed`, writes a
+    /// heartbeat at once, so that a waiting gc run can proceed.
     ///
     /// # Errors
     /// When that heartbeat could not be written; the next scheduled one repeats it.
-    pub fn update_snapshots(&self, snapshots: &[SnapshotId], more: bool, fewer: bool) -> Result<()> {
+    pub fn update_snapshots(&self, snapshots: &[SnapshotId], added: bool, removed: bool) -> Result<()> {
         let session = self.open_session();
         session.iter().for_each(|session| session.set_reading(snapshots));
-        if more {
+        if added {
             // The loaded index may be older than the new snapshots.
-            self.now().index = None;
+            self.current().index = None;
         }
-        session.as_ref().filter(|_| fewer).map_or(Ok(()), Session::write_heartbeat)
+        session.as_ref().filter(|_| removed).map_or(Ok(()), Session::write_heartbeat)
     }
 
     /// Releases the index and the local index cache until they are needed again.
     pub fn release_caches(&self) {
-        let mut now = self.now();
-        now.index = None;
-        now.repo = self.repo.with_closed_index_cache();
+        let mut current = self.current();
+        current.index = None;
+        current.repo = self.repo.with_closed_index_cache();
     }
 
     /// Declares the snapshots read from now on, replacing the previous ones, and lists the packs. From here
@@ -101,9 +101,7 @@ impl ReadSession {
         if let Some(session) = &*self.open_session() {
             session.set_reading(snapshots);
         }
-        let mut now = self.now();
-        let index = self.load(&mut now)?;
-        drop(now);
+        let index = self.load(&mut self.current())?;
         // A waiting gc run that keeps these snapshots' data should not have to wait for the next scheduled
         // heartbeat.
         match &*self.open_session() {
@@ -120,8 +118,8 @@ impl ReadSession {
     /// # Errors
     /// When the repository cannot be read.
     pub fn read_state(&self) -> Result<RepoState> {
-        let (repo_state, met) = RepoState::read_despite_bad_records(self.repo.storage(), self.repo.suite())?;
-        met.iter().for_each(|err| self.repo.control().warn(format!("{}: reading without it", err.chain())));
+        let (repo_state, bad) = RepoState::read_despite_bad_records(self.repo.storage(), self.repo.suite())?;
+        bad.iter().for_each(|err| self.repo.control().warn(format!("{}: reading without it", err.chain())));
         Ok(repo_state)
     }
 
@@ -139,10 +137,10 @@ impl ReadSession {
     /// When the repository cannot be read.
     pub fn index(&self) -> Result<Arc<Index>> {
         let newest_gc_noticed = self.open_session().as_ref().map_or(0, Session::newest_gc_noticed);
-        let mut now = self.now();
-        match &now.index {
+        let mut current = self.current();
+        match &current.index {
             Some(index) if newest_gc_noticed <= index.repo_state().gc_seen => Ok(Arc::clone(index)),
-            _ => self.load(&mut now),
+            _ => self.load(&mut current),
         }
     }
 
@@ -151,20 +149,20 @@ impl ReadSession {
     /// # Errors
     /// When the repository cannot be read.
     pub fn newer_index(&self, before: &Arc<Index>) -> Result<Option<Arc<Index>>> {
-        let mut now = self.now();
-        match &now.index {
+        let mut current = self.current();
+        match &current.index {
             Some(index) if Arc::ptr_eq(index, before) => {}
             Some(index) => return Ok(Some(Arc::clone(index))),
-            None => return self.load(&mut now).map(Some),
+            None => return self.load(&mut current).map(Some),
         }
-        if now.idle.is_some_and(|since| since.elapsed() < PAUSE) {
+        if current.unchanged_at.is_some_and(|since| since.elapsed() < RELIST_PAUSE) {
             return Ok(None);
         }
         if RepoState::packs(self.repo.storage())? == before.repo_state().packs {
-            now.idle = Some(Instant::now());
+            current.unchanged_at = Some(Instant::now());
             return Ok(None);
         }
-        self.load(&mut now).map(Some)
+        self.load(&mut current).map(Some)
     }
 
     /// Returns the session's id, for callers that create records in its name.
@@ -201,15 +199,15 @@ impl ReadSession {
         self.session.lock()
     }
 
-    fn load(&self, now: &mut Current) -> Result<Arc<Index>> {
-        let index = Arc::new(Index::load(&now.repo, self.read_state()?)?);
-        now.index = Some(Arc::clone(&index));
-        now.idle = None;
+    fn load(&self, current: &mut Current) -> Result<Arc<Index>> {
+        let index = Arc::new(Index::load(&current.repo, self.read_state()?)?);
+        current.index = Some(Arc::clone(&index));
+        current.unchanged_at = None;
         Ok(index)
     }
 
-    fn now(&self) -> MutexGuard<'_, Current> {
-        self.now.lock()
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock()
     }
 
     /// Returns the repository that is read.

@@ -24,10 +24,10 @@ use crate::util::{threads, zeros};
 
 /// Plain bytes of decoded and requested blocks: about 48 blocks.
 const QUEUE_BYTES: u64 = 48 << 20;
-/// Steps per group.
-const TOGETHER: usize = 64;
+/// Steps per group; the channel carries groups.
+const STEPS_PER_GROUP: usize = 64;
 /// Groups in the channel.
-const AHEAD: usize = 32;
+const MAX_QUEUED_GROUPS: usize = 32;
 
 enum Step {
     Bytes(Vec<u8>),
@@ -42,10 +42,10 @@ enum Step {
 /// The planner's handle for queueing content.
 pub struct Feed<'a> {
     index: &'a Index,
-    catalog: &'a BlockQueue,
+    blocks: &'a BlockQueue,
     jobs: Sender<BlockAt>,
     out: Sender<Vec<Step>>,
-    waiting: Vec<Step>,
+    group: Vec<Step>,
 }
 
 struct BlockQueue {
@@ -59,9 +59,9 @@ struct State {
     /// Blocks without pending uses, the longest idle first.
     idle: VecDeque<BlockAt>,
     /// Plain bytes of all slots.
-    held: u64,
+    bytes_held: u64,
     /// The consumer has stopped.
-    over: bool,
+    ended: bool,
 }
 
 struct Slot {
@@ -91,28 +91,28 @@ pub fn run(
     out: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     let (repo, index) = (session.repo(), &session.index()?);
-    let spare = session.chunks()?;
-    let catalog = BlockQueue { state: Mutex::default(), changed: Condvar::new() };
+    let fallback = session.chunks()?;
+    let blocks = BlockQueue { state: Mutex::default(), changed: Condvar::new() };
     let workers = threads::workers();
     // Requests are bounded by the cache, so this channel need not be.
     let (jobs, to_read) = unbounded();
-    let (steps, taken) = bounded(AHEAD);
+    let (steps, received) = bounded(MAX_QUEUED_GROUPS);
     std::thread::scope(|scope| {
-        let catalog = &catalog;
+        let blocks = &blocks;
         threads::pool(scope, "read", workers, || {
             let to_read = to_read.clone();
-            move || catalog.serve(repo, index, &to_read)
+            move || blocks.read_blocks(repo, index, &to_read)
         })?;
         drop(to_read);
         let planner = threads::start(scope, "plan", move || {
-            let mut feed = Feed { index, catalog, jobs, out: steps, waiting: Vec::new() };
+            let mut feed = Feed { index, blocks, jobs, out: steps, group: Vec::new() };
             let planned = plan(&mut feed);
             planned.and(feed.flush())
         })?;
-        let given = give(repo, spare, catalog, taken, out);
-        catalog.end();
+        let consumed = consume(repo, fallback, blocks, received, out);
+        blocks.end();
         let planned = planner.join().unwrap_or(Err(Error::Stopped));
-        match (given, planned) {
+        match (consumed, planned) {
             (Err(err), _) => Err(err),
             (Ok(()), planned) => planned,
         }
@@ -120,10 +120,10 @@ pub fn run(
 }
 
 /// Consumes steps until the plan ends.
-fn give(
+fn consume(
     repo: &Repository,
-    mut spare: ChunkReader,
-    catalog: &BlockQueue,
+    mut fallback: ChunkReader,
+    blocks: &BlockQueue,
     steps: Receiver<Vec<Step>>,
     out: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
@@ -131,10 +131,10 @@ fn give(
     for step in steps.iter().flatten() {
         match step {
             Step::Bytes(bytes) => out(&bytes)?,
-            Step::At(now) => path = now,
+            Step::At(new) => path = new,
             Step::Zeros(len) => zeros::pass_on(len, out)?,
             Step::Unlisted(id, len) => {
-                let bytes = spare.get(ChunkType::Data, &id).map_err(|err| with_path(&path, err))?;
+                let bytes = fallback.get(ChunkType::Data, &id).map_err(|err| with_path(&path, err))?;
                 if bytes.len() as u64 != u64::from(len) {
                     return Err(with_path(
                         &path,
@@ -144,7 +144,7 @@ fn give(
                 out(&bytes)?;
             }
             Step::Chunk(id, location) => {
-                let block = catalog.wait(location.block);
+                let block = blocks.wait(location.block);
                 let hasher = repo.hasher();
                 let sound = block.as_ref().and_then(|block| {
                     chunk_reader::verified_chunk(hasher, ChunkType::Data, &id, block, &location).ok()
@@ -152,9 +152,9 @@ fn give(
                 match sound {
                     Some(bytes) => out(bytes)?,
                     // Another copy may be intact.
-                    None => out(&spare.get(ChunkType::Data, &id).map_err(|err| with_path(&path, err))?)?,
+                    None => out(&fallback.get(ChunkType::Data, &id).map_err(|err| with_path(&path, err))?)?,
                 }
-                catalog.release(location.block);
+                blocks.release(location.block);
             }
         }
     }
@@ -211,25 +211,25 @@ impl Feed<'_> {
         let location = self.index.find_any(ChunkType::Data, id)?.filter(|location| location.len == len);
         let Some(location) = location else { return self.push(Step::Unlisted(*id, len)) };
         let plain = u64::from(self.index.place(location.block)?.plain);
-        if !self.catalog.try_reserve(location.block, plain, &self.jobs)? {
+        if !self.blocks.try_reserve(location.block, plain, &self.jobs)? {
             // Send the collected steps first: the cache is full of blocks that they use.
             self.flush()?;
-            self.catalog.reserve(location.block, plain, &self.jobs)?;
+            self.blocks.reserve(location.block, plain, &self.jobs)?;
         }
         self.push(Step::Chunk(*id, location))
     }
 
     fn push(&mut self, step: Step) -> Result<()> {
-        self.waiting.push(step);
-        if self.waiting.len() < TOGETHER { Ok(()) } else { self.flush() }
+        self.group.push(step);
+        if self.group.len() < STEPS_PER_GROUP { Ok(()) } else { self.flush() }
     }
 
     fn flush(&mut self) -> Result<()> {
-        let together = std::mem::take(&mut self.waiting);
-        if together.is_empty() {
+        let group = std::mem::take(&mut self.group);
+        if group.is_empty() {
             return Ok(());
         }
-        self.out.send(together).map_err(|_| Error::Stopped)
+        self.out.send(group).map_err(|_| Error::Stopped)
     }
 }
 
@@ -258,7 +258,7 @@ impl BlockQueue {
         loop {
             match state.slots.get(&at).map(|slot| slot.block.clone()) {
                 Some(Block::Ready(block)) => return Some(block),
-                Some(Block::Waiting) if !state.over => {}
+                Some(Block::Waiting) if !state.ended => {}
                 _ => return None,
             }
             self.changed.wait(&mut state);
@@ -281,16 +281,16 @@ impl BlockQueue {
     }
 
     fn end(&self) {
-        self.lock().over = true;
+        self.lock().ended = true;
         self.changed.notify_all();
     }
 
-    /// A worker: reads requested blocks until the channel closes.
-    fn serve(&self, repo: &Repository, index: &Index, jobs: &Receiver<BlockAt>) {
+    /// Reads requested blocks until the channel closes; run by each worker.
+    fn read_blocks(&self, repo: &Repository, index: &Index, jobs: &Receiver<BlockAt>) {
         let mut reader = BlockReader::new(repo).ok();
         for at in jobs {
             let mut plain = Vec::new();
-            let wanted = !self.lock().over;
+            let wanted = !self.lock().ended;
             let read =
                 wanted && reader.as_mut().is_some_and(|reader| reader.read(index, at, &mut plain).is_ok());
             let mut state = self.lock();
@@ -304,28 +304,28 @@ impl BlockQueue {
 
 impl State {
     fn reserve(&mut self, at: BlockAt, plain: u64, jobs: &Sender<BlockAt>) -> Result<bool> {
-        if self.over {
+        if self.ended {
             return Err(Error::Stopped);
         }
         if let Some(slot) = self.slots.get_mut(&at) {
             slot.uses += 1;
             return Ok(true);
         }
-        while self.held + plain > QUEUE_BYTES
+        while self.bytes_held + plain > QUEUE_BYTES
             && let Some(oldest) = self.idle.pop_front()
         {
             let Some(slot) = self.slots.get_mut(&oldest) else { continue };
             slot.is_idle = false;
             if slot.uses == 0 {
-                self.held -= slot.plain;
+                self.bytes_held -= slot.plain;
                 self.slots.remove(&oldest);
             }
         }
         // A single block larger than the cache must still be accepted.
-        if self.held + plain > QUEUE_BYTES && self.held > 0 {
+        if self.bytes_held + plain > QUEUE_BYTES && self.bytes_held > 0 {
             return Ok(false);
         }
-        self.held += plain;
+        self.bytes_held += plain;
         self.slots.insert(at, Slot { block: Block::Waiting, plain, uses: 1, is_idle: false });
         jobs.send(at).map_err(|_| Error::Stopped)?;
         Ok(true)

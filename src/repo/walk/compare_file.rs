@@ -16,8 +16,8 @@ use crate::repo::walk::plausible;
 /// hashed and compared with the stored id; stored data is not read, only the part list.
 ///
 /// # Errors
-/// When the file cannot be read, the list is missing or damaged, or `is_stopped` says so, which is
-/// asked before each part and within long holes.
+/// When the file cannot be read, the list is missing or damaged, or `is_stopped` returns true, which is
+/// called before each part and within long holes.
 pub fn matches(
     hasher: &ChunkHasher,
     reader: &mut ChunkReader,
@@ -56,10 +56,10 @@ pub fn matches(
     Ok(same && !fill(file, &mut [0]).map_err(Error::io("read", path))?)
 }
 
-/// Bytes of zeros after which a stop is looked for.
-const STRIDE: u64 = 256 << 20;
+/// Bytes of zeros that are skipped between two calls of `is_stopped`.
+const STRIDE_BYTES: u64 = 256 << 20;
 
-/// Moves behind `len` bytes if they exist and are zeros. Holes are not read.
+/// Returns whether the next `len` bytes exist and are zeros, and moves behind them. Holes are not read.
 fn skip_zeros(file: &mut File, len: u64, is_stopped: &dyn Fn() -> bool) -> io::Result<bool> {
     let mut at = file.stream_position()?;
     let end = at.saturating_add(len);
@@ -70,11 +70,11 @@ fn skip_zeros(file: &mut File, len: u64, is_stopped: &dyn Fn() -> bool) -> io::R
         if is_stopped() {
             return Ok(false);
         }
-        let now = (end - at).min(STRIDE);
-        if !target::is_zero(file, at, now)? {
+        let len = (end - at).min(STRIDE_BYTES);
+        if !target::is_zero(file, at, len)? {
             return Ok(false);
         }
-        at += now;
+        at += len;
     }
     file.seek(io::SeekFrom::Start(end)).map(|_| true)
 }
@@ -107,7 +107,7 @@ mod tests {
             false
         };
         assert!(skip_zeros(&mut file, len, &go_on).unwrap());
-        assert_eq!((file.stream_position().unwrap(), asked.get()), (len, len / STRIDE));
+        assert_eq!((file.stream_position().unwrap(), asked.get()), (len, len / STRIDE_BYTES));
         assert!(!skip_zeros(&mut file, 1, &go_on).unwrap(), "the file ends");
         file.rewind().unwrap();
         assert!(!skip_zeros(&mut file, len, &|| true).unwrap(), "it was stopped");

@@ -34,7 +34,7 @@ pub trait TreeSource {
     /// When what comes after it cannot be read.
     fn skip(&mut self) -> Result<()>;
 
-    /// Takes the list of what is missing because it could not be read.
+    /// Returns, once, what is missing because it could not be read.
     fn problems(&mut self) -> Vec<Problem> {
         Vec::new()
     }
@@ -53,7 +53,7 @@ impl StoredTree {
     /// # Errors
     /// When no reader can be created.
     pub fn new(session: &Arc<ReadSession>, root: ChunkId) -> Result<Self> {
-        // The walk of both trees counts their entries.
+        // The caller limits the walk, by `DiffLimits`.
         let walk = TreeWalk::new(root, WalkLimits::BOUNDLESS, ());
         Ok(Self { reader: session.chunks()?, walk })
     }
@@ -146,10 +146,10 @@ pub struct DiffLimits {
 impl DiffLimits {
     /// Returns the limits of trees in these snapshots.
     pub fn of(before: Option<&Snapshot>, after: Option<&Snapshot>) -> Self {
-        let of = |snapshot: Option<&Snapshot>| {
+        let limits = |snapshot: Option<&Snapshot>| {
             snapshot.map_or(WalkLimits::BOUNDLESS, |snapshot| WalkLimits::of(&snapshot.manifest.counts))
         };
-        Self { before: of(before), after: of(after) }
+        Self { before: limits(before), after: limits(after) }
     }
 
     /// Counts the entries at a path.
@@ -165,20 +165,20 @@ impl DiffLimits {
 /// A directory that is open in one tree or both, and the next unprocessed entry of each.
 struct Frame {
     path: Vec<u8>,
-    before: Ahead,
-    after: Ahead,
+    before: NextEntry,
+    after: NextEntry,
 }
 
-enum Ahead {
+enum NextEntry {
     Unread,
     Read(Box<Entry>),
     Closed,
 }
 
-impl Ahead {
-    fn fill(&mut self, side: &mut dyn TreeSource) -> Result<()> {
+impl NextEntry {
+    fn read(&mut self, tree: &mut dyn TreeSource) -> Result<()> {
         if matches!(self, Self::Unread) {
-            *self = side.next()?.map_or(Self::Closed, |entry| Self::Read(Box::new(entry)));
+            *self = tree.next()?.map_or(Self::Closed, |entry| Self::Read(Box::new(entry)));
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Ahead {
         }
     }
 
-    fn take(&mut self, wanted: bool) -> Option<Entry> {
+    fn take_if(&mut self, wanted: bool) -> Option<Entry> {
         if !wanted {
             return None;
         }
@@ -213,11 +213,11 @@ pub fn walk(
     after: &mut dyn TreeSource,
     each: &mut dyn FnMut(DiffEntry<'_>) -> Result<bool>,
 ) -> Result<()> {
-    let root = Frame { path: Vec::new(), before: Ahead::Unread, after: Ahead::Unread };
+    let root = Frame { path: Vec::new(), before: NextEntry::Unread, after: NextEntry::Unread };
     let mut stack = vec![root];
     while let Some(frame) = stack.last_mut() {
-        frame.before.fill(before).map_err(|err| with_path(&frame.path, err))?;
-        frame.after.fill(after).map_err(|err| with_path(&frame.path, err))?;
+        frame.before.read(before).map_err(|err| with_path(&frame.path, err))?;
+        frame.after.read(after).map_err(|err| with_path(&frame.path, err))?;
         let order = match (frame.before.name(), frame.after.name()) {
             (None, None) => {
                 stack.pop();
@@ -227,18 +227,18 @@ pub fn walk(
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
         };
-        let (old, new) = (frame.before.take(order.is_le()), frame.after.take(order.is_ge()));
+        let (old, new) = (frame.before.take_if(order.is_le()), frame.after.take_if(order.is_ge()));
         let either = old.as_ref().or(new.as_ref());
         let name = either.ok_or(Error::Bug { what: "one of two trees has the name" })?.name.as_slice();
         let path = match frame.path.as_slice() {
             b"" => name.to_vec(),
             above => [above, b"/", name].concat(),
         };
-        let go = each(DiffEntry { path: &path, before: old.as_ref(), after: new.as_ref() })?;
-        let mut frame = Frame { path, before: Ahead::Closed, after: Ahead::Closed };
-        frame.before = open(before, old.as_ref(), go)?;
-        frame.after = open(after, new.as_ref(), go)?;
-        if matches!(frame.before, Ahead::Unread) || matches!(frame.after, Ahead::Unread) {
+        let enter = each(DiffEntry { path: &path, before: old.as_ref(), after: new.as_ref() })?;
+        let mut frame = Frame { path, before: NextEntry::Closed, after: NextEntry::Closed };
+        frame.before = enter_or_skip(before, old.as_ref(), enter)?;
+        frame.after = enter_or_skip(after, new.as_ref(), enter)?;
+        if matches!(frame.before, NextEntry::Unread) || matches!(frame.after, NextEntry::Unread) {
             check_depth(stack.len(), &frame.path)?;
             stack.push(frame);
         }
@@ -247,12 +247,12 @@ pub fn walk(
 }
 
 /// Opens an entry that is a directory, or skips it.
-fn open(side: &mut dyn TreeSource, entry: Option<&Entry>, go: bool) -> Result<Ahead> {
-    let Some(dir) = entry.filter(|entry| entry.is_dir()) else { return Ok(Ahead::Closed) };
-    if go {
-        side.enter(dir)?;
-        return Ok(Ahead::Unread);
+fn enter_or_skip(tree: &mut dyn TreeSource, entry: Option<&Entry>, enter: bool) -> Result<NextEntry> {
+    let Some(dir) = entry.filter(|entry| entry.is_dir()) else { return Ok(NextEntry::Closed) };
+    if enter {
+        tree.enter(dir)?;
+        return Ok(NextEntry::Unread);
     }
-    side.skip()?;
-    Ok(Ahead::Closed)
+    tree.skip()?;
+    Ok(NextEntry::Closed)
 }

@@ -7,7 +7,7 @@ use crate::codec::tree::dir::DirPiece;
 use crate::codec::tree::part_list::ListPiece;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
-use crate::model::entry::{Content, ContentPart, Entry, Meta, XattrValue};
+use crate::model::entry::{Content, ContentPart, Entry, Kind, Meta, XattrValue};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -55,7 +55,7 @@ impl WalkLimits {
     /// When there are more entries, or more bytes in files, than the manifest counts. An entry with too many
     /// bytes is not counted.
     pub fn take(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
-        let more = |why| {
+        let exceeded = |why| {
             let path = String::from_utf8_lossy(path).into_owned();
             Error::Damaged {
                 what: format!("the snapshot's tree at {path}"),
@@ -67,9 +67,9 @@ impl WalkLimits {
             return Ok(());
         }
         let left = self.entries.checked_sub(1);
-        self.entries = left.ok_or_else(|| more("it has more entries than the snapshot records"))?;
+        self.entries = left.ok_or_else(|| exceeded("it has more entries than the snapshot records"))?;
         let left = self.bytes.checked_sub(entry.size());
-        self.bytes = left.ok_or_else(|| more("it has more bytes than the snapshot records"))?;
+        self.bytes = left.ok_or_else(|| exceeded("it has more bytes than the snapshot records"))?;
         Ok(())
     }
 
@@ -85,15 +85,15 @@ struct PendingPiece {
     id: ChunkId,
     /// Number of index pieces above it.
     depth: usize,
-    /// Its claimed first name and number of entries; `None` for a root.
-    says: Option<(Vec<u8>, u64)>,
+    /// The first name and the number of entries that its parent claims; `None` for a root.
+    claimed: Option<(Vec<u8>, u64)>,
 }
 
 /// Iterates over a directory's entries in order, reading piece by piece.
 #[derive(Debug)]
 pub struct DirReader {
-    /// In reverse order.
-    todo: Vec<PendingPiece>,
+    /// Pieces still to be read, in reverse order.
+    pending: Vec<PendingPiece>,
     entries: std::vec::IntoIter<Entry>,
     /// Last name of the pieces read so far.
     last: Option<Vec<u8>>,
@@ -111,14 +111,14 @@ impl DirReader {
 
     /// Creates a reader that starts at a name, skipping earlier pieces where possible.
     pub fn starting_at(tree: ChunkId, from: &[u8]) -> Self {
-        let root = PendingPiece { id: tree, depth: 0, says: None };
-        Self { todo: vec![root], from: from.to_vec(), ..Self::empty() }
+        let root = PendingPiece { id: tree, depth: 0, claimed: None };
+        Self { pending: vec![root], from: from.to_vec(), ..Self::empty() }
     }
 
     /// Creates a reader without entries, to replace one that is abandoned.
     pub fn empty() -> Self {
         Self {
-            todo: Vec::new(),
+            pending: Vec::new(),
             entries: Vec::new().into_iter(),
             last: None,
             from: Vec::new(),
@@ -126,9 +126,9 @@ impl DirReader {
         }
     }
 
-    /// Returns the pieces that are known to follow.
+    /// Returns the pieces that are known but not read yet.
     pub fn pending_pieces(&self) -> impl Iterator<Item = ChunkId> {
-        self.todo.iter().map(|piece| piece.id)
+        self.pending.iter().map(|piece| piece.id)
     }
 
     /// Returns the entry with this name if it is among those that are read but not yet returned.
@@ -147,14 +147,14 @@ impl DirReader {
             if let Some(entry) = self.entries.find(|entry| entry.name >= self.from) {
                 return Ok(Some(entry));
             }
-            let Some(piece) = self.todo.pop() else { return Ok(None) };
+            let Some(piece) = self.pending.pop() else { return Ok(None) };
             let bytes = reader.get(ChunkType::Tree, &piece.id)?;
             self.pieces.push(piece.id);
             let damaged = Error::damaged(format!("tree {}", piece.id.short()));
             match DirPiece::decode(&bytes).map_err(damaged)? {
                 DirPiece::Leaf(entries) => {
                     let first = entries.first().map(|entry| entry.name.as_slice());
-                    piece.is_as_said(first, entries.len() as u64)?;
+                    piece.check_claim(first, entries.len() as u64)?;
                     // Within a piece names ascend, or it would not have been decoded.
                     if self.last.as_deref().is_some_and(|last| first.is_some_and(|first| last >= first)) {
                         return Err(corrupt_tree(
@@ -169,15 +169,15 @@ impl DirReader {
                 }
                 DirPiece::Index(kids) => {
                     let first = kids.first().map(|kid| kid.first.as_slice());
-                    piece
-                        .is_as_said(first, kids.iter().map(|kid| kid.entries).fold(0, u64::saturating_add))?;
-                    // Whether a child holds the name, or ends before it, is determined by the first name of
-                    // the next child.
+                    let entries = kids.iter().map(|kid| kid.entries).fold(0, u64::saturating_add);
+                    piece.check_claim(first, entries)?;
+                    // A child ends before the first name of the next one. So each child whose successor begins
+                    // at or before `from` has only earlier names.
                     let later = kids.iter().skip(1).filter(|kid| kid.first[..] <= self.from[..]).count();
-                    self.todo.extend(kids.into_iter().skip(later).rev().map(|kid| PendingPiece {
+                    self.pending.extend(kids.into_iter().skip(later).rev().map(|kid| PendingPiece {
                         id: kid.id,
                         depth: piece.depth + 1,
-                        says: Some((kid.first.into_vec(), kid.entries)),
+                        claimed: Some((kid.first.into_vec(), kid.entries)),
                     }));
                 }
             }
@@ -186,12 +186,12 @@ impl DirReader {
 }
 
 impl PendingPiece {
-    /// Checks a piece against its description. Otherwise an endless sequence of empty pieces would be
-    /// possible.
-    fn is_as_said(&self, first: Option<&[u8]>, entries: u64) -> Result<()> {
-        let says = self.says.as_ref();
-        let right = says.is_none_or(|says| first == Some(says.0.as_slice()) && entries == says.1);
-        right.then_some(()).ok_or_else(|| corrupt_tree("a piece differs from what its index records"))
+    /// Checks a piece against its parent's claim. Without this check a directory could have an endless
+    /// sequence of empty pieces.
+    fn check_claim(&self, first: Option<&[u8]>, entries: u64) -> Result<()> {
+        let claimed = self.claimed.as_ref();
+        let matches = claimed.is_none_or(|(name, count)| first == Some(name.as_slice()) && entries == *count);
+        matches.then_some(()).ok_or_else(|| corrupt_tree("a piece differs from what its index records"))
     }
 }
 
@@ -204,18 +204,18 @@ pub fn load_xattrs<'a>(reader: &mut ChunkReader, meta: &'a Meta) -> Result<Cow<'
     if meta.xattrs.iter().all(|xattr| matches!(xattr.value, XattrValue::Inline(_))) {
         return Ok(Cow::Borrowed(meta));
     }
-    let mut whole = meta.clone();
-    whole.xattrs.retain(|xattr| !xattr.value.is_too_large());
-    for xattr in &mut whole.xattrs {
+    let mut loaded = meta.clone();
+    loaded.xattrs.retain(|xattr| !xattr.value.is_too_large());
+    for xattr in &mut loaded.xattrs {
         if let XattrValue::Content { size, content } = &xattr.value {
-            xattr.value = XattrValue::Inline(value(reader, *size, content)?);
+            xattr.value = XattrValue::Inline(read_value(reader, *size, content)?);
         }
     }
-    Ok(Cow::Owned(whole))
+    Ok(Cow::Owned(loaded))
 }
 
 /// Reads a value, whose size the caller has bounded.
-fn value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<Vec<u8>> {
+fn read_value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<Vec<u8>> {
     let mut parts = Vec::new();
     let mut sum = 0u64;
     each_part(reader, size, content, &mut |part| {
@@ -250,14 +250,14 @@ fn value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<Vec<u
 pub fn list_pieces(reader: &mut ChunkReader, content: &Content) -> Result<Vec<ChunkId>> {
     let Content::List(root) = content else { return Ok(Vec::new()) };
     let mut all = Vec::new();
-    let mut todo = vec![*root];
-    while let Some(id) = todo.pop() {
+    let mut pending = vec![*root];
+    while let Some(id) = pending.pop() {
         all.push(id);
         let bytes = reader.get(ChunkType::Tree, &id)?;
         if let ListPiece::Index(kids) =
             ListPiece::decode(&bytes).map_err(Error::damaged(format!("list {}", id.short())))?
         {
-            todo.extend(kids.iter().map(|kid| kid.id));
+            pending.extend(kids.iter().map(|kid| kid.id));
         }
     }
     Ok(all)
@@ -282,7 +282,7 @@ pub fn lookup(reader: &mut ChunkReader, root: ChunkId, path: &[u8]) -> Result<Op
     while let Some(part) = parts.next() {
         match child(reader, tree, part)? {
             Some(entry) if parts.peek().is_none() => return Ok(Some(entry)),
-            Some(Entry { kind: crate::model::entry::Kind::Dir { tree: below }, .. }) => tree = below,
+            Some(Entry { kind: Kind::Dir { tree: below }, .. }) => tree = below,
             _ => return Ok(None),
         }
     }

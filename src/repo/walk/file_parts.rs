@@ -61,7 +61,7 @@ pub fn each_part_in(
     each: &mut dyn FnMut(u64, ContentPart) -> Result<()>,
 ) -> Result<()> {
     let is_in = |at: u64, len: u64| at < range.end && at.saturating_add(len) > range.start;
-    let mut some = |parts: &[ContentPart], mut at: u64| {
+    let mut each_in_range = |parts: &[ContentPart], mut at: u64| {
         for part in parts {
             if is_in(at, part.len()) {
                 each(at, *part)?;
@@ -71,11 +71,11 @@ pub fn each_part_in(
         Ok(())
     };
     let root = match content {
-        Content::Parts(parts) => return some(parts, 0),
+        Content::Parts(parts) => return each_in_range(parts, 0),
         Content::List(root) => *root,
     };
-    let mut todo = vec![(root, 0, 0, size)];
-    while let Some((id, depth, mut at, len)) = todo.pop() {
+    let mut pending = vec![(root, 0, 0, size)];
+    while let Some((id, depth, mut at, len)) = pending.pop() {
         let piece = reader.list(&id)?;
         let sum = match &*piece {
             ListPiece::Leaf(parts) => sum(parts.iter().map(ContentPart::len)),
@@ -85,19 +85,19 @@ pub fn each_part_in(
             return Err(corrupt_tree("the parts of a file do not add up to its size"));
         }
         match &*piece {
-            ListPiece::Leaf(parts) => some(parts, at)?,
+            ListPiece::Leaf(parts) => each_in_range(parts, at)?,
             ListPiece::Index(_) if depth >= MAX_DEPTH => {
                 return Err(corrupt_tree("the part list is nested too deeply"));
             }
             ListPiece::Index(kids) => {
-                let first = todo.len();
+                let first = pending.len();
                 for kid in kids {
                     if is_in(at, kid.len) {
-                        todo.push((kid.id, depth + 1, at, kid.len));
+                        pending.push((kid.id, depth + 1, at, kid.len));
                     }
                     at = at.saturating_add(kid.len);
                 }
-                if let Some(kids) = todo.get_mut(first..) {
+                if let Some(kids) = pending.get_mut(first..) {
                     kids.reverse();
                 }
             }

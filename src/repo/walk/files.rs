@@ -13,8 +13,8 @@ use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk};
 /// Calls `each` for every regular file of a snapshot, with its stored path.
 ///
 /// # Errors
-/// When a piece of a tree is missing or damaged, there is more than the manifest says, a directory is too deep,
-/// or `stop` was set.
+/// When a piece of a tree is missing or damaged, the tree holds more than the manifest counts, a directory is
+/// too deep, or `stop` was set.
 pub fn for_each_file(
     reader: &mut ChunkReader,
     snapshot: &Snapshot,

@@ -121,11 +121,10 @@ pub fn walk(
             continue;
         }
         let trees = trees_of(&versions);
-        if trees.is_empty() {
-            continue;
+        if !trees.is_empty() {
+            check_depth(open.len(), &path)?;
+            open.push(Level::new(path, trees));
         }
-        check_depth(open.len(), &path)?;
-        open.push(Level::new(path, trees));
     }
     Ok(())
 }
@@ -141,7 +140,7 @@ pub fn look_up(
     lost: &mut dyn FnMut(&[u8], Error) -> Result<()>,
     bounds: &mut Bounds<'_>,
 ) -> Result<Vec<EntryVersion>> {
-    let mut search = Search { path, found: Vec::new(), lost };
+    let mut search = PathSearch { path, found: Vec::new(), lost };
     walk(reader, b"", trees, &mut search, bounds)?;
     Ok(search.found)
 }
@@ -170,15 +169,15 @@ fn unite(set: &mut Arc<BitSet>, other: &Arc<BitSet>) {
 }
 
 /// A visitor that follows one path.
-struct Search<'a> {
+struct PathSearch<'a> {
     path: &'a [u8],
     found: Vec<EntryVersion>,
     lost: &'a mut dyn FnMut(&[u8], Error) -> Result<()>,
 }
 
-impl Search<'_> {
-    /// Returns the rest of the path below a directory on the way.
-    fn behind(&self, dir: &[u8]) -> Option<&[u8]> {
+impl PathSearch<'_> {
+    /// Returns the rest of the path below `dir`; `None` if the path does not lead through it.
+    fn rest_below(&self, dir: &[u8]) -> Option<&[u8]> {
         match dir {
             b"" => Some(self.path),
             _ => self.path.strip_prefix(dir)?.strip_prefix(b"/"),
@@ -186,17 +185,17 @@ impl Search<'_> {
     }
 }
 
-impl Visitor for Search<'_> {
+impl Visitor for PathSearch<'_> {
     fn path(&mut self, path: &[u8], versions: &[EntryVersion]) -> Result<bool> {
         if path == self.path {
             self.found = versions.to_vec();
             return Ok(false);
         }
-        Ok(self.behind(path).is_some())
+        Ok(self.rest_below(path).is_some())
     }
 
     fn wants(&self, dir: &[u8], first: &[u8], end: Option<&[u8]>) -> bool {
-        let name = self.behind(dir).and_then(|rest| rest.split(|byte| *byte == b'/').next());
+        let name = self.rest_below(dir).and_then(|rest| rest.split(|byte| *byte == b'/').next());
         name.is_some_and(|name| first <= name && end.is_none_or(|end| name < end))
     }
 
@@ -205,10 +204,10 @@ impl Visitor for Search<'_> {
     }
 }
 
-/// The order in which pieces are read: by first name (that of a root is unknown, and sorts before all), and
-/// index pieces before their children. Descriptions that differ are different pieces.
+/// A piece and what its parent claims of it. Sorts in the order of reading: by first name (that of a root is
+/// unknown, and sorts before all), and index pieces before their children.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct PieceKey {
     first: Vec<u8>,
     depth: usize,
     id: ChunkId,
@@ -216,15 +215,15 @@ struct Place {
     entries: Option<u64>,
 }
 
-/// The trees that name a piece, each with the exclusive upper bound of the piece's names: the first name of
-/// the next piece, if any.
+/// The trees that reference a piece, each with the exclusive upper bound of the piece's names: the first name
+/// of the next piece, if any.
 type Named = Vec<(Option<Vec<u8>>, Arc<BitSet>)>;
 
 /// An open directory.
 struct Level {
     path: Vec<u8>,
     trees: Vec<Tree>,
-    todo: BTreeMap<Place, Named>,
+    pending: BTreeMap<PieceKey, Named>,
     /// Entries read so far; a name is complete once no pending piece can hold it.
     ready: BTreeMap<Vec<u8>, Vec<EntryVersion>>,
 }
@@ -232,10 +231,10 @@ struct Level {
 impl Level {
     fn new(path: Vec<u8>, trees: Vec<Tree>) -> Self {
         let root = |tree: &Tree| {
-            let place = Place { first: Vec::new(), depth: 0, id: tree.id, entries: None };
-            (place, vec![(None, Arc::clone(&tree.among))])
+            let key = PieceKey { first: Vec::new(), depth: 0, id: tree.id, entries: None };
+            (key, vec![(None, Arc::clone(&tree.among))])
         };
-        Self { todo: trees.iter().map(root).collect(), path, trees, ready: BTreeMap::new() }
+        Self { pending: trees.iter().map(root).collect(), path, trees, ready: BTreeMap::new() }
     }
 
     fn next(
@@ -244,25 +243,25 @@ impl Level {
         visitor: &mut dyn Visitor,
     ) -> Result<Option<(Vec<u8>, Vec<EntryVersion>)>> {
         loop {
-            let coming = self.todo.first_key_value().map(|(place, _)| place.first.as_slice());
+            let next_first = self.pending.first_key_value().map(|(key, _)| key.first.as_slice());
             if let Some(entry) = self.ready.first_entry()
-                && coming.is_none_or(|first| entry.key().as_slice() < first)
+                && next_first.is_none_or(|first| entry.key().as_slice() < first)
             {
                 let (name, mut versions) = entry.remove_entry();
                 versions.sort_by_key(|version| version.among.first());
                 return Ok(Some((name, versions)));
             }
-            let Some((place, named)) = self.todo.pop_first() else { return Ok(None) };
-            if !named.iter().any(|(end, _)| visitor.wants(&self.path, &place.first, end.as_deref())) {
+            let Some((key, named)) = self.pending.pop_first() else { return Ok(None) };
+            if !named.iter().any(|(end, _)| visitor.wants(&self.path, &key.first, end.as_deref())) {
                 continue;
             }
             let all = union(&named).unwrap_or_default();
-            visitor.piece(&self.path, &place.id, &all)?;
-            match self.read(reader, &place, named) {
+            visitor.piece(&self.path, &key.id, &all)?;
+            match self.read(reader, &key, named) {
                 Ok(None) => {}
-                Ok(Some(liars)) => {
+                Ok(Some(misordered)) => {
                     let err = corrupt_tree("the entries of a directory are out of order across its pieces");
-                    visitor.lost(&self.path, &liars, err)?;
+                    visitor.lost(&self.path, &misordered, err)?;
                 }
                 Err(err) if err.is_damage() => visitor.lost(&self.path, &all, err)?,
                 Err(err) => return Err(err),
@@ -272,40 +271,40 @@ impl Level {
 
     /// Reads a piece. Returns the trees in which its names overlap the next piece; they do not get its
     /// entries.
-    fn read(&mut self, reader: &mut ChunkReader, place: &Place, named: Named) -> Result<Option<Arc<BitSet>>> {
-        let bytes = reader.get(ChunkType::Tree, &place.id)?;
-        let damaged = Error::damaged(format!("tree {}", place.id.short()));
+    fn read(&mut self, reader: &mut ChunkReader, key: &PieceKey, by: Named) -> Result<Option<Arc<BitSet>>> {
+        let bytes = reader.get(ChunkType::Tree, &key.id)?;
+        let damaged = Error::damaged(format!("tree {}", key.id.short()));
         let piece = DirPiece::decode(&bytes).map_err(damaged)?;
-        place.check(&piece)?;
+        key.check(&piece)?;
         let last = match &piece {
             DirPiece::Leaf(entries) => entries.last().map(|entry| entry.name.clone()),
             DirPiece::Index(kids) => kids.last().map(|kid| kid.first.to_vec()),
         };
         let in_order = |end: &Option<Vec<u8>>| end.as_ref().is_none_or(|end| last.as_ref() < Some(end));
-        let (named, liars): (Named, Named) = named.into_iter().partition(|(end, _)| in_order(end));
+        let (named, misordered): (Named, Named) = by.into_iter().partition(|(end, _)| in_order(end));
         match piece {
             DirPiece::Leaf(entries) => {
                 if let Some(among) = union(&named) {
-                    entries.into_iter().for_each(|entry| self.take(entry, &among));
+                    entries.into_iter().for_each(|entry| self.add_entry(entry, &among));
                 }
             }
             DirPiece::Index(kids) => {
-                let nexts = kids.iter().skip(1).map(|kid| Some(kid.first.to_vec())).chain([None]);
-                let nexts: Vec<Option<Vec<u8>>> = nexts.collect();
-                for (kid, next) in kids.into_iter().zip(nexts) {
-                    let first = kid.first.into_vec();
-                    let (depth, entries) = (place.depth + 1, Some(kid.entries));
-                    let sayers = self.todo.entry(Place { first, depth, id: kid.id, entries }).or_default();
+                let ends = kids.iter().skip(1).map(|kid| Some(kid.first.to_vec())).chain([None]);
+                let ends: Vec<Option<Vec<u8>>> = ends.collect();
+                for (kid, kid_end) in kids.into_iter().zip(ends) {
+                    let (first, entries) = (kid.first.into_vec(), Some(kid.entries));
+                    let kid_key = PieceKey { first, depth: key.depth + 1, id: kid.id, entries };
+                    let kid_named = self.pending.entry(kid_key).or_default();
                     for (end, among) in &named {
-                        name_until(sayers, next.as_ref().or(end.as_ref()), among);
+                        add_trees(kid_named, kid_end.as_ref().or(end.as_ref()), among);
                     }
                 }
             }
         }
-        Ok(union(&liars))
+        Ok(union(&misordered))
     }
 
-    fn take(&mut self, entry: Entry, among: &Arc<BitSet>) {
+    fn add_entry(&mut self, entry: Entry, among: &Arc<BitSet>) {
         let versions = match self.ready.get_mut(&entry.name) {
             Some(versions) => versions,
             None => self.ready.entry(entry.name.clone()).or_default(),
@@ -318,8 +317,8 @@ impl Level {
     }
 }
 
-impl Place {
-    /// Checks a piece against its description. Otherwise empty pieces could be named without end.
+impl PieceKey {
+    /// Checks a piece against its parent's claim. Without this check there could be endlessly many empty ones.
     fn check(&self, piece: &DirPiece) -> Result<()> {
         let (first, entries) = match piece {
             DirPiece::Index(_) if self.depth >= MAX_DEPTH => {
@@ -331,15 +330,16 @@ impl Place {
             }
             DirPiece::Leaf(all) => (all.first().map(|entry| entry.name.as_slice()), all.len() as u64),
         };
-        let right = self.entries.is_none_or(|said| said == entries && first == Some(self.first.as_slice()));
-        right.then_some(()).ok_or_else(|| corrupt_tree("a piece differs from what its index records"))
+        let matches =
+            self.entries.is_none_or(|count| count == entries && first == Some(self.first.as_slice()));
+        matches.then_some(()).ok_or_else(|| corrupt_tree("a piece differs from what its index records"))
     }
 }
 
-fn name_until(sayers: &mut Named, end: Option<&Vec<u8>>, among: &Arc<BitSet>) {
-    match sayers.iter_mut().find(|(known, _)| known.as_ref() == end) {
+fn add_trees(named: &mut Named, end: Option<&Vec<u8>>, among: &Arc<BitSet>) {
+    match named.iter_mut().find(|(known, _)| known.as_ref() == end) {
         Some((_, set)) => unite(set, among),
-        None => sayers.push((end.cloned(), Arc::clone(among))),
+        None => named.push((end.cloned(), Arc::clone(among))),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The graph of references between chunks below the roots of snapshots. Each distinct tree is read once,
 //! however many snapshots share it.
 //!
-//! A chunk is identified by the row (number) of its first copy in the index. Memory: four bytes per row, and
-//! four per reference from a distinct tree.
+//! A chunk is identified by its row: the number of its first copy in the index. Memory: four bytes per row,
+//! and four per reference from a distinct tree.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -64,7 +64,7 @@ impl Owner {
 }
 
 /// Records that a root needs a row. Returns `false` if nothing changed.
-fn owned(owners: &mut Vec<Owner>, row: u32, number: u32) -> bool {
+fn add_owner(owners: &mut Vec<Owner>, row: u32, number: u32) -> bool {
     let at = row as usize;
     if at >= owners.len() {
         owners.resize(at + 1, Owner::Nobody);
@@ -86,7 +86,7 @@ pub struct RefGraph<'a> {
     edges: Vec<u32>,
     missing: HashSet<ChunkId>,
     /// Row of each chunk in a delta block, and the range of the block's bases in `bases`.
-    made: HashMap<u32, Range<usize>>,
+    delta_bases: HashMap<u32, Range<usize>>,
     /// Rows of bases.
     bases: Vec<u32>,
     /// Delta blocks seen so far, with the range of their bases.
@@ -107,7 +107,7 @@ impl<'a> RefGraph<'a> {
             pieces: HashMap::new(),
             edges: Vec::new(),
             missing: HashSet::new(),
-            made: HashMap::new(),
+            delta_bases: HashMap::new(),
             bases: Vec::new(),
             deltas: HashMap::new(),
         })
@@ -120,8 +120,8 @@ impl<'a> RefGraph<'a> {
     pub fn add_root(&mut self, root: &ChunkId) -> Result<u32> {
         let first = ChunkRef::Dir(*root);
         let found = self.find(&first)?.ok_or_else(|| missing_tree(root))?;
-        let mut todo = vec![(found, first)];
-        while let Some((piece, need)) = todo.pop() {
+        let mut pending = vec![(found, first)];
+        while let Some((piece, chunk_ref)) = pending.pop() {
             if self.pieces.contains_key(&piece.row) {
                 continue;
             }
@@ -129,18 +129,18 @@ impl<'a> RefGraph<'a> {
                 return Err(Error::Interrupted);
             }
             let start = self.edges.len();
-            let (kind, id) = need.name();
+            let (kind, id) = chunk_ref.name();
             let bytes = self.reader.get(kind, id)?;
-            let named = need.named_in(&bytes).map_err(Error::damaged(format!("tree {}", id.short())))?;
-            for need in named {
-                match (self.find(&need)?, need) {
+            let named = chunk_ref.named_in(&bytes).map_err(Error::damaged(format!("tree {}", id.short())))?;
+            for chunk_ref in named {
+                match (self.find(&chunk_ref)?, chunk_ref) {
                     (Some(found), ChunkRef::Data(_)) => {
                         self.edges.push(found.row);
                         self.add_delta(ChunkType::Data, &found)?;
                     }
-                    (Some(found), need) => {
+                    (Some(found), chunk_ref) => {
                         self.edges.push(found.row);
-                        todo.push((found, need));
+                        pending.push((found, chunk_ref));
                     }
                     (None, ChunkRef::Data(id)) => {
                         self.missing.insert(id);
@@ -157,7 +157,7 @@ impl<'a> RefGraph<'a> {
     /// Records the bases of a chunk in a delta block; all chunks of the block share them.
     fn add_delta(&mut self, kind: ChunkType, found: &Found) -> Result<()> {
         let Some(at) = found.delta else { return Ok(()) };
-        if self.made.contains_key(&found.row) {
+        if self.delta_bases.contains_key(&found.row) {
             return Ok(());
         }
         let range = match self.deltas.get(&at) {
@@ -172,7 +172,7 @@ impl<'a> RefGraph<'a> {
                 start..self.bases.len()
             }
         };
-        self.made.insert(found.row, range);
+        self.delta_bases.insert(found.row, range);
         Ok(())
     }
 
@@ -208,30 +208,28 @@ impl<'a> RefGraph<'a> {
     pub fn owners_by(&self, roots: impl Iterator<Item = (u32, u32)>) -> Result<(Vec<Owner>, Vec<Owner>)> {
         let (mut owners, mut bases) = (Vec::new(), Vec::new());
         for (number, root) in roots {
-            let mut todo = vec![root];
-            while let Some(row) = todo.pop() {
+            let mut pending = vec![root];
+            while let Some(row) = pending.pop() {
                 // Everything below an unchanged row has been visited with the same result.
-                if !owned(&mut owners, row, number) {
+                if !add_owner(&mut owners, row, number) {
                     continue;
                 }
                 if let Some(named) = self.pieces.get(&row) {
-                    todo.extend(error::part(
-                        &self.edges,
-                        named.clone(),
-                        "the references of a piece are kept",
-                    )?);
+                    let edges =
+                        error::part(&self.edges, named.clone(), "the references of a piece are kept")?;
+                    pending.extend(edges);
                 }
-                if let Some(made) = self.made.get(&row) {
-                    let made = error::part(&self.bases, made.clone(), "the bases of a delta are kept")?;
-                    made.iter().for_each(|base| _ = owned(&mut bases, *base, number));
+                if let Some(range) = self.delta_bases.get(&row) {
+                    let of_delta = error::part(&self.bases, range.clone(), "the bases of a delta are kept")?;
+                    of_delta.iter().for_each(|base| _ = add_owner(&mut bases, *base, number));
                 }
             }
         }
         Ok((owners, bases))
     }
 
-    fn find(&self, need: &ChunkRef) -> Result<Option<Found>> {
-        let (kind, id) = need.name();
+    fn find(&self, chunk_ref: &ChunkRef) -> Result<Option<Found>> {
+        let (kind, id) = chunk_ref.name();
         let first = self.index.copies(kind, id)?.into_iter().next();
         let found = |copy: Copy| {
             let delta = copy.delta.then_some(copy.location.block);

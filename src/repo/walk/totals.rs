@@ -13,7 +13,7 @@ use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::tree_walk::TreeWalk;
 
 /// Entries between two progress events.
-const OFTEN: u64 = 1024;
+const ENTRIES_PER_EVENT: u64 = 1024;
 
 #[derive(Debug, Default)]
 struct Counted {
@@ -41,22 +41,22 @@ impl Counted {
 pub fn report(
     reader: &mut ChunkReader,
     (root, limits): (ChunkId, WalkLimits),
-    takes: &dyn Fn(&[u8], bool) -> bool,
+    is_selected: &dyn Fn(&[u8], bool) -> bool,
     observer: &dyn Observer,
-    over: &AtomicBool,
+    stop: &AtomicBool,
 ) {
-    let mut walk = TreeWalk::new(root, limits, ()).until(over);
+    let mut walk = TreeWalk::new(root, limits, ()).until(stop);
     let (mut counted, mut entries) = (Counted::default(), 0_u64);
     while let Ok(next) = walk.next_entry(reader) {
         let Some(entry) = next else { return counted.report(observer, true) };
         entries += 1;
-        if entries % OFTEN == 0 {
+        if entries % ENTRIES_PER_EVENT == 0 {
             counted.report(observer, false);
         }
         match entry.kind {
             Kind::Dir { tree } if walk.enter(tree, ()).is_err() => return,
             Kind::Dir { .. } => {}
-            _ if takes(walk.path(), false) => counted.add(&entry),
+            _ if is_selected(walk.path(), false) => counted.add(&entry),
             _ => {}
         }
     }
