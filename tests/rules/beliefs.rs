@@ -102,7 +102,7 @@ fn the_record_of_a_damaged_pack_stays_while_the_pack_does() {
     bytes[middle] ^= 1;
     stage.storage.inner.put(ObjectKind::Packs, &name, bytes);
     let repo = stage.library.open();
-    damage::note(&repo, NOBODY, Damaged::Pack(PackId::parse(&name).unwrap()), "for a test".into()).unwrap();
+    damage::record(&repo, NOBODY, Damaged::Pack(PackId::parse(&name).unwrap()), "for a test".into()).unwrap();
     drop(repo);
     let full = backup::Options { kind: SnapshotKind::Full, ..backup::Options::default() };
     stage.library.backup("src", full);

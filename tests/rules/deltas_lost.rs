@@ -132,13 +132,13 @@ fn while_one_base_is_damaged_the_others_stay() {
         bases.iter().any(|id| in_first.contains(id)) && bases.iter().any(|id| !in_first.contains(id)),
         "one delta is made from chunks of both packs"
     );
-    damage::note(&repo, last, Damaged::Pack(base), "for now".into()).unwrap();
+    damage::record(&repo, last, Damaged::Pack(base), "for now".into()).unwrap();
     stage.forget(first);
     stage.forget(both);
     let report = stage.gc();
     assert!(report.lost > 0, "{report:?}");
     // It was the cable.
-    damage::end(&repo, &base.hex()).unwrap();
+    damage::remove(&repo, &base.hex()).unwrap();
     assert_versions(&stage, &[(last, 1)]);
     stage.gc();
     assert_versions(&stage, &[(last, 1)]);
@@ -171,7 +171,7 @@ fn bases_of_a_delta_in_a_damaged_pack_stay_until_repaired() {
     let made = series(&stage, 2);
     let repo = stage.library.open();
     for id in packs_of_deltas(&stage) {
-        damage::note(&repo, made[1], Damaged::Pack(id), "for now".into()).unwrap();
+        damage::record(&repo, made[1], Damaged::Pack(id), "for now".into()).unwrap();
     }
     stage.forget(made[0]);
     stage.gc();

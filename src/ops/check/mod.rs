@@ -273,7 +273,7 @@ impl Checker<'_> {
             return;
         }
         for (what, why) in &self.damage {
-            let _ = damage::note(self.repo, by, *what, why.clone());
+            let _ = damage::record(self.repo, by, *what, why.clone());
         }
     }
 }

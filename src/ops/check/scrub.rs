@@ -161,7 +161,7 @@ fn scrub_pack(
             report.errors.push(Finding::of_pack(*id, &err));
             if let Some(repo) = repo.filter(|repo| repo.may_write().is_ok()) {
                 // Best effort: the repository may be read-only.
-                let _ = damage::note(repo, cipher::new_id()?, Damaged::Pack(*id), err.chain());
+                let _ = damage::record(repo, cipher::new_id()?, Damaged::Pack(*id), err.chain());
             }
         }
         Err(err) => return Err(err),

@@ -145,7 +145,7 @@ impl<'a> Collector<'a> {
             let highest = gc_record::highest(repo.storage())?;
             let others = peers::others(repo, Some(&session.id), true)?;
             peers::remove_dead(repo, &others, session.id, highest)?;
-            peers::remove_stale_temp_files(repo)?;
+            peers::remove_objects_without_record(repo)?;
             session.close()?;
         }
         names::strays(repo.storage())?.into_iter().for_each(|text| repo.control().warn(text));

@@ -24,7 +24,7 @@ pub(super) fn record_damaged_packs(
     for (at, err) in damaged {
         let Some(pack) = index.packs().get(*at) else { continue };
         repo.control().warn(format!("{}: the pack is kept; run `Repository::repair_packs`", err.chain()));
-        damage::note(repo, by, Damaged::Pack(pack.id), err.chain())?;
+        damage::record(repo, by, Damaged::Pack(pack.id), err.chain())?;
     }
     Ok(())
 }
@@ -41,7 +41,7 @@ pub(super) fn remove_resolved(repo: &Repository, repo_state: &RepoState) -> Resu
     for (name, record) in damage::list(repo.storage(), repo.suite())? {
         let pack = damage::pack_of(&name, record.as_ref());
         if pack.is_none_or(|pack| !listed.contains(&pack)) {
-            damage::end(repo, &name)?;
+            damage::remove(repo, &name)?;
         }
     }
     Ok(())

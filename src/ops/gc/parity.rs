@@ -77,7 +77,7 @@ pub(super) fn maintain(
             Err(err) if err.is_damage() => {
                 repo.control()
                     .warn(format!("{}: it gets no parity; run `Repository::repair_packs`", err.chain()));
-                damage::note(repo, own, Damaged::Pack(*id), err.chain())?;
+                damage::record(repo, own, Damaged::Pack(*id), err.chain())?;
             }
             // No failure: the packs are intact, and a later run can write their parity.
             Err(err) if err.is_full() => {

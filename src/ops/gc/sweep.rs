@@ -159,7 +159,7 @@ pub(super) fn find_still_needed(repo: &Repository, gc_run: &GcRun) -> Result<Has
 fn purge(repo: &Repository, own: SnapshotId, gc_run: &GcRun, others: &[Peer]) -> Result<()> {
     let existing_sessions: HashSet<SnapshotId> = others.iter().map(|other| other.id).collect();
     for (id, _) in gc_run.record.purged.iter().filter(|(id, _)| existing_sessions.contains(id)) {
-        peers::close_name(repo, id, own, gc_run.number)?;
+        peers::fence_name(repo, id, own, gc_run.number)?;
     }
     let entries =
         gc_run.record.purged.iter().map(|(id, by)| TrashEntry { id: *id, by: *by, at: None }.name());

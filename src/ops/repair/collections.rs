@@ -56,7 +56,7 @@ fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
     }
     let session = Session::open_without_state(repo, SessionKind::Collector)?;
     audit::note(repo, AuditAct::Repair, "unreadable gc records")?;
-    let sweepers = peers::sweepers(repo, &session.id)?;
+    let sweepers = peers::possible_sweepers(repo, &session.id)?;
     if !sweepers.is_empty() {
         let whom: Vec<String> = sweepers.iter().map(Peer::describe).collect();
         return Err(Error::Refused(format!(
@@ -87,7 +87,7 @@ fn clear(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Rep
         return Ok(report(found, false));
     }
     if let Some(number) = found.open {
-        gc_record::give_up(storage, suite, number)?;
+        gc_record::abandon(storage, suite, number)?;
     }
     match gc_record::unfinished(storage, suite) {
         Ok(unfinished) if !unfinished.is_empty() => return Ok(report(found, true)),

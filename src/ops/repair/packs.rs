@@ -143,7 +143,7 @@ impl Run<'_> {
             match self.verify(&id, len) {
                 Ok(()) => {
                     if self.session.is_some() {
-                        damage::end(self.repo, &id.hex())?;
+                        damage::remove(self.repo, &id.hex())?;
                     }
                     self.observer.notice(Event::Done { files: 1, bytes: len });
                     self.report.packs.push((id, PackFate::Whole));
@@ -203,7 +203,7 @@ impl Run<'_> {
             let Some(salvage) = salvage else {
                 // The process that moved it had removed its damage record; only this run created it again.
                 if noted == CreateOutcome::New {
-                    damage::end(self.repo, &id.hex())?;
+                    damage::remove(self.repo, &id.hex())?;
                 }
                 self.report.packs.push((*id, PackFate::Gone));
                 continue;
@@ -213,7 +213,7 @@ impl Run<'_> {
             let aside =
                 if self.session.is_some() { packs::quarantine(self.repo.storage(), id)? } else { id.hex() };
             if self.session.is_some() && salvage.is_whole() {
-                damage::end(self.repo, &id.hex())?;
+                damage::remove(self.repo, &id.hex())?;
                 parity::remove(self.repo.storage(), id)?;
             } else if self.session.is_some() {
                 keep_parity(self.repo, id, &aside)?;
@@ -236,7 +236,7 @@ impl Run<'_> {
     /// run.
     fn note(&self, damaged: &[(PackId, u64, Error)]) -> Result<Vec<CreateOutcome>> {
         let each = damaged.iter().map(|(id, _, why)| match self.session {
-            Some(session) => damage::note(self.repo, session.id, Damaged::Pack(*id), why.chain()),
+            Some(session) => damage::record(self.repo, session.id, Damaged::Pack(*id), why.chain()),
             None => Ok(CreateOutcome::Exists),
         });
         each.collect()

@@ -138,7 +138,7 @@ impl Run<'_> {
     fn damaged(&mut self, id: &PackId, why: &Error) -> Result<()> {
         self.report.damaged.push(why.chain());
         if let Some(session) = self.session {
-            damage::note(self.repo, session.id, Damaged::Pack(*id), why.chain())?;
+            damage::record(self.repo, session.id, Damaged::Pack(*id), why.chain())?;
         }
         Ok(())
     }

@@ -264,7 +264,7 @@ impl Run<'_> {
             )));
         }
         if exists {
-            damage::end(to, &name)?;
+            damage::remove(to, &name)?;
         }
         Ok(exists)
     }

@@ -61,7 +61,7 @@ pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result
 ///
 /// # Errors
 /// As [`others`].
-pub fn sweepers(repo: &Repository, own: &SnapshotId) -> Result<Vec<Peer>> {
+pub fn possible_sweepers(repo: &Repository, own: &SnapshotId) -> Result<Vec<Peer>> {
     let is_weak = repo.storage().weakness()?.is_some();
     let mut others = others_after(repo, Some(own), true, WEAK_STORAGE_FACTOR)?;
     others.retain(|other| !other.dead && (is_weak || other.may_sweep()));
@@ -191,7 +191,7 @@ fn is_of_this_boot(record: &SessionRecord, boot: &str, host: &str) -> bool {
 ///
 /// # Errors
 /// When the fence could not be made durable.
-pub fn close_name(repo: &Repository, id: &SnapshotId, by: SnapshotId, gc: u64) -> Result<()> {
+pub fn fence_name(repo: &Repository, id: &SnapshotId, by: SnapshotId, gc: u64) -> Result<()> {
     let fence = Fence { by, gc, at: Time::now() };
     objects::create(
         repo.storage(),
@@ -226,7 +226,7 @@ pub fn remove_dead(repo: &Repository, others: &[Peer], by: SnapshotId, gc: u64) 
         }
     }
     // In parallel even on a local disk, since each fence is synced.
-    let fenced = parallel::map(&writers, MAX_PARALLEL, |id| close_name(repo, id, by, gc));
+    let fenced = parallel::map(&writers, MAX_PARALLEL, |id| fence_name(repo, id, by, gc));
     fenced.into_iter().collect::<Result<()>>()?;
     let listed = repo.storage().list(ObjectKind::Sessions)?;
     let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
@@ -249,7 +249,7 @@ fn remove(repo: &Repository, id: &SnapshotId, names: &HashSet<&str>) -> Result<(
 ///
 /// # Errors
 /// When the storage fails.
-pub fn remove_stale_temp_files(repo: &Repository) -> Result<()> {
+pub fn remove_objects_without_record(repo: &Repository) -> Result<()> {
     let listed = repo.storage().list(ObjectKind::Sessions)?;
     // Listed a second time: a new session writes its record before its heartbeat, so that it is in this
     // listing.

@@ -51,7 +51,7 @@ pub fn name_of(what: &Damaged) -> String {
 ///
 /// # Errors
 /// When it could not be made durable.
-pub fn note(repo: &Repository, by: SnapshotId, what: Damaged, why: String) -> Result<CreateOutcome> {
+pub fn record(repo: &Repository, by: SnapshotId, what: Damaged, why: String) -> Result<CreateOutcome> {
     repo.refuse_rotated()?;
     let record = DamageRecord { what, by, at: Time::now(), why };
     let (storage, suite) = (repo.storage(), repo.suite());
@@ -62,7 +62,7 @@ pub fn note(repo: &Repository, by: SnapshotId, what: Damaged, why: String) -> Re
 ///
 /// # Errors
 /// When it could not be removed.
-pub fn end(repo: &Repository, name: &str) -> Result<()> {
+pub fn remove(repo: &Repository, name: &str) -> Result<()> {
     repo.storage().remove(ObjectKind::Damage, name)?;
     repo.storage().sync(ObjectKind::Damage)
 }

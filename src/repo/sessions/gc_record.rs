@@ -111,7 +111,7 @@ pub fn unreadable(storage: &dyn Storage, suite: &CipherSuite) -> Result<Unreadab
 ///
 /// # Errors
 /// When the marker could not be made durable.
-pub fn give_up(storage: &dyn Storage, suite: &CipherSuite, number: u64) -> Result<()> {
+pub fn abandon(storage: &dyn Storage, suite: &CipherSuite, number: u64) -> Result<()> {
     let name = format!("{}{DONE}", name_of(number));
     objects::create(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &name, &()).map(|_| ())
 }

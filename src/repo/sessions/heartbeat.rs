@@ -88,7 +88,7 @@ impl HeartbeatState {
         }
         for gc_run in gc_record::unfinished(storage, &self.suite)? {
             for id in reads.iter().filter(|id| !gc_run.record.roots.contains(id)) {
-                if !trash_entries::is_root_beside(storage, id, &gc_run.record)? {
+                if !trash_entries::is_protected_from(storage, id, &gc_run.record)? {
                     return Ok(0);
                 }
             }

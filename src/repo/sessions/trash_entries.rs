@@ -50,14 +50,14 @@ pub(in crate::repo) fn entries(storage: &dyn Storage) -> Result<Vec<TrashEntry>>
 ///
 /// # Errors
 /// When the storage fails.
-pub(crate) fn is_root_beside(storage: &dyn Storage, id: &SnapshotId, record: &GcRecord) -> Result<bool> {
+pub(crate) fn is_protected_from(storage: &dyn Storage, id: &SnapshotId, record: &GcRecord) -> Result<bool> {
     let kept = |entry: &TrashEntry| entry.id == *id && !record.purged.contains(&(entry.id, entry.by));
     // Check `snapshots/` twice, because it may be undeleted or forgotten in between.
-    Ok(stands_in(storage, id)? || entries(storage)?.iter().any(kept) || stands_in(storage, id)?)
+    Ok(has_manifest(storage, id)? || entries(storage)?.iter().any(kept) || has_manifest(storage, id)?)
 }
 
 /// Returns whether the name belongs to a manifest, not to a fence or to nothing.
-pub(in crate::repo) fn stands_in(storage: &dyn Storage, id: &SnapshotId) -> Result<bool> {
+pub(in crate::repo) fn has_manifest(storage: &dyn Storage, id: &SnapshotId) -> Result<bool> {
     match storage.read(ObjectKind::Snapshots, &id.hex(), sealed_object::MAX_OBJECT) {
         Ok(bytes) => Ok(!bytes.starts_with(&sealed_object::FENCE)),
         Err(err) if err.is_missing() => Ok(false),

@@ -157,7 +157,8 @@ pub fn undelete(
     if !snapshots::commit_under(repo, session, &manifest)? {
         return Err(Error::Refused("another process considered this run dead: run it again".into()));
     }
-    if !snapshots::commit(repo, entry.id, &manifest)? && !trash_entries::stands_in(repo.storage(), &entry.id)?
+    if !snapshots::commit(repo, entry.id, &manifest)?
+        && !trash_entries::has_manifest(repo.storage(), &entry.id)?
     {
         return Ok(session.id);
     }
