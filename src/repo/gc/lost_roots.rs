@@ -33,13 +33,11 @@ impl LostRoots {
             _ if self.all => {
                 Some("there are no snapshots, but the last garbage collection kept some".to_owned())
             }
-            [one] => {
-                Some(format!("the last garbage collection kept snapshot {}, which is gone", one.short()))
-            }
-            [one, ..] => Some(format!(
+            [id] => Some(format!("the last garbage collection kept snapshot {}, which is gone", id.short())),
+            [id, ..] => Some(format!(
                 "the last garbage collection kept {} snapshots that are gone, among them {}",
                 self.lost.len(),
-                one.short()
+                id.short()
             )),
         }
     }

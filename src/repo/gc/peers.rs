@@ -46,13 +46,13 @@ impl Peer {
     }
 }
 
-/// Returns all sessions except `own`. With `note`, the heartbeats are recorded, so that a later call can
-/// determine which have not changed.
+/// Returns all sessions except `own`. With `observe`, the heartbeats are recorded as observations, so that a
+/// later call can determine which have not changed.
 ///
 /// # Errors
 /// When the sessions cannot be listed or read. Then none may be assumed to be absent.
-pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result<Vec<Peer>> {
-    others_after(repo, own, note, 1)
+pub fn others(repo: &Repository, own: Option<&SnapshotId>, observe: bool) -> Result<Vec<Peer>> {
+    others_with_factor(repo, own, observe, 1)
 }
 
 /// Returns the sessions that may be sweeping: collectors that are not dead and, on a storage with a weakness,
@@ -63,23 +63,23 @@ pub fn others(repo: &Repository, own: Option<&SnapshotId>, note: bool) -> Result
 /// As [`others`].
 pub fn possible_sweepers(repo: &Repository, own: &SnapshotId) -> Result<Vec<Peer>> {
     let is_weak = repo.storage().weakness()?.is_some();
-    let mut others = others_after(repo, Some(own), true, WEAK_STORAGE_FACTOR)?;
+    let mut others = others_with_factor(repo, Some(own), true, WEAK_STORAGE_FACTOR)?;
     others.retain(|other| !other.dead && (is_weak || other.may_sweep()));
     Ok(others)
 }
 
 /// Like [`others`], but a heartbeat must be unchanged for `stale_factor` times `stale_after`.
-fn others_after(
+fn others_with_factor(
     repo: &Repository,
     own: Option<&SnapshotId>,
-    note: bool,
+    observe: bool,
     stale_factor: u64,
 ) -> Result<Vec<Peer>> {
     let listed = repo.storage().list(ObjectKind::Sessions)?;
     let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
     let ids = listed.iter().filter_map(|found| SnapshotId::parse(&found.name).ok());
     let ids: Vec<SnapshotId> = ids.filter(|id| Some(id) != own).collect();
-    let peers = parallel::map(&ids, threads(repo), |id| read_peer(repo, id, &names, note, stale_factor));
+    let peers = parallel::map(&ids, threads(repo), |id| read_peer(repo, id, &names, observe, stale_factor));
     let others: Vec<Option<Peer>> = peers.into_iter().collect::<Result<_>>()?;
     Ok(others.into_iter().flatten().collect())
 }
@@ -95,7 +95,7 @@ fn read_peer(
     repo: &Repository,
     id: &SnapshotId,
     names: &HashSet<&str>,
-    note: bool,
+    observe: bool,
     stale_factor: u64,
 ) -> Result<Option<Peer>> {
     let record =
@@ -110,7 +110,7 @@ fn read_peer(
     let count = beat.map_or(0, |beat| beat.count);
     let end = format!("{id}{}", names::END_MARKER);
     let ended = names.contains(end.as_str()) && has_ended(repo, &end)?;
-    let dead = ended || is_dead(repo, id, record.as_ref(), (count, note), stale_factor)?;
+    let dead = ended || is_dead(repo, id, record.as_ref(), (count, observe), stale_factor)?;
     Ok(Some(Peer { id: *id, record, gc_seen: beat.map_or(0, |beat| beat.gc_seen), dead }))
 }
 
@@ -152,7 +152,7 @@ fn is_dead(
     repo: &Repository,
     id: &SnapshotId,
     record: Option<&SessionRecord>,
-    (count, note): (u64, bool),
+    (count, observe): (u64, bool),
     stale_factor: u64,
 ) -> Result<bool> {
     let is_locked = repo.storage().is_held(ObjectKind::Sessions, &id.hex())?;
@@ -173,11 +173,10 @@ fn is_dead(
         let silence = u64::try_from(now.sec.saturating_sub(seen.at.sec)).unwrap_or(0);
         return Ok(silence >= repo.config().stale_after.saturating_mul(factor));
     }
-    if !note {
-        return Ok(false);
+    if observe {
+        let bytes = objects::close(repo.suite(), sealed_object::SEEN, &name, &Seen { count, at: now })?;
+        repo.storage().replace(ObjectKind::Sessions, &name, &bytes)?;
     }
-    let bytes = objects::close(repo.suite(), sealed_object::SEEN, &name, &Seen { count, at: now })?;
-    repo.storage().replace(ObjectKind::Sessions, &name, &bytes)?;
     Ok(false)
 }
 

@@ -85,8 +85,7 @@ pub fn load_settled(repo: &Repository) -> Result<Roots> {
     let mut before = load(repo)?;
     loop {
         let now = load(repo)?;
-        let same = now.snapshots.keys().eq(before.snapshots.keys()) && now.trash == before.trash;
-        if same {
+        if now.snapshots.keys().eq(before.snapshots.keys()) && now.trash == before.trash {
             return Ok(now);
         }
         before = now;

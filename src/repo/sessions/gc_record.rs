@@ -44,13 +44,12 @@ pub fn highest(storage: &dyn Storage) -> Result<u64> {
 /// that had been used and removed; such a record is never valid.
 ///
 /// # Errors
-/// When they cannot be listed, or the one that counts or its end cannot be read: what it condemns would then
-/// be unknown.
+/// When they cannot be listed, or the record with the highest number or its finish marker cannot be read: what
+/// it condemns would then be unknown.
 pub fn unfinished(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<GcRun>> {
     let listed = storage.list(ObjectKind::Gc)?;
-    let mut unfinished = Vec::new();
     let Some(number) = listed.iter().filter_map(|found| self::number(&found.name)).max() else {
-        return Ok(unfinished);
+        return Ok(Vec::new());
     };
     let name = name_of(number);
     let done = format!("{name}{DONE}");
@@ -60,16 +59,15 @@ pub fn unfinished(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<GcRu
         // process is still sweeping.
         return match objects::read::<()>(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &done) {
             Err(err) if !err.is_missing() => Err(err),
-            _ => Ok(unfinished),
+            _ => Ok(Vec::new()),
         };
     }
     match objects::read(storage, suite, sealed_object::GC, ObjectKind::Gc, &name) {
-        Ok(record) => unfinished.push(GcRun { number, record }),
+        Ok(record) => Ok(vec![GcRun { number, record }]),
         // Finished and removed after the listing.
-        Err(err) if err.is_missing() => {}
-        Err(err) => return Err(err),
+        Err(err) if err.is_missing() => Ok(Vec::new()),
+        Err(err) => Err(err),
     }
-    Ok(unfinished)
 }
 
 /// Unreadable records and finish markers.

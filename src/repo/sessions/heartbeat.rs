@@ -20,7 +20,7 @@ use crate::storage::{ObjectKind, Storage};
 use crate::util::threads;
 
 /// Heartbeats per `stale_after`, the time after which a gc run may consider a silent session dead.
-pub(super) const BEATS: u32 = 12;
+pub(super) const BEATS_PER_STALE_AFTER: u32 = 12;
 
 /// The content of the heartbeats, shared with the heartbeat thread.
 #[derive(Debug)]
@@ -28,9 +28,10 @@ pub(super) struct HeartbeatState {
     storage: Arc<dyn Storage>,
     suite: CipherSuite,
     id: SnapshotId,
-    said: Mutex<Heartbeat>,
+    /// The heartbeat written last.
+    last: Mutex<Heartbeat>,
     /// The snapshots that a reader reads, once it has declared them.
-    reads: Mutex<Option<Vec<SnapshotId>>>,
+    reading: Mutex<Option<Vec<SnapshotId>>>,
     pub(super) newest_gc_noticed: AtomicU64,
     pub(super) silence: Silence,
 }
@@ -42,7 +43,7 @@ pub(super) struct HeartbeatThread {
 }
 
 impl HeartbeatState {
-    /// Makes the state of a session that has written no heartbeat.
+    /// Creates the state of a session that has written no heartbeat.
     pub(super) fn new(
         storage: &Arc<dyn Storage>,
         suite: &CipherSuite,
@@ -53,33 +54,33 @@ impl HeartbeatState {
             storage: Arc::clone(storage),
             suite: suite.clone(),
             id,
-            said: Mutex::new(Heartbeat { count: 0, gc_seen: 0 }),
-            reads: Mutex::default(),
+            last: Mutex::new(Heartbeat { count: 0, gc_seen: 0 }),
+            reading: Mutex::default(),
             newest_gc_noticed: AtomicU64::new(0),
             silence: Silence::new(stale_after),
         }
     }
 
     pub(super) fn last_heartbeat(&self) -> MutexGuard<'_, Heartbeat> {
-        self.said.lock()
+        self.last.lock()
     }
 
-    pub(super) fn reads(&self) -> MutexGuard<'_, Option<Vec<SnapshotId>>> {
-        self.reads.lock()
+    pub(super) fn reading(&self) -> MutexGuard<'_, Option<Vec<SnapshotId>>> {
+        self.reading.lock()
     }
 
     /// R1: writes a heartbeat. A reader checks the gc runs first, and acknowledges those that leave all it
     /// needs.
-    pub(super) fn turn(&self) -> Result<()> {
-        // Locked until the heartbeat is written, so that `reads` does not change in between.
-        let reads = self.reads();
-        let seen = reads.as_ref().map_or(0, |reads| self.may_have_seen(reads).unwrap_or(0));
+    pub(super) fn tick(&self) -> Result<()> {
+        // Locked until the heartbeat is written, so that `reading` does not change in between.
+        let reading = self.reading();
+        let seen = reading.as_ref().map_or(0, |ids| self.gc_to_acknowledge(ids).unwrap_or(0));
         self.write_heartbeat(seen)
     }
 
     /// Returns the highest gc number if no unfinished gc run deletes data of these snapshots: it marked from
     /// them, or they are roots that it does not purge, and its sweep checks the roots again. Otherwise 0.
-    fn may_have_seen(&self, reads: &[SnapshotId]) -> Result<u64> {
+    fn gc_to_acknowledge(&self, reading: &[SnapshotId]) -> Result<u64> {
         let storage = self.storage.as_ref();
         let highest = gc_record::highest(storage)?;
         self.newest_gc_noticed.fetch_max(highest, Ordering::Relaxed);
@@ -87,7 +88,7 @@ impl HeartbeatState {
             return Ok(0);
         }
         for gc_run in gc_record::unfinished(storage, &self.suite)? {
-            for id in reads.iter().filter(|id| !gc_run.record.roots.contains(id)) {
+            for id in reading.iter().filter(|id| !gc_run.record.roots.contains(id)) {
                 if !trash_entries::is_protected_from(storage, id, &gc_run.record)? {
                     return Ok(0);
                 }
@@ -98,13 +99,13 @@ impl HeartbeatState {
 
     /// Writes the next heartbeat. An acknowledged gc run stays acknowledged.
     pub(super) fn write_heartbeat(&self, gc_seen: u64) -> Result<()> {
-        let mut said = self.last_heartbeat();
-        let next = Heartbeat { count: said.count + 1, gc_seen: said.gc_seen.max(gc_seen) };
+        let mut last = self.last_heartbeat();
+        let next = Heartbeat { count: last.count + 1, gc_seen: last.gc_seen.max(gc_seen) };
         let name = format!("{}.beat", self.id);
         let bytes = objects::close(&self.suite, sealed_object::BEAT, &name, &next)?;
         self.storage.replace(ObjectKind::Sessions, &name, &bytes)?;
-        self.silence.end();
-        *said = next;
+        self.silence.record_heartbeat();
+        *last = next;
         Ok(())
     }
 
@@ -127,8 +128,8 @@ impl HeartbeatThread {
             let mut stopped = signal.0.lock();
             while !*stopped {
                 if signal.1.wait_for(&mut stopped, every).timed_out() && !*stopped {
-                    // The worst result of a missed heartbeat is a fence and a re-check.
-                    let _ = heartbeat.turn();
+                    // At worst the session is fenced, and its writer looks everything up again (W3).
+                    let _ = heartbeat.tick();
                 }
             }
         })?;

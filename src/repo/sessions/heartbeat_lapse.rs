@@ -1,5 +1,5 @@
-//! Detects whether a session was silent for so long that it may have been fenced (W3).
-//! A gc run may also have removed the fence since.
+//! Detects whether a session was silent for so long that it may have been fenced, even if the fence has been
+//! removed since (W3).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::sys::host;
 pub(crate) struct Silence {
     limit: Duration,
     last: Mutex<Moment>,
-    /// Never reset: a heartbeat after too long a silence does not undo it.
+    /// Never reset: a later heartbeat does not undo a silence that was too long.
     exceeded: AtomicBool,
 }
 
@@ -43,7 +43,7 @@ impl Silence {
     }
 
     /// Records that a heartbeat was written.
-    pub(crate) fn end(&self) {
+    pub(crate) fn record_heartbeat(&self) {
         let mut last = self.last.lock();
         let now = Moment::now();
         self.evaluate(now, *last);
@@ -81,7 +81,7 @@ mod tests {
         let silence = Silence::new(Duration::from_secs(3600));
         assert!(!silence.was_too_long());
         silence.last.lock().since_boot -= 3600;
-        silence.end();
+        silence.record_heartbeat();
         assert!(silence.was_too_long());
     }
 }

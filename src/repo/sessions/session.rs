@@ -15,13 +15,13 @@ use crate::progress::{Event, Observer};
 use crate::repo::objects;
 use crate::repo::repository::Repository;
 use crate::repo::sessions::gc_record::GcRun;
-use crate::repo::sessions::heartbeat::{BEATS, HeartbeatState, HeartbeatThread};
+use crate::repo::sessions::heartbeat::{BEATS_PER_STALE_AFTER, HeartbeatState, HeartbeatThread};
 use crate::repo::sessions::{damage, gc_record};
 use crate::storage::{LockGuard, ObjectKind, Storage};
 use crate::util::host;
 
-const SESSIONLESS: &str = "the repository is not writable: reading without a session, so do not run a garbage collection at the \
-     same time";
+const SESSIONLESS: &str = "the repository is not writable: reading without a session, so do not run a garbage \
+                           collection at the same time";
 
 /// The repository state, as of one instant: the listed packs, and which of them new data must not reference.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -55,7 +55,7 @@ impl RepoState {
         // The second listing follows even if the first was empty: a record may have been published in
         // between.
         let unfinished = gc_record::unfinished(storage, suite)?;
-        let condemned = unfinished.iter().flat_map(|one| one.record.condemned.iter().copied()).collect();
+        let condemned = unfinished.iter().flat_map(|run| run.record.condemned.iter().copied()).collect();
         let mut repo_state = Self { gc_seen, condemned, unfinished, ..Self::default() };
         seen(gc_seen)?;
         for (name, record) in damage::list(storage, suite)? {
@@ -103,7 +103,7 @@ impl RepoState {
 
     /// W2: returns whether the chunks of this snapshot may be reused without looking them up.
     pub fn protects(&self, parent: &SnapshotId) -> bool {
-        !self.any_damage && self.unfinished.iter().all(|one| one.record.roots.contains(parent))
+        !self.any_damage && self.unfinished.iter().all(|run| run.record.roots.contains(parent))
     }
 }
 
@@ -113,7 +113,7 @@ pub struct Session {
     /// The session's id, which is also the id of the snapshot that it may commit.
     pub id: SnapshotId,
     storage: Arc<dyn Storage>,
-    hold: Option<Box<dyn LockGuard>>,
+    lock: Option<Box<dyn LockGuard>>,
     heartbeat: Arc<HeartbeatState>,
     heartbeat_thread: Option<HeartbeatThread>,
 }
@@ -124,11 +124,11 @@ impl Session {
     /// # Errors
     /// When the session could not be made durable or the repository could not be read.
     pub fn open(repo: &Repository, kind: SessionKind) -> Result<(Self, RepoState)> {
-        let mut session = Self::appear(repo, kind)?;
+        let mut session = Self::create_record(repo, kind)?;
         let storage = session.storage.as_ref();
         let repo_state =
             RepoState::read(storage, repo.suite(), |gc_seen| session.heartbeat.write_heartbeat(gc_seen))?;
-        session.live(repo)?;
+        session.start_heartbeat(repo)?;
         Ok((session, repo_state))
     }
 
@@ -138,9 +138,9 @@ impl Session {
     /// # Errors
     /// When the session could not be made durable.
     pub fn open_without_state(repo: &Repository, kind: SessionKind) -> Result<Self> {
-        let mut session = Self::appear(repo, kind)?;
+        let mut session = Self::create_record(repo, kind)?;
         session.heartbeat.write_heartbeat(0)?;
-        session.live(repo)?;
+        session.start_heartbeat(repo)?;
         Ok(session)
     }
 
@@ -152,9 +152,9 @@ impl Session {
     /// When it cannot be determined whether a session can be written.
     pub(crate) fn open_deferred(repo: &Repository, observer: &dyn Observer) -> Result<Option<Self>> {
         repo.may_read()?;
-        match Self::appear(repo, SessionKind::Reader) {
+        match Self::create_record(repo, SessionKind::Reader) {
             Ok(mut session) => {
-                session.live(repo)?;
+                session.start_heartbeat(repo)?;
                 Ok(Some(session))
             }
             Err(Error::Io { .. }) => {
@@ -165,7 +165,7 @@ impl Session {
         }
     }
 
-    fn appear(repo: &Repository, kind: SessionKind) -> Result<Self> {
+    fn create_record(repo: &Repository, kind: SessionKind) -> Result<Self> {
         match kind {
             SessionKind::Reader => {}
             SessionKind::Writer => repo.may_add()?,
@@ -177,25 +177,25 @@ impl Session {
         let (storage, suite) = (repo.shared_storage(), repo.suite());
         let id = cipher::new_id()?;
         // Without working locks a free lock means nothing. A process that reaches the same storage by another
-        // path, where locks work, must not take this session for a dead one of its own boot.
-        let locks = !storage.is_remote() && storage.is_held(ObjectKind::Sessions, &id.hex())?.is_some();
+        // path, where locks work, must not consider this session dead because its lock is free.
+        let has_locks = !storage.is_remote() && storage.is_held(ObjectKind::Sessions, &id.hex())?.is_some();
         let record = SessionRecord {
             kind,
             host: host::host_name(),
-            boot: if locks { host::boot_id() } else { String::new() },
+            boot: if has_locks { host::boot_id() } else { String::new() },
             pid: std::process::id(),
             started: Time::now(),
         };
         let bytes = objects::close(suite, sealed_object::SESSION, &id.hex(), &record)?;
-        let hold = storage.create_held(ObjectKind::Sessions, &id.hex(), &bytes)?;
+        let lock = storage.create_held(ObjectKind::Sessions, &id.hex(), &bytes)?;
         let stale_after = Duration::from_secs(repo.config().stale_after);
         let heartbeat = Arc::new(HeartbeatState::new(storage, suite, id, stale_after));
         let storage = Arc::clone(storage);
-        Ok(Self { id, storage, hold: Some(hold), heartbeat, heartbeat_thread: None })
+        Ok(Self { id, storage, lock: Some(lock), heartbeat, heartbeat_thread: None })
     }
 
-    fn live(&mut self, repo: &Repository) -> Result<()> {
-        let every = Duration::from_secs(repo.config().stale_after) / BEATS;
+    fn start_heartbeat(&mut self, repo: &Repository) -> Result<()> {
+        let every = Duration::from_secs(repo.config().stale_after) / BEATS_PER_STALE_AFTER;
         self.heartbeat_thread = Some(HeartbeatThread::start(Arc::clone(&self.heartbeat), every)?);
         Ok(())
     }
@@ -217,7 +217,7 @@ impl Session {
     /// call every later gc run waits for this session to end; afterwards only those that would delete data of
     /// these snapshots.
     pub fn set_reading(&self, snapshots: &[SnapshotId]) {
-        *self.heartbeat.reads() = Some(snapshots.to_vec());
+        *self.heartbeat.reading() = Some(snapshots.to_vec());
     }
 
     /// Returns the highest gc number that a heartbeat of this reader has encountered.
@@ -230,7 +230,7 @@ impl Session {
     /// # Errors
     /// When it could not be written.
     pub fn write_heartbeat(&self) -> Result<()> {
-        self.heartbeat.turn()
+        self.heartbeat.tick()
     }
 
     /// Returns the time by the storage's clock, which dates objects: when it wrote this session's last
@@ -240,9 +240,9 @@ impl Session {
     /// When the heartbeat could not be written or found.
     pub fn storage_time(&self) -> Result<Option<Time>> {
         self.write_heartbeat()?;
-        let beat = format!("{}.beat", self.id);
+        let name = format!("{}.beat", self.id);
         let listed = self.storage.list(ObjectKind::Sessions)?;
-        Ok(listed.into_iter().find(|found| found.name == beat).and_then(|found| found.modified))
+        Ok(listed.into_iter().find(|found| found.name == name).and_then(|found| found.modified))
     }
 
     /// W3: returns whether this session was fenced. Checks the storage only if the session was silent long
@@ -270,7 +270,7 @@ impl Session {
     }
 
     fn end(&mut self) -> Result<()> {
-        let Some(hold) = self.hold.take() else { return Ok(()) };
+        let Some(lock) = self.lock.take() else { return Ok(()) };
         if let Some(heartbeat_thread) = self.heartbeat_thread.take() {
             heartbeat_thread.stop();
         }
@@ -279,7 +279,7 @@ impl Session {
             Err(err) if err.is_forbidden() => self.heartbeat.write_end_marker()?,
             removed => removed?,
         }
-        drop(hold);
+        drop(lock);
         Ok(())
     }
 }
