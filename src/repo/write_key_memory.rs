@@ -28,7 +28,7 @@ use crate::util::new_file;
 /// run.
 const MAX_BYTES: usize = 128 << 20;
 /// Maximum number of manifests that are kept of a set. Alarms compare a run with earlier ones.
-const MANIFESTS: usize = 64;
+const MAX_MANIFESTS: usize = 64;
 /// Compression level.
 const LEVEL: i32 = 1;
 
@@ -50,7 +50,7 @@ struct Contents {
     /// Total compressed bytes of the chunks.
     bytes: usize,
     /// Whether a set was loaded.
-    recalled: bool,
+    is_loaded: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -80,22 +80,22 @@ impl TreeMemory {
     }
 
     /// Loads the memory of a set. Returns a message if a file exists that cannot be used.
-    pub(crate) fn recall(&self, set: &str) -> Option<String> {
+    pub(crate) fn load_set(&self, set: &str) -> Option<String> {
         let Some(dir) = &self.dir else {
-            self.contents().recalled = true;
+            self.contents().is_loaded = true;
             return None;
         };
         let path = dir.join(set);
         let stored = match fs::read(&path) {
             Ok(mut bytes) => self.open(set, &mut bytes).map_err(|err| err.to_string()),
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
-                *self.contents() = Contents { recalled: true, ..Contents::default() };
+                *self.contents() = Contents { is_loaded: true, ..Contents::default() };
                 return None;
             }
             Err(err) => Err(err.to_string()),
         };
         let mut contents = self.contents();
-        *contents = Contents { recalled: true, ..Contents::default() };
+        *contents = Contents { is_loaded: true, ..Contents::default() };
         match stored {
             Ok(Stored { snapshots, chunks }) => {
                 contents.bytes = chunks.iter().map(|(_, compressed)| compressed.bytes.len()).sum();
@@ -110,17 +110,17 @@ impl TreeMemory {
     }
 
     fn open(&self, set: &str, bytes: &mut [u8]) -> Result<Stored, DecodeError> {
-        wire::decode(self.cipher.open(&self.aad_of(set), bytes)?)
+        wire::decode(self.cipher.open(&self.set_aad(set), bytes)?)
     }
 
-    fn aad_of(&self, set: &str) -> Vec<u8> {
+    fn set_aad(&self, set: &str) -> Vec<u8> {
         [self.aad.as_slice(), set.as_bytes()].concat()
     }
 
     /// Returns the remembered snapshots of the loaded set or, if none was loaded, of all sets.
     pub(crate) fn snapshots(&self) -> Vec<(SnapshotId, Manifest)> {
         let contents = self.contents();
-        if contents.recalled {
+        if contents.is_loaded {
             return contents.snapshots.clone();
         }
         drop(contents);
@@ -134,7 +134,7 @@ impl TreeMemory {
     }
 
     /// Remembers a chunk of a tree or part list that a run has stored, or that was stored already.
-    pub(crate) fn note(&self, id: ChunkId, plain: &[u8]) {
+    pub(crate) fn add_chunk(&self, id: ChunkId, plain: &[u8]) {
         let mut contents = self.contents();
         if contents.bytes > MAX_BYTES || contents.chunks.contains_key(&id) {
             return;
@@ -154,7 +154,7 @@ impl TreeMemory {
     }
 
     /// Returns the bytes of a remembered chunk.
-    pub(crate) fn piece(&self, id: &ChunkId) -> Option<Vec<u8>> {
+    pub(crate) fn chunk(&self, id: &ChunkId) -> Option<Vec<u8>> {
         let compressed = self.contents().chunks.get(id)?.clone();
         let mut plain = Vec::new();
         let mut decompressor = Decompressor::new().ok()?;
@@ -165,11 +165,11 @@ impl TreeMemory {
 
     /// Remembers a committed snapshot with its trees, and drops trees with which no later run compares.
     /// Returns a message if this could not be saved for the next run.
-    pub(crate) fn keep(&self, set: &str, id: SnapshotId, manifest: &Manifest) -> Option<String> {
+    pub(crate) fn save_snapshot(&self, set: &str, id: SnapshotId, manifest: &Manifest) -> Option<String> {
         let mut roots = vec![manifest.root];
         let mut contents = self.contents();
         contents.snapshots.push((id, manifest.clone()));
-        let excess = contents.snapshots.len().saturating_sub(MANIFESTS);
+        let excess = contents.snapshots.len().saturating_sub(MAX_MANIFESTS);
         contents.snapshots.drain(..excess);
         if manifest.partial {
             let whole = contents.snapshots.iter().rev().find(|(_, manifest)| !manifest.partial);
@@ -192,7 +192,7 @@ impl TreeMemory {
     fn write(&self, dir: &Path, set: &str, stored: &Stored) -> Result<(), String> {
         let plain = wire::encode(stored).map_err(|err| err.to_string())?;
         let mut sealed = Vec::new();
-        self.cipher.seal(&self.aad_of(set), &plain, &mut sealed).map_err(|err| err.to_string())?;
+        self.cipher.seal(&self.set_aad(set), &plain, &mut sealed).map_err(|err| err.to_string())?;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.and_then(|()| new_file::replace(&dir.join(set), &sealed)).map_err(|err| err.to_string())
     }
@@ -205,7 +205,7 @@ impl TreeMemory {
             let (kind, id) = piece.name();
             if kind == ChunkType::Tree
                 && found.insert(*id)
-                && let Some(bytes) = self.piece(id)
+                && let Some(bytes) = self.chunk(id)
             {
                 pending.extend(piece.named_in(&bytes).unwrap_or_default());
             }

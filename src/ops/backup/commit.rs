@@ -124,7 +124,7 @@ pub(super) fn publish(
     let id = commit::commit(run.repo, session, &manifest)?;
     if let Some(memory) = run.repo.memory() {
         let set = run_log::set_id(&manifest.host, &manifest.sources);
-        memory.keep(&set, id, &manifest).into_iter().for_each(|why| run.repo.control().warn(why));
+        memory.save_snapshot(&set, id, &manifest).into_iter().for_each(|why| run.repo.control().warn(why));
     }
     summary.snapshot = Some(id);
     Ok(summary)

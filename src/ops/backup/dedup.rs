@@ -67,7 +67,7 @@ where
     ) -> Result<ChunkId> {
         let id = self.run.repo.hasher().name(ChunkType::Tree, bytes);
         if let Some(memory) = self.run.repo.memory() {
-            memory.note(id, bytes);
+            memory.add_chunk(id, bytes);
         }
         let like = pieces.like_next();
         if stand && pieces.known.contains(&id) {

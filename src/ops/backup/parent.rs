@@ -60,7 +60,7 @@ pub(super) fn choose(
     host: &str,
     sources: &[ByteBuf],
 ) -> Result<ParentChoice> {
-    let remembered = repo.memory().and_then(|memory| memory.recall(&run_log::set_id(host, sources)));
+    let remembered = repo.memory().and_then(|memory| memory.load_set(&run_log::set_id(host, sources)));
     remembered.into_iter().for_each(|why| repo.control().warn(why));
     let all = snapshots::list(repo)?;
     let writer = repo.writer();

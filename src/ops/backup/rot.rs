@@ -203,7 +203,7 @@ pub(super) fn classify(
         }
         Comparison::Same => {
             let Some(lists) = lists else { return Ok(false) };
-            match reachability::entry_stands(lists, before) {
+            match reachability::entry_is_usable(lists, before) {
                 Ok(true) => {
                     entry.kind = before.kind.clone();
                     entry.meta.corrupt_since = before.meta.corrupt_since;

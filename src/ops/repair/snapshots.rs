@@ -147,7 +147,7 @@ fn candidates(repo: &Repository, ids: &[String], report: &mut Report) -> Result<
         chosen.push((snapshot, kept));
     }
     for (name, err) in listing.unreadable.into_iter().filter(|(name, _)| wanted(name)) {
-        let kept = SnapshotId::parse(&name).ok().and_then(|id| snapshots::kept(repo, &id));
+        let kept = SnapshotId::parse(&name).ok().and_then(|id| snapshots::cached(repo, &id));
         if let Some(snapshot) = kept {
             chosen.push((snapshot, true));
             continue;
@@ -185,7 +185,7 @@ fn recover(repo: &Repository, id: &SnapshotId) -> Result<()> {
     let Some(bytes) = repo.cache().object(&id.hex()) else { return Ok(()) };
     let (session, _) = write_session::open(repo)?;
     let noted = audit::note_return(repo, AuditAct::Repair, id, session.id)?;
-    trash::put_back(repo, &session, id, &bytes, &noted)?;
+    trash::replace_damaged(repo, &session, id, &bytes, &noted)?;
     session.close()
 }
 

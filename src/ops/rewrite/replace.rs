@@ -115,7 +115,7 @@ impl Replacing<'_> {
                     return Ok(None);
                 }
                 ParentTrust::Whole if written.is_empty() => true,
-                ParentTrust::Whole => reachability::all_found(&Index::load(repo, repo_state)?, &written)?,
+                ParentTrust::Whole => reachability::all_usable(&Index::load(repo, repo_state)?, &written)?,
                 ParentTrust::PerChunk => {
                     let index = Arc::new(Index::load(repo, repo_state)?);
                     reachability::is_complete(repo, &index, &manifest.root)?

@@ -21,23 +21,23 @@ use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 pub fn is_complete(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Result<bool> {
     let mut reader = ChunkReader::new(repo, Arc::clone(index))?;
     let mut walk = TreeWalk::new(*root, WalkLimits::BOUNDLESS, ());
-    let sound = |found: Result<bool>| match found {
+    let unless_damaged = |found: Result<bool>| match found {
         Err(err) if err.is_damage() => Ok(false),
         other => other,
     };
     while let Some(step) = walk.step(&mut reader)? {
-        let stands = match step {
+        let is_usable = match step {
             WalkStep::Entry(entry) => {
                 let enters = match entry.kind {
                     Kind::Dir { tree } => walk.enter(tree, ()).is_ok(),
                     _ => true,
                 };
-                enters && sound(entry_stands(&mut reader, &entry))?
+                enters && unless_damaged(entry_is_usable(&mut reader, &entry))?
             }
-            WalkStep::Left { pieces, .. } => all_found(index, &pieces)?,
+            WalkStep::Left { pieces, .. } => all_usable(index, &pieces)?,
             WalkStep::Excess(..) | WalkStep::Damaged(_) => false,
         };
-        if !stands {
+        if !is_usable {
             return Ok(false);
         }
     }
@@ -48,7 +48,7 @@ pub fn is_complete(repo: &Repository, index: &Arc<Index>, root: &ChunkId) -> Res
 ///
 /// # Errors
 /// When a table cannot be read.
-pub fn all_found(index: &Index, pieces: &[ChunkId]) -> Result<bool> {
+pub fn all_usable(index: &Index, pieces: &[ChunkId]) -> Result<bool> {
     for id in pieces {
         if index.find(ChunkType::Tree, id)?.is_none() {
             return Ok(false);
@@ -61,23 +61,23 @@ pub fn all_found(index: &Index, pieces: &[ChunkId]) -> Result<bool> {
 ///
 /// # Errors
 /// When a part list is missing or damaged, or the storage fails.
-pub fn entry_stands(reader: &mut ChunkReader, entry: &Entry) -> Result<bool> {
+pub fn entry_is_usable(reader: &mut ChunkReader, entry: &Entry) -> Result<bool> {
     for (size, content) in entry.contents() {
-        if !content_stands(reader, size, content)? {
+        if !content_is_usable(reader, size, content)? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn content_stands(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<bool> {
+fn content_is_usable(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<bool> {
     let index = Arc::clone(reader.index());
-    let mut sound = all_found(&index, &dir_reader::list_pieces(reader, content)?)?;
+    let mut is_usable = all_usable(&index, &dir_reader::list_pieces(reader, content)?)?;
     file_parts::each_part(reader, size, content, &mut |part| {
         if let ContentPart::Chunk { id, .. } = part {
-            sound &= index.find(ChunkType::Data, &id)?.is_some();
+            is_usable &= index.find(ChunkType::Data, &id)?.is_some();
         }
         Ok(())
     })?;
-    Ok(sound)
+    Ok(is_usable)
 }

@@ -326,7 +326,7 @@ impl ChunkReader {
             let missing = || Error::Missing {
                 what: format!("chunk {} in the local memory of the write key", id.short()),
             };
-            return memory.piece(id).ok_or_else(missing);
+            return memory.chunk(id).ok_or_else(missing);
         }
         loop {
             match self.get_from_index(kind, id) {

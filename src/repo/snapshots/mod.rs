@@ -247,7 +247,7 @@ fn load_stored(repo: &Repository, name: &str) -> Result<Option<Snapshot>> {
 }
 
 /// Returns the local copy of a manifest, if it is intact.
-pub fn kept(repo: &Repository, id: &SnapshotId) -> Option<Snapshot> {
+pub fn cached(repo: &Repository, id: &SnapshotId) -> Option<Snapshot> {
     decode(repo, *id, repo.cache().object(&id.hex())?).ok()
 }
 

@@ -176,7 +176,7 @@ pub fn undelete(
 ///
 /// # Errors
 /// When the bytes are not those of the manifest, or as [`undelete`].
-pub fn put_back(
+pub fn replace_damaged(
     repo: &Repository,
     session: &Session,
     id: &SnapshotId,

@@ -120,7 +120,7 @@ impl Comparer<'_, '_> {
         if self.run.parent_choice.trusted {
             return Ok(true);
         }
-        match reachability::entry_stands(&mut self.reader, before) {
+        match reachability::entry_is_usable(&mut self.reader, before) {
             Err(err) if err.is_damage() => Ok(false),
             other => other,
         }

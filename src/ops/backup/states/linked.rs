@@ -61,7 +61,7 @@ impl Comparer<'_, '_> {
         }
         let meta = Meta { xattrs: file.xattrs.clone(), ..Meta::default() };
         let probe = Entry { name: Vec::new(), kind: file.kind(size), meta };
-        match reachability::entry_stands(&mut self.reader, &probe) {
+        match reachability::entry_is_usable(&mut self.reader, &probe) {
             Ok(true) => Ok(Some(file)),
             Ok(false) => Ok(None),
             Err(err) if err.is_damage() => Ok(None),
