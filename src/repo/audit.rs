@@ -19,11 +19,11 @@ use crate::storage::{CreateOutcome, ObjectKind};
 use crate::util::{host, parallel};
 
 /// Retention of a record in seconds: a year, and a day for differing clocks.
-const LIFE: i64 = 366 * 86_400;
+const RETENTION_SECONDS: i64 = 366 * 86_400;
 /// Tag of the temporary id of a snapshot while it is brought back.
-const MEANWHILE: u16 = 2;
+const TEMPORARY_ID: u16 = 2;
 /// Number of records read in parallel, to hide the latency of the storage.
-const AT_ONCE: usize = 8;
+const MAX_PARALLEL: usize = 8;
 
 /// A stored record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub fn note_snapshots(repo: &Repository, act: AuditAct, snapshots: &[SnapshotId]
     if snapshots.is_empty() {
         return Ok(Noted(()));
     }
-    put(repo, act, snapshots, String::new(), Vec::new())
+    write_record(repo, act, snapshots, String::new(), Vec::new())
 }
 
 /// Records that a session brings a snapshot back. In between, the snapshot has the session's name, which gc
@@ -70,11 +70,11 @@ pub fn note_return(
     back: &SnapshotId,
     session: SnapshotId,
 ) -> Result<Noted> {
-    let extra = vec![(MEANWHILE, ByteBuf::from(session.as_bytes().as_slice()))];
+    let extra = vec![(TEMPORARY_ID, ByteBuf::from(session.as_bytes().as_slice()))];
     // Only forgotten snapshots are brought back.
     let of = if act == AuditAct::Undelete { std::slice::from_ref(back) } else { &[] };
     let detail = if of.is_empty() { format!("snapshot {back}") } else { String::new() };
-    put(repo, act, of, detail, extra)
+    write_record(repo, act, of, detail, extra)
 }
 
 /// Records an act that is not about snapshots; `detail` describes its subject.
@@ -82,10 +82,10 @@ pub fn note_return(
 /// # Errors
 /// When the record could not be made durable: then the act must not be done.
 pub fn note(repo: &Repository, act: AuditAct, detail: &str) -> Result<Noted> {
-    put(repo, act, &[], detail.to_owned(), Vec::new())
+    write_record(repo, act, &[], detail.to_owned(), Vec::new())
 }
 
-fn put(
+fn write_record(
     repo: &Repository,
     act: AuditAct,
     snapshots: &[SnapshotId],
@@ -130,7 +130,7 @@ fn create(repo: &Repository, record: &AuditRecord) -> Result<()> {
 pub fn list(repo: &Repository) -> Result<(Vec<AuditEntry>, Vec<Error>)> {
     let (storage, suite) = (repo.storage(), repo.suite());
     let listed = storage.list(ObjectKind::Audit)?;
-    let read = parallel::map(&listed, AT_ONCE, |found| {
+    let read = parallel::map(&listed, MAX_PARALLEL, |found| {
         objects::read(storage, suite, sealed_object::AUDIT, ObjectKind::Audit, &found.name)
     });
     let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
@@ -165,9 +165,9 @@ pub fn explained(repo: &Repository) -> Result<HashSet<SnapshotId>> {
     use AuditAct::{Forget, Purge, Repair, Rewrite};
     let (entries, _) = list(repo)?;
     let extra = entries.iter().flat_map(|entry| &entry.record.extra);
-    let passing = extra.filter(|(tag, _)| *tag == MEANWHILE);
-    let passing = passing.filter_map(|(_, id)| id.as_slice().try_into().ok()).map(SnapshotId::new);
-    Ok(passing.chain(named(&entries, &[Forget, Rewrite, Purge, Repair])).collect())
+    let temporary = extra.filter(|(tag, _)| *tag == TEMPORARY_ID);
+    let temporary = temporary.filter_map(|(_, id)| id.as_slice().try_into().ok()).map(SnapshotId::new);
+    Ok(temporary.chain(named_in(&entries, &[Forget, Rewrite, Purge, Repair])).collect())
 }
 
 /// Returns the snapshots that were brought back after they were forgotten, according to records.
@@ -175,11 +175,11 @@ pub fn explained(repo: &Repository) -> Result<HashSet<SnapshotId>> {
 /// # Errors
 /// When the records cannot be listed.
 pub fn brought_back(repo: &Repository) -> Result<HashSet<SnapshotId>> {
-    Ok(named(&list(repo)?.0, &[AuditAct::Undelete]).collect())
+    Ok(named_in(&list(repo)?.0, &[AuditAct::Undelete]).collect())
 }
 
 /// Returns the snapshots in records of these acts.
-fn named<'a>(entries: &'a [AuditEntry], acts: &'a [AuditAct]) -> impl Iterator<Item = SnapshotId> + 'a {
+fn named_in<'a>(entries: &'a [AuditEntry], acts: &'a [AuditAct]) -> impl Iterator<Item = SnapshotId> + 'a {
     let of = |record: &AuditRecord| AuditAct::of_code(record.act).is_some_and(|act| acts.contains(&act));
     let records = entries.iter().map(|entry| &entry.record).filter(move |record| of(record));
     records.flat_map(|record| record.snapshots.iter().copied())
@@ -191,7 +191,7 @@ fn named<'a>(entries: &'a [AuditEntry], acts: &'a [AuditAct]) -> impl Iterator<I
 /// # Errors
 /// When they cannot be listed or removed.
 pub fn remove_old(repo: &Repository, now: Time) -> Result<()> {
-    let is_old = |at: Option<Time>| at.is_some_and(|at| now.sec.saturating_sub(at.sec) > LIFE);
+    let is_old = |at: Option<Time>| at.is_some_and(|at| now.sec.saturating_sub(at.sec) > RETENTION_SECONDS);
     let listed = repo.storage().list(ObjectKind::Audit)?;
     let old: Vec<String> =
         listed.into_iter().filter(|found| is_old(found.modified)).map(|found| found.name).collect();

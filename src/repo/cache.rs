@@ -33,7 +33,7 @@ pub struct LastSeen {
     pub objects: BTreeSet<String>,
 }
 
-/// Returns `$XDG_CACHE_HOME/snap`, else `~/.cache/snap`.
+/// Returns the user's cache directory for snap.
 pub fn default_dir() -> Option<PathBuf> {
     user_dirs::user_dir(UserDir::Cache)
 }
@@ -65,14 +65,14 @@ impl Cache {
     /// The reason why there is none, for the user.
     pub fn view_dir(&self) -> Result<Option<PathBuf>, String> {
         let (Some(base), Some(dir)) = (&self.base, &self.dir) else { return Ok(None) };
-        match self.make(dir) {
+        match self.create_dir(dir) {
             Ok(()) => Ok(Some(dir.join("view"))),
             Err(err) => Err(format!("the local cache at {} cannot be created: {err}", base.display())),
         }
     }
 
     /// Creates a directory that only this user can read, tagged as a cache so that backups can skip it.
-    fn make(&self, dir: &Path) -> std::io::Result<()> {
+    fn create_dir(&self, dir: &Path) -> std::io::Result<()> {
         if dir.is_dir() {
             return Ok(());
         }
@@ -130,7 +130,7 @@ impl Cache {
     /// Stores a text, replacing the previous one.
     pub fn keep_text(&self, name: &str, text: &str) {
         let Some(dir) = &self.dir else { return };
-        let _ = self.make(dir);
+        let _ = self.create_dir(dir);
         let _ = new_file::replace(&dir.join(name), text.as_bytes());
     }
 
@@ -142,7 +142,7 @@ impl Cache {
     /// Stores the bytes of a small immutable object.
     pub fn keep_object(&self, name: &str, bytes: &[u8]) {
         let Some(dir) = self.dir.as_ref().map(|dir| dir.join("objects")) else { return };
-        let _ = self.make(&dir);
+        let _ = self.create_dir(&dir);
         let _ = new_file::replace(&dir.join(name), bytes);
     }
 

@@ -98,14 +98,14 @@ pub(crate) fn change_slots(
 /// # Errors
 /// When there is none, or a later epoch has begun.
 pub(crate) fn current(storage: &dyn Storage, keyring: &Keyring) -> Result<Config> {
-    let whole = candidates(storage)?.first_whole(|config, bytes| match keyring.check_trust(config, bytes) {
+    let judge = |config: &Config, bytes: &[u8]| match keyring.check_trust(config, bytes) {
         ConfigVerdict::Ours => Ok(true),
         ConfigVerdict::Unfit => Ok(false),
         ConfigVerdict::Newer => Err(Error::Refused(
             "the key of the repository was rotated while this command ran: run it again".into(),
         )),
-    });
-    whole.map(|(_, config)| config)
+    };
+    candidates(storage)?.first_authentic(judge).map(|(_, config)| config)
 }
 
 fn numbers(storage: &dyn Storage) -> Result<Vec<u32>> {
@@ -146,7 +146,7 @@ pub(crate) fn candidates(storage: &dyn Storage) -> Result<Candidates> {
             Ok(candidate) => found.all.push(candidate),
             Err(err) if err.is_damage() => {
                 if found.all.is_empty() {
-                    found.trouble.push(older(&err));
+                    found.trouble.push(older_is_used(&err));
                 }
                 first.get_or_insert(err);
             }
@@ -163,51 +163,51 @@ pub(crate) fn candidates(storage: &dyn Storage) -> Result<Candidates> {
 fn candidate(storage: &dyn Storage, number: u32) -> Result<Candidate> {
     let candidate = match read_config(storage, number) {
         Ok((bytes, config)) => Candidate { bytes, config, newer: None },
-        Err(Error::NewerFormat { found, .. }) => of_known_format(storage, number, found)?,
+        Err(Error::NewerFormat { found, .. }) => read_as_known_format(storage, number, found)?,
         Err(err) => return Err(err),
     };
     let Candidate { bytes, config, newer } = &candidate;
     let keyring = config.open_master.map(|master| Keyring::single(Key::new(master)));
     // A generation with its key in the clear can be verified here, even if a flipped byte makes it claim to
     // be encrypted.
-    let is_whole = match keyring {
+    let is_authentic = match keyring {
         Some(keyring) => keyring.check_trust(config, bytes) == ConfigVerdict::Ours,
         None => config.cipher != CipherKind::None,
     };
-    match (is_whole, newer) {
+    match (is_authentic, newer) {
         (true, _) => Ok(candidate),
-        (false, Some(found)) => Err(of_newer_format(number, *found)),
-        (false, None) => Err(unfit(number)),
+        (false, Some(found)) => Err(newer_format(number, *found)),
+        (false, None) => Err(unauthentic(number)),
     }
 }
 
 /// Parses a generation that claims a newer format version as if it had the known one.
-fn of_known_format(storage: &dyn Storage, number: u32, found: u16) -> Result<Candidate> {
+fn read_as_known_format(storage: &dyn Storage, number: u32, found: u16) -> Result<Candidate> {
     let mut bytes = storage.read(ObjectKind::Config, &number.to_string(), MAX_CONFIG)?;
     let field = bytes.get_mut(key_slot::CONFIG_FORMAT);
-    field.ok_or_else(|| of_newer_format(number, found))?.copy_from_slice(&FORMAT.to_le_bytes());
+    field.ok_or_else(|| newer_format(number, found))?.copy_from_slice(&FORMAT.to_le_bytes());
     match key_slot::open_config(&bytes) {
         Ok(config) if config.generation == number && config.check().is_ok() => {
             Ok(Candidate { bytes, config, newer: Some(found) })
         }
-        _ => Err(of_newer_format(number, found)),
+        _ => Err(newer_format(number, found)),
     }
 }
 
-fn of_newer_format(generation: u32, found: u16) -> Error {
+fn newer_format(generation: u32, found: u16) -> Error {
     Error::NewerFormat { what: ObjectKind::Config.path(&generation.to_string()), found, known: FORMAT }
 }
 
-pub(crate) fn unfit(generation: u32) -> Error {
+pub(crate) fn unauthentic(generation: u32) -> Error {
     let what = ObjectKind::Config.path(&generation.to_string());
     Error::Damaged { what, source: DecodeError::because("its checksum does not match") }
 }
 
-fn older(err: &Error) -> String {
+fn older_is_used(err: &Error) -> String {
     format!("{}; an older generation is used, run `Repository::check`", err.chain())
 }
 
-fn planted(config: &Config) -> String {
+fn describe_planted(config: &Config) -> String {
     let (is, kind) =
         if config.is_encrypted() { ("encrypted", "unencrypted") } else { ("unencrypted", "encrypted") };
     let path = ObjectKind::Config.path(&config.generation.to_string());
@@ -236,14 +236,14 @@ impl Candidates {
     /// Drops generations that are encrypted if the repository is not, or vice versa. If this machine knows
     /// one of them, that decides instead of the oldest. Dropped ones that are newer than all others are added
     /// to `trouble`.
-    pub(crate) fn settle(&mut self, place: &Place) {
+    pub(crate) fn drop_planted(&mut self, place: &Place) {
         let is_known = |config: &&Config| {
             place.of(&config.repo).is_some_and(|known| known.encrypted == config.is_encrypted())
         };
         let known = self.all.iter().map(|one| &one.config).find(is_known);
         let encrypted = known.map_or_else(|| self.are_encrypted(), Config::is_encrypted);
         let fits = |one: &Candidate| one.config.is_encrypted() == encrypted;
-        let planted = self.all.iter().take_while(|one| !fits(one)).map(|one| planted(&one.config));
+        let planted = self.all.iter().take_while(|one| !fits(one)).map(|one| describe_planted(&one.config));
         self.trouble.extend(planted);
         self.all.retain(fits);
     }
@@ -275,14 +275,14 @@ impl Candidates {
     ///
     /// # Errors
     /// When none is authentic, or none can be judged.
-    pub(crate) fn first_whole(
+    pub(crate) fn first_authentic(
         &mut self,
         mut judge: impl FnMut(&Config, &[u8]) -> Result<bool>,
     ) -> Result<(Vec<u8>, Config)> {
         let mut first = None;
         for Candidate { bytes, config, newer } in std::mem::take(&mut self.all) {
             let fitting = judge(&config, &bytes)
-                .and_then(|fits| if fits { Ok(()) } else { Err(unfit(config.generation)) });
+                .and_then(|fits| if fits { Ok(()) } else { Err(unauthentic(config.generation)) });
             match (fitting, newer) {
                 (Ok(()), None) => return Ok((bytes, config)),
                 (Ok(()), Some(found)) => {
@@ -295,22 +295,22 @@ impl Candidates {
                 }
                 // A generation that a newer program wrote is not skipped.
                 (Err(Error::Damaged { .. }), Some(found)) => {
-                    return Err(of_newer_format(config.generation, found));
+                    return Err(newer_format(config.generation, found));
                 }
-                (Err(err), _) => self.passed_over(&config, err, &mut first)?,
+                (Err(err), _) => self.skip_damaged(&config, err, &mut first)?,
             }
         }
         Err(first.unwrap_or(Error::Bug { what: "there is a configuration" }))
     }
 
-    fn passed_over(&mut self, config: &Config, err: Error, first: &mut Option<Error>) -> Result<()> {
+    fn skip_damaged(&mut self, config: &Config, err: Error, first: &mut Option<Error>) -> Result<()> {
         match err {
             // Nothing in a damaged generation can be trusted, not even a different key.
             Error::Damaged { .. }
             | Error::Missing { .. }
             | Error::WrongPassword { .. }
             | Error::NoPassword { .. } => {
-                self.trouble.push(older(&unfit(config.generation)));
+                self.trouble.push(older_is_used(&unauthentic(config.generation)));
                 first.get_or_insert(err);
                 Ok(())
             }

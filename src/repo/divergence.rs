@@ -41,7 +41,7 @@ pub(crate) fn refuse(known: &KnownPlace, config: &Config, encrypted: bool, locat
 
 impl Repository {
     /// Compares the configuration, and records differences.
-    pub(crate) fn get_acquainted(&self, accept: bool) {
+    pub(crate) fn compare_config(&self, accept: bool) {
         let config = self.config();
         if let Some(why) = self.known().trouble() {
             self.control().warn(format!(
@@ -51,7 +51,10 @@ impl Repository {
         }
         let before = self.known_here();
         if !accept && before.as_ref().is_some_and(|known| known.generation > config.generation) {
-            self.diverges(older_config(before.map_or(0, |known| known.generation), config.generation));
+            self.record_divergence(older_config(
+                before.map_or(0, |known| known.generation),
+                config.generation,
+            ));
         }
         // Best effort: without a writable state directory, the warning comes when a snapshot is made.
         self.know_config(config, accept);
@@ -67,7 +70,7 @@ impl Repository {
         });
     }
 
-    fn learn(&self, change: impl Fn(&mut run_log::known::Place)) {
+    fn update_known(&self, change: impl Fn(&mut run_log::known::Place)) {
         if let Err(err) = self.known().change(change) {
             self.control().warn(format!(
                 "{}: replaced or lost parts of the repository may not be detected",
@@ -80,8 +83,8 @@ impl Repository {
         self.known().read().of(&self.config().repo).cloned()
     }
 
-    fn diverges(&self, what: String) {
-        if self.diverged_kept().add(what.clone()) {
+    fn record_divergence(&self, what: String) {
+        if self.divergence_log().add(what.clone()) {
             let hint = "`Repository::check` examines it; if it is intended, `Repository::accept` accepts it";
             self.control().warn(format!("{}: {what}: {hint}", self.location()));
         }
@@ -94,12 +97,12 @@ impl Repository {
     /// When the storage fails.
     pub fn divergence(&self) -> Result<Vec<String>> {
         crate::repo::snapshots::list_all(self)?;
-        Ok(self.diverged_kept().reports())
+        Ok(self.divergence_log().reports())
     }
 
     /// Returns the differences noticed so far, without any I/O.
     pub fn diverged(&self) -> Vec<String> {
-        self.diverged_kept().reports()
+        self.divergence_log().reports()
     }
 
     /// Fails if the repository diverged; for operations that delete unreferenced data. While snapshots are
@@ -125,11 +128,11 @@ impl Repository {
     /// process makes or forgets in the meantime are not differences.
     pub(crate) fn compare(&self, before: &Known, listing: &Listing) -> Result<()> {
         let expected = before.expected(Time::now());
-        let stands: HashSet<String> = listing.snapshots.iter().map(|snapshot| snapshot.id.hex()).collect();
+        let listed: HashSet<String> = listing.snapshots.iter().map(|one| one.id.hex()).collect();
         self.compare_forgotten(before, listing)?;
         let unreadable = |made: &&Made| listing.unreadable.iter().any(|(name, _)| *name == made.snapshot);
         let mut missing: Vec<&Made> =
-            expected.iter().filter(|made| !stands.contains(&made.snapshot) && !unreadable(made)).collect();
+            expected.iter().filter(|made| !listed.contains(&made.snapshot) && !unreadable(made)).collect();
         if missing.is_empty() {
             self.note_compared(&expected, &[]);
             return Ok(());
@@ -152,7 +155,7 @@ impl Repository {
         missing.retain(|made| {
             !newest.iter().any(|(set, one)| one == *made && has_successor(listing, set, made))
         });
-        missing.iter().for_each(|made| self.diverges(gone(made)));
+        missing.iter().for_each(|made| self.record_divergence(describe_gone(made)));
         self.note_compared(&expected, &missing.into_iter().cloned().collect::<Vec<Made>>());
         Ok(())
     }
@@ -169,7 +172,7 @@ impl Repository {
         let (now, brought_back) = (self.known_now(), audit::brought_back(self)?);
         again.retain(|id| was_forgotten(&now, id) && !brought_back.contains(id));
         for id in again {
-            self.diverges(format!(
+            self.record_divergence(format!(
                 "snapshot {} was forgotten by this machine and exists again, but no undelete is recorded",
                 id.short()
             ));
@@ -182,7 +185,7 @@ impl Repository {
             return;
         }
         let repo = self.config().repo.hex();
-        self.learn(|place| {
+        self.update_known(|place| {
             let known = place.repositories.get_mut(&repo);
             known.into_iter().for_each(|known| known.compared(expected, missing));
         });
@@ -201,7 +204,7 @@ impl Repository {
             of: format!("{} of {}", sources.join(", "), manifest.host),
         };
         let repo = self.config().repo.hex();
-        self.learn(|place| {
+        self.update_known(|place| {
             place.repositories.entry(repo.clone()).or_default().made(&set, made.clone(), Time::now());
         });
     }
@@ -209,7 +212,8 @@ impl Repository {
     /// Records that this machine removed these snapshots.
     pub(crate) fn note_removed(&self, names: &[String]) {
         let repo = self.config().repo.hex();
-        self.learn(|place| place.repositories.entry(repo.clone()).or_default().removed(names, Time::now()));
+        let now = Time::now();
+        self.update_known(|place| place.repositories.entry(repo.clone()).or_default().removed(names, now));
     }
 
     /// Accepts the current state of the repository as correct.
@@ -217,13 +221,13 @@ impl Repository {
     /// # Errors
     /// When it could not be recorded.
     pub fn accept(&self) -> Result<()> {
-        let (config, standing) = (self.config(), crate::repo::snapshots::list_all(self)?);
-        let stands: HashSet<String> = standing.snapshots.iter().map(|one| one.id.hex()).collect();
+        let (config, listing) = (self.config(), crate::repo::snapshots::list_all(self)?);
+        let listed: HashSet<String> = listing.snapshots.iter().map(|one| one.id.hex()).collect();
         self.known().change(|place| {
             let known = place.repositories.entry(config.repo.hex()).or_default();
             known.generation = config.generation;
             known.epoch = config.epoch;
-            known.newest.retain(|_, made| stands.contains(&made.snapshot));
+            known.newest.retain(|_, made| listed.contains(&made.snapshot));
             known.missing.clear();
             known.forgotten.clear();
         })
@@ -241,7 +245,7 @@ fn has_successor(listing: &Listing, set: &str, made: &Made) -> bool {
     })
 }
 
-fn gone(made: &Made) -> String {
+fn describe_gone(made: &Made) -> String {
     format!("{} was made by this machine and is gone, but this machine did not forget it", made.describe())
 }
 
@@ -276,7 +280,7 @@ pub fn of_place(storage: &dyn Storage, known: &KnownPlace) -> Result<Vec<String>
         return Ok(Vec::new());
     }
     let mut candidates = config::candidates(storage)?;
-    candidates.settle(&place);
+    candidates.drop_planted(&place);
     let encrypted = candidates.are_encrypted();
     let config = candidates.newest_that(|config| place.contradicts(&config.repo, encrypted).is_none())?;
     if let Some(what) = place.contradicts(&config.repo, encrypted) {
@@ -294,14 +298,14 @@ pub fn of_place(storage: &dyn Storage, known: &KnownPlace) -> Result<Vec<String>
             // Without a key, an entry of the trash can only be checked for being possibly a manifest.
             let counts =
                 |found: &Listed| area == ObjectKind::Snapshots || found.len > sealed_object::HEADER as u64;
-            let stands = |made: &Made| {
+            let is_listed = |made: &Made| {
                 listed.iter().any(|found| counts(found) && found.name.starts_with(&made.snapshot))
             };
-            missing.retain(|made| !stands(made));
+            missing.retain(|made| !is_listed(made));
         }
     }
     let now = known.read();
     let still = now.of(&config.repo).map_or_else(Vec::new, |known| known.expected(Time::now()));
-    all.extend(missing.iter().filter(|made| still.contains(made)).map(gone));
+    all.extend(missing.iter().filter(|made| still.contains(made)).map(describe_gone));
     Ok(all)
 }

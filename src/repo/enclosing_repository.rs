@@ -10,9 +10,9 @@ use crate::storage::local::LocalStorage;
 
 /// Returns the repository that contains this directory, or is this directory. The directory need not exist.
 pub fn around(dir: &Path) -> Option<PathBuf> {
-    let whole = std::path::absolute(dir).ok()?;
-    let there = whole.ancestors().find_map(|path| path.canonicalize().ok())?;
-    there.ancestors().find(|path| is_repository(path)).map(Path::to_path_buf)
+    let absolute = std::path::absolute(dir).ok()?;
+    let existing = absolute.ancestors().find_map(|path| path.canonicalize().ok())?;
+    existing.ancestors().find(|path| is_repository(path)).map(Path::to_path_buf)
 }
 
 /// Returns the directory of the repository with this id that contains `dir` or is `dir`. It may be a copy, or
@@ -23,8 +23,8 @@ pub fn same_around(dir: &Path, id: RepoId) -> Option<PathBuf> {
 
 /// Returns the repository that contains this directory, other than the directory itself.
 pub fn above(dir: &Path) -> Option<PathBuf> {
-    let whole = dir.canonicalize().or_else(|_| std::path::absolute(dir)).ok()?;
-    around(whole.parent()?)
+    let absolute = dir.canonicalize().or_else(|_| std::path::absolute(dir)).ok()?;
+    around(absolute.parent()?)
 }
 
 /// Returns whether a directory with these names should be checked with [`is_repository`].

@@ -43,10 +43,8 @@ impl Repository {
         let shared_chunking = options.shared_chunking.as_ref();
         if shared_chunking.is_some_and(|shared_chunking| !shared_chunking.allows(options.password.is_some()))
         {
-            return Err(cannot(
-                "repositories that share chunk names must both be encrypted or both be \
-                               unencrypted",
-            ));
+            let why = "repositories that share chunk names must both be encrypted or both be unencrypted";
+            return Err(cannot(why));
         }
         let naming = shared_chunking.map(|shared_chunking| shared_chunking.naming.clone());
         let mut keyring = Keyring::random(naming).map_err(Error::damaged("a new key"))?;

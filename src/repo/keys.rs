@@ -18,7 +18,7 @@ use crate::repo::{config, objects};
 use crate::storage::{CreateOutcome, ObjectKind, Storage, names};
 use crate::util::host;
 
-const MAX_SLOT: u64 = 64 << 10;
+const MAX_SLOT_BYTES: u64 = 64 << 10;
 
 /// A slot's id and bytes, or the error of reading it.
 pub type ReadSlot = Result<(KeyId, Vec<u8>)>;
@@ -122,7 +122,7 @@ pub(crate) fn unknown_kind(id: &KeyId) -> Error {
 
 fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
     let id = KeyId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Keys, name))?;
-    let bytes = storage.read(ObjectKind::Keys, name, MAX_SLOT)?;
+    let bytes = storage.read(ObjectKind::Keys, name, MAX_SLOT_BYTES)?;
     if hash::sha256(&bytes) != *id.as_bytes() {
         let why = DecodeError::because("its hash differs from its name");
         return Err(Error::Damaged { what: ObjectKind::Keys.path(name), source: why });
@@ -164,9 +164,9 @@ const MAX_READ: usize = 256;
 /// Maximum slots that are tried.
 const MAX_TRIED: usize = 64;
 /// Maximum total cost of all tries: about ten seconds.
-const BUDGET: u64 = MAX_TRIED as u64 * DEFAULT_COST;
+const MAX_TOTAL_COST: u64 = MAX_TRIED as u64 * DEFAULT_COST;
 /// Maximum memory of one try, in KiB.
-const MAX_MEMORY: u32 = 512 << 10;
+const MAX_MEMORY_KIB: u32 = 512 << 10;
 const DEFAULT_COST: u64 = kdf::DEFAULT.cost();
 
 /// An intact slot of this repository.
@@ -229,22 +229,22 @@ pub fn unlock(
         (a.modified.is_none(), a.modified, &a.name).cmp(&(b.modified.is_none(), b.modified, &b.name))
     });
     let mut untried = listed.len().saturating_sub(MAX_READ);
-    let (mut candidates, mut trouble, mut whole) = (Vec::new(), None, usize::from(last.is_some()));
+    let (mut candidates, mut last_error, mut intact) = (Vec::new(), None, usize::from(last.is_some()));
     for found in listed.into_iter().take(MAX_READ) {
         match candidate(storage, repo, &found.name, found.modified) {
             Ok(found) => {
-                whole += 1;
+                intact += 1;
                 candidates.extend(found);
             }
             Err(err) if err.is_bug() => return Err(err),
-            Err(err) => trouble = Some(err),
+            Err(err) => last_error = Some(err),
         }
     }
     candidates.sort_by_key(Candidate::order);
     let mut spent = 0;
     for (number, candidate) in candidates.iter().enumerate() {
         let costs = candidate.costs.cost();
-        if number >= MAX_TRIED || candidate.costs.memory > MAX_MEMORY || spent + costs > BUDGET {
+        if number >= MAX_TRIED || candidate.costs.memory > MAX_MEMORY_KIB || spent + costs > MAX_TOTAL_COST {
             untried += 1;
             continue;
         }
@@ -254,14 +254,14 @@ pub fn unlock(
             Ok(None) => {}
             Err(err) if err.is_bug() => return Err(err),
             Err(err) => {
-                whole -= 1;
-                trouble = Some(err);
+                intact -= 1;
+                last_error = Some(err);
             }
         }
     }
-    match trouble {
-        Some(err) if whole == 0 || err.is_out_of_memory() => Err(err),
-        None if whole == 0 => Err(Error::Missing { what: "a readable key slot".into() }),
+    match last_error {
+        Some(err) if intact == 0 || err.is_out_of_memory() => Err(err),
+        None if intact == 0 => Err(Error::Missing { what: "a readable key slot".into() }),
         _ => Err(Error::WrongPassword { location: storage.location(), untried }),
     }
 }

@@ -14,7 +14,7 @@ use crate::repo::snapshots::{Listing, Snapshot};
 
 /// Age in seconds up to which a snapshot's predecessor is searched. Audit records are kept longer, so a
 /// record explains each legitimate absence.
-const YOUNG: i64 = 300 * 86_400;
+const MAX_AGE: i64 = 300 * 86_400;
 
 /// A snapshot that is missing from the middle of a set's history without an audit record that explains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +41,14 @@ impl Gap {
 /// # Errors
 /// When the audit records cannot be listed.
 pub fn gaps(repo: &Repository, listing: &Listing) -> Result<Vec<Gap>> {
-    let stands: HashSet<SnapshotId> = listing.snapshots.iter().map(|one| one.id).collect();
+    let listed: HashSet<SnapshotId> = listing.snapshots.iter().map(|one| one.id).collect();
     // An unreadable manifest exists, and is reported as damaged elsewhere.
     let unreadable = |id: &SnapshotId| listing.unreadable.iter().any(|(name, _)| *name == id.hex());
     let now = Time::now().sec;
-    let young = listing.snapshots.iter().filter(|one| now.saturating_sub(one.manifest.started.sec) < YOUNG);
+    let young = listing.snapshots.iter().filter(|one| now.saturating_sub(one.manifest.started.sec) < MAX_AGE);
     let mut gaps: Vec<Gap> = young
         .filter_map(|one| Some(Gap { gone: one.manifest.lineage()?.previous?, after: one.id }))
-        .filter(|gap| !stands.contains(&gap.gone) && !unreadable(&gap.gone))
+        .filter(|gap| !listed.contains(&gap.gone) && !unreadable(&gap.gone))
         .collect();
     if !gaps.is_empty() {
         let explained = audit::explained(repo)?;
@@ -65,18 +65,18 @@ pub fn next<'a>(repo: &Repository, set: impl Iterator<Item = &'a Snapshot>) -> L
         Some((id, before)) => (Some(*id), before.number.saturating_add(1), before.chain),
         None => (None, 1, [0; 32]),
     };
-    let chain = head(repo, &chain, previous);
+    let chain = chain_after(repo, &chain, previous);
     Lineage { generation: repo.config().generation, number, previous, chain }
 }
 
 /// Returns whether a snapshot's chain continues that of its predecessor.
 pub fn follows(repo: &Repository, after: &Lineage, (id, before): (SnapshotId, &Lineage)) -> bool {
-    let chain = head(repo, &before.chain, Some(id));
+    let chain = chain_after(repo, &before.chain, Some(id));
     after.previous != Some(id) || after.chain == chain && after.number == before.number.saturating_add(1)
 }
 
 /// Returns the head of a chain after the snapshot `previous`; `before` is the head of that snapshot.
-fn head(repo: &Repository, before: &[u8; 32], previous: Option<SnapshotId>) -> [u8; 32] {
+fn chain_after(repo: &Repository, before: &[u8; 32], previous: Option<SnapshotId>) -> [u8; 32] {
     let named = previous.map_or([0; 16], |id| *id.as_bytes());
     let linked = [b"chain".as_slice(), before, &named].concat();
     hash::mac(&repo.keyring().naming_keys(repo.config()).id, &linked)

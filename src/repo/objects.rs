@@ -101,7 +101,7 @@ pub fn create<T: Serialize>(
 }
 
 /// Concurrent removals on remote storage.
-const REMOVALS: usize = 16;
+const MAX_PARALLEL: usize = 16;
 
 /// Removes many objects. A name that does not exist is not an error. A failure does not keep the others from
 /// being removed.
@@ -109,7 +109,7 @@ const REMOVALS: usize = 16;
 /// # Errors
 /// When one of them could not be removed.
 pub fn remove_all(storage: &dyn Storage, area: ObjectKind, names: &[String]) -> Result<()> {
-    let threads = if storage.is_remote() { REMOVALS } else { 1 };
+    let threads = if storage.is_remote() { MAX_PARALLEL } else { 1 };
     parallel::map(names, threads, |name| storage.remove(area, name)).into_iter().collect()
 }
 

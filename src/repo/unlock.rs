@@ -47,7 +47,7 @@ pub(crate) fn unlock(
     let all = candidates.clone();
     let mut unlocker = Unlocker { storage, access, all: &all, opened: Vec::new(), wrong: Vec::new() };
     let mut keys = None;
-    let (_, config) = candidates.first_whole(|config, bytes| {
+    let (_, config) = candidates.first_authentic(|config, bytes| {
         keys = unlocker.keys(config, bytes)?;
         Ok(keys.is_some())
     })?;

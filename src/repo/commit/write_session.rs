@@ -1,5 +1,4 @@
-//! The session of a writer (rules W1 and W2): it is visible before anything is listed, and says whether new
-//! data may refer to what an earlier snapshot needs.
+//! The session of a writer (W1), and whether new data may refer to what an earlier snapshot needs (W2).
 
 use std::collections::HashSet;
 
@@ -38,10 +37,12 @@ pub fn open(repo: &Repository) -> Result<(Session, RepoState)> {
 pub fn trust(repo: &Repository, state: &RepoState, snapshots: &[SnapshotId]) -> Result<ParentTrust> {
     let listed = repo.storage().list(ObjectKind::Snapshots)?;
     let names: HashSet<&str> = listed.iter().map(|found| found.name.as_str()).collect();
-    Ok(match snapshots.iter().all(|id| names.contains(id.hex().as_str())) {
-        false => ParentTrust::Gone,
-        true if may_trust(state, snapshots) => ParentTrust::Whole,
-        true => ParentTrust::PerChunk,
+    Ok(if !snapshots.iter().all(|id| names.contains(id.hex().as_str())) {
+        ParentTrust::Gone
+    } else if may_trust(state, snapshots) {
+        ParentTrust::Whole
+    } else {
+        ParentTrust::PerChunk
     })
 }
 

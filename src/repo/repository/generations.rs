@@ -75,7 +75,7 @@ impl Repository {
         }
         self.config = config::set_parity(self.storage(), &self.keyring, share)?;
         self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
-        self.get_acquainted(false);
+        self.compare_config(false);
         Ok(())
     }
 
@@ -87,7 +87,7 @@ impl Repository {
         self.may_write()?;
         self.config = config::set_quota(self.storage(), &self.keyring, bytes)?;
         self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
-        self.get_acquainted(false);
+        self.compare_config(false);
         Ok(())
     }
 

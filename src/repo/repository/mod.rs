@@ -138,7 +138,7 @@ impl Repository {
     }
 
     /// Returns the shared list of differences from what this machine knows, noticed so far.
-    pub(crate) fn diverged_kept(&self) -> &Diverged {
+    pub(crate) fn divergence_log(&self) -> &Diverged {
         &self.diverged
     }
 
@@ -196,7 +196,7 @@ impl Repository {
         self.limits = limits;
     }
 
-    /// Returns who receives warnings and notes while it is open.
+    /// Returns the control whose observer receives its warnings and notes.
     #[doc(hidden)]
     pub fn control(&self) -> &Control<'static> {
         &self.control
@@ -207,7 +207,7 @@ impl Repository {
         &self.unheard
     }
 
-    /// Returns a handle of the same repository that tells its warnings to another observer.
+    /// Returns a handle of the same repository that sends its warnings to another observer.
     pub(crate) fn with_control(&self, control: Control<'static>) -> Self {
         Self { control, ..self.clone() }
     }

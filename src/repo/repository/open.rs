@@ -39,7 +39,7 @@ impl Discovered {
     #[doc(hidden)]
     #[must_use]
     pub fn known_by(mut self, known: &KnownPlace) -> Self {
-        self.candidates.settle(&known.read());
+        self.candidates.drop_planted(&known.read());
         self
     }
 
@@ -120,7 +120,7 @@ impl Repository {
         let location = storage.location();
         let known = KnownPlace::new(access.state.as_deref(), &location);
         let place = if access.accept { Place::default() } else { known.read() };
-        found.candidates.settle(&place);
+        found.candidates.drop_planted(&place);
         if !access.accept {
             // Before any key derivation: a repository that is no longer encrypted must not be given the
             // password.
@@ -139,7 +139,7 @@ impl Repository {
         }
         check_features(&config)?;
         let cache = Cache::new(access.cache.as_deref(), access.state.as_deref(), &location, &config.repo);
-        let trouble = found.candidates.trouble;
+        let problems = found.candidates.trouble;
         let naming = keyring.naming_keys(&config);
         let what = ObjectKind::Config.path(&config.generation.to_string());
         let suite = keyring.suite(&config).map_err(Error::damaged(what.clone()))?;
@@ -163,14 +163,14 @@ impl Repository {
             diverged: Diverged::default(),
             index_cache: Arc::default(),
             limits: IndexLimits::default(),
-            control: heard(&access.control, &unheard),
+            control: control_or_buffer(&access.control, &unheard),
             unheard,
             healer: Arc::default(),
             bases: Arc::default(),
             command: Arc::default(),
         };
-        trouble.into_iter().for_each(|text| repo.control.warn(text));
-        repo.get_acquainted(access.accept);
+        problems.into_iter().for_each(|text| repo.control.warn(text));
+        repo.compare_config(access.accept);
         Ok(repo)
     }
 
@@ -185,11 +185,11 @@ impl Repository {
         let another =
             || Error::Refused(format!("the repository at {location} is not the one at {}", self.location()));
         // A generation of another repository does not count, like a damaged one, if an older one is ours.
-        let ours = found.first_whole(|config, bytes| {
+        let ours = found.first_authentic(|config, bytes| {
             if config.repo == self.config.repo {
                 Ok(self.keyring.check_trust(config, bytes) == ConfigVerdict::Ours)
             } else {
-                Err(config::unfit(config.generation))
+                Err(config::unauthentic(config.generation))
             }
         });
         let (_, config) = ours.map_err(|err| if err.is_damage() { another() } else { err })?;
@@ -200,14 +200,14 @@ impl Repository {
         let repo =
             Self { storage, config, cache, known, index_cache, healer, diverged, bases, ..self.clone() };
         found.trouble.into_iter().for_each(|text| repo.control.warn(text));
-        repo.get_acquainted(false);
+        repo.compare_config(false);
         Ok(repo)
     }
 }
 
 /// Returns the control of a repository: the caller's or, if that has no observer, one that keeps the messages
 /// in `unheard`.
-fn heard(control: &Control<'static>, unheard: &Arc<MessageBuffer>) -> Control<'static> {
+fn control_or_buffer(control: &Control<'static>, unheard: &Arc<MessageBuffer>) -> Control<'static> {
     if control.is_observed() {
         return control.clone();
     }

@@ -39,30 +39,30 @@ impl SnapshotFilter {
         if all.is_empty() || all.iter().any(|one| self.admits(&one.manifest)) {
             return None;
         }
-        let is = |part: Self| !all.iter().any(|one| part.admits(&one.manifest));
+        let none_meets = |part: Self| !all.iter().any(|one| part.admits(&one.manifest));
         let (hosts, tags, paths) = (self.hosts.clone(), self.tags.clone(), self.paths.clone());
         let known = |of: fn(&Manifest) -> Vec<String>| {
             let known: BTreeSet<String> = all.iter().flat_map(|one| of(&one.manifest)).collect();
-            let more = known.len().saturating_sub(NAMED_AT_MOST);
-            let mut text = known.into_iter().take(NAMED_AT_MOST).collect::<Vec<_>>().join(", ");
+            let more = known.len().saturating_sub(MAX_NAMED);
+            let mut text = known.into_iter().take(MAX_NAMED).collect::<Vec<_>>().join(", ");
             if more > 0 {
                 text += &format!(" and {more} more");
             }
             if text.is_empty() { "none".to_owned() } else { text }
         };
-        if is(Self { hosts, ..Self::default() }) {
-            let there = known(|manifest| vec![manifest.host.clone()]);
+        if none_meets(Self { hosts, ..Self::default() }) {
+            let found = known(|manifest| vec![manifest.host.clone()]);
             return Some(format!(
-                "there is no snapshot of host {}; the hosts are {there}",
+                "there is no snapshot of host {}; the hosts are {found}",
                 self.hosts.join(" or ")
             ));
         }
-        if is(Self { tags, ..Self::default() }) {
+        if none_meets(Self { tags, ..Self::default() }) {
             let lists: Vec<String> = self.tags.iter().map(|tags| tags.join(",")).collect();
-            let there = known(|manifest| manifest.tags.clone());
-            return Some(format!("no snapshot has the tag '{}'; the tags are {there}", lists.join("' or '")));
+            let found = known(|manifest| manifest.tags.clone());
+            return Some(format!("no snapshot has the tag '{}'; the tags are {found}", lists.join("' or '")));
         }
-        if is(Self { paths, ..Self::default() }) || self.sources.is_some() {
+        if none_meets(Self { paths, ..Self::default() }) || self.sources.is_some() {
             let paths =
                 self.sources.as_ref().unwrap_or(&self.paths).iter().map(|path| String::from_utf8_lossy(path));
             let paths = paths.collect::<Vec<_>>().join(", ");
@@ -79,8 +79,8 @@ impl SnapshotFilter {
     }
 }
 
-/// Maximum hosts, tags or sources listed in a message.
-const NAMED_AT_MOST: usize = 10;
+/// Maximum number of hosts, tags or sources in a message.
+const MAX_NAMED: usize = 10;
 
 /// Selects whole snapshots: the named ones among those the filter admits, or all that it admits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

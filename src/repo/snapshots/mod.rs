@@ -23,7 +23,7 @@ pub(crate) use selector::ambiguous;
 pub use selector::{Query, resolve, resolve_in, time_of};
 
 /// Seconds that a snapshot's time may lie in the future, because clocks differ.
-const AHEAD: i64 = 600;
+const MAX_CLOCK_SKEW_SECONDS: i64 = 600;
 
 /// A committed snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,21 +81,21 @@ impl Listing {
 }
 
 /// Up to this many objects are read sequentially.
-const FEW: usize = 32;
+const MAX_SEQUENTIAL: usize = 32;
 /// Number of objects that are read concurrently.
-const AT_ONCE: usize = 8;
+const MAX_PARALLEL: usize = 8;
 
 /// Reads all manifests. A damaged one is returned in [`Listing::unreadable`].
 ///
 /// # Errors
 /// When the storage fails.
 pub fn list_all(repo: &Repository) -> Result<Listing> {
-    list_beside(repo, &ReadBefore::default())
+    list_unless_read(repo, &ReadBefore::default())
 }
 
-fn list_beside(repo: &Repository, read: &ReadBefore) -> Result<Listing> {
+fn list_unless_read(repo: &Repository, read: &ReadBefore) -> Result<Listing> {
     if let Some(memory) = repo.memory() {
-        return remembered(repo, memory.snapshots());
+        return list_from_memory(repo, memory.snapshots());
     }
     // Read before listing, so that snapshots made or forgotten in the meantime are not reported.
     let before = repo.known_now();
@@ -106,8 +106,8 @@ fn list_beside(repo: &Repository, read: &ReadBefore) -> Result<Listing> {
         None => load_listed(repo, found),
     };
     // A machine without a cache reads each manifest over the network.
-    let loaded = if listed.len() > FEW {
-        parallel::map(&listed, AT_ONCE, load)
+    let loaded = if listed.len() > MAX_SEQUENTIAL {
+        parallel::map(&listed, MAX_PARALLEL, load)
     } else {
         listed.iter().map(load).collect()
     };
@@ -120,9 +120,7 @@ fn list_beside(repo: &Repository, read: &ReadBefore) -> Result<Listing> {
             }
             Ok(None) => {}
             Err(err) if err.is_missing() => {}
-            Err(err) if err.is_damage() || err.is_newer() => {
-                listing.unreadable.push((found.name, err));
-            }
+            Err(err) if err.is_damage() || err.is_newer() => listing.unreadable.push((found.name, err)),
             Err(err) => return Err(err),
         }
     }
@@ -132,17 +130,17 @@ fn list_beside(repo: &Repository, read: &ReadBefore) -> Result<Listing> {
 }
 
 /// Returns the remembered snapshots that are still listed, for a write key, which cannot open manifests.
-fn remembered(repo: &Repository, made: Vec<(SnapshotId, Manifest)>) -> Result<Listing> {
+fn list_from_memory(repo: &Repository, made: Vec<(SnapshotId, Manifest)>) -> Result<Listing> {
     let listed = repo.storage().list(ObjectKind::Snapshots)?;
-    let stands = |id: &SnapshotId| listed.iter().any(|found| found.name == id.hex());
-    let made = made.into_iter().filter(|(id, _)| stands(id));
+    let is_listed = |id: &SnapshotId| listed.iter().any(|found| found.name == id.hex());
+    let made = made.into_iter().filter(|(id, _)| is_listed(id));
     let mut snapshots: Vec<Snapshot> = made.map(|(id, manifest)| Snapshot { id, manifest }).collect();
     sort(&mut snapshots, Time::now());
     Ok(Listing { snapshots, ..Listing::default() })
 }
 
 /// Sorts oldest first. A snapshot dated in the future by a wrong clock comes before all others until that
-/// time has come: it must not be taken for the newest, or become a parent.
+/// time: it must not be considered the newest, or become a parent.
 fn sort(snapshots: &mut [Snapshot], now: Time) {
     snapshots.sort_by_key(|one| (!one.is_ahead(now), one.manifest.started, one.id));
 }
@@ -150,7 +148,7 @@ fn sort(snapshots: &mut [Snapshot], now: Time) {
 impl Snapshot {
     /// Returns whether the snapshot is dated in the future by more than clocks may differ.
     pub fn is_ahead(&self, now: Time) -> bool {
-        self.manifest.started.sec > now.sec.saturating_add(AHEAD)
+        self.manifest.started.sec > now.sec.saturating_add(MAX_CLOCK_SKEW_SECONDS)
     }
 }
 
@@ -169,13 +167,13 @@ pub fn list(repo: &Repository) -> Result<Vec<Snapshot>> {
 /// # Errors
 /// As [`list`].
 pub fn list_again(repo: &Repository, before: &mut ReadBefore) -> Result<Vec<Snapshot>> {
-    let listing = list_beside(repo, before)?;
+    let listing = list_unless_read(repo, before)?;
     listing.warn_of_unreadable(repo);
     *before = ReadBefore::of(&listing);
     Ok(listing.snapshots)
 }
 
-/// Like [`load`], but uses the local copy of the manifest if it is as long as the listed object.
+/// Like [`load`], but uses the local copy of the manifest only if it is as long as the listed object.
 /// Otherwise a fence may have taken the name. The local copy is kept in any case: if the listed one is
 /// damaged, it is the last intact copy.
 ///
@@ -293,18 +291,14 @@ pub fn verify(repo: &Repository, name: &str) -> Result<()> {
 pub fn verify_bytes(repo: &Repository, name: &str, bytes: Vec<u8>) -> Result<()> {
     let id = SnapshotId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Snapshots, name))?;
     match objects::check_header(ObjectKind::Snapshots, name, &bytes)? {
-        sealed_object::FENCE => {
-            let _: Fence =
-                objects::open(repo.suite(), sealed_object::FENCE, ObjectKind::Snapshots, name, name, bytes)?;
-            Ok(())
-        }
+        sealed_object::FENCE => open_fence(repo, name, bytes).map(drop),
         _ => decode(repo, id, bytes).map(|_| ()),
     }
 }
 
-/// Commits under a session's name. `false` if the session was considered dead: a fence has the name, or had
-/// it and was removed since, so that only the session's own absence shows it. A manifest that was created in
-/// the meantime is withdrawn.
+/// Commits under a session's name (W3). `false` if the session was considered dead: a fence has the name, or
+/// had it and was removed since, which the absence of the session's record shows. Then a manifest that was
+/// just created is withdrawn.
 ///
 /// # Errors
 /// When it could not be made durable, or it cannot be determined whether the session exists.

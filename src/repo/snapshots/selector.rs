@@ -35,7 +35,7 @@ impl<'a> Query<'a> {
 }
 
 /// Resolves a query to one of `all` snapshots, oldest first, and the path after the colon, which may be any
-/// bytes. Notes in the repository which snapshot `latest` is, if that is not obvious.
+/// bytes. Tells the observer which snapshot `latest` is, if that is not obvious.
 ///
 /// # Errors
 /// `NoSnapshot` says why there is none.
@@ -52,7 +52,7 @@ pub fn resolve<'a>(
     Ok((snapshot, path))
 }
 
-/// Like [`resolve`], but notes nothing.
+/// Like [`resolve`], but tells the observer nothing.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -66,32 +66,32 @@ pub fn resolve_in<'a>(all: &[Snapshot], query: impl Into<Query<'a>>) -> Result<(
     for (at, _) in selector.iter().enumerate().rev().filter(|(_, byte)| **byte == b':') {
         let (name, path) = selector.split_at(at);
         if let Ok(snapshot) = pick(name) {
-            return Ok((snapshot, Some(behind(path)).filter(|path| !path.is_empty())));
+            return Ok((snapshot, Some(path_after(path)).filter(|path| !path.is_empty())));
         }
     }
     pick(selector.split(|byte| *byte == b':').next().unwrap_or(selector)).map(|snapshot| (snapshot, None))
 }
 
 /// Reports which snapshot `latest` resolved to, if several hosts or sources make it ambiguous.
-fn warn_if_ambiguous(repo: &Repository, all: &[Snapshot], taken: &Snapshot) {
+fn warn_if_ambiguous(repo: &Repository, all: &[Snapshot], chosen: &Snapshot) {
     let sets: HashSet<_> = all.iter().map(|one| (&one.manifest.host, &one.manifest.sources)).collect();
     if sets.len() < 2 {
         return;
     }
-    let sources = taken.manifest.sources.iter().map(|source| String::from_utf8_lossy(source));
+    let sources = chosen.manifest.sources.iter().map(|source| String::from_utf8_lossy(source));
     let sources = sources.collect::<Vec<_>>().join(", ");
     repo.control().note(format!(
         "latest is the newest of {} sets: snapshot {} of host {}, {sources}; `SnapshotFilter::hosts`, \
          `SnapshotFilter::paths` or `SnapshotFilter::tags` selects a set",
         sets.len(),
-        taken.id.short(),
-        taken.manifest.host,
+        chosen.id.short(),
+        chosen.manifest.host,
     ));
 }
 
 /// Normalizes the path after a colon: leading, trailing and double slashes and `.` parts (`./src`) are
 /// dropped.
-fn behind(colon: &[u8]) -> Vec<u8> {
+fn path_after(colon: &[u8]) -> Vec<u8> {
     let path = colon.strip_prefix(b":").unwrap_or(colon);
     let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(part, [] | [b'.']));
     parts.collect::<Vec<_>>().join(&b'/')

@@ -48,7 +48,7 @@ pub fn is_whole(repo: &Repository, entry: &TrashEntry) -> Result<bool> {
 }
 
 /// Number of snapshots to forget in parallel, to hide the latency of the storage.
-const AT_ONCE: usize = 8;
+const MAX_PARALLEL: usize = 8;
 
 /// Forgets a snapshot, readable or not. Its trash entry is durable before the manifest is removed, so that a
 /// gc run sees one or the other.
@@ -75,7 +75,7 @@ pub fn forget_all(
     _noted: &Noted,
 ) -> Result<Vec<SnapshotId>> {
     let failed = AtomicBool::new(false);
-    let outcomes = parallel::map(ids, AT_ONCE, |id| {
+    let outcomes = parallel::map(ids, MAX_PARALLEL, |id| {
         if failed.load(Ordering::Relaxed) {
             return Err(Error::Stopped);
         }
@@ -83,9 +83,8 @@ pub fn forget_all(
         failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
         outcome
     });
-    let moved = |outcome: &Result<Moved>| matches!(outcome, Ok(Moved::Here));
-    let removed: Vec<String> =
-        ids.iter().zip(&outcomes).filter(|(_, outcome)| moved(outcome)).map(|(id, _)| id.hex()).collect();
+    let removed = ids.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Ok(Moved::Removed)));
+    let removed: Vec<String> = removed.map(|(id, _)| id.hex()).collect();
     // Sync even if another removal failed: completed removals must persist.
     let durable = if removed.is_empty() { Ok(()) } else { repo.storage().sync(ObjectKind::Snapshots) };
     removed.iter().for_each(|name| repo.cache().drop_object(name));
@@ -95,7 +94,7 @@ pub fn forget_all(
     let mut first = None;
     for (id, outcome) in ids.iter().zip(outcomes) {
         match outcome {
-            Ok(Moved::Gone) => gone.push(*id),
+            Ok(Moved::Missing) => gone.push(*id),
             Ok(_) => {}
             // `Stopped` only means that another one failed; keep the cause.
             Err(err) if matches!(first, None | Some(Error::Stopped)) => first = Some(err),
@@ -108,21 +107,21 @@ pub fn forget_all(
 /// Result of forgetting one snapshot.
 enum Moved {
     /// Removed, but the removal is not durable yet.
-    Here,
+    Removed,
     /// Another run forgot it in between.
-    Meanwhile,
+    ByAnother,
     /// It did not exist.
-    Gone,
+    Missing,
 }
 
 fn move_to_trash(storage: &dyn Storage, session: &Session, id: &SnapshotId) -> Result<Moved> {
     let name = id.hex();
     let bytes = match storage.read(ObjectKind::Snapshots, &name, sealed_object::MAX_OBJECT) {
-        Err(err) if err.is_missing() => return Ok(Moved::Gone),
+        Err(err) if err.is_missing() => return Ok(Moved::Missing),
         read => read?,
     };
     if bytes.starts_with(&sealed_object::FENCE) {
-        return Ok(Moved::Gone);
+        return Ok(Moved::Missing);
     }
     let entry = TrashEntry { id: *id, by: session.id, at: None };
     storage.create(ObjectKind::Trash, &entry.name(), &[&bytes])?;
@@ -131,10 +130,10 @@ fn move_to_trash(storage: &dyn Storage, session: &Session, id: &SnapshotId) -> R
     if let Err(err) = storage.read(ObjectKind::Snapshots, &name, sealed_object::MAX_OBJECT) {
         storage.remove(ObjectKind::Trash, &entry.name())?;
         storage.sync(ObjectKind::Trash)?;
-        return if err.is_missing() { Ok(Moved::Meanwhile) } else { Err(err) };
+        return if err.is_missing() { Ok(Moved::ByAnother) } else { Err(err) };
     }
     storage.remove(ObjectKind::Snapshots, &name)?;
-    Ok(Moved::Here)
+    Ok(Moved::Removed)
 }
 
 /// Undeletes a snapshot and returns its id: a new one if a fence has its own. The trash entry stays until gc
