@@ -22,12 +22,12 @@ use crate::util::new_file;
 
 /// Seconds after which a set that this machine no longer backs up is not expected: others may have forgotten
 /// it by then.
-const OLD: i64 = 180 * 86_400;
+const MAX_AGE_SECONDS: i64 = 180 * 86_400;
 /// Seconds that a clock may be ahead: a snapshot with a later date was made with a wrong clock.
-const AHEAD: i64 = 600;
-const MOST: u64 = 16 << 20;
+const MAX_SKEW: i64 = 600;
+const MAX_BYTES: u64 = 16 << 20;
 /// Forgotten snapshots that are remembered.
-const MOST_FORGOTTEN: usize = 4096;
+const MAX_FORGOTTEN: usize = 4096;
 
 /// What this machine knows about a location.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ pub struct Made {
 impl Made {
     /// Returns whether it is expected to exist, unless someone forgot it.
     fn is_expected(&self, now: Time) -> bool {
-        self.at.saturating_add(OLD) >= now.sec && self.expires.is_none_or(|at| at > now.sec)
+        self.at.saturating_add(MAX_AGE_SECONDS) >= now.sec && self.expires.is_none_or(|at| at > now.sec)
     }
 
     /// Describes it by short id, time, host and sources.
@@ -122,7 +122,7 @@ impl KnownPlace {
     pub fn read(&self) -> Place {
         let read = |file: &PathBuf| {
             let len = fs::metadata(file).ok()?.len();
-            (len <= MOST).then(|| fs::read(file).ok()).flatten()
+            (len <= MAX_BYTES).then(|| fs::read(file).ok()).flatten()
         };
         let bytes = self.file.as_ref().and_then(read);
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
@@ -148,7 +148,7 @@ impl KnownPlace {
                 return None;
             }
             Err(err) => err.to_string(),
-            Ok(bytes) if bytes.len() as u64 > MOST => "it is too long".to_owned(),
+            Ok(bytes) if bytes.len() as u64 > MAX_BYTES => "it is too long".to_owned(),
             Ok(bytes) => serde_json::from_slice::<Place>(&bytes).err()?.to_string(),
         };
         Some(format!("{}: {why}", file.display()))
@@ -167,10 +167,10 @@ impl KnownPlace {
         if place == before {
             return Ok(());
         }
-        self.change_in(file, change).map_err(Error::io("write the last known state of repositories to", file))
+        self.update(file, change).map_err(Error::io("write the last known state of repositories to", file))
     }
 
-    fn change_in(&self, file: &Path, change: impl Fn(&mut Place)) -> io::Result<()> {
+    fn update(&self, file: &Path, change: impl Fn(&mut Place)) -> io::Result<()> {
         let Some(dir) = file.parent() else { return Ok(()) };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let lock = File::options().create(true).append(true).mode(0o600).open(dir.join("lock"))?;
@@ -232,7 +232,7 @@ impl Known {
     /// Records a snapshot that this machine has made.
     pub fn made(&mut self, set: &str, made: Made, now: Time) {
         self.forgotten.remove(&made.snapshot);
-        let is_newer = |known: &Made| made.at >= known.at || known.at > now.sec.saturating_add(AHEAD);
+        let is_newer = |known: &Made| made.at >= known.at || known.at > now.sec.saturating_add(MAX_SKEW);
         if self.newest.get(set).is_none_or(is_newer) {
             self.newest.insert(set.to_owned(), made);
         }
@@ -241,12 +241,12 @@ impl Known {
     /// Records that this machine has removed these snapshots.
     pub fn removed(&mut self, names: &[String], now: Time) {
         self.forgotten.extend(names.iter().map(|name| (name.clone(), now.sec)));
-        self.forgotten.retain(|_, at| at.saturating_add(OLD) >= now.sec);
-        if self.forgotten.len() > MOST_FORGOTTEN {
+        self.forgotten.retain(|_, at| at.saturating_add(MAX_AGE_SECONDS) >= now.sec);
+        if self.forgotten.len() > MAX_FORGOTTEN {
             let mut times: Vec<i64> = self.forgotten.values().copied().collect();
             times.sort_unstable();
-            let least = times.get(times.len() - MOST_FORGOTTEN).copied().unwrap_or(0);
-            self.forgotten.retain(|_, at| *at >= least);
+            let oldest = times.get(times.len() - MAX_FORGOTTEN).copied().unwrap_or(0);
+            self.forgotten.retain(|_, at| *at >= oldest);
         }
         self.newest.retain(|_, made| !names.contains(&made.snapshot));
         names.iter().for_each(|name| _ = self.missing.remove(name));
@@ -342,7 +342,7 @@ mod tests {
         known.made("a", made(2, NOW.sec - 50), NOW);
         // An old one that was rewritten.
         known.made("a", made(3, NOW.sec - 90), NOW);
-        known.made("b", made(4, NOW.sec - OLD - 1), NOW);
+        known.made("b", made(4, NOW.sec - MAX_AGE_SECONDS - 1), NOW);
         known.made("c", Made { expires: Some(NOW.sec), ..made(5, NOW.sec - 10) }, NOW);
         assert_eq!(known.expected(NOW), [made(2, NOW.sec - 50)]);
         known.removed(&[SnapshotId::new([2; 16]).hex()], NOW);

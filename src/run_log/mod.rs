@@ -33,16 +33,16 @@ pub use record::{Ending, Name, Numbers, Process, RunRecord, RunState, set_id};
 /// Bytes above which the file is shortened.
 pub const LIMIT: u64 = 4 << 20;
 /// Bytes of the newest lines that are kept then.
-const KEPT: usize = 2 << 20;
+const KEPT_BYTES: usize = 2 << 20;
 /// Bytes kept in total: far enough below [`LIMIT`] that not every line triggers a rewrite.
-const MOST: usize = 3 << 20;
+const MAX_KEPT_BYTES: usize = 3 << 20;
 /// Maximum bytes that are read, so that a file filled by another program takes no more memory than this.
-const READ: u64 = 4 * LIMIT;
+const MAX_READ_BYTES: u64 = 4 * LIMIT;
 /// Maximum bytes of a line; snap's own are shorter.
-const LINE: usize = 64 << 10;
-/// Attempts to get the lock, [`PAUSE`] apart, before going on without it.
-const LOOKS: u32 = 50;
-const PAUSE: Duration = Duration::from_millis(20);
+const MAX_LINE_BYTES: usize = 64 << 10;
+/// Attempts to get the lock, [`LOCK_PAUSE`] apart, before going on without it.
+const LOCK_ATTEMPTS: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The log file.
 #[derive(Debug, Clone)]
@@ -59,8 +59,7 @@ pub struct History {
     pub unreadable: u64,
 }
 
-/// Returns `$XDG_STATE_HOME/snap`, else `~/.local/state/snap`. Services often have no HOME; then the password
-/// database is used.
+/// Returns the user's state directory for snap.
 pub fn default_dir() -> Option<PathBuf> {
     user_dirs::user_dir(UserDir::State)
 }
@@ -87,7 +86,7 @@ impl RunLog {
     /// When it could not be written; earlier lines are untouched.
     pub fn append(&self, record: &RunRecord) -> Result<()> {
         let line = serde_json::to_vec(record).map_err(|err| self.error("describe", err.into()))?;
-        self.add(&line).map_err(|err| self.error("write to", err))
+        self.append_line(&line).map_err(|err| self.error("write to", err))
     }
 
     /// Reads all runs. A missing file is empty.
@@ -122,7 +121,7 @@ impl RunLog {
         Error::Io { doing, what: format!("the run records in {}", self.file().display()), source }
     }
 
-    fn add(&self, line: &[u8]) -> io::Result<()> {
+    fn append_line(&self, line: &[u8]) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let (mut file, locked) = self.open()?;
         let len = file.metadata()?.len();
@@ -145,17 +144,17 @@ impl RunLog {
 
     /// Opens the file that currently has the name. Returns it and whether it is locked.
     fn open(&self) -> io::Result<(File, bool)> {
-        for look in 0.. {
+        for attempt in 0.. {
             let path = self.file();
             let file = File::options().read(true).append(true).create(true).mode(0o600).open(&path)?;
             let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
             let (ours, named) = (file.metadata()?, fs::metadata(&path));
-            let is_it = named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
-            if locked && is_it || look >= LOOKS {
-                return Ok((file, locked && is_it));
+            let is_current = named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
+            if locked && is_current || attempt >= LOCK_ATTEMPTS {
+                return Ok((file, locked && is_current));
             }
             if !locked {
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(LOCK_PAUSE);
             }
         }
         Err(io::ErrorKind::WouldBlock.into())
@@ -166,7 +165,7 @@ impl RunLog {
         let bytes = tail(file.try_clone()?)?;
         let temp = self.dir.join("runs.jsonl.new");
         let mut new = new_file::create(&temp)?;
-        for line in kept(&bytes) {
+        for line in lines_to_keep(&bytes) {
             new.write_all(line)?;
             new.write_all(b"\n")?;
         }
@@ -176,14 +175,14 @@ impl RunLog {
 }
 
 /// Returns the lines that are kept, in order.
-fn kept(bytes: &[u8]) -> Vec<&[u8]> {
+fn lines_to_keep(bytes: &[u8]) -> Vec<&[u8]> {
     let all: Vec<(&[u8], RunRecord)> =
         lines(bytes).filter_map(|line| parse(line).map(|record| (line, record))).collect();
     let ended: HashSet<&str> =
         all.iter().filter(|(_, run)| run.end.is_some()).map(|(_, run)| run.run.as_str()).collect();
     let mut seen = HashSet::new();
     let mut size = 0;
-    let mut keep: Vec<&[u8]> = Vec::new();
+    let mut kept: Vec<&[u8]> = Vec::new();
     for (line, run) in all.iter().rev() {
         // A start line adds nothing to the end line of the same run.
         if run.end.is_none() && ended.contains(run.run.as_str()) {
@@ -191,22 +190,22 @@ fn kept(bytes: &[u8]) -> Vec<&[u8]> {
         }
         let work =
             (&run.repository, &run.set, &run.set_id, &run.verb, &run.made, run.read_data, run.is_good());
-        let room = if seen.insert(work) { MOST } else { KEPT };
-        if size + line.len() < room {
+        let limit = if seen.insert(work) { MAX_KEPT_BYTES } else { KEPT_BYTES };
+        if size + line.len() < limit {
             size += line.len() + 1;
-            keep.push(line);
+            kept.push(line);
         }
     }
-    keep.reverse();
-    keep
+    kept.reverse();
+    kept
 }
 
 /// Reads the newest bytes of a file.
 fn tail(mut file: File) -> io::Result<Vec<u8>> {
     let len = file.metadata()?.len();
-    file.seek(SeekFrom::Start(len.saturating_sub(READ)))?;
+    file.seek(SeekFrom::Start(len.saturating_sub(MAX_READ_BYTES)))?;
     let mut bytes = Vec::new();
-    file.take(READ).read_to_end(&mut bytes)?;
+    file.take(MAX_READ_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -215,7 +214,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn parse(line: &[u8]) -> Option<RunRecord> {
-    (line.len() <= LINE).then(|| serde_json::from_slice(line).ok()).flatten()
+    (line.len() <= MAX_LINE_BYTES).then(|| serde_json::from_slice(line).ok()).flatten()
 }
 
 fn ends_a_line(file: &File, len: u64) -> bool {

@@ -10,9 +10,9 @@ use crate::sys::process::started;
 use crate::util::host;
 
 /// Maximum sources that a record names; beyond it only their number is recorded.
-const SOURCES: usize = 32;
-/// Maximum bytes of a text from elsewhere.
-const TEXT: usize = 2048;
+const MAX_SOURCES: usize = 32;
+/// Maximum bytes of an error text.
+const MAX_ERROR: usize = 2048;
 
 /// The exit code of a run that was not permitted to forget snapshots.
 const REFUSED: u8 = 22;
@@ -38,7 +38,7 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// Returns whether the run was ended, or kept from beginning, by somebody's wish: it neither succeeded
+    /// Returns whether the user or a condition ended the run, or kept it from beginning: it neither succeeded
     /// nor failed.
     pub fn is_wished(self) -> bool {
         matches!(self, Self::Interrupted | Self::Skipped | Self::TimeUp)
@@ -78,7 +78,7 @@ pub struct Process {
     pub pid: u32,
     /// The kernel's id of the boot in which the process id is valid.
     pub boot: String,
-    /// When it started, in a unit of the system (Linux: the kernel's clock ticks), because process ids are reused.
+    /// When it started, in a unit of the system (Linux: the kernel's clock ticks): process ids are reused.
     pub ticks: u64,
 }
 
@@ -259,13 +259,13 @@ impl RunRecord {
     pub fn set_sources(&mut self, host: &str, sources: &[Vec<u8>]) {
         host.clone_into(&mut self.host);
         self.set_id = Some(set_id(host, sources));
-        self.sources = sources.iter().take(SOURCES).map(|path| Name::of(path)).collect();
-        self.more_sources = sources.len().saturating_sub(SOURCES) as u64;
+        self.sources = sources.iter().take(MAX_SOURCES).map(|path| Name::of(path)).collect();
+        self.more_sources = sources.len().saturating_sub(MAX_SOURCES) as u64;
     }
 
     /// Sets the error; a long text is truncated.
     pub fn set_error(&mut self, text: &str) {
-        let end = (0..=TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let end = (0..=MAX_ERROR.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         let (kept, rest) = text.split_at(end);
         self.error = Some(if rest.is_empty() { kept.to_owned() } else { format!("{kept} ...") });
     }

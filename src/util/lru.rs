@@ -16,15 +16,15 @@ pub(crate) struct LruCache<T> {
 
 #[derive(Debug)]
 struct State<T> {
-    kept: HashMap<ChunkId, Kept<T>>,
+    values: HashMap<ChunkId, CachedValue<T>>,
     /// By the number of their last use.
     order: BTreeMap<u64, ChunkId>,
     uses: u64,
-    held: usize,
+    total_cost: usize,
 }
 
 #[derive(Debug)]
-struct Kept<T> {
+struct CachedValue<T> {
     value: Arc<T>,
     cost: usize,
     used: u64,
@@ -38,12 +38,12 @@ impl<T> LruCache<T> {
     pub(crate) fn get(&self, id: &ChunkId) -> Option<Arc<T>> {
         let mut state = self.state();
         let state = &mut *state;
-        let kept = state.kept.get_mut(id)?;
+        let cached = state.values.get_mut(id)?;
         state.uses += 1;
-        state.order.remove(&kept.used);
+        state.order.remove(&cached.used);
         state.order.insert(state.uses, *id);
-        kept.used = state.uses;
-        Some(Arc::clone(&kept.value))
+        cached.used = state.uses;
+        Some(Arc::clone(&cached.value))
     }
 
     /// Inserts a value and returns it. A value larger than the limit is cached alone.
@@ -51,7 +51,7 @@ impl<T> LruCache<T> {
         let value = Arc::new(value);
         let mut state = self.state();
         state.remove(&id);
-        while state.held.saturating_add(cost) > self.limit
+        while state.total_cost.saturating_add(cost) > self.limit
             && let Some((_, oldest)) = state.order.first_key_value()
         {
             let oldest = *oldest;
@@ -60,8 +60,8 @@ impl<T> LruCache<T> {
         state.uses += 1;
         let used = state.uses;
         state.order.insert(used, id);
-        state.held = state.held.saturating_add(cost);
-        state.kept.insert(id, Kept { value: Arc::clone(&value), cost, used });
+        state.total_cost = state.total_cost.saturating_add(cost);
+        state.values.insert(id, CachedValue { value: Arc::clone(&value), cost, used });
         value
     }
 
@@ -76,13 +76,13 @@ impl<T> LruCache<T> {
 
 impl<T> State<T> {
     fn new() -> Self {
-        Self { kept: HashMap::new(), order: BTreeMap::new(), uses: 0, held: 0 }
+        Self { values: HashMap::new(), order: BTreeMap::new(), uses: 0, total_cost: 0 }
     }
 
     fn remove(&mut self, id: &ChunkId) {
-        if let Some(kept) = self.kept.remove(id) {
-            self.order.remove(&kept.used);
-            self.held = self.held.saturating_sub(kept.cost);
+        if let Some(cached) = self.values.remove(id) {
+            self.order.remove(&cached.used);
+            self.total_cost = self.total_cost.saturating_sub(cached.cost);
         }
     }
 }
@@ -100,8 +100,8 @@ mod tests {
         }
         assert_eq!(recent.get(&id(0)).as_deref(), Some(&0));
         recent.put(id(3), 3, 1);
-        let kept: Vec<bool> = (0..4).map(|number| recent.get(&id(number)).is_some()).collect();
-        assert_eq!(kept, [true, false, true, true]);
+        let cached: Vec<bool> = (0..4).map(|number| recent.get(&id(number)).is_some()).collect();
+        assert_eq!(cached, [true, false, true, true]);
         recent.put(id(9), 9, 100);
         assert_eq!((recent.get(&id(9)).as_deref(), recent.get(&id(0))), (Some(&9), None));
     }

@@ -7,8 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::{fs, io, process};
 
-/// Creates a file that only this user can read. Whatever has the name is removed first: a symbolic link that
-/// somebody planted there would otherwise be followed, and the file it leads to be overwritten.
+/// Creates a file that only this user can read. An existing file is removed first: a planted symbolic link
+/// would otherwise be followed, and its target overwritten.
 ///
 /// # Errors
 /// The old entry cannot be removed, a new one appeared meanwhile, or the file cannot be created.
@@ -20,7 +20,7 @@ pub fn create(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Replaces the content of a file at once: readers see the old or the new bytes. Not synced.
+/// Replaces the content of a file atomically: readers see the old or the new bytes. Not synced.
 ///
 /// # Errors
 /// The new file cannot be written or renamed.

@@ -15,12 +15,12 @@ pub(crate) struct Queue<'a, T> {
 }
 
 impl<'a, T> Queue<'a, T> {
-    /// Makes a queue of these items.
+    /// Creates a queue of these items.
     pub(crate) fn new(items: &'a [T]) -> Self {
         Self { items, next: AtomicUsize::new(0) }
     }
 
-    /// Drops the items that nobody has taken.
+    /// Drops the items that are not taken yet.
     fn close(&self) {
         self.next.store(self.items.len(), Ordering::Relaxed);
     }
@@ -72,7 +72,7 @@ pub(crate) fn map<T: Sync, R: Send>(
 ) -> Vec<Result<R>> {
     let slots: Vec<Mutex<Option<Result<R>>>> = items.iter().map(|_| Mutex::default()).collect();
     let queue = Queue::new(items);
-    let some = || {
+    let take_items = || {
         for (at, item) in &queue {
             let result = work(item);
             if let Some(slot) = slots.get(at) {
@@ -84,11 +84,11 @@ pub(crate) fn map<T: Sync, R: Send>(
     std::thread::scope(|scope| {
         for _ in 1..threads.min(items.len()).max(1) {
             // If a thread cannot be started, continue with fewer.
-            if std::thread::Builder::new().spawn_scoped(scope, some).is_err() {
+            if std::thread::Builder::new().spawn_scoped(scope, take_items).is_err() {
                 break;
             }
         }
-        some();
+        take_items();
     });
     let results = slots.into_iter().map(|slot| slot.into_inner());
     results.map(|result| result.unwrap_or(Err(Error::Stopped))).collect()

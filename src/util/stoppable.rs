@@ -1,4 +1,4 @@
-//! Reading what a command prints, until it is to end: a command may go on for ever, also after Ctrl-C.
+//! Reads what a command prints until the run stops: a command may run forever, even after Ctrl-C.
 
 use std::io::{self, Read};
 use std::process::{Child, ChildStdout};
@@ -8,11 +8,11 @@ use crate::sys::event::{PollFd, PollFlags, Timespec, poll};
 use crate::sys::process::{Pid, Signal, kill_process};
 
 /// Interval at which `is_stopping` is checked.
-const NAP: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a command may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The output of a command, which can be given up.
+/// The output of a command, which need not be read to its end.
 pub(crate) struct StoppableOutput<'a> {
     output: ChildStdout,
     is_stopping: &'a dyn Fn() -> bool,
@@ -27,15 +27,15 @@ impl<'a> StoppableOutput<'a> {
 
 impl Read for StoppableOutput<'_> {
     /// # Errors
-    /// When it is to stop, or reading fails.
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let nap = Timespec { tv_sec: 0, tv_nsec: i64::from(NAP.subsec_nanos()) };
+    /// When `is_stopping` returns true, or reading fails.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let interval = Timespec { tv_sec: 0, tv_nsec: i64::from(POLL_INTERVAL.subsec_nanos()) };
         loop {
-            let ready = poll(&mut [PollFd::new(&self.output, PollFlags::IN)], Some(&nap));
+            let ready = poll(&mut [PollFd::new(&self.output, PollFlags::IN)], Some(&interval));
             match ready.map_err(io::Error::from) {
                 Ok(0) if (self.is_stopping)() => return Err(io::Error::other("interrupted")),
                 Ok(0) => {}
-                Ok(_) => return self.output.read(room),
+                Ok(_) => return self.output.read(buffer),
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 Err(err) => return Err(err),
             }
@@ -43,13 +43,13 @@ impl Read for StoppableOutput<'_> {
     }
 }
 
-/// Ends a command: by SIGTERM, and by SIGKILL if it does not follow soon.
+/// Ends a command: by SIGTERM, and by SIGKILL if it still runs after [`GRACE`].
 pub(crate) fn terminate(child: &mut Child) {
     let end = Instant::now() + GRACE;
     // The command may have ended already; other errors cannot be handled.
     let _ = kill_process(Pid::from_child(child), Signal::TERM);
     while matches!(child.try_wait(), Ok(None)) && Instant::now() < end {
-        std::thread::sleep(NAP / 10);
+        std::thread::sleep(POLL_INTERVAL / 10);
     }
     let _ = child.kill();
     let _ = child.wait();

@@ -1,5 +1,5 @@
-//! The user's cache, state and configuration directories: those of the XDG Base Directory Specification, and on
-//! macOS those of Apple's File System Programming Guide where the variables are not set.
+//! The user's cache, state and configuration directories: those of the XDG Base Directory Specification, and
+//! on macOS those of Apple's File System Programming Guide where the variables are not set.
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,7 @@ impl UserDir {
         }
     }
 
-    /// Returns the directory `snap` in it. A relative path does not count, as the specification wants.
+    /// Returns the directory `snap` in it. A relative path is ignored, as the specification requires.
     fn in_home(self, variable: Option<&Path>, home: Option<&Path>, library: bool) -> Option<PathBuf> {
         let absolute = |path: Option<&Path>| path.filter(|path| path.is_absolute()).map(Path::to_path_buf);
         let below = |home: PathBuf| home.join(self.below_home(library));
@@ -44,14 +44,14 @@ impl UserDir {
     }
 }
 
-/// Returns the user's directory `snap` of this kind. Services often have no HOME; then the database of users is
-/// asked for the home directory.
+/// Returns the user's directory `snap` of this kind. Services often have no HOME; then the home directory is
+/// taken from the user database.
 pub fn user_dir(kind: UserDir) -> Option<PathBuf> {
     let named = named(kind);
     named.or_else(|| kind.in_home(None, users::home_of(users::this_user()).as_deref(), users::HAS_LIBRARY))
 }
 
-/// Returns the user's directory `snap` of this kind as far as the environment says where it is.
+/// Like [`user_dir`], but uses the environment only; `None` if it does not name the directory.
 pub fn named(kind: UserDir) -> Option<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let (own, home) = (variable(kind.variable()), variable("HOME"));

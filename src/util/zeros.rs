@@ -4,16 +4,16 @@ use std::sync::LazyLock;
 
 use crate::error::Result;
 
-/// Made when they are first wanted: a constant would be 64 KiB of the program.
+/// Allocated at the first use: a constant would take 64 KiB in the binary.
 static ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; 64 << 10]);
 
 /// Passes `len` zeros on, in pieces of at most 64 KiB.
 pub(crate) fn pass_on(len: u64, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut left = len;
     while left > 0 {
-        let some = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-        out(ZEROS.split_at(some).0)?;
-        left -= some as u64;
+        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
+        out(ZEROS.split_at(piece).0)?;
+        left -= piece as u64;
     }
     Ok(())
 }

@@ -69,7 +69,7 @@ where
         if let Some(memory) = self.run.repo.memory() {
             memory.add_chunk(id, bytes);
         }
-        let like = pieces.like_next();
+        let like = pieces.similar_to_next();
         if stand && pieces.known.contains(&id) {
             return Ok(id);
         }

@@ -197,7 +197,7 @@ impl Backup {
                 }
             };
             // A write key reads no bases.
-            let deltas = self.options.delta.holds(repo) && repo.role() != Role::Write;
+            let deltas = self.options.delta.is_enabled_for(repo) && repo.role() != Role::Write;
             let run = Run {
                 repo,
                 options: &self.options,

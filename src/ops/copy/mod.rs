@@ -115,7 +115,8 @@ pub fn run(from: &Repository, to: &Repository, options: &Options, control: &Cont
         if report.alike { 0 } else { new.iter().map(|snapshot| snapshot.manifest.counts.bytes_total).sum() };
     observer.notice(Event::Stage { name: "", unit: "snapshots" });
     observer.notice(Event::Expect { files: new.len() as u64, bytes });
-    let mover = report.alike.then(|| BlockMover::new(from, &source, options.delta.holds(to))).transpose()?;
+    let mover =
+        report.alike.then(|| BlockMover::new(from, &source, options.delta.is_enabled_for(to))).transpose()?;
     let mut run = Run { to, options, observer, stop, source: &source, mover, new: Vec::new() };
     for old in new {
         if stop.load(Ordering::Relaxed) {
@@ -216,7 +217,7 @@ impl<'a> Run<'a> {
                 }
                 None => {
                     let Self { to, source, observer, stop, .. } = *self;
-                    let deltas = self.options.delta.holds(to);
+                    let deltas = self.options.delta.is_enabled_for(to);
                     let rechunker = rechunk::Rechunker { to, deltas, source, observer, stop };
                     rechunker.copy(old, base.as_ref(), &index, &mut chunk_writer)
                 }

@@ -360,7 +360,8 @@ impl TreeBuilder<'_, '_> {
     ) -> Result<ChunkId> {
         let Self { to, reader, chunk_writer, .. } = self;
         let mut pieces = Pieces::new(pieces);
-        let mut put = |bytes: &[u8]| chunk_writer.put_tree(owner, to.hasher(), bytes, &pieces.like_next());
+        let mut put =
+            |bytes: &[u8]| chunk_writer.put_tree(owner, to.hasher(), bytes, &pieces.similar_to_next());
         let (mut entries, mut builder) = (DirReader::new(*old), DirBuilder::default());
         while let Some(mut entry) = entries.next(reader)? {
             for (_, content) in entry.contents_mut() {

@@ -84,7 +84,7 @@ pub(super) fn rebuild(
     let index = Arc::new(Index::load(repo, repo_state)?);
     let stored = AtomicU64::new(0);
     let effort = CompressionPolicy { level: repo.config().level, harder: HARDER };
-    let deltas = Delta::Auto.holds(repo);
+    let deltas = Delta::Auto.is_enabled_for(repo);
     let mut written = HashSet::new();
     let made = std::thread::scope(|scope| {
         let mut chunk_writer =

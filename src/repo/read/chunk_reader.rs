@@ -166,8 +166,7 @@ impl BlockReader {
         self.opener.reseal(suite, &row.seal(sealed_as), &mut sealed)
     }
 
-    /// Like [`Self::read`], for a block that is not a delta, and without parity. Also returns the block as it
-    /// would be stored in another repository.
+    /// Reads a block that is no delta, without parity. Also returns it as sealed for another repository.
     ///
     /// # Errors
     /// As [`Self::read`].

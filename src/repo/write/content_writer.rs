@@ -23,13 +23,13 @@ pub(crate) trait ChunkBuffer {
     fn bug(rule: &'static str) -> Self::Error;
 
     /// Returns the bytes that are not cut yet.
-    fn ahead(&self) -> std::result::Result<&[u8], Self::Error>;
+    fn uncut(&self) -> std::result::Result<&[u8], Self::Error>;
 
     /// Reads more of the stream. Returns false at its end.
-    fn more(&mut self) -> std::result::Result<bool, Self::Error>;
+    fn read_more(&mut self) -> std::result::Result<bool, Self::Error>;
 
     /// Removes the first `len` bytes, which are the chunk `id`.
-    fn take(&mut self, id: ChunkId, len: usize) -> std::result::Result<(), Self::Error>;
+    fn take_chunk(&mut self, id: ChunkId, len: usize) -> std::result::Result<(), Self::Error>;
 }
 
 /// Cuts a stream into chunks. If it `continues` in a later call, bytes that may not be a whole chunk stay in
@@ -44,17 +44,17 @@ pub(crate) fn cut_all<B: ChunkBuffer>(
 ) -> std::result::Result<(), B::Error> {
     let (chunker, mut has_more) = (repo.chunker(), true);
     loop {
-        while has_more && buffer.ahead()?.len() < chunker.max() {
-            has_more = buffer.more()?;
+        while has_more && buffer.uncut()?.len() < chunker.max() {
+            has_more = buffer.read_more()?;
         }
-        let ahead = buffer.ahead()?;
-        if ahead.is_empty() || continues && ahead.len() < chunker.max() {
+        let uncut = buffer.uncut()?;
+        if uncut.is_empty() || continues && uncut.len() < chunker.max() {
             return Ok(());
         }
-        let chunk = ahead.get(..chunker.cut(ahead)).filter(|chunk| !chunk.is_empty());
+        let chunk = uncut.get(..chunker.cut(uncut)).filter(|chunk| !chunk.is_empty());
         let chunk = chunk.ok_or_else(|| B::bug("a chunk is within the bytes that were read"))?;
         let (id, len) = (repo.hasher().name(ChunkType::Data, chunk), chunk.len());
-        buffer.take(id, len)?;
+        buffer.take_chunk(id, len)?;
     }
 }
 
@@ -184,11 +184,11 @@ impl ChunkBuffer for ContentBuffer<'_, '_> {
         Error::Bug { what: rule }
     }
 
-    fn ahead(&self) -> Result<&[u8]> {
+    fn uncut(&self) -> Result<&[u8]> {
         error::part(&self.content.buffer, self.content.start..self.content.end, IN_BUFFER)
     }
 
-    fn more(&mut self) -> Result<bool> {
+    fn read_more(&mut self) -> Result<bool> {
         let ContentWriter { buffer, start, end, .. } = &mut *self.content;
         if *end == buffer.len() {
             buffer.copy_within(*start..*end, 0);
@@ -200,7 +200,7 @@ impl ChunkBuffer for ContentBuffer<'_, '_> {
         Ok(count > 0)
     }
 
-    fn take(&mut self, id: ChunkId, len: usize) -> Result<()> {
+    fn take_chunk(&mut self, id: ChunkId, len: usize) -> Result<()> {
         let similar = self.content.similar_chunks(&id, len as u32)?;
         let start = self.content.start;
         let chunk = error::part(&self.content.buffer, start..start + len, IN_BUFFER)?;

@@ -29,7 +29,7 @@ pub enum Delta {
 
 impl Delta {
     /// Returns whether new chunks become deltas in a repository.
-    pub fn holds(self, repo: &Repository) -> bool {
+    pub fn is_enabled_for(self, repo: &Repository) -> bool {
         let enabled = match self {
             Self::Auto => !repo.storage().is_remote(),
             Self::On => true,
@@ -111,8 +111,8 @@ impl OpenDelta {
         }
         let list = choice.bases.iter().chain(&choice.dictionaries);
         let new = list.filter(|(id, _)| !self.positions.contains_key(id));
-        let more: u64 = new.map(|(_, len)| u64::from(*len)).sum();
-        if self.prefix_len + more <= u64::from(MAX_PREFIX) { None } else { self.take() }
+        let added: u64 = new.map(|(_, len)| u64::from(*len)).sum();
+        if self.prefix_len + added <= u64::from(MAX_PREFIX) { None } else { self.take() }
     }
 
     /// Adds a chunk with its similar chunks and the bases chosen for it, which `index` locates.
@@ -132,8 +132,8 @@ impl OpenDelta {
             similar,
             *in_deltas && self.block.kind == ChunkType::Data,
         );
-        for (list, more) in [(&mut self.bases, bases), (&mut self.dictionaries, dictionaries)] {
-            for base in more {
+        for (list, chosen) in [(&mut self.bases, bases), (&mut self.dictionaries, dictionaries)] {
+            for base in chosen {
                 if let Entry::Vacant(slot) = self.positions.entry(base.0) {
                     slot.insert(list.len());
                     self.prefix_len += u64::from(base.1);
@@ -181,7 +181,7 @@ impl OpenDelta {
 /// Chooses the bases for a delta of a chunk that is similar to these: those of them that new data may refer
 /// to (W2) or, for one in a delta block, the bases of that block near its position. `min_chunk_len`
 /// distinguishes the dictionaries, whose chunks are shorter.
-pub(crate) fn bases_of(
+pub(crate) fn choose_bases(
     index: &Index,
     kind: ChunkType,
     similar: &[(ChunkId, u32)],

@@ -17,9 +17,9 @@ use crate::repo::index::Index;
 use crate::repo::read::chunk_reader::BlockReader;
 
 /// Maximum bytes of a block that are compared with the previous version.
-const SAMPLE: usize = 512 << 10;
+const MAX_SAMPLE_BYTES: usize = 512 << 10;
 /// Maximum bytes of the previous version for that comparison.
-const SAMPLE_PREFIX: u64 = 1 << 20;
+const MAX_PREVIOUS_BYTES: u64 = 1 << 20;
 
 /// Maximum bytes of all dictionaries of a delta.
 pub(crate) const MAX_DICTIONARY_BYTES: u64 = 1 << 20;
@@ -29,7 +29,7 @@ pub(crate) const MAX_DICTIONARY_BYTES: u64 = 1 << 20;
 pub(crate) const MARK_LEN: u32 = 16;
 
 /// Returns where the dictionaries of a delta block begin among its bases. They come last, begin with a chunk
-/// of [`MARK`] bytes, and are shorter than any chunk that does not end its file.
+/// of [`MARK_LEN`] bytes, and are shorter than any chunk that does not end its file.
 pub(crate) fn dictionaries_at(kind: ChunkType, bases: &[(ChunkId, u32)], min_chunk_len: u32) -> usize {
     let short = bases.iter().rposition(|(_, len)| *len >= min_chunk_len).map_or(0, |last| last + 1);
     let mark = bases.iter().skip(short).position(|(_, len)| *len == MARK_LEN);
@@ -71,13 +71,13 @@ impl Probe {
     pub(crate) fn add(&mut self, offset: usize, len: usize, similar: &[(ChunkId, u32)], in_deltas: bool) {
         self.in_deltas |= in_deltas;
         let is_first = self.similar.is_empty();
-        if !in_deltas || !(is_first || self.end == offset) || offset + len - self.start > SAMPLE {
+        if !in_deltas || !(is_first || self.end == offset) || offset + len - self.start > MAX_SAMPLE_BYTES {
             return;
         }
         let new: Vec<(ChunkId, u32)> =
             similar.iter().copied().filter(|chunk| !self.similar.contains(chunk)).collect();
         let added: u64 = new.iter().map(|(_, len)| u64::from(*len)).sum();
-        if self.bytes + added <= SAMPLE_PREFIX {
+        if self.bytes + added <= MAX_PREVIOUS_BYTES {
             self.start = if is_first { offset } else { self.start };
             self.end = offset + len;
             self.bytes += added;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::codec::chunk::block::SealedBlock;
 use crate::codec::chunk::compress::Codec;
@@ -145,7 +145,7 @@ impl<'a> PackWriter<'a> {
             0
         });
         self.stored.fetch_add(pack.len, Ordering::Relaxed);
-        let mut written = lock(&self.written);
+        let mut written = self.written.lock();
         written.packs += 1;
         written.bytes += pack.len;
         written.parity += parity;
@@ -156,7 +156,7 @@ impl<'a> PackWriter<'a> {
         if repo.role() != Role::Full {
             front.clear();
         }
-        let bundle = lock(&self.bundle_builder).add(pack.id, pack.len, front);
+        let bundle = self.bundle_builder.lock().add(pack.id, pack.len, front);
         self.warn_if_failed(bundle.map_or(Ok(()), |bundle| bundle.write(repo)));
         // Fails if the receiver has ended because of another error.
         let _ = stored_packs.send(pack);
@@ -165,8 +165,8 @@ impl<'a> PackWriter<'a> {
 
     /// Writes the last header bundle, and returns the counts. To be called when all threads have ended.
     pub(crate) fn finish(&self) -> Written {
-        self.warn_if_failed(std::mem::take(&mut *lock(&self.bundle_builder)).finish(self.repo));
-        std::mem::take(&mut *lock(&self.written))
+        self.warn_if_failed(std::mem::take(&mut *self.bundle_builder.lock()).finish(self.repo));
+        std::mem::take(&mut *self.written.lock())
     }
 
     /// Reports a failure to write a header bundle as a warning, since bundles are optional.
@@ -179,8 +179,4 @@ impl<'a> PackWriter<'a> {
             ));
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
 }

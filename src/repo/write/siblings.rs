@@ -50,12 +50,12 @@ impl Siblings {
         }
         let names = match &mut self.names {
             Some(names) => names,
-            none => none.insert(Names::of(reader, self.tree)?),
+            none => none.insert(Names::read(reader, self.tree)?),
         };
         let Some(sibling) = names.nearest(&entry.name).map(<[u8]>::to_vec) else { return Ok(None) };
         let owner = entry.meta.uid;
         if let Some(last) = self.last.as_ref().filter(|last| last.name == sibling) {
-            return Ok(last.of(owner));
+            return Ok(last.owned_by(owner));
         }
         let found_in = |entry: &Entry| Older::of(entry).map(|older| (entry.meta.uid, older));
         let found = match self.dir_reader.as_ref().and_then(|dir_reader| dir_reader.buffered(&sibling)) {
@@ -70,7 +70,7 @@ impl Siblings {
                 entry.as_ref().and_then(found_in)
             }
         };
-        Ok(self.last.insert(Sibling { name: sibling, found }).of(owner))
+        Ok(self.last.insert(Sibling { name: sibling, found }).owned_by(owner))
     }
 }
 
@@ -93,7 +93,7 @@ struct Sibling {
 
 impl Sibling {
     /// Returns its content, if `owner` is its owner.
-    fn of(&self, owner: u32) -> Option<Older> {
+    fn owned_by(&self, owner: u32) -> Option<Older> {
         self.found.as_ref().filter(|(uid, _)| *uid == owner).map(|(_, older)| older.clone())
     }
 }
@@ -107,7 +107,7 @@ impl Names {
     ///
     /// # Errors
     /// When the storage fails. Damaged pieces contribute no names.
-    fn of(reader: &mut ChunkReader, tree: ChunkId) -> Result<Self> {
+    fn read(reader: &mut ChunkReader, tree: ChunkId) -> Result<Self> {
         let (mut dir, mut found) = (DirReader::new(tree), Self::default());
         for _ in 0..MAX_NAMES {
             match dir.next(reader) {

@@ -122,7 +122,7 @@ impl Follower {
         self.offset += len;
         let expected = self.expected(start);
         self.load(lists, expected.saturating_add(len + LOOKAHEAD))?;
-        self.forget(expected.saturating_sub(LOOKBEHIND));
+        self.drop_before(expected.saturating_sub(LOOKBEHIND));
         let is_cut = std::mem::take(&mut self.is_cut);
         let old = self.parts_from(expected).next().copied();
         if old.is_some_and(|old| old.offset == expected && old.id == *id) {
@@ -149,8 +149,8 @@ impl Follower {
         }
         let from = if is_cut { expected } else { expected.saturating_sub(MARGIN) };
         let to = expected.saturating_add(len + MARGIN);
-        let near = self.parts_from(from).take_while(|part| part.offset < to);
-        Ok(near.map(|part| (part.id, part.len)).collect())
+        let nearby = self.parts_from(from).take_while(|part| part.offset < to);
+        Ok(nearby.map(|part| (part.id, part.len)).collect())
     }
 
     /// Sets an anchor: the chunk at `start` of the new version is that at `old_offset` of the older one.
@@ -210,7 +210,7 @@ impl Follower {
     }
 
     /// Drops parts that end before an offset in the older version.
-    fn forget(&mut self, before: u64) {
+    fn drop_before(&mut self, before: u64) {
         while let Some(part) = self.parts.front().filter(|part| part.end() <= before) {
             if let Slot::Occupied(mut known) = self.positions.entry(part.id) {
                 match known.get_mut() {
@@ -240,7 +240,7 @@ impl Pieces {
     }
 
     /// Returns the old pieces to which the next new piece may be similar.
-    pub(crate) fn like_next(&mut self) -> Vec<ChunkId> {
+    pub(crate) fn similar_to_next(&mut self) -> Vec<ChunkId> {
         let at = self.next;
         self.next += 1;
         if self.known.len() <= MAX_ALL {
@@ -248,11 +248,12 @@ impl Pieces {
         }
         // The root is the first of the old pieces, but the last of the new ones: these come after the pieces
         // that they list.
-        let mut like: Vec<ChunkId> = self.known.iter().skip(at.saturating_sub(1)).take(4).copied().collect();
+        let nearby = self.known.iter().skip(at.saturating_sub(1)).take(4);
+        let mut similar: Vec<ChunkId> = nearby.copied().collect();
         if at + 3 >= self.known.len() {
-            like.extend(self.known.first());
+            similar.extend(self.known.first());
         }
-        like
+        similar
     }
 }
 

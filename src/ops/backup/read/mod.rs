@@ -274,12 +274,12 @@ impl ChunkBuffer for Stream<'_, '_> {
         bug(rule)
     }
 
-    fn ahead(&self) -> io::Result<&[u8]> {
+    fn uncut(&self) -> io::Result<&[u8]> {
         let ahead = self.reader.batch.plain.get(self.reader.used..self.end);
         ahead.ok_or_else(|| bug("the bytes that were read are in the buffer"))
     }
 
-    fn more(&mut self) -> io::Result<bool> {
+    fn read_more(&mut self) -> io::Result<bool> {
         if self.reader.batch.plain.is_empty() {
             self.reader.batch.plain = self.reader.buffer()?;
         }
@@ -301,9 +301,9 @@ impl ChunkBuffer for Stream<'_, '_> {
         Ok(self.expected == u64::MAX || self.total < self.expected || is_full)
     }
 
-    fn take(&mut self, id: ChunkId, len: usize) -> io::Result<()> {
+    fn take_chunk(&mut self, id: ChunkId, len: usize) -> io::Result<()> {
         if self.reader.run.parent_choice.compare.is_some() && self.reader.opaque.is_none() {
-            let chunk = self.ahead()?.get(..len).ok_or_else(|| bug("a chunk is within its buffer"))?;
+            let chunk = self.uncut()?.get(..len).ok_or_else(|| bug("a chunk is within its buffer"))?;
             self.reader.opaque = Some(randomness::is_opaque(chunk));
         }
         let (seq, like) = (self.seq, self.reader.like(&id, len as u32));
@@ -317,7 +317,7 @@ impl Stream<'_, '_> {
     /// Sends the full batch, and moves the bytes after its last chunk to the next.
     fn turn_over(&mut self) -> io::Result<()> {
         let mut next = Vec::new();
-        let rest = self.ahead()?;
+        let rest = self.uncut()?;
         if !rest.is_empty() {
             next = self.reader.buffer()?;
             let start = next.get_mut(..rest.len());

@@ -12,7 +12,7 @@ use crate::ops::gc::mark::Marker;
 use crate::ops::gc::plan::{Bases, PackAction, Plan};
 use crate::repo::index::{Copy, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::write::delta_writer::bases_of;
+use crate::repo::write::delta_writer::choose_bases;
 use crate::util::bitset::BitSet;
 
 /// Maximum number of chunks that become deltas in one run; each takes about 200 bytes of memory.
@@ -171,7 +171,7 @@ impl<'a> DeltaChooser<'a> {
         for chunk in similar {
             let candidates = match self.kept_plain_copy(kind, &chunk.0)? {
                 Some(copy) => self.found.bases.get(&copy.number).cloned().unwrap_or_else(|| vec![*chunk]),
-                None => bases_of(self.index, kind, &[*chunk], self.min_chunk_len)?.bases,
+                None => choose_bases(self.index, kind, &[*chunk], self.min_chunk_len)?.bases,
             };
             for base in candidates {
                 let copy = self.kept_plain_copy(kind, &base.0)?.filter(|copy| copy.location.len == base.1);

@@ -27,7 +27,7 @@ use crate::repo::pack::packs::StoredPack;
 use crate::repo::repository::Repository;
 use crate::repo::write::blocks_by_owner::ByOwner;
 use crate::repo::write::delta_sealer::DeltaBases;
-use crate::repo::write::delta_writer::{BaseChoice, OpenDelta, bases_of};
+use crate::repo::write::delta_writer::{BaseChoice, OpenDelta, choose_bases};
 use crate::repo::write::drift::Probe;
 use crate::repo::write::open_block::OpenBlock;
 use crate::repo::write::pack_writer::{CompletePack, PackWriter, Written};
@@ -384,7 +384,7 @@ impl PutChunk for ChunkWriter<'_> {
         if self.pending.has(kind, &id)? || self.index.find(kind, &id)?.is_some() {
             return Ok(false);
         }
-        let choice = bases_of(&self.index, kind, similar, self.min_chunk_len)?;
+        let choice = choose_bases(&self.index, kind, similar, self.min_chunk_len)?;
         if choice.bases.is_empty() {
             return self.put(owner, kind, id, plain);
         }

@@ -23,7 +23,7 @@ struct OpenPack {
 impl OpenPack {
     /// Returns the complete pack. A full one needs no padding: its size only shows by how much the target was
     /// exceeded.
-    fn close(self) -> CompletePack {
+    fn complete(self) -> CompletePack {
         let padding = if self.size >= self.target { Padding::None } else { Padding::Padded };
         CompletePack { kind: self.kind, blocks: self.blocks, padding }
     }
@@ -50,12 +50,12 @@ pub(super) fn collect_packs(
         open.blocks.push(block);
         if open.size >= open.target {
             let full = std::mem::replace(open, new(open.kind));
-            out.send(full.close()).map_err(|_| Error::Stopped)?;
+            out.send(full.complete()).map_err(|_| Error::Stopped)?;
         }
     }
     for pack in [data, tree] {
         if !pack.blocks.is_empty() {
-            out.send(pack.close()).map_err(|_| Error::Stopped)?;
+            out.send(pack.complete()).map_err(|_| Error::Stopped)?;
         }
     }
     Ok(())
