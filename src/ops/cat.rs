@@ -31,7 +31,7 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
     let mut reader = session.chunks()?;
     let found = dir_reader::lookup(&mut reader, snapshot.manifest.root, &path)?;
     if let Some(entry) = &found {
-        WalkLimits::of(&snapshot.manifest.counts).take(&path, entry)?;
+        WalkLimits::of(&snapshot.manifest.counts).count(&path, entry)?;
     }
     let Some(Entry { kind: Kind::File { size, content }, meta, .. }) = found else {
         return Err(match found {
@@ -46,7 +46,7 @@ pub fn run<'a>(repo: &Repository, query: impl Into<Query<'a>>, out: &mut dyn Wri
         });
     };
     let plan = |feed: &mut sequential::Feed<'_>| {
-        feed.at(&path)?;
+        feed.set_path(&path)?;
         let planned = file_parts::each_part(&mut reader, size, &content, &mut |part| feed.part(&part));
         planned.map_err(|err| sequential::with_path(&path, err))
     };

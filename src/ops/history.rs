@@ -47,7 +47,7 @@ pub struct Report {
 pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
     let (observer, stop) = (control.observer(), control.cancel());
     let path = snapshot_set::stored_path(&options.path)?;
-    let mut past = SnapshotSet::of(repo, observer, &options.choice)?;
+    let mut past = SnapshotSet::open_query(repo, observer, &options.choice)?;
     let (trees, mut bounds) = (past.roots(), past.bounds(stop));
     let mut problems = Vec::new();
     let mut lost = |dir: &[u8], err: Error| {

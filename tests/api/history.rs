@@ -468,7 +468,7 @@ fn write(repo: &Repository, chunks: &[(ChunkId, Vec<u8>)]) {
 }
 
 fn walk(repo: &Repository, roots: &[ChunkId]) -> Notes {
-    let mut past = SnapshotSet::of(repo, &(), &SnapshotQuery::default()).unwrap();
+    let mut past = SnapshotSet::open_query(repo, &(), &SnapshotQuery::default()).unwrap();
     let mut trees: Vec<Tree> = Vec::new();
     for (number, root) in roots.iter().enumerate() {
         match trees.iter_mut().find(|tree| tree.id == *root) {

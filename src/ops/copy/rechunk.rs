@@ -266,7 +266,7 @@ impl Visitor for PlanVisitor<'_, '_, '_> {
             (Some(_), Some(dir)) => dir.find(&new.name, &mut planner.destination)?,
             _ => None,
         };
-        self.feed.at(path)?;
+        self.feed.set_path(path)?;
         self.contents(new, old, copy.as_ref())?;
         let tree_of = |entry: Option<&Entry>| match entry.map(|entry| &entry.kind) {
             Some(Kind::Dir { tree }) => Some(*tree),

@@ -267,7 +267,7 @@ impl Comparer<'_> {
         each: &mut dyn FnMut(&Difference<'_>) -> Result<()>,
         observer: &dyn Observer,
     ) -> Result<bool> {
-        self.budgets.take(pair)?;
+        self.budgets.count(pair)?;
         observer.notice(Event::Working { path: pair.path });
         let first = pair.before.map(|entry| self.links.0.first(entry, pair.path));
         let second = pair.after.map(|entry| self.links.1.first(entry, pair.path));

@@ -30,7 +30,7 @@ impl Delta {
     ) -> Result<Self> {
         let mut delta = Self::default();
         diff_walk::walk(before, after, &mut |pair| {
-            budgets.take(&pair)?;
+            budgets.count(&pair)?;
             if pair.path == DELETED && pair.after.is_some() {
                 let name = String::from_utf8_lossy(DELETED);
                 return Err(Error::Refused(format!(

@@ -93,7 +93,7 @@ impl<'a> Walk<'a> {
                 ));
             }
             Root::Lone(entry) => {
-                self.budgets.after.take(&entry.name, entry)?;
+                self.budgets.after.count(&entry.name, entry)?;
                 self.entry(feed, &entry.name, entry)?;
             }
             Root::Tree(tree) => self.tree(feed, *tree, before, is_delta)?,
@@ -149,7 +149,7 @@ impl<'a> Walk<'a> {
         while self.above.last().is_some_and(|(dir, ..)| !inside(dir)) {
             self.above.pop();
         }
-        self.budgets.take(pair)?;
+        self.budgets.count(pair)?;
         if self.names.as_ref().is_some_and(|names| !pair.path.contains(&b'/') && !names.contains(pair.path)) {
             return Ok(false);
         }
@@ -265,7 +265,7 @@ impl<'a> Walk<'a> {
             map.add(offset, len);
             Ok(())
         })?;
-        feed.at(path)?;
+        feed.set_path(path)?;
         if !holes {
             self.head(feed, path, entry, Node::File, Size::Plain(size))?;
         } else {

@@ -124,7 +124,7 @@ pub fn run(
     } else {
         PathSearch::globs(&options.patterns, options.ignore_case)?
     };
-    let mut past = SnapshotSet::of(repo, observer, &options.choice)?;
+    let mut past = SnapshotSet::open_query(repo, observer, &options.choice)?;
     let (trees, mut bounds) = (past.roots(), past.bounds(stop));
     let wanted = ContentQuery::new(repo, &past, options)?;
     let snapshots = &past.snapshots;

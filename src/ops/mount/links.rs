@@ -69,7 +69,7 @@ fn count(reader: &RandomReader, manifest: &Manifest) -> Names {
                 let number = names.entry(group).or_default();
                 *number = number.saturating_add(1);
             }
-            budget.take(&entry.name, entry).is_ok()
+            budget.count(&entry.name, entry).is_ok()
         });
         // Names in unreadable directories cannot be seen, and are not counted.
         drop(read);

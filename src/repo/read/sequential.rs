@@ -195,7 +195,7 @@ impl Feed<'_> {
     ///
     /// # Errors
     /// As [`Self::bytes`].
-    pub fn at(&mut self, path: &[u8]) -> Result<()> {
+    pub fn set_path(&mut self, path: &[u8]) -> Result<()> {
         self.push(Step::At(path.to_vec()))
     }
 

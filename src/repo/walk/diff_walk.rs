@@ -156,9 +156,9 @@ impl DiffLimits {
     ///
     /// # Errors
     /// When a snapshot has more than its manifest counts.
-    pub fn take(&mut self, pair: &DiffEntry<'_>) -> Result<()> {
-        pair.before.map_or(Ok(()), |entry| self.before.take(pair.path, entry))?;
-        pair.after.map_or(Ok(()), |entry| self.after.take(pair.path, entry))
+    pub fn count(&mut self, pair: &DiffEntry<'_>) -> Result<()> {
+        pair.before.map_or(Ok(()), |entry| self.before.count(pair.path, entry))?;
+        pair.after.map_or(Ok(()), |entry| self.after.count(pair.path, entry))
     }
 }
 

@@ -54,7 +54,7 @@ impl WalkLimits {
     /// # Errors
     /// When there are more entries, or more bytes in files, than the manifest counts. An entry with too many
     /// bytes is not counted.
-    pub fn take(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
+    pub fn count(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
         let exceeded = |why| {
             let path = String::from_utf8_lossy(path).into_owned();
             Error::Damaged {

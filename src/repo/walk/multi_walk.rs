@@ -115,7 +115,7 @@ pub fn walk(
         };
         let path = join(&level.path, &name);
         for version in &versions {
-            bounds.budget.take(&path, &version.entry)?;
+            bounds.budget.count(&path, &version.entry)?;
         }
         if !visitor.path(&path, &versions)? {
             continue;

@@ -52,7 +52,7 @@ impl SnapshotSet {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn of(repo: &Repository, observer: &dyn Observer, choice: &SnapshotQuery) -> Result<Self> {
+    pub fn open_query(repo: &Repository, observer: &dyn Observer, choice: &SnapshotQuery) -> Result<Self> {
         Self::open(repo, observer, |all| choice.places(repo, all))
     }
 
@@ -91,7 +91,7 @@ impl SnapshotSet {
         self.snapshots.iter().filter_map(|snapshot| sets.get(&key(snapshot)).cloned()).collect()
     }
 
-    /// Closes the session.
+    /// Closes the session. If one of [`Self::new_reader`] is left, it stays open until that is dropped.
     ///
     /// # Errors
     /// When it is still visible.

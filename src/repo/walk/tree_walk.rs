@@ -43,7 +43,7 @@ struct OpenDir {
     path: usize,
 }
 
-/// What a walk met. [`TreeWalk::path`] says where.
+/// A step of a walk; [`TreeWalk::path`] returns where it is.
 #[derive(Debug)]
 pub enum WalkStep<D> {
     /// The next entry of the innermost open directory. If it is a directory, it can be entered until the next
@@ -103,7 +103,7 @@ impl<'a, D> TreeWalk<'a, D> {
             self.path.push(b'/');
         }
         self.path.extend_from_slice(&entry.name);
-        Ok(Some(match self.limits.take(&self.path, &entry) {
+        Ok(Some(match self.limits.count(&self.path, &entry) {
             Ok(()) => WalkStep::Entry(entry),
             Err(err) => WalkStep::Excess(entry, err),
         }))
@@ -136,7 +136,7 @@ impl<'a, D> TreeWalk<'a, D> {
         Ok(())
     }
 
-    /// Closes the innermost open directory, whatever is left in it, and returns what was kept of it.
+    /// Closes the innermost open directory, even if entries are left in it, and returns what was kept of it.
     pub fn leave(&mut self) -> Option<D> {
         let dir = self.open.pop()?;
         self.path.truncate(dir.path);
@@ -145,7 +145,9 @@ impl<'a, D> TreeWalk<'a, D> {
 
     /// Reads nothing more of the innermost open directory. The next step leaves it.
     pub fn skip_rest(&mut self) {
-        self.open.last_mut().into_iter().for_each(|dir| dir.reader = DirReader::empty());
+        if let Some(dir) = self.open.last_mut() {
+            dir.reader = DirReader::empty();
+        }
     }
 
     /// Returns the path of the entry or directory of the last step.

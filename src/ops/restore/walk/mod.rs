@@ -95,7 +95,7 @@ impl<'a, 'j> Walk<'a, 'j> {
     pub(super) fn restore_all(&mut self, ancestor_only: bool, single: Option<Entry>) -> Result<()> {
         match single {
             None => self.walk_tree(ancestor_only)?,
-            Some(mut entry) => match self.limits.take(&entry.name, &entry) {
+            Some(mut entry) => match self.limits.count(&entry.name, &entry) {
                 Ok(()) => {
                     self.report_loss(&entry.name, &entry);
                     self.job.drop_unwanted_metadata(&mut entry.meta);
