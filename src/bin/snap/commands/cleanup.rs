@@ -88,8 +88,14 @@ fn cleanup_set(
         }
         let mut collecting = collecting;
         if let Some(line) = line {
-            let asked =
-                keep_below::Asked { groups: &groups, ruled, line, dry_run: options.dry_run, is_ahead };
+            let asked = keep_below::Asked {
+                groups: &groups,
+                ruled,
+                line,
+                dry_run: options.dry_run,
+                empty_trash: collecting.empty_trash,
+                is_ahead,
+            };
             let fit = keep_below::fit(context, repo, &asked)?;
             going.extend(fit.going);
             fitted = fitted.worse(if fit.fits { Outcome::Done } else { Outcome::Problems });
@@ -97,7 +103,7 @@ fn cleanup_set(
             collecting.max_unused = if fit.is_tight { MaxUnused::Share(0.0) } else { collecting.max_unused };
         }
         if options.dry_run {
-            forgetting::foresee(context, repo, &going)?;
+            forgetting::foresee(context, repo, &going, collecting.empty_trash)?;
             planned.extend(going);
             collecting.forgotten.clone_from(planned);
         }

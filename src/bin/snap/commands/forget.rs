@@ -56,7 +56,7 @@ fn forget_set(context: &Context, args: &keep::Forget) -> Result<Outcome> {
         // By rules, the JSON output is one array, like restic's, unless a garbage collection follows.
         let is_array = context.global.json && args.snapshots.is_empty() && !args.prune;
         if args.dry_run && !is_array {
-            foresee(context, repo, &going)?;
+            foresee(context, repo, &going, false)?;
         }
         if args.prune {
             let dry_run = args.dry_run;
@@ -144,8 +144,14 @@ pub(crate) fn by_policy(context: &Context, repo: &Repository, options: &PolicyOp
     Ok(groups)
 }
 
-/// Prints what forgetting these snapshots would free. A dry run of a garbage collection cannot know that.
-pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]) -> Result<()> {
+/// Prints what purging these snapshots would free. A dry run of gc reports only the total of its run, in which
+/// snapshots in the trash may still need the data. With `empty_trash`, the run purges them at once.
+pub(crate) fn foresee(
+    context: &Context,
+    repo: &Repository,
+    going: &[SnapshotId],
+    empty_trash: bool,
+) -> Result<()> {
     if going.is_empty() {
         return Ok(());
     }
@@ -171,11 +177,12 @@ pub(crate) fn foresee(context: &Context, repo: &Repository, going: &[SnapshotId]
     if !context.prints_success() {
         return Ok(());
     }
-    output::print(&format!(
-        "{} of packs are used only by these snapshots and freed when they are purged, after a day or with \
-         --empty-trash",
-        output::size(freed.bytes)
-    ))
+    let purged = if empty_trash {
+        ", which --empty-trash purges now"
+    } else {
+        " and freed when they are purged, after a day or with --empty-trash"
+    };
+    output::print(&format!("{} of packs are used only by these snapshots{purged}", output::size(freed.bytes)))
 }
 
 /// Prints every snapshot with its reasons; the JSON output has restic's structure. If not `decided`, there

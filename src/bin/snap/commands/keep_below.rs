@@ -29,6 +29,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) ruled: bool,
     pub(crate) line: Line,
     pub(crate) dry_run: bool,
+    /// Whether the garbage collection that follows purges the snapshots at once.
+    pub(crate) empty_trash: bool,
     /// Whether this is a dry run in which rules per path would make room whose size is not known.
     pub(crate) is_ahead: bool,
 }
@@ -219,10 +221,10 @@ fn print(context: &Context, asked: &Asked<'_>, going: &[SnapshotId], told: &Told
                        forgotten",
         )?;
     }
-    let later = if asked.dry_run {
-        ""
-    } else {
-        "; the space is freed when they are purged, after a day or with --empty-trash"
+    let later = match (asked.dry_run, asked.empty_trash) {
+        (true, _) => "",
+        (false, true) => "; --empty-trash purges them now",
+        (false, false) => "; the space is freed when they are purged, after a day or with --empty-trash",
     };
     output::print(&format!(
         "space: {} {} to get from {} to {}, the limit is {}; {} are kept{later}",
