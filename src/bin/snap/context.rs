@@ -112,9 +112,8 @@ impl Context {
     /// Returns the storage that -r, SNAP_REPO or the legacy script's variable names. It need not contain a
     /// repository.
     pub(crate) fn storage(&self) -> Result<Arc<dyn Storage>> {
-        let named = self.global.repo.as_deref().filter(|repo| !repo.is_empty());
-        let repo = named.or(self.legacy.as_ref().map(|legacy| legacy.repository.as_os_str()));
-        let repo = repo.ok_or_else(|| {
+        let legacy = self.legacy.as_ref().map(|legacy| legacy.repository.as_os_str());
+        let repo = self.global.repo().or(legacy).ok_or_else(|| {
             Error::Usage(
                 "no repository given: use -r REPO, SNAP_REPO or snap.toml (`snap config init` creates it)"
                     .to_owned(),
@@ -130,8 +129,7 @@ impl Context {
 
     /// Returns the legacy script's settings if only they name the repository.
     pub(crate) fn legacy_alone(&self) -> Option<&Legacy> {
-        let named = self.global.repo.as_deref().is_some_and(|repo| !repo.is_empty());
-        self.legacy.as_ref().filter(|_| !named)
+        self.legacy.as_ref().filter(|_| self.global.repo().is_none())
     }
 
     /// Opens the repository, runs `work`, and prints the repository's warnings.

@@ -18,8 +18,8 @@ use crate::args::{pace, values};
 /// The variable that supplies the password if no flag does.
 pub(crate) const PASSWORD_VARIABLE: &str = "SNAP_PASSWORD";
 
-/// Accepted before and after the verb. What a variable may give is an `OsString`, since an empty variable
-/// counts as none and clap would refuse an empty path.
+/// Accepted before and after the verb. Paths are `OsString`s, because an empty variable counts as unset and
+/// clap would reject an empty `PathBuf`.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
@@ -107,7 +107,12 @@ pub(crate) struct Global {
 impl Global {
     /// Returns the configuration file given on the command line or by a variable.
     pub(crate) fn config(&self) -> Option<&Path> {
-        self.config.as_deref().filter(|path| !path.is_empty()).map(Path::new)
+        non_empty(&self.config).map(Path::new)
+    }
+
+    /// Returns the name or location of the repository.
+    pub(crate) fn repo(&self) -> Option<&OsStr> {
+        non_empty(&self.repo)
     }
 
     /// Returns the profile to use.
@@ -117,17 +122,17 @@ impl Global {
 
     /// Returns the file that contains the password.
     pub(crate) fn password_file(&self) -> Option<&Path> {
-        self.password_file.as_deref().filter(|path| !path.is_empty()).map(Path::new)
+        non_empty(&self.password_file).map(Path::new)
     }
 
     /// Returns the file that is part of the password.
     pub(crate) fn key_file(&self) -> Option<&Path> {
-        self.key_file.as_deref().filter(|path| !path.is_empty()).map(Path::new)
+        non_empty(&self.key_file).map(Path::new)
     }
 
     /// Returns the command that prints the password.
     pub(crate) fn password_command(&self) -> Option<&OsStr> {
-        self.password_command.as_deref().filter(|command| !command.is_empty())
+        non_empty(&self.password_command)
     }
 
     /// Returns the id of the only key slot to try.
@@ -151,20 +156,21 @@ impl Global {
     /// A file cannot be read, or holds no certificate.
     #[cfg(any(feature = "cloud", feature = "rest"))]
     pub(crate) fn tls(&self) -> Result<Tls> {
-        let given =
-            |file: &'_ Option<OsString>| file.clone().filter(|path| !path.is_empty()).map(PathBuf::from);
-        Tls::from_files(given(&self.cacert).as_deref(), given(&self.tls_client_cert).as_deref())
+        let [authorities, client] = [&self.cacert, &self.tls_client_cert];
+        Tls::from_files(non_empty(authorities).map(Path::new), non_empty(client).map(Path::new))
     }
 
     /// Returns the cache directory; `None` if this user has no place for one.
     pub(crate) fn cache(&self) -> Option<PathBuf> {
-        let given = self.cache_dir.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
-        given.or_else(cache::default_dir)
+        non_empty(&self.cache_dir).map(PathBuf::from).or_else(cache::default_dir)
     }
 
     /// Returns the state directory, which contains the run log; `None` if this user has no place for one.
     pub(crate) fn state(&self) -> Option<PathBuf> {
-        let given = self.state_dir.as_ref().filter(|path| !path.is_empty()).map(PathBuf::from);
-        given.or_else(run_log::default_dir)
+        non_empty(&self.state_dir).map(PathBuf::from).or_else(run_log::default_dir)
     }
+}
+
+fn non_empty(value: &Option<OsString>) -> Option<&OsStr> {
+    value.as_deref().filter(|value| !value.is_empty())
 }

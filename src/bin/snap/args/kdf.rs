@@ -43,7 +43,7 @@ impl Kdf {
 }
 
 /// Formats the costs: "64 MiB x 3".
-pub(crate) fn written(costs: KdfParams) -> String {
+pub(crate) fn format_costs(costs: KdfParams) -> String {
     format!("{} x {}", output::size(u64::from(costs.memory) << 10), costs.passes)
 }
 

@@ -84,10 +84,10 @@ pub(crate) fn rules(
         periods.into_iter().zip(ages).filter_map(|(period, age)| Some(Rule::WithinEvery(period, age?)));
     let counted = last.map(Rule::Last).into_iter().chain(every);
     let aged = within.map(Rule::Within).into_iter().chain(each);
-    counted.chain(aged).chain(more).chain(tags.iter().map(|tags| Rule::Tags(list(tags)))).collect()
+    counted.chain(aged).chain(more).chain(tags.iter().map(|tags| Rule::Tags(split_list(tags)))).collect()
 }
 
-/// Rules of retention. What any of them keeps stays.
+/// Retention rules. A snapshot is kept if any of them keeps it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Retention rules")]
 pub(crate) struct Keep {
@@ -175,7 +175,7 @@ impl Keep {
     }
 }
 
-/// Which snapshots are meant.
+/// Filters that select snapshots.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Snapshot selection")]
 pub(crate) struct Filters {
@@ -205,13 +205,13 @@ impl Filters {
             let path = sources::absolute(path)?;
             paths.push(path.as_os_str().as_bytes().to_vec());
         }
-        let tags = self.tag.iter().map(|tags| list(tags)).collect();
+        let tags = self.tag.iter().map(|tags| split_list(tags)).collect();
         Ok(SnapshotFilter { hosts: self.host.clone(), tags, paths, sources: None })
     }
 }
 
-/// Splits a comma-separated list.
-pub(crate) fn list(text: &str) -> Vec<String> {
+/// Splits at commas.
+pub(crate) fn split_list(text: &str) -> Vec<String> {
     text.split(',').map(str::to_owned).collect()
 }
 

@@ -6,21 +6,16 @@ use crate::terminal::output;
 /// Returns the `--repo` syntax for what `text` probably means. Returns `None` if it can only be a directory:
 /// it has no colon before its first slash, and nothing that a shell should have expanded.
 pub(crate) fn refusal(text: &str) -> Option<String> {
-    if let Some(advice) = unexpanded(text) {
-        return Some(format!("{advice} (for a directory of that name, write ./{text})"));
-    }
-    let (word, rest) = word_and_rest(text).filter(|(word, _)| !word.contains('/'))?;
-    let advice = match rest.strip_prefix("//") {
-        Some(rest) => url(word, rest),
-        None => prefixed(word, rest),
+    let advice = match unexpanded(text) {
+        Some(advice) => advice,
+        None => {
+            let (word, rest) = word_and_rest(text).filter(|(word, _)| !word.contains('/'))?;
+            let advice = rest.strip_prefix("//").map_or_else(|| prefixed(word, rest), |rest| url(word, rest));
+            let supported = "directories, file://, sftp://, s3://, gs://, az:// and rest: are supported";
+            advice.unwrap_or_else(|| supported.to_owned())
+        }
     };
-    Some(match advice {
-        Some(advice) => format!("{advice} (for a directory of that name, write ./{text})"),
-        None => format!(
-            "directories, file://, sftp://, s3://, gs://, az:// and rest: are supported (for a directory of \
-             that name, write ./{text})"
-        ),
-    })
+    Some(format!("{advice} (for a directory of that name, write ./{text})"))
 }
 
 /// Splits at the first colon that is not part of an IPv6 address in brackets.
@@ -40,9 +35,8 @@ fn unexpanded(text: &str) -> Option<String> {
         return Some(format!("the shell expands ~ only if it is not quoted: write \"{instead}{rest}\""));
     }
     if first.starts_with('$') {
-        return Some(
-            "the shell expands variables only outside of single quotes: write the directory".to_owned(),
-        );
+        let why = "the shell expands variables only outside of single quotes: write the directory";
+        return Some(why.to_owned());
     }
     if text.starts_with("\\\\") || is_drive(text) {
         return Some("it is a Windows path: mount it and give the directory".to_owned());
@@ -89,8 +83,8 @@ fn prefixed(word: &str, rest: &str) -> Option<String> {
         "az" | "azure" => format!("write az://{}", bucket()),
         "b2" => backblaze(&bucket()),
         "swift" => {
-            "OpenStack Swift is not supported: use its S3 interface with s3:https://HOST/BUCKET/PATH, \
-                    or `rclone serve restic` with rest:"
+            "OpenStack Swift is not supported: use its S3 interface with s3:https://HOST/BUCKET/PATH, or \
+             `rclone serve restic` with rest:"
                 .to_owned()
         }
         "rclone" => rclone(rest),

@@ -12,7 +12,7 @@ use crate::args::values;
 pub(crate) struct Pace {
     /// Stop after this time and save what was read as a partial snapshot; the next run continues from it
     /// (exit code 26)
-    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_duration: Option<Duration>,
     /// Run only within these hours of local time, and stop at their end: 22:00-06:00
     #[arg(long, value_name = "HH:MM-HH:MM", value_parser = Window::parse)]
@@ -23,7 +23,7 @@ pub(crate) struct Pace {
 }
 
 /// Parses a duration that is not zero.
-pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     match values::duration(text)? {
         Duration::ZERO => Err("a duration above zero, like 30m or 2h".to_owned()),
         time => Ok(time),

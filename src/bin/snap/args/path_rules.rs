@@ -25,7 +25,7 @@ pub(crate) struct PathRules {
     pub(crate) keep_deleted: Option<Age>,
 }
 
-/// After what time snapshots lose what a pattern matches.
+/// A pattern, and the age from which snapshots lose what it matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expiry {
     pub(crate) pattern: OsString,

@@ -27,18 +27,18 @@ use crate::terminal::output;
 pub(crate) fn open(repo: &OsStr, global: &Global) -> Result<Arc<dyn Storage>> {
     let bytes = repo.as_bytes();
     if sftp::url::SftpUrl::is_meant(bytes) {
-        let place = parsed(repo, sftp::url::SftpUrl::parse)?;
+        let place = parse_url(repo, sftp::url::SftpUrl::parse)?;
         return Ok(Arc::new(SftpStorage::new(place, global.ssh_command()).limited(global.limits())));
     }
     #[cfg(feature = "cloud")]
     if object_store::url::ObjectStoreUrl::is_meant(bytes) {
-        let place = parsed(repo, object_store::url::ObjectStoreUrl::parse)?;
+        let place = parse_url(repo, object_store::url::ObjectStoreUrl::parse)?;
         return Ok(Arc::new(CloudStorage::new(place, cloud_options(global)?)?));
     }
     #[cfg(feature = "rest")]
     if rest::url::RestUrl::is_meant(bytes) {
         let (user, password) = rest_login()?;
-        let place = parsed(repo, rest::url::RestUrl::parse)?.with_login(user, password);
+        let place = parse_url(repo, rest::url::RestUrl::parse)?.with_login(user, password);
         return Ok(Arc::new(RestStorage::new(
             place,
             global.limits(),
@@ -49,7 +49,7 @@ pub(crate) fn open(repo: &OsStr, global: &Global) -> Result<Arc<dyn Storage>> {
     Ok(Arc::new(LocalStorage::new(local_path(repo)?)))
 }
 
-/// Returns whether opening this location sends a login in the clear to another machine.
+/// Returns whether opening this location sends a login unencrypted to another machine.
 pub(crate) fn exposes_login(repo: &OsStr) -> bool {
     #[cfg(feature = "rest")]
     if let Some(place) = repo.to_str().and_then(|text| rest::url::RestUrl::parse(text).ok()) {
@@ -69,7 +69,7 @@ fn rest_login() -> Result<(Option<String>, Option<String>)> {
     Ok((variable("SNAP_REST_USERNAME")?, variable("SNAP_REST_PASSWORD")?))
 }
 
-fn parsed<T>(repo: &OsStr, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T> {
+fn parse_url<T>(repo: &OsStr, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T> {
     let place = repo.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(parse);
     place.map_err(|why| {
         // The text may contain a password.

@@ -178,7 +178,7 @@ const OPTIONS: &[(Option<&str>, &str, &str)] = &[
 ];
 
 /// Options that destroy something.
-const GRAVE: [&str; 5] = ["--allow-remove-all", "--delete", "--empty-trash", "--force", "--prune"];
+const DESTRUCTIVE: [&str; 5] = ["--allow-remove-all", "--delete", "--empty-trash", "--force", "--prune"];
 
 /// Returns the equivalent of another program's verb.
 pub(crate) fn of_verb(word: &str) -> Option<&'static str> {
@@ -193,8 +193,8 @@ pub(crate) fn of_option(verb: Option<&str>, option: &str) -> Option<&'static str
     OPTIONS.iter().find(|(of, name, _)| fits(of) && *name == option).map(|(.., advice)| *advice)
 }
 
-/// Puts the advice into clap's error, in place of the most similar spelling, which its usage would show
-/// too.
+/// Replaces clap's suggestion of the most similar spelling by the advice, and the usage line, which contains
+/// the suggestion too.
 pub(crate) fn advise(error: &mut clap::Error, top: &clap::Command, verb: Option<&str>) {
     let text = |error: &clap::Error, kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
@@ -210,8 +210,8 @@ pub(crate) fn advise(error: &mut clap::Error, top: &clap::Command, verb: Option<
         _ => None,
     };
     let typed = text(error, ContextKind::InvalidArg).unwrap_or_default();
-    let is_rash = text(error, ContextKind::SuggestedArg).is_some_and(|flag| is_rash(&typed, &flag));
-    if advice.is_none() && !is_rash {
+    let is_dangerous = text(error, ContextKind::SuggestedArg).is_some_and(|flag| is_dangerous(&typed, &flag));
+    if advice.is_none() && !is_dangerous {
         return;
     }
     for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedCommand] {
@@ -231,14 +231,14 @@ pub(crate) fn advise(error: &mut clap::Error, top: &clap::Command, verb: Option<
 }
 
 /// Returns whether an option must not be suggested, because it destroys something and the user may have meant
-/// something else. A missing hyphen or a missing end of the name leaves no doubt.
-fn is_rash(typed: &str, suggested: &str) -> bool {
+/// another one. If only a hyphen or the end of the name is missing, the meaning is certain.
+fn is_dangerous(typed: &str, suggested: &str) -> bool {
     let letters = |option: &str| -> String {
         let name = option.split([' ', '=']).next().unwrap_or(option);
         name.chars().filter(char::is_ascii_alphanumeric).collect()
     };
     let (typed, suggested) = (letters(typed), letters(suggested));
-    GRAVE.iter().any(|grave| letters(grave) == suggested)
+    DESTRUCTIVE.iter().any(|option| letters(option) == suggested)
         && !(typed.len() > 3 && suggested.starts_with(&typed))
 }
 
@@ -318,7 +318,7 @@ mod tests {
             ("--forget", "--force", true),
             ("--tagg", "--tag", false),
         ] {
-            assert_eq!(super::is_rash(typed, suggested), is, "{typed}");
+            assert_eq!(super::is_dangerous(typed, suggested), is, "{typed}");
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn level(text: &str) -> Result<i32, String> {
 }
 
 /// Checks a host name. An empty one, for instance from a quoted unset variable, would begin a separate set.
-pub(crate) fn some_host(text: &str) -> Result<String, String> {
+pub(crate) fn host_name(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         return whole.checked_mul(1 << shift).ok_or_else(wrong);
     }
     let number: f64 = number.parse().map_err(|_| wrong())?;
-    // The cast saturates, which is exact enough for a fraction.
+    // A fraction need not be exact, and the cast saturates.
     Ok((number * (1_u64 << shift) as f64) as u64)
 }
 
@@ -76,11 +76,11 @@ pub(crate) fn snapshot_count(text: &str) -> Result<Count, String> {
 pub(crate) enum Line {
     /// A number of bytes.
     Bytes(u64),
-    /// So much of its file system is in use, in millionths.
+    /// Millionths of its file system, including other files.
     Share(u64),
 }
 
-/// A size, or a percentage of the file system.
+/// Parses a size, or a percentage of the file system.
 pub(crate) fn line(text: &str) -> Result<Line, String> {
     let wrong = |_| "a size, like 500G, or a percentage of the file system, like 80%".to_owned();
     if text.ends_with('%') {
@@ -93,7 +93,7 @@ pub(crate) fn line(text: &str) -> Result<Line, String> {
     }
 }
 
-/// A percentage, in millionths.
+/// Parses a percentage; returns millionths.
 pub(crate) fn share(text: &str) -> Result<u64, String> {
     let wrong = || "a percentage, like 5%, or off".to_owned();
     let number = text.strip_suffix('%').ok_or_else(wrong)?;
@@ -106,7 +106,7 @@ pub(crate) fn share(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Parses a share of unchanged files, in millionths; 0 for none.
+/// Parses the share of unchanged files to read again; returns millionths, 0 for `off`.
 pub(crate) fn reread(text: &str) -> Result<u64, String> {
     let wrong = "a percentage up to 100%, like 1%, or off".to_owned();
     match share(text) {

@@ -206,7 +206,7 @@ fn list(context: &Context, repo: &Repository) -> Result<()> {
             let mark = if slot.current { '*' } else { ' ' };
             let (id, created) = (slot.id.short(), output::local(slot.created));
             let (user, host, label) = (printable(&slot.user), printable(&slot.host), printable(&slot.label));
-            let costs = kdf::written(slot.costs);
+            let costs = kdf::format_costs(slot.costs);
             let role = role(slot);
             let line = format!("{mark}{id}  {created}  {costs}  {role}  {user}@{host}  {label}");
             writeln!(out, "{}", line.trim_end()).map_err(failed)?;

@@ -45,7 +45,7 @@ pub(crate) struct Rewrite {
     #[arg(long, value_name = "FILE", conflicts_with = "PathRules")]
     exclude_file: Vec<PathBuf>,
     /// Set the host name
-    #[arg(long, value_name = "HOST", value_parser = values::some_host, conflicts_with = "PathRules")]
+    #[arg(long, value_name = "HOST", value_parser = values::host_name, conflicts_with = "PathRules")]
     new_host: Option<String>,
     /// Set the description; '': none
     #[arg(long, value_name = "TEXT", conflicts_with = "PathRules")]

@@ -16,8 +16,8 @@ use snap_backup::repo::write::delta_writer::Delta;
 use super::document::Node;
 use super::field::{Field, Named, Placed, Reader, Shown, key, table_schema, tables};
 use super::types::{
-    Command, Data, Event, Job, Level, Location, Nice, Pattern, Place, Rate, Reread, Secret, SecretCommand,
-    Share, Size, SomeTime, Threads, Times,
+    Command, Data, Event, Job, Level, Location, Nice, Pattern, Place, PositiveDuration, Rate, Reread, Secret,
+    SecretCommand, Share, Size, Threads, Times,
 };
 use crate::args::values::Line;
 
@@ -97,7 +97,7 @@ SetSettings {
     keep_below: Option<Line> => "As --keep-below of `cleanup`",
     min_age: Option<Age> => "As --min-age: rules forget no younger snapshots",
     drill: Drill => "A command that tests what `drill` restored",
-    max_duration: Option<SomeTime> => "As --max-duration: a backup stops after this time, and the next one continues",
+    max_duration: Option<PositiveDuration> => "As --max-duration: a backup stops after this time, and the next one continues",
     window: Option<Window> => "As --window: the hours of the day in which backups may run",
     on_battery: bool = true => "Whether backups run while the machine is on battery",
     metered: bool = true => "Whether backups run over a metered connection",

@@ -71,7 +71,7 @@ impl Config {
     /// Completes the options: settings of the file apply where flags and variables set nothing.
     pub(crate) fn complete(&self, given: &Global, set: Option<&Set>) -> Global {
         let mut global = given.clone();
-        let named = given.repo.clone().filter(|repo| !repo.is_empty());
+        let named = given.repo().map(OsStr::to_owned);
         let named = named.or_else(|| set.and_then(Set::repository)).or_else(|| self.default_repository());
         if let Some(named) = named {
             let entry = self.entry(&named);

@@ -166,7 +166,7 @@ scalars! {
     Location: Form::Text, |text, dir| paths::location(&non_empty(text)?, dir).map(Self), path |it| &it.0;
     Place: Form::Text, |text, dir| paths::place(&non_empty(text)?, dir).map(Self), path |it| &it.0;
     Duration: DURATION, |text, _| values::duration(text);
-    SomeTime: DURATION, |text, _| pace::some_time(text).map(Self);
+    PositiveDuration: DURATION, |text, _| pace::positive_duration(text).map(Self);
     Age: Form::Text, |text, _| values::age(text);
     Window: WINDOW, |text, _| Window::parse(text);
     Share: SHARE, |text, _| or_off(text, values::share).map(Self);
@@ -196,7 +196,7 @@ newtypes! { (Debug, Clone, Copy)
     /// A compression level; `None` is that of the repository.
     Level(Option<i32>);
     /// A duration that is not zero.
-    SomeTime(Duration);
+    PositiveDuration(Duration);
     /// Millionths, written as a percentage; `None` is off.
     Share(Option<u64>);
     /// Millionths, written as a percentage up to 100; 0 is off.

@@ -10,7 +10,7 @@ use snap_backup::{Error, Result};
 
 use super::flags::Filters;
 use super::{codes, ids};
-use crate::args::keep::list;
+use crate::args::keep::split_list;
 use crate::terminal::output;
 
 /// Converts restic's filter flags.
@@ -22,7 +22,7 @@ pub(super) fn selection(filters: &Filters) -> Result<SnapshotFilter> {
     for path in &filters.path {
         paths.push(sources::absolute(path)?.as_os_str().as_bytes().to_vec());
     }
-    let tags = filters.tag.iter().map(|tags| list(tags)).collect();
+    let tags = filters.tag.iter().map(|tags| split_list(tags)).collect();
     Ok(SnapshotFilter { hosts: filters.hosts(), tags, paths, sources: None })
 }
 
@@ -104,6 +104,6 @@ pub(super) fn selector(snapshot: &Snapshot, path: &[u8]) -> Vec<u8> {
 
 /// Returns the tags of all lists without empty ones.
 pub(super) fn tags(lists: &[String]) -> Vec<String> {
-    let tags = lists.iter().flat_map(|tags| list(tags));
+    let tags = lists.iter().flat_map(|tags| split_list(tags));
     tags.filter(|tag| !tag.is_empty()).collect()
 }

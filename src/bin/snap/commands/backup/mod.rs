@@ -92,7 +92,7 @@ pub(crate) struct Backup {
     #[arg(long, value_name = "WHEN", value_parser = times::future)]
     pub(crate) expires: Option<Time>,
     /// Record this host name instead of the machine's
-    #[arg(long, value_parser = values::some_host)]
+    #[arg(long, value_parser = values::host_name)]
     pub(crate) host: Option<String>,
     /// Store the source under this path
     #[arg(long = "as", value_name = "PATH", value_parser = OsStringValueParser::new().try_map(values::stored_path))]

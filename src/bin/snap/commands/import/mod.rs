@@ -62,7 +62,7 @@ pub(crate) struct Import {
     #[command(flatten)]
     pub(crate) repository: NewRepository,
     /// Record this host name instead of the machine's
-    #[arg(long, value_parser = values::some_host)]
+    #[arg(long, value_parser = values::host_name)]
     pub(crate) host: Option<String>,
     /// Compression: fast, default, best, none or a zstd level
     #[arg(long, value_name = "LEVEL", value_parser = values::level)]

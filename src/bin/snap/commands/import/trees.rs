@@ -56,7 +56,7 @@ pub(crate) struct Trees {
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
     /// Record this host name instead of the machine's
-    #[arg(long, value_parser = values::some_host)]
+    #[arg(long, value_parser = values::host_name)]
     pub(crate) host: Option<String>,
     #[command(flatten)]
     pub(crate) repository: NewRepository,

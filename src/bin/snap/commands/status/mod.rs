@@ -189,7 +189,7 @@ fn history(context: &Context) -> Result<History> {
 
 fn places(context: &Context, history: &History) -> Result<Vec<Place>> {
     let mut places = Vec::new();
-    let named = context.given.repo.as_deref().is_some_and(|repo| !repo.is_empty());
+    let named = context.given.repo().is_some();
     let configured = !context.config.repositories().is_empty() || !context.config.sets().is_empty();
     if named || !configured && (context.global.repo.is_some() || context.legacy.is_some()) {
         add(&mut places, context.again())?;

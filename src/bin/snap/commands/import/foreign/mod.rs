@@ -68,7 +68,7 @@ pub(crate) struct Foreign {
     #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
     pub(crate) tags: Vec<String>,
     /// Record this host name instead of the original ones
-    #[arg(long, value_parser = values::some_host)]
+    #[arg(long, value_parser = values::host_name)]
     pub(crate) host: Option<String>,
     #[command(flatten)]
     pub(crate) repository: NewRepository,
