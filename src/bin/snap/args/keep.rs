@@ -11,7 +11,7 @@ use snap_backup::ops::forget::policy::{Count, Period, Rule};
 use snap_backup::repo::snapshots::filter::SnapshotFilter;
 
 use crate::args::path_rules::PathRules;
-use crate::args::values::{self, Line, snapshot_count};
+use crate::args::values::{self, SizeLimit, snapshot_count};
 use crate::commands::gc::Collect;
 
 #[derive(Debug, Args)]
@@ -48,8 +48,8 @@ pub(crate) struct Forget {
 pub(crate) struct Cleanup {
     /// After the rules, forget as many more snapshots as needed to bring the repository below this: a size,
     /// or a percentage of its file system
-    #[arg(long, value_name = "SIZE|P%", value_parser = values::line)]
-    pub(crate) keep_below: Option<Line>,
+    #[arg(long, value_name = "SIZE|P%", value_parser = values::size_limit)]
+    pub(crate) keep_below: Option<SizeLimit>,
     #[command(flatten)]
     pub(crate) paths: PathRules,
     /// Only snapshots of this set of the configuration, by the rules of the set; can be repeated

@@ -73,7 +73,7 @@ pub(crate) fn snapshot_count(text: &str) -> Result<Count, String> {
 
 /// Maximum size of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Line {
+pub(crate) enum SizeLimit {
     /// A number of bytes.
     Bytes(u64),
     /// Millionths of its file system, including other files.
@@ -81,15 +81,15 @@ pub(crate) enum Line {
 }
 
 /// Parses a size, or a percentage of the file system.
-pub(crate) fn line(text: &str) -> Result<Line, String> {
+pub(crate) fn size_limit(text: &str) -> Result<SizeLimit, String> {
     let wrong = |_| "a size, like 500G, or a percentage of the file system, like 80%".to_owned();
     if text.ends_with('%') {
         share(text).map_err(wrong).and_then(|share| match share {
-            0..=1_000_000 => Ok(Line::Share(share)),
+            0..=1_000_000 => Ok(SizeLimit::Share(share)),
             _ => Err(wrong(String::new())),
         })
     } else {
-        size(text).map_err(wrong).map(Line::Bytes)
+        size(text).map_err(wrong).map(SizeLimit::Bytes)
     }
 }
 

@@ -15,7 +15,7 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::{Control, Error, Result};
 
 use super::forget::going;
-use crate::args::values::Line;
+use crate::args::values::SizeLimit;
 use crate::context::Context;
 use crate::terminal::json::without_nulls;
 use crate::terminal::output::{self, count, size};
@@ -27,7 +27,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) groups: &'a [Group],
     /// Whether there are retention rules.
     pub(crate) ruled: bool,
-    pub(crate) line: Line,
+    pub(crate) line: SizeLimit,
     pub(crate) dry_run: bool,
     /// Whether the garbage collection that follows purges the snapshots at once.
     pub(crate) empty_trash: bool,
@@ -95,10 +95,10 @@ pub(crate) fn fit(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Re
 }
 
 /// Returns how many bytes the repository may have.
-fn limit(repo: &Repository, line: Line, seen: &Report) -> Result<u64> {
+fn limit(repo: &Repository, line: SizeLimit, seen: &Report) -> Result<u64> {
     match line {
-        Line::Bytes(bytes) => Ok(bytes),
-        Line::Share(share) => {
+        SizeLimit::Bytes(bytes) => Ok(bytes),
+        SizeLimit::Share(share) => {
             let room = repo.storage().capacity().ok_or_else(|| {
                 Error::Usage(
                     "the size of the repository's file system is unknown: give --keep-below a size".into(),

@@ -19,7 +19,7 @@ use super::types::{
     Command, Data, Event, Job, Level, Location, Nice, Pattern, Place, PositiveDuration, Rate, Reread, Secret,
     SecretCommand, Share, Size, Threads, Times,
 };
-use crate::args::values::Line;
+use crate::args::values::SizeLimit;
 
 /// The default time that a hook, and a command of a drill, may take.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -94,7 +94,7 @@ SetSettings {
     max_age: Option<Duration> => "The age of the last good backup at which the set is overdue",
     alarm: Alarm => "When a backup differs so much from earlier ones that it raises an alarm",
     keep: Keep => "Retention rules for `forget` and `cleanup`",
-    keep_below: Option<Line> => "As --keep-below of `cleanup`",
+    keep_below: Option<SizeLimit> => "As --keep-below of `cleanup`",
     min_age: Option<Age> => "As --min-age: rules forget no younger snapshots",
     drill: Drill => "A command that tests what `drill` restored",
     max_duration: Option<PositiveDuration> => "As --max-duration: a backup stops after this time, and the next one continues",

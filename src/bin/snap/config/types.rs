@@ -19,7 +19,7 @@ use super::document::{Item, Node};
 use super::field::{Field, Reader, Shown};
 use super::substitute::substitute;
 use super::{nearest, paths};
-use crate::args::values::Line;
+use crate::args::values::SizeLimit;
 use crate::args::{pace, values};
 use crate::terminal::output;
 
@@ -156,7 +156,7 @@ scalars! {
     Rate: Form::Either, |text, _| values::rate(text).map(Self);
     Count: Form::Either, |text, _| values::snapshot_count(text);
     Level: Form::Either, |text, _| values::level(text).map(|level| Self(Some(level)));
-    Line: Form::Either, |text, _| values::line(text);
+    SizeLimit: Form::Either, |text, _| values::size_limit(text);
     String: Form::Text, |text, _| Ok(text.to_owned());
     Secret: Form::Secret, |text, _| non_empty(text).map(Self);
     Command: Form::Command, |text, _| non_empty(text).map(Self);
