@@ -25,10 +25,9 @@ pub(crate) fn message_with_hint(error: &Error) -> String {
 
 fn hint(error: &Error) -> Option<&'static str> {
     match error {
-        Error::NoRepository { .. } => Some(
-            "create one with `snap init`, or give another location with -r \
-                                            or SNAP_REPO",
-        ),
+        Error::NoRepository { .. } => {
+            Some("create one with `snap init`, or give another location with -r or SNAP_REPO")
+        }
         Error::NoOtherRepository { .. } => {
             Some("run the command again with --init to create one, or give another location with --to")
         }
@@ -37,8 +36,8 @@ fn hint(error: &Error) -> Option<&'static str> {
              slots that you did not create can be removed",
         ),
         Error::WrongPassword { .. } => Some(
-            "any password of the repository opens it: check SNAP_PASSWORD, --password-file or --password-command; a \
-             key file (--key-file) must be the one that the password was made with, or none",
+            "any password of the repository opens it: check SNAP_PASSWORD, --password-file or --password-command; \
+             if the password was made with a key file, give it with --key-file, otherwise give none",
         ),
         Error::KeyRemoved { .. } => {
             Some("another password of the repository opens it; `snap key add` then adds a new one")

@@ -32,10 +32,10 @@ pub(crate) struct Legacy {
 impl Legacy {
     /// Reads the variables of this process; `None` if none of them is set.
     pub(crate) fn from_environment() -> Option<Self> {
-        Self::of(|name| env::var_os(name))
+        Self::from_variables(|name| env::var_os(name))
     }
 
-    fn of(variable: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
+    fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
         let all = [REPOSITORY, RETENTION].into_iter().chain(SOURCES);
         if all.into_iter().all(|(name, _)| given(name).is_none()) {
@@ -59,10 +59,10 @@ impl Legacy {
     }
 
     /// Returns the script's retention rules: incremental and differential snapshots expire after so many
-    /// days; full ones are all kept, or as many as `fulls` says. If the repository is not the script's,
-    /// `assume` is false: then the default number of days does not apply.
-    pub(crate) fn rules(&self, fulls: Option<Count>, assume: bool) -> Result<Vec<Rule>> {
-        if !assume && !self.days_given {
+    /// days; all full ones are kept, or the newest `fulls`. If `use_default` is false, because the repository
+    /// is not the script's, the default number of days does not apply.
+    pub(crate) fn rules(&self, fulls: Option<Count>, use_default: bool) -> Result<Vec<Rule>> {
+        if !use_default && !self.days_given {
             return Ok(Vec::new());
         }
         let days = self.days.to_str().and_then(|text| text.trim().parse().ok()).ok_or_else(|| {
@@ -93,7 +93,9 @@ mod tests {
     use super::*;
 
     fn legacy(set: &[(&str, &str)]) -> Option<Legacy> {
-        Legacy::of(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+        Legacy::from_variables(|name| {
+            set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+        })
     }
 
     #[test]

@@ -73,25 +73,26 @@ impl Context {
 
     /// Returns the context of a set, in which the variables of the legacy backup script have no effect.
     pub(crate) fn for_set(&self, set: &Set) -> Self {
-        let global = self.config.complete(&self.given, Some(set));
-        let given = self.given.clone();
-        let (config, recorder) = (Rc::clone(&self.config), Recorder::new(&global));
-        Self { given, global, config, set: Some(set.clone()), legacy: None, recorder }
-    }
-
-    /// Returns a copy with a new recorder.
-    pub(crate) fn again(&self) -> Self {
-        let (given, global, config) = (self.given.clone(), self.global.clone(), Rc::clone(&self.config));
-        let recorder = Recorder::new(&global);
-        Self { given, global, config, set: self.set.clone(), legacy: Legacy::from_environment(), recorder }
+        self.derive(self.given.clone(), Some(set))
     }
 
     /// Returns the context of a repository, given by its name in the configuration or its location.
     pub(crate) fn for_repository(&self, name: impl Into<OsString>) -> Self {
-        let given = Global { repo: Some(name.into()), ..self.given.clone() };
-        let global = self.config.complete(&given, None);
+        self.derive(Global { repo: Some(name.into()), ..self.given.clone() }, None)
+    }
+
+    /// Returns a copy with a new recorder; the legacy script's variables are read again.
+    pub(crate) fn with_new_recorder(&self) -> Self {
+        let legacy = Legacy::from_environment();
+        Self { global: self.global.clone(), legacy, ..self.derive(self.given.clone(), self.set.as_ref()) }
+    }
+
+    /// Returns a context with the same configuration, a new recorder, and without the legacy script's
+    /// variables.
+    fn derive(&self, given: Global, set: Option<&Set>) -> Self {
+        let global = self.config.complete(&given, set);
         let (config, recorder) = (Rc::clone(&self.config), Recorder::new(&global));
-        Self { given, global, config, set: None, legacy: None, recorder }
+        Self { given, global, config, set: set.cloned(), legacy: None, recorder }
     }
 
     /// Returns the configuration of the repository.
@@ -144,7 +145,7 @@ impl Context {
         repo: &Repository,
         work: impl FnOnce(&Repository) -> Result<T>,
     ) -> Result<T> {
-        trust::warn_of_openness(&self.global, self.legacy_alone().is_some(), repo);
+        trust::warn_if_unencrypted(&self.global, self.legacy_alone().is_some(), repo);
         self.pass_on_warnings(repo);
         let result = work(repo);
         self.pass_on_warnings(repo);
@@ -164,22 +165,13 @@ impl Context {
 
     pub(crate) fn open(&self, storage: Arc<dyn Storage>) -> Result<Repository> {
         let found = self.find(&*storage)?;
-        let access = self.access(&found, &storage.location())?;
-        self.open_found(storage, found, access)
+        let mut access = self.access(&found, &storage.location())?;
+        self.open_found(storage, &found, &mut access)
     }
 
-    /// Opens the repository; asks again if a typed password was wrong.
+    /// Opens the repository; asks again if a typed password was wrong. Afterwards `access` contains the right
+    /// one.
     pub(crate) fn open_found(
-        &self,
-        storage: Arc<dyn Storage>,
-        found: Discovered,
-        mut access: OpenOptions,
-    ) -> Result<Repository> {
-        self.open_asking(storage, &found, &mut access)
-    }
-
-    /// Like `open_found`; afterwards `access` contains what opened it.
-    pub(crate) fn open_asking(
         &self,
         storage: Arc<dyn Storage>,
         found: &Discovered,
@@ -232,7 +224,7 @@ impl Context {
         repository_messages::pass_on(repo, self.global.json, self.prints_success());
     }
 
-    /// Prints the patterns that matched nothing, in verbose mode: they may be mistakes.
+    /// Prints the patterns that matched nothing, which may be mistakes, in verbose mode.
     pub(crate) fn tell_unmatched(&self, patterns: &[String]) {
         if self.global.verbose > 0 && !self.global.json {
             for pattern in patterns {

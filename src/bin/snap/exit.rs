@@ -51,7 +51,7 @@ pub(crate) const TIME_UP: u8 = 26;
 /// A run was skipped because a condition was not met: EX_TEMPFAIL of sysexits.h.
 pub(crate) const SKIPPED: u8 = 75;
 
-/// Exit code after a second signal; see `progress::stop_on_signals`.
+/// A signal interrupted the run; the first one after its work was saved, the second one at once.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 impl Outcome {
@@ -121,7 +121,7 @@ pub(crate) fn report_error(error: &Error, set: Option<&str>, json: bool) -> u8 {
 }
 
 /// Prints an error of clap and returns its exit code. Help and version are not errors.
-pub(crate) fn parse(error: &clap::Error) -> ExitCode {
+pub(crate) fn report_parse_error(error: &clap::Error) -> ExitCode {
     // A closed output is not a failure, and there is nowhere else to print.
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
@@ -159,11 +159,7 @@ mod tests {
         let bug = Error::Bug { what: "a rule" };
         assert_eq!(
             (code(&bug), bug.chain().as_str()),
-            (
-                1,
-                "this is a bug in snap; violated invariant: a \
-             rule"
-            )
+            (1, "this is a bug in snap; violated invariant: a rule")
         );
         assert_eq!(exit_code(&Err(bug)), 1);
     }

@@ -30,8 +30,10 @@ mod zip_archive;
 
 use std::process::ExitCode;
 
+use snap_backup::sys::process::hide_memory;
+
 use crate::args::synonyms;
-use crate::process::{secrets, signals};
+use crate::process::signals;
 use crate::terminal::output;
 
 /// musl's own allocator takes one lock for all threads.
@@ -41,13 +43,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     signals::outlive_limits();
-    secrets::keep_out_of_core_dumps();
-    let all: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    if let Some(words) = restic::words(&all) {
+    // Keeps passwords and keys out of core dumps.
+    hide_memory();
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if let Some(words) = restic::words(&arguments) {
         return restic::main(words);
     }
-    let words = || std::env::args_os();
-    match cli::Cli::of_arguments(words()) {
+    match cli::Cli::of_arguments(&arguments) {
         Ok(cli) => {
             let json = cli.global.json;
             if cli.global.verbose > 0 {
@@ -56,11 +58,11 @@ fn main() -> ExitCode {
             exit::finish(cli::run(cli), json)
         }
         Err(mut error) => {
-            let words: Vec<String> = words().skip(1).filter_map(|word| word.into_string().ok()).collect();
+            let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
             let top = help::command();
-            let verb = synonyms::verb_of(&top, words.iter().map(String::as_str));
+            let verb = synonyms::verb_of(&top, words);
             synonyms::advise(&mut error, &top, verb.as_deref());
-            exit::parse(&error)
+            exit::report_parse_error(&error)
         }
     }
 }

@@ -27,7 +27,7 @@ impl Recorder {
         Self { run_log, json: global.json, record: RefCell::default(), warned: Cell::new(false) }
     }
 
-    /// Begins the record of a run. It is written by `tell`.
+    /// Begins the record of a run. `write_start` writes it.
     pub(crate) fn begin(&self, verb: &str, repository: &str, fill: impl FnOnce(&mut RunRecord)) {
         let mut record = RunRecord::new(verb, repository);
         fill(&mut record);
@@ -38,7 +38,7 @@ impl Recorder {
     pub(crate) fn note(&self, fill: impl FnOnce(&mut RunRecord)) {
         if let Some(record) = self.record.borrow_mut().as_mut() {
             fill(record);
-            // What was wrong may be a message of the library.
+            // The error may be a message of the library, which names no commands and flags.
             record.error = record.error.take().map(|error| wording::of_program(&error).into_owned());
         }
     }
@@ -48,8 +48,8 @@ impl Recorder {
         self.record.borrow().clone()
     }
 
-    /// Returns whether the history contains a snapshot that this machine saved to `location`. If so, a
-    /// missing repository has disappeared, as opposed to not having been created yet.
+    /// Returns whether the run log has a backup of this machine to `location`. Then a missing repository has
+    /// disappeared, and otherwise it has not been created yet.
     pub(crate) fn saved_to(&self, location: &str) -> bool {
         let history = self.run_log.as_ref().and_then(|run_log| run_log.read().ok());
         let saved = |run: &RunRecord| {

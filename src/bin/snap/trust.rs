@@ -17,14 +17,14 @@ use crate::terminal::output;
 /// Warns about a backup into an unencrypted repository that this machine has not used before, unless the user
 /// has acknowledged it. The repository may have replaced an encrypted one, and the attacker can then read what
 /// is saved. Opening it records it as known, so the warning is printed once.
-pub(crate) fn warn_of_unknown_open(
+pub(crate) fn warn_if_unknown_and_unencrypted(
     global: &Global,
-    is_meant: bool,
+    is_intended: bool,
     found: &Discovered,
     (known, location): (&KnownPlace, &str),
 ) -> Result<()> {
-    let is_meant = is_meant || global.insecure_no_password || global.quiet && global.state().is_none();
-    if !found.is_encrypted() && !is_meant && !found.is_known_open(known)? {
+    let is_intended = is_intended || global.insecure_no_password || global.quiet && global.state().is_none();
+    if !found.is_encrypted() && !is_intended && !found.is_known_open(known)? {
         let text = format!(
             "the repository at {} is not encrypted and this machine has not used it before: if yours is \
              encrypted, it has been replaced by another one",
@@ -35,11 +35,11 @@ pub(crate) fn warn_of_unknown_open(
     Ok(())
 }
 
-/// Warns that the repository is not encrypted. The legacy script had no encryption, so its users have not
-/// chosen this. Users who have chosen since are not warned.
-pub(crate) fn warn_of_openness(global: &Global, by_legacy: bool, repo: &Repository) {
-    let is_open = by_legacy && !repo.config().is_encrypted();
-    if is_open
+/// Warns that a repository which only the legacy script's variables name is not encrypted: the script had no
+/// encryption, so its users have not chosen this. `--insecure-no-password` counts as a choice.
+pub(crate) fn warn_if_unencrypted(global: &Global, by_legacy: bool, repo: &Repository) {
+    if by_legacy
+        && !repo.config().is_encrypted()
         && !global.insecure_no_password
         && !was_warned(global, "unencrypted", &repo.config().repo.hex())
     {
@@ -70,10 +70,10 @@ pub(crate) fn warn_of_plain_login(global: &Global, location: &str) {
     });
 }
 
-/// Returns whether this machine has printed a warning before, and records it. `name` identifies its subject,
-/// as a file name.
-fn was_warned(global: &Global, of: &str, name: &str) -> bool {
-    let Some(dir) = global.state().map(|dir| dir.join(of)) else { return global.quiet };
+/// Returns whether this machine has printed a warning of this kind before, and records it. `name` is a file
+/// name that identifies the repository.
+fn was_warned(global: &Global, kind: &str, name: &str) -> bool {
+    let Some(dir) = global.state().map(|dir| dir.join(kind)) else { return global.quiet };
     let file = dir.join(name);
     // If nothing can be recorded, the warning is repeated.
     if file.exists() {

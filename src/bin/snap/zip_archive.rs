@@ -18,8 +18,8 @@ use snap_backup::repo::repository::Repository;
 use snap_backup::util::threads;
 use snap_backup::{Control, Error, Result};
 
-/// Number of bytes that are copied at once.
-const PIECE: usize = 256 << 10;
+/// Size of the buffers for reading and writing.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// A directory of a snapshot.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ pub(crate) fn selector(snapshot: &SnapshotId, path: &[u8]) -> Vec<u8> {
 /// Writes the directory to `out`, which is only appended to.
 ///
 /// # Errors
-/// What was asked for is not there or cannot be read, or `out` fails.
+/// The directory does not exist or cannot be read, or writing to `out` fails.
 pub(crate) fn write(dir: Dir<'_>, out: &mut (dyn Write + Send), control: &Control<'_>) -> Result<()> {
     let options = export::Options {
         selector: selector(dir.snapshot, dir.path),
@@ -57,7 +57,7 @@ pub(crate) fn write(dir: Dir<'_>, out: &mut (dyn Write + Send), control: &Contro
             export::run(dir.repo, &options, &mut to, control).map(drop)
         })?;
         // The reading end is closed when this returns, which ends the other thread.
-        let written = members(dir, from, out, control.observer());
+        let written = write_members(dir, from, out, control.observer());
         match (made.join().unwrap_or(Err(Error::Stopped)), written) {
             // A broken pipe only means that the other side failed: the error of that side is returned.
             (Err(err), _) if !err.is_broken_pipe() => Err(err),
@@ -66,24 +66,24 @@ pub(crate) fn write(dir: Dir<'_>, out: &mut (dyn Write + Send), control: &Contro
     })
 }
 
-fn members(
+fn write_members(
     dir: Dir<'_>,
     tar: io::PipeReader,
     out: &mut (dyn Write + Send),
     observer: &dyn Observer,
 ) -> Result<()> {
-    let mut reader = Reader::new(BufReader::with_capacity(PIECE, tar));
-    let mut zip = ZipWriter::new(BufWriter::with_capacity(PIECE, out));
+    let mut reader = Reader::new(BufReader::with_capacity(BUFFER_BYTES, tar));
+    let mut zip = ZipWriter::new(BufWriter::with_capacity(BUFFER_BYTES, out));
     while let Some(next) = reader.advance()? {
         match next {
-            Next::Member(found) => member(dir, &mut zip, &mut reader, &found, observer)?,
-            Next::Skipped(path, why) => left_out(&path, &why, observer),
+            Next::Member(found) => write_member(dir, &mut zip, &mut reader, &found, observer)?,
+            Next::Skipped(path, why) => warn_left_out(&path, &why, observer),
         }
     }
     zip.finish().map(drop)
 }
 
-fn member<R: Read, W: Write>(
+fn write_member<R: Read, W: Write>(
     dir: Dir<'_>,
     zip: &mut ZipWriter<W>,
     reader: &mut Reader<R>,
@@ -95,7 +95,7 @@ fn member<R: Read, W: Write>(
     if member.node == Node::Dir {
         name.push(b'/');
     }
-    let (local, mtime) = (local(member.mtime), member.mtime.sec);
+    let (local, mtime) = (dos_time(member.mtime), member.mtime.sec);
     let of_type = |kind: u32| zip::ZipMember { name: &name, mode: kind | member.mode & 0o7777, local, mtime };
     match &member.node {
         Node::Dir => zip.bare(&of_type(0o040_000)),
@@ -111,19 +111,19 @@ fn member<R: Read, W: Write>(
             zip.member(&of_type(0o100_000), |out| cat::run(dir.repo, &selector, out))
         }
         Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => {
-            left_out(&member.path, "ZIP archives cannot contain devices and pipes", observer);
+            warn_left_out(&member.path, "ZIP archives cannot contain devices and pipes", observer);
             Ok(())
         }
     }
 }
 
-fn left_out(path: &[u8], why: &str, observer: &dyn Observer) {
+fn warn_left_out(path: &[u8], why: &str, observer: &dyn Observer) {
     let text = format!("{} is left out: {why}", String::from_utf8_lossy(path));
     observer.notice(Event::Warning(&text));
 }
 
 /// Returns time and date in MS-DOS format: local time from 1980 to 2107, in steps of two seconds.
-fn local(time: Time) -> (u16, u16) {
+fn dos_time(time: Time) -> (u16, u16) {
     let first = (0, 1 << 5 | 1);
     let Ok(at) = Timestamp::from_second(time.sec) else { return first };
     let at = at.to_zoned_datetime(TimeZone::system());

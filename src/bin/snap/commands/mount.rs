@@ -64,7 +64,7 @@ fn mount(context: &Context, args: &Mount, selection: SnapshotFilter) -> Result<O
     let mut access = context.access(&found, &storage.location())?;
     if password::is_asked_for(&context.global) {
         // The background process has no terminal to ask again.
-        drop(context.open_asking(storage, &found, &mut access)?);
+        drop(context.open_found(storage, &found, &mut access)?);
     }
     let id = match mount::start(access.password.as_ref().map(|password| password.as_str()))? {
         Ok(id) => id,

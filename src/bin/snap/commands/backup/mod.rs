@@ -255,14 +255,19 @@ fn open(context: &Context, args: &Backup, options: &Options) -> Result<(Reposito
     let makes = args.init || context.legacy_alone().is_some() || own.init;
     if !makes || Repository::exists(&*storage)? {
         let found = context.find(&*storage)?;
-        let access = context.access(&found, &storage.location())?;
+        let mut access = context.access(&found, &storage.location())?;
         if !args.no_encryption {
-            let is_meant = context.legacy_alone().is_some() || own.no_encryption;
+            let is_intended = context.legacy_alone().is_some() || own.no_encryption;
             let (known, location) = (context.known(&*storage), storage.location());
-            trust::warn_of_unknown_open(&context.global, is_meant, &found, (&known, &location))?;
+            trust::warn_if_unknown_and_unencrypted(
+                &context.global,
+                is_intended,
+                &found,
+                (&known, &location),
+            )?;
         }
         let begun = begin(&*storage)?;
-        return Ok((context.open_found(storage, found, access)?, begun));
+        return Ok((context.open_found(storage, &found, &mut access)?, begun));
     }
     let asked = init::Missing {
         no_encryption: args.no_encryption,

@@ -192,7 +192,7 @@ fn places(context: &Context, history: &History) -> Result<Vec<Place>> {
     let named = context.given.repo().is_some();
     let configured = !context.config.repositories().is_empty() || !context.config.sets().is_empty();
     if named || !configured && (context.global.repo.is_some() || context.legacy.is_some()) {
-        add(&mut places, context.again())?;
+        add(&mut places, context.with_new_recorder())?;
     } else {
         for entry in context.config.repositories() {
             add(&mut places, context.for_repository(&entry.name))?;
