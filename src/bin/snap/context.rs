@@ -15,7 +15,7 @@ use crate::args::global::Global;
 use crate::args::repository_url;
 use crate::compat::Legacy;
 use crate::config::model::{RepositorySettings, SetSettings};
-use crate::config::{Config, Entry, Set, passed_over};
+use crate::config::{Config, Entry, Set, ignored_file_message};
 use crate::process::command_line;
 use crate::run_log::Recorder;
 use crate::terminal::{output, repository_messages};
@@ -243,7 +243,7 @@ impl Context {
 /// Loads the configuration. Warns if a file in the working directory was ignored and no other one is used.
 pub(crate) fn load_config(global: &Global) -> Result<Config> {
     let config = Config::load(global)?;
-    if let (None, false, Some(why)) = (&config.file, global.quiet, passed_over()) {
+    if let (None, false, Some(why)) = (&config.file, global.quiet, ignored_file_message()) {
         output::warn(global.json, why);
     }
     Ok(config)

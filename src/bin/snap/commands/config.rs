@@ -16,7 +16,7 @@ use super::config_show;
 use super::shared::{protected, sets};
 use crate::args::global::Global;
 use crate::args::values;
-use crate::config::{Config, find, passed_over, places, schema, told};
+use crate::config::{Config, default_paths, find, format_complaint, ignored_file_message, schema};
 use crate::context::{Context, load_config};
 use crate::exit::Outcome;
 use crate::notify::End;
@@ -203,7 +203,7 @@ fn init(global: &Global, args: &Init) -> Result<Outcome> {
 
 /// Returns the machine's configuration file for root, and the user's for others.
 fn own_place() -> Result<PathBuf> {
-    let mut places = places().into_iter();
+    let mut places = default_paths().into_iter();
     let place = if users::is_root() { places.next_back() } else { places.next() };
     place.ok_or_else(|| {
         Error::Usage("there is no default location for the configuration: give one with --output".to_owned())
@@ -212,8 +212,8 @@ fn own_place() -> Result<PathBuf> {
 
 fn check(global: &Global) -> Result<Outcome> {
     let Some(file) = find(global)? else {
-        let looked: Vec<String> = places().iter().map(|place| place.display().to_string()).collect();
-        let here = passed_over().map(|why| format!("; {why}")).unwrap_or_default();
+        let looked: Vec<String> = default_paths().iter().map(|place| place.display().to_string()).collect();
+        let here = ignored_file_message().map(|why| format!("; {why}")).unwrap_or_default();
         return Err(Error::Usage(format!(
             "there is no configuration (`snap config init` creates one): searched {}{here}",
             looked.join(", ")
@@ -221,7 +221,7 @@ fn check(global: &Global) -> Result<Outcome> {
     };
     let (config, complaints) = Config::of_file(&file, global.profile())?;
     for complaint in &complaints {
-        output::eprint(&output::printable(&format!("snap: {}", told(&file, complaint))));
+        output::eprint(&output::printable(&format!("snap: {}", format_complaint(&file, complaint))));
     }
     if !complaints.is_empty() {
         let number = count(complaints.len() as u64, "error", "errors");

@@ -80,7 +80,7 @@ impl Node {
     /// It is not TOML.
     pub(super) fn parse(text: &str) -> Result<Self, Complaint> {
         match DeTable::parse(text) {
-            Ok(table) => Ok(Self { item: Item::of_table(text, table.get_ref()), ..Self::default() }),
+            Ok(table) => Ok(Self { item: Item::from_table(text, table.get_ref()), ..Self::default() }),
             Err(error) => {
                 let at = error.span().map_or(0, |span| span.start);
                 Err(Origin::at(text, at).complaint(error.message().to_owned()))
@@ -88,15 +88,17 @@ impl Node {
         }
     }
 
-    fn of(text: &str, value: &Spanned<DeValue<'_>>) -> Self {
+    fn from_value(text: &str, value: &Spanned<DeValue<'_>>) -> Self {
         let item = match value.get_ref() {
             DeValue::String(string) => Item::Text(string.clone().into_owned()),
             DeValue::Integer(number) => Item::Number(number.to_string()),
             DeValue::Boolean(on) => Item::Bool(*on),
             DeValue::Float(_) => Item::Other("a number"),
             DeValue::Datetime(_) => Item::Other("a date"),
-            DeValue::Array(array) => Item::List(array.iter().map(|item| Self::of(text, item)).collect()),
-            DeValue::Table(table) => Item::of_table(text, table),
+            DeValue::Array(array) => {
+                Item::List(array.iter().map(|item| Self::from_value(text, item)).collect())
+            }
+            DeValue::Table(table) => Item::from_table(text, table),
         };
         Self { item, shown: String::new(), origin: Origin::at(text, value.span().start) }
     }
@@ -119,13 +121,13 @@ impl Node {
     }
 
     /// Merges another value into this one: tables key by key, all else is replaced.
-    pub(super) fn put_over(&mut self, over: Self) {
+    pub(super) fn merge_from(&mut self, over: Self) {
         self.origin = over.origin;
         match (&mut self.item, over.item) {
             (Item::Table(under), Item::Table(over)) => {
                 for entry in over {
                     match under.iter_mut().find(|known| known.name == entry.name) {
-                        Some(known) => known.node.put_over(entry.node),
+                        Some(known) => known.node.merge_from(entry.node),
                         None => under.push(entry),
                     }
                 }
@@ -134,15 +136,15 @@ impl Node {
         }
     }
 
-    /// Puts each set over a copy of the defaults.
-    pub(super) fn put_sets_over_defaults(&mut self) {
+    /// Merges each set into a copy of the defaults.
+    pub(super) fn merge_defaults_into_sets(&mut self) {
         let Some(defaults) = self.get("defaults").cloned() else { return };
         let Item::Table(entries) = &mut self.item else { return };
         let sets = entries.iter_mut().find(|entry| entry.name == "sets").map(|entry| &mut entry.node.item);
         if let Some(Item::Table(sets)) = sets {
             for set in sets {
                 let own = mem::replace(&mut set.node, defaults.clone());
-                set.node.put_over(own);
+                set.node.merge_from(own);
             }
         }
     }
@@ -173,17 +175,21 @@ impl Node {
 }
 
 impl Item {
-    fn of_table(text: &str, table: &DeTable<'_>) -> Self {
+    fn from_table(text: &str, table: &DeTable<'_>) -> Self {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         let entry = |(name, value): (&Spanned<_>, _)| {
             let at = Origin::at(text, name.span().start);
-            Entry { name: AsRef::<str>::as_ref(name.get_ref()).to_owned(), at, node: Node::of(text, value) }
+            Entry {
+                name: AsRef::<str>::as_ref(name.get_ref()).to_owned(),
+                at,
+                node: Node::from_value(text, value),
+            }
         };
         Self::Table(entries.into_iter().map(entry).collect())
     }
 
-    /// Names the type for a complaint.
+    /// Names the type.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "a string",

@@ -15,10 +15,10 @@ pub(crate) struct Reader<'a> {
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
     /// The selected profile.
     profile: Option<&'a str>,
-    /// Whether this is in another profile. Variables there are not expanded.
-    pub(super) is_asleep: bool,
+    /// Whether the value is in a profile that is not selected. Variables there are not expanded.
+    pub(super) in_other_profile: bool,
     pub(super) complaints: Vec<Complaint>,
-    /// Tables that users write, and their keys: where a key belongs that is at the top of the file.
+    /// Tables and their keys, to say where a misplaced key of the top level belongs.
     homes: [(&'static str, &'static [&'static str]); 2],
 }
 
@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
         variable: &'a dyn Fn(&str) -> Option<String>,
         homes: [(&'static str, &'static [&'static str]); 2],
     ) -> Self {
-        Self { dir, variable, profile, is_asleep: false, complaints: Vec::new(), homes }
+        Self { dir, variable, profile, in_other_profile: false, complaints: Vec::new(), homes }
     }
 
     pub(super) fn complain(&mut self, origin: Origin, what: String) {
@@ -56,13 +56,13 @@ impl<'a> Reader<'a> {
             if keys.contains(&entry.name) {
                 read(self, &entry.name, &mut entry.node, &join(path, &entry.name));
             } else {
-                self.complain(entry.at, self.unknown(&entry.name, keys, path));
+                self.complain(entry.at, self.describe_unknown_key(&entry.name, keys, path));
             }
         }
         Some(())
     }
 
-    fn unknown(&self, name: &str, keys: &[String], path: &str) -> String {
+    fn describe_unknown_key(&self, name: &str, keys: &[String], path: &str) -> String {
         let place = if path.is_empty() { String::new() } else { format!(" in [{path}]") };
         if name == "password" {
             return format!(
@@ -184,10 +184,10 @@ impl<T: Field> Field for Vec<Named<T>> {
                 reader.complain(entry.at, why);
                 continue;
             }
-            let was_asleep = reader.is_asleep;
-            reader.is_asleep |= path == "profiles" && reader.profile != Some(&name);
+            let before = reader.in_other_profile;
+            reader.in_other_profile |= path == "profiles" && reader.profile != Some(&name);
             let settings = T::read(&mut entry.node, &join(path, &name), reader);
-            reader.is_asleep = was_asleep;
+            reader.in_other_profile = before;
             all.extend(settings.map(|settings| Named { name, settings, origin: entry.node.origin }));
         }
         Some(all)

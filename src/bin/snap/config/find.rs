@@ -14,8 +14,8 @@ use crate::args::global::Global;
 /// Name of the file.
 pub(crate) const NAME: &str = "snap.toml";
 
-/// Returns the file that was named, otherwise the first that exists of the user's and the machine's. A file
-/// in the working directory is never read unless it is named: it may come from somebody else.
+/// Returns the file that was named, otherwise the first of the default paths that exists. A file in the
+/// working directory is never read unless it is named: it may come from somebody else.
 ///
 /// # Errors
 /// The named file does not exist, or somebody else can change the file.
@@ -27,7 +27,7 @@ pub(crate) fn find(global: &Global) -> Result<Option<PathBuf>> {
         }
         return Ok(Some(named.to_path_buf()));
     }
-    let Some(found) = places().into_iter().find(|place| place.is_file()) else { return Ok(None) };
+    let Some(found) = default_paths().into_iter().find(|place| place.is_file()) else { return Ok(None) };
     refuse_strangers(&found)?;
     if users::is_root() {
         refuse_for_root(&found, false)?;
@@ -36,14 +36,14 @@ pub(crate) fn find(global: &Global) -> Result<Option<PathBuf>> {
 }
 
 /// Returns the default paths, in order of precedence.
-pub(crate) fn places() -> Vec<PathBuf> {
+pub(crate) fn default_paths() -> Vec<PathBuf> {
     let user = user_dirs::named(UserDir::Config).map(|user| user.join(NAME));
     user.into_iter().chain([Path::new("/etc/snap").join(NAME)]).collect()
 }
 
-/// Returns a message for situations in which a configuration would help: a file in the working directory
-/// was ignored.
-pub(crate) fn passed_over() -> Option<&'static str> {
+/// Returns a message if a file in the working directory was ignored. It is printed where a configuration is
+/// missing.
+pub(crate) fn ignored_file_message() -> Option<&'static str> {
     Path::new(NAME).is_file().then_some(
         "./snap.toml was not read, because a file in the working directory may be written by somebody else \
          and contain commands to run: `--config ./snap.toml` reads it",

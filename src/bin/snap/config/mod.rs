@@ -23,7 +23,7 @@ use crate::args::global::Global;
 pub(crate) use document::Complaint;
 use document::Node;
 use field::{Field, Placed, Reader};
-pub(crate) use find::{find, passed_over, places};
+pub(crate) use find::{default_paths, find, ignored_file_message};
 use model::{Expire, File};
 pub(crate) use repository::Entry;
 pub(crate) use set::Set;
@@ -51,7 +51,7 @@ impl Config {
         let Some(file) = find(global)? else {
             return match global.profile() {
                 Some(profile) => {
-                    let here = passed_over().map(|why| format!(" ({why})")).unwrap_or_default();
+                    let here = ignored_file_message().map(|why| format!(" ({why})")).unwrap_or_default();
                     Err(Error::Usage(format!(
                         "there is no snap.toml to take the profile {profile} from{here}"
                     )))
@@ -67,7 +67,7 @@ impl Config {
                     1 => String::new(),
                     many => format!(" (and {} more: `snap config check` lists them)", many - 1),
                 };
-                Err(Error::Usage(format!("{}{more}", told(&file, first))))
+                Err(Error::Usage(format!("{}{more}", format_complaint(&file, first))))
             }
         }
     }
@@ -109,12 +109,12 @@ impl Config {
             match profiles.take(name) {
                 Some(mut over) => {
                     over.mark_as_profile();
-                    document.put_over(over);
+                    document.merge_from(over);
                 }
                 None => complaints.push(no_profile(name, &profiles)),
             }
         }
-        document.put_sets_over_defaults();
+        document.merge_defaults_into_sets();
         let model = File::read(&mut document, "", &mut reader).unwrap_or_default();
         let config = Self { file: None, profile: profile.map(str::to_owned), document, model };
         if complaints.is_empty() {
@@ -133,14 +133,13 @@ impl Config {
                 found.push(set.origin.complaint(format!("the set `{name}` has no sources")));
             }
             found.extend(wrong_expiry(set));
-            // The legacy script's variable or SNAP_REPO may name one.
+            // If the file has none, SNAP_REPO or the legacy script's variable may name one.
             if set.settings.repository.is_none()
                 && self.default_repository().is_none()
                 && self.repositories().len() > 1
             {
                 let why = format!(
-                    "the set `{name}` has no repository, and there is no default `repository` at \
-                             the top level"
+                    "the set `{name}` has no repository, and there is no default `repository` at the top level"
                 );
                 found.push(set.origin.complaint(why));
             }
@@ -195,7 +194,7 @@ impl Config {
                     None => format!(": sets are {}", names.join(", ")),
                 };
                 let file = self.file.as_deref().map_or_else(
-                    || format!(", {}", passed_over().unwrap_or("there is no snap.toml")),
+                    || format!(", {}", ignored_file_message().unwrap_or("there is no snap.toml")),
                     |file| format!(" in {}", file.display()),
                 );
                 Error::Usage(format!("there is no set `{name}`{file}{near}"))
@@ -206,7 +205,7 @@ impl Config {
 }
 
 /// Formats a complaint with its position, like compilers do.
-pub(crate) fn told(file: &Path, complaint: &Complaint) -> String {
+pub(crate) fn format_complaint(file: &Path, complaint: &Complaint) -> String {
     format!("{}:{}:{}: {}", file.display(), complaint.line, complaint.column, complaint.what)
 }
 
@@ -227,7 +226,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
     (near.0 <= 2.max(name.len() / 3)).then_some(near.1)
 }
 
-/// Returns complaints about rules per path that are incomplete or have an invalid pattern.
+/// Returns a complaint if a rule per path is incomplete or has an invalid pattern.
 fn wrong_expiry(set: &Set) -> Option<Complaint> {
     let expire = &set.settings.expire;
     let lacks = |rule: &Expire| rule.path.as_ref().is_none_or(Vec::is_empty) || rule.after.is_none();

@@ -169,7 +169,7 @@ Schedule {
     check: Option<Times> => "When `check` runs",
     drill: Option<Times> => "When `drill` runs",
     time_zone: Option<TimeZone> => "Time zone of these times; default: the machine's",
-    jitter: Duration => "Delay each start by a part of this",
+    jitter: Duration => "Delay each start by up to this long, depending on machine, job and time",
     catch_up: bool = true => "Whether missed runs are made up for, once",
     retries: u64 = 3 => "Number of retries of a failed run",
     retry_wait: Duration = Duration::from_secs(60) =>

@@ -20,8 +20,7 @@ fn below_home(text: &str) -> Result<Option<&str>, String> {
         Some(rest) => Ok(Some(rest)),
         None if rest.is_empty() => Ok(Some("")),
         None => Err(format!(
-            "a path; `~` is your own home directory only (for a name that begins with ~, write \
-                         ./{text})"
+            "a path; `~` is your own home directory only (for a name that begins with ~, write ./{text})"
         )),
     }
 }

@@ -39,7 +39,7 @@ impl Set {
         self.settings.tags.iter().filter(|tag| !tag.is_empty()).cloned().collect()
     }
 
-    /// Returns the host name for its snapshots; the machine's if it has none.
+    /// Returns the host name for its snapshots; `None` means the machine's.
     pub(crate) fn host(&self) -> Option<String> {
         self.settings.host.clone().filter(|host| !host.is_empty())
     }

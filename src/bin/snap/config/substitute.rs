@@ -39,7 +39,9 @@ fn value(inner: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Strin
     match (variable(name).filter(|value| !value.is_empty()), default) {
         (Some(value), _) => Ok(value),
         (None, Some(default)) => Ok(default.to_owned()),
-        (None, None) => Err(format!("the variable {name} is not set; `${{{name}:-DEFAULT}}` has a default")),
+        (None, None) => {
+            Err(format!("the variable {name} is not set; `${{{name}:-DEFAULT}}` gives a default"))
+        }
     }
 }
 

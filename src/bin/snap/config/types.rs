@@ -36,7 +36,7 @@ enum Form {
     SecretCommand,
     /// A text or a whole number.
     Either,
-    /// A whole number from here to there.
+    /// A whole number, with its minimum and maximum.
     Number(u64, Option<u64>),
     Bool,
 }
@@ -72,8 +72,11 @@ impl<T: Scalar> Field for T {
             (Form::Number(..) | Form::Either, Item::Number(number)) => number.clone(),
             (Form::Command | Form::SecretCommand, Item::Text(text)) => text.clone(),
             (form, Item::Text(text)) if !matches!(form, Form::Bool | Form::Number(..)) => {
-                let text =
-                    if reader.is_asleep { Ok(text.clone()) } else { substitute(text, reader.variable) };
+                let text = if reader.in_other_profile {
+                    Ok(text.clone())
+                } else {
+                    substitute(text, reader.variable)
+                };
                 text.map_err(|why| reader.complain(node.origin, why)).ok()?
             }
             (form, _) => {
@@ -87,7 +90,7 @@ impl<T: Scalar> Field for T {
                 return None;
             }
         };
-        if reader.is_asleep && text.contains("${") {
+        if reader.in_other_profile && text.contains("${") {
             return None;
         }
         let is_secret = matches!(T::FORM, Form::Secret | Form::SecretCommand);
