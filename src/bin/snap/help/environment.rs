@@ -169,10 +169,10 @@ mod tests {
     fn sources(dir: &Path, into: &mut String) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => sources(&path, into),
-                false if path.ends_with("help/environment.rs") => {}
-                false => *into += &fs::read_to_string(path).unwrap(),
+            if path.is_dir() {
+                sources(&path, into);
+            } else if !path.ends_with("help/environment.rs") {
+                *into += &fs::read_to_string(path).unwrap();
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Manual pages that are made from documents. The documents are Markdown, of which headings, paragraphs,
-//! lists, tables, code blocks, code spans, emphasis and links are known.
+//! Manual pages that are made from documents. Of Markdown, only headings, paragraphs, lists, tables, code
+//! blocks, code spans, emphasis and links are supported.
 
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 

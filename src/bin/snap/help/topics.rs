@@ -1,4 +1,4 @@
-//! Help topics that concern several verbs. They print pages of the manual unchanged.
+//! Help topics that concern several verbs: the table of variables, and pages of `docs/`.
 
 use super::environment;
 

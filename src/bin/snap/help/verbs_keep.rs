@@ -1,9 +1,9 @@
 //! Help of the verbs that maintain a repository.
 
 use super::VerbHelp;
-use super::verbs_read::WHICH;
+use super::verbs_read::SELECTION;
 
-const STAYS: &[&str] = &[
+const RETENTION: &[&str] = &[
     "keep-last",
     "keep-hourly",
     "keep-daily",
@@ -23,7 +23,7 @@ const STAYS: &[&str] = &[
 ];
 
 /// Rules for paths in old snapshots.
-pub(super) const PATHS: &[&str] = &["expire", "keep-deleted"];
+pub(super) const PATH_RULES: &[&str] = &["expire", "keep-deleted"];
 
 pub(super) const VERBS: &[VerbHelp] = &[
     VerbHelp {
@@ -41,8 +41,8 @@ pub(super) const VERBS: &[VerbHelp] = &[
         groups: &[
             ("What to forget", &["set", "allow-remove-all", "force", "group-by"]),
             ("How", &["prune", "dry-run"]),
-            ("Retention rules", STAYS),
-            ("Snapshot selection", WHICH),
+            ("Retention rules", RETENTION),
+            ("Snapshot selection", SELECTION),
         ],
     },
     VerbHelp {
@@ -69,9 +69,9 @@ pub(super) const VERBS: &[VerbHelp] = &[
                     "dry-run",
                 ],
             ),
-            ("Retention rules", STAYS),
-            ("Rules per path", PATHS),
-            ("Snapshot selection", WHICH),
+            ("Retention rules", RETENTION),
+            ("Rules per path", PATH_RULES),
+            ("Snapshot selection", SELECTION),
         ],
     },
     VerbHelp {
@@ -168,7 +168,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
         paragraph: "Shows for each set how old the last good backup is, what failed and why, when it \
             runs next, and when the disk will be full. No password is needed; with one, backups \
             of other machines are shown, too. Exit code 23 means that the last good backup of a \
-            set is older than it may be.",
+            set is too old.",
         examples: &[
             ("Show all sets", "snap status"),
             ("Let a monitor check that the last backup is recent", "snap status --max-age 26h --quiet"),

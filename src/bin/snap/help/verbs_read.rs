@@ -3,7 +3,7 @@
 use super::VerbHelp;
 
 /// Options that select snapshots.
-pub(super) const WHICH: &[&str] = &["host", "tag", "path"];
+pub(super) const SELECTION: &[&str] = &["host", "tag", "path"];
 
 pub(super) const VERBS: &[VerbHelp] = &[
     VerbHelp {

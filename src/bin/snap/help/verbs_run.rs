@@ -144,8 +144,8 @@ pub(super) const VERBS: &[VerbHelp] = &[
     },
     VerbHelp {
         name: "key rotate",
-        paragraph: "Data that is written from now on is encrypted with new keys. All passwords that \
-            exist now open these, too, and are not asked for; so remove passwords first that \
+        paragraph: "Data that is written from now on is encrypted with new keys. All existing passwords \
+            open these, too, without being entered again; so first remove the passwords that \
             should not (`snap key remove`). Anybody who has an old key can still read older \
             data, until `snap gc --reseal` has encrypted it again and no copy of the old packs \
             is left. The other machines that use the repository continue as before; a command \

@@ -1,11 +1,11 @@
 //! Help of the verbs that write to a repository or copy to another one.
 
 use super::VerbHelp;
-use super::verbs_keep::PATHS;
-use super::verbs_read::WHICH;
+use super::verbs_keep::PATH_RULES;
+use super::verbs_read::SELECTION;
 
 /// Options of `import restic` and `import borg`.
-const FOREIGN: &[(&str, &[&str])] = &[
+const FOREIGN_GROUPS: &[(&str, &[&str])] = &[
     ("Other repository", &["program", "via"]),
     ("Snapshot attributes", &["tag", "host"]),
     ("Repository", &["init", "no-encryption", "compression"]),
@@ -103,7 +103,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
                 ],
             ),
             ("How", &["compression", "delta", "dry-run"]),
-            ("Snapshot selection", WHICH),
+            ("Snapshot selection", SELECTION),
         ],
     },
     VerbHelp {
@@ -192,7 +192,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
                 "snap import restic sftp:nas:/srv/restic -- --limit-download 10000",
             ),
         ],
-        groups: FOREIGN,
+        groups: FOREIGN_GROUPS,
     },
     VerbHelp {
         name: "import borg",
@@ -210,7 +210,7 @@ pub(super) const VERBS: &[VerbHelp] = &[
                 "snap import borg /srv/borg2 --program /opt/borg2/bin/borg",
             ),
         ],
-        groups: FOREIGN,
+        groups: FOREIGN_GROUPS,
     },
     VerbHelp {
         name: "rewrite",
@@ -241,9 +241,9 @@ pub(super) const VERBS: &[VerbHelp] = &[
                     "set-tag",
                 ],
             ),
-            ("Rules per path", PATHS),
+            ("Rules per path", PATH_RULES),
             ("How", &["force", "dry-run"]),
-            ("Snapshot selection", WHICH),
+            ("Snapshot selection", SELECTION),
         ],
     },
     VerbHelp {
