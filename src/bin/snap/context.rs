@@ -194,7 +194,7 @@ impl Context {
         for _ in 1..tries {
             match Repository::open_found(Arc::clone(&storage), found.clone(), access) {
                 Err(Error::WrongPassword { location, .. }) => {
-                    access.password = Some(password::again(&self.global, &location)?)
+                    access.password = Some(password::ask_again(&self.global, &location)?)
                 }
                 result => return result,
             }
@@ -205,7 +205,7 @@ impl Context {
     /// Returns what is needed to open the repository; may ask for a password.
     pub(crate) fn access(&self, found: &Discovered, location: &str) -> Result<OpenOptions> {
         let password = if found.is_encrypted() {
-            password::existing(&self.global, location)?
+            password::of_repository(&self.global, location)?
         } else if password::is_given(&self.global) {
             return Err(Error::Refused(
                 "a password was given, but the repository is not encrypted: it may be the wrong one (pass \

@@ -248,7 +248,7 @@ fn warnings(config: &Config) -> Vec<String> {
         let Some(file) = &entry.settings.password_file else { continue };
         match file.symlink_metadata() {
             Err(err) => found.push(format!("the password file {}: {err}", file.display())),
-            Ok(_) => found.extend(password::exposed(file)),
+            Ok(_) => found.extend(password::warning_if_readable(file)),
         }
     }
     for set in config.sets() {

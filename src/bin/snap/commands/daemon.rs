@@ -119,5 +119,5 @@ pub(crate) fn memory(context: &Context) -> Result<ScheduleState> {
 pub(crate) fn silenced(context: &Context, planned: &Planned, why: &str) {
     let Some(set) = &planned.set else { return };
     let context = context.for_set(set);
-    notify::of_a_silent_end(&context.notification(planned.verb(), Some(planned.what)), why);
+    notify::notify_killed(&context.notification(planned.verb(), Some(planned.what)), why);
 }

@@ -171,7 +171,7 @@ pub(crate) fn create(
             return Err(Error::Usage(why.to_owned()));
         }
         None
-    } else if let Some(password) = password::first(&context.global)? {
+    } else if let Some(password) = password::of_new_repository(&context.global)? {
         Some(password)
     } else {
         return Err(Error::Usage(

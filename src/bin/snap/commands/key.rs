@@ -109,11 +109,11 @@ pub(crate) fn run(context: &Context, args: &Key) -> Result<Outcome> {
             Key::Remove { id } => ("removed", key::remove(repo, id)?),
             Key::Passwd(args) => {
                 let costs = args.kdf.costs()?;
-                ("changed", key::change(repo, &password::changed(&args.new, &context.global)?, costs)?)
+                ("changed", key::change(repo, &password::replacement(&args.new, &context.global)?, costs)?)
             }
             Key::Rehash { kdf } => {
                 let costs = kdf.costs()?;
-                let password = password::existing(&context.global, &repo.location())?;
+                let password = password::of_repository(&context.global, &repo.location())?;
                 let missing = || Error::NoPassword { location: repo.location() };
                 ("rehashed", key::rehash(repo, &password.ok_or_else(missing)?, costs)?)
             }

@@ -200,7 +200,7 @@ fn announce(context: &Context, server: &Server, is_given: bool) -> Result<()> {
 }
 
 fn token(context: &Context, path: &Path) -> Result<Zeroizing<String>> {
-    if let Some(warning) = password::exposed(path) {
+    if let Some(warning) = password::warning_if_readable(path) {
         output::warn(context.global.json, &warning.replacen("password", "token", 1));
     }
     let text = std::fs::read_to_string(path).map_err(Error::io("read the token file", path))?;

@@ -60,8 +60,8 @@ fn wait(events: &Receiver<Event>, stop: &AtomicBool) -> (bool, String) {
         match events.recv_timeout(LOOK) {
             Ok(Event::Started(_, id)) => process = Some(id),
             Ok(Event::Ended(_, status)) => {
-                return match job_process::trouble(status) {
-                    None => (true, format!("It is {}.", job_process::words(status))),
+                return match job_process::failure(status) {
+                    None => (true, format!("It is {}.", job_process::describe_end(status))),
                     Some(why) => (false, format!("It failed: {why}. `snap status` shows more.")),
                 };
             }

@@ -13,25 +13,25 @@ use snap_backup::util::{programs, threads};
 use crate::args::global::Global;
 use crate::config::model::Notify;
 use crate::config::types::{Event, Secret};
-use crate::process::shell_command::{self, Trouble};
+use crate::process::shell_command::{self, CommandError};
 use crate::terminal::{output, text};
 pub(crate) use notification::{End, Notification};
 
 /// The start ping, which may still be in progress.
 #[must_use]
-pub(crate) struct Begun(Option<JoinHandle<Result<(), String>>>);
+pub(crate) struct StartPing(Option<JoinHandle<Result<(), String>>>);
 
 /// Sends the start ping of a backup without waiting for it. Other receivers are not notified of starts.
-pub(crate) fn begin(notification: &Notification) -> Begun {
-    let Some(url) = ping_of(notification) else { return Begun(None) };
-    let (url, timeout) = (below(url, "start"), notification.settings.notify.timeout);
-    Begun(threads::detached("ping", move || http::send(&url, None, timeout)).ok())
+pub(crate) fn begin(notification: &Notification) -> StartPing {
+    let Some(url) = ping_of(notification) else { return StartPing(None) };
+    let (url, timeout) = (append_path(url, "start"), notification.settings.notify.timeout);
+    StartPing(threads::detached("ping", move || http::send(&url, None, timeout)).ok())
 }
 
 /// Notifies all receivers that are configured for the result of the run.
 pub(crate) fn end(
     notification: &Notification,
-    begun: Begun,
+    begun: StartPing,
     global: &Global,
     due: Option<snap_backup::model::entry::Time>,
 ) {
@@ -40,21 +40,19 @@ pub(crate) fn end(
         warn(notification, "ping", &why);
     }
     let code = notification.end.as_ref().map_or(0, |end| end.code);
-    if matches!(notification.status(), Some("interrupted" | "time-up"))
-        || notification.order.is_tried_again(code)
-    {
+    if matches!(notification.status(), Some("interrupted" | "time-up")) || notification.job.will_retry(code) {
         return;
     }
     let event = match notification.status() {
-        Some("success") if was_bad(notification, global, due) => "recovery",
+        Some("success") if previous_failed(notification, global, due) => "recovery",
         Some(status) => status,
         None => return,
     };
     ping_and_send(notification, event);
 }
 
-/// Notifies of a process that was killed and could not notify itself.
-pub(crate) fn of_a_silent_end(notification: &Notification, why: &str) {
+/// Sends the notification of a run whose process was killed and could not send it itself.
+pub(crate) fn notify_killed(notification: &Notification, why: &str) {
     let mut notification = notification.clone();
     notification.end = Some(End {
         code: 1,
@@ -83,7 +81,7 @@ fn ping_and_send(notification: &Notification, event: &'static str) {
                     "failure" | "alarm" => {
                         let text = notification.text(event);
                         http::send(
-                            &below(url, "fail"),
+                            &append_path(url, "fail"),
                             Some(("text/plain; charset=utf-8", text.as_bytes())),
                             timeout,
                         )
@@ -121,7 +119,7 @@ fn send(notification: &Notification, event: &str) -> Vec<(&'static str, Result<(
     let command = || {
         let mut command = shell_command::shell(&receivers.command.as_ref()?.0);
         command.env("SNAP_EVENT", event).envs(notification.variables());
-        Some(shell_command::run(command, b"", timeout, None).map_err(words))
+        Some(shell_command::run(command, b"", timeout, None).map_err(describe_error))
     };
     let mail = || {
         let to = Some(&receivers.mail).filter(|to| !to.is_empty())?;
@@ -129,7 +127,7 @@ fn send(notification: &Notification, event: &str) -> Vec<(&'static str, Result<(
         command.args(["-i", "-t"]);
         Some(
             shell_command::run(command, mail(notification, event, to).as_bytes(), timeout, None)
-                .map_err(words),
+                .map_err(describe_error),
         )
     };
     std::thread::scope(|scope| {
@@ -166,7 +164,7 @@ fn ping_of(notification: &Notification) -> Option<&str> {
 }
 
 /// Appends a component to the path of a URL.
-fn below(url: &str, part: &str) -> String {
+fn append_path(url: &str, part: &str) -> String {
     let end = url.find(['?', '#']).unwrap_or(url.len());
     let (path, rest) = url.split_at(end);
     format!("{}/{part}{rest}", path.trim_end_matches('/'))
@@ -174,7 +172,7 @@ fn below(url: &str, part: &str) -> String {
 
 /// Returns whether the previous run of the same set and verb failed. Attempts for the same due time are one
 /// run; interrupted runs are ignored.
-fn was_bad(
+fn previous_failed(
     notification: &Notification,
     global: &Global,
     due: Option<snap_backup::model::entry::Time>,
@@ -200,16 +198,16 @@ fn warn(notification: &Notification, receiver: &str, why: &str) {
     );
 }
 
-fn words(trouble: Trouble) -> String {
-    match trouble {
-        Trouble::Failed(why) => why,
-        Trouble::Stopped => "stopped".to_owned(),
+fn describe_error(error: CommandError) -> String {
+    match error {
+        CommandError::Failed(why) => why,
+        CommandError::Stopped => "stopped".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::below;
+    use super::append_path;
 
     #[test]
     fn a_part_goes_to_the_path_of_a_url() {
@@ -218,7 +216,7 @@ mod tests {
             ("https://x/uuid/", "https://x/uuid/start"),
             ("https://x/a?b=c/d", "https://x/a/start?b=c/d"),
         ] {
-            assert_eq!(below(url, "start"), wanted);
+            assert_eq!(append_path(url, "start"), wanted);
         }
     }
 }

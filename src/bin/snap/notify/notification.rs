@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::config::model::SetSettings;
 use crate::exit;
-use crate::schedule::job_process::Order;
+use crate::schedule::job_process::JobEnvironment;
 use crate::terminal::output::printable;
 
-/// A run of a set, as far as it has come.
+/// A run of a set, finished or in progress.
 #[derive(Debug, Clone)]
 pub(crate) struct Notification {
     pub(crate) set: String,
@@ -23,7 +23,7 @@ pub(crate) struct Notification {
     pub(crate) host: String,
     pub(crate) config: Option<PathBuf>,
     pub(crate) started: Timestamp,
-    pub(crate) order: Order,
+    pub(crate) job: JobEnvironment,
     pub(crate) end: Option<End>,
     /// Whether to print warnings as JSON.
     pub(crate) json: bool,
@@ -46,7 +46,7 @@ impl Notification {
             3 => "problems",
             exit::ALARM => "alarm",
             exit::TIME_UP => "time-up",
-            130 => "interrupted",
+            exit::INTERRUPTED => "interrupted",
             _ => "failure",
         })
     }
@@ -60,8 +60,8 @@ impl Notification {
             ("SNAP_REPOSITORY", self.repository.clone()),
             ("SNAP_HOST", self.host.clone()),
             ("SNAP_STARTED", self.started.to_string()),
-            ("SNAP_ATTEMPT", self.order.attempt.to_string()),
-            ("SNAP_ATTEMPTS", self.order.attempts.to_string()),
+            ("SNAP_ATTEMPT", self.job.attempt.to_string()),
+            ("SNAP_ATTEMPTS", self.job.attempts.to_string()),
         ];
         if let Some(config) = &self.config {
             all.push(("SNAP_CONFIG", config.to_string_lossy().into_owned()));
@@ -70,7 +70,7 @@ impl Notification {
             all.push(("SNAP_STATUS", status.to_owned()));
             all.push(("SNAP_EXIT_CODE", end.code.to_string()));
             all.push(("SNAP_SECONDS", end.seconds.to_string()));
-            all.push(("SNAP_ERROR", plain(end.error.as_deref().unwrap_or_default())));
+            all.push(("SNAP_ERROR", escape_nul(end.error.as_deref().unwrap_or_default())));
             all.push(("SNAP_SNAPSHOT", end.snapshot.clone().unwrap_or_default()));
         }
         all
@@ -92,7 +92,7 @@ impl Notification {
             "exit_code": end.code,
             "error": end.error,
             "snapshot": end.snapshot,
-            "attempt": self.order.attempt,
+            "attempt": self.job.attempt,
             "program": concat!("snap ", env!("CARGO_PKG_VERSION")),
         })
     }
@@ -121,6 +121,6 @@ impl Notification {
 }
 
 /// Escapes NUL, which environment variables cannot contain.
-fn plain(text: &str) -> String {
+fn escape_nul(text: &str) -> String {
     text.replace('\0', "\\0")
 }

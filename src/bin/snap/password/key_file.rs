@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use super::{Password, no_password};
 
-/// Maximum length of a key file in bytes. A larger file is more likely to change one day.
-const LONGEST: u64 = 1 << 20;
+/// Maximum length of a key file. A larger file is more likely to change one day.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Returns the password together with the file.
 ///
@@ -22,12 +22,12 @@ const LONGEST: u64 = 1 << 20;
 pub(super) fn join(password: &Password, path: &Path) -> Result<Password> {
     let source = format!("the key file {}", path.display());
     let mut bytes = Zeroizing::new(Vec::new());
-    let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
     read.map_err(|err| no_password(&source, err.to_string()))?;
     if bytes.is_empty() {
         return Err(no_password(&source, "it is empty"));
     }
-    if bytes.len() as u64 > LONGEST {
+    if bytes.len() as u64 > MAX_BYTES {
         return Err(no_password(&source, "it is larger than 1 MiB: use a smaller file that never changes"));
     }
     let digits = Zeroizing::new(hex(&hash::sha256(&bytes)));

@@ -33,8 +33,8 @@ pub(crate) struct NewPassword {
 
 pub(crate) type Password = Zeroizing<String>;
 
-/// Maximum length of a password in bytes. A larger file is not the one that was meant.
-const LONGEST: u64 = 1 << 20;
+/// Maximum length of a password. A larger file is not the one that was meant.
+const MAX_BYTES: u64 = 1 << 20;
 
 const NEW_VARIABLE: &str = "SNAP_NEW_PASSWORD";
 
@@ -99,50 +99,50 @@ pub(crate) fn is_asked_for(global: &Global) -> bool {
 }
 
 /// Asks again after a wrong password.
-pub(crate) fn again(global: &Global, location: &str) -> Result<Password> {
+pub(crate) fn ask_again(global: &Global, location: &str) -> Result<Password> {
     let text = format!("wrong password; password for the repository at {}: ", output::printable(location));
     let password = ask(&text)?;
-    warn_of_slip(global, &password);
-    whole(password, global.key_file())
+    warn_of_typing_error(global, &password);
+    with_key_file(password, global.key_file())
 }
 
-fn warn_of_slip(global: &Global, password: &Password) {
-    if let Some(why) = recovery::slip(password) {
+fn warn_of_typing_error(global: &Global, password: &Password) {
+    if let Some(why) = recovery::typing_error(password) {
         output::warn(global.json, &why);
     }
 }
 
 /// Combines the password with its key file to the input of key derivation.
-fn whole(password: Password, key_file: Option<&Path>) -> Result<Password> {
-    let password = recovery::normal(password);
+fn with_key_file(password: Password, key_file: Option<&Path>) -> Result<Password> {
+    let password = recovery::normalize(password);
     key_file.map_or(Ok(password.clone()), |path| key_file::join(&password, path))
 }
 
 /// Returns the password of an existing repository.
-pub(crate) fn existing(global: &Global, location: &str) -> Result<Option<Password>> {
+pub(crate) fn of_repository(global: &Global, location: &str) -> Result<Option<Password>> {
     #[cfg(feature = "mount")]
     if crate::mount::is_child() {
         return crate::mount::password();
     }
     let found =
         find(global, || ask(&format!("password for the repository at {}: ", output::printable(location))))?;
-    found.iter().for_each(|password| warn_of_slip(global, password));
-    found.map(|password| whole(password, global.key_file())).transpose()
+    found.iter().for_each(|password| warn_of_typing_error(global, password));
+    found.map(|password| with_key_file(password, global.key_file())).transpose()
 }
 
 /// Returns the password of a new repository. A typed one must be typed twice.
-pub(crate) fn first(global: &Global) -> Result<Option<Password>> {
-    find(global, ask_twice)?.map(|password| whole(password, global.key_file())).transpose()
+pub(crate) fn of_new_repository(global: &Global) -> Result<Option<Password>> {
+    find(global, ask_twice)?.map(|password| with_key_file(password, global.key_file())).transpose()
 }
 
 /// Returns the password to be added.
 pub(crate) fn new(args: &NewPassword, json: bool) -> Result<Password> {
-    whole(new_text(args, json)?, args.new_key_file.as_deref())
+    with_key_file(new_text(args, json)?, args.new_key_file.as_deref())
 }
 
 /// Like [`new`], to replace the one in use: it needs the same key file, if there is one.
-pub(crate) fn changed(args: &NewPassword, global: &Global) -> Result<Password> {
-    whole(new_text(args, global.json)?, args.new_key_file.as_deref().or(global.key_file()))
+pub(crate) fn replacement(args: &NewPassword, global: &Global) -> Result<Password> {
+    with_key_file(new_text(args, global.json)?, args.new_key_file.as_deref().or(global.key_file()))
 }
 
 /// Returns a new password without a key file, for purposes other than a repository.
@@ -164,7 +164,7 @@ fn find(global: &Global, prompt: impl FnOnce() -> Result<Password>) -> Result<Op
         return Ok(None);
     }
     if let Some(path) = global.password_file() {
-        // Callers of restic may read both streams as one.
+        // Programs that call restic may read both streams as one, so no warning is printed.
         let is_for_restic = global.json && global.password_variable.starts_with("RESTIC");
         return if is_for_restic { read(path) } else { from_file(path, global.json) }.map(Some);
     }
@@ -178,7 +178,7 @@ fn find(global: &Global, prompt: impl FnOnce() -> Result<Password>) -> Result<Op
 }
 
 /// Returns a warning about a password file that all users can read.
-pub(crate) fn exposed(path: &Path) -> Option<String> {
+pub(crate) fn warning_if_readable(path: &Path) -> Option<String> {
     let mode = path.metadata().ok().filter(|meta| meta.is_file())?.mode();
     let path = path.display();
     (mode & 0o007 != 0).then(|| {
@@ -187,7 +187,7 @@ pub(crate) fn exposed(path: &Path) -> Option<String> {
 }
 
 fn from_file(path: &Path, json: bool) -> Result<Password> {
-    if let Some(warning) = exposed(path) {
+    if let Some(warning) = warning_if_readable(path) {
         output::warn(json, &warning);
     }
     read(path)
@@ -196,9 +196,9 @@ fn from_file(path: &Path, json: bool) -> Result<Password> {
 fn read(path: &Path) -> Result<Password> {
     let source = format!("the password file {}", path.display());
     let mut bytes = Zeroizing::new(Vec::new());
-    let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
     read.map_err(|err| no_password(&source, err.to_string()))?;
-    checked(&bytes, &source)
+    parse(&bytes, &source)
 }
 
 fn from_command(line: &OsStr) -> Result<Password> {
@@ -210,7 +210,7 @@ fn from_command(line: &OsStr) -> Result<Password> {
     if !output.status.success() {
         return Err(no_password(source, format!("it failed ({})", output.status)));
     }
-    checked(&bytes, source)
+    parse(&bytes, source)
 }
 
 pub(super) fn no_password(source: &str, why: impl Into<String>) -> Error {
@@ -228,9 +228,9 @@ fn from_variable(name: &str) -> Option<Result<Password>> {
     }
 }
 
-/// Checks a password and removes what editors add: line ends at its end, a byte order mark before it.
-fn checked(bytes: &[u8], source: &str) -> Result<Password> {
-    if bytes.len() as u64 > LONGEST {
+/// Decodes a password, without what editors add: line ends at its end, a byte order mark before it.
+fn parse(bytes: &[u8], source: &str) -> Result<Password> {
+    if bytes.len() as u64 > MAX_BYTES {
         return Err(no_password(source, "it gives more than 1 MiB"));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| no_password(source, "its output is not UTF-8"))?;

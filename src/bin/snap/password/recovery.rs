@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::Password;
 
-/// Words of a recovery key.
+/// Number of words of a recovery key.
 const WORDS: usize = 24;
 
 /// Returns a new random recovery key: words with single spaces between them.
@@ -25,7 +25,7 @@ pub(crate) fn new() -> Result<Password> {
 
 /// Returns the password as it was given out, if it is a recovery key that was typed with other spaces or
 /// capitals. Any other password is returned as it is.
-pub(super) fn normal(password: Password) -> Password {
+pub(super) fn normalize(password: Password) -> Password {
     if password.split_whitespace().count() != WORDS {
         return password;
     }
@@ -38,7 +38,7 @@ pub(super) fn normal(password: Password) -> Password {
 }
 
 /// Returns why a password that looks like a recovery key is not valid.
-pub(crate) fn slip(password: &str) -> Option<String> {
+pub(crate) fn typing_error(password: &str) -> Option<String> {
     let lower = Zeroizing::new(password.to_lowercase());
     let words: Vec<&str> = lower.split_whitespace().collect();
     let list = Language::English.word_list();
@@ -80,9 +80,9 @@ mod tests {
     #[test]
     fn recovery_key_ignores_spacing_and_case() {
         let typed = VECTOR.to_uppercase().replace(' ', " \t") + "\n";
-        assert_eq!(*normal(password(&typed)), VECTOR);
+        assert_eq!(*normalize(password(&typed)), VECTOR);
         for other in ["", "correct horse battery staple", &VECTOR.replace("title", "Thank")] {
-            assert_eq!(*normal(password(other)), other);
+            assert_eq!(*normalize(password(other)), other);
         }
     }
 
@@ -90,16 +90,19 @@ mod tests {
     fn every_new_recovery_key_has_24_words_and_differs() {
         let (one, two) = (new().unwrap(), new().unwrap());
         assert!(one != two && one.split(' ').count() == WORDS);
-        assert_eq!((slip(&one), normal(one.clone())), (None, one));
+        assert_eq!((typing_error(&one), normalize(one.clone())), (None, one));
     }
 
     #[test]
     fn typo_in_a_recovery_key_is_named_other_passwords_untouched() {
-        let wrong = |text: &str| slip(text).unwrap();
+        let wrong = |text: &str| typing_error(text).unwrap();
         assert!(wrong(&VECTOR.replacen("sausage", "sausige", 1)).contains("word 6 "));
         assert!(wrong(&VECTOR.replace("title", "thank")).contains("wrong"));
         assert!(wrong(VECTOR.rsplit_once(' ').unwrap().0).contains("not 23"));
-        assert_eq!((slip(VECTOR), slip("secret"), slip("correct horse battery staple")), (None, None, None));
+        assert_eq!(
+            (typing_error(VECTOR), typing_error("secret"), typing_error("correct horse battery staple")),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use crate::process::program_name;
 use crate::terminal::output;
 
-/// Maximum length in bytes of the recorded command line.
-const LONGEST: usize = 1000;
+/// Maximum length of the recorded command line.
+const MAX_BYTES: usize = 1000;
 /// Flags whose values may hold secrets.
-const SECRET: [&str; 3] = ["--password-command", "--to-password-command", "--from-password-command"];
+const SECRET_FLAGS: [&str; 3] = ["--password-command", "--to-password-command", "--from-password-command"];
 
 /// Returns the command line without passwords.
 pub(crate) fn text() -> &'static str {
@@ -24,7 +24,7 @@ fn of_words(name: &str, words: impl Iterator<Item = String>) -> String {
     let mut is_secret = false;
     for word in words {
         let flag = word.split('=').next().unwrap_or_default();
-        let hides = SECRET.contains(&flag);
+        let hides = SECRET_FLAGS.contains(&flag);
         let shown = match (is_secret, hides && word.contains('=')) {
             (true, _) => "(hidden)".to_owned(),
             (false, true) => format!("{flag}=(hidden)"),
@@ -34,8 +34,8 @@ fn of_words(name: &str, words: impl Iterator<Item = String>) -> String {
         text.push(' ');
         text.push_str(&quoted(&shown));
     }
-    if text.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    if text.len() > MAX_BYTES {
+        let end = (0..=MAX_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
         text.push_str(" ...");
     }

@@ -37,7 +37,7 @@ pub(crate) fn share_heaps() {
 }
 
 /// Removes [`SETTINGS`] from the environment of a child process: a backup is faster with one heap per thread.
-pub(crate) fn usual_heaps(command: &mut Command) {
+pub(crate) fn reset_heaps(command: &mut Command) {
     for (variable, value) in SETTINGS {
         if std::env::var_os(variable).is_some_and(|set| set == value) {
             command.env_remove(variable);

@@ -13,16 +13,16 @@ use parking_lot::Mutex;
 use snap_backup::sys::process::{Pid, Signal, kill_process_group};
 use snap_backup::util::{programs, threads};
 
-use crate::schedule::job_process::ORDERS;
+use crate::schedule::job_process::JOB_VARIABLES;
 
 /// How long a command may take to end after SIGTERM.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TERM_GRACE: Duration = Duration::from_secs(5);
 /// How long output may stay open after a command has ended.
-const GRACE: Duration = Duration::from_secs(1);
+const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 
 /// Why a command did not succeed.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum CommandError {
     /// A message. It does not contain the command, which may contain a secret.
     Failed(String),
     /// This process was asked to stop.
@@ -37,16 +37,16 @@ pub(crate) fn shell(line: &str) -> Command {
 }
 
 /// Runs a command until it ends or the timeout expires. Its output goes to standard error, because standard
-/// output is for the answer.
+/// output is for the results of this program.
 pub(crate) fn run(
     mut command: Command,
     input: &[u8],
     timeout: Duration,
     stop: Option<&AtomicBool>,
-) -> Result<(), Trouble> {
-    let failed = |err: io::Error| Trouble::Failed(err.to_string());
+) -> Result<(), CommandError> {
+    let failed = |err: io::Error| CommandError::Failed(err.to_string());
     let out = io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
-    for name in ORDERS {
+    for name in JOB_VARIABLES {
         command.env_remove(name);
     }
     command.process_group(0).stdout(out).stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
@@ -55,35 +55,21 @@ pub(crate) fn run(
         // The input is shorter than a pipe's buffer. A command that does not read it is accepted.
         let _ = pipe.write_all(input);
     }
-    let begun = Instant::now();
-    let ended = wait(&mut child, || {
-        begun.elapsed() >= timeout || stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
-    });
-    match ended.map_err(failed)? {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => Err(Trouble::Failed(status.to_string())),
-        None => {
-            end(&mut child);
-            if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
-                return Err(Trouble::Stopped);
-            }
-            Err(Trouble::Failed(format!("it took longer than {} s and was stopped", timeout.as_secs())))
-        }
-    }
+    wait_or_end(&mut child, timeout, stop)
 }
 
-/// Maximum length in bytes of the end of a command's output that is kept.
-const KEPT: usize = 4096;
+/// Size of the end of a command's output that is kept.
+const TAIL_BYTES: usize = 4096;
 
 /// Like [`run`], and also returns the last line that the command printed. Processes that it has left running
 /// with its output are stopped when it has ended.
-pub(crate) fn run_heard(
+pub(crate) fn run_with_output(
     mut command: Command,
     timeout: Duration,
     stop: &AtomicBool,
-) -> (Result<(), Trouble>, String) {
-    let failed = |err: io::Error| (Err(Trouble::Failed(err.to_string())), String::new());
-    for name in ORDERS {
+) -> (Result<(), CommandError>, String) {
+    let failed = |err: io::Error| (Err(CommandError::Failed(err.to_string())), String::new());
+    for name in JOB_VARIABLES {
         command.env_remove(name);
     }
     let pipe = io::pipe().and_then(|(output, out)| Ok((output, out.try_clone()?, out)));
@@ -108,25 +94,12 @@ pub(crate) fn run_heard(
     });
     if passing.is_err() {
         end(&mut child);
-        return (Err(Trouble::Failed("cannot start a thread for its output".to_owned())), String::new());
+        return (Err(CommandError::Failed("cannot start a thread for its output".to_owned())), String::new());
     }
-    let begun = Instant::now();
-    let ended = wait(&mut child, || begun.elapsed() >= timeout || stop.load(Ordering::Relaxed));
-    let result = match ended {
-        Err(err) => Err(Trouble::Failed(err.to_string())),
-        Ok(Some(status)) if status.success() => Ok(()),
-        Ok(Some(status)) => Err(Trouble::Failed(status.to_string())),
-        Ok(None) if stop.load(Ordering::Relaxed) => Err(Trouble::Stopped),
-        Ok(None) => {
-            Err(Trouble::Failed(format!("it took longer than {} s and was stopped", timeout.as_secs())))
-        }
-    };
-    if child.try_wait().ok().flatten().is_none() {
-        end(&mut child);
-    }
-    if is_done.recv_timeout(GRACE).is_err() {
+    let result = wait_or_end(&mut child, timeout, Some(stop));
+    if is_done.recv_timeout(OUTPUT_GRACE).is_err() {
         signal(&child, Signal::TERM);
-        if is_done.recv_timeout(TIMEOUT).is_err() {
+        if is_done.recv_timeout(TERM_GRACE).is_err() {
             signal(&child, Signal::KILL);
         }
     }
@@ -145,9 +118,23 @@ fn pass_on(mut output: io::PipeReader, kept: &Mutex<Vec<u8>>) {
         let _ = io::stderr().write_all(read);
         let mut kept = kept.lock();
         kept.extend_from_slice(read);
-        let surplus = kept.len().saturating_sub(KEPT);
+        let surplus = kept.len().saturating_sub(TAIL_BYTES);
         kept.drain(..surplus);
     }
+}
+
+/// Waits for the child, and returns why it did not succeed. If it is still running then, it is ended.
+fn wait_or_end(child: &mut Child, timeout: Duration, stop: Option<&AtomicBool>) -> Result<(), CommandError> {
+    let begun = Instant::now();
+    let is_stopped = || stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
+    let why = match wait(child, || begun.elapsed() >= timeout || is_stopped()) {
+        Ok(Some(status)) if status.success() => return Ok(()),
+        Ok(Some(status)) => return Err(CommandError::Failed(status.to_string())),
+        Ok(None) => format!("it took longer than {} s and was stopped", timeout.as_secs()),
+        Err(err) => err.to_string(),
+    };
+    end(child);
+    Err(if is_stopped() { CommandError::Stopped } else { CommandError::Failed(why) })
 }
 
 /// Waits until the child ends, or until `over` returns true.
@@ -169,7 +156,7 @@ fn wait(child: &mut Child, over: impl Fn() -> bool) -> io::Result<Option<ExitSta
 fn end(child: &mut Child) {
     signal(child, Signal::TERM);
     let asked = Instant::now();
-    let _ = wait(child, || asked.elapsed() >= TIMEOUT);
+    let _ = wait(child, || asked.elapsed() >= TERM_GRACE);
     signal(child, Signal::KILL);
     let _ = child.wait();
 }

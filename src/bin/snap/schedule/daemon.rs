@@ -216,9 +216,9 @@ impl<'a> SchedulerDaemon<'a> {
         let end = job_process::end_of(status, self.stopping);
         let again = self.scheduler.finish(name, Timestamp::now(), end);
         let Some(planned) = self.planned.iter().find(|one| one.job.name == name) else { return };
-        let trouble = job_process::trouble(status);
+        let trouble = job_process::failure(status);
         let text = match (&trouble, again) {
-            (None, _) => job_process::words(status).to_owned(),
+            (None, _) => job_process::describe_end(status).to_owned(),
             (Some(why), None) => why.clone(),
             (Some(why), Some(at)) => format!("{why}; next attempt at {}", format_time(at, &planned.job.zone)),
         };

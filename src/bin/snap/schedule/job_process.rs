@@ -15,7 +15,6 @@ use snap_backup::{Error, Result};
 use super::Planned;
 use crate::args::global::Global;
 use crate::exit;
-use crate::process::heaps;
 
 /// Events for the daemon: jobs that start or end, and signals.
 #[derive(Debug)]
@@ -34,17 +33,17 @@ const DUE: &str = "SNAP_JOB_DUE";
 const ATTEMPT: &str = "SNAP_JOB_ATTEMPT";
 const ATTEMPTS: &str = "SNAP_JOB_ATTEMPTS";
 /// All of these variables. They are removed from the environment of a job's own child processes.
-pub(crate) const ORDERS: [&str; 4] = [PARENT, DUE, ATTEMPT, ATTEMPTS];
+pub(crate) const JOB_VARIABLES: [&str; 4] = [PARENT, DUE, ATTEMPT, ATTEMPTS];
 
-/// What a process that the schedule started knows about its run.
+/// What a process that the schedule started reads about its run from the environment.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Order {
+pub(crate) struct JobEnvironment {
     pub(crate) due: Option<Timestamp>,
     pub(crate) attempt: u32,
     pub(crate) attempts: u32,
 }
 
-impl Order {
+impl JobEnvironment {
     /// Reads the variables.
     pub(crate) fn of_environment() -> Self {
         let of = |name: &str| std::env::var(name).ok();
@@ -54,7 +53,7 @@ impl Order {
     }
 
     /// Returns whether a run with this exit code will be retried, so that no notification is needed yet.
-    pub(crate) fn is_tried_again(self, code: u8) -> bool {
+    pub(crate) fn will_retry(self, code: u8) -> bool {
         self.attempt < self.attempts && is_retried(code)
     }
 }
@@ -65,14 +64,18 @@ fn is_retried(code: u8) -> bool {
     matches!(code, 1 | 21 | exit::INTERRUPTED)
 }
 
+/// Exit codes of runs that did not fail. With 3, the job itself has reported the entries that it could not
+/// read. Skipped runs and runs that reached their time limit run again at the next planned time.
+const NOT_FAILED: [u8; 5] = [0, 3, exit::ALARM, exit::SKIPPED, exit::TIME_UP];
+
+fn exit_code(status: Option<ExitStatus>) -> Option<u8> {
+    u8::try_from(status?.code()?).ok()
+}
+
 /// Converts an exit status for the scheduler. A run that was stopped, but not by the scheduler, is retried
 /// like a failed one.
 pub(crate) fn end_of(status: Option<ExitStatus>, stopping: bool) -> End {
-    let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
-    match code {
-        // Skipped runs and runs that hit their time limit are not retried; they run again at the next planned
-        // time.
-        Some(0 | 3 | exit::ALARM | exit::SKIPPED | exit::TIME_UP) => End::Done,
+    match exit_code(status) {
         Some(exit::INTERRUPTED) | None if stopping => End::Interrupted,
         None => End::Failed,
         Some(code) if is_retried(code) => End::Failed,
@@ -80,27 +83,22 @@ pub(crate) fn end_of(status: Option<ExitStatus>, stopping: bool) -> End {
     }
 }
 
-/// Exit codes of runs that did not fail, besides 0 and 3.
-const GOOD: [u8; 3] = [exit::ALARM, exit::SKIPPED, exit::TIME_UP];
-
 /// Describes how the process failed; `None` if it succeeded.
-pub(crate) fn trouble(status: Option<ExitStatus>) -> Option<String> {
-    match status {
-        None => Some("it could not be started".to_owned()),
-        // The job itself has reported entries that it could not read.
-        Some(status) if matches!(status.code(), Some(0 | 3)) => None,
-        Some(status) if GOOD.iter().any(|code| status.code() == Some((*code).into())) => None,
-        Some(status) => Some(match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exit code {code}"),
-            (None, Some(signal)) => format!("it was killed by signal {signal}"),
-            (None, None) => "its exit status is unknown".to_owned(),
-        }),
+pub(crate) fn failure(status: Option<ExitStatus>) -> Option<String> {
+    if exit_code(status).is_some_and(|code| NOT_FAILED.contains(&code)) {
+        return None;
     }
+    let Some(status) = status else { return Some("it could not be started".to_owned()) };
+    Some(match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("it was killed by signal {signal}"),
+        (None, None) => "its exit status is unknown".to_owned(),
+    })
 }
 
 /// Describes how a job that did not fail ended.
-pub(crate) fn words(status: Option<ExitStatus>) -> &'static str {
-    match status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()) {
+pub(crate) fn describe_end(status: Option<ExitStatus>) -> &'static str {
+    match exit_code(status) {
         Some(exit::SKIPPED) => "skipped",
         Some(exit::TIME_UP) => "its time limit was reached: the next run continues",
         _ => "done",
@@ -116,7 +114,8 @@ pub(crate) fn start(
     events: &Sender<Event>,
 ) -> Result<()> {
     let mut command = programs::own().map_err(Error::io("find", "this program"))?;
-    heaps::usual_heaps(&mut command);
+    #[cfg(feature = "serve")]
+    crate::process::heaps::reset_heaps(&mut command);
     command.args(planned.arguments()).stdin(Stdio::null()).process_group(0);
     if global.json {
         command.arg("--json");
@@ -190,7 +189,7 @@ pub(crate) fn signal(id: u32, signal: Signal) {
 pub(crate) const ORPHANED: i32 = signal_hook::consts::SIGUSR2;
 static FOLLOWS: AtomicBool = AtomicBool::new(false);
 
-/// Returns whether this process must stop at that signal.
+/// Returns whether this process must stop when it gets [`ORPHANED`].
 pub(crate) fn follows() -> bool {
     FOLLOWS.load(Ordering::Relaxed)
 }
@@ -226,7 +225,7 @@ mod tests {
             (75, End::Done, false),
         ] {
             assert_eq!(
-                (end_of(status(code), false), trouble(status(code)).is_some()),
+                (end_of(status(code), false), failure(status(code)).is_some()),
                 (end, fails),
                 "{code}"
             );

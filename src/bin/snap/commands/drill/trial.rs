@@ -12,7 +12,7 @@ use snap_backup::{Error, Result};
 use crate::commands::drill::DrillArgs;
 use crate::config::set::patterns;
 use crate::context::Context;
-use crate::process::shell_command::{self, Trouble};
+use crate::process::shell_command::{self, CommandError};
 use crate::terminal::output;
 
 /// A command to run in what was restored.
@@ -84,11 +84,11 @@ pub(super) fn try_out(
         .env("SNAP_SNAPSHOT", snapshot.id.hex())
         .env("SNAP_SNAPSHOT_TIME", output::rfc3339(snapshot.manifest.started))
         .env("SNAP_HOST", &snapshot.manifest.host);
-    let (result, said) = shell_command::run_heard(command, trial.timeout, stop);
+    let (result, said) = shell_command::run_with_output(command, trial.timeout, stop);
     let trouble = match result {
         Ok(()) => None,
-        Err(Trouble::Stopped) => return Err(Error::Interrupted),
-        Err(Trouble::Failed(why)) => Some(why),
+        Err(CommandError::Stopped) => return Err(Error::Interrupted),
+        Err(CommandError::Failed(why)) => Some(why),
     };
     if !said.is_empty() {
         context.recorder.note(|record| record.said = Some(said.chars().take(500).collect()));

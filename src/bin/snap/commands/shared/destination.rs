@@ -84,7 +84,7 @@ impl Other {
         let kdf = Kdf::default().costs()?;
         other.may_make(&*storage)?;
         crate::commands::init::warn_of_neighbours(other, &*storage);
-        let password = if no_encryption { None } else { password::first(&other.global)? };
+        let password = if no_encryption { None } else { password::of_new_repository(&other.global)? };
         if password.is_none() && !no_encryption {
             return Err(Error::Usage(
                 "no password for the new repository: give one with --to-password-file, \

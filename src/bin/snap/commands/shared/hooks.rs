@@ -12,8 +12,8 @@ use crate::config::Set;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::notify::{End, Notification};
-use crate::process::shell_command::{self, Trouble};
-use crate::schedule::job_process::Order;
+use crate::process::shell_command::{self, CommandError};
+use crate::schedule::job_process::JobEnvironment;
 use crate::terminal::progress::stop_on_signals;
 use crate::terminal::{output, wording};
 use crate::{exit, notify};
@@ -145,8 +145,8 @@ fn hooks(notification: &Notification, which: &str) -> Result<()> {
         let stop = (!at_the_end).then_some(&*stop);
         match shell_command::run(command, b"", hooks.timeout, stop) {
             Ok(()) => {}
-            Err(Trouble::Stopped) => return Err(Error::Interrupted),
-            Err(Trouble::Failed(why)) => {
+            Err(CommandError::Stopped) => return Err(Error::Interrupted),
+            Err(CommandError::Failed(why)) => {
                 let what = format!("hook {} of `{which}` of the set {}", number + 1, notification.set);
                 return Err(Error::Io { doing: "run", what, source: std::io::Error::other(why) });
             }
@@ -177,7 +177,7 @@ impl Context {
             host: set.and_then(Set::host).unwrap_or_else(host::host_name),
             config: self.config.file.clone(),
             started: Timestamp::now(),
-            order: Order::of_environment(),
+            job: JobEnvironment::of_environment(),
             end: None,
             json: self.global.json,
         }
@@ -185,7 +185,7 @@ impl Context {
 
     /// Returns the time for which a schedule planned this run.
     pub(crate) fn due(&self) -> Option<Time> {
-        Order::of_environment().due.map(output::time)
+        JobEnvironment::of_environment().due.map(output::time)
     }
 
     /// Starts the record of the run before its hooks, so that a run that its first hook stops is recorded as

@@ -14,7 +14,7 @@ use snap_backup::{Error, Result};
 
 use crate::args::pace::Pace;
 use crate::context::Context;
-use crate::process::shell_command::{self, Trouble};
+use crate::process::shell_command::{self, CommandError};
 use crate::terminal::output;
 use crate::terminal::progress::stop_on_signals;
 
@@ -76,8 +76,8 @@ pub(crate) fn conditions(context: &Context, variables: &[(&'static str, String)]
         command.env("SNAP_HOOK", "condition").envs(variables.iter().cloned());
         match shell_command::run(command, b"", hooks.timeout, Some(&stop)) {
             Ok(()) => {}
-            Err(Trouble::Stopped) => return Err(Error::Interrupted),
-            Err(Trouble::Failed(why)) => {
+            Err(CommandError::Stopped) => return Err(Error::Interrupted),
+            Err(CommandError::Failed(why)) => {
                 return Ok(Some(format!("condition {} failed: {why}", number + 1)));
             }
         }
