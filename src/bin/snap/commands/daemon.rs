@@ -31,9 +31,9 @@ pub(crate) struct Daemon {
 }
 
 pub(crate) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
-    let memory = memory(context)?;
+    let state = state(context)?;
     let planned = planned(context)?;
-    let Some(_lock) = memory.lock()? else {
+    let Some(_lock) = state.lock()? else {
         return Err(Error::Usage("another process is already running this schedule".to_owned()));
     };
     if context.prints_success() && !context.global.json {
@@ -46,9 +46,9 @@ pub(crate) fn run(context: &Context, args: &Daemon) -> Result<Outcome> {
             output::eprint(&format!("snap: metrics are at http://{bound}/metrics"));
         }
     }
-    let silenced = |planned: &Planned, why: &str| silenced(context, planned, why);
-    let mut keeper = SchedulerDaemon::new(calling(context), planned, &memory, &silenced)?;
-    keeper.keep(&|| {
+    let on_killed = |planned: &Planned, why: &str| notify_killed(context, planned, why);
+    let mut scheduler = SchedulerDaemon::new(calling(context), planned, &state, &on_killed)?;
+    scheduler.run_until_stopped(&|| {
         let config = Config::load(&context.given)?;
         self::planned(&Context::new(context.given.clone(), config))
     })?;
@@ -64,7 +64,7 @@ pub(crate) fn planned(context: &Context) -> Result<Vec<Planned>> {
         let storage = set.map_or_else(|| context.storage(), |set| context.for_set(set).storage());
         storage.map(|storage| storage.location()).unwrap_or_default()
     };
-    let planned = schedule::plan(&context.config, lane, by_itself(context)?);
+    let planned = schedule::plan(&context.config, lane, legacy_jobs(context)?);
     if planned.is_empty() {
         let where_from = match &context.config.file {
             Some(file) => format!("{} has no set with a schedule", file.display()),
@@ -78,7 +78,7 @@ pub(crate) fn planned(context: &Context) -> Result<Vec<Planned>> {
 
 /// Without sets: returns whether the variables of the legacy backup script name sources, and if so, whether
 /// they contain retention rules.
-fn by_itself(context: &Context) -> Result<Option<bool>> {
+fn legacy_jobs(context: &Context) -> Result<Option<bool>> {
     let Some(legacy) = &context.legacy else { return Ok(None) };
     let rules = legacy.rules(None, context.legacy_alone().is_some())?;
     Ok(Some(rules.iter().any(Rule::says_something)))
@@ -96,7 +96,7 @@ pub(crate) fn calling(context: &Context) -> crate::args::global::Global {
 
 /// Returns the saved state of the schedule: of this file and profile, or of the legacy script's variables
 /// in this directory.
-pub(crate) fn memory(context: &Context) -> Result<ScheduleState> {
+pub(crate) fn state(context: &Context) -> Result<ScheduleState> {
     let dir = context.global.state().ok_or_else(|| {
         Error::Usage("there is no directory for the state of the schedule: set SNAP_STATE_DIR".to_owned())
     })?;
@@ -116,7 +116,7 @@ pub(crate) fn memory(context: &Context) -> Result<ScheduleState> {
 }
 
 /// Sends the notification for a job that was killed and could not send it itself.
-pub(crate) fn silenced(context: &Context, planned: &Planned, why: &str) {
+pub(crate) fn notify_killed(context: &Context, planned: &Planned, why: &str) {
     let Some(set) = &planned.set else { return };
     let context = context.for_set(set);
     notify::notify_killed(&context.notification(planned.verb(), Some(planned.what)), why);

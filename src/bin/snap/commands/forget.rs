@@ -144,8 +144,8 @@ pub(crate) fn by_policy(context: &Context, repo: &Repository, options: &PolicyOp
     Ok(groups)
 }
 
-/// Prints what purging these snapshots would free. A dry run of gc reports only the total of its run, in which
-/// snapshots in the trash may still need the data. With `empty_trash`, the run purges them at once.
+/// Prints what purging these snapshots would free. A dry run of gc reports only the total of its run, in
+/// which snapshots in the trash may still need the data. With `empty_trash`, the run purges them at once.
 pub(crate) fn foresee(
     context: &Context,
     repo: &Repository,

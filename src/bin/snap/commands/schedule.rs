@@ -12,9 +12,9 @@ use super::daemon;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::password;
+use crate::schedule::Planned;
 use crate::schedule::daemon::{SchedulerDaemon, format_time};
-use crate::schedule::install::{Runner, Wanted};
-use crate::schedule::{Planned, install};
+use crate::schedule::install::{Installation, Runner};
 use crate::terminal::output;
 use crate::terminal::table::Narrow;
 
@@ -65,16 +65,16 @@ pub(crate) struct Install {
 pub(crate) fn run(context: &Context, verb: &Verb) -> Result<Outcome> {
     match verb {
         Verb::Show(args) => show(context, args),
-        Verb::Run => pass(context),
+        Verb::Run => run_due(context),
         Verb::Install(args) => {
             // A schedule without jobs is not installed.
             daemon::planned(context)?;
             lacking(context)?;
-            install::install(&wanted(context, args)?, args.dry_run)?;
+            installation(context, args)?.install(args.dry_run)?;
             Ok(Outcome::Done)
         }
         Verb::Remove(args) => {
-            install::remove(&wanted(context, args)?, args.dry_run)?;
+            installation(context, args)?.remove(args.dry_run)?;
             Ok(Outcome::Done)
         }
     }
@@ -126,19 +126,19 @@ fn show(context: &Context, args: &Show) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn pass(context: &Context) -> Result<Outcome> {
-    let memory = daemon::memory(context)?;
+fn run_due(context: &Context) -> Result<Outcome> {
+    let state = daemon::state(context)?;
     let planned = daemon::planned(context)?;
-    let Some(_lock) = memory.lock()? else {
+    let Some(_lock) = state.lock()? else {
         if context.prints_success() && !context.global.json {
             output::print("another process is already running this schedule: nothing done")?;
         }
         return Ok(Outcome::Done);
     };
-    let silenced = |planned: &Planned, why: &str| daemon::silenced(context, planned, why);
-    let mut keeper = SchedulerDaemon::new(daemon::calling(context), planned, &memory, &silenced)?;
-    keeper.pass()?;
-    match (keeper.was_stopped(), keeper.failures()) {
+    let on_killed = |planned: &Planned, why: &str| daemon::notify_killed(context, planned, why);
+    let mut scheduler = SchedulerDaemon::new(daemon::calling(context), planned, &state, &on_killed)?;
+    scheduler.run_due()?;
+    match (scheduler.was_stopped(), scheduler.failures()) {
         (true, _) => Ok(Outcome::Interrupted),
         // Each job has reported its own errors.
         (false, 0) => Ok(Outcome::Done),
@@ -163,10 +163,10 @@ fn lacking(context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn wanted(context: &Context, args: &Install) -> Result<Wanted> {
+fn installation(context: &Context, args: &Install) -> Result<Installation> {
     let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
     let root = users::is_root();
-    Ok(Wanted {
+    Ok(Installation {
         program,
         config: context.config.file.clone(),
         profile: context.config.profile.clone(),

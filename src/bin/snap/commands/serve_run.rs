@@ -34,8 +34,8 @@ fn start(global: &Global, set: &str, what: &str) -> Result<Wait> {
     let set = context.config.named_sets(&[set.to_owned()])?.into_iter().next().ok_or(Error::Stopped)?;
     let of_set = context.for_set(&set);
     let lane = of_set.storage()?.location();
-    let memory = daemon::memory(&context)?;
-    let Some(lock) = memory.lane(&lane)? else {
+    let state = daemon::state(&context)?;
+    let Some(lock) = state.lock_repository(&lane)? else {
         return Err(Error::Refused(
             "the schedule or another run is using the repository of this set: try again later".to_owned(),
         ));

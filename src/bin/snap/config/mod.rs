@@ -139,7 +139,8 @@ impl Config {
                 && self.repositories().len() > 1
             {
                 let why = format!(
-                    "the set `{name}` has no repository, and there is no default `repository` at the top level"
+                    "the set `{name}` has no repository, and there is no default `repository` at the top \
+                     level"
                 );
                 found.push(set.origin.complaint(why));
             }

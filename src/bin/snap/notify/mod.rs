@@ -31,12 +31,12 @@ pub(crate) fn begin(notification: &Notification) -> StartPing {
 /// Notifies all receivers that are configured for the result of the run.
 pub(crate) fn end(
     notification: &Notification,
-    begun: StartPing,
+    start_ping: StartPing,
     global: &Global,
     due: Option<snap_backup::model::entry::Time>,
 ) {
     // The end ping must not arrive before the start ping.
-    if let Some(Ok(Err(why))) = begun.0.map(JoinHandle::join) {
+    if let Some(Ok(Err(why))) = start_ping.0.map(JoinHandle::join) {
         warn(notification, "ping", &why);
     }
     let code = notification.end.as_ref().map_or(0, |end| end.code);

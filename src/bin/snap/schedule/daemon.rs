@@ -26,23 +26,23 @@ use crate::schedule::state::ScheduleState;
 use crate::terminal::output::{self, count};
 
 /// Maximum time to sleep before the clock is read again, so that suspend and clock changes are noticed.
-const LOOK: Duration = Duration::from_secs(20);
+const CLOCK_CHECK: Duration = Duration::from_secs(20);
 /// Delay before another attempt if another schedule is using the repository.
-const ELSEWHERE: SignedDuration = SignedDuration::from_secs(20);
+const BUSY_RETRY: SignedDuration = SignedDuration::from_secs(20);
 
 /// Runs a schedule.
 pub(crate) struct SchedulerDaemon<'a> {
     global: Global,
     planned: Vec<Planned>,
     scheduler: Scheduler,
-    memory: &'a ScheduleState,
+    state: &'a ScheduleState,
     processes: BTreeMap<String, u32>,
     lanes: BTreeMap<String, File>,
     events: (Sender<Event>, Receiver<Event>),
     stopping: bool,
     failures: u32,
-    /// Called for a job that was killed or could not be started, and so could not notify anybody itself.
-    silenced: &'a dyn Fn(&Planned, &str),
+    /// Called for a job that was killed or could not be started, and therefore sent no notification.
+    on_killed: &'a dyn Fn(&Planned, &str),
 }
 
 impl<'a> SchedulerDaemon<'a> {
@@ -53,28 +53,28 @@ impl<'a> SchedulerDaemon<'a> {
     pub(crate) fn new(
         global: Global,
         planned: Vec<Planned>,
-        memory: &'a ScheduleState,
-        silenced: &'a dyn Fn(&Planned, &str),
+        state: &'a ScheduleState,
+        on_killed: &'a dyn Fn(&Planned, &str),
     ) -> Result<Self> {
-        let (states, warning) = memory.load();
+        let (states, warning) = state.load();
         if let Some(warning) = warning {
             output::warn(global.json, &warning);
         }
         let jobs = planned.iter().map(|one| one.job.clone()).collect();
         let scheduler = Scheduler::new(jobs, states, Timestamp::now(), &host::host_name());
         let events = mpsc::channel();
-        watch(&events.0)?;
+        forward_signals(&events.0)?;
         Ok(Self {
             global,
             planned,
             scheduler,
-            memory,
+            state,
             processes: BTreeMap::new(),
             lanes: BTreeMap::new(),
             events,
             stopping: false,
             failures: 0,
-            silenced,
+            on_killed,
         })
     }
 
@@ -82,8 +82,8 @@ impl<'a> SchedulerDaemon<'a> {
     ///
     /// # Errors
     /// The state cannot be saved.
-    pub(crate) fn keep(&mut self, reload: &dyn Fn() -> Result<Vec<Planned>>) -> Result<()> {
-        self.memory.save(self.scheduler.states())?;
+    pub(crate) fn run_until_stopped(&mut self, reload: &dyn Fn() -> Result<Vec<Planned>>) -> Result<()> {
+        self.state.save(self.scheduler.states())?;
         notify("READY=1");
         while !self.stopping || self.scheduler.is_busy() {
             if !self.stopping {
@@ -91,7 +91,8 @@ impl<'a> SchedulerDaemon<'a> {
             }
             let now = Timestamp::now();
             let next = self.scheduler.next(now).map(|next| next.duration_since(now));
-            let wait = next.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or(LOOK).min(LOOK);
+            let wait =
+                next.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or(CLOCK_CHECK).min(CLOCK_CHECK);
             match self.events.1.recv_timeout(wait.max(Duration::from_millis(1))) {
                 Ok(Event::Signal(SIGHUP)) => self.reload(reload),
                 Ok(event) => self.handle(event)?,
@@ -102,12 +103,12 @@ impl<'a> SchedulerDaemon<'a> {
         Ok(())
     }
 
-    /// Runs until no job is due now. Retries are left to the next pass.
+    /// Runs until no job is due now. Retries are left to the next call of `schedule run`.
     ///
     /// # Errors
     /// The state cannot be saved.
-    pub(crate) fn pass(&mut self) -> Result<()> {
-        self.memory.save(self.scheduler.states())?;
+    pub(crate) fn run_due(&mut self) -> Result<()> {
+        self.state.save(self.scheduler.states())?;
         loop {
             if !self.stopping {
                 self.tick()?;
@@ -136,19 +137,19 @@ impl<'a> SchedulerDaemon<'a> {
         let steps = self.scheduler.tick(now);
         if !steps.is_empty() {
             // The state is saved before a job starts, so that an interrupted job is started again.
-            self.memory.save(self.scheduler.states())?;
+            self.state.save(self.scheduler.states())?;
         }
         for step in steps {
             match step {
-                Step::Skip { job, due, times, why } => self.skipped(job, due, times, why),
-                Step::Wait { job, until } => self.waits(job, until),
+                Step::Skip { job, due, times, why } => self.log_skipped(job, due, times, why),
+                Step::Wait { job, until } => self.log_waiting(job, until),
                 Step::Start { job, due, attempt, missed } => self.start(job, due, attempt, missed)?,
             }
         }
         Ok(())
     }
 
-    fn skipped(&self, job: usize, due: Timestamp, times: u64, why: Skip) {
+    fn log_skipped(&self, job: usize, due: Timestamp, times: u64, why: Skip) {
         let Some(planned) = self.planned.get(job) else { return };
         let what = if times == 1 { "skipped".to_owned() } else { format!("{times} times skipped") };
         let why = match why {
@@ -163,7 +164,7 @@ impl<'a> SchedulerDaemon<'a> {
         );
     }
 
-    fn waits(&self, job: usize, until: Timestamp) {
+    fn log_waiting(&self, job: usize, until: Timestamp) {
         let Some(planned) = self.planned.get(job) else { return };
         let text =
             format!("waiting for its window, which opens at {}", format_time(until, &planned.job.zone));
@@ -172,8 +173,8 @@ impl<'a> SchedulerDaemon<'a> {
 
     fn start(&mut self, job: usize, due: Timestamp, attempt: u32, missed: u64) -> Result<()> {
         let Some(planned) = self.planned.get(job).cloned() else { return Ok(()) };
-        let Some(lane) = self.memory.lane(&planned.job.lane)? else {
-            self.scheduler.put_off(&planned.job.name, Timestamp::now() + ELSEWHERE);
+        let Some(lane) = self.state.lock_repository(&planned.job.lane)? else {
+            self.scheduler.put_off(&planned.job.name, Timestamp::now() + BUSY_RETRY);
             return Ok(());
         };
         self.lanes.insert(planned.job.name.clone(), lane);
@@ -203,8 +204,8 @@ impl<'a> SchedulerDaemon<'a> {
             Event::Ended(name, status) => {
                 self.processes.remove(&name);
                 self.lanes.remove(&name);
-                self.ended(&name, status);
-                self.memory.save(self.scheduler.states())?;
+                self.finish(&name, status);
+                self.state.save(self.scheduler.states())?;
             }
             Event::Signal(signal) if signal == SIGINT || signal == SIGTERM => self.stop(),
             Event::Signal(_) => {}
@@ -212,22 +213,22 @@ impl<'a> SchedulerDaemon<'a> {
         Ok(())
     }
 
-    fn ended(&mut self, name: &str, status: Option<ExitStatus>) {
+    fn finish(&mut self, name: &str, status: Option<ExitStatus>) {
         let end = job_process::end_of(status, self.stopping);
         let again = self.scheduler.finish(name, Timestamp::now(), end);
         let Some(planned) = self.planned.iter().find(|one| one.job.name == name) else { return };
-        let trouble = job_process::failure(status);
-        let text = match (&trouble, again) {
+        let failure = job_process::failure(status);
+        let text = match (&failure, again) {
             (None, _) => job_process::describe_end(status).to_owned(),
             (Some(why), None) => why.clone(),
             (Some(why), Some(at)) => format!("{why}; next attempt at {}", format_time(at, &planned.job.zone)),
         };
-        let word = if trouble.is_some() { "failed" } else { "done" };
-        self.failures += u32::from(trouble.is_some());
+        let word = if failure.is_some() { "failed" } else { "done" };
+        self.failures += u32::from(failure.is_some());
         self.log_event(word, Some(planned), &text);
         let mute = status.and_then(|status| status.code()).is_none();
-        if let (Some(why), true, false, None) = (trouble, mute, self.stopping, again) {
-            (self.silenced)(planned, &why);
+        if let (Some(why), true, false, None) = (failure, mute, self.stopping, again) {
+            (self.on_killed)(planned, &why);
         }
     }
 
@@ -257,7 +258,7 @@ impl<'a> SchedulerDaemon<'a> {
                 self.planned = planned;
                 let number = count(self.planned.len() as u64, "job", "jobs");
                 self.log_event("reloaded", None, &format!("reloaded the configuration: {number}"));
-                if let Err(error) = self.memory.save(self.scheduler.states()) {
+                if let Err(error) = self.state.save(self.scheduler.states()) {
                     output::warn(self.global.json, &error.chain());
                 }
             }
@@ -283,7 +284,7 @@ impl<'a> SchedulerDaemon<'a> {
 }
 
 /// Forwards signals as events.
-fn watch(events: &Sender<Event>) -> Result<()> {
+fn forward_signals(events: &Sender<Event>) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(Error::io("watch for", "signals"))?;
     let events = events.clone();
     let pass_on = move || {

@@ -17,14 +17,14 @@ use crate::terminal::output;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Runner {
     Systemd,
-    /// That of macOS.
+    /// The service manager of macOS.
     Launchd,
     Cron,
 }
 
 /// What to install.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct Installation {
     pub(crate) program: PathBuf,
     pub(crate) config: Option<PathBuf>,
     pub(crate) profile: Option<String>,
@@ -40,7 +40,7 @@ pub(crate) struct Wanted {
 /// Mark at the end of the crontab line, by which it is found again.
 const MARK: &str = "# snap schedule";
 
-impl Wanted {
+impl Installation {
     /// Returns the name of the units. It contains the profile, so that several profiles can be installed.
     fn name(&self) -> String {
         match &self.profile {
@@ -66,12 +66,12 @@ impl Wanted {
     }
 
     /// Returns the command line with its options, each word quoted by `quote`.
-    fn call(&self, verb: &[&str], quote: impl Fn(&str) -> String) -> Result<String> {
-        Ok(self.words(verb)?.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "))
+    fn command_line(&self, verb: &[&str], quote: impl Fn(&str) -> String) -> Result<String> {
+        Ok(self.arguments(verb)?.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "))
     }
 
     /// Returns the program and its arguments.
-    fn words(&self, verb: &[&str]) -> Result<Vec<String>> {
+    fn arguments(&self, verb: &[&str]) -> Result<Vec<String>> {
         let text = |path: &Path| {
             path.to_str().map(str::to_owned).ok_or_else(|| {
                 Error::Usage(format!(
@@ -109,7 +109,8 @@ impl Wanted {
 
     fn plist(&self) -> Result<String> {
         let label = self.name();
-        let words = self.words(if self.daemon { &["daemon"] } else { &["--quiet", "schedule", "run"] })?;
+        let words =
+            self.arguments(if self.daemon { &["daemon"] } else { &["--quiet", "schedule", "run"] })?;
         // The folder of a user's property lists is `Library/LaunchAgents`.
         let logs = if self.system {
             Some("/var/log".into())
@@ -120,7 +121,7 @@ impl Wanted {
         Ok(LaunchdJob { label: &label, words: &words, daemon: self.daemon, log: &log }.plist())
     }
 
-    /// Returns the name of launchd's domain, and what follows it if the job is in it.
+    /// Returns launchd's domain, and the full name of the job in it.
     fn domain(&self) -> (String, String) {
         let domain = launchd::domain((!self.system).then(users::this_user));
         let job = format!("{domain}/{}", self.name());
@@ -128,18 +129,18 @@ impl Wanted {
     }
 
     /// Returns the commands that make the written files take effect.
-    fn starting(&self, folder: &Path) -> Vec<Vec<String>> {
+    fn start_commands(&self, folder: &Path) -> Vec<Vec<String>> {
         match self.runner {
             Runner::Systemd => vec![
                 self.systemctl(&["daemon-reload"]),
-                self.systemctl(&["enable", "--now", &self.started()]),
+                self.systemctl(&["enable", "--now", &self.enabled_unit()]),
             ],
             Runner::Launchd => {
                 let file = folder.join(self.plist_name()).display().to_string();
                 let (domain, job) = self.domain();
                 vec![
-                    words(&["launchctl", "enable", &job]),
-                    words(&["launchctl", "bootstrap", &domain, &file]),
+                    owned(&["launchctl", "enable", &job]),
+                    owned(&["launchctl", "bootstrap", &domain, &file]),
                 ]
             }
             Runner::Cron => Vec::new(),
@@ -157,22 +158,22 @@ impl Wanted {
         let network =
             if self.system { "Wants=network-online.target\nAfter=network-online.target\n" } else { "" };
         if self.daemon {
-            let call = self.call(&["daemon"], unit_word)?;
+            let call = self.command_line(&["daemon"], unit_word)?;
             let service = format!(
                 "{unit}{network}\n[Service]\nType=notify\nExecStart={call}\nExecReload=/bin/kill -HUP $MAINPID\n\
                  Restart=on-failure\nRestartSec=1min\n{common}\n[Install]\nWantedBy={target}\n"
             );
             return Ok(vec![(format!("{name}.service"), service)]);
         }
-        let call = self.call(&["schedule", "run"], unit_word)?;
+        let call = self.command_line(&["schedule", "run"], unit_word)?;
         let service = format!("{unit}{network}\n[Service]\nType=oneshot\nExecStart={call}\n{common}");
-        let timer = "[Unit]\nDescription=Looks every five minutes which backups by snap are due\n\n\
+        let timer = "[Unit]\nDescription=Starts the backups by snap that are due, every five minutes\n\n\
              [Timer]\nOnCalendar=*:0/5\nPersistent=true\nAccuracySec=1s\n\n[Install]\nWantedBy=timers.target\n";
         Ok(vec![(format!("{name}.service"), service), (format!("{name}.timer"), timer.to_owned())])
     }
 
     /// Returns the unit that systemd must start.
-    fn started(&self) -> String {
+    fn enabled_unit(&self) -> String {
         format!("{}.{}", self.name(), if self.daemon { "service" } else { "timer" })
     }
 
@@ -190,80 +191,79 @@ impl Wanted {
             Some(profile) => format!("{MARK} -P {profile}"),
             None => MARK.to_owned(),
         };
-        Ok(format!("*/5 * * * * {} {mark}", self.call(&["--quiet", "schedule", "run"], cron_word)?))
+        Ok(format!("*/5 * * * * {} {mark}", self.command_line(&["--quiet", "schedule", "run"], cron_word)?))
     }
-}
 
-/// Writes and starts the schedule; with `dry_run` only prints what would be done.
-///
-/// # Errors
-/// A file cannot be written or a command fails.
-pub(crate) fn install(wanted: &Wanted, dry_run: bool) -> Result<()> {
-    if wanted.runner == Runner::Cron {
-        let line = wanted.cron_line()?;
-        return change_crontab(dry_run, &line, Some(&line));
-    }
-    let folder = wanted.folder()?;
-    if wanted.runner == Runner::Launchd && folder.join(wanted.plist_name()).exists() {
-        // launchd does not load what it has loaded. It may also have none of it.
-        let _ = call(&words(&["launchctl", "bootout", &wanted.domain().1]), dry_run);
-    }
-    for (name, text) in wanted.files()? {
-        let file = folder.join(name);
-        if dry_run {
-            output::print(&format!("# {}\n{text}", file.display()))?;
-            continue;
+    /// Writes and starts the schedule; with `dry_run` only prints what would be done.
+    ///
+    /// # Errors
+    /// A file cannot be written or a command fails.
+    pub(crate) fn install(&self, dry_run: bool) -> Result<()> {
+        if self.runner == Runner::Cron {
+            let line = self.cron_line()?;
+            return change_crontab(dry_run, &line, Some(&line));
         }
-        fs::create_dir_all(&folder).map_err(Error::io("create the directory", &folder))?;
-        fs::write(&file, text).map_err(Error::io("write", &file))?;
-        output::print(&format!("wrote {}", file.display()))?;
+        let folder = self.folder()?;
+        if self.runner == Runner::Launchd && folder.join(self.plist_name()).exists() {
+            // launchd refuses to load a job again. This fails if the job is not loaded.
+            let _ = run(&owned(&["launchctl", "bootout", &self.domain().1]), dry_run);
+        }
+        for (name, text) in self.files()? {
+            let file = folder.join(name);
+            if dry_run {
+                output::print(&format!("# {}\n{text}", file.display()))?;
+                continue;
+            }
+            fs::create_dir_all(&folder).map_err(Error::io("create the directory", &folder))?;
+            fs::write(&file, text).map_err(Error::io("write", &file))?;
+            output::print(&format!("wrote {}", file.display()))?;
+        }
+        for command in self.start_commands(&folder) {
+            run(&command, dry_run)?;
+        }
+        match self.runner {
+            _ if self.system || dry_run => Ok(()),
+            Runner::Launchd => output::print("it runs only while you are logged in"),
+            _ => output::print(
+                "it runs only while you are logged in; `loginctl enable-linger` makes it run always",
+            ),
+        }
     }
-    for command in wanted.starting(&folder) {
-        call(&command, dry_run)?;
-    }
-    match wanted.runner {
-        _ if wanted.system || dry_run => Ok(()),
-        Runner::Launchd => output::print("it runs only while you are logged in"),
-        _ => output::print(
-            "it runs only while you are logged in; `loginctl enable-linger` makes it run \
-                            always",
-        ),
-    }
-}
 
-/// Stops and removes the schedule.
-///
-/// # Errors
-/// It cannot be removed.
-pub(crate) fn remove(wanted: &Wanted, dry_run: bool) -> Result<()> {
-    if wanted.runner == Runner::Cron {
-        return change_crontab(dry_run, &wanted.cron_line()?, None);
-    }
-    let (folder, name) = (wanted.folder()?, wanted.name());
-    let ends: &[&str] = if wanted.runner == Runner::Launchd { &["plist"] } else { &["service", "timer"] };
-    let files: Vec<PathBuf> = ends.iter().map(|end| folder.join(format!("{name}.{end}"))).collect();
-    let there: Vec<&PathBuf> = files.iter().filter(|file| file.exists()).collect();
-    if there.is_empty() {
-        return output::print("it is not installed: nothing was changed");
-    }
-    if wanted.runner == Runner::Launchd {
-        call(&words(&["launchctl", "bootout", &wanted.domain().1]), dry_run)?;
-    } else {
-        let units: Vec<&str> = there.iter().filter_map(|file| file.file_name()?.to_str()).collect();
-        call(&wanted.systemctl(&[&["disable", "--now"], &units[..]].concat()), dry_run)?;
-    }
-    for file in there {
-        if dry_run {
-            output::print(&format!("# remove {}", file.display()))?;
+    /// Stops and removes the schedule.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub(crate) fn remove(&self, dry_run: bool) -> Result<()> {
+        if self.runner == Runner::Cron {
+            return change_crontab(dry_run, &self.cron_line()?, None);
+        }
+        let (folder, name) = (self.folder()?, self.name());
+        let ends: &[&str] = if self.runner == Runner::Launchd { &["plist"] } else { &["service", "timer"] };
+        let files: Vec<PathBuf> = ends.iter().map(|end| folder.join(format!("{name}.{end}"))).collect();
+        let there: Vec<&PathBuf> = files.iter().filter(|file| file.exists()).collect();
+        if there.is_empty() {
+            return output::print("it is not installed: nothing was changed");
+        }
+        if self.runner == Runner::Launchd {
+            run(&owned(&["launchctl", "bootout", &self.domain().1]), dry_run)?;
         } else {
-            fs::remove_file(file).map_err(Error::io("remove", file))?;
-            output::print(&format!("removed {}", file.display()))?;
+            let units: Vec<&str> = there.iter().filter_map(|file| file.file_name()?.to_str()).collect();
+            run(&self.systemctl(&[&["disable", "--now"], &units[..]].concat()), dry_run)?;
         }
+        for file in there {
+            if dry_run {
+                output::print(&format!("# remove {}", file.display()))?;
+            } else {
+                fs::remove_file(file).map_err(Error::io("remove", file))?;
+                output::print(&format!("removed {}", file.display()))?;
+            }
+        }
+        if self.runner == Runner::Systemd {
+            run(&self.systemctl(&["daemon-reload"]), dry_run)?;
+        }
+        Ok(())
     }
-    if wanted.runner == Runner::Systemd {
-        call(&wanted.systemctl(&["daemon-reload"]), dry_run)?;
-    }
-    Ok(())
 }
 
 /// Replaces the crontab line with the same mark by `put`, or removes it.
@@ -285,7 +285,8 @@ fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
         old.lines().filter(|line| !line.ends_with(mark)).map(|line| format!("{line}\n")).collect();
     new.extend(put.map(|line| format!("{line}\n")));
     if new == old {
-        return output::print("the crontab has this line already: nothing was changed");
+        let state = if put.is_some() { "has this line already" } else { "has no such line" };
+        return output::print(&format!("the crontab {state}: nothing was changed"));
     }
     let child = programs::foreign("crontab").arg("-").stdin(Stdio::piped()).spawn();
     let mut child = child.map_err(Error::io("run", "crontab"))?;
@@ -304,11 +305,11 @@ fn change_crontab(dry_run: bool, line: &str, put: Option<&str>) -> Result<()> {
     )
 }
 
-fn words(all: &[&str]) -> Vec<String> {
-    all.iter().map(|word| (*word).to_owned()).collect()
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-fn call(words: &[String], dry_run: bool) -> Result<()> {
+fn run(words: &[String], dry_run: bool) -> Result<()> {
     let text = words.join(" ");
     if dry_run {
         return output::print(&format!("# {text}"));
@@ -326,20 +327,23 @@ fn call(words: &[String], dry_run: bool) -> Result<()> {
     }
 }
 
+/// Returns whether neither systemd nor a shell needs quotes for this word.
+fn is_plain(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_alphanumeric() || "/-_.,:+=@".contains(c))
+}
+
 /// Quotes a word of a unit's command line, and escapes what systemd would expand.
 fn unit_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.,:+=@".contains(c);
-    let doubled = word.replace('%', "%%").replace('$', "$$");
-    if word.chars().all(plain) {
-        return doubled;
+    if is_plain(word) {
+        return word.to_owned();
     }
+    let doubled = word.replace('%', "%%").replace('$', "$$");
     format!("\"{}\"", doubled.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
 /// Quotes a word for the shell in a crontab line, where % means a newline.
 fn cron_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.,:+=@".contains(c);
-    if word.chars().all(plain) {
+    if is_plain(word) {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', "'\\''")).replace('%', "\\%")
@@ -349,8 +353,8 @@ fn cron_word(word: &str) -> String {
 mod tests {
     use super::*;
 
-    fn wanted() -> Wanted {
-        Wanted {
+    fn installation() -> Installation {
+        Installation {
             program: "/usr/bin/snap".into(),
             config: Some("/etc/my snap/100%.toml".into()),
             profile: None,
@@ -363,13 +367,13 @@ mod tests {
 
     #[test]
     fn quoted_words_stay_one_word_each() {
-        let units = wanted().units().unwrap();
+        let units = installation().units().unwrap();
         assert!(
             units[0]
                 .1
                 .contains("ExecStart=/usr/bin/snap --config \"/etc/my snap/100%%.toml\" schedule run\n")
         );
-        let line = wanted().cron_line().unwrap();
+        let line = installation().cron_line().unwrap();
         assert_eq!(
             line,
             "*/5 * * * * /usr/bin/snap --config '/etc/my snap/100\\%.toml' --quiet schedule run # snap schedule"

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// Seconds between two looks at what is due.
+/// Seconds between two runs of `schedule run`.
 const INTERVAL: u32 = 300;
 
 /// A job of launchd. It is built as a value on every system, so that it can be printed and tested.
@@ -14,9 +14,9 @@ pub(super) struct LaunchdJob<'a> {
     pub(super) label: &'a str,
     /// The program and its arguments.
     pub(super) words: &'a [String],
-    /// It stays, instead of being started every few minutes.
+    /// Whether the program keeps running, instead of being started every few minutes.
     pub(super) daemon: bool,
-    /// Where its output goes, which launchd otherwise drops.
+    /// File for its output, which launchd would discard.
     pub(super) log: &'a str,
 }
 
@@ -50,7 +50,7 @@ impl LaunchdJob<'_> {
         let words: String = self.words.iter().map(|word| format!("    {}\n", string(word))).collect();
         put("ProgramArguments", &format!("<array>\n{words}  </array>"));
         if self.daemon {
-            // It ends with 0 on request. launchd sends SIGTERM, and SIGKILL after the time-out.
+            // Only a failure restarts it: after SIGTERM it exits with 0. After the timeout launchd sends SIGKILL.
             put("KeepAlive", "<dict>\n    <key>SuccessfulExit</key>\n    <false/>\n  </dict>");
             put("ThrottleInterval", "<integer>60</integer>");
         } else {

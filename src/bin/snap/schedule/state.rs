@@ -19,19 +19,20 @@ pub(crate) struct ScheduleState {
     dir: PathBuf,
     key: String,
     /// The configuration that the schedule belongs to.
-    of: String,
+    owner: String,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Content {
-    of: String,
+    #[serde(rename = "of")]
+    owner: String,
     jobs: BTreeMap<String, JobState>,
 }
 
 impl ScheduleState {
-    /// Creates the state of the schedule for the configuration `of`.
-    pub(crate) fn new(dir: PathBuf, of: String) -> Self {
-        Self { dir, key: short(&of), of }
+    /// Creates the state of the schedule of a configuration.
+    pub(crate) fn new(dir: PathBuf, owner: String) -> Self {
+        Self { dir, key: short_hash(&owner), owner }
     }
 
     fn file(&self) -> PathBuf {
@@ -55,16 +56,16 @@ impl ScheduleState {
         }
     }
 
-    /// Saves the state durably: at any time either the old or the new file exists.
+    /// Saves the state. After a crash either the old or the new file exists.
     ///
     /// # Errors
     /// The file cannot be written.
     pub(crate) fn save(&self, jobs: &BTreeMap<String, JobState>) -> Result<()> {
         let (file, temp) = (self.file(), self.file().with_extension("new"));
-        let content = Content { of: self.of.clone(), jobs: jobs.clone() };
+        let content = Content { owner: self.owner.clone(), jobs: jobs.clone() };
         let text = serde_json::to_vec(&content).map_err(|err| Error::io("describe", &file)(err.into()))?;
         let failed = || Error::io("write the state of the schedule to", &file);
-        self.make_dir()?;
+        self.create_dir()?;
         let mut new = new_file::create(&temp).map_err(failed())?;
         new.write_all(&text).and_then(|()| new.sync_all()).map_err(failed())?;
         fs::rename(&temp, &file).map_err(failed())
@@ -76,7 +77,7 @@ impl ScheduleState {
     /// # Errors
     /// The lock file cannot be created.
     pub(crate) fn lock(&self) -> Result<Option<File>> {
-        self.make_dir()?;
+        self.create_dir()?;
         try_lock(&self.dir.join(format!("schedule-{}.lock", self.key)))
     }
 
@@ -84,12 +85,12 @@ impl ScheduleState {
     ///
     /// # Errors
     /// The lock file cannot be created.
-    pub(crate) fn lane(&self, lane: &str) -> Result<Option<File>> {
-        self.make_dir()?;
-        try_lock(&self.dir.join(format!("repository-{}.lock", short(lane))))
+    pub(crate) fn lock_repository(&self, location: &str) -> Result<Option<File>> {
+        self.create_dir()?;
+        try_lock(&self.dir.join(format!("repository-{}.lock", short_hash(location))))
     }
 
-    fn make_dir(&self) -> Result<()> {
+    fn create_dir(&self) -> Result<()> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
         made.map_err(Error::io("create the directory", &self.dir))
     }
@@ -105,6 +106,6 @@ fn try_lock(path: &Path) -> Result<Option<File>> {
     }
 }
 
-fn short(text: &str) -> String {
+fn short_hash(text: &str) -> String {
     hash::sha256(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
