@@ -7,7 +7,7 @@ use crate::terminal::wording;
 /// Returns the command to run next, if there is one.
 pub(crate) fn advice(error: &Error) -> Option<String> {
     match error {
-        Error::NotFound { help, .. } => Some(wording::of_program(help).into_owned()),
+        Error::NotFound { help, .. } => Some(wording::translate(help).into_owned()),
         #[cfg(feature = "cloud")]
         Error::Io { what, .. } if error.is_forbidden() => {
             snap_backup::storage::object_store::credentials(what).map(str::to_owned)

@@ -221,11 +221,11 @@ impl Context {
     }
 
     pub(crate) fn pass_on_warnings(&self, repo: &Repository) {
-        repository_messages::pass_on(repo, self.global.json, self.prints_success());
+        repository_messages::print(repo, self.global.json, self.prints_success());
     }
 
     /// Prints the patterns that matched nothing, which may be mistakes, in verbose mode.
-    pub(crate) fn tell_unmatched(&self, patterns: &[String]) {
+    pub(crate) fn print_unmatched(&self, patterns: &[String]) {
         if self.global.verbose > 0 && !self.global.json {
             for pattern in patterns {
                 let text = format!("snap: the pattern '{pattern}' matched nothing");

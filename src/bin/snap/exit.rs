@@ -104,7 +104,7 @@ pub(crate) fn finish(result: Result<Outcome>, json: bool) -> ExitCode {
 pub(crate) fn report_error(error: &Error, set: Option<&str>, json: bool) -> u8 {
     let code = code(error);
     let message = wording::chain(error);
-    let mut message = if json { output::printable(&message) } else { output::without_names(&message) };
+    let mut message = if json { output::printable(&message) } else { output::without_object_ids(&message) };
     if let Some(set) = set {
         message = format!("{set}: {message}");
     }
@@ -112,7 +112,7 @@ pub(crate) fn report_error(error: &Error, set: Option<&str>, json: bool) -> u8 {
         output::eprint(&json!({"message_type": "exit_error", "code": code, "message": message}).to_string());
     } else {
         output::eprint(&format!("snap: {}", Paint::Red.on_stderr(&message)));
-        let interrupted = || progress::how_to_go_on().filter(|_| error.kind() == ErrorKind::Interrupted);
+        let interrupted = || progress::how_to_continue().filter(|_| error.kind() == ErrorKind::Interrupted);
         if let Some(hint) = advice::advice(error).or_else(|| interrupted().map(str::to_owned)) {
             output::hint(&hint);
         }

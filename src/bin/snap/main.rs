@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Ok(cli) => {
             let json = cli.global.json;
             if cli.global.verbose > 0 {
-                output::name_objects();
+                output::show_object_ids();
             }
             exit::finish(cli::run(cli), json)
         }

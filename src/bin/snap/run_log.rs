@@ -39,7 +39,7 @@ impl Recorder {
         if let Some(record) = self.record.borrow_mut().as_mut() {
             fill(record);
             // The error may be a message of the library, which names no commands and flags.
-            record.error = record.error.take().map(|error| wording::of_program(&error).into_owned());
+            record.error = record.error.take().map(|error| wording::translate(&error).into_owned());
         }
     }
 

@@ -256,7 +256,7 @@ impl Worker<'_> {
         let problem = Mutex::new(None);
         let observer = |event: Event<'_>| {
             if let Event::Problem(Problem { path, message, .. }) = event {
-                let text = || format!("{}: {}", output::path(path), wording::of_program(message));
+                let text = || format!("{}: {}", output::path(path), wording::translate(message));
                 problem.lock().get_or_insert_with(text);
             }
         };

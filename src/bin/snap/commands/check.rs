@@ -74,7 +74,7 @@ fn check_set(context: &Context, args: &Check) -> Result<Outcome> {
         let progress = Progress::start(&context.global, "check", false);
         let result = check::run(repo, &options, &Control::new(&progress).with_cancel(&stop));
         drop(progress);
-        Ok((result?, repository_messages::warnings(repo)))
+        Ok((result?, repository_messages::take_warnings(repo)))
     })?;
     context.recorder.note(|record| {
         record.numbers.bytes_read = Some(report.bytes_read);

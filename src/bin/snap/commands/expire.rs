@@ -53,7 +53,7 @@ pub(crate) fn apply(context: &Context, repo: &Repository, asked: &Asked<'_>) -> 
     let report = expire::run(repo, &options, &Control::new(&progress).with_cancel(&stop));
     drop(progress);
     let report = report?;
-    context.tell_unmatched(&report.unmatched);
+    context.print_unmatched(&report.unmatched);
     if context.global.json {
         output::print(&Value::Object(to_json(&report, asked)).to_string())?;
     } else if context.prints_success() {

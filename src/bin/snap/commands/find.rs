@@ -137,7 +137,7 @@ fn find(context: &Context, args: &Find, selection: SnapshotFilter) -> Result<Out
             );
             drop(progress);
             let summary = summary?;
-            context.tell_unmatched(&summary.unmatched);
+            context.print_unmatched(&summary.unmatched);
             result = Ok(if summary.problems.is_empty() { Outcome::Done } else { Outcome::Damage });
             if context.global.json {
                 let value = json!({

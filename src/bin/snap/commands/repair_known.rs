@@ -44,7 +44,7 @@ pub(crate) fn run(context: &Context, dry_run: bool) -> Result<Outcome> {
         }
     }
     // Discards the warnings: they are about the differences that were just accepted.
-    repository_messages::warnings(&repo);
+    repository_messages::take_warnings(&repo);
     print(context, &differences, dry_run)
 }
 

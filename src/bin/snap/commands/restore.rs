@@ -120,7 +120,7 @@ fn restore(context: &Context, selector: &OsStr, mut options: Options) -> Result<
         let result = restore::run(repo, &options, &Control::new(&progress).with_cancel(&stop));
         drop(progress);
         let summary = result?;
-        context.tell_unmatched(&summary.unmatched);
+        context.print_unmatched(&summary.unmatched);
         if context.global.json {
             output::print(&json(&summary, options.dry_run).to_string())?;
         } else if context.prints_success() {

@@ -206,7 +206,7 @@ fn apply(context: &Context, options: &Options) -> Result<Outcome> {
         let report = rewrite::run(repo, options, &Control::new(&progress).with_cancel(&stop));
         drop(progress);
         let report = report?;
-        context.tell_unmatched(&report.unmatched);
+        context.print_unmatched(&report.unmatched);
         if context.global.json {
             output::print(&json(&report, options.dry_run).to_string())?;
         } else if context.prints_success() {

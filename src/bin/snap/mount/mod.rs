@@ -65,7 +65,7 @@ pub(crate) fn serve(
     let notifier = session.notifier();
     let tick = || {
         mount.tick();
-        repository_messages::warnings(repo)
+        repository_messages::take_warnings(repo)
             .iter()
             .for_each(|text| log_of(target).notice(Event::Warning(text)));
         for (parent, name) in mount.surplus(INODES) {

@@ -172,7 +172,7 @@ fn refuse(error: &clap::Error, json: bool) -> u8 {
 fn dispatch(cli: &Cli) -> Result<End> {
     follow_parent();
     if cli.global.verbose > 0 {
-        output::name_objects();
+        output::show_object_ids();
     }
     match &cli.verb {
         Verb::Version => return objects::version(cli.global.json),

@@ -116,7 +116,7 @@ impl SessionPool {
 
     /// Prints the repository's warnings.
     pub(super) fn pass_on_warnings(&self) {
-        repository_messages::pass_on(&self.repo, self.json, false);
+        repository_messages::print(&self.repo, self.json, false);
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {

@@ -35,9 +35,9 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
 /// Formats counts: `2 files, 1 directory and 3 others`. Zero counts are left out.
 pub(crate) fn entries(files: u64, dirs: u64, others: u64) -> String {
     let parts = [(files, "file", "files"), (dirs, "directory", "directories"), (others, "other", "others")];
-    let told = parts.into_iter().filter(|(number, ..)| *number > 0);
-    let told: Vec<String> = told.map(|(number, one, many)| count(number, one, many)).collect();
-    match told.as_slice() {
+    let parts = parts.into_iter().filter(|(number, ..)| *number > 0);
+    let parts: Vec<String> = parts.map(|(number, one, many)| count(number, one, many)).collect();
+    match parts.as_slice() {
         [] => "nothing".to_owned(),
         [one] => one.clone(),
         [all @ .., last] => format!("{} and {last}", all.join(", ")),
@@ -108,7 +108,7 @@ pub(crate) fn files(counts: &Counts) -> u64 {
     counts.files_new.saturating_add(counts.files_changed).saturating_add(counts.files_unchanged)
 }
 
-/// Formats a number of days, the rounder the larger it is: `about 5 weeks`.
+/// Formats a number of days; large ones are rounded more: `about 5 weeks`.
 pub(crate) fn days(days: f64) -> String {
     let about = |one: f64, name: &str| format!("about {:.0} {name}", days / one);
     match days {

@@ -13,8 +13,8 @@ pub(crate) fn without_nulls(value: Value) -> Value {
 
 /// Like [`without_nulls`], for an object.
 pub(crate) fn object(map: Map<String, Value>) -> Map<String, Value> {
-    let told = map.into_iter().filter(|(_, value)| !value.is_null());
-    told.map(|(name, value)| (name, without_nulls(value))).collect()
+    let pairs = map.into_iter().filter(|(_, value)| !value.is_null());
+    pairs.map(|(name, value)| (name, without_nulls(value))).collect()
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::terminal::{text, wording};
 /// Runs `write` on buffered standard output and flushes it, so that no error is lost at exit and nothing
 /// panics. On a terminal, control characters are escaped.
 pub(crate) fn emit(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    if !text::is_stdout() {
+    if !text::stdout_is_terminal() {
         return emit_raw(write);
     }
     let mut out = Guarded(BufWriter::new(io::stdout().lock()));
@@ -43,7 +43,7 @@ pub(crate) fn emit_raw(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Resu
 /// Prints text after work is done. A closed output is ignored, so that the exit code reports the work's
 /// result.
 pub(crate) fn print(text: &str) -> Result<()> {
-    match emit(|out| writeln!(out, "{}", program_name::message(&wording::of_program(text))).map_err(failed)) {
+    match emit(|out| writeln!(out, "{}", program_name::message(&wording::translate(text))).map_err(failed)) {
         Err(error) if error.is_broken_pipe() => Ok(()),
         result => result,
     }
@@ -70,26 +70,26 @@ pub(crate) fn failed(source: io::Error) -> Error {
 
 /// Prints one line to standard error. Errors are ignored, because there is nowhere else to report them.
 pub(crate) fn eprint(line: &str) {
-    let line = wording::of_program(line);
+    let line = wording::translate(line);
     let line = &*program_name::message(&line);
     let mut err = io::stderr().lock();
-    let _ = if text::is_stderr() {
+    let _ = if text::stderr_is_terminal() {
         writeln!(err, "{}", text::painted_lines(line))
     } else {
         writeln!(err, "{line}")
     };
 }
 
-static NAMES_OBJECTS: AtomicBool = AtomicBool::new(false);
+static SHOWS_OBJECT_IDS: AtomicBool = AtomicBool::new(false);
 
-/// From now on, messages contain the ids of objects. By default they do not: few users know what to do with
-/// a pack's id.
-pub(crate) fn name_objects() {
-    NAMES_OBJECTS.store(true, Ordering::Relaxed);
+/// From now on, messages contain the ids of objects. By default they do not, because few users know what to
+/// do with a pack's id.
+pub(crate) fn show_object_ids() {
+    SHOWS_OBJECT_IDS.store(true, Ordering::Relaxed);
 }
 
-/// Makes an error message readable; ids of objects are replaced unless [`name_objects`] was called.
-pub(crate) fn without_names(message: &str) -> String {
+/// Escapes an error message, and replaces the ids of objects unless [`show_object_ids`] was called.
+pub(crate) fn without_object_ids(message: &str) -> String {
     static NAMES: OnceLock<Option<[(Regex, &str); 5]>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {
         let name = |pattern: &str| Regex::new(pattern).ok();
@@ -104,7 +104,7 @@ pub(crate) fn without_names(message: &str) -> String {
     });
     let mut text = printable(message);
     // Names of foreign objects are never replaced, because users need them.
-    let is_named = NAMES_OBJECTS.load(Ordering::Relaxed) || text.contains(FOREIGN);
+    let is_named = SHOWS_OBJECT_IDS.load(Ordering::Relaxed) || text.contains(FOREIGN);
     if let (Some(names), false) = (names, is_named) {
         for (name, instead) in names {
             if let Cow::Owned(changed) = name.replace_all(&text, *instead) {
@@ -121,14 +121,14 @@ pub(crate) fn warn(json: bool, message: &str) {
         let message = printable(message);
         eprint(&json!({"message_type": "warning", "message": message}).to_string());
     } else {
-        let message = without_names(message);
+        let message = without_object_ids(message);
         eprint(&format!("snap: {} {message}", Paint::Yellow.on_stderr("warning:")));
     }
 }
 
-/// Prints an error that was found and explains the exit code.
+/// Prints a finding that explains the exit code.
 pub(crate) fn error(message: &str) {
-    eprint(&format!("snap: {} {}", Paint::Red.on_stderr("error:"), without_names(message)));
+    eprint(&format!("snap: {} {}", Paint::Red.on_stderr("error:"), without_object_ids(message)));
 }
 
 /// Prints a hint.
@@ -136,7 +136,7 @@ pub(crate) fn hint(message: &str) {
     eprint(&format!("snap: {} {}", Paint::Cyan.on_stderr("hint:"), printable(message)));
 }
 
-/// Prints additional information besides the answer.
+/// Prints information that is neither a result nor a warning.
 pub(crate) fn note(json: bool, message: &str) {
     let message = printable(message);
     if json {

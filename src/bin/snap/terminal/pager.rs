@@ -18,11 +18,11 @@ use crate::terminal::text::Guarded;
 use crate::terminal::{output, progress, text};
 
 /// Characters that have a special meaning for a shell.
-const SHELL: &[u8] = b"|&;<>()$`\\\"'*?[#~=%{}\n";
+const SHELL_CHARACTERS: &[u8] = b"|&;<>()$`\\\"'*?[#~=%{}\n";
 
 /// Like [`output::emit`] for output that may be long: on a terminal it goes through a pager.
 pub(crate) fn emit_paged(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    if !text::is_stdout() {
+    if !text::stdout_is_terminal() {
         return output::emit_raw(write);
     }
     let mut out = Guarded(BufWriter::new(Paged::new()));
@@ -42,14 +42,14 @@ pub(crate) fn print_paged(text: &str) -> Result<()> {
 /// Buffers output until it exceeds one screen, and only then starts the pager. Short lists are printed
 /// directly.
 pub(crate) struct Paged {
-    kept: Vec<u8>,
+    buffer: Vec<u8>,
     /// Size of the screen.
     rows: usize,
     columns: usize,
-    to: To,
+    to: Target,
 }
 
-enum To {
+enum Target {
     /// Less than a screen so far.
     Undecided(OsString),
     Pager(Box<Pager>),
@@ -62,15 +62,15 @@ impl Paged {
         let size = text::size_of_stdout().filter(|_| text::can_page());
         match (size, command()) {
             (Some((rows, columns)), Some(command)) => {
-                Self { kept: Vec::new(), rows, columns: columns.max(1), to: To::Undecided(command) }
+                Self { buffer: Vec::new(), rows, columns: columns.max(1), to: Target::Undecided(command) }
             }
-            _ => Self { kept: Vec::new(), rows: 0, columns: 1, to: To::Screen },
+            _ => Self { buffer: Vec::new(), rows: 0, columns: 1, to: Target::Screen },
         }
     }
 
     /// Returns whether the buffered text and the next prompt exceed the screen.
     fn is_more_than_a_screen(&self) -> bool {
-        let lines = self.kept.split(|byte| *byte == b'\n');
+        let lines = self.buffer.split(|byte| *byte == b'\n');
         let rows = lines.map(|line| {
             console::measure_text_width(&String::from_utf8_lossy(line)).div_ceil(self.columns).max(1)
         });
@@ -79,15 +79,15 @@ impl Paged {
 
     /// Writes the rest and waits for the pager to end.
     pub(crate) fn end(mut self) -> io::Result<()> {
-        self.flush_kept()?;
+        self.flush_buffer()?;
         self.flush()
     }
 
-    fn flush_kept(&mut self) -> io::Result<()> {
-        let kept = std::mem::take(&mut self.kept);
+    fn flush_buffer(&mut self) -> io::Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
         match &mut self.to {
-            To::Pager(pager) => pager.write_all(&kept),
-            _ => io::stdout().lock().write_all(&kept),
+            Target::Pager(pager) => pager.write_all(&buffer),
+            _ => io::stdout().lock().write_all(&buffer),
         }
     }
 }
@@ -95,26 +95,26 @@ impl Paged {
 impl Write for Paged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.to {
-            To::Pager(pager) => return pager.write(bytes),
-            To::Screen => return io::stdout().lock().write(bytes),
-            To::Undecided(_) => self.kept.extend_from_slice(bytes),
+            Target::Pager(pager) => return pager.write(bytes),
+            Target::Screen => return io::stdout().lock().write(bytes),
+            Target::Undecided(_) => self.buffer.extend_from_slice(bytes),
         }
-        if let To::Undecided(command) = &self.to
+        if let Target::Undecided(command) = &self.to
             && bytes.contains(&b'\n')
             && self.is_more_than_a_screen()
         {
             progress::hide();
-            self.to = Pager::start(command).map_or(To::Screen, |pager| To::Pager(Box::new(pager)));
-            self.flush_kept()?;
+            self.to = Pager::start(command).map_or(Target::Screen, |pager| Target::Pager(Box::new(pager)));
+            self.flush_buffer()?;
         }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.to {
-            To::Pager(pager) => pager.flush(),
-            To::Screen => io::stdout().lock().flush(),
-            To::Undecided(_) => Ok(()),
+            Target::Pager(pager) => pager.flush(),
+            Target::Screen => io::stdout().lock().flush(),
+            Target::Undecided(_) => Ok(()),
         }
     }
 }
@@ -122,7 +122,7 @@ impl Write for Paged {
 impl Drop for Paged {
     /// Output before a failure is shown too.
     fn drop(&mut self) {
-        let _ = self.flush_kept();
+        let _ = self.flush_buffer();
     }
 }
 
@@ -145,7 +145,7 @@ struct Pager {
 impl Pager {
     /// Starts the pager; `None` if it cannot be run, and the list is printed without it.
     fn start(command: &OsStr) -> Option<Self> {
-        let mut child = match words(command).stdin(Stdio::piped()).spawn() {
+        let mut child = match pager_command(command).stdin(Stdio::piped()).spawn() {
             Ok(child) => child,
             // The user has not asked for less, so its absence needs no warning.
             Err(err) if err.kind() == io::ErrorKind::NotFound && command == "less" => return None,
@@ -154,7 +154,7 @@ impl Pager {
                 return None;
             }
         };
-        let stderr = text::is_stderr().then(|| divert(&mut child)).flatten();
+        let stderr = text::stderr_is_terminal().then(|| divert(&mut child)).flatten();
         let interrupted = Arc::<AtomicBool>::default();
         let handler = signal_hook::flag::register(SIGINT, Arc::clone(&interrupted)).ok();
         Some(Self { child, stderr, interrupted, handler })
@@ -162,11 +162,11 @@ impl Pager {
 }
 
 /// Splits a command into words, or runs it through a shell if it contains shell syntax.
-fn words(command: &OsStr) -> Command {
+fn pager_command(command: &OsStr) -> Command {
     let text = command.to_string_lossy();
     let mut words = text.split_whitespace();
     let mut run = match words.next() {
-        Some(program) if !text.bytes().any(|byte| SHELL.contains(&byte)) => {
+        Some(program) if !text.bytes().any(|byte| SHELL_CHARACTERS.contains(&byte)) => {
             let mut run = programs::foreign(program);
             run.args(words);
             run
@@ -224,12 +224,12 @@ impl Drop for Pager {
 mod tests {
     use std::ffi::OsStr;
 
-    use super::words;
+    use super::pager_command;
 
     #[test]
     fn pager_runs_directly_and_by_a_shell_only_if_needed() {
         let run = |command: &str| {
-            let run = words(OsStr::new(command));
+            let run = pager_command(OsStr::new(command));
             let words = std::iter::once(run.get_program()).chain(run.get_args());
             words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>()
         };

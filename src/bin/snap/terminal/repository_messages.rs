@@ -7,22 +7,22 @@ use snap_backup::{Control, Event};
 use super::output;
 
 /// Messages that are not printed yet. One buffer for all repositories, as there is one standard error.
-static SAID: MessageBuffer = MessageBuffer::new();
+static PENDING: MessageBuffer = MessageBuffer::new();
 
-/// Returns what a repository is opened with.
+/// Returns the control with which every repository is opened.
 pub(crate) fn control() -> Control<'static> {
-    Control::shared(|event: Event<'_>| SAID.notice(event))
+    Control::shared(|event: Event<'_>| PENDING.notice(event))
 }
 
 /// Removes and returns the warnings, with those of the repository's storage.
-pub(crate) fn warnings(repo: &Repository) -> Vec<String> {
-    let mut warnings = SAID.take_warnings();
+pub(crate) fn take_warnings(repo: &Repository) -> Vec<String> {
+    let mut warnings = PENDING.take_warnings();
     warnings.extend(repo.storage().cautions());
     warnings
 }
 
-/// Prints the warnings and, if wanted, the notes.
-pub(crate) fn pass_on(repo: &Repository, json: bool, talks: bool) {
-    warnings(repo).iter().for_each(|text| output::warn(json, text));
-    SAID.take_notes().iter().filter(|_| talks).for_each(|text| output::note(json, text));
+/// Prints the pending warnings and, with `with_notes`, the notes.
+pub(crate) fn print(repo: &Repository, json: bool, with_notes: bool) {
+    take_warnings(repo).iter().for_each(|text| output::warn(json, text));
+    PENDING.take_notes().iter().filter(|_| with_notes).for_each(|text| output::note(json, text));
 }

@@ -5,7 +5,7 @@ use console::{measure_text_width, truncate_str};
 use crate::terminal::text::{self, Paint};
 
 /// Maximum width of a column. A longer cell moves the rest of its line to the right.
-const WIDEST: usize = 80;
+const MAX_WIDTH: usize = 80;
 const GAP: usize = 2;
 
 /// How a table is narrowed if it is wider than the terminal.
@@ -49,16 +49,16 @@ fn fitted<const N: usize>(
     width: usize,
 ) -> Vec<String> {
     let natural = widths(rows);
-    let least: Vec<usize> = (0..N).map(|column| least(narrow, &natural, column)).collect();
+    let least: Vec<usize> = (0..N).map(|column| min_width(narrow, &natural, column)).collect();
     // Leaves out as few columns as necessary.
     let mut shown: Vec<usize> = (0..N).collect();
     let mut dropped = narrow.drop.iter();
-    while total(&least, &shown) > width {
+    while total_width(&least, &shown) > width {
         let Some(column) = dropped.next() else { break };
         shown.retain(|one| one != column);
     }
     // Distributes the remaining width to the truncated columns.
-    let mut room = width.saturating_sub(total(&least, &shown));
+    let mut room = width.saturating_sub(total_width(&least, &shown));
     let mut taken = least;
     for column in &shown {
         if let (Some(taken), Some(natural)) = (taken.get_mut(*column), natural.get(*column)) {
@@ -76,13 +76,13 @@ fn fitted<const N: usize>(
     rows.iter().map(cut).collect()
 }
 
-fn least(narrow: &Narrow<'_>, natural: &[usize], column: usize) -> usize {
+fn min_width(narrow: &Narrow<'_>, natural: &[usize], column: usize) -> usize {
     let natural = natural.get(column).copied().unwrap_or_default();
     let kept = narrow.cut.iter().find(|(cut, _)| *cut == column).map(|(_, width)| *width);
     kept.unwrap_or(natural).min(natural)
 }
 
-fn total(widths: &[usize], shown: &[usize]) -> usize {
+fn total_width(widths: &[usize], shown: &[usize]) -> usize {
     let used: usize = shown.iter().filter_map(|column| widths.get(*column)).sum();
     used + GAP * shown.len().saturating_sub(1)
 }
@@ -90,7 +90,7 @@ fn total(widths: &[usize], shown: &[usize]) -> usize {
 fn widths<const N: usize>(rows: &[[String; N]]) -> Vec<usize> {
     let widest = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| measure_text_width(cell).min(WIDEST)).max().unwrap_or_default()
+        cells.map(|cell| measure_text_width(cell).min(MAX_WIDTH)).max().unwrap_or_default()
     };
     (0..N).map(widest).collect()
 }
@@ -122,7 +122,7 @@ mod tests {
     use console::measure_text_width;
     use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 
-    use super::{Narrow, columns, fitted, least, padded, total, widths};
+    use super::{Narrow, columns, fitted, min_width, padded, total_width, widths};
     use crate::terminal::text::printable;
 
     fn rows(cells: &[[&str; 4]]) -> Vec<[String; 4]> {
@@ -183,9 +183,9 @@ mod tests {
             let lines = fitted(&rows, |column| numbers[column], &narrow, width);
             assert_eq!(lines.len(), rows.len());
             let natural = widths(&rows);
-            let kept: Vec<usize> = (0..4).map(|column| least(&narrow, &natural, column)).collect();
+            let kept: Vec<usize> = (0..4).map(|column| min_width(&narrow, &natural, column)).collect();
             let never: Vec<usize> = (0..4).filter(|column| !drop.contains(column)).collect();
-            let most = width.max(total(&kept, &never));
+            let most = width.max(total_width(&kept, &never));
             for line in lines {
                 assert!(measure_text_width(&line) <= most, "{most}: {line:?}");
             }

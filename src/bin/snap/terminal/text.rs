@@ -52,11 +52,11 @@ pub(crate) fn painted_lines(text: &str) -> String {
 
 /// Returns a name for standard output: unchanged in a pipe, escaped on a terminal.
 pub(crate) fn name(bytes: &[u8]) -> Cow<'_, [u8]> {
-    if is_stdout() { Cow::Owned(shown(bytes).into_bytes()) } else { Cow::Borrowed(bytes) }
+    if stdout_is_terminal() { Cow::Owned(escape_bytes(bytes).into_bytes()) } else { Cow::Borrowed(bytes) }
 }
 
 /// Escapes bytes that are not UTF-8 individually, so that different names stay different.
-fn shown(bytes: &[u8]) -> String {
+fn escape_bytes(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         out += &printable(chunk.valid());
@@ -66,31 +66,31 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 /// Returns whether standard output is a terminal.
-pub(crate) fn is_stdout() -> bool {
+pub(crate) fn stdout_is_terminal() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     *KNOWN.get_or_init(|| io::stdout().is_terminal())
 }
 
 /// Returns whether standard error is a terminal.
-pub(crate) fn is_stderr() -> bool {
+pub(crate) fn stderr_is_terminal() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     *KNOWN.get_or_init(|| io::stderr().is_terminal())
 }
 
 /// Returns whether standard output is a pipe to another program, which may use the screen.
-pub(crate) fn is_stdout_a_pipe() -> bool {
+pub(crate) fn stdout_is_pipe() -> bool {
     let mode = fstat(stdio::stdout()).map(|found| found.st_mode);
     mode.is_ok_and(|mode| file_type(mode).is_fifo())
 }
 
 /// Returns whether a line on standard error can be redrawn.
 pub(crate) fn can_draw() -> bool {
-    is_stderr() && !is_dumb()
+    stderr_is_terminal() && !is_dumb()
 }
 
 /// Returns whether a pager can be used.
 pub(crate) fn can_page() -> bool {
-    is_stdout() && !is_dumb()
+    stdout_is_terminal() && !is_dumb()
 }
 
 /// Returns whether the terminal cannot move its cursor.
@@ -107,7 +107,7 @@ pub(crate) fn width_of_stderr() -> usize {
 pub(crate) fn size_of_stdout() -> Option<(usize, usize)> {
     static STDOUT: OnceLock<Term> = OnceLock::new();
     let size = STDOUT.get_or_init(Term::stdout).size_checked();
-    size.filter(|_| is_stdout()).map(|(rows, columns)| (usize::from(rows), usize::from(columns)))
+    size.filter(|_| stdout_is_terminal()).map(|(rows, columns)| (usize::from(rows), usize::from(columns)))
 }
 
 /// How a word is highlighted.
@@ -145,19 +145,19 @@ impl Paint {
         }
     }
 
-    /// Returns whether standard output shows colours.
+    /// Returns whether [`Self::on`] colours text.
     pub(crate) fn shows(self) -> bool {
-        has_colours(is_stdout())
+        has_colours(stdout_is_terminal())
     }
 
     /// Colours a text for standard output, if that shows colours. The text must be printable already.
     pub(crate) fn on(self, text: &str) -> String {
-        if has_colours(is_stdout()) { self.wrap(text) } else { text.to_owned() }
+        if self.shows() { self.wrap(text) } else { text.to_owned() }
     }
 
     /// Like [`Self::on`] for standard error.
     pub(crate) fn on_stderr(self, text: &str) -> String {
-        if has_colours(is_stderr()) { self.wrap(text) } else { text.to_owned() }
+        if has_colours(stderr_is_terminal()) { self.wrap(text) } else { text.to_owned() }
     }
 
     fn wrap(self, text: &str) -> String {
@@ -217,7 +217,7 @@ mod tests {
         ] {
             assert_eq!(printable(text), wanted);
         }
-        assert_eq!(shown(b"a\xff\x9b\x1bz"), "a\\xff\\x9b\\u{1b}z");
+        assert_eq!(escape_bytes(b"a\xff\x9b\x1bz"), "a\\xff\\x9b\\u{1b}z");
     }
 
     #[test]
@@ -258,7 +258,7 @@ mod tests {
             }
             let bad = text.chars().find(|c| is_harmful(*c) && !matches!(c, '\n' | '\t'));
             assert_eq!(bad, None, "{text:?}");
-            let name = shown(&parts.concat());
+            let name = escape_bytes(&parts.concat());
             assert!(!name.chars().any(is_harmful), "{name:?}");
         }
     }

@@ -56,21 +56,21 @@ const OPTIONS: &[(&str, &str)] = &[
 ];
 
 /// Translates a message of the library to command-line terms.
-pub(crate) fn of_program(text: &str) -> Cow<'_, str> {
+pub(crate) fn translate(text: &str) -> Cow<'_, str> {
     static NAME: OnceLock<Option<Regex>> = OnceLock::new();
     let pattern = || Regex::new(r"`([A-Z][A-Za-z]*::[A-Za-z_]+)(\(([^`]*)\))?`").ok();
     match NAME.get_or_init(pattern) {
-        Some(name) if text.contains("::") => name.replace_all(text, typed),
+        Some(name) if text.contains("::") => name.replace_all(text, command_line_term),
         _ => Cow::Borrowed(text),
     }
 }
 
 /// Returns the message of an error with all its causes in command-line terms.
 pub(crate) fn chain(error: &Error) -> String {
-    of_program(&error.chain()).into_owned()
+    translate(&error.chain()).into_owned()
 }
 
-fn typed(found: &Captures<'_>) -> String {
+fn command_line_term(found: &Captures<'_>) -> String {
     let part = |number: usize| found.get(number).map_or("", |part| part.as_str());
     let of = |table: &[(&str, &'static str)], name: &str| {
         table.iter().find(|(known, _)| *known == name).map(|(_, words)| *words)
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_message_of_the_library_names_what_a_user_types() {
-        let said = |text: &str| of_program(text).into_owned();
+        let said = |text: &str| translate(text).into_owned();
         assert_eq!(said("run `Repository::repair_packs`"), "run `snap repair packs`");
         assert_eq!(said("`Repository::find('a (1)')` looks"), "`snap find 'a (1)'` looks");
         assert_eq!(said("or `Change::pinned(false)` it"), "or `snap unpin` it");

@@ -175,11 +175,11 @@ fn backup_set(context: &Context, args: &Backup) -> Result<Outcome> {
     }
     let (repo, mirrors) = mirrors(context, args, repo)?;
     context.watch(&repo, |repo| {
-        let progress = Progress::start(&context.global, "backup", true).of_a_stream(options.stdin.is_some());
+        let progress = Progress::start(&context.global, "backup", true).for_stream(options.stdin.is_some());
         let result = begun.run(repo, &Control::new(&progress).with_cancel(&stop_on_signals()?));
         drop(progress);
         let mut summary = result?;
-        context.tell_unmatched(&summary.unmatched);
+        context.print_unmatched(&summary.unmatched);
         context.recorder.note(|record| record_of(&summary, record));
         if context.global.json {
             output::print(&json(context, &summary, options.dry_run).to_string())?;

@@ -146,7 +146,7 @@ fn import(
     );
     drop(progress);
     let summary = result?;
-    context.tell_unmatched(&summary.unmatched);
+    context.print_unmatched(&summary.unmatched);
     if json {
         output::print(&Value::Object(summary_json(&summary, false)).to_string())?;
     } else if context.prints_success() {
@@ -205,7 +205,7 @@ impl Each for Reporter<'_> {
         }
         let counts = &summary.counts;
         let id = summary.snapshot.map(|id| id.short()).unwrap_or_default();
-        self.progress.tell(&format!(
+        self.progress.print(&format!(
             "{}  snapshot {id} saved: {} new, {} changed, {} removed, {} read  {}",
             output::local(state.time),
             counts.files_new,

@@ -133,7 +133,7 @@ fn gather(context: &Context, args: &Status, opens: bool) -> Result<Vec<Report>> 
         let options = Options { wanted: place.wanted, only_wanted, ..options.clone() };
         let repo = if opens { open(&place.context, &place.storage) } else { None };
         let mut report = status::status(&*place.storage, repo.as_ref(), &history, &options);
-        report.trouble = report.trouble.map(|why| wording::of_program(&why).into_owned());
+        report.trouble = report.trouble.map(|why| wording::translate(&why).into_owned());
         reports.push(report);
         if let Some(repo) = &repo {
             context.pass_on_warnings(repo);

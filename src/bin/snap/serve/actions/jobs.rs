@@ -125,7 +125,7 @@ impl Job {
     fn warn(&self, text: String) {
         let mut warnings = self.warnings.lock();
         if warnings.len() < WARNINGS {
-            warnings.push(wording::of_program(&text).into_owned());
+            warnings.push(wording::translate(&text).into_owned());
         }
     }
 }

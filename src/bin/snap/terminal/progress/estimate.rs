@@ -1,11 +1,11 @@
 //! Estimates the rate and the remaining time.
 
 /// Time constant in seconds for smoothing the rate.
-const RATE: f64 = 8.0;
+const RATE_SECONDS: f64 = 8.0;
 /// Time constant in seconds with which the remaining time follows the average of the whole run.
-const LEFT: f64 = 15.0;
+const LEFT_SECONDS: f64 = 15.0;
 /// Seconds before the first estimate.
-const FIRST: f64 = 5.0;
+const FIRST_SECONDS: f64 = 5.0;
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
 
@@ -23,7 +23,7 @@ impl Rate {
         if span > 0.0 {
             let now = bytes.saturating_sub(self.bytes) as f64 / span;
             // At the beginning, the average of all so far.
-            let weight = (1.0 - (-span / RATE).exp()).max(span / at);
+            let weight = (1.0 - (-span / RATE_SECONDS).exp()).max(span / at);
             self.value += (now - self.value) * weight;
             (self.bytes, self.at) = (bytes, at);
         }
@@ -52,14 +52,14 @@ impl Left {
     /// Updates the estimate: `share` of the work was done in `at` seconds. Returns `None` while there is no
     /// estimate, and when everything is done.
     pub(super) fn update(&mut self, share: Option<f64>, at: f64) -> Option<String> {
-        let share = share.filter(|share| *share > 0.001 && *share < 1.0 && at >= FIRST)?;
+        let share = share.filter(|share| *share > 0.001 && *share < 1.0 && at >= FIRST_SECONDS)?;
         let whole_run = at * (1.0 - share) / share;
         let span = (at - self.at).max(0.0);
         let seconds = match self.seconds {
             None => whole_run,
             Some(before) => {
                 let expected = (before - span).max(0.0);
-                expected + (whole_run - expected) * (1.0 - (-span / LEFT).exp())
+                expected + (whole_run - expected) * (1.0 - (-span / LEFT_SECONDS).exp())
             }
         };
         (self.at, self.seconds) = (at, Some(seconds));
@@ -68,7 +68,7 @@ impl Left {
             _ => rounded(seconds),
         };
         self.shown = Some(shown);
-        Some(words(shown))
+        Some(format_left(shown))
     }
 }
 
@@ -83,7 +83,7 @@ fn rounded(seconds: f64) -> Shown {
     Shown { number: (seconds / unit).round().max(if unit > 10.0 { 1.0 } else { 0.0 }), unit }
 }
 
-fn words(Shown { number, unit }: Shown) -> String {
+fn format_left(Shown { number, unit }: Shown) -> String {
     let seconds = number * unit;
     if seconds < 10.0 {
         return "a few seconds left".to_owned();
@@ -104,7 +104,7 @@ fn words(Shown { number, unit }: Shown) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Left, Rate, rounded, words};
+    use super::{Left, Rate, format_left, rounded};
 
     /// Returns what is displayed during a run with `total` work whose speed varies over time.
     fn shown(total: f64, speed: impl Fn(f64) -> f64) -> Vec<String> {
@@ -160,7 +160,7 @@ mod tests {
             (4.0 * 3600.0, "about 4 h left"),
             (80.0 * 3600.0, "about 3 days left"),
         ] {
-            assert_eq!(words(rounded(seconds)), text);
+            assert_eq!(format_left(rounded(seconds)), text);
         }
     }
 

@@ -4,13 +4,13 @@ use console::{measure_text_width, truncate_str};
 
 use crate::terminal::output;
 
-/// Width of the bar if there is much room, and if there is little.
-const BAR: (usize, usize) = (30, 12);
+/// Width of the bar in a wide and in a narrow window.
+const BAR_WIDTHS: (usize, usize) = (30, 12);
 /// Minimum width of a path; a shorter part would be meaningless.
-const PATH: usize = 12;
+const MIN_PATH_WIDTH: usize = 12;
 const GAP: &str = "  ";
 /// Width of the percentage and the bytes.
-const NUMBERS: usize = 28;
+const NUMBERS_WIDTH: usize = 28;
 
 /// The values to display.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ pub(super) fn line(view: &View<'_>, width: usize) -> String {
         text += &piece.text;
     }
     let room = width.saturating_sub(used + GAP.len());
-    if room >= PATH && !view.path.is_empty() {
+    if room >= MIN_PATH_WIDTH && !view.path.is_empty() {
         text += GAP;
         text += &tail(&output::path(view.path), room);
     }
@@ -70,7 +70,7 @@ pub(super) fn line(view: &View<'_>, width: usize) -> String {
 /// Returns the verb, with the stage if that leaves room for the numbers.
 fn title(view: &View<'_>, width: usize) -> String {
     let whole = format!("{}: {}", view.verb, view.stage);
-    if view.stage.is_empty() || measure_text_width(&whole) + NUMBERS > width {
+    if view.stage.is_empty() || measure_text_width(&whole) + NUMBERS_WIDTH > width {
         view.verb.to_owned()
     } else {
         whole
@@ -83,7 +83,7 @@ fn pieces(view: &View<'_>, width: usize) -> Vec<Piece> {
     if let Some(share) = view.share {
         let about = if view.is_guess { "~" } else { "" };
         put(0, format!("{:>4}", format!("{about}{:.0}%", (share * 100.0).floor())));
-        put(3, bar(share, if width >= 100 { BAR.0 } else { BAR.1 }));
+        put(3, bar(share, if width >= 100 { BAR_WIDTHS.0 } else { BAR_WIDTHS.1 }));
     }
     if view.bytes != (0, 0) {
         put(1, amount(view.bytes, view));

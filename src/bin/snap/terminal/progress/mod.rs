@@ -26,7 +26,7 @@ use crate::terminal::{output, text};
 
 use counters::{Counters, status_object};
 use drawing::Drawing;
-pub(crate) use stop::{hide, how_to_go_on, stop_on_signals};
+pub(crate) use stop::{hide, how_to_continue, stop_on_signals};
 
 /// Observes one verb. It must be dropped before the summary is printed, so that the line is removed.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct Progress {
     json: bool,
     quiet: bool,
     verbose: u8,
-    /// Whether items are part of the answer, and not messages.
+    /// Whether items are results on standard output, and not messages.
     lists: bool,
     counters: Arc<Counters>,
     bar: Option<ProgressBar>,
@@ -45,14 +45,14 @@ pub(crate) struct Progress {
 impl Progress {
     /// Returns whether progress is displayed at all.
     pub(crate) fn is_watched(global: &Global) -> bool {
-        !global.quiet && (global.json || text::is_stderr())
+        !global.quiet && (global.json || text::stderr_is_terminal())
     }
 
-    /// Starts to observe; `status` means that the verb prints its progress in JSON.
+    /// Starts to observe. `status` says whether JSON output contains status objects.
     pub(crate) fn start(global: &Global, verb: &'static str, status: bool) -> Self {
         let counters = Arc::<Counters>::default();
         // For instance `snap find x | less`: the other program uses the screen.
-        let is_elsewhere = matches!(verb, "find" | "diff" | "history" | "du") && text::is_stdout_a_pipe();
+        let is_elsewhere = matches!(verb, "find" | "diff" | "history" | "du") && text::stdout_is_pipe();
         let draw = !global.json && !global.quiet && text::can_draw();
         let draw = draw && !is_elsewhere && !stop::is_hidden();
         let bar = draw.then(|| {
@@ -83,34 +83,34 @@ impl Progress {
         Self { verb, json, quiet, verbose, lists: false, counters, bar, ticker }
     }
 
-    /// Sets whether the source is a stream: if interrupted, nothing of it is saved.
-    pub(crate) fn of_a_stream(self, is_one: bool) -> Self {
-        if is_one {
+    /// Adapts the messages after Ctrl-C if the source is a stream, of which no part is saved.
+    pub(crate) fn for_stream(self, is_stream: bool) -> Self {
+        if is_stream {
             stop::show("stream", self.bar.as_ref(), self.quiet || self.json);
         }
         self
     }
 
-    /// With `on`, every item is part of the answer, as in a dry run.
+    /// With `on`, every item is a result on standard output, as in a dry run.
     pub(crate) fn listing(mut self, on: bool) -> Self {
         self.lists = on;
         self.verbose += u8::from(on && !self.quiet);
         self
     }
 
-    /// Prints a part of the answer to standard output.
+    /// Prints a result to standard output.
     ///
     /// # Errors
     /// The output is closed or full.
-    pub(crate) fn tell(&self, text: &str) -> Result<()> {
+    pub(crate) fn print(&self, text: &str) -> Result<()> {
         match &self.bar {
             Some(bar) => bar.suspend(|| output::print(text)),
             None => output::print(text),
         }
     }
 
-    /// Prints to standard error without corrupting the progress line.
-    fn aside(&self, print: impl FnOnce()) {
+    /// Calls `print` while the progress line is hidden.
+    fn without_line(&self, print: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(print),
             None => print(),
@@ -130,7 +130,7 @@ impl Progress {
             let _ = writeln!(io::stdout().lock(), "{value}");
         } else {
             let text = format!("{word:<9} {} ({})", output::path(path), output::size(size));
-            self.aside(|| {
+            self.without_line(|| {
                 if self.lists { drop(writeln!(io::stdout().lock(), "{text}")) } else { output::eprint(&text) }
             });
         }
@@ -144,13 +144,13 @@ impl Progress {
             output::eprint(&value.to_string());
         } else {
             let path = if path.is_empty() { "/".into() } else { String::from_utf8_lossy(path) };
-            self.aside(|| output::warn(false, &format!("{path}: {why}")));
+            self.without_line(|| output::warn(false, &format!("{path}: {why}")));
         }
     }
 
     fn note(&self, text: &str) {
         if !self.json && !self.quiet {
-            self.aside(|| output::eprint(&format!("snap: {}", output::printable(text))));
+            self.without_line(|| output::eprint(&format!("snap: {}", output::printable(text))));
         }
     }
 }
@@ -177,7 +177,7 @@ impl Observer for Progress {
             }
             Event::Item { action, path, size } => self.item((action, action.as_str()), path, size),
             Event::Problem(problem) => self.problem(&problem.path, &problem.message),
-            Event::Warning(text) => self.aside(|| output::warn(self.json, text)),
+            Event::Warning(text) => self.without_line(|| output::warn(self.json, text)),
             Event::Note(text) => self.note(text),
             _ => {}
         }

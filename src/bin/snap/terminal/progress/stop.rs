@@ -64,8 +64,8 @@ pub(crate) fn hide() {
 }
 
 /// Returns a flag that the first SIGINT, SIGTERM or SIGHUP sets; the second one ends the process at once.
-/// It is only used where work can stop cleanly; elsewhere the default action is right. There is one flag
-/// per process, so that work that follows the stopped one does not begin.
+/// It is only used where work can stop cleanly; elsewhere a signal ends the process. There is one flag per
+/// process, so that no further work begins after it is set.
 pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     static STOP: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
     let mut known = STOP.lock();
@@ -82,8 +82,8 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
         signal_hook::flag::register(job_process::ORPHANED, Arc::clone(&stop))
             .map_err(Error::io("watch for", "signals"))?;
     }
-    if text::is_stderr() {
-        answer(&watched);
+    if text::stderr_is_terminal() {
+        acknowledge(&watched);
     }
     *known = Some(Arc::clone(&stop));
     Ok(stop)
@@ -92,7 +92,7 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
 /// Returns a flag that the first of these signals sets; the second one ends the process.
 ///
 /// The work may set the flag itself, for instance when Ctrl-C ended the command that it reads from before
-/// it reached this process. What counts signals is therefore a flag of its own.
+/// it reached this process. Signals are therefore counted by a separate flag.
 fn watch(signals: &[i32]) -> Result<Arc<AtomicBool>> {
     let (stop, was_signalled) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
     for signal in signals {
@@ -108,13 +108,13 @@ fn watch(signals: &[i32]) -> Result<Arc<AtomicBool>> {
 
 /// Acknowledges the first signal in a separate thread, because the work may be blocked on a file or server.
 /// Without the thread, the work still stops.
-fn answer(watched: &[i32]) {
+fn acknowledge(watched: &[i32]) {
     let Ok(mut signals) = Signals::new(watched) else { return };
     let wait = move || {
         if signals.forever().next().is_some() {
             let (doing, is_quiet) = {
                 let shown = SHOWN.lock();
-                (doing(shown.verb), shown.is_quiet)
+                (stop_message(shown.verb), shown.is_quiet)
             };
             hide();
             if !is_quiet {
@@ -129,7 +129,7 @@ fn answer(watched: &[i32]) {
 }
 
 /// Describes what a verb does when it is asked to stop.
-fn doing(verb: &str) -> &'static str {
+fn stop_message(verb: &str) -> &'static str {
     match verb {
         "backup" => "saving what was read so far",
         "stream" => "stopping: an incomplete stream is not saved",
@@ -141,12 +141,12 @@ fn doing(verb: &str) -> &'static str {
 }
 
 /// Returns what to run next after a verb was interrupted.
-pub(crate) fn how_to_go_on() -> Option<&'static str> {
+pub(crate) fn how_to_continue() -> Option<&'static str> {
     match SHOWN.lock().verb {
         "backup" => Some("nothing was saved yet: run the command again"),
         "stream" => Some(
-            "nothing was saved, because an incomplete stream cannot be told from a complete one: run \
-                  the command again",
+            "nothing was saved, because an incomplete stream cannot be told from a complete one: run the \
+             command again",
         ),
         "restore" => {
             Some("run the command again to continue: files that were restored already are not written again")

@@ -165,7 +165,7 @@ pub(super) fn made(job: &Job<'_>, progress: &Progress, state: &PastState, made: 
     if !job.context.prints_success() {
         return Ok(());
     }
-    progress.tell(&format!(
+    progress.print(&format!(
         "{}  snapshot {} saved ({}): {} read  {}",
         local(state.time),
         id.map(|id| id.short()).unwrap_or_default(),
