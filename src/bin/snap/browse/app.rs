@@ -66,7 +66,7 @@ impl App {
 
     /// Returns the first step.
     pub(super) fn begin(&mut self) -> Step {
-        self.ask("listing snapshots", Task::Snapshots)
+        self.start("listing snapshots", Task::Snapshots)
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -79,22 +79,18 @@ impl App {
         }
     }
 
-    fn ask(&mut self, what: &'static str, task: Task) -> Step {
+    fn start(&mut self, what: &'static str, task: Task) -> Step {
         self.busy = Some((what, 0));
         self.message.clear();
         Step::Ask(task)
     }
 
     /// Shows the worker's answer.
-    pub(super) fn answer(&mut self, answer: Answer) -> Step {
+    pub(super) fn show_answer(&mut self, answer: Answer) -> Step {
         self.busy = None;
         let screen = match answer {
-            Answer::Failed(why) => {
-                self.message = output::printable(&why);
-                return Step::Wait;
-            }
-            Answer::Restored(text) => {
-                self.message = text;
+            Answer::Failed(text) | Answer::Restored(text) => {
+                self.message = output::printable(&text);
                 return Step::Wait;
             }
             Answer::More { entries, next } => {
@@ -136,7 +132,7 @@ impl App {
     }
 
     /// Handles a key.
-    pub(super) fn key(&mut self, key: KeyEvent) -> Step {
+    pub(super) fn handle_key(&mut self, key: KeyEvent) -> Step {
         if key.modifiers.contains(KeyModifiers::CONTROL) && matches!(key.code, KeyCode::Char('c')) {
             return if self.is_busy() { Step::Cancel } else { Step::Quit };
         }
@@ -144,7 +140,7 @@ impl App {
             return if key.code == KeyCode::Esc { Step::Cancel } else { Step::Wait };
         }
         if self.prompt.is_some() {
-            return self.type_key(key.code);
+            return self.edit_prompt(key.code);
         }
         if self.shows_help {
             self.shows_help = false;
@@ -159,24 +155,24 @@ impl App {
             }
             KeyCode::Esc | KeyCode::Backspace | KeyCode::Left | KeyCode::Char('h') => self.back(),
             KeyCode::Enter | KeyCode::Right | KeyCode::Char('l') => self.open(),
-            KeyCode::Char('/') => self.start_find(),
-            KeyCode::Char('r') => self.start_restore(),
-            KeyCode::Char('v') => self.versions(),
-            KeyCode::Char('d') => self.diff(),
+            KeyCode::Char('/') => self.prompt_find(),
+            KeyCode::Char('r') => self.prompt_restore(),
+            KeyCode::Char('v') => self.find_versions(),
+            KeyCode::Char('d') => self.compare(),
             KeyCode::Char('R') => self.begin(),
-            code => self.travel(code),
+            code => self.move_cursor(code),
         }
     }
 
     fn back(&mut self) -> Step {
         match self.screens.last() {
             // Opens the parent directory, unless it is the screen below.
-            Some(Screen::Dir(dir)) if !dir.path.is_empty() && !self.came_from_above() => {
+            Some(Screen::Dir(dir)) if !dir.path.is_empty() && !self.was_opened_from_below() => {
                 let (snapshot, path) = (dir.snapshot.id, parent(&dir.path).to_vec());
                 self.wanted =
                     dir.path.get(if path.is_empty() { 0 } else { path.len() + 1 }..).map(<[u8]>::to_vec);
                 self.screens.pop();
-                self.ask("opening", Task::Open { snapshot, path })
+                self.start("opening", Task::Open { snapshot, path })
             }
             Some(_) if self.screens.len() > 1 => {
                 self.screens.pop();
@@ -189,8 +185,8 @@ impl App {
         }
     }
 
-    /// Returns whether the screen below is the parent directory, or a screen from which this one was opened.
-    fn came_from_above(&self) -> bool {
+    /// Returns whether the screen below is the parent directory, or another screen that led to this directory.
+    fn was_opened_from_below(&self) -> bool {
         let below = self.screens.len().checked_sub(2).and_then(|at| self.screens.get(at));
         !matches!(below, Some(Screen::Snapshots(_)) | None)
     }
@@ -215,10 +211,10 @@ impl App {
             }),
             _ => None,
         };
-        task.map_or(Step::Wait, |task| self.ask("opening", task))
+        task.map_or(Step::Wait, |task| self.start("opening", task))
     }
 
-    fn start_find(&mut self) -> Step {
+    fn prompt_find(&mut self) -> Step {
         let snapshot = match self.screens.last() {
             Some(Screen::Dir(dir)) => Some(dir.snapshot.id),
             _ => None,
@@ -229,7 +225,7 @@ impl App {
         Step::Wait
     }
 
-    fn start_restore(&mut self) -> Step {
+    fn prompt_restore(&mut self) -> Step {
         let (snapshot, paths): (_, Vec<Vec<u8>>) = match self.screens.last() {
             Some(Screen::Snapshots(list)) => {
                 let Some(snapshot) = list.current() else { return Step::Wait };
@@ -261,7 +257,7 @@ impl App {
         Step::Wait
     }
 
-    fn type_key(&mut self, code: KeyCode) -> Step {
+    fn edit_prompt(&mut self, code: KeyCode) -> Step {
         let Some(prompt) = &mut self.prompt else { return Step::Wait };
         match code {
             KeyCode::Esc => self.prompt = None,
@@ -276,24 +272,24 @@ impl App {
     fn submit(&mut self) -> Step {
         let Some(Prompt { text, purpose, .. }) = self.prompt.take() else { return Step::Wait };
         match purpose {
-            Purpose::Find { snapshot } => self.ask("searching", Task::Find { pattern: text, snapshot }),
+            Purpose::Find { snapshot } => self.start("searching", Task::Find { pattern: text, snapshot }),
             Purpose::Restore { snapshot, paths } => {
-                self.ask("restoring", Task::Restore { snapshot, paths, target: PathBuf::from(text) })
+                self.start("restoring", Task::Restore { snapshot, paths, target: PathBuf::from(text) })
             }
         }
     }
 
-    fn versions(&mut self) -> Step {
+    fn find_versions(&mut self) -> Step {
         let path = match self.screens.last() {
             Some(Screen::Dir(dir)) => dir.list.current().map(|entry: &Entry| dir.path_of(entry)),
             Some(Screen::Found { list, .. }) => list.current().map(|found| found.path.clone()),
             _ => None,
         };
-        path.map_or(Step::Wait, |path| self.ask("looking for versions", Task::Versions { path }))
+        path.map_or(Step::Wait, |path| self.start("looking for versions", Task::Versions { path }))
     }
 
     /// Compares two marked snapshots, or the current one with its predecessor of the same host and sources.
-    fn diff(&mut self) -> Step {
+    fn compare(&mut self) -> Step {
         let Some(Screen::Snapshots(list)) = self.screens.last() else { return Step::Wait };
         let pair = if list.marked.is_empty() {
             list.current().and_then(|after| {
@@ -311,7 +307,7 @@ impl App {
             }
         };
         match pair {
-            Some((before, after)) => self.ask("comparing", Task::Diff { before, after }),
+            Some((before, after)) => self.start("comparing", Task::Diff { before, after }),
             None => {
                 self.message = "nothing to compare with: mark two snapshots with space".to_owned();
                 Step::Wait
@@ -320,7 +316,7 @@ impl App {
     }
 
     /// Moves the cursor of the current list.
-    fn travel(&mut self, code: KeyCode) -> Step {
+    fn move_cursor(&mut self, code: KeyCode) -> Step {
         let page = isize::try_from(self.page).unwrap_or(isize::MAX);
         let by = match code {
             KeyCode::Up | KeyCode::Char('k') => -1,
@@ -333,20 +329,20 @@ impl App {
             _ => return Step::Wait,
         };
         match self.screens.last_mut() {
-            Some(Screen::Snapshots(list)) => go(list, by),
+            Some(Screen::Snapshots(list)) => move_or_mark(list, by),
             Some(Screen::Dir(dir)) => {
-                go(&mut dir.list, by);
+                move_or_mark(&mut dir.list, by);
                 if dir.list.is_at_end()
                     && let Some(from) = dir.next.take()
                 {
                     let tree = dir.tree;
-                    return self.ask("reading", Task::More { tree, from });
+                    return self.start("reading", Task::More { tree, from });
                 }
             }
-            Some(Screen::Versions(versions)) => go(&mut versions.list, by),
-            Some(Screen::Found { list, .. }) => go(list, by),
-            Some(Screen::Diff(diff)) => go(&mut diff.list, by),
-            Some(Screen::Text(text)) => go(&mut text.list, by),
+            Some(Screen::Versions(versions)) => move_or_mark(&mut versions.list, by),
+            Some(Screen::Found { list, .. }) => move_or_mark(list, by),
+            Some(Screen::Diff(diff)) => move_or_mark(&mut diff.list, by),
+            Some(Screen::Text(text)) => move_or_mark(&mut text.list, by),
             None => {}
         }
         Step::Wait
@@ -354,7 +350,7 @@ impl App {
 }
 
 /// Moves the cursor by this many rows; 0 toggles the mark.
-fn go<T>(list: &mut List<T>, by: isize) {
+fn move_or_mark<T>(list: &mut List<T>, by: isize) {
     if by == 0 {
         list.toggle();
     } else {

@@ -3,7 +3,7 @@
 //!
 //! The main thread draws and reads keys. A worker thread accesses the repository, so that the screen stays
 //! responsive and Escape can cancel a task. `app` handles keys and does not access the terminal; `draw`
-//! shows the state and does not change it.
+//! shows the state, and records in it only how many rows fit and which are visible.
 
 mod app;
 mod draw;
@@ -29,7 +29,7 @@ use worker::{Answer, Task};
 /// How long to wait for a key before checking for answers of the worker.
 const TICK: Duration = Duration::from_millis(50);
 /// Maximum size of the window in cells: far more than any real screen, and tens of megabytes of memory.
-const MOST_CELLS: u32 = 1 << 20;
+const MAX_CELLS: u32 = 1 << 20;
 
 /// Runs until the user quits.
 ///
@@ -49,7 +49,7 @@ pub(crate) fn run(repo: &Repository, location: &str, stop: &Arc<AtomicBool>) -> 
         check_size()?;
         let mut terminal = ratatui::try_init().map_err(Error::io("use", "the terminal"))?;
         let result = interact(&mut terminal, location, &to_worker, &from_worker, &cancel, stop);
-        // The worker ends when the channel closes, even in the middle of a task.
+        // Cancels the current task; the worker ends when the channel closes.
         cancel.store(true, Ordering::Relaxed);
         drop(to_worker);
         let restored = ratatui::try_restore().map_err(Error::io("restore", "the terminal"));
@@ -63,7 +63,7 @@ pub(crate) fn run(repo: &Repository, location: &str, stop: &Arc<AtomicBool>) -> 
 /// The terminal reports such a size.
 fn check_size() -> Result<()> {
     match terminal::size() {
-        Ok((columns, lines)) if u32::from(columns) * u32::from(lines) > MOST_CELLS => {
+        Ok((columns, lines)) if u32::from(columns) * u32::from(lines) > MAX_CELLS => {
             Err(Error::Refused(format!(
                 "the terminal reports {columns} columns and {lines} lines, which is too large: `stty \
                  columns 80 rows 24` corrects it"
@@ -106,7 +106,7 @@ fn next(app: &mut App, answers: &Receiver<Answer>, stop: &AtomicBool) -> Result<
             return Ok(Step::Quit);
         }
         if let Ok(answer) = answers.try_recv() {
-            return Ok(app.answer(answer));
+            return Ok(app.show_answer(answer));
         }
         if !poll().map_err(Error::io("read from", "the terminal"))? {
             if app.is_busy() {
@@ -116,7 +116,7 @@ fn next(app: &mut App, answers: &Receiver<Answer>, stop: &AtomicBool) -> Result<
             continue;
         }
         match event::read().map_err(Error::io("read from", "the terminal"))? {
-            Event::Key(key) if key.kind != KeyEventKind::Release => return Ok(app.key(key)),
+            Event::Key(key) if key.kind != KeyEventKind::Release => return Ok(app.handle_key(key)),
             Event::Resize(..) => return Ok(Step::Wait),
             _ => {}
         }

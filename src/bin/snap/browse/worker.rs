@@ -9,14 +9,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use snap_backup::model::entry::{Content, Entry, Kind};
+use snap_backup::model::entry::{Entry, Kind};
 use snap_backup::model::id::{ChunkId, SnapshotId};
 use snap_backup::ops::browse::Browser;
 use snap_backup::ops::{diff, find, history, restore};
 use snap_backup::progress::Event;
 use snap_backup::repo::repository::Repository;
 use snap_backup::repo::snapshots::Snapshot;
-use snap_backup::repo::snapshots::filter::{SnapshotFilter, SnapshotQuery};
+use snap_backup::repo::snapshots::filter::SnapshotQuery;
 use snap_backup::{Control, Error, Problem, Result};
 
 use super::list::List;
@@ -24,13 +24,13 @@ use super::screen::{Diff, Dir, Found, Line, Text, Versions};
 use crate::terminal::{output, wording};
 
 /// How long an unused session stays open. A longer time would delay garbage collections.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Number of a directory's entries that are loaded at once.
-const PAGE: usize = 5_000;
+const PAGE_ENTRIES: usize = 5_000;
 /// Maximum number of results. A search that finds more reports how many.
 const MAX_RESULTS: usize = 10_000;
-/// Maximum number of bytes of a file that are shown.
-const MAX_TEXT: u64 = 1 << 20;
+/// Size of the part of a file that is shown.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// A request to the worker.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub(super) fn serve(
 ) {
     let mut worker = Worker { repo, browser: None, cancel };
     loop {
-        let task = match tasks.recv_timeout(IDLE) {
+        let task = match tasks.recv_timeout(IDLE_TIMEOUT) {
             Ok(task) => task,
             Err(RecvTimeoutError::Timeout) => {
                 worker.close();
@@ -112,7 +112,7 @@ impl Worker<'_> {
             }
             Task::Open { snapshot, path } => self.open(snapshot, path),
             Task::More { tree, from } => {
-                let page = self.browser()?.page(tree, &from, PAGE)?;
+                let page = self.browser()?.page(tree, &from, PAGE_ENTRIES)?;
                 Ok(Answer::More { entries: page.entries, next: page.next })
             }
             Task::View { snapshot, path } => self.view(snapshot, &path),
@@ -150,7 +150,7 @@ impl Worker<'_> {
     fn open(&mut self, id: SnapshotId, path: Vec<u8>) -> Result<Answer> {
         let (snapshot, entry) = self.entry(id, &path)?;
         let Kind::Dir { tree } = entry.kind else { return self.view(id, &path) };
-        let page = self.browser()?.page(tree, b"", PAGE)?;
+        let page = self.browser()?.page(tree, b"", PAGE_ENTRIES)?;
         Ok(Answer::Dir(Box::new(Dir {
             snapshot,
             path,
@@ -170,17 +170,13 @@ impl Worker<'_> {
             };
             return Ok(Answer::Text(Text { title, list: List::new(vec![text]), is_cut: false }));
         };
-        let end = (*size).min(MAX_TEXT);
-        let bytes = self.bytes(*size, content, end)?;
+        let end = (*size).min(MAX_TEXT_BYTES);
+        let bytes = self.browser()?.read(*size, content, 0..end)?;
         Ok(Answer::Text(Text { title, list: List::new(lines(&bytes)), is_cut: end < *size }))
     }
 
-    fn bytes(&mut self, size: u64, content: &Content, end: u64) -> Result<Vec<u8>> {
-        self.browser()?.read(size, content, 0..end)
-    }
-
     fn versions(&self, path: Vec<u8>) -> Result<Answer> {
-        let options = history::Options { choice: everything(), path };
+        let options = history::Options { choice: SnapshotQuery::default(), path };
         let report = history::run(self.repo, &options, &self.control())?;
         let list = report.versions.iter().rev().filter_map(|version| {
             let snapshot = version.among.last().and_then(|at| report.snapshots.get(at))?.clone();
@@ -196,7 +192,7 @@ impl Worker<'_> {
         let glob =
             if pattern.contains(['*', '?', '[']) { pattern.to_owned() } else { format!("*{pattern}*") };
         let options = find::Options {
-            choice: SnapshotQuery { selectors, ..everything() },
+            choice: SnapshotQuery { selectors, ..SnapshotQuery::default() },
             patterns: vec![glob.into()],
             ignore_case: true,
             ..find::Options::default()
@@ -276,11 +272,6 @@ impl Worker<'_> {
         }
         Ok(Answer::Restored(text))
     }
-}
-
-/// Returns the query for all snapshots.
-fn everything() -> SnapshotQuery {
-    SnapshotQuery { selectors: Vec::new(), selection: SnapshotFilter::default() }
 }
 
 /// Returns the pattern that matches exactly this stored path and everything below it.

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::exit::Outcome;
 
-/// Set in the environment of the child process.
+/// Environment variable that marks the child process.
 const CHILD: &str = "SNAP_MOUNT_CHILD";
 const READY: &str = "ready";
 /// Log file of background mounts, in the state directory.
@@ -36,8 +36,7 @@ pub(crate) fn password() -> Result<Option<Zeroizing<String>>> {
 
 /// Returns the path of the log file for background mounts.
 pub(crate) fn log(state: Option<PathBuf>) -> Option<PathBuf> {
-    let dir = std::path::absolute(state?).ok()?;
-    Some(dir.join(LOG))
+    Some(std::path::absolute(state?).ok()?.join(LOG))
 }
 
 /// Starts the program again with the same arguments and waits until it has mounted. Returns its process id
@@ -69,16 +68,12 @@ pub(crate) fn start(password: Option<&str>) -> Result<std::result::Result<u32, O
 pub(crate) fn ready(log: Option<&Path>) -> Result<()> {
     // Fails if the process already leads a session, for instance under a service manager.
     let _ = setsid();
-    let nowhere = open("/dev/null".as_ref())?;
-    let told = match log {
-        Some(path) => open(path)?,
-        None => open("/dev/null".as_ref())?,
-    };
+    let null = open("/dev/null".as_ref())?;
+    let log = open(log.unwrap_or("/dev/null".as_ref()))?;
     let mut out = io::stdout();
-    let said = writeln!(out, "{READY}").and_then(|()| out.flush());
-    said.map_err(Error::io("report", "that the mount is ready"))?;
-    let replaced =
-        dup2_stdin(&nowhere).and_then(|()| dup2_stdout(&nowhere)).and_then(|()| dup2_stderr(&told));
+    let reported = writeln!(out, "{READY}").and_then(|()| out.flush());
+    reported.map_err(Error::io("report", "that the mount is ready"))?;
+    let replaced = dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).and_then(|()| dup2_stderr(&log));
     replaced.map_err(|err| Error::io("leave", "the terminal")(err.into()))
 }
 

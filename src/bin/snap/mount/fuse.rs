@@ -15,13 +15,13 @@ use snap_backup::model::entry::Time;
 use snap_backup::ops::mount::{FsError, FsResult, InodeAttributes, InodeType, Mount};
 
 /// Cache lifetime in the kernel for the content of a snapshot, which never changes.
-const LONG: Duration = Duration::from_secs(24 * 3600);
+const IMMUTABLE_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Cache lifetime in the kernel for the list of snapshots, which may change at any time.
-const SHORT: Duration = Duration::from_secs(1);
-/// Block size in bytes for `statfs` and as the preferred size of reads.
+const LIST_TTL: Duration = Duration::from_secs(1);
+/// Block size in bytes for `statfs`, and the preferred size of reads.
 const BLOCK: u32 = 4096;
-/// Maximum size of a write in bytes. The kernel never writes, because the mount is read-only.
-const WRITE: u32 = 128 << 10;
+/// Maximum size of a write. The kernel never writes, because the mount is read-only.
+const MAX_WRITE_BYTES: u32 = 128 << 10;
 /// `ioctl` numbers for reading inode flags, for 64-bit and 32-bit programs.
 const GET_FLAGS: [u32; 2] = [0x8008_6601, 0x8004_6601];
 const SEEK_DATA: i32 = 3;
@@ -38,7 +38,7 @@ pub(super) struct Kernel {
 impl Filesystem for Kernel {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // A kernel without one of these features works without it.
-        let _ = config.set_max_write(WRITE);
+        let _ = config.set_max_write(MAX_WRITE_BYTES);
         for wanted in [
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_DO_READDIRPLUS,
@@ -55,8 +55,8 @@ impl Filesystem for Kernel {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.mount.lookup(parent.0, name.as_bytes()) {
-            Ok(found) => reply.entry(&lasting(&found), &attr(&found), Generation(0)),
-            Err(fault) => reply.error(errno(fault)),
+            Ok(found) => reply.entry(&ttl(&found), &attr(&found), Generation(0)),
+            Err(err) => reply.error(errno(err)),
         }
     }
 
@@ -66,20 +66,20 @@ impl Filesystem for Kernel {
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         match self.mount.attributes(ino.0) {
-            Ok(found) => reply.attr(&lasting(&found), &attr(&found)),
-            Err(fault) => reply.error(errno(fault)),
+            Ok(found) => reply.attr(&ttl(&found), &attr(&found)),
+            Err(err) => reply.error(errno(err)),
         }
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
         match self.mount.readlink(ino.0) {
             Ok(target) => reply.data(&target),
-            Err(fault) => reply.error(errno(fault)),
+            Err(err) => reply.error(errno(err)),
         }
     }
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        opened(self.mount.open_file(ino.0), FopenFlags::FOPEN_KEEP_CACHE, reply);
+        reply_open(self.mount.open_file(ino.0), FopenFlags::FOPEN_KEEP_CACHE, reply);
     }
 
     fn read(
@@ -95,7 +95,7 @@ impl Filesystem for Kernel {
     ) {
         match self.mount.read(fh.0, offset, size) {
             Ok(bytes) => reply.data(&bytes),
-            Err(fault) => reply.error(errno(fault)),
+            Err(err) => reply.error(errno(err)),
         }
     }
 
@@ -125,7 +125,7 @@ impl Filesystem for Kernel {
             }
             _ => FopenFlags::empty(),
         };
-        opened(handle, flags, reply);
+        reply_open(handle, flags, reply);
     }
 
     fn readdir(&self, _: &Request, _: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -134,7 +134,7 @@ impl Filesystem for Kernel {
         });
         match listed {
             Ok(()) => reply.ok(),
-            Err(fault) => reply.error(errno(fault)),
+            Err(err) => reply.error(errno(err)),
         }
     }
 
@@ -149,14 +149,14 @@ impl Filesystem for Kernel {
         let listed = self.mount.list(fh.0, offset, true, &mut |one| {
             let name = OsStr::from_bytes(one.name);
             let (ttl, attr) = match &one.attributes {
-                Some(found) => (lasting(found), attr(found)),
-                None => (Duration::ZERO, dot(one.ino)),
+                Some(found) => (ttl(found), attr(found)),
+                None => (Duration::ZERO, dot_attr(one.ino)),
             };
             !reply.add(INodeNo(one.ino), one.next, name, &ttl, &attr, Generation(0))
         });
         match listed {
             Ok(()) => reply.ok(),
-            Err(fault) => reply.error(errno(fault)),
+            Err(err) => reply.error(errno(err)),
         }
     }
 
@@ -170,12 +170,12 @@ impl Filesystem for Kernel {
             Ok(bytes) => {
                 reply.statfs(bytes.div_ceil(u64::from(BLOCK)), 0, 0, 0, 0, BLOCK, 255, BLOCK);
             }
-            Err(fault) => reply.error(errno(fault)),
+            Err(err) => reply.error(errno(err)),
         }
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        value(self.mount.xattr(ino.0, name.as_bytes()), size, reply);
+        reply_xattr(self.mount.xattr(ino.0, name.as_bytes()), size, reply);
     }
 
     fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
@@ -183,7 +183,7 @@ impl Filesystem for Kernel {
             .mount
             .xattr_names(ino.0)
             .map(|names| names.into_iter().flat_map(|name| name.into_iter().chain([0])).collect());
-        value(names, size, reply);
+        reply_xattr(names, size, reply);
     }
 
     fn ioctl(
@@ -205,7 +205,7 @@ impl Filesystem for Kernel {
                 let bytes = u64::from(flags).to_ne_bytes();
                 reply.ioctl(0, bytes.get(..out_size as usize).unwrap_or(&bytes));
             }
-            Err(fault) => reply.error(errno(fault)),
+            Err(err) => reply.error(errno(err)),
         }
     }
 
@@ -218,30 +218,30 @@ impl Filesystem for Kernel {
         };
         match found.and_then(|at| i64::try_from(at).map_err(|_| FsError::Beyond)) {
             Ok(at) => reply.offset(at),
-            Err(fault) => reply.error(errno(fault)),
+            Err(err) => reply.error(errno(err)),
         }
     }
 }
 
-fn opened(handle: FsResult<u64>, flags: FopenFlags, reply: ReplyOpen) {
+fn reply_open(handle: FsResult<u64>, flags: FopenFlags, reply: ReplyOpen) {
     match handle {
         Ok(handle) => reply.opened(FileHandle(handle), flags),
-        Err(fault) => reply.error(errno(fault)),
+        Err(err) => reply.error(errno(err)),
     }
 }
 
 /// Replies with the value, or with its size if the caller's buffer has length 0.
-fn value(value: FsResult<Vec<u8>>, room: u32, reply: ReplyXattr) {
+fn reply_xattr(value: FsResult<Vec<u8>>, room: u32, reply: ReplyXattr) {
     match value {
         Ok(bytes) if room == 0 => reply.size(u32::try_from(bytes.len()).unwrap_or(u32::MAX)),
         Ok(bytes) if bytes.len() > room as usize => reply.error(Errno::ERANGE),
         Ok(bytes) => reply.data(&bytes),
-        Err(fault) => reply.error(errno(fault)),
+        Err(err) => reply.error(errno(err)),
     }
 }
 
-fn errno(fault: FsError) -> Errno {
-    match fault {
+fn errno(err: FsError) -> Errno {
+    match err {
         FsError::NoEntry => Errno::ENOENT,
         FsError::NotDir => Errno::ENOTDIR,
         FsError::IsDir => Errno::EISDIR,
@@ -253,8 +253,8 @@ fn errno(fault: FsError) -> Errno {
     }
 }
 
-fn lasting(found: &InodeAttributes) -> Duration {
-    if found.lasts { LONG } else { SHORT }
+fn ttl(found: &InodeAttributes) -> Duration {
+    if found.lasts { IMMUTABLE_TTL } else { LIST_TTL }
 }
 
 fn attr(found: &InodeAttributes) -> FileAttr {
@@ -268,7 +268,7 @@ fn attr(found: &InodeAttributes) -> FileAttr {
         ctime: time(found.ctime),
         crtime: SystemTime::UNIX_EPOCH,
         kind: kind(found.kind),
-        // Everything except the type; it fits.
+        // The permission bits, which always fit.
         perm: u16::try_from(found.mode & 0o7777).unwrap_or(0),
         nlink: found.links,
         uid: found.uid,
@@ -280,7 +280,7 @@ fn attr(found: &InodeAttributes) -> FileAttr {
 }
 
 /// Returns attributes for `.` and `..`, of which the kernel uses only number and type.
-fn dot(ino: u64) -> FileAttr {
+fn dot_attr(ino: u64) -> FileAttr {
     let epoch = SystemTime::UNIX_EPOCH;
     FileAttr {
         ino: INodeNo(ino),

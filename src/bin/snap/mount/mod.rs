@@ -28,16 +28,16 @@ pub(crate) use mount_point::{check, how_to_unmount};
 use crate::terminal::{output, repository_messages};
 
 /// How often to check for new and forgotten snapshots while there are no requests.
-const TICK: Duration = Duration::from_secs(10);
+const TICK_INTERVAL: Duration = Duration::from_secs(10);
 /// How long processes with open files may continue to read after the mount is asked to end.
-const GRACE: Duration = Duration::from_secs(10);
+const OPEN_FILES_GRACE: Duration = Duration::from_secs(10);
 
 /// Number of inodes that the kernel may know before it is asked to forget some. Each uses memory in this
 /// process.
-const INODES: usize = 500_000;
+const MAX_INODES: usize = 500_000;
 
 /// What the main thread waits for.
-enum Happened {
+enum Wakeup {
     Signal,
     /// The file system was unmounted.
     End(io::Result<()>),
@@ -51,39 +51,39 @@ pub(crate) fn serve(
     allow_other: bool,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    let (events, happened) = channel();
-    watch_signals(&events)?;
+    let (wake, wakeups) = channel();
+    watch_signals(&wake)?;
     let mount = Arc::new(Mount::open(repo, options, &Control::shared(log_of(target)))?);
     let kernel = fuse::Kernel { mount: Arc::clone(&mount), permissions: allow_other };
     let session = match Session::new(kernel, target, &config(repo, allow_other)) {
         Ok(session) => session,
         Err(err) => {
             mount.leave()?;
-            return Err(mount_point::failed(target, err));
+            return Err(mount_point::mount_error(target, err));
         }
     };
     let notifier = session.notifier();
     let tick = || {
         mount.tick();
-        repository_messages::take_warnings(repo)
-            .iter()
-            .for_each(|text| log_of(target).notice(Event::Warning(text)));
-        for (parent, name) in mount.surplus(INODES) {
+        for text in repository_messages::take_warnings(repo) {
+            log_of(target).notice(Event::Warning(&text));
+        }
+        for (parent, name) in mount.surplus(MAX_INODES) {
             // Fails if the kernel has forgotten the entry in the meantime, which has the same effect.
             let _ = notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(&name));
         }
     };
     let run = move || {
         // The receiver is gone only if the process is ending.
-        let _ = events.send(Happened::End(end_of(session.run())));
+        let _ = wake.send(Wakeup::End(end_of(session.run())));
     };
     std::thread::Builder::new().name("fuse".into()).spawn(run).map_err(Error::io("start", "a thread"))?;
-    let served = ready().and_then(|()| wait(&tick, &happened));
+    let served = ready().and_then(|()| wait(&tick, &wakeups));
     let ended = match served {
         Ok(Some(end)) => end.map_err(Error::io("serve", target)),
         // The session ends with the last reader, or with this process.
-        Ok(None) => unmount(target, &mount, &happened),
-        Err(err) => unmount(target, &mount, &happened).and(Err(err)),
+        Ok(None) => unmount(target, &mount, &wakeups),
+        Err(err) => unmount(target, &mount, &wakeups).and(Err(err)),
     };
     mount.leave().and(ended)
 }
@@ -115,15 +115,15 @@ fn config(repo: &Repository, allow_other: bool) -> Config {
     config
 }
 
-fn watch_signals(events: &Sender<Happened>) -> Result<()> {
+fn watch_signals(wake: &Sender<Wakeup>) -> Result<()> {
     let cannot = |err| Error::io("watch for", "signals")(err);
     // Under nohup, SIGHUP must not end the process.
     let hangs_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
     let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangs_up)).map_err(cannot)?;
-    let events = events.clone();
+    let wake = wake.clone();
     let forward = move || {
         for _ in signals.forever() {
-            if events.send(Happened::Signal).is_err() {
+            if wake.send(Wakeup::Signal).is_err() {
                 break;
             }
         }
@@ -132,11 +132,11 @@ fn watch_signals(events: &Sender<Happened>) -> Result<()> {
 }
 
 /// Waits for the end: returns the result if unmounted, `None` after a signal.
-fn wait(tick: &dyn Fn(), happened: &Receiver<Happened>) -> Result<Option<io::Result<()>>> {
+fn wait(tick: &dyn Fn(), wakeups: &Receiver<Wakeup>) -> Result<Option<io::Result<()>>> {
     loop {
-        match happened.recv_timeout(TICK) {
-            Ok(Happened::End(end)) => return Ok(Some(end)),
-            Ok(Happened::Signal) => return Ok(None),
+        match wakeups.recv_timeout(TICK_INTERVAL) {
+            Ok(Wakeup::End(end)) => return Ok(Some(end)),
+            Ok(Wakeup::Signal) => return Ok(None),
             Err(RecvTimeoutError::Timeout) => tick(),
             Err(RecvTimeoutError::Disconnected) => return Err(Error::Stopped),
         }
@@ -144,11 +144,11 @@ fn wait(tick: &dyn Fn(), happened: &Receiver<Happened>) -> Result<Option<io::Res
 }
 
 /// Unmounts lazily. Processes with open files may continue for a while, or until the next signal.
-fn unmount(target: &Path, mount: &Mount, happened: &Receiver<Happened>) -> Result<()> {
+fn unmount(target: &Path, mount: &Mount, wakeups: &Receiver<Wakeup>) -> Result<()> {
     mount_point::unmount(target).map_err(Error::io("unmount", target))?;
-    match happened.recv_timeout(GRACE) {
-        Ok(Happened::End(end)) => end.map_err(Error::io("serve", target)),
-        Ok(Happened::Signal) | Err(RecvTimeoutError::Disconnected) => Ok(()),
+    match wakeups.recv_timeout(OPEN_FILES_GRACE) {
+        Ok(Wakeup::End(end)) => end.map_err(Error::io("serve", target)),
+        Ok(Wakeup::Signal) | Err(RecvTimeoutError::Disconnected) => Ok(()),
         Err(RecvTimeoutError::Timeout) => {
             let files = output::count(mount.open_count(), "file", "files");
             let text = format!("{files} or directories are still open: reading from them fails from now on");

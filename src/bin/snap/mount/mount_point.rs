@@ -10,7 +10,7 @@ use snap_backup::sys::volume::{self, FUSE_DEVICE, UNMOUNT, Unmounted, is_mount_p
 use snap_backup::util::programs;
 use snap_backup::{Error, Result};
 
-/// The program that unmounts for users other than root.
+/// The program that mounts and unmounts for users other than root.
 const HELPER: &str = "fusermount3";
 
 /// Checks a mount point and returns its absolute path.
@@ -39,7 +39,7 @@ pub(crate) fn check(given: &Path) -> Result<PathBuf> {
     if entries.next().is_some() {
         return refuse("it is not empty");
     }
-    fuse(given)?;
+    check_fuse(given)?;
     Ok(target)
 }
 
@@ -50,7 +50,7 @@ fn is_dead(error: &io::Error) -> bool {
 }
 
 /// Checks that the system has FUSE and this user may use it.
-fn fuse(given: &Path) -> Result<()> {
+fn check_fuse(given: &Path) -> Result<()> {
     let Some(device) = FUSE_DEVICE else { return Ok(()) };
     let opened = fs::OpenOptions::new().read(true).write(true).open(device);
     let why = match opened {
@@ -65,7 +65,7 @@ fn fuse(given: &Path) -> Result<()> {
 }
 
 /// Explains why a mount failed although [`check`] succeeded.
-pub(super) fn failed(target: &Path, err: io::Error) -> Error {
+pub(super) fn mount_error(target: &Path, err: io::Error) -> Error {
     let why = match err.kind() {
         io::ErrorKind::NotFound => format!(
             "{HELPER} is not installed, and only root can mount without it: it is in the package fuse3 of most systems"
