@@ -14,9 +14,9 @@ use snap_backup::util::new_file;
 use crate::args::global::Global;
 use crate::terminal::output;
 
-/// Warns about a backup into an unencrypted repository that this machine has not used before, unless the user
-/// has acknowledged it. The repository may have replaced an encrypted one, and the attacker can then read what
-/// is saved. Opening it records it as known, so the warning is printed once.
+/// Warns about a backup to an unencrypted repository that this machine has not used before, unless the user
+/// intends it. It may have replaced an encrypted repository, by an attacker who wants to read what is saved.
+/// Opening it records it as known, so the warning is printed once.
 pub(crate) fn warn_if_unknown_and_unencrypted(
     global: &Global,
     is_intended: bool,

@@ -185,7 +185,7 @@ impl App {
         }
     }
 
-    /// Returns whether the screen below is the parent directory, or another screen that led to this directory.
+    /// Returns whether the screen below is the parent directory, or another one that led to this directory.
     fn was_opened_from_below(&self) -> bool {
         let below = self.screens.len().checked_sub(2).and_then(|at| self.screens.get(at));
         !matches!(below, Some(Screen::Snapshots(_)) | None)

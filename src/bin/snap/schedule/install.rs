@@ -1,5 +1,5 @@
-//! Installs the schedule in the system: systemd units, a job of launchd, or a line in the crontab. All are built
-//! as values first, so that they can be printed.
+//! Installs the schedule in the system: systemd units, a job of launchd, or a line in the crontab. All are
+//! built as values first, so that they can be printed.
 
 use std::fs;
 use std::io::Write;

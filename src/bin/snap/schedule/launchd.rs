@@ -1,5 +1,5 @@
-//! What `schedule install` writes on macOS: a property list for launchd, of an agent of the user or a daemon of
-//! the machine.
+//! What `schedule install` writes on macOS: the property list of a launchd job, which is an agent of the user
+//! or a daemon of the machine.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -28,8 +28,8 @@ pub(super) fn folder(home: Option<PathBuf>) -> PathBuf {
     }
 }
 
-/// Returns launchd's name of the domain in which a job runs: the machine's, or that of a user with this id who
-/// is logged in at the screen.
+/// Returns launchd's name of the domain in which a job runs: the machine's, or that of the user with this id
+/// who is logged in at the screen.
 pub(super) fn domain(uid: Option<u32>) -> String {
     uid.map_or_else(|| "system".to_owned(), |uid| format!("gui/{uid}"))
 }
@@ -50,7 +50,8 @@ impl LaunchdJob<'_> {
         let words: String = self.words.iter().map(|word| format!("    {}\n", string(word))).collect();
         put("ProgramArguments", &format!("<array>\n{words}  </array>"));
         if self.daemon {
-            // Only a failure restarts it: after SIGTERM it exits with 0. After the timeout launchd sends SIGKILL.
+            // Restarted after a failure only: after SIGTERM it exits with 0. launchd sends SIGKILL after
+            // the timeout.
             put("KeepAlive", "<dict>\n    <key>SuccessfulExit</key>\n    <false/>\n  </dict>");
             put("ThrottleInterval", "<integer>60</integer>");
         } else {
