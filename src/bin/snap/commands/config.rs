@@ -16,7 +16,7 @@ use super::config_show;
 use super::shared::{protected, sets};
 use crate::args::global::Global;
 use crate::args::values;
-use crate::config::{Config, default_paths, find, format_complaint, ignored_file_message, schema};
+use crate::config::{Config, default_paths, find, format_diagnostic, ignored_file_message, schema};
 use crate::context::{Context, load_config};
 use crate::exit::Outcome;
 use crate::notify::End;
@@ -219,12 +219,12 @@ fn check(global: &Global) -> Result<Outcome> {
             looked.join(", ")
         )));
     };
-    let (config, complaints) = Config::of_file(&file, global.profile())?;
-    for complaint in &complaints {
-        output::eprint(&output::printable(&format!("snap: {}", format_complaint(&file, complaint))));
+    let (config, diagnostics) = Config::of_file(&file, global.profile())?;
+    for diagnostic in &diagnostics {
+        output::eprint(&output::printable(&format!("snap: {}", format_diagnostic(&file, diagnostic))));
     }
-    if !complaints.is_empty() {
-        let number = count(complaints.len() as u64, "error", "errors");
+    if !diagnostics.is_empty() {
+        let number = count(diagnostics.len() as u64, "error", "errors");
         return Err(Error::Usage(format!("{number} in {}", file.display())));
     }
     for warning in warnings(&config) {

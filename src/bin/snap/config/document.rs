@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 /// An error in the file, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Complaint {
+pub(crate) struct Diagnostic {
     pub(crate) line: usize,
     pub(crate) column: usize,
     pub(crate) what: String,
@@ -31,8 +31,8 @@ impl Origin {
         Self { line, column, is_in_profile: false }
     }
 
-    pub(super) fn complaint(self, what: String) -> Complaint {
-        Complaint { line: self.line, column: self.column, what }
+    pub(super) fn diagnostic(self, what: String) -> Diagnostic {
+        Diagnostic { line: self.line, column: self.column, what }
     }
 }
 
@@ -78,12 +78,12 @@ impl Node {
     ///
     /// # Errors
     /// It is not TOML.
-    pub(super) fn parse(text: &str) -> Result<Self, Complaint> {
+    pub(super) fn parse(text: &str) -> Result<Self, Diagnostic> {
         match DeTable::parse(text) {
             Ok(table) => Ok(Self { item: Item::from_table(text, table.get_ref()), ..Self::default() }),
             Err(error) => {
                 let at = error.span().map_or(0, |span| span.start);
-                Err(Origin::at(text, at).complaint(error.message().to_owned()))
+                Err(Origin::at(text, at).diagnostic(error.message().to_owned()))
             }
         }
     }

@@ -1,14 +1,14 @@
-//! How values of the file become fields of structs. Every complaint has line and column, and reading
+//! How values of the file become fields of structs. Every diagnostic has line and column, and reading
 //! continues after it, so that one run reports all of them; a deserializer of serde ends at the first.
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::document::{Complaint, Item, Node, Origin};
+use super::document::{Diagnostic, Item, Node, Origin};
 use super::nearest;
 
-/// What reading depends on, and the complaints.
+/// What reading depends on, and the diagnostics so far.
 pub(crate) struct Reader<'a> {
     /// Start of relative paths.
     pub(super) dir: &'a Path,
@@ -17,7 +17,7 @@ pub(crate) struct Reader<'a> {
     profile: Option<&'a str>,
     /// Whether the value is in a profile that is not selected. Variables there are not expanded.
     pub(super) in_other_profile: bool,
-    pub(super) complaints: Vec<Complaint>,
+    pub(super) diagnostics: Vec<Diagnostic>,
     /// Tables and their keys, to say where a misplaced key of the top level belongs.
     homes: [(&'static str, &'static [&'static str]); 2],
 }
@@ -29,15 +29,15 @@ impl<'a> Reader<'a> {
         variable: &'a dyn Fn(&str) -> Option<String>,
         homes: [(&'static str, &'static [&'static str]); 2],
     ) -> Self {
-        Self { dir, variable, profile, in_other_profile: false, complaints: Vec::new(), homes }
+        Self { dir, variable, profile, in_other_profile: false, diagnostics: Vec::new(), homes }
     }
 
-    pub(super) fn complain(&mut self, origin: Origin, what: String) {
-        self.complaints.push(origin.complaint(what));
+    pub(super) fn report(&mut self, origin: Origin, what: String) {
+        self.diagnostics.push(origin.diagnostic(what));
     }
 
-    pub(super) fn complain_of_type(&mut self, node: &Node, path: &str, wanted: &str) {
-        self.complain(node.origin, format!("`{path}` must be {wanted}, not {}", node.item.kind()));
+    pub(super) fn report_type(&mut self, node: &Node, path: &str, wanted: &str) {
+        self.report(node.origin, format!("`{path}` must be {wanted}, not {}", node.item.kind()));
     }
 
     /// Reads a table with these keys.
@@ -49,14 +49,14 @@ impl<'a> Reader<'a> {
         mut read: impl FnMut(&mut Self, &str, &mut Node, &str),
     ) -> Option<()> {
         let Item::Table(entries) = &mut node.item else {
-            self.complain_of_type(node, path, "a table");
+            self.report_type(node, path, "a table");
             return None;
         };
         for entry in entries {
             if keys.contains(&entry.name) {
                 read(self, &entry.name, &mut entry.node, &join(path, &entry.name));
             } else {
-                self.complain(entry.at, self.describe_unknown_key(&entry.name, keys, path));
+                self.report(entry.at, self.describe_unknown_key(&entry.name, keys, path));
             }
         }
         Some(())
@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
 
 /// A type of values.
 pub(crate) trait Field: Sized {
-    /// Reads a value, and fills in how it is shown. Returns `None` after a complaint.
+    /// Reads a value, and fills in how it is shown. Returns `None` if it reported a diagnostic.
     fn read(node: &mut Node, path: &str, reader: &mut Reader<'_>) -> Option<Self>;
 
     /// Returns the JSON schema of the values.
@@ -169,7 +169,7 @@ pub(crate) struct Named<T> {
 impl<T: Field> Field for Vec<Named<T>> {
     fn read(node: &mut Node, path: &str, reader: &mut Reader<'_>) -> Option<Self> {
         let Item::Table(entries) = &mut node.item else {
-            reader.complain_of_type(node, path, "a table of tables");
+            reader.report_type(node, path, "a table of tables");
             return None;
         };
         let mut all = Vec::new();
@@ -181,7 +181,7 @@ impl<T: Field> Field for Vec<Named<T>> {
                     "`{name}` is not a valid name: use letters, digits, -, _ and ., and begin with a \
                      letter, a digit or _"
                 );
-                reader.complain(entry.at, why);
+                reader.report(entry.at, why);
                 continue;
             }
             let before = reader.in_other_profile;

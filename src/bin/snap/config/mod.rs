@@ -20,7 +20,7 @@ use snap_backup::ops::rewrite::expire;
 use snap_backup::{Error, Result};
 
 use crate::args::global::Global;
-pub(crate) use document::Complaint;
+pub(crate) use document::Diagnostic;
 use document::Node;
 use field::{Field, Placed, Reader};
 pub(crate) use find::{default_paths, find, ignored_file_message};
@@ -46,7 +46,7 @@ impl Config {
     /// Loads the configuration for this call.
     ///
     /// # Errors
-    /// The file cannot be read or parsed. The error is the first complaint, with line and column.
+    /// The file cannot be read or parsed. The error is the first diagnostic, with line and column.
     pub(crate) fn load(global: &Global) -> Result<Self> {
         let Some(file) = find(global)? else {
             return match global.profile() {
@@ -59,34 +59,34 @@ impl Config {
                 None => Ok(Self::default()),
             };
         };
-        let (config, complaints) = Self::of_file(&file, global.profile())?;
-        match complaints.first() {
+        let (config, diagnostics) = Self::of_file(&file, global.profile())?;
+        match diagnostics.first() {
             None => Ok(config),
             Some(first) => {
-                let more = match complaints.len() {
+                let more = match diagnostics.len() {
                     1 => String::new(),
                     many => format!(" (and {} more: `snap config check` lists them)", many - 1),
                 };
-                Err(Error::Usage(format!("{}{more}", format_complaint(&file, first))))
+                Err(Error::Usage(format!("{}{more}", format_diagnostic(&file, first))))
             }
         }
     }
 
-    /// Reads a file as far as it can be parsed, and returns all complaints about it.
+    /// Reads a file as far as it can be parsed, and returns all diagnostics about it.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub(crate) fn of_file(file: &Path, profile: Option<&str>) -> Result<(Self, Vec<Complaint>)> {
+    pub(crate) fn of_file(file: &Path, profile: Option<&str>) -> Result<(Self, Vec<Diagnostic>)> {
         let bytes = std::fs::read(file).map_err(Error::io("read the configuration", file))?;
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::Usage(format!("the configuration {} is not UTF-8 text", file.display())))?;
         let file = std::path::absolute(file).map_err(Error::io("make absolute", file))?;
-        let (mut config, complaints) =
+        let (mut config, diagnostics) =
             Self::of_text(&text, file.parent().unwrap_or(Path::new("/")), profile, &|name| {
                 std::env::var(name).ok()
             });
         config.file = Some(file);
-        Ok((config, complaints))
+        Ok((config, diagnostics))
     }
 
     /// Like [`Self::of_file`] for a text. Relative paths in it start at `dir`.
@@ -95,15 +95,15 @@ impl Config {
         dir: &Path,
         profile: Option<&str>,
         variable: &dyn Fn(&str) -> Option<String>,
-    ) -> (Self, Vec<Complaint>) {
+    ) -> (Self, Vec<Diagnostic>) {
         let mut reader = Reader::new(dir, profile, variable, model::HOMES);
-        let mut document = Node::parse(text).unwrap_or_else(|complaint| {
-            reader.complaints.push(complaint);
+        let mut document = Node::parse(text).unwrap_or_else(|diagnostic| {
+            reader.diagnostics.push(diagnostic);
             Node::default()
         });
         // The file is checked before profiles override it.
         File::read(&mut document, "", &mut reader);
-        let mut complaints = std::mem::take(&mut reader.complaints);
+        let mut diagnostics = std::mem::take(&mut reader.diagnostics);
         let mut profiles = document.take("profiles").unwrap_or_default();
         if let Some(name) = profile {
             match profiles.take(name) {
@@ -111,26 +111,26 @@ impl Config {
                     over.mark_as_profile();
                     document.merge_from(over);
                 }
-                None => complaints.push(no_profile(name, &profiles)),
+                None => diagnostics.push(no_profile(name, &profiles)),
             }
         }
         document.merge_defaults_into_sets();
         let model = File::read(&mut document, "", &mut reader).unwrap_or_default();
         let config = Self { file: None, profile: profile.map(str::to_owned), document, model };
-        if complaints.is_empty() {
-            complaints = config.contradictions();
+        if diagnostics.is_empty() {
+            diagnostics = config.contradictions();
         }
-        complaints.sort_by_key(|one| (one.line, one.column));
-        (config, complaints)
+        diagnostics.sort_by_key(|one| (one.line, one.column));
+        (config, diagnostics)
     }
 
-    /// Returns complaints about valid values that contradict each other.
-    fn contradictions(&self) -> Vec<Complaint> {
+    /// Returns diagnostics about valid values that contradict each other.
+    fn contradictions(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         for set in self.sets() {
             let name = &set.name;
             if set.sources().is_empty() {
-                found.push(set.origin.complaint(format!("the set `{name}` has no sources")));
+                found.push(set.origin.diagnostic(format!("the set `{name}` has no sources")));
             }
             found.extend(wrong_expiry(set));
             // If the file has none, SNAP_REPO or the legacy script's variable may name one.
@@ -142,18 +142,18 @@ impl Config {
                     "the set `{name}` has no repository, and there is no default `repository` at the top \
                      level"
                 );
-                found.push(set.origin.complaint(why));
+                found.push(set.origin.diagnostic(why));
             }
         }
         let named = self.sets().iter().filter_map(|set| set.settings.repository.as_ref());
         found.extend(named.chain(&self.model.repository).filter_map(|named| self.no_such(named)));
         for entry in self.repositories().iter().filter(|entry| entry.location().is_none()) {
-            found.push(entry.origin.complaint(format!("the repository `{}` has no location", entry.name)));
+            found.push(entry.origin.diagnostic(format!("the repository `{}` has no location", entry.name)));
         }
         found
     }
 
-    fn no_such(&self, named: &Placed<Place>) -> Option<Complaint> {
+    fn no_such(&self, named: &Placed<Place>) -> Option<Diagnostic> {
         let wanted = named.value.0.to_str()?;
         if wanted.contains(['/', ':']) || self.repository(wanted).is_some() {
             return None;
@@ -161,7 +161,7 @@ impl Config {
         let near = nearest(wanted, self.repositories().iter().map(|entry| entry.name.as_str()));
         let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
         let what = format!("there is no repository `{wanted}`: {near}for a directory, write ./{wanted}");
-        Some(named.origin.complaint(what))
+        Some(named.origin.diagnostic(what))
     }
 
     /// Returns the repository with this name or location.
@@ -205,9 +205,9 @@ impl Config {
     }
 }
 
-/// Formats a complaint with its position, like compilers do.
-pub(crate) fn format_complaint(file: &Path, complaint: &Complaint) -> String {
-    format!("{}:{}:{}: {}", file.display(), complaint.line, complaint.column, complaint.what)
+/// Formats a diagnostic with its position, like compilers do.
+pub(crate) fn format_diagnostic(file: &Path, diagnostic: &Diagnostic) -> String {
+    format!("{}:{}:{}: {}", file.display(), diagnostic.line, diagnostic.column, diagnostic.what)
 }
 
 /// Returns the JSON schema of the file, for editors; draft 2020-12.
@@ -227,8 +227,8 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
     (near.0 <= 2.max(name.len() / 3)).then_some(near.1)
 }
 
-/// Returns a complaint if a rule per path is incomplete or has an invalid pattern.
-fn wrong_expiry(set: &Set) -> Option<Complaint> {
+/// Returns a diagnostic if a rule per path is incomplete or has an invalid pattern.
+fn wrong_expiry(set: &Set) -> Option<Diagnostic> {
     let expire = &set.settings.expire;
     let lacks = |rule: &Expire| rule.path.as_ref().is_none_or(Vec::is_empty) || rule.after.is_none();
     let what = if expire.value.iter().any(lacks) {
@@ -237,15 +237,15 @@ fn wrong_expiry(set: &Set) -> Option<Complaint> {
         let patterns: Vec<_> = set.path_rules().expire.into_iter().map(|one| one.pattern).collect();
         format!("`expire`: {}", expire::check_patterns(&patterns).err()?)
     };
-    Some(expire.origin.complaint(what))
+    Some(expire.origin.diagnostic(what))
 }
 
-fn no_profile(name: &str, profiles: &Node) -> Complaint {
+fn no_profile(name: &str, profiles: &Node) -> Diagnostic {
     let known = || profiles.entries().iter().map(|entry| entry.name.as_str());
     let what = match nearest(name, known()) {
         Some(near) => format!("there is no profile `{name}`: did you mean `{near}`?"),
         None if profiles.entries().is_empty() => format!("there is no profile `{name}`, and no other"),
         None => format!("there is no profile `{name}`: there are {}", known().collect::<Vec<_>>().join(", ")),
     };
-    Complaint { line: 1, column: 1, what }
+    Diagnostic { line: 1, column: 1, what }
 }

@@ -6,7 +6,7 @@ use clap::Parser;
 
 use super::field::Field;
 use super::model::{RepositorySettings, SetSettings};
-use super::{Complaint, Config};
+use super::{Config, Diagnostic};
 
 const WHOLE: &str = r#"
 repository = "home"
@@ -41,15 +41,15 @@ compression = "fast"
 exclude = ["${NEVER_SET}"]
 "#;
 
-fn read(text: &str, profile: Option<&str>) -> (Config, Vec<Complaint>) {
+fn read(text: &str, profile: Option<&str>) -> (Config, Vec<Diagnostic>) {
     Config::of_text(text, Path::new("/etc/snap"), profile, &|name| {
         (name == "NAME").then(|| "mail".to_owned())
     })
 }
 
 fn good(text: &str, profile: Option<&str>) -> Config {
-    let (config, complaints) = read(text, profile);
-    assert_eq!(complaints, []);
+    let (config, diagnostics) = read(text, profile);
+    assert_eq!(diagnostics, []);
     config
 }
 
@@ -66,8 +66,8 @@ fn a_tilde_is_the_home_in_paths_and_patterns() {
 }
 
 fn only(text: &str) -> (usize, usize, String) {
-    let (_, complaints) = read(text, None);
-    let [one] = &complaints[..] else { panic!("not one complaint: {complaints:?}") };
+    let (_, diagnostics) = read(text, None);
+    let [one] = &diagnostics[..] else { panic!("not one diagnostic: {diagnostics:?}") };
     (one.line, one.column, one.what.clone())
 }
 
@@ -103,14 +103,14 @@ fn relative_paths_begin_at_the_file() {
 fn profile_overrides_the_rest_and_others_are_ignored() {
     let level = |config: &Config| config.sets()[1].settings.compression.and_then(|level| level.0);
     assert_eq!(level(&good(WHOLE, None)), None);
-    let (_, complaints) = read(WHOLE, Some("fast"));
-    assert!(complaints[0].what.contains("NEVER_SET is not set"), "{complaints:?}");
+    let (_, diagnostics) = read(WHOLE, Some("fast"));
+    assert!(diagnostics[0].what.contains("NEVER_SET is not set"), "{diagnostics:?}");
     let fast = good(&WHOLE.replace("${NEVER_SET}", "*.flac"), Some("fast"));
     assert_eq!(fast.sets()[1].filter().exclude, ["*.flac"]);
     assert_eq!(level(&fast), Some(1), "not seen in a set that is there already");
     assert_eq!(fast.sets()[1].repository().unwrap(), "away");
-    let (_, complaints) = read(WHOLE, Some("fats"));
-    assert_eq!(complaints[0].what, "there is no profile `fats`: did you mean `fast`?");
+    let (_, diagnostics) = read(WHOLE, Some("fats"));
+    assert_eq!(diagnostics[0].what, "there is no profile `fats`: did you mean `fast`?");
 }
 
 #[test]
@@ -170,8 +170,8 @@ fn invalid_secrets_are_not_shown() {
 
 #[test]
 fn all_errors_are_reported_at_once() {
-    let (_, complaints) = read("a = 1\nb = 2\n[sets.x]\nc = 3", None);
-    let places: Vec<_> = complaints.iter().map(|one| (one.line, one.column)).collect();
+    let (_, diagnostics) = read("a = 1\nb = 2\n[sets.x]\nc = 3", None);
+    let places: Vec<_> = diagnostics.iter().map(|one| (one.line, one.column)).collect();
     assert_eq!(places, [(1, 1), (2, 1), (4, 1)]);
 }
 
@@ -190,10 +190,10 @@ fn check(path: &str, schema: &serde_json::Value) {
         if property["properties"].is_object() {
             check(&format!("{path}.{key}"), property);
         } else if let Some(default) = property.get("default") {
-            let (_, complaints) = read(&format!("{path}.{key} = {default}"), None);
+            let (_, diagnostics) = read(&format!("{path}.{key} = {default}"), None);
             assert!(
-                complaints.iter().all(|one| one.what.contains(" has no ")),
-                "{path}.{key}: {complaints:?}"
+                diagnostics.iter().all(|one| one.what.contains(" has no ")),
+                "{path}.{key}: {diagnostics:?}"
             );
         }
     }

@@ -77,7 +77,7 @@ impl<T: Scalar> Field for T {
                 } else {
                     substitute(text, reader.variable)
                 };
-                text.map_err(|why| reader.complain(node.origin, why)).ok()?
+                text.map_err(|why| reader.report(node.origin, why)).ok()?
             }
             (form, _) => {
                 let wanted = match form {
@@ -86,7 +86,7 @@ impl<T: Scalar> Field for T {
                     Form::Either => "a number or a string",
                     _ => "a string",
                 };
-                reader.complain_of_type(node, path, wanted);
+                reader.report_type(node, path, wanted);
                 return None;
             }
         };
@@ -108,7 +108,7 @@ impl<T: Scalar> Field for T {
             Err(why) => {
                 // A secret is not printed even if it is invalid.
                 let what = if is_secret { String::new() } else { format!(" = \"{text}\"") };
-                reader.complain(node.origin, format!("`{path}`{what}: {why}"));
+                reader.report(node.origin, format!("`{path}`{what}: {why}"));
                 None
             }
         }
