@@ -1,8 +1,6 @@
 //! Key files: a second factor besides the password. docs/format.md, "Key slots", specifies how both are
 //! combined.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use snap_backup::Result;
@@ -10,20 +8,15 @@ use snap_backup::codec::crypto::hash;
 use snap_backup::model::id::hex;
 use zeroize::Zeroizing;
 
-use super::{Password, no_password};
+use super::{MAX_BYTES, Password, no_password, read_bytes};
 
-/// Maximum length of a key file. A larger file is more likely to change one day.
-const MAX_BYTES: u64 = 1 << 20;
-
-/// Returns the password together with the file.
+/// Combines the password with the hash of the file.
 ///
 /// # Errors
 /// The file cannot be read, is empty or is too long.
 pub(super) fn join(password: &Password, path: &Path) -> Result<Password> {
     let source = format!("the key file {}", path.display());
-    let mut bytes = Zeroizing::new(Vec::new());
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    read.map_err(|err| no_password(&source, err.to_string()))?;
+    let bytes = read_bytes(path, &source)?;
     if bytes.is_empty() {
         return Err(no_password(&source, "it is empty"));
     }

@@ -33,7 +33,8 @@ pub(crate) struct NewPassword {
 
 pub(crate) type Password = Zeroizing<String>;
 
-/// Maximum length of a password. A larger file is not the one that was meant.
+/// Maximum length of a password or a key file. A larger password file is not the one that was meant, and a
+/// larger key file is more likely to change one day.
 const MAX_BYTES: u64 = 1 << 20;
 
 const NEW_VARIABLE: &str = "SNAP_NEW_PASSWORD";
@@ -195,10 +196,14 @@ fn from_file(path: &Path, json: bool) -> Result<Password> {
 
 fn read(path: &Path) -> Result<Password> {
     let source = format!("the password file {}", path.display());
+    parse(&read_bytes(path, &source)?, &source)
+}
+
+/// Reads a file up to one byte more than is allowed.
+fn read_bytes(path: &Path, source: &str) -> Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    read.map_err(|err| no_password(&source, err.to_string()))?;
-    parse(&bytes, &source)
+    read.map(|_| bytes).map_err(|err| no_password(source, err.to_string()))
 }
 
 fn from_command(line: &OsStr) -> Result<Password> {

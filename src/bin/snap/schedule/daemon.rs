@@ -37,7 +37,8 @@ pub(crate) struct SchedulerDaemon<'a> {
     scheduler: Scheduler,
     state: &'a ScheduleState,
     processes: BTreeMap<String, u32>,
-    lanes: BTreeMap<String, File>,
+    /// Locks of the repositories that running jobs use, by the name of the job.
+    locks: BTreeMap<String, File>,
     events: (Sender<Event>, Receiver<Event>),
     stopping: bool,
     failures: u32,
@@ -70,7 +71,7 @@ impl<'a> SchedulerDaemon<'a> {
             scheduler,
             state,
             processes: BTreeMap::new(),
-            lanes: BTreeMap::new(),
+            locks: BTreeMap::new(),
             events,
             stopping: false,
             failures: 0,
@@ -173,11 +174,11 @@ impl<'a> SchedulerDaemon<'a> {
 
     fn start(&mut self, job: usize, due: Timestamp, attempt: u32, missed: u64) -> Result<()> {
         let Some(planned) = self.planned.get(job).cloned() else { return Ok(()) };
-        let Some(lane) = self.state.lock_repository(&planned.job.lane)? else {
+        let Some(lock) = self.state.lock_repository(&planned.job.lane)? else {
             self.scheduler.put_off(&planned.job.name, Timestamp::now() + BUSY_RETRY);
             return Ok(());
         };
-        self.lanes.insert(planned.job.name.clone(), lane);
+        self.locks.insert(planned.job.name.clone(), lock);
         let mut text = format!("started for {}", format_time(due, &planned.job.zone));
         if attempt > 1 {
             text += &format!(", attempt {attempt}");
@@ -203,7 +204,7 @@ impl<'a> SchedulerDaemon<'a> {
             }
             Event::Ended(name, status) => {
                 self.processes.remove(&name);
-                self.lanes.remove(&name);
+                self.locks.remove(&name);
                 self.finish(&name, status);
                 self.state.save(self.scheduler.states())?;
             }

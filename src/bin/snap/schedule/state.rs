@@ -81,7 +81,7 @@ impl ScheduleState {
         try_lock(&self.dir.join(format!("schedule-{}.lock", self.key)))
     }
 
-    /// Locks a repository against other schedules; `None` if another one has the lock.
+    /// Locks a repository against other schedules and runs of `snap serve`; `None` if it is locked.
     ///
     /// # Errors
     /// The lock file cannot be created.
