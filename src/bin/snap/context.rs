@@ -136,11 +136,11 @@ impl Context {
     /// Opens the repository, runs `work`, and prints the repository's warnings.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&Repository) -> Result<T>) -> Result<T> {
         let repo = self.open(self.storage()?)?;
-        self.watch(&repo, work)
+        self.with_open(&repo, work)
     }
 
     /// Like `with`, for a repository that is already open.
-    pub(crate) fn watch<T>(
+    pub(crate) fn with_open<T>(
         &self,
         repo: &Repository,
         work: impl FnOnce(&Repository) -> Result<T>,

@@ -35,9 +35,9 @@ impl Recorder {
     }
 
     /// Updates the record, if there is one.
-    pub(crate) fn note(&self, fill: impl FnOnce(&mut RunRecord)) {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut RunRecord)) {
         if let Some(record) = self.record.borrow_mut().as_mut() {
-            fill(record);
+            change(record);
             // The error may be a message of the library, which names no commands and flags.
             record.error = record.error.take().map(|error| wording::translate(&error).into_owned());
         }

@@ -76,7 +76,7 @@ fn check_set(context: &Context, args: &Check) -> Result<Outcome> {
         drop(progress);
         Ok((result?, repository_messages::take_warnings(repo)))
     })?;
-    context.recorder.note(|record| {
+    context.recorder.update(|record| {
         record.numbers.bytes_read = Some(report.bytes_read);
         record.numbers.problems = Some(report.errors.len() as u64);
         report.errors.iter().take(1).for_each(|error| record.set_error(&error.to_string()));

@@ -112,7 +112,7 @@ fn allow_deltas(context: &Context) -> Result<Outcome> {
     let before = repo.config().has_deltas();
     audit::note(&repo, AuditAct::Config, "delta on")?;
     repo.allow_deltas()?;
-    context.watch(&repo, |repo| {
+    context.with_open(&repo, |repo| {
         if context.global.json {
             let generation = repo.config().generation;
             let told =
@@ -136,7 +136,7 @@ fn set_quota(context: &Context, bytes: Option<u64>) -> Result<Outcome> {
     let value = bytes.map_or_else(|| "none".to_owned(), |bytes| bytes.to_string());
     audit::note(&repo, AuditAct::Config, &format!("quota {value}"))?;
     repo.set_quota(bytes)?;
-    context.watch(&repo, |repo| {
+    context.with_open(&repo, |repo| {
         if context.global.json {
             let generation = repo.config().generation;
             let told = json!({"message_type": "setting", "quota": bytes, "before": before, "generation": generation});
@@ -156,7 +156,7 @@ fn set_parity(context: &Context, share: u8) -> Result<Outcome> {
     let before = repo.config().parity();
     audit::note(&repo, AuditAct::Config, &format!("parity {share}%"))?;
     repo.set_parity(share)?;
-    context.watch(&repo, |repo| {
+    context.with_open(&repo, |repo| {
         if context.global.json {
             let (now, generation) = (repo.config().parity(), repo.config().generation);
             let told =

@@ -64,13 +64,13 @@ fn copy(context: &Context, args: &Copy, selection: SnapshotFilter) -> Result<Out
             true => Other::make(&other, storage, from, args.no_encryption)?,
             false => other.open(storage).map_err(missing)?,
         };
-        other.watch(&to, |to| {
+        other.with_open(&to, |to| {
             let stop = stop_on_signals()?;
             let progress = Progress::start(&context.global, "copy", true);
             let result = copy::run(from, to, &options, &Control::new(&progress).with_cancel(&stop));
             drop(progress);
             let report = result?;
-            context.recorder.note(|record| {
+            context.recorder.update(|record| {
                 let sum = |of: fn(&Copied) -> u64| report.copied.iter().map(of).sum::<u64>();
                 record.numbers.bytes_added = Some(sum(|one| one.bytes_added));
                 record.numbers.bytes_stored = Some(sum(|one| one.bytes_stored));
@@ -78,7 +78,7 @@ fn copy(context: &Context, args: &Copy, selection: SnapshotFilter) -> Result<Out
             for (snapshot, why) in &report.damaged {
                 let text = format!("snapshot {} was not copied: {}", snapshot.id.short(), why.chain());
                 output::warn(context.global.json, &text);
-                context.recorder.note(|record| record.set_error(&text));
+                context.recorder.update(|record| record.set_error(&text));
             }
             if context.global.json {
                 output::print(&json(&report, args.dry_run).to_string())?;

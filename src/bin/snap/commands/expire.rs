@@ -59,7 +59,7 @@ pub(crate) fn apply(context: &Context, repo: &Repository, asked: &Asked<'_>) -> 
     } else if context.prints_success() {
         output::print(&human(&report, asked, context.global.verbose > 0))?;
     }
-    context.recorder.note(|record| record.numbers.rewritten = Some(report.rewritten.len() as u64));
+    context.recorder.update(|record| record.numbers.rewritten = Some(report.rewritten.len() as u64));
     let met = rewritten::warn_of_others(context, &report.rewritten, asked.dry_run);
     Ok((report.rewritten.len(), if met { Outcome::Problems } else { Outcome::Done }))
 }

@@ -75,7 +75,7 @@ fn by_name(context: &Context, repo: &Repository, args: &keep::Forget) -> Result<
         dry_run: args.dry_run,
     };
     let forgotten = forget::run(repo, &options)?;
-    context.recorder.note(|record| record.numbers.forgotten = Some(forgotten.len() as u64));
+    context.recorder.update(|record| record.numbers.forgotten = Some(forgotten.len() as u64));
     if context.global.json {
         print_json(&forgotten, args.dry_run)?;
     } else if context.prints_success() {
@@ -131,7 +131,7 @@ pub(crate) fn by_policy(context: &Context, repo: &Repository, options: &PolicyOp
     print_groups(context, &groups, true)?;
     let kept = groups.iter().flat_map(|group| &group.decisions).filter(|one| one.stays()).count();
     let going = going(&groups);
-    context.recorder.note(|record| record.numbers.forgotten = Some(going.len() as u64));
+    context.recorder.update(|record| record.numbers.forgotten = Some(going.len() as u64));
     if context.prints_success() && !context.global.json {
         match going.len() {
             0 => output::print(&format!(

@@ -57,7 +57,7 @@ pub(crate) fn options(args: &Collect) -> Options {
 
 /// Writes what the run deleted and stored into the run log.
 pub(crate) fn record_numbers(context: &Context, report: &Report) {
-    context.recorder.note(|record| {
+    context.recorder.update(|record| {
         let after = report.before.saturating_add(report.bytes_written).saturating_sub(report.bytes_deleted);
         record.numbers.bytes_deleted = Some(report.bytes_deleted);
         record.numbers.bytes_stored = Some(report.bytes_written);
@@ -78,7 +78,7 @@ pub(crate) fn collect(context: &Context, repo: &Repository, options: &Options) -
         let stays = if report.data_stays { ", so no file data is deleted" } else { "" };
         let text = format!("{lost} missing or damaged{stays}: run `snap check --read-data`");
         output::warn(context.global.json, &text);
-        context.recorder.note(|record| record.set_error(&text));
+        context.recorder.update(|record| record.set_error(&text));
     }
     if context.global.json {
         output::print(&json(&report, options.dry_run).to_string())?;

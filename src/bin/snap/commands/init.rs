@@ -77,7 +77,7 @@ pub(crate) fn run(context: &Context, args: &Init) -> Result<Outcome> {
         kdf: args.kdf,
     };
     let repo = create(context, context.storage()?, make)?;
-    context.watch(&repo, |repo| {
+    context.with_open(&repo, |repo| {
         let id = repo.config().repo;
         if context.global.json {
             output::print(

@@ -86,7 +86,7 @@ pub(crate) fn fit(context: &Context, repo: &Repository, asked: &Asked<'_>) -> Re
             &forget::Options { selectors, dry_run: asked.dry_run, ..forget::Options::default() },
         )?;
     }
-    context.recorder.note(|record| {
+    context.recorder.update(|record| {
         let forgotten = record.numbers.forgotten.unwrap_or_default();
         record.numbers.forgotten = Some(forgotten + going.len() as u64);
     });

@@ -168,7 +168,7 @@ fn rotate(context: &Context, costs: KdfParams) -> Result<Outcome> {
     let found = Repository::discover(&*storage)?.with_key(context.global.key());
     let mut access = context.access(&found, &storage.location())?;
     let repo = context.open_found(storage, &found, &mut access)?;
-    context.watch(&repo, |repo| {
+    context.with_open(&repo, |repo| {
         // Without a password there is no key to rotate, which the operation reports.
         let rotated = key::rotate(repo, &access.password.unwrap_or_default(), costs)?;
         let others: Vec<String> = rotated.others.iter().map(|id| id.short()).collect();

@@ -33,7 +33,7 @@ pub(crate) fn run(context: &Context, max_age: Option<Duration>, budget: Option<B
     drop(progress);
     repo.iter().for_each(|repo| context.pass_on_warnings(repo));
     let report = result?;
-    context.recorder.note(|record| {
+    context.recorder.update(|record| {
         record.numbers.bytes_read = Some(report.bytes);
         record.numbers.problems = Some(report.errors.len() as u64);
         report.errors.iter().take(1).for_each(|error| record.set_error(&error.to_string()));

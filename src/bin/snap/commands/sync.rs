@@ -88,19 +88,19 @@ pub(crate) fn bring(
     let result = sync::run(from, to, options, &Control::new(&progress).with_cancel(&stop));
     drop(progress);
     let report = result?;
-    context.recorder.note(|record| {
+    context.recorder.update(|record| {
         let before = record.numbers.bytes_stored.unwrap_or_default();
         record.numbers.bytes_stored = Some(before + report.bytes);
     });
     for (pack, why) in &report.damaged {
         let text = format!("pack {} was not copied: {}: run `snap repair packs`", pack.short(), why.chain());
         output::warn(context.global.json, &text);
-        context.recorder.note(|record| record.set_error(&text));
+        context.recorder.update(|record| record.set_error(&text));
     }
     for (_, why) in &report.objects_damaged {
         let text = format!("{}: it is damaged here and was not copied: run `snap check`", why.chain());
         output::warn(context.global.json, &text);
-        context.recorder.note(|record| record.set_error(&text));
+        context.recorder.update(|record| record.set_error(&text));
     }
     Ok(report)
 }
@@ -109,7 +109,7 @@ pub(crate) fn bring(
 /// the source.
 fn collect(context: &Context, from: &Repository, to: &Arc<dyn Storage>) -> Result<u64> {
     let to = from.elsewhere(Arc::clone(to))?;
-    context.watch(&to, |to| {
+    context.with_open(&to, |to| {
         let stop = stop_on_signals()?;
         let progress = Progress::start(&context.global, "gc", false);
         let options = gc::Options { max_unused: MaxUnused::Unlimited, ..gc::Options::default() };

@@ -163,7 +163,7 @@ fn backup_set(context: &Context, args: &Backup) -> Result<Outcome> {
     let mut options = options(context, args, legacy)?;
     options.leave_out.extend(context.global.state().into_iter().chain(context.global.cache()));
     if let Ok((host, sources)) = options.set() {
-        context.recorder.note(|record| record.set_sources(&host, &sources));
+        context.recorder.update(|record| record.set_sources(&host, &sources));
         options.reread = reread(context, args, &host, &sources);
     }
     context.recorder.write_start();
@@ -174,13 +174,13 @@ fn backup_set(context: &Context, args: &Backup) -> Result<Outcome> {
         output::warn(context.global.json, why);
     }
     let (repo, mirrors) = mirrors(context, args, repo)?;
-    context.watch(&repo, |repo| {
+    context.with_open(&repo, |repo| {
         let progress = Progress::start(&context.global, "backup", true).for_stream(options.stdin.is_some());
         let result = begun.run(repo, &Control::new(&progress).with_cancel(&stop_on_signals()?));
         drop(progress);
         let mut summary = result?;
         context.print_unmatched(&summary.unmatched);
-        context.recorder.note(|record| record_of(&summary, record));
+        context.recorder.update(|record| record_of(&summary, record));
         if context.global.json {
             output::print(&json(context, &summary, options.dry_run).to_string())?;
         } else if context.prints_success() {
@@ -195,14 +195,14 @@ fn backup_set(context: &Context, args: &Backup) -> Result<Outcome> {
             return Err(Error::Quota { quota });
         }
         if summary.time_up {
-            context.recorder.note(|run| run.set_error("the time limit was reached"));
+            context.recorder.update(|run| run.set_error("the time limit was reached"));
             return Ok(Outcome::TimeUp);
         }
         if summary.partial {
             return Ok(Outcome::Interrupted);
         }
         let diverged = if repo.diverged().is_empty() { Outcome::Done } else { Outcome::Problems };
-        repo.diverged().iter().take(1).for_each(|what| context.recorder.note(|run| run.set_error(what)));
+        repo.diverged().iter().take(1).for_each(|what| context.recorder.update(|run| run.set_error(what)));
         let alarm = if summary.alarm.is_empty() || options.dry_run { Outcome::Done } else { Outcome::Alarm };
         Ok(outcome(&summary.problems).worse(diverged).worse(mirrors.end(context, repo)?).worse(alarm))
     })

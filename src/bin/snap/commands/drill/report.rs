@@ -31,7 +31,7 @@ pub(super) fn report_wrong(context: &Context, report: &mut Report, what: &str, d
 }
 
 pub(super) fn tell_wrong(context: &Context, what: &str) {
-    context.recorder.note(|record| {
+    context.recorder.update(|record| {
         if record.error.is_none() {
             record.set_error(what);
         }
@@ -46,7 +46,7 @@ pub(super) fn tell_wrong(context: &Context, what: &str) {
 }
 
 pub(super) fn note(context: &Context, report: &Report) {
-    context.recorder.note(|record| {
+    context.recorder.update(|record| {
         record.cursor = Some(report.cursor);
         record.numbers.files = Some(report.compared.files);
         record.numbers.bytes = Some(report.compared.bytes);

@@ -91,7 +91,7 @@ pub(super) fn try_out(
         Err(CommandError::Failed(why)) => Some(why),
     };
     if !said.is_empty() {
-        context.recorder.note(|record| record.said = Some(said.chars().take(500).collect()));
+        context.recorder.update(|record| record.said = Some(said.chars().take(500).collect()));
     }
     Ok(Tried { snapshot: snapshot.id.hex(), trouble, said })
 }

@@ -153,7 +153,7 @@ pub(crate) fn run(context: &Context, args: &Import) -> Result<Outcome> {
         };
     }
     let repo = open(context, args)?;
-    context.watch(&repo, |repo| {
+    context.with_open(&repo, |repo| {
         let stop = stop_on_signals()?;
         match (&args.legacy, &args.archive) {
             (Some(dir), _) => legacy(context, repo, args, dir, &stop),

@@ -84,7 +84,7 @@ pub(crate) fn run(context: &Context, args: &Trees) -> Result<Outcome> {
     let found = dated::find(&asked(args)?)?;
     let source = source(args, &found)?;
     let repo = args.repository.open(context, args.dry_run)?;
-    context.watch(&repo, |repo| import(context, repo, args, &found, &source))
+    context.with_open(&repo, |repo| import(context, repo, args, &found, &source))
 }
 
 fn asked(args: &Trees) -> Result<Asked> {

@@ -87,7 +87,7 @@ fn why_skipped(context: &Context, job: Job<'_>, conditions: Option<&Notification
 /// Records and reports a skipped run. No notification is sent, because this is not a failure.
 fn skip(context: &Context, notification: &Notification, why: &str) -> Result<Outcome> {
     context.begin_for_set(notification);
-    context.recorder.note(|record| record.set_error(why));
+    context.recorder.update(|record| record.set_error(why));
     let result = Ok(Outcome::Skipped);
     context.recorder.end(&result);
     start_conditions::tell(context, why)?;

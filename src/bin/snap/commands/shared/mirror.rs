@@ -68,7 +68,7 @@ impl Mirrors {
         }
         for problem in &problems {
             output::warn(context.global.json, problem);
-            context.recorder.note(|record| record.set_error(problem));
+            context.recorder.update(|record| record.set_error(problem));
         }
         Ok(if problems.is_empty() { Outcome::Done } else { Outcome::Problems })
     }

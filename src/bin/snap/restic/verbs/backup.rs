@@ -28,7 +28,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Backup, level: Opt
     context.begin("backup", args.dry_run, |_| {});
     let mut options = options(context, args, level)?;
     if let Ok((host, sources)) = options.set() {
-        context.recorder.note(|record| record.set_sources(&host, &sources));
+        context.recorder.update(|record| record.set_sources(&host, &sources));
     }
     context.recorder.write_start();
     let repo = context.open(context.storage()?)?;
@@ -40,7 +40,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Backup, level: Opt
         options.kind = if of_group.is_some() { SnapshotKind::Incremental } else { SnapshotKind::Full };
         options.parent = of_group;
     }
-    context.watch(&repo, |repo| {
+    context.with_open(&repo, |repo| {
         let stop = stop_on_signals()?;
         let watch = Watch::start(&context.global, "backup", true);
         let begin = Time::now();
@@ -52,7 +52,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Backup, level: Opt
         let result = begun.run(repo, &Control::new(&watch).with_cancel(&stop));
         drop(watch);
         let summary = result?;
-        context.recorder.note(|record| record_of(&summary, record));
+        context.recorder.update(|record| record_of(&summary, record));
         match context.global.json {
             true => output::print(&json(&summary, begin, args.dry_run).to_string())?,
             false if context.global.quiet => {}

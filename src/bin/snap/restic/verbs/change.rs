@@ -136,7 +136,7 @@ pub(in crate::restic) fn rewrite(context: &Context, args: &flags::Rewrite) -> Re
 pub(in crate::restic) fn copy(context: &Context, args: &flags::Copy, level: Option<i32>) -> Result<End> {
     let other = Context::plain(variables::other(&context.global, &args.from)?);
     let to = context.open(context.storage()?)?;
-    context.watch(&to, |to| {
+    context.with_open(&to, |to| {
         other.with(|from| {
             let chosen = choose::several(from, &args.snapshots, &args.filters)?;
             if chosen.is_empty() {
@@ -194,7 +194,7 @@ pub(in crate::restic) fn check(context: &Context, args: &flags::Check) -> Result
         let watch = Watch::start(&context.global, "check", false);
         check::run(repo, &options, &Control::new(&watch).with_cancel(&stop_on_signals()?))
     })?;
-    context.recorder.note(|record| {
+    context.recorder.update(|record| {
         record.numbers.bytes_read = Some(report.bytes_read);
         record.numbers.problems = Some(report.errors.len() as u64);
         report.errors.iter().take(1).for_each(|error| record.set_error(&error.to_string()));

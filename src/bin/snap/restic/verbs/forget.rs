@@ -43,7 +43,7 @@ pub(in crate::restic) fn run(context: &Context, args: &flags::Forget) -> Result<
         } else {
             by_name(context, repo, args)?
         };
-        context.recorder.note(|record| record.numbers.forgotten = Some(gone as u64));
+        context.recorder.update(|record| record.numbers.forgotten = Some(gone as u64));
         if !args.prune || gone == 0 {
             return Ok(End::Done);
         }

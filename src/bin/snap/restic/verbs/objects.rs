@@ -80,7 +80,7 @@ pub(in crate::restic) fn init(context: &Context, args: &flags::Init, level: Opti
         return Err(Error::NoPassword { location: String::new() });
     }
     let repo = init::create(context, context.storage()?, make)?;
-    context.watch(&repo, |repo| {
+    context.with_open(&repo, |repo| {
         let (id, location) = (ids::long_repo(&repo.config().repo), repo.location());
         if context.global.json {
             let value = json!({"message_type": "initialized", "id": id, "repository": location});

@@ -153,7 +153,7 @@ pub(super) fn run(context: &Context, args: &Foreign, name: &'static str) -> Resu
     };
     let found = other.list()?;
     let repo = args.repository.open(context, args.dry_run)?;
-    context.watch(&repo, |repo| {
+    context.with_open(&repo, |repo| {
         let stop = stop_on_signals()?;
         Job { context, args, repo, other: &*other, found: &found, stop: &stop }.run()
     })
