@@ -51,13 +51,13 @@ fn reading(c: &mut Criterion) {
     });
     group.bench_function("name", |b| {
         b.iter(|| {
-            bytes.chunks(64 << 10).map(|chunk| hasher.name(ChunkType::Data, chunk)).fold(0, |n, _| n + 1)
+            bytes.chunks(64 << 10).map(|chunk| hasher.id_of(ChunkType::Data, chunk)).fold(0, |n, _| n + 1)
         })
     });
     group.bench_function("cut and name", |b| {
         b.iter(|| {
             cut(&chunker, &bytes, |chunk| {
-                black_box(hasher.name(ChunkType::Data, chunk));
+                black_box(hasher.id_of(ChunkType::Data, chunk));
             })
         })
     });

@@ -24,7 +24,7 @@ use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::codec::crypto::{key_slot, sealed_object};
 use snap_backup::codec::pack::header_bundle::Contents;
 use snap_backup::codec::pack::parity::{Layout, Sums};
-use snap_backup::codec::pack::{ENDS, PackHeader, Table, parity};
+use snap_backup::codec::pack::{PREAMBLE_LEN, PackHeader, Table, parity};
 use snap_backup::codec::tar::read::{Next, Reader};
 use snap_backup::codec::tar::{acl, flags, pax};
 use snap_backup::codec::tree::dir::{DirBuilder, DirPiece};
@@ -99,15 +99,15 @@ pub fn manifest(bytes: &[u8]) {
 /// A configuration as stored in a repository, and its body alone.
 pub fn config(bytes: &[u8]) {
     let body = again::<Config>(bytes);
-    let whole = key_slot::open_config(bytes).ok();
-    let _ = key_slot::check_config(bytes, &keys().config);
+    let whole = key_slot::decode_config(bytes).ok();
+    let _ = key_slot::is_signed_with(bytes, &keys().config);
     for config in body.into_iter().chain(whole) {
         if let Ok(chunker) = Chunker::new(config.chunker, &keys().gear) {
             let zeros = vec![0; chunker.max().min(1 << 20)];
             let cut = chunker.cut(&zeros);
             assert!(cut > 0 && cut <= zeros.len(), "a chunk of {cut} bytes");
         }
-        let _ = key_slot::close_config(&config, &keys().config).expect("what was read can be written");
+        let _ = key_slot::encode_config(&config, &keys().config).expect("what was read can be written");
     }
 }
 
@@ -170,7 +170,7 @@ pub fn sealed_object(bytes: &[u8]) {
 
 /// The fixed bytes at either end of a pack, and the length of its file.
 pub fn pack_ends(bytes: &[u8]) {
-    let Some((ends, rest)) = bytes.split_first_chunk::<ENDS>() else { return };
+    let Some((ends, rest)) = bytes.split_first_chunk::<PREAMBLE_LEN>() else { return };
     let Some(len) = rest.first_chunk::<8>() else { return };
     let file_len = u64::from_le_bytes(*len);
     if let Ok(ends) = PackHeader::parse(ends, file_len) {
@@ -216,9 +216,9 @@ pub fn pack_table(bytes: &[u8]) {
     let mut ends = b"SNAPPK\x01\0".to_vec();
     ends.extend([ChunkType::Data.byte(), 0, codec.byte(), 0]);
     ends.extend([plain.to_le_bytes(), table.to_le_bytes(), area.to_le_bytes()].concat());
-    ends.resize(ENDS, 0);
-    let Some(ends) = ends.first_chunk::<ENDS>() else { return };
-    let file_len = 2 * (ENDS as u64 + u64::from(table)) + u64::from(area);
+    ends.resize(PREAMBLE_LEN, 0);
+    let Some(ends) = ends.first_chunk::<PREAMBLE_LEN>() else { return };
+    let file_len = 2 * (PREAMBLE_LEN as u64 + u64::from(table)) + u64::from(area);
     let parsed = PackHeader::parse(ends, file_len).expect("these ends are right");
     let suite = suite(CipherKind::None);
     let aad = [&b"table"[..], suite.repo.as_bytes(), ends].concat();
@@ -249,7 +249,7 @@ pub fn segment(bytes: &[u8]) {
         }
         let _ = pack::open_front(&suite, bytes, file_len);
         // Lengths that match its content.
-        if let Some(Ok(ends)) = bytes.first_chunk::<ENDS>().map(PackHeader::claims) {
+        if let Some(Ok(ends)) = bytes.first_chunk::<PREAMBLE_LEN>().map(PackHeader::parse_claimed) {
             let _ = pack::open_front(&suite, bytes, ends.pack_len());
         }
     }
@@ -316,14 +316,14 @@ pub fn delta_frame(bytes: &[u8]) {
     // As a row limits it.
     let len = len as usize % (MOST as usize);
     let mut plain = Vec::new();
-    let opened = delta::unpack(prefix, packed, len, &mut plain);
+    let opened = delta::decompress(prefix, packed, len, &mut plain);
     if opened.is_ok() {
         assert_eq!(plain.len(), len, "another length");
         let mut again = Vec::new();
-        delta::pack(prefix, &plain, delta::Effort::Quick, &mut again)
+        delta::compress(prefix, &plain, delta::Effort::Quick, &mut again)
             .expect("what was unpacked can be packed");
         let mut back = Vec::new();
-        delta::unpack(prefix, &again, len, &mut back).expect("what was packed can be unpacked");
+        delta::decompress(prefix, &again, len, &mut back).expect("what was compressed can be decompressed");
         assert!(plain == back, "not what was packed");
     }
 }
@@ -376,8 +376,8 @@ pub fn archive(bytes: &[u8]) {
 
 /// A gzip or zstd file of any origin.
 pub fn compressed(bytes: &[u8]) {
-    let _ = gzip::plain(bytes).take(MOST).read_to_end(&mut Vec::new());
-    if let Ok(plain) = compress::plain(bytes) {
+    let _ = gzip::decompressing(bytes).take(MOST).read_to_end(&mut Vec::new());
+    if let Ok(plain) = compress::decompressing(bytes) {
         let _ = plain.take(MOST).read_to_end(&mut Vec::new());
     }
 }
@@ -422,7 +422,7 @@ pub fn filter(bytes: &[u8]) {
             let location =
                 EntryPath { dir: Path::new(OsStr::from_bytes(path)), stored_dir: path, name: path };
             let verdict = filter.decide(FilterVerdict::default(), location);
-            let _ = filter.leaves_out(verdict, location, true, 1);
+            let _ = filter.excludes(verdict, location, true, 1);
             let _ = filter.pattern_against(Path::new(OsStr::from_bytes(path)), path);
         }
         let _ = (filter.is_empty(), filter.unmatched());

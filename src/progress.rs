@@ -15,8 +15,8 @@ use crate::model::entry::Time;
 /// By default nobody receives them, and nothing cancels it. Cheap to clone. One control can serve several
 /// operations at once.
 ///
-/// Most observers live on the stack of their caller, so an observer is borrowed. What outlives its caller, as
-/// a mount does, takes a `Control<'static>`, which [`Self::shared`] makes of an observer that it owns.
+/// An observer is borrowed, because most live on the stack of their caller. An operation that outlives its
+/// caller, such as a mount, takes a `Control<'static>`: [`Self::shared`] makes one that owns its observer.
 ///
 /// ```
 /// use snap_backup::{Control, Event};
@@ -26,7 +26,7 @@ use crate::model::entry::Time;
 /// let cancel = Arc::new(AtomicBool::new(false));
 /// let observer = |event: Event<'_>| println!("{event:?}");
 /// let control = Control::new(&observer).with_cancel(&cancel);
-/// cancel.store(true, Ordering::Relaxed); // In another thread, or in a handler of signals.
+/// cancel.store(true, Ordering::Relaxed); // In another thread, or in a signal handler.
 /// assert!(control.check().is_err());
 /// ```
 #[derive(Clone, Default)]
@@ -64,9 +64,8 @@ impl<'a> Control<'a> {
         self
     }
 
-    /// Sets the clock by which a backup dates its snapshot, instead of the system's. For tests: a file counts
-    /// as unchanged only if its times are two seconds older than the parent, and a test need not wait for
-    /// that.
+    /// Sets the clock by which a backup dates its snapshot, instead of the system's. For tests, which need
+    /// not wait then: a file counts as unchanged only if its times are two seconds older than the parent.
     #[doc(hidden)]
     #[must_use]
     pub fn with_clock(mut self, clock: fn() -> Time) -> Self {
@@ -260,7 +259,7 @@ impl Observer for () {
     fn notice(&self, _: Event<'_>) {}
 }
 
-/// Keeps warnings and notes for an observer that comes later, each text once.
+/// Keeps warnings and notes for a later observer, each text once.
 #[derive(Debug, Default)]
 pub struct MessageBuffer(Mutex<Messages>);
 
@@ -278,7 +277,7 @@ struct Messages {
 }
 
 impl MessageBuffer {
-    /// Makes an empty buffer.
+    /// Creates an empty buffer.
     pub const fn new() -> Self {
         Self(Mutex::new(Messages { order: Vec::new(), known: BTreeSet::new() }))
     }
@@ -294,15 +293,15 @@ impl MessageBuffer {
     }
 
     fn take(&self, severity: Severity) -> Vec<String> {
-        let mut kept = self.0.lock();
-        kept.known.retain(|message| message.0 != severity);
-        kept.order.extract_if(.., |message| message.0 == severity).map(|(_, text)| text).collect()
+        let mut messages = self.0.lock();
+        messages.known.retain(|message| message.0 != severity);
+        messages.order.extract_if(.., |message| message.0 == severity).map(|(_, text)| text).collect()
     }
 
     /// Sends everything to an observer, and empties the buffer.
     pub fn pass_on(&self, observer: &dyn Observer) {
-        let kept = std::mem::take(&mut *self.0.lock());
-        for (severity, text) in &kept.order {
+        let messages = std::mem::take(&mut *self.0.lock());
+        for (severity, text) in &messages.order {
             observer.notice(match severity {
                 Severity::Warning => Event::Warning(text),
                 Severity::Note => Event::Note(text),
@@ -318,9 +317,9 @@ impl Observer for MessageBuffer {
             Event::Note(text) => (Severity::Note, text.to_owned()),
             _ => return,
         };
-        let mut kept = self.0.lock();
-        if kept.known.insert(message.clone()) {
-            kept.order.push(message);
+        let mut messages = self.0.lock();
+        if messages.known.insert(message.clone()) {
+            messages.order.push(message);
         }
     }
 }

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use crate::model::decode_error::DecodeError;
 
-/// Maximum memory of a compressor in bytes; reached at the highest level.
-const LARGEST: usize = 12 << 20;
+/// Memory of a compressor of the highest level in bytes; others need less.
+const MAX_MEMORY: usize = 12 << 20;
 
 /// Compresses pieces, each as a separate member. Concatenated, the members form one gzip file.
 pub struct GzipCompressor {
@@ -19,7 +19,7 @@ pub struct GzipCompressor {
 
 impl fmt::Debug for GzipCompressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GzipPacker")
+        f.write_str("GzipCompressor")
     }
 }
 
@@ -29,23 +29,15 @@ impl GzipCompressor {
     /// # Errors
     /// There is no such level, or not enough memory.
     pub fn new(level: i32) -> Result<Self, DecodeError> {
-        let level = CompressionLvl::new(level).map_err(|_| {
-            DecodeError::because(
-                "gzip has no such \
-             compression level",
-            )
-        })?;
+        let level = CompressionLvl::new(level)
+            .map_err(|_| DecodeError::because("gzip has no such compression level"))?;
         // The library panics without memory, so the memory is allocated and freed first. Only one thread at a
         // time does this, so that none takes the memory that another has just probed.
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock();
         let mut room = Vec::<u8>::new();
-        room.try_reserve_exact(LARGEST).map_err(|_| {
-            DecodeError::because(
-                "not enough memory for a gzip \
-             compressor",
-            )
-        })?;
+        room.try_reserve_exact(MAX_MEMORY)
+            .map_err(|_| DecodeError::because("not enough memory for a gzip compressor"))?;
         drop(room);
         Ok(Self { inner: Compressor::new(level) })
     }
@@ -54,34 +46,34 @@ impl GzipCompressor {
     ///
     /// # Errors
     /// The compressor fails.
-    pub fn pack(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    pub fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         out.resize(self.inner.gzip_compress_bound(plain.len()), 0);
-        let packed = self.inner.gzip_compress(plain, out);
-        out.truncate(packed.map_err(|err| DecodeError::with(err.to_string()))?);
+        let compressed = self.inner.gzip_compress(plain, out);
+        out.truncate(compressed.map_err(|err| DecodeError::with(err.to_string()))?);
         Ok(())
     }
 }
 
 /// Returns a reader of the plain bytes of one or more members. Zeros after a member, as tapes and disks add
 /// them, are ignored.
-pub fn plain<'a, R: BufRead + Send + 'a>(input: R) -> Box<dyn Read + Send + 'a> {
-    Box::new(Members { now: Some(GzDecoder::new(input)) })
+pub fn decompressing<'a, R: BufRead + Send + 'a>(input: R) -> Box<dyn Read + Send + 'a> {
+    Box::new(Members { current: Some(GzDecoder::new(input)) })
 }
 
 struct Members<R> {
-    /// `None` at the end.
-    now: Option<GzDecoder<R>>,
+    /// The current member; `None` at the end.
+    current: Option<GzDecoder<R>>,
 }
 
 impl<R: BufRead> Read for Members<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
-            let Some(member) = &mut self.now else { return Ok(0) };
+            let Some(member) = &mut self.current else { return Ok(0) };
             let count = member.read(out)?;
             if count > 0 || out.is_empty() {
                 return Ok(count);
             }
-            let Some(mut input) = self.now.take().map(GzDecoder::into_inner) else { return Ok(0) };
+            let Some(mut input) = self.current.take().map(GzDecoder::into_inner) else { return Ok(0) };
             loop {
                 let ahead = input.fill_buf()?;
                 if ahead.is_empty() {
@@ -92,7 +84,7 @@ impl<R: BufRead> Read for Members<R> {
                     zeros => input.consume(zeros),
                 }
             }
-            self.now = Some(GzDecoder::new(input));
+            self.current = Some(GzDecoder::new(input));
         }
     }
 }
@@ -101,29 +93,29 @@ impl<R: BufRead> Read for Members<R> {
 mod tests {
     use super::*;
 
-    fn unpack(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    fn decompress(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         // A small buffer, so that members end in its middle and zeros fill it more than once.
-        plain(io::BufReader::with_capacity(7, bytes)).read_to_end(&mut out)?;
+        decompressing(io::BufReader::with_capacity(7, bytes)).read_to_end(&mut out)?;
         Ok(out)
     }
 
     #[test]
-    fn members_follow_one_another_with_zeros_between_and_behind() {
+    fn members_follow_each_other_with_zeros_between_and_after() {
         let mut compressor = GzipCompressor::new(6).unwrap();
         let (mut first, mut second) = (Vec::new(), Vec::new());
-        compressor.pack(b"one ", &mut first).unwrap();
-        compressor.pack(b"two", &mut second).unwrap();
+        compressor.compress(b"one ", &mut first).unwrap();
+        compressor.compress(b"two", &mut second).unwrap();
         for zeros in [0, 1, 6, 7, 8, 1000] {
             let gap = vec![0; zeros];
             let bytes = [&first, &gap[..], &second, &gap[..]].concat();
-            assert_eq!(unpack(&bytes).unwrap(), b"one two", "{zeros}");
+            assert_eq!(decompress(&bytes).unwrap(), b"one two", "{zeros}");
         }
-        assert!(unpack(&[&first[..], b"garbage"].concat()).is_err());
-        assert!(unpack(&first[..first.len() - 1]).is_err(), "cut");
+        assert!(decompress(&[&first[..], b"garbage"].concat()).is_err());
+        assert!(decompress(&first[..first.len() - 1]).is_err(), "cut");
         let mut wrong = first.clone();
         let at = wrong.len() - 7;
         wrong[at] ^= 1;
-        assert!(unpack(&wrong).is_err(), "a wrong check value");
+        assert!(decompress(&wrong).is_err(), "a wrong check value");
     }
 }

@@ -1,12 +1,12 @@
 //! Detects bytes that look random: encrypted data, and compressed data except for headers of known formats.
 
-/// Number of bytes that are examined.
+/// Maximum number of bytes that are examined.
 const HEAD: usize = 1024;
 /// Minimum number of bytes for a decision.
-const LEAST: usize = 128;
+const MIN_HEAD: usize = 128;
 
-/// Beginnings of formats that look random behind them, each with its place.
-const MARKS: &[(usize, &[u8])] = &[
+/// Signatures of formats whose content looks random, each with its offset.
+const SIGNATURES: &[(usize, &[u8])] = &[
     (0, b"PK\x03\x04"),
     (0, b"PK\x05\x06"),
     (0, b"\x1f\x8b"),
@@ -48,10 +48,10 @@ const MARKS: &[(usize, &[u8])] = &[
     (0, b"hsqs"),
 ];
 
-/// Whether the beginning of a file looks random, and not like a format that is known to.
+/// Returns whether the beginning of a file looks random and has no known signature.
 pub fn is_opaque(file: &[u8]) -> bool {
     let head = file.get(..HEAD).unwrap_or(file);
-    if head.len() < LEAST || is_marked(head) {
+    if head.len() < MIN_HEAD || has_signature(head) {
         return false;
     }
     let mut counts = [0u64; 256];
@@ -60,7 +60,7 @@ pub fn is_opaque(file: &[u8]) -> bool {
             *count += 1;
         }
     }
-    // Pairs of equal bytes, of all pairs: one in 256 where all bytes are as likely, far more in text and
+    // The share of pairs of equal bytes is 1/256 if all values are equally likely, and far higher in text and
     // programs.
     let len = head.len() as f64;
     let equal: u64 = counts.iter().map(|count| count * count.saturating_sub(1)).sum();
@@ -69,18 +69,19 @@ pub fn is_opaque(file: &[u8]) -> bool {
     equal < expected + (expected * 0.06).max(4.0 * expected.sqrt())
 }
 
-fn is_marked(head: &[u8]) -> bool {
-    let marked = |(at, mark): &(usize, &[u8])| head.get(*at..).is_some_and(|rest| rest.starts_with(mark));
-    // A stream of zlib, as git keeps its objects.
+fn has_signature(head: &[u8]) -> bool {
+    let begins =
+        |(at, signature): &(usize, &[u8])| head.get(*at..).is_some_and(|rest| rest.starts_with(signature));
+    // A zlib stream, in which git stores its objects.
     let zlib = matches!(head, [0x78, second, ..] if (0x7800 + u16::from(*second)) % 31 == 0);
-    zlib || MARKS.iter().any(marked)
+    zlib || SIGNATURES.iter().any(begins)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Bytes like those of a cipher.
+    /// Returns bytes like those of a cipher.
     fn random(len: usize, seed: u64) -> Vec<u8> {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut next = || {
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encrypted_looks_random_whatever_its_length() {
+    fn encrypted_bytes_of_any_length_look_random() {
         for len in [128, 200, 512, 1000, 4096, 100_000] {
             let seen = (0..200).filter(|seed| is_opaque(&random(len, *seed))).count();
             assert!(seen >= 195, "{seen} of 200 with {len} bytes");
@@ -117,9 +118,9 @@ mod tests {
         ] {
             assert!(!is_opaque(bytes), "{what}");
         }
-        for (at, mark) in MARKS {
-            let file = [vec![b'x'; *at], mark.to_vec(), random(4096, 11)].concat();
-            assert!(!is_opaque(&file), "{mark:?}");
+        for (at, signature) in SIGNATURES {
+            let file = [vec![b'x'; *at], signature.to_vec(), random(4096, 11)].concat();
+            assert!(!is_opaque(&file), "{signature:?}");
         }
         assert!(!is_opaque(&random(127, 1)), "too short to tell");
     }

@@ -20,7 +20,7 @@ pub fn check_version(field: [u8; 2]) -> Result<(), DecodeError> {
     }
 }
 
-/// Checks the order of the tags of a record: each once, and ascending.
+/// Checks that the tags of a record are ascending and none is repeated.
 ///
 /// # Errors
 /// They are not.

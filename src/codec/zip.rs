@@ -10,9 +10,9 @@ use flate2::{Compression, Crc};
 use crate::error::{Error, Result};
 
 /// Placeholder in a 32-bit field whose value is in an extra field.
-const BEYOND: u32 = u32::MAX;
-/// Like [`BEYOND`], for 16 bits.
-const MANY: u16 = u16::MAX;
+const IN_ZIP64: u32 = u32::MAX;
+/// Like [`IN_ZIP64`], for 16 bits.
+const IN_ZIP64_SHORT: u16 = u16::MAX;
 /// Sizes and the checksum follow the member.
 const DESCRIBED_LATER: u16 = 1 << 3;
 const NAME_IS_UTF8: u16 = 1 << 11;
@@ -40,7 +40,7 @@ pub struct ZipMember<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 struct Sizes {
     crc: u32,
-    packed: u64,
+    compressed: u64,
     plain: u64,
 }
 
@@ -57,30 +57,30 @@ pub struct ZipWriter<W> {
 impl<W: Write> ZipWriter<W> {
     /// Begins an archive.
     pub fn new(out: W) -> Self {
-        Self { out: Counted { out, at: 0 }, directory: Vec::new(), members: 0, limit: BEYOND.into() }
+        Self { out: Counted { out, at: 0 }, directory: Vec::new(), members: 0, limit: IN_ZIP64.into() }
     }
 
     /// Adds a member without content, such as a directory.
     ///
     /// # Errors
-    /// When the output fails, or the name is longer than 65535 bytes.
-    pub fn bare(&mut self, member: &ZipMember<'_>) -> Result<()> {
+    /// The output fails, or the name is longer than 65535 bytes.
+    pub fn add_empty(&mut self, member: &ZipMember<'_>) -> Result<()> {
         let (at, flags) = (self.out.at, flags(member.name));
-        self.head(member, flags, 0)?;
-        self.list(member, at, (flags, 0), Sizes::default())
+        self.write_header(member, flags, 0)?;
+        self.add_to_directory(member, at, (flags, 0), Sizes::default())
     }
 
     /// Adds a member whose content `write` writes.
     ///
     /// # Errors
-    /// As [`Self::bare`], and those of `write`.
-    pub fn member(
+    /// As [`Self::add_empty`], and those of `write`.
+    pub fn add(
         &mut self,
         member: &ZipMember<'_>,
         write: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<()> {
         let (at, flags) = (self.out.at, flags(member.name) | DESCRIBED_LATER);
-        self.head(member, flags, DEFLATED)?;
+        self.write_header(member, flags, DEFLATED)?;
         let begin = self.out.at;
         let (crc, plain) = {
             let deflate = DeflateEncoder::new(&mut self.out, Compression::default());
@@ -89,29 +89,29 @@ impl<W: Write> ZipWriter<W> {
             content.deflate.try_finish().map_err(failed)?;
             (content.crc.sum(), content.plain)
         };
-        let sizes = Sizes { crc, packed: self.out.at - begin, plain };
-        let mut told = Vec::with_capacity(24);
-        put32(&mut told, 0x0807_4b50);
-        put32(&mut told, sizes.crc);
-        for size in [sizes.packed, sizes.plain] {
+        let sizes = Sizes { crc, compressed: self.out.at - begin, plain };
+        let mut descriptor = Vec::with_capacity(24);
+        put32(&mut descriptor, 0x0807_4b50);
+        put32(&mut descriptor, sizes.crc);
+        for size in [sizes.compressed, sizes.plain] {
             if self.are_large(sizes) {
-                told.extend_from_slice(&size.to_le_bytes())
+                descriptor.extend_from_slice(&size.to_le_bytes())
             } else {
-                put32(&mut told, small(size))
+                put32(&mut descriptor, capped(size))
             }
         }
-        self.out.write_all(&told).map_err(failed)?;
-        self.list(member, at, (flags, DEFLATED), sizes)
+        self.out.write_all(&descriptor).map_err(failed)?;
+        self.add_to_directory(member, at, (flags, DEFLATED), sizes)
     }
 
     /// Writes the directory, and returns the output.
     ///
     /// # Errors
-    /// When the output fails.
+    /// The output fails.
     pub fn finish(mut self) -> Result<W> {
         let (at, len, members) = (self.out.at, self.directory.len() as u64, self.members);
         let mut end = std::mem::take(&mut self.directory);
-        if members >= MANY.into() || at >= self.limit || len >= self.limit {
+        if members >= IN_ZIP64_SHORT.into() || at >= self.limit || len >= self.limit {
             put32(&mut end, 0x0606_4b50);
             end.extend_from_slice(&44u64.to_le_bytes());
             put16(&mut end, UNIX | ZIP64);
@@ -127,22 +127,22 @@ impl<W: Write> ZipWriter<W> {
         }
         put32(&mut end, 0x0605_4b50);
         end.extend_from_slice(&[0; 4]);
-        let count = u16::try_from(members).unwrap_or(MANY);
+        let count = u16::try_from(members).unwrap_or(IN_ZIP64_SHORT);
         put16(&mut end, count);
         put16(&mut end, count);
-        put32(&mut end, small(len));
-        put32(&mut end, small(at));
+        put32(&mut end, capped(len));
+        put32(&mut end, capped(at));
         put16(&mut end, 0);
         self.out.write_all(&end).and_then(|()| self.out.flush()).map_err(failed)?;
         Ok(self.out.out)
     }
 
     fn are_large(&self, sizes: Sizes) -> bool {
-        sizes.packed >= self.limit || sizes.plain >= self.limit
+        sizes.compressed >= self.limit || sizes.plain >= self.limit
     }
 
-    fn head(&mut self, member: &ZipMember<'_>, flags: u16, method: u16) -> Result<()> {
-        let (mut head, time) = (Vec::new(), times(member));
+    fn write_header(&mut self, member: &ZipMember<'_>, flags: u16, method: u16) -> Result<()> {
+        let (mut head, time) = (Vec::new(), mtime_field(member));
         put32(&mut head, 0x0403_4b50);
         put16(&mut head, PLAIN);
         put16(&mut head, flags);
@@ -150,7 +150,7 @@ impl<W: Write> ZipWriter<W> {
         put16(&mut head, member.local.0);
         put16(&mut head, member.local.1);
         head.extend_from_slice(&[0; 12]);
-        put16(&mut head, length(member.name)?);
+        put16(&mut head, name_len(member.name)?);
         put16(&mut head, time.len() as u16);
         head.extend_from_slice(member.name);
         head.extend_from_slice(&time);
@@ -158,7 +158,7 @@ impl<W: Write> ZipWriter<W> {
     }
 
     /// Adds a member to the directory.
-    fn list(
+    fn add_to_directory(
         &mut self,
         member: &ZipMember<'_>,
         at: u64,
@@ -170,13 +170,13 @@ impl<W: Write> ZipWriter<W> {
         if is_large {
             put16(&mut extra, 1);
             put16(&mut extra, 24);
-            for number in [sizes.plain, sizes.packed, at] {
+            for number in [sizes.plain, sizes.compressed, at] {
                 extra.extend_from_slice(&number.to_le_bytes());
             }
         }
-        extra.extend(times(member));
+        extra.extend(mtime_field(member));
         let version = if is_large { ZIP64 } else { PLAIN };
-        let short = |number: u64| if is_large { BEYOND } else { small(number) };
+        let field = |number: u64| if is_large { IN_ZIP64 } else { capped(number) };
         let directory = &mut self.directory;
         put32(directory, 0x0201_4b50);
         put16(directory, UNIX | version);
@@ -184,14 +184,14 @@ impl<W: Write> ZipWriter<W> {
             put16(directory, number);
         }
         put32(directory, sizes.crc);
-        put32(directory, short(sizes.packed));
-        put32(directory, short(sizes.plain));
-        put16(directory, length(member.name)?);
+        put32(directory, field(sizes.compressed));
+        put32(directory, field(sizes.plain));
+        put16(directory, name_len(member.name)?);
         put16(directory, extra.len() as u16);
         directory.extend_from_slice(&[0; 6]);
-        // Behind the mode, what MS-DOS knows of it: a directory.
+        // The mode, followed by the MS-DOS attributes: whether it is a directory.
         put32(directory, (member.mode & 0xffff) << 16 | u32::from(member.name.ends_with(b"/")) << 4);
-        put32(directory, short(at));
+        put32(directory, field(at));
         directory.extend_from_slice(member.name);
         directory.extend_from_slice(&extra);
         self.members += 1;
@@ -199,7 +199,6 @@ impl<W: Write> ZipWriter<W> {
     }
 }
 
-/// Counts what was written.
 #[derive(Debug)]
 struct Counted<W> {
     out: W,
@@ -241,8 +240,8 @@ fn flags(name: &[u8]) -> u16 {
     if !name.is_ascii() && std::str::from_utf8(name).is_ok() { NAME_IS_UTF8 } else { 0 }
 }
 
-/// The mtime in seconds since 1970, in the field that Info-ZIP defined for it.
-fn times(member: &ZipMember<'_>) -> Vec<u8> {
+/// Returns the mtime in seconds since 1970, in the extra field that Info-ZIP defined for it.
+fn mtime_field(member: &ZipMember<'_>) -> Vec<u8> {
     let Ok(seconds) = i32::try_from(member.mtime) else { return Vec::new() };
     let mut field = Vec::with_capacity(9);
     put16(&mut field, 0x5455);
@@ -252,13 +251,13 @@ fn times(member: &ZipMember<'_>) -> Vec<u8> {
     field
 }
 
-fn length(name: &[u8]) -> Result<u16> {
+fn name_len(name: &[u8]) -> Result<u16> {
     u16::try_from(name.len())
         .map_err(|_| Error::Usage("ZIP archives hold no paths of more than 65535 bytes".to_owned()))
 }
 
-fn small(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(BEYOND)
+fn capped(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(IN_ZIP64)
 }
 
 fn put16(out: &mut Vec<u8>, number: u16) {
@@ -285,14 +284,12 @@ mod tests {
     }
 
     fn fill<W: Write>(writer: &mut ZipWriter<W>) {
-        writer.bare(&ZipMember { mode: 0o40_755, ..named(b"dir/") }).unwrap();
-        writer.member(&named(b"dir/small"), |out| out.write_all(b"small").map_err(failed)).unwrap();
+        writer.add_empty(&ZipMember { mode: 0o40_755, ..named(b"dir/") }).unwrap();
+        writer.add(&named(b"dir/small"), |out| out.write_all(b"small").map_err(failed)).unwrap();
         writer
-            .member(&named("dir/gr\u{f6}\u{df}er".as_bytes()), |out| {
-                out.write_all(&[7; 5000]).map_err(failed)
-            })
+            .add(&named("dir/gr\u{f6}\u{df}er".as_bytes()), |out| out.write_all(&[7; 5000]).map_err(failed))
             .unwrap();
-        writer.member(&named(b"dir/last"), |out| out.write_all(b"last").map_err(failed)).unwrap();
+        writer.add(&named(b"dir/last"), |out| out.write_all(b"last").map_err(failed)).unwrap();
     }
 
     /// Has Python read an archive and count its members and bytes. `None` if Python is not installed.
@@ -317,11 +314,11 @@ mod tests {
         let path = dir.path().join("a.zip");
         let expected = "4 None ['dir/gr\u{f6}\u{df}er', 'dir/last'] b'last'\n";
         for (limit, start, is_zip64) in [
-            (u64::from(BEYOND), 0, false),
+            (u64::from(IN_ZIP64), 0, false),
             // One member is large, by its plain length alone.
             (4000, 0, true),
             // All places are, and no length.
-            (u64::from(BEYOND), 5 << 30, true),
+            (u64::from(IN_ZIP64), 5 << 30, true),
         ] {
             let mut out = std::fs::File::create(&path).unwrap();
             out.seek(SeekFrom::Start(start)).unwrap();
@@ -337,7 +334,10 @@ mod tests {
             let large = directory.windows(8).filter(|eight| *eight == [0xff; 8]).count();
             assert_eq!(large > 0, is_zip64, "limit {limit}, from {start}");
             assert_eq!(count(&directory, 0x0606_4b50) == 1, start > 0, "limit {limit}, from {start}");
-            assert!(read_by_python(&path).is_none_or(|told| told == expected), "limit {limit}, from {start}");
+            assert!(
+                read_by_python(&path).is_none_or(|output| output == expected),
+                "limit {limit}, from {start}"
+            );
         }
     }
 
@@ -346,7 +346,7 @@ mod tests {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         for (members, is_zip64) in [(65_534_u32, false), (65_535, true)] {
             let mut writer = ZipWriter::new(Vec::new());
-            (0..members).for_each(|number| writer.bare(&named(number.to_string().as_bytes())).unwrap());
+            (0..members).for_each(|number| writer.add_empty(&named(number.to_string().as_bytes())).unwrap());
             let bytes = writer.finish().unwrap();
             let end = &bytes[bytes.len() - 98..];
             assert_eq!(
@@ -355,6 +355,6 @@ mod tests {
             );
             std::fs::write(&path, bytes).unwrap();
         }
-        assert!(read_by_python(&path).is_none_or(|told| told == "65535\n"));
+        assert!(read_by_python(&path).is_none_or(|output| output == "65535\n"));
     }
 }

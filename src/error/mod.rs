@@ -224,17 +224,17 @@ pub fn part_mut<'a, T>(slice: &'a mut [T], range: Range<usize>, rule: &'static s
 /// # Errors
 /// The first error that is not `Stopped`, or `Stopped` if there is no other.
 pub fn together(ends: impl IntoIterator<Item = Result<()>>) -> Result<()> {
-    let mut told = Ok(());
+    let mut combined = Ok(());
     for end in ends {
-        if end.is_err() && matches!(told, Ok(()) | Err(Error::Stopped)) {
-            told = end;
+        if end.is_err() && matches!(combined, Ok(()) | Err(Error::Stopped)) {
+            combined = end;
         }
     }
-    told
+    combined
 }
 
-/// Combines the result of what fed a consumer with the consumer's own: a consumer that failed knows why, and
-/// what fed it only noticed.
+/// Combines the results of a producer and its consumer. If the consumer fails, the producer only notices that
+/// nobody receives, and returns `Stopped`.
 ///
 /// # Errors
 /// The producer's error, or the consumer's if the producer has none or was only `Stopped`.
@@ -289,8 +289,8 @@ impl Error {
         text
     }
 
-    /// Returns a copy of the error if [`Self::is_full`]: one of many threads meets it, and the whole run ends
-    /// with it.
+    /// Returns a copy of an I/O error that [`Self::is_full`], so that a caller that only borrows the error
+    /// can end the whole run with it.
     pub fn if_full(&self) -> Option<Self> {
         match self {
             Self::Io { doing, what, source } if self.is_full() => {
@@ -326,10 +326,10 @@ impl Error {
 pub(crate) const UNTRUSTED: &str = "its certificate is not trusted";
 
 /// Removes the " (os error N)" that the standard library appends to system errors.
-fn without_number(said: &str) -> &str {
-    match said.rsplit_once(" (os error ") {
+fn without_number(message: &str) -> &str {
+    match message.rsplit_once(" (os error ") {
         Some((words, number)) if number.ends_with(')') => words,
-        _ => said,
+        _ => message,
     }
 }
 

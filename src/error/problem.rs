@@ -17,7 +17,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Describes a problem that is no [`Error`].
+    /// Describes a problem that is not an [`Error`].
     pub fn new(path: impl Into<Vec<u8>>, kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { path: path.into(), kind, message: message.into() }
     }

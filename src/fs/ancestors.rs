@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Others may search the directory.
-const PASS: u32 = 0o001;
+const OTHERS_SEARCH: u32 = 0o001;
 
 /// Returns whether all users may search the directories above these sources that a snapshot does not contain.
 /// For an absolute source there are none; for a relative one, they are the working directory and its
@@ -14,21 +14,21 @@ pub fn are_open(sources: &[PathBuf], moved: bool) -> bool {
     let Ok(here) = std::env::current_dir() else { return false };
     sources.iter().all(|source| {
         let absolute = here.join(source);
-        match moved {
-            true => absolute.parent().is_none_or(lets_all_pass),
-            // A relative path with `..` is stored like an absolute one.
-            false if source.is_absolute() || source.components().any(|part| part == Component::ParentDir) => {
-                true
-            }
-            false => lets_all_pass(&here),
+        if moved {
+            return absolute.parent().is_none_or(all_may_enter);
         }
+        // A relative path with `..` is stored like an absolute one.
+        let is_absolute =
+            source.is_absolute() || source.components().any(|part| part == Component::ParentDir);
+        is_absolute || all_may_enter(&here)
     })
 }
 
-fn lets_all_pass(dir: &Path) -> bool {
+/// Returns whether all users may search a directory and its ancestors.
+fn all_may_enter(dir: &Path) -> bool {
     dir.ancestors().all(|dir| {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        dir.metadata().is_ok_and(|found| found.mode() & PASS != 0)
+        dir.metadata().is_ok_and(|found| found.mode() & OTHERS_SEARCH != 0)
     })
 }
 
@@ -47,7 +47,7 @@ mod tests {
         for (mode, open) in [(0o711, true), (0o770, false)] {
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(are_open(&[inner.join("source")], true), open);
-            assert!(are_open(&[inner.join("source")], false), "it holds them all");
+            assert!(are_open(&[inner.join("source")], false), "the snapshot contains them all");
         }
     }
 }

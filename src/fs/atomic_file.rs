@@ -39,12 +39,12 @@ impl AtomicFile {
     }
 
     fn create_with(path: &Path, replace: bool, mode: u32) -> Result<Self> {
-        let there = std::fs::metadata(path).ok();
-        if there.as_ref().is_some_and(|found| !found.is_file() && !found.is_dir()) {
+        let existing = std::fs::metadata(path).ok();
+        if existing.as_ref().is_some_and(|found| !found.is_file() && !found.is_dir()) {
             let file = File::options().write(true).open(path).map_err(Error::io("write to", path))?;
             return Ok(Self { file, temp: None, path: path.to_path_buf(), replace });
         }
-        if there.is_some_and(|found| found.is_dir()) {
+        if existing.is_some_and(|found| found.is_dir()) {
             return Err(Error::Usage(format!("{} is a directory: give the name of a file", path.display())));
         }
         if !replace && path.symlink_metadata().is_ok() {
@@ -71,7 +71,7 @@ impl AtomicFile {
     /// Syncs the file and renames it to its final name.
     ///
     /// # Errors
-    /// This fails, or the name has been taken in the meantime and must not be replaced.
+    /// A system call fails, or the name has been taken in the meantime and must not be replaced.
     pub fn publish(mut self) -> Result<()> {
         let Some(temp) = self.temp.as_ref() else { return Ok(()) };
         sync(&self.file).map_err(|err| Error::io("write", &self.path)(err.into()))?;

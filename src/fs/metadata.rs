@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use crate::fs::xattr::whole;
+use crate::fs::xattr::read_whole;
 use crate::fs::xattr_choice::XattrChoice;
 use crate::model::entry::{Xattr, XattrValue, attrs};
 use crate::sys::fs::{flags_of, set_flags};
@@ -14,25 +14,26 @@ use crate::sys::xattr::{self, Unopened, is_acl, is_of_this_system, is_removable}
 pub(crate) enum XattrTarget<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// An entry that cannot be opened; a symbolic link is not followed.
+    /// An entry that is not opened; a symbolic link is not followed.
     Unopened(&'a Unopened),
 }
 
 /// Attributes that could not be set.
 #[derive(Default)]
-pub(crate) struct Lacking {
+pub(crate) struct UnsetXattrs {
     /// Number of attributes that this user may not set or that the file system does not support.
-    pub(crate) left_out: u64,
+    pub(crate) skipped: u64,
     /// Attributes that this file cannot have, with the reason. Their loss is reported as a problem of the
     /// file.
     pub(crate) unfit: Vec<String>,
 }
 
-impl Lacking {
-    fn note(&mut self, name: &[u8], result: Result<(), Errno>) -> Result<(), Errno> {
+impl UnsetXattrs {
+    /// Records the failure to set or remove an attribute; an unexpected error is returned.
+    fn record(&mut self, name: &[u8], result: Result<(), Errno>) -> Result<(), Errno> {
         match result {
             Ok(()) | Err(NO_ATTRIBUTE) => {}
-            Err(Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::NOSYS) => self.left_out += 1,
+            Err(Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::NOSYS) => self.skipped += 1,
             Err(errno @ (Errno::INVAL | Errno::NOSPC | Errno::TOOBIG | Errno::RANGE | Errno::DQUOT)) => {
                 let (name, why) = (String::from_utf8_lossy(name), std::io::Error::from(errno));
                 self.unfit.push(format!("cannot set the extended attribute {name}: {why}"));
@@ -45,29 +46,29 @@ impl Lacking {
 
 /// Removes unwanted attributes and sets those that must be set before the mode.
 pub(crate) fn set_plain(
-    thing: XattrTarget<'_>,
+    target: XattrTarget<'_>,
     wanted: &[Xattr],
     choice: &XattrChoice,
-    lacking: &mut Lacking,
+    unset: &mut UnsetXattrs,
 ) -> Result<(), Errno> {
     let chosen = || wanted.iter().filter(|xattr| choice.takes(&xattr.name));
-    let there = match thing.list() {
+    let there = match target.list() {
         Err(Errno::NOTSUP | Errno::NOSYS) => {
-            lacking.left_out += chosen().count() as u64;
+            unset.skipped += chosen().count() as u64;
             return Ok(());
         }
         other => other?,
     };
     for name in there.iter().filter(|name| is_removable(name) && choice.takes(name)) {
         if !wanted.iter().any(|xattr| xattr.name == **name) {
-            lacking.note(name, thing.remove(name))?;
+            unset.record(name, target.remove(name))?;
         }
     }
     for xattr in chosen().filter(|xattr| !is_acl(&xattr.name)) {
         let value = value(xattr)?;
         // An equal attribute is not set again: this user might not be allowed to.
-        if !there.contains(&xattr.name) || !thing.get(&xattr.name).is_ok_and(|found| found == value) {
-            lacking.note(&xattr.name, thing.set(&xattr.name, value))?;
+        if !there.contains(&xattr.name) || !target.get(&xattr.name).is_ok_and(|found| found == value) {
+            unset.record(&xattr.name, target.set(&xattr.name, value))?;
         }
     }
     Ok(())
@@ -75,25 +76,25 @@ pub(crate) fn set_plain(
 
 /// Sets the ACLs, after the mode has been set.
 pub(crate) fn set_acls(
-    thing: XattrTarget<'_>,
+    target: XattrTarget<'_>,
     wanted: &[Xattr],
     choice: &XattrChoice,
-    lacking: &mut Lacking,
+    unset: &mut UnsetXattrs,
 ) -> Result<(), Errno> {
     for xattr in wanted.iter().filter(|xattr| is_acl(&xattr.name) && choice.takes(&xattr.name)) {
-        lacking.note(&xattr.name, thing.set(&xattr.name, value(xattr)?))?;
+        unset.record(&xattr.name, target.set(&xattr.name, value(xattr)?))?;
     }
     Ok(())
 }
 
 /// Returns whether a file has exactly these attributes, apart from those that the system maintains or that
 /// are not chosen.
-pub(crate) fn has(thing: XattrTarget<'_>, wanted: &[Xattr], choice: &XattrChoice) -> bool {
+pub(crate) fn has_exactly(target: XattrTarget<'_>, wanted: &[Xattr], choice: &XattrChoice) -> bool {
     let mut chosen = wanted.iter().filter(|xattr| choice.takes(&xattr.name));
-    let Ok(there) = thing.list() else { return chosen.next().is_none() };
+    let Ok(there) = target.list() else { return chosen.next().is_none() };
     let known = |name: &[u8]| wanted.iter().any(|xattr| xattr.name == name);
     let is_right = |xattr: &Xattr| {
-        value(xattr).is_ok_and(|value| thing.get(&xattr.name).is_ok_and(|found| found == value))
+        value(xattr).is_ok_and(|value| target.get(&xattr.name).is_ok_and(|found| found == value))
     };
     there.iter().all(|name| known(name) || !is_removable(name) || !choice.takes(name)) && chosen.all(is_right)
 }
@@ -108,9 +109,9 @@ fn value(xattr: &Xattr) -> Result<&[u8], Errno> {
 
 impl XattrTarget<'_> {
     fn list(self) -> Result<Vec<Vec<u8>>, Errno> {
-        let names = whole(&|buffer| match self {
+        let names = read_whole(&|buffer| match self {
             Self::Open(fd) => xattr::list(fd, buffer),
-            // The entry was just made. It is its path that leads nowhere, where `/proc` is not mounted.
+            // The entry exists, so this means that `/proc` is not mounted.
             Self::Unopened(entry) => entry.list(buffer).map_err(|err| match err {
                 Errno::NOENT => Errno::NOSYS,
                 other => other,
@@ -120,7 +121,7 @@ impl XattrTarget<'_> {
     }
 
     fn get(self, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        whole(&|buffer| match self {
+        read_whole(&|buffer| match self {
             Self::Open(fd) => xattr::get(fd, name, buffer),
             Self::Unopened(entry) => entry.get(name, buffer),
         })

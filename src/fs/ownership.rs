@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::fs::metadata::{self, Lacking, XattrTarget};
+use crate::fs::metadata::{self, UnsetXattrs, XattrTarget};
 use crate::fs::xattr_choice::XattrChoice;
 use crate::model::entry::{Meta, Time, Xattr, flags};
 use crate::sys::fs::{
@@ -92,8 +92,8 @@ impl Owners {
     }
 
     /// Returns whether a file has exactly these extended attributes, or attributes are to be left alone.
-    pub(crate) fn has_xattrs(&self, thing: XattrTarget<'_>, wanted: &[Xattr]) -> bool {
-        matches!(self.xattrs, XattrChoice::None) || metadata::has(thing, wanted, &self.xattrs)
+    pub(crate) fn has_xattrs(&self, target: XattrTarget<'_>, wanted: &[Xattr]) -> bool {
+        matches!(self.xattrs, XattrChoice::None) || metadata::has_exactly(target, wanted, &self.xattrs)
     }
 
     pub(crate) fn is_root(&self) -> bool {
@@ -101,11 +101,11 @@ impl Owners {
     }
 
     /// Returns the owners of a file that this process creates in a directory without setgid.
-    pub(crate) fn fresh(&self) -> (u32, u32) {
+    pub(crate) fn of_new_files(&self) -> (u32, u32) {
         (self.euid, self.egid)
     }
 
-    pub(crate) fn left_out(&self) -> SkippedMetadata {
+    pub(crate) fn skipped(&self) -> SkippedMetadata {
         let Counters { owners, modes, devices, times, xattrs, attrs } = &self.counters;
         SkippedMetadata {
             owners: owners.load(Ordering::Relaxed),
@@ -137,7 +137,7 @@ impl Owners {
         } else if !self.wanted {
             return Ok(Matches { user: self.euid == uid, group: false });
         }
-        let (user, group) = (known(uid).map(Uid::from_raw), known(gid).map(Gid::from_raw));
+        let (user, group) = (settable(uid).map(Uid::from_raw), settable(gid).map(Gid::from_raw));
         match chown(user, group) {
             Ok(()) => return Ok(Matches { user: user.is_some(), group: group.is_some() }),
             Err(error) if !not_allowed(error) => return Err(error),
@@ -200,7 +200,7 @@ impl Owners {
     /// have, with reasons.
     pub(crate) fn set_xattrs_and_mode(
         &self,
-        thing: XattrTarget<'_>,
+        target: XattrTarget<'_>,
         meta: &Meta,
         matches: Matches,
         chmod: impl Fn(Mode) -> Result<(), Errno>,
@@ -208,18 +208,18 @@ impl Owners {
         if matches!(self.xattrs, XattrChoice::None) {
             return self.set_mode(meta, matches, chmod).map(|()| Vec::new());
         }
-        let mut lacking = Lacking::default();
-        metadata::set_plain(thing, &meta.xattrs, &self.xattrs, &mut lacking)?;
+        let mut unset = UnsetXattrs::default();
+        metadata::set_plain(target, &meta.xattrs, &self.xattrs, &mut unset)?;
         self.set_mode(meta, matches, chmod)?;
-        metadata::set_acls(thing, &meta.xattrs, &self.xattrs, &mut lacking)?;
-        self.counters.xattrs.fetch_add(lacking.left_out, Ordering::Relaxed);
-        Ok(lacking.unfit)
+        metadata::set_acls(target, &meta.xattrs, &self.xattrs, &mut unset)?;
+        self.counters.xattrs.fetch_add(unset.skipped, Ordering::Relaxed);
+        Ok(unset.unfit)
     }
 
     /// Sets the inode flags in `mask`.
     pub(crate) fn set_attrs(&self, fd: BorrowedFd<'_>, wanted: u32, mask: u32) -> Result<(), Errno> {
-        let left_out = metadata::set_attrs(fd, wanted, mask)?;
-        self.counters.attrs.fetch_add(left_out, Ordering::Relaxed);
+        let skipped = metadata::set_attrs(fd, wanted, mask)?;
+        self.counters.attrs.fetch_add(skipped, Ordering::Relaxed);
         Ok(())
     }
 
@@ -237,7 +237,7 @@ impl Owners {
         let mut notes = self.set_xattrs_and_mode(XattrTarget::Open(fd), meta, matches, chmod)?;
         if times {
             self.set_times(meta, |times| futimens(fd, times))?;
-            notes.extend(time_that_does_not_fit(fd, meta)?);
+            notes.extend(note_on_time(fd, meta)?);
         }
         Ok(notes)
     }
@@ -256,14 +256,14 @@ impl Owners {
         &self,
         cache: &Mutex<HashMap<Arc<str>, Option<u32>>>,
         name: Option<&Arc<str>>,
-        ask: impl FnOnce(&str) -> Option<u32>,
+        look_up: impl FnOnce(&str) -> Option<u32>,
     ) -> Option<u32> {
         let name = name.filter(|_| !self.numeric)?;
         let mut cache = cache.lock();
         if let Some(number) = cache.get(name) {
             return *number;
         }
-        let number = ask(name);
+        let number = look_up(name);
         cache.insert(Arc::clone(name), number);
         number
     }
@@ -271,14 +271,14 @@ impl Owners {
 
 /// Times, in seconds since 1970, that every file system can store: FAT begins in 1980, and old ones end in
 /// 2038.
-const EVERYWHERE: std::ops::Range<i64> = 315_619_200..0x7fff_ffff;
+const STORABLE_EVERYWHERE: std::ops::Range<i64> = 315_619_200..0x7fff_ffff;
 
-/// Returns a note if the file system has stored another time than the one that was set: it takes the nearest
-/// that it can store, without an error. Fractions of a second, and the odd seconds that FAT lacks, are not
+/// Returns a note if the file system has stored another time than the one that was set: without an error, it
+/// stores the nearest time that it can. Differences of up to two seconds, the resolution of FAT, are not
 /// noted.
-fn time_that_does_not_fit(fd: BorrowedFd<'_>, meta: &Meta) -> Result<Option<String>, Errno> {
+fn note_on_time(fd: BorrowedFd<'_>, meta: &Meta) -> Result<Option<String>, Errno> {
     let wanted = meta.mtime.sec;
-    if EVERYWHERE.contains(&wanted) {
+    if STORABLE_EVERYWHERE.contains(&wanted) {
         return Ok(None);
     }
     let found = fstat(fd)?.st_mtime;
@@ -308,7 +308,7 @@ pub fn id_of(user: bool, name: &str) -> Option<u32> {
 }
 
 /// Filters out the id with all bits set, which means "do not change" to `chown`.
-fn known(id: u32) -> Option<u32> {
+fn settable(id: u32) -> Option<u32> {
     (id != u32::MAX).then_some(id)
 }
 

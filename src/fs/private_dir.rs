@@ -29,13 +29,13 @@ impl PrivateDir {
     /// # Errors
     /// The directory cannot be created.
     pub fn new(parent: &Path) -> Result<Self> {
-        sweep(parent);
+        remove_abandoned(parent);
         let now = crate::model::entry::Time::now();
         let name = format!("{PREFIX}{}-{}-{}", std::process::id(), now.sec, now.nanos);
         let path = parent.join(name);
         DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("create the directory", &path))?;
         let lock = File::open(&path).map_err(Error::io("open", &path))?;
-        // Without the lock another process might take it for one that was left behind.
+        // Without the lock, another process might consider it abandoned.
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|err| Error::io("lock", &path)(err.into()))?;
         Ok(Self { path, _lock: lock })
@@ -63,7 +63,7 @@ impl Drop for PrivateDir {
 }
 
 /// Removes what this user's killed processes have left behind. Best effort.
-fn sweep(parent: &Path) {
+fn remove_abandoned(parent: &Path) {
     let Ok(found) = fs::read_dir(parent) else { return };
     let me = users::this_user();
     for entry in found.flatten() {
@@ -74,8 +74,8 @@ fn sweep(parent: &Path) {
         let Ok(dir) = open(entry.path(), flags, Mode::empty()).map(File::from) else {
             continue;
         };
-        let mine = dir.metadata().is_ok_and(|found| found.uid() == me);
-        if mine && flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let is_own = dir.metadata().is_ok_and(|found| found.uid() == me);
+        if is_own && flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = remove(&entry.path());
         }
     }

@@ -1,6 +1,6 @@
-//! Directories that a verb must not write to or remove, whatever path the user gives: the open repository,
-//! its mirrors, and this machine's cache and state. They are identified by device and inode, so that a
-//! symbolic link or a bind mount to one of them is recognized.
+//! Directories that an operation must not write to or remove, whatever path the user gives: the open
+//! repository, its mirrors, and this machine's cache and state. They are identified by device and inode, so
+//! that a symbolic link or a bind mount to one of them is recognized.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ use crate::sys::path::Arg;
 /// a repository. The packs of a repository are two levels below its root.
 const LEVELS: usize = 2;
 /// Maximum number of `..` steps to the root. Only a file system with an inconsistent `..` needs more.
-const MOST_ABOVE: usize = 8192;
+const MAX_ANCESTORS: usize = 8192;
 
 /// A protected directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +39,10 @@ impl Guard {
     /// Identifies these directories in their present state.
     pub fn new(protected: Vec<Protected>) -> Self {
         let mut ids = HashMap::new();
-        for (number, one) in protected.iter().enumerate() {
+        for (number, dir) in protected.iter().enumerate() {
             // A symbolic link is resolved.
-            let Ok(root) = std::fs::canonicalize(&one.path) else { continue };
-            note(&root, LEVELS, &mut |id| {
+            let Ok(root) = std::fs::canonicalize(&dir.path) else { continue };
+            visit_dirs(&root, LEVELS, &mut |id| {
                 ids.entry(id).or_insert(number);
             });
         }
@@ -57,21 +57,21 @@ impl Guard {
     /// Refuses a directory, which need not exist yet, that is protected or inside a protected one.
     ///
     /// # Errors
-    /// It does, or this cannot be determined.
+    /// It is, or this cannot be determined.
     pub fn check(&self, dir: &Path) -> Result<()> {
         if self.ids.is_empty() {
             return Ok(());
         }
         let whole = std::path::absolute(dir).map_err(Error::io("find", dir))?;
-        let there = whole.ancestors().find(|path| !is_absent(path)).unwrap_or(Path::new("/"));
-        let mut at = open(CWD, there).map_err(Error::io("read the metadata of", there))?;
-        for _ in 0..MOST_ABOVE {
-            let id = stat::stat_open(&at).map_err(Error::io("read the metadata of", there))?.id;
+        let nearest = whole.ancestors().find(|path| !is_absent(path)).unwrap_or(Path::new("/"));
+        let mut at = open(CWD, nearest).map_err(Error::io("read the metadata of", nearest))?;
+        for _ in 0..MAX_ANCESTORS {
+            let id = stat::stat_open(&at).map_err(Error::io("read the metadata of", nearest))?.id;
             if let Some(found) = self.find(id) {
                 return Err(refused(dir, found));
             }
-            let above = open(&at, "..").map_err(Error::io("open the parent of", there))?;
-            if stat::stat_open(&above).map_err(Error::io("open the parent of", there))?.id == id {
+            let above = open(&at, "..").map_err(Error::io("open the parent of", nearest))?;
+            if stat::stat_open(&above).map_err(Error::io("open the parent of", nearest))?.id == id {
                 return Ok(());
             }
             at = above;
@@ -96,14 +96,14 @@ impl Guard {
     }
 }
 
-/// Calls `tell` for a directory and its subdirectories, `levels` levels down. What cannot be read is
-/// skipped: it cannot be written to either.
-fn note(dir: &Path, levels: usize, tell: &mut dyn FnMut((u64, u64))) {
+/// Calls `visit` with device and inode of a directory and its subdirectories, `levels` levels down. What
+/// cannot be read is skipped: it cannot be written to either.
+fn visit_dirs(dir: &Path, levels: usize, visit: &mut dyn FnMut((u64, u64))) {
     let Ok(found) = stat::stat(CWD, dir) else { return };
-    tell(found.id);
+    visit(found.id);
     let below = std::fs::read_dir(dir).ok().filter(|_| levels > 0).into_iter().flatten().flatten();
     for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        note(&entry.path(), levels - 1, tell);
+        visit_dirs(&entry.path(), levels - 1, visit);
     }
 }
 

@@ -64,15 +64,15 @@ pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<SourceTree> {
         }
         let absolute = absolute(path)?;
         let stored = match store_as {
-            Some(name) => normal(&Path::new("/").join(OsStr::from_bytes(name))),
+            Some(name) => normalized(&Path::new("/").join(OsStr::from_bytes(name))),
             None if path.components().any(|part| part == Component::ParentDir) => absolute.clone(),
-            None => normal(path),
+            None => normalized(path),
         };
         let recorded = if store_as.is_some() { &stored } else { &absolute };
         sources.push(recorded.as_os_str().as_bytes().to_vec());
         let base = if stored.is_absolute() { PathBuf::from("/") } else { current_dir()? };
         let names: Vec<Vec<u8>> = names_of(&stored)?;
-        insert(&mut root, &names, &seen_as(path, absolute), &base, &mut nested)?;
+        insert(&mut root, &names, &walk_path(path, absolute), &base, &mut nested)?;
     }
     sources.sort();
     sources.dedup();
@@ -80,8 +80,8 @@ pub fn plan(paths: &[PathBuf], store_as: Option<&[u8]>) -> Result<SourceTree> {
 }
 
 /// Computes the tree of sources that each have a stored path of their own, absolute, which is also recorded
-/// as the source. The directories above them have the metadata of those above the places where they lie, as
-/// far as the names are the same.
+/// as the source. If a location ends with its stored path, as `/mnt/s/home/me` does with `home/me`, the
+/// directories above it in the snapshot get the metadata of those above it in the file system.
 ///
 /// # Errors
 /// There is no source, a stored path is invalid, or two sources have the same one.
@@ -92,7 +92,7 @@ pub fn plan_at(places: &[(PathBuf, Vec<u8>)]) -> Result<SourceTree> {
     let mut root = SourceNode::Ancestor { path: PathBuf::from("/"), below: BTreeMap::new() };
     let (mut sources, mut nested) = (Vec::new(), BTreeSet::new());
     for (place, stored) in places {
-        let stored = normal(&Path::new("/").join(OsStr::from_bytes(stored)));
+        let stored = normalized(&Path::new("/").join(OsStr::from_bytes(stored)));
         let names = names_of(&stored)?;
         let absolute = absolute(place)?;
         let relative = stored.strip_prefix("/").unwrap_or(&stored);
@@ -178,10 +178,10 @@ fn is_link(path: &Path) -> bool {
 }
 
 /// Returns the path from which a source is walked: `link/` and `link/.` mean the link's target.
-fn seen_as(given: &Path, absolute: PathBuf) -> PathBuf {
+fn walk_path(given: &Path, absolute: PathBuf) -> PathBuf {
     let given = given.as_os_str().as_bytes();
-    let is_behind = given.ends_with(b"/") || given.ends_with(b"/.");
-    if is_behind && is_link(&absolute) { absolute.join(".") } else { absolute }
+    let means_target = given.ends_with(b"/") || given.ends_with(b"/.");
+    if means_target && is_link(&absolute) { absolute.join(".") } else { absolute }
 }
 
 fn names_of(path: &Path) -> Result<Vec<Vec<u8>>> {
@@ -197,7 +197,7 @@ fn names_of(path: &Path) -> Result<Vec<Vec<u8>>> {
 }
 
 fn insert(
-    place: &mut SourceNode,
+    node: &mut SourceNode,
     names: &[Vec<u8>],
     source: &Path,
     here: &Path,
@@ -210,7 +210,7 @@ fn insert(
             source.display()
         ))
     };
-    match (place, names) {
+    match (node, names) {
         (SourceNode::Source(other), names) => {
             let below = names.iter().fold(other.clone(), |path, name| path.join(OsStr::from_bytes(name)));
             if below != source {
@@ -224,40 +224,40 @@ fn insert(
             }
             Ok(())
         }
-        (place @ SourceNode::Ancestor { .. }, []) => {
+        (node @ SourceNode::Ancestor { .. }, []) => {
             let mut inner = Vec::new();
-            sources_below(place, source, &mut inner);
+            sources_below(node, source, &mut inner);
             for (expected, other) in inner {
                 if expected != other {
                     return Err(collide(&other));
                 }
                 nested.insert(other);
             }
-            *place = SourceNode::Source(source.to_path_buf());
+            *node = SourceNode::Source(source.to_path_buf());
             Ok(())
         }
         (SourceNode::Ancestor { below, .. }, [name, rest @ ..]) => {
             let path = here.join(OsStr::from_bytes(name));
-            let fresh = || SourceNode::Ancestor { path: path.clone(), below: BTreeMap::new() };
-            insert(below.entry(name.clone()).or_insert_with(fresh), rest, source, &path, nested)
+            let ancestor = || SourceNode::Ancestor { path: path.clone(), below: BTreeMap::new() };
+            insert(below.entry(name.clone()).or_insert_with(ancestor), rest, source, &path, nested)
         }
     }
 }
 
 /// Collects the sources below a node, each with the path where it would be if the node were `path`.
-fn sources_below(place: &SourceNode, path: &Path, found: &mut Vec<(PathBuf, PathBuf)>) {
-    match place {
+fn sources_below(node: &SourceNode, path: &Path, found: &mut Vec<(PathBuf, PathBuf)>) {
+    match node {
         SourceNode::Source(source) => found.push((path.to_path_buf(), source.clone())),
         SourceNode::Ancestor { below, .. } => {
-            for (name, place) in below {
-                sources_below(place, &path.join(OsStr::from_bytes(name)), found);
+            for (name, node) in below {
+                sources_below(node, &path.join(OsStr::from_bytes(name)), found);
             }
         }
     }
 }
 
 /// Removes `.`, and resolves `..` textually.
-fn normal(path: &Path) -> PathBuf {
+fn normalized(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
         match part {
@@ -317,12 +317,12 @@ mod tests {
         std::os::unix::fs::symlink("real", &link).unwrap();
         let seen = |end: &str| {
             let given = PathBuf::from(format!("{}{end}", link.display()));
-            seen_as(&given, absolute(&given).unwrap()).into_os_string().into_string().unwrap()
+            walk_path(&given, absolute(&given).unwrap()).into_os_string().into_string().unwrap()
         };
         let behind = format!("{}/.", link.display());
         assert_eq!([seen(""), seen("/"), seen("/.")], [link.display().to_string(), behind.clone(), behind]);
         let both = [link.clone(), link.join("")];
-        let SourceNode::Ancestor { below, .. } = plan(&both, None).unwrap().root else { panic!("no way") };
+        let SourceNode::Ancestor { below, .. } = plan(&both, None).unwrap().root else { panic!("a source") };
         let mut place = below.into_values().next().unwrap();
         while let SourceNode::Ancestor { below, .. } = place {
             place = below.into_values().next().unwrap();
@@ -376,13 +376,13 @@ mod tests {
         };
         let planned = at(&[("/mnt/s/home/me", "/home/me"), ("/mnt/s/etc", "/etc/")]).unwrap();
         assert_eq!(planned.sources, [b"/etc".to_vec(), b"/home/me".to_vec()]);
-        let SourceNode::Ancestor { below, .. } = planned.root else { panic!("no way") };
+        let SourceNode::Ancestor { below, .. } = planned.root else { panic!("a source") };
         assert_eq!(below[b"etc".as_slice()], SourceNode::Source("/mnt/s/etc".into()));
-        let SourceNode::Ancestor { path, .. } = &below[b"home".as_slice()] else { panic!("no way") };
+        let SourceNode::Ancestor { path, .. } = &below[b"home".as_slice()] else { panic!("a source") };
         assert_eq!(
             path,
             Path::new("/mnt/s/home"),
-            "what leads to a source is described by what leads to its place"
+            "a directory above a source has the metadata of the one above its location"
         );
         let whole = at(&[("/mnt/s", "/")]).unwrap();
         assert_eq!((whole.root, whole.sources), (SourceNode::Source("/mnt/s".into()), vec![b"/".to_vec()]));

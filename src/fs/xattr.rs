@@ -5,12 +5,13 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use crate::sys::io::{Errno, NO_ATTRIBUTE};
-use crate::sys::xattr::{self, MOST, Unopened};
+use crate::sys::xattr::{self, MAX_LEN, Unopened};
 
 /// Initial buffer size in bytes: nearly all lists and values fit, so that one call is enough.
-const USUAL: usize = 1024;
-/// Up to this size in bytes there is room for the largest value without asking for its size.
-const ROOM: usize = 64 << 10;
+const INITIAL_BUFFER: usize = 1024;
+/// If no value can be longer than this many bytes, a buffer for the longest is allocated without asking for
+/// the length.
+const MAX_BUFFER: usize = 64 << 10;
 
 /// Attributes sorted by name, and errors for those that could not be read.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,9 +41,9 @@ fn read(
     get: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,
 ) -> FoundXattrs {
     let mut found = FoundXattrs::default();
-    let names = match whole(&list) {
+    let names = match read_whole(&list) {
         Ok(names) => names,
-        Err(err) if is_none(err) => return found,
+        Err(err) if is_absent(err) => return found,
         Err(err) => {
             let why = io::Error::from(err);
             found.problems.push(format!("its extended attributes cannot be listed: {why}"));
@@ -50,9 +51,9 @@ fn read(
         }
     };
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        match whole(&|buffer| get(name, buffer)) {
+        match read_whole(&|buffer| get(name, buffer)) {
             Ok(value) => found.values.push((name.to_vec(), value)),
-            Err(err) if is_none(err) => {}
+            Err(err) if is_absent(err) => {}
             Err(err) => {
                 let (name, why) = (String::from_utf8_lossy(name), io::Error::from(err));
                 found.problems.push(format!("its extended attribute {name} cannot be read: {why}"));
@@ -66,19 +67,19 @@ fn read(
 
 /// Returns whether an error means that there is no attribute: the file system does not support them, or it
 /// was removed after it was listed.
-fn is_none(err: Errno) -> bool {
+fn is_absent(err: Errno) -> bool {
     matches!(err, Errno::NOTSUP | Errno::NOSYS | NO_ATTRIBUTE | Errno::NOENT)
 }
 
 /// Reads a list or value of any length.
-pub(crate) fn whole(ask: &dyn Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
-    let mut buffer = [0; USUAL];
+pub(crate) fn read_whole(ask: &dyn Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    let mut buffer = [0; INITIAL_BUFFER];
     match ask(&mut buffer) {
         Err(Errno::RANGE) => {}
         other => return buffer.get(..other?).map(<[u8]>::to_vec).ok_or(Errno::RANGE),
     }
-    let room = if MOST > ROOM { ask(&mut [])?.min(MOST) } else { MOST };
-    let mut value = vec![0; room];
+    let len = if MAX_LEN > MAX_BUFFER { ask(&mut [])?.min(MAX_LEN) } else { MAX_LEN };
+    let mut value = vec![0; len];
     let len = ask(&mut value)?;
     value.truncate(len);
     Ok(value)

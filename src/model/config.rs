@@ -10,7 +10,7 @@ use crate::model::id::{KeyId, RepoId};
 /// The version of the format that this program writes, and the newest it reads.
 pub const FORMAT: u16 = 1;
 
-/// How the bodies of objects are sealed.
+/// How the bodies of objects are encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CipherKind {
     /// Not encrypted; a truncated SHA-256 guards against accidents.
@@ -81,7 +81,7 @@ pub struct Config {
 pub struct Handover {
     /// The later epoch.
     pub epoch: u32,
-    /// The Ed25519 key of the epoch, which verifies configurations.
+    /// The epoch's Ed25519 public key, which verifies configurations.
     pub key: [u8; 32],
     /// The signature of the epoch before it.
     pub signature: ByteBuf,
@@ -94,7 +94,7 @@ pub struct SlotEntry {
     pub id: KeyId,
     /// Role of the key; see [`Role`].
     pub role: u8,
-    /// The slot's X25519 key, to which the keyring is sealed.
+    /// The slot's X25519 public key, to which the keyring is sealed.
     pub public: [u8; 32],
     /// The sealed keyring.
     pub keyring: ByteBuf,
@@ -138,7 +138,7 @@ impl Role {
         }
     }
 
-    /// Returns its name, as users write it.
+    /// Returns the role's name, as users write it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -155,18 +155,18 @@ pub const CLIENTS: u64 = 2;
 /// Incompatible features that this program knows.
 const KNOWN: u64 = DELTAS | CLIENTS;
 
-/// Tag: id (16 bytes) of the repository whose chunk names and boundaries this one shares.
+/// Tag: id (16 bytes) of the repository whose chunk ids and boundaries this one shares.
 const FAMILY: u16 = 1;
 /// Tag: size of parity in percent, one byte.
 const PARITY: u16 = 4;
 /// Tag: retired write keys. For each slot (32 bytes): public key (32 bytes), last epoch (u32).
 const RETIRED: u16 = 3;
 const RETIRED_LEN: usize = 68;
-/// Bytes of packs that writers do not go beyond: u64.
+/// Tag: maximum total size of packs in bytes, u64.
 const QUOTA: u16 = 6;
 
 impl Config {
-    /// Returns whether it is encrypted.
+    /// Returns whether objects are encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.cipher != CipherKind::None
     }
@@ -174,20 +174,18 @@ impl Config {
     /// Returns the repository whose chunk ids and boundaries this one uses: itself, unless it was created to
     /// share chunks with another.
     pub fn family(&self) -> RepoId {
-        let row = self.extra.iter().find(|(tag, _)| *tag == FAMILY);
-        row.and_then(|(_, bytes)| bytes.as_slice().try_into().ok()).map_or(self.repo, RepoId::new)
+        self.tag(FAMILY).and_then(|bytes| bytes.try_into().ok()).map_or(self.repo, RepoId::new)
     }
 
-    /// Makes this repository name and cut chunks as `family` does.
+    /// Makes this repository use the chunk ids and boundaries of `family`.
     pub fn set_family(&mut self, family: RepoId) {
-        self.put(FAMILY, family.as_bytes().to_vec());
+        self.set_tag(FAMILY, Some(family.as_bytes().to_vec()));
     }
 
     /// Returns the size of parity for new packs in percent of their bytes; 0 means none. An invalid value
     /// counts as 0.
     pub fn parity(&self) -> u8 {
-        let found = self.extra.iter().find(|(tag, _)| *tag == PARITY);
-        match found.map(|(_, bytes)| bytes.as_slice()) {
+        match self.tag(PARITY) {
             Some([share]) if *share <= 100 => *share,
             _ => 0,
         }
@@ -195,31 +193,30 @@ impl Config {
 
     /// Sets the size of parity for new packs, in percent; 0 means none.
     pub fn set_parity(&mut self, share: u8) {
-        self.extra.retain(|(tag, _)| *tag != PARITY);
-        if share > 0 {
-            self.put(PARITY, vec![share]);
-        }
+        self.set_tag(PARITY, (share > 0).then(|| vec![share]));
     }
 
     /// Returns the maximum total size of packs; `None` means unlimited.
     pub fn quota(&self) -> Option<u64> {
-        let (_, bytes) = self.extra.iter().find(|(tag, _)| *tag == QUOTA)?;
-        bytes.as_slice().try_into().ok().map(u64::from_le_bytes)
+        self.tag(QUOTA)?.try_into().ok().map(u64::from_le_bytes)
     }
 
-    /// Sets it.
+    /// Sets the maximum total size of packs; `None` means unlimited.
     pub fn set_quota(&mut self, bytes: Option<u64>) {
-        self.extra.retain(|(tag, _)| *tag != QUOTA);
-        if let Some(bytes) = bytes {
-            self.put(QUOTA, bytes.to_le_bytes().to_vec());
-        }
+        self.set_tag(QUOTA, bytes.map(|bytes| bytes.to_le_bytes().to_vec()));
     }
 
-    /// Inserts or replaces a tag. Tags stay in ascending order.
-    fn put(&mut self, tag: u16, bytes: Vec<u8>) {
+    fn tag(&self, wanted: u16) -> Option<&[u8]> {
+        self.extra.iter().find(|(tag, _)| *tag == wanted).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// Inserts, replaces or removes a tag. Tags stay in ascending order.
+    fn set_tag(&mut self, tag: u16, bytes: Option<Vec<u8>>) {
         self.extra.retain(|(known, _)| *known != tag);
-        let at = self.extra.partition_point(|(known, _)| *known < tag);
-        self.extra.insert(at, (tag, ByteBuf::from(bytes)));
+        if let Some(bytes) = bytes {
+            let at = self.extra.partition_point(|(known, _)| *known < tag);
+            self.extra.insert(at, (tag, ByteBuf::from(bytes)));
+        }
     }
 
     /// Keeps only some of the valid key slots. Returns whether any was dropped.
@@ -231,8 +228,7 @@ impl Config {
 
     /// Returns the retired write keys: slot, public key, and the last epoch in which it was valid.
     pub fn retired(&self) -> Vec<(KeyId, [u8; 32], u32)> {
-        let row = self.extra.iter().find(|(tag, _)| *tag == RETIRED);
-        let records = row.map_or(&[][..], |(_, bytes)| bytes.as_chunks::<RETIRED_LEN>().0);
+        let records = self.tag(RETIRED).map_or(&[][..], |bytes| bytes.as_chunks::<RETIRED_LEN>().0);
         let fields = records.iter().filter_map(|record| {
             let (slot, rest) = record.split_first_chunk::<32>()?;
             let (public, last) = rest.split_first_chunk::<32>()?;
@@ -246,12 +242,11 @@ impl Config {
     pub fn retire_slot(&mut self, id: &KeyId) {
         let gone = self.slots.iter().find(|entry| entry.id == *id && entry.role == WRITE);
         if let Some(public) = gone.map(|entry| entry.public) {
-            let row = self.extra.iter().find(|(tag, _)| *tag == RETIRED);
-            let mut bytes = row.map_or_else(Vec::new, |(_, bytes)| bytes.to_vec());
+            let mut bytes = self.tag(RETIRED).unwrap_or_default().to_vec();
             bytes.extend_from_slice(id.as_bytes());
             bytes.extend_from_slice(&public);
             bytes.extend_from_slice(&self.epoch.to_le_bytes());
-            self.put(RETIRED, bytes);
+            self.set_tag(RETIRED, Some(bytes));
         }
         self.slots.retain(|entry| entry.id != *id);
     }
@@ -264,7 +259,7 @@ impl Config {
             [slot.as_bytes().as_slice(), public, &last.to_le_bytes()].concat()
         };
         if !all.is_empty() {
-            self.put(RETIRED, all.iter().flat_map(record).collect());
+            self.set_tag(RETIRED, Some(all.iter().flat_map(record).collect()));
         }
         self.incompat |= other.incompat & CLIENTS;
     }
@@ -279,11 +274,11 @@ impl Config {
         self.incompat & DELTAS != 0
     }
 
-    /// Checks what no program may write, whatever features it has: the order of tags, and where the master
-    /// key stands.
+    /// Checks what holds for every generation, whatever features a program has: tags are in order, and a
+    /// plain master key exists exactly if the repository is not encrypted.
     ///
     /// # Errors
-    /// The generation is not one that a program wrote.
+    /// One of these does not hold.
     pub fn check(&self) -> Result<(), DecodeError> {
         if self.open_master.is_some() != (self.cipher == CipherKind::None) {
             return Err(DecodeError::because(

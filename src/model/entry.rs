@@ -31,14 +31,13 @@ impl TryFrom<RawTime> for Time {
         if nanos < 1_000_000_000 {
             Ok(Self { sec, nanos })
         } else {
-            Err("a time has more than 999999999 \
-             nanoseconds")
+            Err("a time has more than 999999999 nanoseconds")
         }
     }
 }
 
 impl Time {
-    /// Returns the present by this machine's clock. For display and for hints; never for safety.
+    /// Returns the time by this machine's clock. For display and for hints; never for safety.
     pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self { sec: since.as_secs().try_into().unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
@@ -345,13 +344,11 @@ pub fn check_xattrs(xattrs: &[Xattr]) -> Result<(), DecodeError> {
         return Err(DecodeError::because("extended attributes have invalid names or are out of order"));
     }
     let names: usize = xattrs.iter().map(|xattr| xattr.name.len()).sum();
-    let mut inline = 0;
-    for xattr in xattrs {
-        if let XattrValue::Inline(bytes) = &xattr.value {
-            inline += bytes.len() as u64;
-        }
-    }
-    if names <= MAX_XATTR_NAMES && inline <= MAX_XATTR {
+    let inline = xattrs.iter().map(|xattr| match &xattr.value {
+        XattrValue::Inline(bytes) => bytes.len() as u64,
+        XattrValue::Content { .. } => 0,
+    });
+    if names <= MAX_XATTR_NAMES && inline.sum::<u64>() <= MAX_XATTR {
         Ok(())
     } else {
         Err(DecodeError::because("extended attributes are too large"))

@@ -1,23 +1,13 @@
 //! Compares two entries of the same name.
 
-use crate::model::entry::{Entry, Kind, Meta, attrs, flags};
+use std::mem::discriminant;
+use std::sync::Arc;
 
-/// Numbers the types of entries.
-fn rank(kind: &Kind) -> u8 {
-    match kind {
-        Kind::File { .. } => 0,
-        Kind::Dir { .. } => 1,
-        Kind::Symlink { .. } => 2,
-        Kind::Fifo => 3,
-        Kind::Socket => 4,
-        Kind::CharDevice { .. } => 5,
-        Kind::BlockDevice { .. } => 6,
-    }
-}
+use crate::model::entry::{Entry, Meta, attrs, flags};
 
 /// Returns whether both entries have the same type.
 pub fn same_type(a: &Entry, b: &Entry) -> bool {
-    rank(&a.kind) == rank(&b.kind)
+    discriminant(&a.kind) == discriminant(&b.kind)
 }
 
 /// Returns whether two entries of the same type have the same content: a file's bytes, a link's target or a
@@ -29,13 +19,13 @@ pub fn same_content(a: &Entry, b: &Entry) -> bool {
 /// Returns the names of the metadata fields that differ, among those that a restore would set. Hard links
 /// are not compared: that needs both trees.
 pub fn metadata(a: &Meta, b: &Meta) -> Vec<&'static str> {
-    let known = |a: &Option<std::sync::Arc<str>>, b: &Option<_>| a.is_some() && a == b;
+    let same_name = |a: &Option<Arc<str>>, b: &Option<_>| a.is_some() && a == b;
     let ancestor_only = (a.flags | b.flags) & flags::ANCESTOR_ONLY != 0;
     let differences = [
         ("mode", a.mode != b.mode),
         // The same name counts as the same owner: its number may differ between machines.
-        ("user", a.uid != b.uid && !known(&a.user, &b.user)),
-        ("group", a.gid != b.gid && !known(&a.group, &b.group)),
+        ("user", a.uid != b.uid && !same_name(&a.user, &b.user)),
+        ("group", a.gid != b.gid && !same_name(&a.group, &b.group)),
         ("mtime", a.mtime != b.mtime && !ancestor_only),
         ("xattrs", a.xattrs != b.xattrs),
         ("flags", a.attrs & attrs::KNOWN != b.attrs & attrs::KNOWN),

@@ -1,4 +1,4 @@
-//! Fields that were added to format 1 later: rows in a manifest's `extra`, each with a tag.
+//! Fields that were added to format 1 later: values in a manifest's `extra`, each with a tag.
 //!
 //! An odd tag must be understood. Tag 1 (pinned) is odd because a program that does not know it would
 //! forget snapshots that must never be forgotten. An even tag may be ignored. (Tag 2 occurs without a
@@ -27,25 +27,25 @@ const ORIGINAL: u16 = 8;
 /// The snapshot in another repository that this one is a copy of, and its root tree at the time of the
 /// copy.
 const COPIED: u16 = 10;
-/// Statistics of the run: [`Signs`].
-const SIGNS: u16 = 20;
-/// The origin of an imported snapshot: UTF-8.
-const ORIGIN: u16 = 22;
-/// The position of the snapshot in the history of its set: [`Lineage`].
-const LINEAGE: u16 = 26;
-/// Bit rot that the run found: how many files (u64), and one byte: 1 if the alarm has other reasons, too.
-const ROT: u16 = 24;
-/// The system that it was made on: UTF-8.
-const SYSTEM: u16 = 28;
-/// The key slot of the write key that made it: 32 bytes.
-const WRITER: u16 = 30;
 /// Properties of the root: one byte of the bits below.
 const ROOT: u16 = 16;
 /// Numbers of the run that [`Counts`](crate::model::manifest::Counts) lacks: those of [`MoreCounts`], each a
 /// u64.
 const MORE_COUNTS: u16 = 18;
+/// Statistics of the run: [`Signs`].
+const SIGNS: u16 = 20;
+/// The origin of an imported snapshot: UTF-8.
+const ORIGIN: u16 = 22;
+/// Bit rot that the run found: how many files (u64), and one byte: 1 if the alarm has other reasons, too.
+const ROT: u16 = 24;
+/// The position of the snapshot in the history of its set: [`Lineage`].
+const LINEAGE: u16 = 26;
+/// The operating system on which the snapshot was made: UTF-8.
+const SYSTEM: u16 = 28;
+/// The key slot of the write key that made the snapshot: 32 bytes.
+const WRITER: u16 = 30;
 /// The root is not a source; it only leads to sources.
-const ROOT_ANCESTOR_ONLY: u8 = 1;
+const ANCESTOR_ONLY: u8 = 1;
 /// All directories above the sources that are not in the snapshot are searchable by all users.
 const OPEN_ABOVE: u8 = 2;
 
@@ -54,13 +54,13 @@ const OPEN_ABOVE: u8 = 2;
 pub struct MoreCounts {
     /// Directories not in the parent.
     pub dirs_new: u64,
-    /// Directories that differ from the parent's, or hold something that does.
+    /// Directories that differ from the parent's, or contain something that does.
     pub dirs_changed: u64,
-    /// Directories that are in all as in the parent.
+    /// Directories that equal the parent's, with everything below them.
     pub dirs_unchanged: u64,
     /// New chunks of files.
     pub data_chunks: u64,
-    /// New chunks of directories and of lists.
+    /// New chunks of directories and of part lists.
     pub tree_chunks: u64,
 }
 
@@ -87,9 +87,9 @@ pub struct Lineage {
     pub generation: u32,
     /// One more than the highest number in the set before.
     pub number: u64,
-    /// The snapshot that had that; `None` for the first.
+    /// The snapshot with that highest number; `None` for the first.
     pub previous: Option<SnapshotId>,
-    /// The head of the chain: a MAC of that of the snapshot before, and its id.
+    /// The head of the chain: a MAC over the previous snapshot's head and id.
     pub chain: [u8; 32],
 }
 
@@ -121,7 +121,7 @@ pub struct Rot {
     pub is_only_reason: bool,
 }
 
-/// Most bytes of the sentence of an alarm.
+/// Maximum length of an alarm's sentence in bytes.
 const MAX_ALARM: usize = 2048;
 /// Maximum length of a description in bytes.
 pub const MAX_DESCRIPTION: usize = 4096;
@@ -129,18 +129,18 @@ pub const MAX_DESCRIPTION: usize = 4096;
 impl Manifest {
     /// Returns whether the snapshot is pinned, so that no rule forgets it.
     pub fn is_pinned(&self) -> bool {
-        self.note(PINNED).is_some()
+        self.tag(PINNED).is_some()
     }
 
     /// Returns the key slot of the write key that made the snapshot; `None` means a full key. Snapshots of
     /// different keys belong to different sets, even if host and sources are equal.
     pub fn writer(&self) -> Option<KeyId> {
-        self.note(WRITER).and_then(|bytes| bytes.try_into().ok()).map(KeyId::new)
+        self.tag(WRITER).and_then(|bytes| bytes.try_into().ok()).map(KeyId::new)
     }
 
-    /// Sets the write key that made it.
+    /// Sets the key slot of the write key that made the snapshot; `None` means a full key.
     pub fn set_writer(&mut self, slot: Option<KeyId>) {
-        self.set_note(WRITER, slot.map(|slot| slot.as_bytes().to_vec()));
+        self.set_tag(WRITER, slot.map(|slot| slot.as_bytes().to_vec()));
     }
 
     /// Returns whether both are of the same host, sources and write key.
@@ -150,12 +150,12 @@ impl Manifest {
 
     /// Pins or unpins the snapshot.
     pub fn set_pinned(&mut self, pinned: bool) {
-        self.set_note(PINNED, pinned.then(Vec::new));
+        self.set_tag(PINNED, pinned.then(Vec::new));
     }
 
     /// Returns the description.
     pub fn description(&self) -> Option<&str> {
-        self.note(DESCRIPTION).and_then(|bytes| std::str::from_utf8(bytes).ok())
+        self.tag(DESCRIPTION).and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
     /// Replaces the description; `None` or an empty text removes it.
@@ -167,13 +167,13 @@ impl Manifest {
             return Err(DecodeError::with(format!("a description of more than {MAX_DESCRIPTION} bytes")));
         }
         let text = text.filter(|text| !text.is_empty());
-        self.set_note(DESCRIPTION, text.map(|text| text.as_bytes().to_vec()));
+        self.set_tag(DESCRIPTION, text.map(|text| text.as_bytes().to_vec()));
         Ok(())
     }
 
     /// Returns when the snapshot expires, regardless of rules.
     pub fn expires(&self) -> Option<Time> {
-        let (sec, nanos) = self.note(EXPIRES)?.split_first_chunk::<8>()?;
+        let (sec, nanos) = self.tag(EXPIRES)?.split_first_chunk::<8>()?;
         let nanos = u32::from_le_bytes(nanos.try_into().ok()?);
         (nanos < 1_000_000_000).then_some(Time { sec: i64::from_le_bytes(*sec), nanos })
     }
@@ -181,41 +181,41 @@ impl Manifest {
     /// Sets when the snapshot expires; `None` means never.
     pub fn set_expires(&mut self, at: Option<Time>) {
         let bytes = |at: Time| [&at.sec.to_le_bytes()[..], &at.nanos.to_le_bytes()].concat();
-        self.set_note(EXPIRES, at.map(bytes));
+        self.set_tag(EXPIRES, at.map(bytes));
     }
 
     /// Returns the snapshot that this one was before its first rewrite.
     pub fn original(&self) -> Option<SnapshotId> {
-        self.note(ORIGINAL).and_then(|bytes| bytes.try_into().ok()).map(SnapshotId::new)
+        self.tag(ORIGINAL).and_then(|bytes| bytes.try_into().ok()).map(SnapshotId::new)
     }
 
     /// Records that this is a rewrite of `id`. If `id` was itself a rewrite, the first original stays
     /// recorded.
     pub fn set_original(&mut self, id: SnapshotId) {
         if self.original().is_none() {
-            self.set_note(ORIGINAL, Some(id.as_bytes().to_vec()));
+            self.set_tag(ORIGINAL, Some(id.as_bytes().to_vec()));
         }
     }
 
     /// Returns the snapshot of another repository that this one was copied from, and the root tree that it
     /// had after the copy: it may have been rewritten since.
     pub fn copied(&self) -> Option<(SnapshotId, ChunkId)> {
-        let (id, root) = self.note(COPIED)?.split_first_chunk::<16>()?;
+        let (id, root) = self.tag(COPIED)?.split_first_chunk::<16>()?;
         Some((SnapshotId::new(*id), ChunkId::new(root.try_into().ok()?)))
     }
 
     /// Records that this is a copy of `from`, with the current root tree.
     pub fn set_copied(&mut self, from: SnapshotId) {
         let bytes = [from.as_bytes().as_slice(), self.root.as_bytes()].concat();
-        self.set_note(COPIED, Some(bytes));
+        self.set_tag(COPIED, Some(bytes));
         // The lineage belongs to the history of another repository.
         self.set_lineage(None);
     }
 
     /// Returns whether the root of the tree only leads to sources, so that only the sources below it belong
     /// to the snapshot.
-    pub fn root_is_ancestor_only(&self) -> bool {
-        self.root_bits() & ROOT_ANCESTOR_ONLY != 0
+    pub fn is_root_ancestor_only(&self) -> bool {
+        self.root_bits() & ANCESTOR_ONLY != 0
     }
 
     /// Returns whether all directories above the sources that are not in the snapshot are searchable by
@@ -226,72 +226,67 @@ impl Manifest {
 
     /// Records the properties of the root.
     pub fn set_root(&mut self, ancestor_only: bool, open_above: bool) {
-        let bits = (u8::from(ancestor_only) * ROOT_ANCESTOR_ONLY) | (u8::from(open_above) * OPEN_ABOVE);
-        self.set_note(ROOT, (bits != 0).then(|| vec![bits]));
+        let bits = (u8::from(ancestor_only) * ANCESTOR_ONLY) | (u8::from(open_above) * OPEN_ABOVE);
+        self.set_tag(ROOT, (bits != 0).then(|| vec![bits]));
     }
 
     /// Returns the permanent identifier of the snapshot's origin, such as `restic` and an id.
     pub fn origin(&self) -> Option<&str> {
-        self.note(ORIGIN).and_then(|bytes| std::str::from_utf8(bytes).ok())
+        self.tag(ORIGIN).and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
     /// Records what the snapshot was imported from.
     pub fn set_origin(&mut self, origin: Option<&str>) {
-        self.set_note(ORIGIN, origin.map(|origin| origin.as_bytes().to_vec()));
+        self.set_tag(ORIGIN, origin.map(|origin| origin.as_bytes().to_vec()));
     }
 
     /// Returns the operating system on which the snapshot was made, such as `linux`, if recorded.
     pub fn system(&self) -> Option<&str> {
-        self.note(SYSTEM).and_then(|bytes| std::str::from_utf8(bytes).ok())
+        self.tag(SYSTEM).and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
-    /// Records the system that the files were read on: that which this program runs on.
+    /// Records the operating system that this program runs on.
     pub fn set_system(&mut self) {
-        self.set_note(SYSTEM, Some(std::env::consts::OS.as_bytes().to_vec()));
-    }
-
-    /// Inserts, replaces or removes a tag that has no method here. Tags stay in ascending order.
-    pub fn set_tag(&mut self, tag: u16, bytes: Option<Vec<u8>>) {
-        self.set_note(tag, bytes);
+        self.set_tag(SYSTEM, Some(std::env::consts::OS.as_bytes().to_vec()));
     }
 
     /// Returns more numbers of the run, if they were recorded.
     pub fn more_counts(&self) -> Option<MoreCounts> {
-        self.note(MORE_COUNTS).and_then(MoreCounts::from_bytes)
+        self.tag(MORE_COUNTS).and_then(MoreCounts::from_bytes)
     }
 
     /// Records more numbers of the run.
     pub fn set_more_counts(&mut self, counts: MoreCounts) {
-        self.set_note(MORE_COUNTS, Some(counts.to_bytes()));
+        self.set_tag(MORE_COUNTS, Some(counts.to_bytes()));
     }
 
     fn root_bits(&self) -> u8 {
-        self.note(ROOT).and_then(|bytes| bytes.first().copied()).unwrap_or(0)
+        self.tag(ROOT).and_then(|bytes| bytes.first().copied()).unwrap_or(0)
     }
 
     /// Returns the statistics of the run; `None` if it made none.
     pub fn signs(&self) -> Option<Signs> {
-        self.note(SIGNS).and_then(Signs::from_bytes)
+        self.tag(SIGNS).and_then(Signs::from_bytes)
     }
 
-    /// Notes what the run saw.
+    /// Records the statistics of the run.
     pub fn set_signs(&mut self, signs: Option<&Signs>) {
-        self.set_note(SIGNS, signs.map(Signs::to_bytes));
+        self.set_tag(SIGNS, signs.map(Signs::to_bytes));
     }
 
     /// Returns the position of the snapshot in the history of its set, if recorded.
     pub fn lineage(&self) -> Option<Lineage> {
-        self.note(LINEAGE).and_then(Lineage::from_bytes)
+        self.tag(LINEAGE).and_then(Lineage::from_bytes)
     }
 
     /// Records the position of the snapshot in the history of its set.
     pub fn set_lineage(&mut self, lineage: Option<Lineage>) {
-        self.set_note(LINEAGE, lineage.map(Lineage::to_bytes));
+        self.set_tag(LINEAGE, lineage.map(Lineage::to_bytes));
     }
 
     /// Returns the bit rot that the run found, if any.
     pub fn rot(&self) -> Option<Rot> {
-        let (files, rest) = self.note(ROT)?.split_first_chunk::<8>()?;
+        let (files, rest) = self.tag(ROT)?.split_first_chunk::<8>()?;
         let files = u64::from_le_bytes(*files);
         match rest {
             [0] => Some(Rot { files, is_only_reason: true }),
@@ -306,12 +301,12 @@ impl Manifest {
             let others = u8::from(!rot.is_only_reason);
             [rot.files.to_le_bytes().as_slice(), &[others]].concat()
         };
-        self.set_note(ROT, rot.map(bytes));
+        self.set_tag(ROT, rot.map(bytes));
     }
 
     /// Returns the state of the run's alarm, and its reason.
     pub fn alarm(&self) -> Option<(AlarmState, &str)> {
-        let (state, why) = self.note(ALARM)?.split_first()?;
+        let (state, why) = self.tag(ALARM)?.split_first()?;
         Some((state_of(*state)?, std::str::from_utf8(why).ok()?))
     }
 
@@ -324,7 +319,7 @@ impl Manifest {
     pub fn set_alarm(&mut self, why: &str) {
         let end = (0..=MAX_ALARM.min(why.len())).rev().find(|at| why.is_char_boundary(*at)).unwrap_or(0);
         let why = why.get(..end).unwrap_or_default();
-        self.set_note(ALARM, Some([&[OPEN], why.as_bytes()].concat()));
+        self.set_tag(ALARM, Some([&[OPEN], why.as_bytes()].concat()));
     }
 
     /// Settles the alarm. Does nothing if there is none.
@@ -336,7 +331,7 @@ impl Manifest {
             AlarmState::Cleared => CLEARED,
         };
         if let Some(why) = why {
-            self.set_note(ALARM, Some([&[state], why.as_bytes()].concat()));
+            self.set_tag(ALARM, Some([&[state], why.as_bytes()].concat()));
         }
     }
 
@@ -359,12 +354,12 @@ impl Manifest {
         }
     }
 
-    fn note(&self, wanted: u16) -> Option<&[u8]> {
+    fn tag(&self, wanted: u16) -> Option<&[u8]> {
         self.extra.iter().find(|(tag, _)| *tag == wanted).map(|(_, bytes)| bytes.as_slice())
     }
 
     /// Inserts, replaces or removes a tag. Tags stay in ascending order.
-    fn set_note(&mut self, tag: u16, bytes: Option<Vec<u8>>) {
+    pub fn set_tag(&mut self, tag: u16, bytes: Option<Vec<u8>>) {
         self.extra.retain(|(known, _)| *known != tag);
         if let Some(bytes) = bytes {
             let at = self.extra.partition_point(|(known, _)| *known < tag);

@@ -42,11 +42,11 @@ pub struct Signs {
     /// Largest share of files that an earlier backup lost, in millionths. It decays with time.
     pub peak: u64,
     /// Whether only counts are known, because an older version of the program made the snapshot.
-    pub is_blind: bool,
+    pub has_only_counts: bool,
 }
 
 /// Number of integers in the stored form, eight bytes each.
-const STORED: usize = 13;
+const NUMBERS: usize = 13;
 
 impl Signs {
     /// Returns the statistics of a snapshot for which only counts are known.
@@ -59,14 +59,14 @@ impl Signs {
             new: counts.files_new,
             rewritten: counts.files_changed,
             removed: counts.files_removed,
-            is_blind: true,
+            has_only_counts: true,
             ..Self::default()
         }
     }
 
     /// Encodes the statistics.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let numbers: [u64; STORED] = [
+        let numbers: [u64; NUMBERS] = [
             self.span,
             self.before,
             self.bytes_before,
@@ -88,26 +88,27 @@ impl Signs {
 
     /// Decodes statistics; `None` if the bytes are too short.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (numbers, suffix) = bytes.split_at_checked(STORED * 8)?;
-        let mut numbers =
-            numbers.chunks_exact(8).filter_map(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
-        let mut next = || numbers.next();
+        let (numbers, suffix) = bytes.split_at_checked(NUMBERS * 8)?;
+        let numbers = <[[u8; 8]; NUMBERS]>::try_from(numbers.as_chunks().0).ok()?.map(u64::from_le_bytes);
+        let [span, before, bytes_before, bytes, new, moved, rewritten, removed, ..] = numbers;
+        let [.., opaque, opaque_new, alike, level, peak] = numbers;
+        let suffix = suffix.get(..suffix.len().min(MAX_SUFFIX))?.to_vec();
         Some(Self {
-            span: next()?,
-            before: next()?,
-            bytes_before: next()?,
-            bytes: next()?,
-            new: next()?,
-            moved: next()?,
-            rewritten: next()?,
-            removed: next()?,
-            opaque: next()?,
-            opaque_new: next()?,
-            alike: next()?,
-            level: next()?,
-            peak: next()?,
-            suffix: suffix.get(..suffix.len().min(MAX_SUFFIX))?.to_vec(),
-            is_blind: false,
+            span,
+            before,
+            bytes_before,
+            bytes,
+            new,
+            moved,
+            rewritten,
+            removed,
+            opaque,
+            opaque_new,
+            alike,
+            suffix,
+            level,
+            peak,
+            has_only_counts: false,
         })
     }
 
@@ -129,19 +130,23 @@ impl Signs {
 
     /// Returns a number of files as a share of the files before, in millionths.
     pub fn share(&self, files: u64) -> u64 {
-        portion(files, self.before)
+        share_of(files, self.before)
     }
 
     /// Returns by how much the bytes grew, in millionths of the bytes before.
     pub fn growth(&self) -> u64 {
-        portion(self.bytes.saturating_sub(self.bytes_before), self.bytes_before)
+        share_of(self.bytes.saturating_sub(self.bytes_before), self.bytes_before)
     }
 }
 
 /// Returns `part` of `whole` in millionths; 0 if `whole` is 0.
-fn portion(part: u64, whole: u64) -> u64 {
-    let share = u128::from(part) * u128::from(WHOLE) / u128::from(whole.max(1));
-    if whole == 0 { 0 } else { u64::try_from(share).unwrap_or(u64::MAX) }
+fn share_of(part: u64, whole: u64) -> u64 {
+    if whole == 0 { 0 } else { scale(part, WHOLE, whole) }
+}
+
+/// Returns `value * to / from`; a `from` of 0 counts as 1.
+pub(super) fn scale(value: u64, to: u64, from: u64) -> u64 {
+    u64::try_from(u128::from(value) * u128::from(to) / u128::from(from.max(1))).unwrap_or(u64::MAX)
 }
 
 /// Returns the suffix of a name: 1 to 16 ASCII letters and digits after its last dot.
@@ -183,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn moved_chunks_are_not_lost() {
+    fn moved_files_are_not_lost() {
         let signs = Signs { before: 10, new: 4, moved: 4, removed: 4, rewritten: 1, ..Signs::default() };
         assert_eq!((signs.lost(), signs.share(signs.lost())), (1, 100_000));
         let signs = Signs { before: 10, opaque_new: 9, removed: 0, opaque: 1, ..Signs::default() };

@@ -67,7 +67,7 @@ pub(crate) fn change(
                        highest number";
             return Err(Error::Refused(format!("{why}; run `Repository::repair_gc_records`")));
         }
-        let bytes = key_slot::close_config(&config, &seed).map_err(Error::making("the configuration"))?;
+        let bytes = key_slot::encode_config(&config, &seed).map_err(Error::making("the configuration"))?;
         if storage.create(ObjectKind::Config, &config.generation.to_string(), &[&bytes])?
             == CreateOutcome::New
         {
@@ -100,7 +100,7 @@ pub(crate) fn change_slots(
 pub(crate) fn current(storage: &dyn Storage, keyring: &Keyring) -> Result<Config> {
     let judge = |config: &Config, bytes: &[u8]| match keyring.check_trust(config, bytes) {
         ConfigVerdict::Ours => Ok(true),
-        ConfigVerdict::Unfit => Ok(false),
+        ConfigVerdict::Untrusted => Ok(false),
         ConfigVerdict::Newer => Err(Error::Refused(
             "the key of the repository was rotated while this command ran: run it again".into(),
         )),
@@ -186,7 +186,7 @@ fn read_as_known_format(storage: &dyn Storage, number: u32, found: u16) -> Resul
     let mut bytes = storage.read(ObjectKind::Config, &number.to_string(), MAX_CONFIG)?;
     let field = bytes.get_mut(key_slot::CONFIG_FORMAT);
     field.ok_or_else(|| newer_format(number, found))?.copy_from_slice(&FORMAT.to_le_bytes());
-    match key_slot::open_config(&bytes) {
+    match key_slot::decode_config(&bytes) {
         Ok(config) if config.generation == number && config.check().is_ok() => {
             Ok(Candidate { bytes, config, newer: Some(found) })
         }
@@ -323,7 +323,7 @@ pub(crate) fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>
     let name = number.to_string();
     let bytes = storage.read(ObjectKind::Config, &name, MAX_CONFIG)?;
     objects::check_header(ObjectKind::Config, &name, &bytes)?;
-    let config = key_slot::open_config(&bytes)
+    let config = key_slot::decode_config(&bytes)
         .and_then(|config| config.check().map(|()| config))
         .map_err(Error::damaged(ObjectKind::Config.path(&name)))?;
     if config.generation == number {

@@ -68,7 +68,7 @@ impl Repository {
         }
         let seed = keyring.signing_seed(&config.repo, config.epoch);
         let seed = seed.ok_or(Error::Bug { what: "a new keyring can sign" })?;
-        let bytes = key_slot::close_config(&config, &seed).map_err(Error::making("the configuration"))?;
+        let bytes = key_slot::encode_config(&config, &seed).map_err(Error::making("the configuration"))?;
         if storage.create(ObjectKind::Config, "1", &[&bytes])? == CreateOutcome::Exists {
             return Err(cannot("another process has just created one"));
         }

@@ -46,7 +46,7 @@ pub fn add(
     let pair = envelope::new_pair().map_err(failed())?;
     let anchor = keyring.verifying_key(&suite.repo).map_err(failed())?;
     let secret = SlotSecret { private: pair.private, epoch: keyring.epoch(), anchor };
-    let bytes = key_slot::close(suite, &secret, password, costs, &label).map_err(failed())?;
+    let bytes = key_slot::seal(suite, &secret, password, costs, &label).map_err(failed())?;
     let id = KeyId::new(hash::sha256(&bytes));
     let entry = keyring.seal_to(&suite.repo, id, pair.public, role).map_err(failed())?;
     match storage.create(ObjectKind::Keys, &id.hex(), &[&bytes])? {

@@ -81,8 +81,8 @@ where
 ///
 /// # Errors
 /// When it cannot be sealed.
-pub fn close<T: Serialize>(suite: &CipherSuite, magic: Magic, name: &str, value: &T) -> Result<Vec<u8>> {
-    sealed_object::close(suite, magic, name, value).map_err(Error::making(name))
+pub fn seal<T: Serialize>(suite: &CipherSuite, magic: Magic, name: &str, value: &T) -> Result<Vec<u8>> {
+    sealed_object::seal(suite, magic, name, value).map_err(Error::making(name))
 }
 
 /// Creates an object unless the name is taken.
@@ -97,7 +97,7 @@ pub fn create<T: Serialize>(
     name: &str,
     value: &T,
 ) -> Result<CreateOutcome> {
-    storage.create(area, name, &[&close(suite, magic, name, value)?])
+    storage.create(area, name, &[&seal(suite, magic, name, value)?])
 }
 
 /// Concurrent removals on remote storage.

@@ -141,7 +141,7 @@ impl TreeMemory {
         }
         let mut space = Vec::new();
         let compressed = Compressor::new(LEVEL).and_then(|mut compressor| {
-            let (codec, compressed) = compressor.pack(plain, &mut space)?;
+            let (codec, compressed) = compressor.compress(plain, &mut space)?;
             Ok((codec.byte(), compressed.to_vec()))
         });
         // If it cannot be compressed, its files are read again in the next run.
@@ -159,7 +159,7 @@ impl TreeMemory {
         let mut plain = Vec::new();
         let mut decompressor = Decompressor::new().ok()?;
         let codec = Codec::from_byte(compressed.codec)?;
-        decompressor.unpack(codec, &compressed.bytes, compressed.len as usize, &mut plain).ok()?;
+        decompressor.decompress(codec, &compressed.bytes, compressed.len as usize, &mut plain).ok()?;
         Some(plain)
     }
 
@@ -202,12 +202,12 @@ impl TreeMemory {
         let mut found = HashSet::new();
         let mut pending: Vec<ChunkRef> = roots.iter().copied().map(ChunkRef::Dir).collect();
         while let Some(piece) = pending.pop() {
-            let (kind, id) = piece.name();
+            let (kind, id) = piece.type_and_id();
             if kind == ChunkType::Tree
                 && found.insert(*id)
                 && let Some(bytes) = self.chunk(id)
             {
-                pending.extend(piece.named_in(&bytes).unwrap_or_default());
+                pending.extend(piece.references_in(&bytes).unwrap_or_default());
             }
         }
         found

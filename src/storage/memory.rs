@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
@@ -28,11 +28,11 @@ impl Object {
 
 /// The object is locked while this is alive.
 #[derive(Debug)]
-struct MemoryHold {
+struct MemoryLock {
     _alive: Arc<()>,
 }
 
-impl LockGuard for MemoryHold {}
+impl LockGuard for MemoryLock {}
 
 /// Objects in a map. Nothing outlives the process.
 #[derive(Debug, Default)]
@@ -43,29 +43,25 @@ pub struct MemoryStorage {
 impl MemoryStorage {
     /// Returns the bytes of an object, if it exists.
     pub fn get(&self, area: ObjectKind, name: &str) -> Option<Vec<u8>> {
-        self.lock().get(&(area, name.to_owned())).map(|object| object.bytes.clone())
+        self.objects.lock().get(&(area, name.to_owned())).map(|object| object.bytes.clone())
     }
 
     /// Sets the bytes of an object unconditionally, so that tests can damage it. Its lock is kept.
     pub fn put(&self, area: ObjectKind, name: &str, bytes: Vec<u8>) {
-        self.lock().entry((area, name.to_owned())).or_default().bytes = bytes;
+        self.objects.lock().entry((area, name.to_owned())).or_default().bytes = bytes;
     }
 
     /// Sets the modification time of an object, so that tests need not wait.
     pub fn date(&self, area: ObjectKind, name: &str, modified: Time) {
-        if let Some(object) = self.lock().get_mut(&(area, name.to_owned())) {
+        if let Some(object) = self.objects.lock().get_mut(&(area, name.to_owned())) {
             object.modified = Some(modified);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Objects> {
-        self.objects.lock()
     }
 
     /// Inserts an object unless the name is taken.
     fn insert(&self, area: ObjectKind, name: &str, object: Object) -> Result<CreateOutcome> {
         check_name(area, name)?;
-        let mut objects = self.lock();
+        let mut objects = self.objects.lock();
         let key = (area, name.to_owned());
         if objects.contains_key(&key) {
             return Ok(CreateOutcome::Exists);
@@ -74,11 +70,11 @@ impl MemoryStorage {
         Ok(CreateOutcome::New)
     }
 
-    /// Runs `look` on the bytes of an object.
-    fn with<T>(&self, area: ObjectKind, name: &str, look: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
+    /// Calls `read` with the bytes of an object.
+    fn read_with<T>(&self, area: ObjectKind, name: &str, read: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
         check_name(area, name)?;
-        match self.lock().get(&(area, name.to_owned())) {
-            Some(object) => look(&object.bytes),
+        match self.objects.lock().get(&(area, name.to_owned())) {
+            Some(object) => read(&object.bytes),
             None => Err(Error::Missing { what: area.path(name) }),
         }
     }
@@ -90,7 +86,7 @@ impl Storage for MemoryStorage {
     }
 
     fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
-        let objects = self.lock();
+        let objects = self.objects.lock();
         let of_area = objects.range((area, String::new())..).take_while(|((of, _), _)| *of == area);
         Ok(of_area
             .map(|((_, name), object)| Listed {
@@ -102,7 +98,7 @@ impl Storage for MemoryStorage {
     }
 
     fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
-        self.with(area, name, |bytes| {
+        self.read_with(area, name, |bytes| {
             if bytes.len() as u64 > limit {
                 let source = DecodeError::because("it is longer than an object of its type can be");
                 return Err(Error::Damaged { what: area.path(name), source });
@@ -112,7 +108,7 @@ impl Storage for MemoryStorage {
     }
 
     fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
-        self.with(area, name, |bytes| {
+        self.read_with(area, name, |bytes| {
             if out.is_empty() {
                 return Ok(());
             }
@@ -134,7 +130,7 @@ impl Storage for MemoryStorage {
         let alive = Arc::new(());
         let object = Object::new(bytes.to_vec(), Arc::downgrade(&alive));
         match self.insert(area, name, object)? {
-            CreateOutcome::New => Ok(Box::new(MemoryHold { _alive: alive })),
+            CreateOutcome::New => Ok(Box::new(MemoryLock { _alive: alive })),
             CreateOutcome::Exists => {
                 Err(Error::io("create", area.path(name))(std::io::ErrorKind::AlreadyExists.into()))
             }
@@ -144,20 +140,20 @@ impl Storage for MemoryStorage {
     fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         check_name(area, name)?;
         let object = Object::new(bytes.to_vec(), Weak::new());
-        self.lock().insert((area, name.to_owned()), object);
+        self.objects.lock().insert((area, name.to_owned()), object);
         Ok(())
     }
 
     fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         check_name(area, name)?;
-        let objects = self.lock();
+        let objects = self.objects.lock();
         let object = objects.get(&(area, name.to_owned()));
         Ok(Some(object.is_some_and(|object| object.holder.strong_count() > 0)))
     }
 
     fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         check_name(area, name)?;
-        self.lock().remove(&(area, name.to_owned()));
+        self.objects.lock().remove(&(area, name.to_owned()));
         Ok(())
     }
 

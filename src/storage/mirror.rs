@@ -1,4 +1,4 @@
-//! Writes packs to two storages, for `backup --mirror`, so that nothing is read again for the second one.
+//! Writes packs to two storages, for `backup --mirror`, so that they are not read again for the second one.
 //!
 //! Only packs and their parity go to both, as soon as they are made. Everything else that a copy needs is
 //! transferred afterwards (`ops/sync`), which also finds what is missing. So the second storage may fail at
@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::storage::{Capacity, CreateOutcome, Listed, LockGuard, ObjectKind, Storage};
@@ -35,24 +35,20 @@ impl Mirrored {
 
     /// Returns the error because of which the second storage is no longer written, if any.
     pub fn failed(&self) -> Option<Error> {
-        self.failure().take()
-    }
-
-    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
-        self.failed.lock()
+        self.failed.lock().take()
     }
 }
 
 impl Storage for Mirrored {
     fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
-        if !area.is_spread() || self.failure().is_some() {
+        if !area.is_spread() || self.failed.lock().is_some() {
             return self.first.create(area, name, parts);
         }
         std::thread::scope(|scope| {
             let second = Beside::begin(scope, "mirror", || self.second.create(area, name, parts));
             let created = self.first.create(area, name, parts);
             if let Err(err) = second.join().unwrap_or(Err(Error::Stopped)) {
-                self.failure().get_or_insert(err);
+                self.failed.lock().get_or_insert(err);
             }
             created
         })

@@ -38,7 +38,7 @@ pub enum ObjectKind {
     Packs,
     /// Parity files (sidecars) from which packs can be rebuilt; spread like packs.
     Parity,
-    /// Header bundles (segments): copies of many packs' fronts.
+    /// Header bundles (segments): copies of many packs' headers.
     Index,
     /// Manifests and fences.
     Snapshots,
@@ -140,9 +140,9 @@ pub trait LockGuard: Send + Sync + fmt::Debug {}
 
 /// The guard of storages without locks, where only heartbeats show that a session is alive.
 #[derive(Debug)]
-struct Unheld;
+struct NoLock;
 
-impl LockGuard for Unheld {}
+impl LockGuard for NoLock {}
 
 /// Where a repository is stored. Every implementation passes the same conformance suite.
 pub trait Storage: Send + Sync + fmt::Debug {
@@ -152,13 +152,13 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Lists all objects of a kind, in order of name. A folder that was never written to is empty.
     ///
     /// # Errors
-    /// Whenever the listing may be incomplete: an error is never treated as an empty list.
+    /// The listing may be incomplete: an error is never treated as an empty list.
     fn list(&self, area: ObjectKind) -> Result<Vec<Listed>>;
 
     /// Returns the paths of foreign files in a kind's folders that no listing returns, for messages.
     ///
     /// # Errors
-    /// When the folder cannot be listed.
+    /// The folder cannot be listed.
     fn strays(&self, _area: ObjectKind) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
@@ -166,22 +166,20 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Reads a whole object.
     ///
     /// # Errors
-    /// `Missing` when there is none; `Damaged` when it is longer than `limit` bytes (nothing is allocated
-    /// then).
+    /// `Missing` if there is none; `Damaged` if it is longer than `limit` bytes (then nothing is allocated).
     fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>>;
 
     /// Fills `out` from `offset`.
     ///
     /// # Errors
-    /// `Missing` when there is no object, `Damaged` when it ends before `out` is full.
+    /// `Missing` if there is no object, `Damaged` if it ends before `out` is full.
     fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()>;
 
     /// Creates an object from the concatenated `parts`, if the name is free. On return it is complete and
     /// durable; before, it is not visible. Exactly one of several callers gets `New`.
     ///
     /// # Errors
-    /// When it could not be made durable. Then it does not exist, or its state is unknown: never retry the
-    /// sync.
+    /// It could not be made durable. Then it does not exist, or its state is unknown: never retry the sync.
     fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome>;
 
     /// Like `create`, but takes ownership of the bytes, which saves a copy on some storages.
@@ -210,7 +208,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// As `create`; an existing name is an error.
     fn create_held(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Box<dyn LockGuard>> {
         match self.create(area, name, &[bytes])? {
-            CreateOutcome::New => Ok(Box::new(Unheld)),
+            CreateOutcome::New => Ok(Box::new(NoLock)),
             CreateOutcome::Exists => {
                 let full = format!("{}/{}", self.location(), area.path(name));
                 Err(Error::io("create", full)(std::io::ErrorKind::AlreadyExists.into()))
@@ -222,26 +220,26 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// A reader sees the old bytes or the new, never a mixture. Not necessarily durable.
     ///
     /// # Errors
-    /// When it could not be written.
+    /// It could not be written.
     fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()>;
 
     /// Returns whether a process holds the object's lock. `None` if the storage has no locks; local storages
     /// return that whether or not the object exists.
     ///
     /// # Errors
-    /// When the object cannot be examined; a missing one is `Some(false)`.
+    /// The object cannot be examined; a missing one is `Some(false)`.
     fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>>;
 
     /// Returns why this storage is unsafe for concurrent garbage collection.
     /// `None` if it guarantees exclusive creation, read-after-write listings and visible locks.
     ///
     /// # Errors
-    /// When that cannot be determined.
+    /// This cannot be determined.
     fn weakness(&self) -> Result<Option<String>> {
         Ok(None)
     }
 
-    /// Returns new warnings about limitations of this storage that were found while using it.
+    /// Returns warnings about limitations of this storage that were found while using it, each once.
     fn cautions(&self) -> Vec<String> {
         Vec::new()
     }
@@ -250,7 +248,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// in both.
     ///
     /// # Errors
-    /// `Missing` when there is none; when it could not be made durable in its new place.
+    /// `Missing` if there is none; or it could not be made durable in its new place.
     fn move_to(&self, from: (ObjectKind, &str), to: (ObjectKind, &str)) -> Result<CreateOutcome> {
         let bytes = self.read(from.0, from.1, MAX_MOVED)?;
         let created = self.create(to.0, to.1, &[&bytes])?;
@@ -266,14 +264,14 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Removes an object. It is not an error if there is none.
     ///
     /// # Errors
-    /// When it could not be removed.
+    /// It could not be removed.
     fn remove(&self, area: ObjectKind, name: &str) -> Result<()>;
 
     /// Releases the space reserved for a full disk, so that snapshots can be forgotten and garbage collected.
     /// Storages without a capacity limit of their own reserve none.
     ///
     /// # Errors
-    /// When it could not be released.
+    /// It could not be released.
     fn release_reserve(&self) -> Result<()> {
         Ok(())
     }
@@ -289,7 +287,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Removes invisible leftovers of interrupted writers: temporary files.
     ///
     /// # Errors
-    /// When some could not be removed.
+    /// Some could not be removed.
     fn remove_stale_temp_files(&self) -> Result<()> {
         Ok(())
     }
@@ -297,15 +295,15 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Makes removals of a kind durable.
     ///
     /// # Errors
-    /// When they may not be durable.
+    /// They may not be durable.
     fn sync(&self, area: ObjectKind) -> Result<()>;
 }
 
 /// Returns whether the concatenated parts equal these bytes.
 #[cfg(any(feature = "cloud", feature = "rest"))]
-pub(crate) fn are(parts: &[&[u8]], bytes: &[u8]) -> bool {
+pub(crate) fn parts_equal(parts: &[&[u8]], bytes: &[u8]) -> bool {
     let mut rest = bytes;
-    let all = parts.iter().all(|part| rest.strip_prefix(*part).map(|behind| rest = behind).is_some());
+    let all = parts.iter().all(|part| rest.strip_prefix(*part).map(|after| rest = after).is_some());
     all && rest.is_empty()
 }
 

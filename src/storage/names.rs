@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::model::id::{ChunkId, KeyId, PackId, SnapshotId};
@@ -23,21 +23,20 @@ pub const LAST_GC_RUN: u64 = 1 << 48;
 pub const LAST_GENERATION: u32 = 1 << 30;
 
 /// Maximum foreign names that a message lists.
-const TOLD: usize = 5;
+const MAX_LISTED: usize = 5;
 
 /// Returns whether snap uses such a name for this kind of object.
 pub fn is_known(area: ObjectKind, name: &str) -> bool {
-    let session = |name: &str| SnapshotId::parse(name).is_ok();
+    let is_id = |name: &str| SnapshotId::parse(name).is_ok();
     match area {
         ObjectKind::Config => generation(name).is_some_and(|number| number <= LAST_GENERATION),
         ObjectKind::Keys => KeyId::parse(name).is_ok(),
-        ObjectKind::Packs => PackId::parse(name).is_ok(),
-        ObjectKind::Parity => PackId::parse(name).is_ok(),
-        ObjectKind::Index | ObjectKind::Snapshots | ObjectKind::Audit => session(name),
-        ObjectKind::Trash => name.split_once('.').is_some_and(|(id, by)| session(id) && session(by)),
+        ObjectKind::Packs | ObjectKind::Parity => PackId::parse(name).is_ok(),
+        ObjectKind::Index | ObjectKind::Snapshots | ObjectKind::Audit => is_id(name),
+        ObjectKind::Trash => name.split_once('.').is_some_and(|(id, by)| is_id(id) && is_id(by)),
         ObjectKind::Sessions => match name.split_once('.') {
-            None => session(name),
-            Some((id, end)) => session(id) && matches!(end, "beat" | "seen" | "end"),
+            None => is_id(name),
+            Some((id, end)) => is_id(id) && matches!(end, "beat" | "seen" | "end"),
         },
         ObjectKind::Gc => gc_run(name).is_some_and(|number| number <= LAST_GC_RUN),
         ObjectKind::Damage => ChunkId::parse(name).is_ok(),
@@ -72,20 +71,21 @@ pub fn list(storage: &dyn Storage, area: ObjectKind) -> Result<Vec<Listed>> {
 /// The beginning of the message about foreign files.
 pub const FOREIGN: &str = "the repository contains files that are not snap's; they are ignored";
 
-/// Returns a message about foreign files; `None` if there are none.
-/// It covers what listings have found so far, and what the storage can find without extra cost.
+/// Returns a message about foreign files; `None` if there are none. It covers what listings have found so
+/// far, and what the storage can find without extra cost.
 ///
 /// # Errors
-/// When a folder cannot be listed.
+/// A folder cannot be listed.
 pub fn strays(storage: &dyn Storage) -> Result<Option<String>> {
     let mut all = Vec::new();
     for area in ObjectKind::ALL {
         all.extend(storage.strays(area)?);
     }
-    let Some(first) = all.get(..all.len().min(TOLD)).filter(|first| !first.is_empty()) else {
+    let Some(first) = all.get(..all.len().min(MAX_LISTED)).filter(|first| !first.is_empty()) else {
         return Ok(None);
     };
-    let more = if all.len() > TOLD { format!(" and {} more", all.len() - TOLD) } else { String::new() };
+    let more =
+        if all.len() > MAX_LISTED { format!(" and {} more", all.len() - MAX_LISTED) } else { String::new() };
     Ok(Some(format!("{FOREIGN}: {}{more}; they can be removed", first.join(", "))))
 }
 
@@ -93,17 +93,13 @@ pub fn strays(storage: &dyn Storage) -> Result<Option<String>> {
 pub struct OwnObjects {
     inner: Arc<dyn Storage>,
     /// Foreign names found by listings, so that reporting them needs no further listing.
-    met: Mutex<BTreeSet<(ObjectKind, String)>>,
+    foreign: Mutex<BTreeSet<(ObjectKind, String)>>,
 }
 
 impl OwnObjects {
     /// Wraps a storage.
     pub fn of(storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
-        Arc::new(Self { inner: storage, met: Mutex::default() })
-    }
-
-    fn met(&self) -> MutexGuard<'_, BTreeSet<(ObjectKind, String)>> {
-        self.met.lock()
+        Arc::new(Self { inner: storage, foreign: Mutex::default() })
     }
 }
 
@@ -119,15 +115,15 @@ impl Storage for OwnObjects {
         let (own, other): (Vec<Listed>, _) =
             listed.into_iter().partition(|found| is_known(area, &found.name));
         if !other.is_empty() {
-            self.met().extend(other.into_iter().map(|found| (area, found.name)));
+            self.foreign.lock().extend(other.into_iter().map(|found| (area, found.name)));
         }
         Ok(own)
     }
 
     fn strays(&self, area: ObjectKind) -> Result<Vec<String>> {
         let mut all: BTreeSet<String> = self.inner.strays(area)?.into_iter().collect();
-        let met = self.met();
-        let here = met.iter().filter(|(of, _)| *of == area);
+        let foreign = self.foreign.lock();
+        let here = foreign.iter().filter(|(of, _)| *of == area);
         all.extend(here.map(|(_, name)| format!("{}/{name}", area.folder())));
         Ok(all.into_iter().collect())
     }
@@ -214,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_snaps_only_in_the_very_form_that_snap_writes() {
+    fn only_names_in_the_form_that_snap_writes_are_its_own() {
         let (short, long) = ("0123456789abcdef".repeat(2), "0123456789abcdef".repeat(4));
         for (area, name) in [
             (ObjectKind::Config, "1".to_owned()),
@@ -242,6 +238,6 @@ mod tests {
             }
         }
         assert!(!is_known(ObjectKind::Snapshots, &short.to_uppercase()), "only lower case");
-        assert!(!is_known(ObjectKind::Config, "4294967295"), "no number that cannot be counted on from");
+        assert!(!is_known(ObjectKind::Config, "4294967295"), "a number that cannot be incremented");
     }
 }

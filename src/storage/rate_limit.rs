@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 /// Maximum bytes between two waits, if there is a limit.
 pub(crate) const PIECE: usize = 16 << 10;
-/// Unused allowance expires after this time: an idle connection may not catch up.
+/// Unused allowance expires after this time, so that an idle connection does not catch up.
 const BURST: Duration = Duration::from_millis(100);
 
 /// The limits of one storage.
@@ -20,8 +20,8 @@ pub struct RateLimits {
 struct TokenBucket {
     /// Bytes per second.
     rate: u64,
-    /// When all bytes taken so far will have passed.
-    passed: Mutex<Instant>,
+    /// When all bytes taken so far may have been transferred.
+    next_free: Mutex<Instant>,
 }
 
 impl RateLimits {
@@ -29,19 +29,19 @@ impl RateLimits {
     pub fn new(up: Option<u64>, down: Option<u64>) -> Self {
         let limit = |rate: Option<u64>| {
             let rate = rate.filter(|rate| *rate > 0)?;
-            Some(TokenBucket { rate, passed: Mutex::new(Instant::now()) })
+            Some(TokenBucket { rate, next_free: Mutex::new(Instant::now()) })
         };
         Self { up: limit(up), down: limit(down) }
     }
 
     /// Waits until so many bytes may be sent.
     pub(crate) fn send(&self, bytes: usize) {
-        pass(self.up.as_ref(), bytes);
+        wait_for(self.up.as_ref(), bytes);
     }
 
     /// Waits until so many bytes may have been received.
     pub(crate) fn receive(&self, bytes: usize) {
-        pass(self.down.as_ref(), bytes);
+        wait_for(self.down.as_ref(), bytes);
     }
 
     /// Returns whether data must be sent in pieces.
@@ -62,7 +62,7 @@ pub struct RateLimit(TokenBucket);
 impl RateLimit {
     /// Creates a limit in bytes per second; `None` for 0, which is unlimited.
     pub fn new(rate: u64) -> Option<Self> {
-        (rate > 0).then(|| Self(TokenBucket { rate, passed: Mutex::new(Instant::now()) }))
+        (rate > 0).then(|| Self(TokenBucket { rate, next_free: Mutex::new(Instant::now()) }))
     }
 
     /// Returns how long a caller must wait before it takes this many bytes.
@@ -71,7 +71,7 @@ impl RateLimit {
     }
 }
 
-fn pass(limit: Option<&TokenBucket>, bytes: usize) {
+fn wait_for(limit: Option<&TokenBucket>, bytes: usize) {
     if let Some(limit) = limit {
         std::thread::sleep(limit.take(Instant::now(), bytes));
     }
@@ -80,11 +80,11 @@ fn pass(limit: Option<&TokenBucket>, bytes: usize) {
 impl TokenBucket {
     /// Returns how long a caller must wait before it takes this many bytes at `now`.
     fn take(&self, now: Instant, bytes: usize) -> Duration {
-        let mut passed = self.passed.lock();
+        let mut next_free = self.next_free.lock();
         let idle = now.checked_sub(BURST).unwrap_or(now);
         let takes = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
-        *passed = (*passed).max(idle) + takes;
-        passed.saturating_duration_since(now)
+        *next_free = (*next_free).max(idle) + takes;
+        next_free.saturating_duration_since(now)
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn rate_limit_delays_bytes_and_saves_no_unused_rate() {
         let start = Instant::now();
-        let limit = TokenBucket { rate: 1000, passed: Mutex::new(start) };
+        let limit = TokenBucket { rate: 1000, next_free: Mutex::new(start) };
         let at = |millis: u64| start + Duration::from_millis(millis);
         let millis = |now: u64, bytes: usize| limit.take(at(now), bytes).as_millis();
         assert_eq!(millis(0, 500), 500);

@@ -23,12 +23,12 @@ impl Tls {
     /// A file cannot be read, or does not contain what it should.
     pub fn from_files(roots: Option<&Path>, client: Option<&Path>) -> Result<Self> {
         let roots = roots.map(|path| match read(path)? {
-            (certificates, _) if certificates.is_empty() => Err(holds_no("certificate", path)),
+            (certificates, _) if certificates.is_empty() => Err(contains_no("certificate", path)),
             (certificates, _) => Ok(RootCerts::new_with_certs(&certificates)),
         });
         let client = client.map(|path| match read(path)? {
-            (certificates, _) if certificates.is_empty() => Err(holds_no("certificate", path)),
-            (_, None) => Err(holds_no("private key", path)),
+            (certificates, _) if certificates.is_empty() => Err(contains_no("certificate", path)),
+            (_, None) => Err(contains_no("private key", path)),
             (certificates, Some(key)) => Ok(ClientCert::new_with_certs(&certificates, key)),
         });
         Ok(Self { roots: roots.transpose()?, client: client.transpose()? })
@@ -74,6 +74,6 @@ fn read(path: &Path) -> Result<(Vec<Certificate<'static>>, Option<ureq::tls::Pri
     Ok((certificates, private))
 }
 
-fn holds_no(what: &str, path: &Path) -> Error {
+fn contains_no(what: &str, path: &Path) -> Error {
     Error::Usage(format!("{} contains no {what} in PEM format", path.display()))
 }

@@ -22,8 +22,8 @@ pub fn memory() -> Option<u64> {
     system::memory()
 }
 
-/// Returns the seconds since some moment, by a clock that runs while the machine is suspended and that nobody
-/// sets.
+/// Returns the seconds since an arbitrary moment, by a clock that also runs while the machine is suspended
+/// and is never set.
 pub fn seconds_with_sleep() -> i64 {
     clock_gettime(system::CLOCK_WITH_SLEEP).tv_sec
 }
@@ -33,7 +33,7 @@ pub fn seconds_by_wall_clock() -> i64 {
     clock_gettime(ClockId::Realtime).tv_sec
 }
 
-/// Returns the microseconds of `CLOCK_MONOTONIC`, as the service manager wants them.
+/// Returns the microseconds of `CLOCK_MONOTONIC`, in which the service manager expects times.
 pub fn monotonic_micros() -> i64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000)

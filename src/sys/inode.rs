@@ -50,11 +50,11 @@ impl Inode {
     }
 
     /// Returns device and inode number if it has several hard links.
-    pub fn further_names(&self) -> Option<(u64, u64)> {
+    pub fn linked_inode(&self) -> Option<(u64, u64)> {
         (self.links > 1 && !self.is_dir()).then_some(self.id)
     }
 
-    /// Returns what a plain `stat` says: neither birth time nor flags.
+    /// Converts the result of a plain `stat`, which has neither birth time nor inode flags.
     pub(super) fn of_stat(found: &Stat) -> Self {
         Self {
             mode: found.st_mode,
@@ -95,7 +95,7 @@ pub fn stat_open(file: impl AsFd) -> io::Result<Inode> {
     system::stat_open(file)
 }
 
-/// Returns the metadata of what a path leads to, following symbolic links.
+/// Returns the metadata of the file at a path, following symbolic links.
 ///
 /// # Errors
 /// As [`stat`].

@@ -1,4 +1,4 @@
-//! Names in a directory, as far as they can be read.
+//! Lists a directory up to the first error.
 
 use rustix::io::Errno;
 

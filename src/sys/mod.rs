@@ -1,12 +1,12 @@
-//! What the program asks of the operating system. The only module that names system calls, the crates for
-//! them (`rustix`, `uzers`) and `/proc`.
+//! Calls to the operating system. The only module that uses system calls, the crates for them (`rustix`,
+//! `uzers`) and `/proc`.
 //!
-//! The modules here are the same on every system: they document each call once, and pass it on to the file of
-//! the system if systems differ in it. A call that is the same on every Unix is re-exported by
-//! `sys/posix.rs`. What a system lacks fails with [`io::Errno::NOSYS`], which callers answer with a
-//! fallback; docs/platforms.md has a list.
+//! The modules here are the same on every system. They document each call once; if systems differ in it, they
+//! pass it on to the module of the system. Calls that are the same on every Unix are re-exported by
+//! `sys/posix.rs`. A call that a system lacks fails with [`io::Errno::NOSYS`], for which callers have a
+//! fallback; docs/platforms.md lists them.
 //!
-//! For this program's own use: no part of the library's interface, and it changes without notice.
+//! Not part of the library's interface: it may change without notice.
 
 pub mod fs;
 pub mod host;

@@ -6,7 +6,7 @@ pub mod event {
     pub use rustix::event::{PollFd, PollFlags, Timespec, poll};
 }
 
-/// Error numbers, and descriptors whatever they stand for.
+/// Error numbers, and calls on descriptors of any kind.
 ///
 /// File systems without an operation return [`io::Errno::NOTSUP`]. On Linux that is the same number as
 /// `EOPNOTSUPP`; on macOS the latter is for sockets only.

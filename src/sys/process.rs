@@ -8,8 +8,8 @@ pub use crate::sys::posix::process::{
 };
 use crate::sys::system;
 
-/// Returns when a process started, in a unit of the system that is only good for comparison: process ids are
-/// reused. `None` if there is no such process, or the system does not say.
+/// Returns when a process started, in a unit of the system. Only for comparison, because process ids are
+/// reused. `None` if there is no such process, or the system does not report it.
 pub fn started(pid: u32) -> Option<u64> {
     system::started(pid)
 }
@@ -19,10 +19,10 @@ pub fn is_ignored(signal: i32) -> bool {
     system::is_ignored(signal)
 }
 
-/// Prevents other processes of this user from reading this one's memory, and core dumps of it. If the system
-/// refuses or has nothing like that, everything stays as it was.
+/// Prevents core dumps, and keeps other processes of this user from reading this one's memory, as far as the
+/// system supports that.
 pub fn hide_memory() {
-    // Whatever has a core dump at all: the limit is enough on systems without the rest.
+    // Prevents core dumps also on systems where the next call does nothing.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..getrlimit(Resource::Core) });
     system::hide_memory();
 }
@@ -32,10 +32,10 @@ pub fn signal_when_parent_ends(signal: Signal) -> bool {
     system::signal_when_parent_ends(signal)
 }
 
-/// Raises the number of files that this process may have open as far as it may. Returns the number.
+/// Raises the limit of open files of this process as far as possible, and returns it.
 pub fn raise_open_files() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);
-    limit.current = system::most_open_files(limit.maximum);
+    limit.current = system::max_open_files(limit.maximum);
     // Best effort: the limit that is read next is what counts.
     let _ = setrlimit(Resource::Nofile, limit);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)

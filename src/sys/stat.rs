@@ -36,12 +36,12 @@ pub fn fstat(file: impl AsFd) -> Result<Stat, Errno> {
 /// Returns the state of an entry of a directory.
 ///
 /// # Errors
-/// There is no such entry, or this user may not look at it.
+/// There is no such entry, or this user may not examine it.
 pub fn statat(dir: impl AsFd, name: impl Arg, flags: AtFlags) -> Result<Stat, Errno> {
     rustix::fs::statat(dir, name, flags).map(|found| widened(&found))
 }
 
-// What is a conversion on one system is none on another.
+// The types of the fields differ between systems.
 #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
 pub(super) fn widened(found: &rustix::fs::Stat) -> Stat {
     Stat {

@@ -16,7 +16,7 @@ pub const UNMOUNT: &[&str] = system::UNMOUNT;
 /// listings, or their locks are not visible to all clients.
 ///
 /// # Errors
-/// The path cannot be looked at.
+/// The path cannot be examined.
 pub fn network_kind(path: &Path) -> io::Result<Option<String>> {
     system::network_kind(path)
 }
@@ -26,8 +26,8 @@ pub fn is_of_a_folding_kind(file: impl AsFd) -> bool {
     system::is_of_a_folding_kind(file)
 }
 
-/// Returns a name in one of the forms that the file systems of this system take for the same: on macOS, HFS+
-/// stores the decomposed form (NFD) of whatever is created, and APFS finds a name by any form.
+/// Returns one form of a name of which the file systems of this system treat several forms as equal: on
+/// macOS, HFS+ stores the decomposed form (NFD) of every name, and APFS finds a name by any form.
 pub fn composed(name: &str) -> String {
     system::composed(name)
 }
@@ -40,15 +40,15 @@ pub fn is_btrfs(path: &Path) -> bool {
 /// Returns whether something is mounted on a directory.
 ///
 /// # Errors
-/// The directory cannot be looked at.
+/// The directory cannot be examined.
 pub fn is_mount_point(dir: &Path) -> io::Result<bool> {
     system::is_mount_point(dir)
 }
 
-/// How an attempt to unmount has ended.
+/// Result of an attempt to unmount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unmounted {
-    /// It is unmounted, or detached and goes after its last use, or nothing was mounted.
+    /// It is unmounted, or detached until its last use ends, or nothing was mounted.
     Done,
     /// This user may not; a helper program may.
     NotAllowed,
@@ -62,19 +62,19 @@ pub fn unmount(dir: &Path) -> io::Result<Unmounted> {
     system::unmount(dir)
 }
 
-/// Bytes of a file system.
+/// Free and total space of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// Free for this user.
+    /// Bytes that this user can still write.
     pub free: u64,
-    /// All.
+    /// Total bytes.
     pub total: u64,
 }
 
 /// Returns the space of the file system that a path is on.
 ///
 /// # Errors
-/// The path cannot be looked at.
+/// The path cannot be examined.
 pub fn space(path: &Path) -> io::Result<Space> {
     let found = rustix::fs::statvfs(path)?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);

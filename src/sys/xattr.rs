@@ -11,15 +11,15 @@ use crate::sys::io::Errno;
 use crate::sys::system;
 
 /// Maximum size in bytes of a list or a value that is read.
-pub const MOST: usize = system::MOST_XATTR;
+pub const MAX_LEN: usize = system::MAX_XATTR;
 
 /// Returns whether an attribute is an ACL, which is connected with the mode.
 pub fn is_acl(name: &[u8]) -> bool {
     system::is_acl(name)
 }
 
-/// Returns whether a restore removes an attribute that the snapshot does not have. Those that the system itself
-/// maintains, such as labels, are left alone.
+/// Returns whether a restore removes an attribute that the snapshot does not have. Those that the system
+/// itself maintains, such as labels, are left alone.
 pub fn is_removable(name: &[u8]) -> bool {
     system::is_removable(name)
 }
@@ -61,7 +61,7 @@ pub fn remove(file: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     system::remove_xattr(file, name)
 }
 
-/// An entry that is not opened itself where the system can do without: a symbolic link, a pipe.
+/// An entry that is not opened, if the system can do without: a symbolic link, a pipe.
 #[derive(Debug)]
 pub struct Unopened(system::Unopened);
 

@@ -195,8 +195,8 @@ fn a_file_is_found_by_a_chunk_and_a_directory_by_its_tree() {
         Ok(())
     })
     .unwrap();
-    ids.insert("data", repo.hasher().name(ChunkType::Data, b"bytes"));
-    ids.insert("part", repo.hasher().name(ChunkType::Data, &Random::new(700).bytes(4096)));
+    ids.insert("data", repo.hasher().id_of(ChunkType::Data, b"bytes"));
+    ids.insert("part", repo.hasher().id_of(ChunkType::Data, &Random::new(700).bytes(4096)));
     let chunk = |text: String| stage.find(&find::Options { chunk: Some(text), ..find::Options::default() });
     assert_eq!(chunk(ids["data"].hex()), found(&[("src/d/f", &[0])]));
     assert_eq!(chunk(ids["data"].hex()[..12].to_uppercase()), found(&[("src/d/f", &[0])]));
@@ -431,7 +431,7 @@ fn store(repo: &Repository, dirs: &[Vec<(String, u64)>]) -> Vec<ChunkId> {
     let roots = dirs.iter().map(|dir| {
         let mut builder = DirBuilder::default();
         let mut put = |bytes: &[u8]| {
-            let id = repo.hasher().name(ChunkType::Tree, bytes);
+            let id = repo.hasher().id_of(ChunkType::Tree, bytes);
             if chunks.iter().all(|(known, _)| *known != id) {
                 chunks.push((id, bytes.to_vec()));
             }
@@ -561,7 +561,7 @@ fn index_piece_that_contradicts_its_parts_is_damage() {
         };
         let kids: Vec<DirChild> = kids.iter().map(kid).collect();
         let bytes = [vec![2], postcard_of(&kids)].concat();
-        let id = repo.hasher().name(ChunkType::Tree, &bytes);
+        let id = repo.hasher().id_of(ChunkType::Tree, &bytes);
         write(&repo, &[(id, bytes)]);
         id
     };

@@ -20,7 +20,7 @@ use snap_backup::storage::memory::MemoryStorage;
 fn a_file_is_what_is_stored_to_its_last_byte_and_in_its_holes() {
     let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
     let chunk = |bytes: &[u8]| ContentPart::Chunk {
-        id: repo.hasher().name(ChunkType::Data, bytes),
+        id: repo.hasher().id_of(ChunkType::Data, bytes),
         len: u32::try_from(bytes.len()).unwrap(),
     };
     // A hole that is longer than one read, between two chunks.

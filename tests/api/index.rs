@@ -445,7 +445,7 @@ fn deltas_that_the_configuration_does_not_allow_are_damage() {
     assert_eq!(library.errors(), Vec::<String>::new());
     let config = Config { generation: 2, incompat: 0, ..library.open().config().clone() };
     let keys = SubKeys::derive(&Key::new(config.open_master.unwrap()), &config.repo);
-    storage.put(ObjectKind::Config, "2", key_slot::close_config(&config, &keys.config).unwrap());
+    storage.put(ObjectKind::Config, "2", key_slot::encode_config(&config, &keys.config).unwrap());
     assert_eq!(library.open().config().generation, 2);
     let errors = library.errors();
     assert!(errors.iter().any(|text| text.contains("it contains deltas")), "{errors:?}");

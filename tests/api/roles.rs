@@ -157,8 +157,8 @@ fn a_read_key_makes_no_manifest_and_no_record_that_deletes() {
         roots: Vec::new(),
         purged: Vec::new(),
     };
-    let made = objects::close(repo.suite(), sealed_object::GC, "0000000000000001", &record);
+    let made = objects::seal(repo.suite(), sealed_object::GC, "0000000000000001", &record);
     assert!(made.unwrap_err().chain().contains("full key"));
     let manifest = snap_backup::repo::snapshots::list(&repo).unwrap().remove(0).manifest;
-    assert!(objects::close(repo.suite(), sealed_object::MANIFEST, "name", &manifest).is_err());
+    assert!(objects::seal(repo.suite(), sealed_object::MANIFEST, "name", &manifest).is_err());
 }

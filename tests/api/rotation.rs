@@ -172,7 +172,7 @@ fn configuration_with_foreign_keys_is_ignored() {
     let two = Two::new();
     two.rotate();
     let (newest, bytes) = two.newest_config();
-    let config = key_slot::open_config(&bytes).unwrap();
+    let config = key_slot::decode_config(&bytes).unwrap();
     let stranger = Keyring::random(None).unwrap();
     let plant = |change: &dyn Fn(&mut Config)| {
         let mut planted = config.clone();
@@ -182,7 +182,7 @@ fn configuration_with_foreign_keys_is_ignored() {
         }
         change(&mut planted);
         let seed = stranger.signing_seed(&config.repo, 0).unwrap();
-        let bytes = key_slot::close_config(&planted, &seed).unwrap();
+        let bytes = key_slot::encode_config(&planted, &seed).unwrap();
         two.storage.put(ObjectKind::Config, &planted.generation.to_string(), bytes);
     };
     let verifies = stranger.verifying_key(&config.repo).unwrap();

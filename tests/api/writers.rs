@@ -281,7 +281,7 @@ fn chunks_under_false_ids_harm_nobody_but_their_writer() {
         let mut rest = content;
         while !rest.is_empty() {
             let (chunk, behind) = rest.split_at(hostile.chunker().cut(rest));
-            let id = hostile.hasher().name(ChunkType::Data, chunk);
+            let id = hostile.hasher().id_of(ChunkType::Data, chunk);
             fleet.plant(&hostile, id, &vec![0; chunk.len()]);
             rest = behind;
         }
@@ -308,7 +308,7 @@ fn gc_record_forged_by_a_write_key_condemns_nothing() {
     let by = SnapshotId::new([1; 16]);
     let record = GcRecord { by, at: Time::now(), condemned, roots: Vec::new(), purged: Vec::new() };
     let name = "0000000000000001";
-    assert!(objects::close(repo.suite(), sealed_object::GC, name, &record).is_err());
+    assert!(objects::seal(repo.suite(), sealed_object::GC, name, &record).is_err());
     // It has the key that seals such records, and writes any bytes as the signature.
     let plain = [wire::encode(&record).unwrap(), vec![7; 64]].concat();
     let mut bytes = b"SNAPGC\x01\0\x01\0\0\0".to_vec();
@@ -349,7 +349,7 @@ fn manifests_forged_for_a_write_key_are_rejected() {
     let session = WritingSession::begin(&full.config().repo, slot, &stranger, &stranger.public).unwrap();
     let forger = fleet.open("b").suite().clone().writing(session);
     let name = SnapshotId::new([9; 16]).hex();
-    let forged = objects::close(&forger, sealed_object::MANIFEST, &name, &manifest).unwrap();
+    let forged = objects::seal(&forger, sealed_object::MANIFEST, &name, &manifest).unwrap();
     fleet.storage.put(ObjectKind::Snapshots, &name, forged.clone());
     let copied = [&forged[..24], &bytes[24..24 + 144], &forged[24 + 144..]].concat();
     let other = SnapshotId::new([8; 16]).hex();
@@ -410,10 +410,10 @@ fn a_hostile_tree_is_damage_of_its_own_snapshot_only() {
     let honest = snapshots::list(&full).unwrap().into_iter().find(|one| one.id == by_b).unwrap();
     let hostile = fleet.open("b");
     let mut manifest = honest.manifest;
-    manifest.root = hostile.hasher().name(ChunkType::Tree, b"no such tree");
+    manifest.root = hostile.hasher().id_of(ChunkType::Tree, b"no such tree");
     manifest.sources = vec![ByteBuf::from(b"/elsewhere".to_vec())];
     let id = cipher::new_id().unwrap();
-    let bytes = objects::close(hostile.suite(), sealed_object::MANIFEST, &id.hex(), &manifest).unwrap();
+    let bytes = objects::seal(hostile.suite(), sealed_object::MANIFEST, &id.hex(), &manifest).unwrap();
     fleet.storage.put(ObjectKind::Snapshots, &id.hex(), bytes);
     let errors = fleet.errors();
     assert!(!errors.is_empty() && errors.iter().all(|error| error.contains(&id.short())), "{errors:?}");

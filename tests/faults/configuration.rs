@@ -72,7 +72,7 @@ fn plant(storage: &MemoryStorage, repo: &Repository, generation: u32) {
     storage.put(
         ObjectKind::Config,
         &generation.to_string(),
-        key_slot::close_config(&config, &keys.config).unwrap(),
+        key_slot::encode_config(&config, &keys.config).unwrap(),
     );
 }
 

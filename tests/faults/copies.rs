@@ -46,7 +46,7 @@ fn lone(repo: &Repository, id: ChunkId, bytes: &[u8]) -> PackId {
 fn a_chunk_whose_bytes_do_not_have_its_id_is_damage() {
     let (library, _) = library();
     let repo = library.open();
-    let id = repo.hasher().name(ChunkType::Data, b"the right bytes");
+    let id = repo.hasher().id_of(ChunkType::Data, b"the right bytes");
     lone(&repo, id, b"the wrong bytes");
     let mut reader = ChunkReader::new(&repo, index(&repo)).unwrap();
     let err = reader.get(ChunkType::Data, &id).unwrap_err();
@@ -58,7 +58,7 @@ fn a_chunk_whose_bytes_do_not_have_its_id_is_damage() {
 fn intact_one_of_two_copies_is_read() {
     let (library, storage) = library();
     let repo = library.open();
-    let id = repo.hasher().name(ChunkType::Data, b"the right bytes");
+    let id = repo.hasher().id_of(ChunkType::Data, b"the right bytes");
     lone(&repo, id, b"the right bytes");
     for _ in 0..100 {
         let wrong = lone(&repo, id, b"the wrong bytes");
@@ -91,7 +91,7 @@ fn gc_leaves_a_dead_chunk_with_a_wrong_id_behind() {
     let mut plain = Vec::new();
     BlockReader::new(&repo).unwrap().read(&before, BlockAt { pack: at, block: 0 }, &mut plain).unwrap();
     // A dead chunk in the same block, smaller than the share that moves with the needed chunks.
-    let poison = repo.hasher().name(ChunkType::Data, b"right");
+    let poison = repo.hasher().id_of(ChunkType::Data, b"right");
     plain.extend_from_slice(b"wrong");
     let mut chunks = row.chunks;
     chunks.push((poison, 5));

@@ -151,7 +151,8 @@ fn other() {
 
     let repo = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/format-1/open");
     let config =
-        snap_backup::codec::crypto::key_slot::open_config(&fs::read(repo.join("config/1")).unwrap()).unwrap();
+        snap_backup::codec::crypto::key_slot::decode_config(&fs::read(repo.join("config/1")).unwrap())
+            .unwrap();
     let repo_id: RepoId = config.repo;
     let keys = SubKeys::derive(&Key::new(config.open_master.unwrap()), &repo_id);
     let suite = CipherSuite::new(CipherKind::None, repo_id, &keys);
@@ -212,11 +213,11 @@ fn deltas() {
         let mut plain = prefix.clone();
         plain.splice(changed..changed + 5, *b"something else");
         let mut packed = Vec::new();
-        delta::pack(prefix, &plain, delta::Effort::Quick, &mut packed).unwrap();
+        delta::compress(prefix, &plain, delta::Effort::Quick, &mut packed).unwrap();
         frame(name, prefix, plain.len(), &packed);
     }
     let mut packed = Vec::new();
-    delta::pack(b"p", b"", delta::Effort::Quick, &mut packed).unwrap();
+    delta::compress(b"p", b"", delta::Effort::Quick, &mut packed).unwrap();
     frame("nothing", b"p", 0, &packed);
     frame("window", b"p", 1, &[0x28, 0xb5, 0x2f, 0xfd, 0, 0xf8, 9, 0, 0, b'x']);
 }
@@ -247,12 +248,12 @@ fn archives() {
         seed("archive", format, &tar);
         if format == "ustar" {
             let mut packed = Vec::new();
-            snap_backup::codec::gzip::GzipCompressor::new(6).unwrap().pack(&tar, &mut packed).unwrap();
+            snap_backup::codec::gzip::GzipCompressor::new(6).unwrap().compress(&tar, &mut packed).unwrap();
             seed("compressed", "gzip", &packed);
             let mut packed = Vec::new();
             snap_backup::codec::chunk::compress::FrameCompressor::new(3)
                 .unwrap()
-                .pack(&tar, &mut packed)
+                .compress(&tar, &mut packed)
                 .unwrap();
             seed("compressed", "zstd", &packed);
         }

@@ -137,7 +137,7 @@ fn store<T>(
         )
         .unwrap();
         let mut put = |bytes: &[u8]| {
-            let id = repo.hasher().name(ChunkType::Tree, bytes);
+            let id = repo.hasher().id_of(ChunkType::Tree, bytes);
             chunk_writer.put(0, ChunkType::Tree, id, bytes)?;
             Ok(id)
         };

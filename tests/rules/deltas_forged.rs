@@ -77,7 +77,7 @@ fn delta_of_a_running_session_replaces_no_other_copy() {
     like[10] ^= 1;
     stage.library.write("other", &[("file", &like)]);
     let other = stage.backup("other");
-    let wanted = repo.hasher().name(ChunkType::Data, &like);
+    let wanted = repo.hasher().id_of(ChunkType::Data, &like);
     stage.stand_on(FORGER, "elsewhere".into());
     let whole = tables(&stage).into_iter().find(|(_, table)| {
         table.blocks.iter().any(|block| block.codec != Codec::Delta && block.chunks[0].0 == wanted)
@@ -104,7 +104,7 @@ const FORGER: SnapshotId = SnapshotId::new([9; 16]);
 
 /// Writes a pack with a block of one chunk made from `base`.
 fn forge(repo: &Repository, plain: &[u8], (base, prefix): ((ChunkId, u32), &[u8])) -> (ChunkId, u32) {
-    let named = (repo.hasher().name(ChunkType::Data, plain), plain.len() as u32);
+    let named = (repo.hasher().id_of(ChunkType::Data, plain), plain.len() as u32);
     let mut sealer = BlockSealer::new(repo.suite().clone(), 3).unwrap();
     let block = sealer.seal_delta(ChunkType::Data, plain, &[named], (&[base], prefix)).unwrap().unwrap();
     let what = (ChunkType::Data, FORGER);

@@ -493,7 +493,7 @@ fn an_unknown_read_only_feature_lets_read_and_not_write() {
     config.ro_compat = 1 << 40;
     let master = Key::new(config.open_master.unwrap());
     let key = SubKeys::derive(&master, &config.repo).config;
-    stage.storage.inner.put(ObjectKind::Config, "1", key_slot::close_config(&config, &key).unwrap());
+    stage.storage.inner.put(ObjectKind::Config, "1", key_slot::encode_config(&config, &key).unwrap());
     stage.library.assert_restores(made, "src");
     stage.write("src", &[("b", 2)]);
     let before = stage.names(ObjectKind::Packs);

@@ -43,7 +43,7 @@ fn seen(stage: &Stage, id: SnapshotId, ago: i64) {
     let (repo, now) = (stage.library.open(), Time::now());
     let name = format!("{id}.seen");
     let seen = Seen { count: 0, at: Time { sec: now.sec - ago, ..now } };
-    let bytes = objects::close(repo.suite(), sealed_object::SEEN, &name, &seen).unwrap();
+    let bytes = objects::seal(repo.suite(), sealed_object::SEEN, &name, &seen).unwrap();
     stage.storage.inner.put(ObjectKind::Sessions, &name, bytes);
 }
 
@@ -103,7 +103,7 @@ fn a_record_that_another_collector_overwrote_deletes_nothing() {
             let roots = storage.list(ObjectKind::Snapshots).unwrap();
             let roots = roots.iter().map(|found| SnapshotId::parse(&found.name).unwrap()).collect();
             let record = GcRecord { by: SOMEBODY, at: Time::now(), condemned, roots, purged };
-            let bytes = objects::close(&suite, sealed_object::GC, &name, &record).unwrap();
+            let bytes = objects::seal(&suite, sealed_object::GC, &name, &record).unwrap();
             storage.put(ObjectKind::Gc, &name, bytes);
         });
     });

@@ -36,10 +36,10 @@ fn stage() -> Arc<Stage> {
     let stage = Stage::new();
     stage.storage.far.store(true, Ordering::Relaxed);
     let bytes = stage.storage.inner.get(ObjectKind::Config, "1").unwrap();
-    let mut config = key_slot::open_config(&bytes).unwrap();
+    let mut config = key_slot::decode_config(&bytes).unwrap();
     (config.generation, config.block_target, config.data_pack, config.tree_pack) = (2, 4096, 4096, 4096);
     let keys = SubKeys::derive(&Key::new(config.open_master.unwrap()), &config.repo);
-    let bytes = key_slot::close_config(&config, &keys.config).unwrap();
+    let bytes = key_slot::encode_config(&config, &keys.config).unwrap();
     stage.storage.inner.create(ObjectKind::Config, "2", &[&bytes]).unwrap();
     stage
 }
@@ -281,7 +281,7 @@ fn header_bundle_that_contradicts_a_pack_is_removed() {
     let around = frame(1000);
     let front = frame(found.len as usize - around.head.len() - around.tail.len()).head;
     let contents = Contents(vec![(id, found.len, front.len() as u32)]);
-    let head = objects::close(&suite, sealed_object::SEGMENT, &name, &contents).unwrap();
+    let head = objects::seal(&suite, sealed_object::SEGMENT, &name, &contents).unwrap();
     stage.storage.inner.create(ObjectKind::Index, &name, &[&head, &front]).unwrap();
     let found = stage.library.errors();
     assert!(found.len() == 1 && found[0].contains("contradicts pack"), "{found:?}");

@@ -42,8 +42,8 @@ impl Line {
         self.store_of(limits, Duration::from_millis(300), Duration::from_secs(4))
     }
 
-    fn store_of(&self, limits: RateLimits, silence: Duration, total: Duration) -> CloudStorage {
-        let retry_policy = RetryPolicy { silence, total, first_wait: Duration::from_millis(5) };
+    fn store_of(&self, limits: RateLimits, timeout: Duration, max_elapsed: Duration) -> CloudStorage {
+        let retry_policy = RetryPolicy { timeout, max_elapsed, initial_backoff: Duration::from_millis(5) };
         let variables = s3_variables(&self.proxy.url());
         let options = ObjectStoreOptions {
             variables,

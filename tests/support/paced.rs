@@ -273,11 +273,7 @@ impl Storage for Door {
             let mut seen: Seen =
                 objects::open(&self.crossing.suite, sealed_object::SEEN, area, name, name, bytes.to_vec())?;
             seen.at.sec -= 1_000_000;
-            inner.replace(
-                area,
-                name,
-                &objects::close(&self.crossing.suite, sealed_object::SEEN, name, &seen)?,
-            )
+            inner.replace(area, name, &objects::seal(&self.crossing.suite, sealed_object::SEEN, name, &seen)?)
         })
     }
     fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {

@@ -94,7 +94,7 @@ fn rebuild(
     }
     let root = builder.finish(&mut |bytes| Ok(put(repo, &mut pieces, bytes))).unwrap();
     for bytes in pieces {
-        let id = hasher.name(ChunkType::Tree, &bytes);
+        let id = hasher.id_of(ChunkType::Tree, &bytes);
         out.put(0, ChunkType::Tree, id, &bytes).unwrap();
     }
     root
@@ -102,5 +102,5 @@ fn rebuild(
 
 fn put(repo: &Repository, pieces: &mut Vec<Vec<u8>>, bytes: &[u8]) -> ChunkId {
     pieces.push(bytes.to_vec());
-    repo.hasher().name(ChunkType::Tree, bytes)
+    repo.hasher().id_of(ChunkType::Tree, bytes)
 }

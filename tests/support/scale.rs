@@ -41,7 +41,7 @@ impl Shape {
 }
 
 pub fn chunk_id(repo: &Repository, number: u64) -> ChunkId {
-    repo.hasher().name(ChunkType::Data, &number.to_le_bytes())
+    repo.hasher().id_of(ChunkType::Data, &number.to_le_bytes())
 }
 
 /// Writes packs of chunks and a snapshot of files made of them, through the library.
@@ -53,7 +53,7 @@ pub fn make(repo: &Repository, shape: Shape) -> SnapshotId {
         let mut chunk_writer =
             ChunkWriter::start(scope, repo, session.id, Arc::new(Index::default()), effort, &stored).unwrap();
         let mut put = |bytes: &[u8]| {
-            let id = repo.hasher().name(ChunkType::Tree, bytes);
+            let id = repo.hasher().id_of(ChunkType::Tree, bytes);
             chunk_writer.put(0, ChunkType::Tree, id, bytes)?;
             Ok(id)
         };

@@ -98,17 +98,16 @@ fn write_member<R: Read, W: Write>(
     let (local, mtime) = (dos_time(member.mtime), member.mtime.sec);
     let of_type = |kind: u32| zip::ZipMember { name: &name, mode: kind | member.mode & 0o7777, local, mtime };
     match &member.node {
-        Node::Dir => zip.bare(&of_type(0o040_000)),
-        Node::Symlink(target) => zip.member(&of_type(0o120_000), |out| {
-            out.write_all(target).map_err(Error::io("write", "the archive"))
-        }),
-        Node::File => zip.member(&of_type(0o100_000), |out| content(reader, out, *size, segments.as_deref())),
+        Node::Dir => zip.add_empty(&of_type(0o040_000)),
+        Node::Symlink(target) => zip
+            .add(&of_type(0o120_000), |out| out.write_all(target).map_err(Error::io("write", "the archive"))),
+        Node::File => zip.add(&of_type(0o100_000), |out| content(reader, out, *size, segments.as_deref())),
         // Tar refers to the first hard link; ZIP stores the content under each name.
         Node::HardLink(first) => {
             let first = first.strip_prefix(dir.prefix).unwrap_or(first);
             let path = [dir.path, b"/", first].concat();
             let selector = selector(dir.snapshot, path.strip_prefix(b"/").unwrap_or(&path));
-            zip.member(&of_type(0o100_000), |out| cat::run(dir.repo, &selector, out))
+            zip.add(&of_type(0o100_000), |out| cat::run(dir.repo, &selector, out))
         }
         Node::Fifo | Node::CharDevice { .. } | Node::BlockDevice { .. } => {
             warn_left_out(&member.path, "ZIP archives cannot contain devices and pipes", observer);

@@ -38,7 +38,7 @@ pub struct SealedBlock {
 pub struct OpenedChunk<'a> {
     /// The id that the pack's table gives it.
     pub id: ChunkId,
-    /// Its bytes; empty if the block ends too early.
+    /// Its bytes; empty if the block ends before it does.
     pub bytes: &'a [u8],
     /// Whether the bytes hash to this id.
     pub is_right: bool,
@@ -61,9 +61,9 @@ pub fn cut<'a>(
     let mut rest = plain;
     chunks.iter().map(move |(id, len)| {
         let found = rest.split_at_checked(*len as usize);
-        let (bytes, behind) = found.unwrap_or((&[], &[]));
-        rest = behind;
-        OpenedChunk { id: *id, bytes, is_right: found.is_some() && hasher.name(kind, bytes) == *id }
+        let (bytes, after) = found.unwrap_or((&[], &[]));
+        rest = after;
+        OpenedChunk { id: *id, bytes, is_right: found.is_some() && hasher.id_of(kind, bytes) == *id }
     })
 }
 
@@ -73,7 +73,7 @@ pub struct BlockSealer {
     suite: CipherSuite,
     compressor: Compressor,
     opener: BlockOpener,
-    packed: Vec<u8>,
+    compressed: Vec<u8>,
     copy: Vec<u8>,
     check: Vec<u8>,
 }
@@ -86,7 +86,7 @@ impl BlockSealer {
     pub fn new(suite: CipherSuite, level: i32) -> Result<Self, DecodeError> {
         let opener = BlockOpener::new(suite.clone())?;
         let compressor = Compressor::new(level)?;
-        Ok(Self { suite, compressor, opener, packed: Vec::new(), copy: Vec::new(), check: Vec::new() })
+        Ok(Self { suite, compressor, opener, compressed: Vec::new(), copy: Vec::new(), check: Vec::new() })
     }
 
     /// Seals `plain`. The result is opened and compared before it is returned: compressors and memory have
@@ -101,10 +101,10 @@ impl BlockSealer {
         chunks: Vec<(ChunkId, u32)>,
     ) -> Result<SealedBlock, DecodeError> {
         let len = plain_len(plain)?;
-        let (codec, packed) = self.compressor.pack(plain, &mut self.packed)?;
-        let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
+        let (codec, compressed) = self.compressor.compress(plain, &mut self.compressed)?;
+        let mut sealed = Vec::with_capacity(compressed.len() + OVERHEAD);
         let seal = BlockSeal::new((self.suite.now(), kind), codec, len, &chunks, &[]);
-        self.suite.block(kind)?.seal(&seal.aad(&self.suite), packed, &mut sealed)?;
+        self.suite.block(kind)?.seal(&seal.aad(&self.suite), compressed, &mut sealed)?;
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
         if self.opener.read(&seal, &mut self.copy, &mut self.check)? != plain {
@@ -114,8 +114,8 @@ impl BlockSealer {
     }
 
     /// Seals `plain` as a delta against `prefix`, the plain bytes of `bases`, and verifies it as
-    /// [`Self::seal`] does. Returns `None` if the delta does not save more than half of the block's ordinary
-    /// size. The block is then stored whole and can serve as a base for later ones.
+    /// [`Self::seal`] does. Returns `None` if the delta does not save more than half of the size without a
+    /// prefix. The block is then stored whole, and can serve as a base for later ones.
     ///
     /// # Errors
     /// Any step fails, including the comparison.
@@ -126,43 +126,43 @@ impl BlockSealer {
         chunks: &[(ChunkId, u32)],
         (bases, prefix): (&[(ChunkId, u32)], &[u8]),
     ) -> Result<Option<SealedBlock>, DecodeError> {
-        let mut packed = Vec::new();
-        delta::pack(prefix, plain, Effort::Quick, &mut packed)?;
-        if self.weigh(&packed, plain)?.is_some_and(|weights| weights.is_too_heavy()) {
+        let mut compressed = Vec::new();
+        delta::compress(prefix, plain, Effort::Quick, &mut compressed)?;
+        if self.estimate_sizes(&compressed, plain)?.is_some_and(|sizes| sizes.is_delta_too_large()) {
             return Ok(None);
         }
-        self.seal_packed(kind, plain, chunks, (bases, prefix, &packed)).map(Some)
+        self.seal_compressed_delta(kind, plain, chunks, (bases, prefix, &compressed)).map(Some)
     }
 
-    /// Returns the sizes of a block as a delta and whole. `None` if the delta is so small that the other need
-    /// not be estimated: hardly any block compresses to a hundredth by itself.
+    /// Returns the sizes of a block as a delta and without a prefix. `None` if the delta is so small that the
+    /// other size need not be estimated: hardly any block compresses to a hundredth by itself.
     ///
     /// # Errors
     /// zstd fails.
-    pub fn weigh(&mut self, packed: &[u8], plain: &[u8]) -> Result<Option<Weights>, DecodeError> {
-        if packed.len() <= plain.len() / 128 {
+    pub fn estimate_sizes(&mut self, delta: &[u8], plain: &[u8]) -> Result<Option<DeltaSizes>, DecodeError> {
+        if delta.len() <= plain.len() / 128 {
             return Ok(None);
         }
-        Ok(Some(Weights { delta: packed.len() as u64, whole: self.whole(plain)? }))
+        Ok(Some(DeltaSizes { delta: delta.len() as u64, whole: self.estimate_whole(plain)? }))
     }
 
     /// Seals a delta that is compressed already, and verifies it as [`Self::seal`] does.
     ///
     /// # Errors
     /// Any step fails, including the comparison.
-    pub fn seal_packed(
+    pub fn seal_compressed_delta(
         &mut self,
         kind: ChunkType,
         plain: &[u8],
         chunks: &[(ChunkId, u32)],
-        (bases, prefix, packed): (&[(ChunkId, u32)], &[u8], &[u8]),
+        (bases, prefix, compressed): (&[(ChunkId, u32)], &[u8], &[u8]),
     ) -> Result<SealedBlock, DecodeError> {
         let len = plain_len(plain)?;
-        let hasher = BaseNamer::of(chunks);
-        let bases: Vec<BaseRef> = bases.iter().map(|base| hasher.name(base)).collect();
+        let namer = BaseNamer::of(chunks);
+        let bases: Vec<BaseRef> = bases.iter().map(|base| namer.name(base)).collect();
         let seal = BlockSeal::new((self.suite.now(), kind), Codec::Delta, len, chunks, &bases);
-        let mut sealed = Vec::with_capacity(packed.len() + OVERHEAD);
-        self.suite.block(kind)?.seal(&seal.aad(&self.suite), packed, &mut sealed)?;
+        let mut sealed = Vec::with_capacity(compressed.len() + OVERHEAD);
+        self.suite.block(kind)?.seal(&seal.aad(&self.suite), compressed, &mut sealed)?;
         self.copy.clear();
         self.copy.extend_from_slice(&sealed);
         self.opener.open_delta(&seal, &mut self.copy, prefix, &mut self.check)?;
@@ -173,32 +173,32 @@ impl BlockSealer {
         Ok(SealedBlock { kind, codec: Codec::Delta, plain: len, chunks, bases, sealed })
     }
 
-    /// Estimates the compressed size of the block without a prefix, from the first eighth of it.
-    fn whole(&mut self, plain: &[u8]) -> Result<u64, DecodeError> {
-        let sample = plain.get(..(plain.len() / 8).max(SAMPLE)).unwrap_or(plain);
-        let (_, packed) = self.compressor.pack(sample, &mut self.packed)?;
-        Ok(packed.len() as u64 * plain.len() as u64 / sample.len().max(1) as u64)
+    /// Estimates the compressed size of the block without a prefix, from its first eighth.
+    fn estimate_whole(&mut self, plain: &[u8]) -> Result<u64, DecodeError> {
+        let sample = plain.get(..(plain.len() / 8).max(MIN_SAMPLE)).unwrap_or(plain);
+        let (_, compressed) = self.compressor.compress(sample, &mut self.compressed)?;
+        Ok(compressed.len() as u64 * plain.len() as u64 / sample.len().max(1) as u64)
     }
 }
 
 /// Stored sizes of a block in bytes, to decide whether a delta is worthwhile.
 #[derive(Debug, Clone, Copy)]
-pub struct Weights {
+pub struct DeltaSizes {
     /// Size as a delta.
     pub delta: u64,
     /// Estimated size as a block that is not a delta.
     pub whole: u64,
 }
 
-impl Weights {
-    /// Returns whether the delta saves less than half.
-    pub fn is_too_heavy(self) -> bool {
+impl DeltaSizes {
+    /// Returns whether the delta saves at most half.
+    pub fn is_delta_too_large(self) -> bool {
         self.delta * 2 >= self.whole
     }
 }
 
 /// Minimum bytes that are compressed for the estimate.
-const SAMPLE: usize = 64 << 10;
+const MIN_SAMPLE: usize = 64 << 10;
 
 fn plain_len(plain: &[u8]) -> Result<u32, DecodeError> {
     let len = u32::try_from(plain.len()).ok().filter(|len| *len <= MAX_PLAIN);
@@ -212,7 +212,7 @@ pub type SealedAs = (Sealing, ChunkType);
 #[derive(Debug)]
 pub struct BlockOpener {
     suite: CipherSuite,
-    unpacker: Decompressor,
+    decompressor: Decompressor,
 }
 
 impl BlockOpener {
@@ -221,7 +221,7 @@ impl BlockOpener {
     /// # Errors
     /// zstd cannot be initialized.
     pub fn new(suite: CipherSuite) -> Result<Self, DecodeError> {
-        Ok(Self { suite, unpacker: Decompressor::new()? })
+        Ok(Self { suite, decompressor: Decompressor::new()? })
     }
 
     /// Replaces `plain` by the plain bytes of the block. `sealed` is overwritten.
@@ -234,8 +234,8 @@ impl BlockOpener {
         sealed: &mut [u8],
         plain: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        let packed = self.unseal(seal, sealed)?;
-        self.unpacker.unpack(seal.codec, packed, seal.plain as usize, plain)
+        let compressed = self.unseal(seal, sealed)?;
+        self.decompressor.decompress(seal.codec, compressed, seal.plain as usize, plain)
     }
 
     /// Replaces `plain` by the plain bytes of a delta made against `prefix`. `sealed` is overwritten.
@@ -249,8 +249,8 @@ impl BlockOpener {
         prefix: &[u8],
         plain: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        let packed = self.unseal(seal, sealed)?;
-        delta::unpack(prefix, packed, seal.plain as usize, plain)
+        let compressed = self.unseal(seal, sealed)?;
+        delta::decompress(prefix, compressed, seal.plain as usize, plain)
     }
 
     /// Verifies the seal of a block without decompressing it. `sealed` is overwritten.
@@ -272,11 +272,11 @@ impl BlockOpener {
         sealed: &'a mut [u8],
         space: &'a mut Vec<u8>,
     ) -> Result<&'a [u8], DecodeError> {
-        let packed = self.unseal(seal, sealed)?;
-        if seal.codec == Codec::Raw && packed.len() == seal.plain as usize {
-            return Ok(packed);
+        let compressed = self.unseal(seal, sealed)?;
+        if seal.codec == Codec::Raw && compressed.len() == seal.plain as usize {
+            return Ok(compressed);
         }
-        self.unpacker.unpack(seal.codec, packed, seal.plain as usize, space)?;
+        self.decompressor.decompress(seal.codec, compressed, seal.plain as usize, space)?;
         Ok(space)
     }
 
@@ -292,12 +292,12 @@ impl BlockOpener {
         seal: &BlockSeal,
         sealed: &mut [u8],
     ) -> Result<Vec<u8>, DecodeError> {
-        let packed = self.unseal(seal, sealed)?;
-        let mut resealed = Vec::with_capacity(packed.len() + OVERHEAD);
+        let compressed = self.unseal(seal, sealed)?;
+        let mut resealed = Vec::with_capacity(compressed.len() + OVERHEAD);
         let aad = seal.aad(to);
         let cipher = to.block(seal.kind)?;
-        cipher.seal(&aad, packed, &mut resealed)?;
-        if cipher.open(&aad, &mut resealed.clone())? != packed {
+        cipher.seal(&aad, compressed, &mut resealed)?;
+        if cipher.open(&aad, &mut resealed.clone())? != compressed {
             return Err(DecodeError::because(DIFFERS));
         }
         Ok(resealed)
@@ -308,7 +308,7 @@ impl BlockOpener {
             return Err(DecodeError::because("the length in a block's header is too large"));
         }
         let cipher = self.suite.block_of(seal.by, seal.kind)?;
-        cipher.open(&seal.aad(&self.suite), sealed).map(|packed| &*packed)
+        cipher.open(&seal.aad(&self.suite), sealed).map(|compressed| &*compressed)
     }
 }
 

@@ -1,31 +1,31 @@
-//! Compares a block with its prefix: which bytes a delta has to store itself, and which places of the prefix
-//! it refers to.
+//! Compares a block with a prefix: which bytes a delta has to store itself, and which ranges of the prefix it
+//! refers to.
 
 use std::ops::Range;
 
-/// Distance of the indexed places of a prefix, and the bytes that are compared first.
+/// Distance of the indexed positions of a prefix, and number of bytes that are compared first.
 const STEP: usize = 16;
-/// Length of the shortest match. A shorter one would split what changed, and each piece costs a reference.
-const LEAST: usize = 48;
+/// Minimum length of a match. A shorter one would split what changed, and each piece costs a reference.
+const MIN_MATCH: usize = 48;
 
-/// Places of a prefix by a hash of the [`STEP`] bytes there.
-struct Places {
-    /// Place divided by `STEP`, plus one; 0 means empty.
+/// Positions in a prefix, by a hash of the [`STEP`] bytes there.
+struct PrefixIndex {
+    /// Position divided by `STEP`, plus one; 0 means empty.
     slots: Vec<u32>,
     shift: u32,
 }
 
-impl Places {
-    fn of(prefix: &[u8]) -> Self {
+impl PrefixIndex {
+    fn new(prefix: &[u8]) -> Self {
         let bits = (prefix.len() / STEP * 2).next_power_of_two().trailing_zeros().clamp(4, 20);
-        let mut places = Self { slots: vec![0; 1 << bits], shift: u64::BITS - bits };
+        let mut index = Self { slots: vec![0; 1 << bits], shift: u64::BITS - bits };
         for (number, bytes) in prefix.as_chunks::<STEP>().0.iter().enumerate() {
-            let slot = places.slot(bytes);
-            if let Some(slot) = places.slots.get_mut(slot) {
+            let slot = index.slot(bytes);
+            if let Some(slot) = index.slots.get_mut(slot) {
                 *slot = number as u32 + 1;
             }
         }
-        places
+        index
     }
 
     fn slot(&self, bytes: &[u8; STEP]) -> usize {
@@ -34,77 +34,79 @@ impl Places {
         (mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) >> self.shift) as usize
     }
 
-    /// Returns where the prefix may have these bytes.
+    /// Returns the position at which the prefix may have these bytes.
     fn find(&self, bytes: &[u8; STEP]) -> Option<usize> {
         let number = self.slots.get(self.slot(bytes)).copied()?.checked_sub(1)?;
         Some(number as usize * STEP)
     }
 }
 
-/// Returns the concatenated parts of `plain` that are in no match of at least `LEAST` bytes with `prefix`,
-/// and calls `matched` with the range of each match in the prefix. Of overlapping matches one is used. A
-/// match is found only if it contains an indexed place, so slightly more may be returned.
+/// Returns the concatenated parts of `plain` that are in no match of at least `MIN_MATCH` bytes with
+/// `prefix`, and calls `matched` with the range of each match in the prefix. Of overlapping matches one is
+/// used. A match is found only if it contains an indexed position, so slightly more may be returned.
 pub fn compare(prefix: &[u8], plain: &[u8], matched: &mut dyn FnMut(Range<usize>)) -> Vec<u8> {
-    let places = Places::of(prefix);
+    let index = PrefixIndex::new(prefix);
     let (mut novel, mut at, mut done) = (Vec::new(), 0, 0);
-    while let Some((behind, ahead)) = plain.split_at_checked(at)
-        && let Some(bytes) = ahead.first_chunk::<STEP>()
+    while let Some((before, after)) = plain.split_at_checked(at)
+        && let Some(bytes) = after.first_chunk::<STEP>()
     {
-        let found = places.find(bytes).and_then(|place| prefix.split_at_checked(place));
-        let (back, forth) = found.map_or((0, 0), |(before, from)| {
-            let fresh = behind.get(done..).unwrap_or(&[]);
-            (common(before.iter().rev(), fresh.iter().rev()), common(from.iter(), ahead.iter()))
+        let found = index.find(bytes).and_then(|position| prefix.split_at_checked(position));
+        let (backward, forward) = found.map_or((0, 0), |(prefix_before, prefix_after)| {
+            let before = before.get(done..).unwrap_or(&[]);
+            let backward = common(prefix_before.iter().rev(), before.iter().rev());
+            (backward, common(prefix_after.iter(), after.iter()))
         });
-        if forth < STEP || back + forth < LEAST {
+        if forward < STEP || backward + forward < MIN_MATCH {
             at += 1;
             continue;
         }
-        novel.extend_from_slice(plain.get(done..at - back).unwrap_or(&[]));
-        let place = found.map_or(0, |(before, _)| before.len());
-        matched(place - back..place + forth);
-        at += forth;
+        novel.extend_from_slice(plain.get(done..at - backward).unwrap_or(&[]));
+        let position = found.map_or(0, |(before, _)| before.len());
+        matched(position - backward..position + forward);
+        at += forward;
         done = at;
     }
     novel.extend_from_slice(plain.get(done..).unwrap_or(&[]));
     novel
 }
 
-/// Places of a chunk that are looked at to find out whether a prefix has something of it, and their length.
-/// Each match of `2 * STEP` bytes and more that covers such a place is found.
-const LOOKS: usize = 32;
-const LOOK: usize = 4 * STEP;
-/// A delta is worthwhile only if the prefix matches at least one place in this many.
+/// Number and length of the samples of a chunk that are searched in a prefix. Each match of `2 * STEP` bytes
+/// and more that covers a sample is found.
+const SAMPLES: usize = 32;
+const SAMPLE: usize = 4 * STEP;
+/// A delta is worthwhile only if the prefix matches at least one sample in this many.
 const ONE_OF: usize = 8;
 
 /// Returns for each of the consecutive chunks of these lengths in `plain` whether a prefix shares data with
-/// at least an eighth of its sampled places. Otherwise a delta saves nothing near half of the chunk, and
-/// making it takes far longer than this.
+/// at least an eighth of its samples. Otherwise a delta saves far less than half of the chunk, and making it
+/// takes far longer than this.
 pub fn similar_chunks(prefix: &[u8], plain: &[u8], lens: impl Iterator<Item = usize>) -> Vec<bool> {
-    let places = Places::of(prefix);
+    let index = PrefixIndex::new(prefix);
     let mut rest = plain;
     let mut next = |len: usize| {
-        let (chunk, behind) = rest.split_at_checked(len).unwrap_or((rest, &[]));
-        rest = behind;
-        places.has_something_of(chunk, prefix)
+        let (chunk, after) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+        rest = after;
+        index.is_similar(chunk, prefix)
     };
     lens.map(&mut next).collect()
 }
 
-impl Places {
-    fn has_something_of(&self, plain: &[u8], prefix: &[u8]) -> bool {
-        let looks = plain.len().div_ceil(LOOK).clamp(1, LOOKS);
-        let starts = (0..looks).map(|number| number * plain.len() / looks);
-        let found = starts.filter_map(|start| plain.get(start..)).filter(|ahead| {
-            let windows = ahead.get(..LOOK + STEP).unwrap_or(ahead).windows(STEP);
+impl PrefixIndex {
+    fn is_similar(&self, plain: &[u8], prefix: &[u8]) -> bool {
+        let samples = plain.len().div_ceil(SAMPLE).clamp(1, SAMPLES);
+        let starts = (0..samples).map(|number| number * plain.len() / samples);
+        let found = starts.filter_map(|start| plain.get(start..)).filter(|sample| {
+            let windows = sample.get(..SAMPLE + STEP).unwrap_or(sample).windows(STEP);
             windows.filter_map(|window| window.first_chunk::<STEP>()).any(|bytes| {
-                let place = self.find(bytes).and_then(|place| prefix.get(place..place + STEP));
-                place.is_some_and(|old| old == bytes)
+                let old = self.find(bytes).and_then(|position| prefix.get(position..position + STEP));
+                old.is_some_and(|old| old == bytes)
             })
         });
-        found.take(looks.div_ceil(ONE_OF)).count() * ONE_OF >= looks
+        found.take(samples.div_ceil(ONE_OF)).count() * ONE_OF >= samples
     }
 }
 
+/// Returns the length of the common beginning.
 fn common<'a>(one: impl Iterator<Item = &'a u8>, other: impl Iterator<Item = &'a u8>) -> usize {
     one.zip(other).take_while(|(one, other)| one == other).count()
 }
@@ -158,7 +160,7 @@ mod tests {
         let old = lines(0..3000, 0).concat().into_bytes();
         assert!(bytes_not_in(&old, &old).is_empty());
         let moved = [&old[50_001..], &old[..50_001]].concat();
-        assert!(bytes_not_in(&old, &moved).len() < 4 * LEAST);
+        assert!(bytes_not_in(&old, &moved).len() < 4 * MIN_MATCH);
     }
 
     /// Returns which of these chunks are similar to the prefix.

@@ -18,6 +18,8 @@ pub const TAG: usize = 16;
 /// Number of bytes that sealing adds.
 pub const OVERHEAD: usize = NONCE + TAG;
 
+const TOO_SHORT: DecodeError = DecodeError::because("it is too short for a nonce and a tag");
+
 /// Fills a buffer from the system's random generator.
 ///
 /// # Errors
@@ -79,8 +81,8 @@ impl Cipher {
             }
             CipherKind::Xaes256Gcm => {
                 let (key, nonce) = self.message_key(nonce)?;
-                let lost = DecodeError::because("the plaintext is out of bounds");
-                let body = out.get_mut(start..).ok_or(lost)?;
+                let out_of_bounds = DecodeError::because("the plaintext is out of bounds");
+                let body = out.get_mut(start..).ok_or(out_of_bounds)?;
                 let tag = key
                     .seal_in_place_separate_tag(nonce, aead::Aad::from(aad), body)
                     .map_err(|_| DecodeError::because("it is too long to encrypt"))?;
@@ -95,15 +97,10 @@ impl Cipher {
     /// # Errors
     /// Anything, including `aad`, differs from what was sealed.
     pub fn open<'a>(&self, aad: &[u8], sealed: &'a mut [u8]) -> Result<&'a mut [u8], DecodeError> {
-        let (nonce, body) = sealed.split_first_chunk_mut::<NONCE>().ok_or(DecodeError::because(
-            "it is too short for a nonce \
-                 and a tag",
-        ))?;
+        let (nonce, body) = sealed.split_first_chunk_mut::<NONCE>().ok_or(TOO_SHORT)?;
         match self.kind {
             CipherKind::None => {
-                let (plain, tag) = body
-                    .split_last_chunk_mut::<TAG>()
-                    .ok_or(DecodeError::because("it is too short for a nonce and a tag"))?;
+                let (plain, tag) = body.split_last_chunk_mut::<TAG>().ok_or(TOO_SHORT)?;
                 if *nonce != [0; NONCE] || !hash::equal(tag, &checksum(aad, plain)) {
                     return Err(DecodeError::because("its checksum does not match"));
                 }
@@ -113,8 +110,7 @@ impl Cipher {
                 let (key, nonce) = self.message_key(nonce)?;
                 key.open_in_place(nonce, aead::Aad::from(aad), body).map_err(|_| {
                     DecodeError::because(
-                        "authentication failed: its bytes were changed, or it \
-                                                       was encrypted with another key",
+                        "authentication failed: its bytes were changed, or it was encrypted with another key",
                     )
                 })
             }

@@ -17,9 +17,9 @@ pub const KEY: usize = 32;
 /// A private key with its public key.
 #[derive(Debug, Clone)]
 pub struct KeyPair {
-    /// Opens what is sealed to the public key.
+    /// The private key, which opens what is sealed to the public one.
     pub private: Key,
-    /// The key to which others seal.
+    /// The public key, to which others seal.
     pub public: [u8; KEY],
 }
 

@@ -69,7 +69,7 @@ impl Epoch {
     /// Returns the keys that seal and open objects of this epoch.
     pub(super) fn open(&self, repo: &RepoId) -> Result<EpochKeys, DecodeError> {
         match &self.keys {
-            Keys::Full(master) => EpochKeys::full(self.number, &SubKeys::of(master, master, repo, repo)),
+            Keys::Full(master) => EpochKeys::full(self.number, &SubKeys::derive(master, repo)),
             Keys::Read(keys) => Ok(EpochKeys {
                 epoch: self.number,
                 data: Some(keys.data.clone()),
@@ -97,8 +97,7 @@ impl Epoch {
             Keys::Read(keys) => Ok(keys.clone()),
             Keys::Write(_) => Err(DecodeError::because("only a full key can create read keys")),
             Keys::Full(master) => {
-                let SubKeys { data, meta, shared, session, config, .. } =
-                    SubKeys::of(master, master, repo, repo);
+                let SubKeys { data, meta, shared, session, config, .. } = SubKeys::derive(master, repo);
                 Ok(ReadKeys { data, meta, shared, session, verifying: signature::verifying_key(&config)? })
             }
         }
@@ -109,13 +108,13 @@ impl Epoch {
         let Keys::Full(master) = &self.keys else {
             return Err(DecodeError::because("only a full key can create write keys"));
         };
-        let SubKeys { shared, session, config, .. } = SubKeys::of(master, master, repo, repo);
+        let SubKeys { shared, session, config, .. } = SubKeys::derive(master, repo);
         Ok([*shared.bytes(), envelope::pair_of(&session)?.public, signature::verifying_key(&config)?])
     }
 
     pub(super) fn verifying_key(&self, repo: &RepoId) -> Result<[u8; 32], DecodeError> {
         match &self.keys {
-            Keys::Full(master) => signature::verifying_key(&SubKeys::of(master, master, repo, repo).config),
+            Keys::Full(master) => signature::verifying_key(&SubKeys::derive(master, repo).config),
             Keys::Read(keys) => Ok(keys.verifying),
             Keys::Write(keys) => Ok(keys.verifying),
         }
@@ -124,7 +123,7 @@ impl Epoch {
     /// Returns the signing seed; `None` if the keyring is not that of a full key.
     pub(super) fn signing_seed(&self, repo: &RepoId) -> Option<Key> {
         match &self.keys {
-            Keys::Full(master) => Some(SubKeys::of(master, master, repo, repo).config),
+            Keys::Full(master) => Some(SubKeys::derive(master, repo).config),
             Keys::Read(_) | Keys::Write(_) => None,
         }
     }

@@ -87,7 +87,7 @@ pub struct ChunkHasher(Hmac<Sha256>);
 
 impl fmt::Debug for ChunkHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Namer(..)")
+        f.write_str("ChunkHasher(..)")
     }
 }
 
@@ -98,15 +98,15 @@ impl ChunkHasher {
     }
 
     /// Returns the id of a chunk.
-    pub fn name(&self, kind: ChunkType, plain: &[u8]) -> ChunkId {
+    pub fn id_of(&self, kind: ChunkType, plain: &[u8]) -> ChunkId {
         let mut mac = self.0.clone();
         mac.update(&[kind.byte()]);
         mac.update(plain);
         ChunkId::new(mac.finalize().into_bytes().into())
     }
 
-    /// Returns eight bytes of a keyed hash. They determine where directories are split, and number groups of
-    /// hard links.
+    /// Returns eight bytes of a keyed hash. `label` separates its purposes from each other and from chunk
+    /// ids.
     pub fn tag(&self, label: &[u8], bytes: &[u8]) -> u64 {
         (self.long_tag(label, bytes) >> 64) as u64
     }
@@ -142,7 +142,7 @@ fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     Hmac::<Sha256>::new(&(*padded).into())
 }
 
-/// Keys derived from those of a keyring by HKDF-SHA-256 (RFC 5869), one for each purpose.
+/// Keys derived by HKDF-SHA-256 (RFC 5869) from those of a keyring, one for each purpose.
 #[derive(Debug, Clone)]
 pub struct SubKeys {
     /// Key for chunk ids.
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_file_with_the_bytes_of_a_tree_has_another_name() {
         let hasher = ChunkHasher::new(&Key::new([7; 32]));
-        assert_ne!(hasher.name(ChunkType::Data, b"x"), hasher.name(ChunkType::Tree, b"x"));
+        assert_ne!(hasher.id_of(ChunkType::Data, b"x"), hasher.id_of(ChunkType::Tree, b"x"));
     }
 
     #[test]

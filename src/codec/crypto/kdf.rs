@@ -40,9 +40,11 @@ impl KdfParams {
 
     /// Checks the bounds before memory is allocated, because a slot may come from a hostile repository.
     pub(in crate::codec) fn check(&self) -> Result<(), DecodeError> {
-        let is_bearable =
+        let is_affordable =
             MEMORY.contains(&self.memory) && PASSES.contains(&self.passes) && (1..=16).contains(&self.lanes);
-        is_bearable.then_some(()).ok_or(DecodeError::because("the costs of key derivation are out of bounds"))
+        is_affordable
+            .then_some(())
+            .ok_or(DecodeError::because("the costs of key derivation are out of bounds"))
     }
 }
 

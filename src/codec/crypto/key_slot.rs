@@ -20,14 +20,14 @@ use crate::model::id::RepoId;
 pub const SLOT: [u8; 6] = *b"SNAPKY";
 /// Magic bytes of a configuration.
 pub const CONFIG: [u8; 6] = *b"SNAPCF";
-/// Offset of the epoch, the last field of the header.
+/// Offset of the epoch, the last field of a slot's header.
 const SLOT_EPOCH: usize = 8 + 16 + 16 + 32 + 32;
 const SLOT_HEAD: usize = SLOT_EPOCH + 4;
 const SECRET: usize = envelope::KEY + VERIFYING;
 const SEALED_SECRET: usize = SECRET + cipher::OVERHEAD;
 
-/// The secret in a key slot: the private key that opens the keyring, and the key that verifies a
-/// configuration before that.
+/// The secret in a key slot: the private key that opens the keyring, and the key that verifies the
+/// configuration from which the keyring is read.
 #[derive(Debug, Clone)]
 pub struct SlotSecret {
     /// X25519 private key of the slot.
@@ -38,7 +38,7 @@ pub struct SlotSecret {
     pub anchor: [u8; VERIFYING],
 }
 
-/// Origin of a slot, for `key list`. Frozen: format version 1.
+/// Origin of a key slot, for display. Frozen: format version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotLabel {
     /// When it was created.
@@ -56,7 +56,7 @@ pub struct SlotLabel {
 ///
 /// # Errors
 /// The system's random generator fails, or there is not enough memory.
-pub fn close(
+pub fn seal(
     suite: &CipherSuite,
     secret: &SlotSecret,
     password: &[u8],
@@ -159,6 +159,7 @@ pub fn label(slot: &[u8], suite: &CipherSuite) -> Result<SlotLabel, DecodeError>
     wire::decode(suite.meta_of(epoch(slot)?)?.open(head, &mut sealed)?)
 }
 
+/// Splits a derived key into the key that encrypts the secret, and the check value.
 fn halves(derived: &[u8; 64]) -> (Key, [u8; 32]) {
     let mut kek = [0u8; 32];
     let mut check = [0u8; 32];
@@ -176,7 +177,7 @@ pub const CONFIG_FORMAT: std::ops::Range<usize> = 6..8;
 ///
 /// # Errors
 /// The configuration cannot be encoded.
-pub fn close_config(config: &Config, seed: &Key) -> Result<Vec<u8>, DecodeError> {
+pub fn encode_config(config: &Config, seed: &Key) -> Result<Vec<u8>, DecodeError> {
     let body = wire::encode(config)?;
     let mut out = CONFIG.to_vec();
     out.extend_from_slice(&FORMAT.to_le_bytes());
@@ -187,11 +188,11 @@ pub fn close_config(config: &Config, seed: &Key) -> Result<Vec<u8>, DecodeError>
     Ok(out)
 }
 
-/// Decodes a configuration without verifying it; see [`check_config`].
+/// Decodes a configuration without verifying it; see [`is_signed_with`].
 ///
 /// # Errors
 /// The bytes do not parse.
-pub fn open_config(bytes: &[u8]) -> Result<Config, DecodeError> {
+pub fn decode_config(bytes: &[u8]) -> Result<Config, DecodeError> {
     let (head, rest) = bytes.split_at_checked(12).ok_or(DecodeError::because("too short"))?;
     let (body, _) = rest.split_last_chunk::<SIGNATURE>().ok_or(DecodeError::because("too short"))?;
     let len = head.last_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize);
@@ -202,7 +203,7 @@ pub fn open_config(bytes: &[u8]) -> Result<Config, DecodeError> {
 }
 
 /// Returns whether a configuration was signed with this seed.
-pub fn check_config(bytes: &[u8], seed: &Key) -> bool {
+pub fn is_signed_with(bytes: &[u8], seed: &Key) -> bool {
     match (bytes.split_last_chunk::<SIGNATURE>(), signature::verifying_key(seed)) {
         (Some((rest, by)), Ok(key)) => signature::verifies(&key, rest, by),
         _ => false,

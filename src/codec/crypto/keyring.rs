@@ -126,7 +126,7 @@ impl Keyring {
     /// Returns the seed that signs configurations of an epoch; `None` if there is no such epoch, or this is
     /// not the keyring of a full key.
     pub fn signing_seed(&self, repo: &RepoId, epoch: u32) -> Option<Key> {
-        self.epochs().find(|one| one.number == epoch)?.signing_seed(repo)
+        self.epochs().find(|known| known.number == epoch)?.signing_seed(repo)
     }
 
     /// Returns the key that verifies configurations of the newest epoch.
@@ -140,12 +140,14 @@ impl Keyring {
     /// Determines whether this keyring trusts a configuration.
     pub fn check_trust(&self, config: &Config, bytes: &[u8]) -> ConfigVerdict {
         let epoch = config.epoch.min(self.epoch());
-        let keys = self.epochs().find(|one| one.number == epoch);
+        let keys = self.epochs().find(|known| known.number == epoch);
         let key = keys.and_then(|keys| keys.verifying_key(&config.repo).ok());
-        match key.is_some_and(|key| is_signed(config, bytes, epoch, &key)) {
-            false => ConfigVerdict::Unfit,
-            true if config.epoch > self.epoch() => ConfigVerdict::Newer,
-            true => ConfigVerdict::Ours,
+        if !key.is_some_and(|key| is_signed(config, bytes, epoch, &key)) {
+            ConfigVerdict::Untrusted
+        } else if config.epoch > self.epoch() {
+            ConfigVerdict::Newer
+        } else {
+            ConfigVerdict::Ours
         }
     }
 
@@ -177,18 +179,18 @@ impl Keyring {
         let (naming, role) = (*self.naming.bytes(), role.byte());
         let plain = Zeroizing::new(match role {
             READ => {
-                let epochs = self.epochs().map(|one| Ok((one.number, one.to_read(repo)?.stored())));
+                let epochs = self.epochs().map(|epoch| Ok((epoch.number, epoch.to_read(repo)?.stored())));
                 let epochs = epochs.collect::<Result<_, DecodeError>>()?;
                 wire::encode(&Stored::<StoredReadKeys> { role, naming, epochs, extra: Vec::new() })?
             }
             WRITE => {
-                let epochs = self.epochs().map(|one| Ok((one.number, one.to_write(repo)?)));
+                let epochs = self.epochs().map(|epoch| Ok((epoch.number, epoch.to_write(repo)?)));
                 let epochs = epochs.collect::<Result<_, DecodeError>>()?;
                 wire::encode(&Stored::<StoredWriteKeys> { role, naming, epochs, extra: Vec::new() })?
             }
             _ => {
-                let epochs = self.epochs().map(|one| match &one.keys {
-                    Keys::Full(master) => Ok((one.number, *master.bytes())),
+                let epochs = self.epochs().map(|epoch| match &epoch.keys {
+                    Keys::Full(master) => Ok((epoch.number, *master.bytes())),
                     Keys::Read(_) | Keys::Write(_) => {
                         Err(DecodeError::because("only a full key can create full keys"))
                     }
@@ -207,7 +209,7 @@ impl Keyring {
     /// It was not sealed to this slot, or was changed.
     pub fn open(repo: &RepoId, entry: &SlotEntry, secret: &SlotSecret) -> Result<OpenedKeyring, DecodeError> {
         let plain = envelope::open(&secret.private, &info(repo, &entry.id), &entry.keyring)?;
-        // The role comes first, so that an unknown role of a newer version is recognised.
+        // The role comes first, so that an unknown role of a newer version is recognized.
         let (role, _) = wire::take::<u8>(&plain)?;
         match (role, entry.role) {
             (FULL, FULL) => Self::decode(&plain, |master| Keys::Full(Key::new(master))),
@@ -277,7 +279,7 @@ pub enum ConfigVerdict {
     /// It was signed in a later epoch, to which a chain of signatures leads.
     Newer,
     /// It was not signed by a trusted key.
-    Unfit,
+    Untrusted,
 }
 
 /// Returns whether the signature of a configuration is valid. The chain of signed epochs starts at `epoch`

@@ -40,7 +40,7 @@ pub const DAMAGE: Magic = *b"SNAPDM";
 pub const AUDIT: Magic = *b"SNAPAU";
 
 /// Offset of the key source in a header.
-const MODE: usize = 9;
+const KEY_SOURCE: usize = 9;
 /// Key source: keys of the epoch.
 pub const EPOCH_KEYS: u8 = 0;
 /// Key source: keys of a write key's session, which precede the sealed body.
@@ -102,7 +102,7 @@ fn short() -> BadHeader {
 ///
 /// # Errors
 /// The value cannot be encoded or sealed.
-pub fn close<T: Serialize>(
+pub fn seal<T: Serialize>(
     suite: &CipherSuite,
     magic: Magic,
     name: &str,
@@ -112,12 +112,12 @@ pub fn close<T: Serialize>(
     // A write key cannot sign. Its session keys identify it instead.
     let session = suite.session().filter(|_| !is_shared(&magic));
     let signed = is_signed(&magic) && session.is_none();
-    let way = if session.is_some() { SESSION_KEYS } else { EPOCH_KEYS };
+    let key_source = if session.is_some() { SESSION_KEYS } else { EPOCH_KEYS };
     let plain_len = body.len() + if signed { suite.signature_len() } else { 0 };
     let mut out = Vec::with_capacity(HEADER + plain_len + OVERHEAD);
     out.extend_from_slice(&magic);
     out.extend_from_slice(&FORMAT.to_le_bytes());
-    out.extend_from_slice(&[cipher::cipher_byte(suite.kind), way, 0, 0]);
+    out.extend_from_slice(&[cipher::cipher_byte(suite.kind), key_source, 0, 0]);
     let len = u32::try_from(plain_len).map_err(|_| DecodeError::because("the object is too large"))?;
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(&suite.epoch.to_le_bytes());
@@ -156,15 +156,15 @@ pub fn open_by<T>(
 where
     T: for<'a> Deserialize<'a>,
 {
-    let is_known = |way: u8| way == EPOCH_KEYS || way == SESSION_KEYS;
-    if let Some(mode) = bytes.get_mut(MODE).filter(|mode| !is_known(**mode)) {
+    let is_known = |source: u8| source == EPOCH_KEYS || source == SESSION_KEYS;
+    if let Some(source) = bytes.get_mut(KEY_SOURCE).filter(|source| !is_known(**source)) {
         // If the object opens with one of the known values, the byte is damaged.
-        *mode = EPOCH_KEYS;
+        *source = EPOCH_KEYS;
         let mut by_session = bytes.clone();
-        by_session.iter_mut().skip(MODE).take(1).for_each(|mode| *mode = SESSION_KEYS);
-        let fits =
+        by_session.iter_mut().skip(KEY_SOURCE).take(1).for_each(|source| *source = SESSION_KEYS);
+        let opens =
             [bytes, by_session].into_iter().any(|bytes| open_by::<T>(suite, magic, name, bytes).is_ok());
-        return Err(if fits {
+        return Err(if opens {
             DecodeError::because("the field of its header that selects the keys is wrong")
         } else {
             DecodeError::newer(NEWER_KEYS)
@@ -204,7 +204,7 @@ where
 
 /// Returns the session keys after the header. Objects that every role makes have none.
 fn envelope_of(bytes: &[u8], magic: Magic) -> Result<Option<Envelope>, DecodeError> {
-    if bytes.get(MODE) != Some(&SESSION_KEYS) {
+    if bytes.get(KEY_SOURCE) != Some(&SESSION_KEYS) {
         return Ok(None);
     }
     if is_shared(&magic) {
@@ -242,14 +242,14 @@ mod tests {
         let (other, none) = (suite(Some(Key::new([9; 32]))), suite(None));
         for magic in [MANIFEST, AUDIT, GC, GC_DONE, SEGMENT] {
             let open = |suite: &CipherSuite| {
-                open::<u32>(&honest, magic, "name", close(suite, magic, "name", &7u32).unwrap())
+                open::<u32>(&honest, magic, "name", seal(suite, magic, "name", &7u32).unwrap())
             };
             assert_eq!(open(&honest), Ok(7));
             assert!(open(&other).unwrap_err().to_string().contains("signature"));
-            assert!(close(&none, magic, "name", &7u32).is_err());
+            assert!(seal(&none, magic, "name", &7u32).is_err());
         }
         for magic in [FENCE, SESSION, BEAT, SEEN, DAMAGE] {
-            let bytes = close(&none, magic, "name", &7u32).unwrap();
+            let bytes = seal(&none, magic, "name", &7u32).unwrap();
             assert_eq!(open::<u32>(&honest, magic, "name", bytes), Ok(7));
         }
     }

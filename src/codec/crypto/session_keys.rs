@@ -14,7 +14,7 @@ use crate::model::id::{KeyId, RepoId};
 
 /// Length of an [`Envelope`] in bytes.
 pub const ENVELOPE: usize = 32 + envelope::KEY + 2 * 32 + 16;
-/// Length in bytes of the tag by which a write key recognises its own packs.
+/// Length in bytes of the tag by which a write key recognizes its own packs.
 pub const OWN_TAG: usize = 32;
 
 /// Session keys as stored in packs and manifests: the slot of the writer, and both keys, sealed by the writer
@@ -86,7 +86,7 @@ pub struct WritingSession {
     pub envelope: Envelope,
     /// The session keys in the clear; there is no other copy.
     pub ciphers: SessionCiphers,
-    /// Known only to the slot; recognises packs that the slot has written.
+    /// Known only to the slot; recognizes packs that the slot has written.
     own: Key,
 }
 
@@ -108,16 +108,16 @@ impl WritingSession {
         Ok(Self { envelope: Envelope(bytes), ciphers: SessionCiphers::of(data, meta), own })
     }
 
-    /// Returns the tag by which this slot recognises its own tables.
-    pub fn tag(&self, aad: &[u8], packed: &[u8]) -> [u8; OWN_TAG] {
+    /// Returns the tag by which this slot recognizes its own tables.
+    pub fn tag(&self, aad: &[u8], compressed: &[u8]) -> [u8; OWN_TAG] {
         hash::mac(
             &self.own,
-            &[b"snap/1 own".as_slice(), &(aad.len() as u64).to_le_bytes(), aad, packed].concat(),
+            &[b"snap/1 own".as_slice(), &(aad.len() as u64).to_le_bytes(), aad, compressed].concat(),
         )
     }
 }
 
-/// Returns the key by which the holder of a slot recognises its own packs.
+/// Returns the key by which the holder of a slot recognizes its own packs.
 fn own_key(writer: &KeyPair) -> Key {
     Key::new(hash::mac(&writer.private, b"snap/1 own key"))
 }

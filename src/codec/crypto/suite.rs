@@ -62,7 +62,7 @@ struct EpochCiphers {
 /// Cache of opened session keys, because packs of one session follow each other.
 type Opened = Arc<Mutex<HashMap<Envelope, Arc<SessionCiphers>>>>;
 /// Maximum number of cached session keys.
-const OPENED: usize = 4096;
+const MAX_OPENED: usize = 4096;
 
 /// The ciphers of an open repository, for all epochs of its keyring.
 #[derive(Debug, Clone)]
@@ -143,7 +143,7 @@ impl CipherSuite {
     }
 
     /// Returns whether new data may refer to chunks sealed with these keys: those of full keys, and those
-    /// that the current write key has recognised as its own. With the shared key alone, any bytes can be
+    /// that the current write key has recognized as its own. With the shared key alone, any bytes can be
     /// stored under any id.
     pub fn may_reuse(&self, by: Option<&Envelope>, own: Option<KeyId>) -> bool {
         by.is_none() || own.is_some() && own == self.writing.as_ref().map(|session| session.envelope.slot())
@@ -168,14 +168,14 @@ impl CipherSuite {
     /// The keys are not available.
     pub fn block_of(&self, sealing: impl Into<Sealing>, kind: ChunkType) -> Result<Cipher, DecodeError> {
         let Sealing { epoch, by } = sealing.into();
-        let of = self.of(epoch)?;
+        let keys = self.of_epoch(epoch)?;
         if let Some(envelope) = by {
-            return self.with_session(of, &envelope, |ciphers| match kind {
+            return self.with_session(keys, &envelope, |ciphers| match kind {
                 ChunkType::Data => ciphers.data.clone(),
                 ChunkType::Tree => ciphers.meta.clone(),
             });
         }
-        let cipher = if kind == ChunkType::Data { &of.data } else { &of.meta };
+        let cipher = if kind == ChunkType::Data { &keys.data } else { &keys.meta };
         cipher.clone().ok_or(LOCKED)
     }
 
@@ -192,39 +192,39 @@ impl CipherSuite {
     /// # Errors
     /// There are no keys of this epoch.
     pub fn shared_of(&self, epoch: u32) -> Result<&Cipher, DecodeError> {
-        Ok(&self.of(epoch)?.shared)
+        Ok(&self.of_epoch(epoch)?.shared)
     }
 
     fn with_session<T>(
         &self,
-        of: &EpochCiphers,
+        keys: &EpochCiphers,
         envelope: &Envelope,
-        take: impl Fn(&SessionCiphers) -> T,
+        choose: impl Fn(&SessionCiphers) -> T,
     ) -> Result<T, DecodeError> {
         if let Some(session) = self.writing.as_ref().filter(|session| session.envelope == *envelope) {
-            return Ok(take(&session.ciphers));
+            return Ok(choose(&session.ciphers));
         }
         let writer = self.writers.iter().find(|writer| writer.slot == envelope.slot());
-        let writer = writer.filter(|writer| of.epoch <= writer.last).ok_or_else(|| {
+        let writer = writer.filter(|writer| keys.epoch <= writer.last).ok_or_else(|| {
             DecodeError::with(format!(
                 "its header names key slot {} and epoch {}, but no such write key was valid then",
                 envelope.slot().short(),
-                of.epoch
+                keys.epoch
             ))
         })?;
         let opened = || self.opened.lock();
         if let Some(ciphers) = opened().get(envelope) {
-            return Ok(take(ciphers));
+            return Ok(choose(ciphers));
         }
-        let private = of.session.as_ref().ok_or(LOCKED)?;
+        let private = keys.session.as_ref().ok_or(LOCKED)?;
         let ciphers = Arc::new(envelope.open(&self.repo, private, &writer.public)?);
-        let taken = take(&ciphers);
+        let chosen = choose(&ciphers);
         let mut opened = opened();
-        if opened.len() >= OPENED {
+        if opened.len() >= MAX_OPENED {
             opened.clear();
         }
         opened.insert(*envelope, ciphers);
-        Ok(taken)
+        Ok(chosen)
     }
 
     /// Returns `body` with the signature of the newest epoch, to be sealed with `aad`. Unencrypted
@@ -250,23 +250,22 @@ impl CipherSuite {
         if self.kind == CipherKind::None {
             return Ok(plain);
         }
-        let (body, by) = plain.split_last_chunk::<SIGNATURE>().ok_or(DecodeError::because(
-            "it is too short for a \
-                 signature",
-        ))?;
-        if signature::verifies(&self.of(epoch)?.verifying, &statement(aad, body), by) {
+        let (body, by) = plain
+            .split_last_chunk::<SIGNATURE>()
+            .ok_or(DecodeError::because("it is too short for a signature"))?;
+        if signature::verifies(&self.of_epoch(epoch)?.verifying, &statement(aad, body), by) {
             Ok(body)
         } else {
             Err(DecodeError::because("its signature was not made by a full key"))
         }
     }
 
-    /// Number of bytes that [`Self::signed`] adds.
+    /// Returns the number of bytes that [`Self::signed`] adds.
     pub fn signature_len(&self) -> usize {
         if self.kind == CipherKind::None { 0 } else { SIGNATURE }
     }
 
-    fn of(&self, epoch: u32) -> Result<&EpochCiphers, DecodeError> {
+    fn of_epoch(&self, epoch: u32) -> Result<&EpochCiphers, DecodeError> {
         if epoch == self.epoch {
             return Ok(&self.newest);
         }

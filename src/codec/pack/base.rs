@@ -1,5 +1,5 @@
-//! How a table row names the bases of a delta: by prefixes of their ids. In a small backup run these take
-//! half of all table bytes.
+//! How a table row refers to the bases of a delta: by prefixes of their ids. Even so, these take half of all
+//! table bytes of a small backup run.
 //!
 //! Eight bytes lead to a chunk, and are all that an index sorts by. Where ids can be computed, two chunks
 //! that share these bytes can be made on purpose. Therefore four bytes of a hash that also covers the
@@ -77,15 +77,12 @@ mod tests {
             id[31] = last;
             ChunkId::new(id)
         };
-        let hasher = BaseNamer::of(&[(ChunkId::new([1; 32]), 9)]);
-        let base = hasher.name(&(id(1), 5));
-        assert!(hasher.means(&base, &(id(1), 5)));
-        assert!(!hasher.means(&base, &(id(2), 5)) && !hasher.means(&base, &(id(1), 6)));
+        let namer = BaseNamer::of(&[(ChunkId::new([1; 32]), 9)]);
+        let base = namer.name(&(id(1), 5));
+        assert!(namer.means(&base, &(id(1), 5)));
+        assert!(!namer.means(&base, &(id(2), 5)) && !namer.means(&base, &(id(1), 6)));
         let of_others = BaseNamer::of(&[(ChunkId::new([2; 32]), 9)]);
-        assert!(
-            !of_others.means(&base, &(id(1), 5)),
-            "what is found for one delta does not serve for others"
-        );
+        assert!(!of_others.means(&base, &(id(1), 5)), "a reference of one delta means nothing in another");
         assert_eq!(base.stand_in().prefix(), id(1).prefix());
     }
 }

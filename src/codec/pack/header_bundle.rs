@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::crypto::suite::CipherSuite;
-use crate::codec::pack::{self, ENDS, MAX_PACK, Table};
+use crate::codec::pack::{self, MAX_PACK, PREAMBLE_LEN, Table};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 
@@ -34,7 +34,7 @@ impl Contents {
         let mut parts = Vec::with_capacity(self.0.len());
         let mut at = start;
         for (pack, pack_len, len) in &self.0 {
-            if u64::from(*len) > *pack_len || (*len as usize) < ENDS || *pack_len > MAX_PACK {
+            if u64::from(*len) > *pack_len || (*len as usize) < PREAMBLE_LEN || *pack_len > MAX_PACK {
                 return Err(wrong());
             }
             parts.push(BundlePart { pack: *pack, pack_len: *pack_len, at, len: *len });

@@ -27,14 +27,15 @@ use crate::model::decode_error::DecodeError;
 use crate::model::id::{ChunkId, KeyId, SnapshotId};
 
 /// Length of the preamble and of the trailer in bytes.
-pub const ENDS: usize = 64;
+pub const PREAMBLE_LEN: usize = 64;
 const HEAD_MAGIC: [u8; 6] = *b"SNAPPK";
 const TAIL_MAGIC: [u8; 6] = *b"SNAPPE";
-/// Maximum length of a pack that is read.
+/// Maximum length in bytes of a pack that is read.
 pub const MAX_PACK: u64 = 1 << 30;
+/// Maximum length in bytes of an encoded table.
 const MAX_TABLE: u32 = 32 << 20;
-/// Bytes that sealing and proving add to a table at most.
-const MORE: u32 = (OVERHEAD + ENVELOPE + SIGNATURE) as u32;
+/// Maximum number of bytes that sealing and signing add to a table.
+const MAX_OVERHEAD: u32 = (OVERHEAD + ENVELOPE + SIGNATURE) as u32;
 
 /// One block of a pack, as the table lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub struct Table {
     pub epoch: u32,
     /// The keys of its blocks, if a write key made it.
     pub by: Option<Envelope>,
-    /// The slot of the write key that knows it for its own.
+    /// The slot of the write key in use, if it recognized the pack as its own.
     pub own: Option<KeyId>,
     /// Blocks in order.
     pub blocks: Vec<BlockRow>,
@@ -92,7 +93,7 @@ pub struct PackHeader {
     pub table_len: u32,
     /// Bytes of the blocks and of the padding.
     area: u64,
-    aad: [u8; ENDS],
+    aad: [u8; PREAMBLE_LEN],
 }
 
 /// The two parts of a pack file that surround its blocks.
@@ -104,7 +105,7 @@ pub struct PackFrame {
     pub tail: Vec<u8>,
 }
 
-/// Creates the header and trailer for blocks of one type, without padding.
+/// Creates what surrounds blocks of one type in a pack, without padding.
 ///
 /// # Errors
 /// No random bytes, or the table is too large.
@@ -117,8 +118,7 @@ pub fn frame(
     padded_frame(suite, kind, id, (blocks, Padding::None))
 }
 
-/// Creates the header and trailer for blocks of one type, with the padding between the blocks and the second
-/// table.
+/// Creates what surrounds blocks of one type in a pack, with padding between the blocks and the second table.
 ///
 /// # Errors
 /// No random bytes, or the table is too large.
@@ -140,45 +140,45 @@ pub fn padded_frame(
         .collect();
     let plain = wire::encode(&rows)?;
     let mut space = Vec::new();
-    let (codec, packed) = Compressor::new(3)?.pack(&plain, &mut space)?;
+    let (codec, compressed) = Compressor::new(3)?.compress(&plain, &mut space)?;
     let table_plain = u32::try_from(plain.len()).ok().filter(|len| *len <= MAX_TABLE);
     let table_plain = table_plain.ok_or(DecodeError::because("a pack table is too large"))?;
-    let mut ends = [0u8; ENDS];
+    let mut preamble = [0u8; PREAMBLE_LEN];
     let mut fields = HEAD_MAGIC.to_vec();
     fields.extend_from_slice(&FORMAT.to_le_bytes());
     let session = suite.session();
-    let (way, proof) = match session {
+    let (key_source, proof) = match session {
         None => (EPOCH_KEYS, suite.signature_len()),
         Some(_) => (SESSION_KEYS, ENVELOPE + OWN_TAG),
     };
-    let table_len = packed.len() + proof + OVERHEAD;
+    let table_len = compressed.len() + proof + OVERHEAD;
     let sealed: u64 = blocks.iter().map(|block| block.sealed.len() as u64).sum();
-    let mut padding = padding.bytes(suite.kind, 2 * (ENDS + table_len) as u64 + sealed)?;
+    let mut padding = padding.bytes(suite.kind, 2 * (PREAMBLE_LEN + table_len) as u64 + sealed)?;
     let area = sealed + padding.len() as u64;
-    fields.extend_from_slice(&[kind.byte(), cipher::cipher_byte(suite.kind), codec.byte(), way]);
+    fields.extend_from_slice(&[kind.byte(), cipher::cipher_byte(suite.kind), codec.byte(), key_source]);
     fields.extend_from_slice(&table_plain.to_le_bytes());
     fields.extend_from_slice(&(table_len as u32).to_le_bytes());
     fields.extend_from_slice(&area.to_le_bytes());
     fields.extend_from_slice(&suite.epoch.to_le_bytes());
     fields.extend_from_slice(id.as_bytes());
-    let mut noise = [0u8; 16];
-    cipher::random(&mut noise)?;
-    fields.extend_from_slice(&noise);
-    ends.copy_from_slice(&fields);
+    let mut random = [0u8; 16];
+    cipher::random(&mut random)?;
+    fields.extend_from_slice(&random);
+    preamble.copy_from_slice(&fields);
     let mut table = Vec::new();
-    let aad = table_aad(suite, &ends, session.map(|session| &session.envelope));
+    let aad = table_aad(suite, &preamble, session.map(|session| &session.envelope));
     let proven = match session {
-        None => suite.signed(&aad, packed)?,
+        None => suite.signed(&aad, compressed)?,
         Some(session) => {
             table.extend_from_slice(session.envelope.bytes());
-            [packed, &session.tag(&aad, packed)].concat()
+            [compressed, &session.tag(&aad, compressed)].concat()
         }
     };
     suite.shared().seal(&aad, &proven, &mut table)?;
-    let head = [ends.as_slice(), &table].concat();
+    let head = [preamble.as_slice(), &table].concat();
     padding.extend_from_slice(&table);
     padding.extend_from_slice(&TAIL_MAGIC);
-    padding.extend(ends.iter().skip(HEAD_MAGIC.len()));
+    padding.extend(preamble.iter().skip(HEAD_MAGIC.len()));
     Ok(PackFrame { head, tail: padding })
 }
 
@@ -187,10 +187,10 @@ impl PackHeader {
     ///
     /// # Errors
     /// The bytes are no preamble or trailer, or the lengths do not add up to the file's.
-    pub fn parse(bytes: &[u8; ENDS], file_len: u64) -> Result<Self, DecodeError> {
-        let ends = Self::claims(bytes)?;
-        if ends.pack_len() == file_len {
-            Ok(ends)
+    pub fn parse(bytes: &[u8; PREAMBLE_LEN], file_len: u64) -> Result<Self, DecodeError> {
+        let preamble = Self::parse_claimed(bytes)?;
+        if preamble.pack_len() == file_len {
+            Ok(preamble)
         } else {
             Err(DecodeError::because("its length differs from that in its header"))
         }
@@ -198,14 +198,14 @@ impl PackHeader {
 
     /// Returns the length of the pack in bytes.
     pub fn pack_len(&self) -> u64 {
-        (ENDS as u64 + u64::from(self.table_len)) * 2 + self.area
+        (PREAMBLE_LEN as u64 + u64::from(self.table_len)) * 2 + self.area
     }
 
     /// Parses a preamble or trailer without checking the length, for instance of a truncated file.
     ///
     /// # Errors
     /// The bytes are no preamble or trailer.
-    pub fn claims(bytes: &[u8; ENDS]) -> Result<Self, DecodeError> {
+    pub fn parse_claimed(bytes: &[u8; PREAMBLE_LEN]) -> Result<Self, DecodeError> {
         let (magic, _) = bytes.split_at(6);
         if magic != HEAD_MAGIC && magic != TAIL_MAGIC {
             return Err(DecodeError::because("it is not a pack"));
@@ -216,9 +216,9 @@ impl PackHeader {
                 .and_then(|four| <[u8; 4]>::try_from(four).ok())
                 .map_or(0, u32::from_le_bytes)
         };
-        let [kind, cipher, codec, mode] = [bytes[8], bytes[9], bytes[10], bytes[11]];
+        let [kind, cipher, codec, key_source] = [bytes[8], bytes[9], bytes[10], bytes[11]];
         wire::check_version([bytes[6], bytes[7]])?;
-        if mode != EPOCH_KEYS && mode != SESSION_KEYS {
+        if key_source != EPOCH_KEYS && key_source != SESSION_KEYS {
             return Err(DecodeError::newer(NEWER_KEYS));
         }
         let kind = ChunkType::from_byte(kind).ok_or(DecodeError::because("the kind of pack is unknown"))?;
@@ -228,13 +228,13 @@ impl PackHeader {
         let area = u64::from(number(20)) | u64::from(number(24)) << 32;
         let mut session = [0u8; 16];
         session.copy_from_slice(&bytes[32..48]);
-        if table_plain > MAX_TABLE || table_len > MAX_TABLE + MORE || area > MAX_PACK {
+        if table_plain > MAX_TABLE || table_len > MAX_TABLE + MAX_OVERHEAD || area > MAX_PACK {
             return Err(DecodeError::because("the length in its header is too large"));
         }
         let mut aad = *bytes;
         aad[..6].copy_from_slice(&HEAD_MAGIC);
         let session = SnapshotId::new(session);
-        let by_session = mode == SESSION_KEYS;
+        let by_session = key_source == SESSION_KEYS;
         Ok(Self { kind, cipher, session, epoch, codec, by_session, table_plain, table_len, area, aad })
     }
 
@@ -257,15 +257,15 @@ impl PackHeader {
         };
         let aad = table_aad(suite, &self.aad, by.as_ref());
         let plain = suite.shared_of(self.epoch)?.open(&aad, &mut sealed)?;
-        let (packed, own) = match &by {
+        let (compressed, own) = match &by {
             // Anybody with the shared key could otherwise claim that a pack contains any chunk.
             None => (suite.verified(self.epoch, &aad, plain)?, None),
-            Some(envelope) => own(suite, envelope, &aad, plain)?,
+            Some(envelope) => split_own_tag(suite, envelope, &aad, plain)?,
         };
         let mut plain = Vec::new();
-        Decompressor::new()?.unpack(self.codec, packed, self.table_plain as usize, &mut plain)?;
+        Decompressor::new()?.decompress(self.codec, compressed, self.table_plain as usize, &mut plain)?;
         let rows: Vec<Row> = wire::decode(&plain)?;
-        let mut offset = ENDS as u64 + u64::from(self.table_len);
+        let mut offset = PREAMBLE_LEN as u64 + u64::from(self.table_len);
         let end = offset + self.area;
         let mut blocks = Vec::with_capacity(rows.len());
         for row in rows {
@@ -287,7 +287,7 @@ impl PackHeader {
             });
             offset += u64::from(row.stored);
         }
-        // What is left is padding, which hides nothing where everybody can read.
+        // The rest is padding. Packs of an unencrypted repository have none.
         if offset != end && suite.kind == CipherKind::None {
             return Err(DecodeError::because("its table does not cover all of the pack"));
         }
@@ -308,7 +308,7 @@ struct CachedV1 {
 }
 
 impl Table {
-    /// Returns with which keys its blocks are sealed.
+    /// Returns the keys with which its blocks are sealed.
     pub fn sealing(&self) -> Sealing {
         Sealing { epoch: self.epoch, by: self.by }
     }
@@ -337,10 +337,8 @@ impl Table {
     /// The bytes are not what [`Self::to_cached`] wrote.
     pub fn from_cached(bytes: &[u8]) -> Result<Self, DecodeError> {
         let cached: CachedV1 = wire::decode(bytes)?;
-        let kind = ChunkType::from_byte(cached.kind).ok_or(DecodeError::because(
-            "the kind of chunks is \
-             unknown",
-        ))?;
+        let kind =
+            ChunkType::from_byte(cached.kind).ok_or(DecodeError::because("the kind of chunks is unknown"))?;
         let mut offset = cached.start;
         let mut blocks = Vec::with_capacity(cached.rows.len());
         for row in cached.rows {
@@ -362,8 +360,8 @@ impl Table {
         Ok(Self { kind, session, epoch, by, own, blocks })
     }
 
-    /// Returns the table of blocks that were just framed, with keys of one's own, and begin at offset
-    /// `start`, and their sealed bytes.
+    /// Returns the table of blocks that this process has just sealed, the first at offset `start`, and their
+    /// sealed bytes.
     pub fn of_blocks(
         (kind, sealing): (ChunkType, Sealing),
         session: SnapshotId,
@@ -389,33 +387,34 @@ impl Table {
 /// # Errors
 /// The header is not what was written, or belongs to a pack of another length.
 pub fn open_front(suite: &CipherSuite, front: &[u8], pack_len: u64) -> Result<Table, DecodeError> {
-    let (ends, sealed) = front.split_first_chunk::<ENDS>().ok_or(DecodeError::because("too short"))?;
-    let ends = PackHeader::parse(ends, pack_len)?;
-    if sealed.len() as u64 != u64::from(ends.table_len) {
+    let (preamble, sealed) =
+        front.split_first_chunk::<PREAMBLE_LEN>().ok_or(DecodeError::because("too short"))?;
+    let preamble = PackHeader::parse(preamble, pack_len)?;
+    if sealed.len() as u64 != u64::from(preamble.table_len) {
         return Err(DecodeError::because("the length of its table differs from that in its header"));
     }
-    ends.open_table(suite, sealed.to_vec())
+    preamble.open_table(suite, sealed.to_vec())
 }
 
-/// Returns the rows of a table that a write key made, and its slot if it is the one in use. Only the slot can
-/// make or verify the tag; other keys trust the blocks only after opening them.
-fn own<'a>(
+/// Returns the rows of a table that a write key made, and its slot if it is the one in use and its tag is
+/// right. Only the slot can make or verify the tag; other keys trust the blocks only after opening them.
+fn split_own_tag<'a>(
     suite: &CipherSuite,
     envelope: &Envelope,
     aad: &[u8],
     plain: &'a [u8],
 ) -> Result<(&'a [u8], Option<KeyId>), DecodeError> {
-    let (packed, tag) =
+    let (compressed, tag) =
         plain.split_last_chunk::<OWN_TAG>().ok_or(DecodeError::because("it is too short for a table"))?;
     let session = suite.session().filter(|session| session.envelope.slot() == envelope.slot());
-    let is_own = session.is_some_and(|session| hash::equal(&session.tag(aad, packed), tag));
-    Ok((packed, is_own.then(|| envelope.slot())))
+    let is_own = session.is_some_and(|session| hash::equal(&session.tag(aad, compressed), tag));
+    Ok((compressed, is_own.then(|| envelope.slot())))
 }
 
-fn table_aad(suite: &CipherSuite, ends: &[u8; ENDS], by: Option<&Envelope>) -> Vec<u8> {
+fn table_aad(suite: &CipherSuite, preamble: &[u8; PREAMBLE_LEN], by: Option<&Envelope>) -> Vec<u8> {
     let mut aad = b"table".to_vec();
     aad.extend_from_slice(suite.repo.as_bytes());
-    aad.extend_from_slice(ends);
+    aad.extend_from_slice(preamble);
     aad.extend_from_slice(by.map_or(&[], |envelope| envelope.bytes().as_slice()));
     aad
 }

@@ -1,4 +1,4 @@
-//! Padding of packs, so that their sizes do not tell what was added to the byte.
+//! Padding of packs, so that their sizes do not reveal exactly how many bytes were added.
 
 use crate::codec::crypto::cipher;
 use crate::model::config::CipherKind;
@@ -27,9 +27,9 @@ impl Padding {
     }
 }
 
-/// Returns the next length that is not below `len` and has few significant bits: one more than in the Padmé
-/// scheme, which costs half as much. So lengths up to L reveal O(log log L) bits, and padding adds 6 % at
-/// most, and less than 1.6 % from 64 KiB on.
+/// Returns the smallest length that is not below `len` and has few significant bits: one more than in the
+/// Padmé scheme, which halves the padding. Lengths up to L reveal O(log log L) bits. Padding adds at most 6
+/// %, and less than 1.6 % from 64 KiB on.
 ///
 /// After Nikitin et al., "Reducing Metadata Leakage from Encrypted Files and Communication with PURBs",
 /// PETS 2019.

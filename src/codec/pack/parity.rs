@@ -31,13 +31,13 @@ const SHARD: u32 = 4096;
 /// Width in bytes of the columns that the code treats independently.
 const COLUMN: usize = 64;
 /// Bytes of a shard's hash.
-const SHORT: usize = 8;
+const SUM: usize = 8;
 /// Bytes of the checksum after the hashes.
 const CHECK: usize = 16;
 const MAX_SHARDS: u32 = (MAX_PACK / SHARD as u64) as u32;
-const MAX_SUMS: usize = 2 * MAX_SHARDS as usize * SHORT + CHECK;
-/// Bytes of all shards together that are coded at once.
-const AT_ONCE: usize = 4 << 20;
+const MAX_SUMS: usize = 2 * MAX_SHARDS as usize * SUM + CHECK;
+/// Bytes of all data shards together that are coded at once.
+const CODED_AT_ONCE: usize = 4 << 20;
 
 /// How a pack is cut into shards, and how much parity it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct Layout {
 
 /// Short hashes of all shards of a pack, followed by those of its parity shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sums(Vec<[u8; SHORT]>);
+pub struct Sums(Vec<[u8; SUM]>);
 
 impl Layout {
     /// Returns the layout for a pack of `len` bytes with a share of parity, in percent of its shards and at
@@ -122,7 +122,7 @@ impl Layout {
     /// Returns the length of the hashes with their checksum. They follow the header at the front of a
     /// sidecar, and precede it at the end.
     pub fn sums_len(&self) -> usize {
-        (self.data + self.parity) as usize * SHORT + CHECK
+        (self.data + self.parity) as usize * SUM + CHECK
     }
 
     /// Returns the offset of the parity shards in a sidecar.
@@ -147,7 +147,7 @@ impl Layout {
 
     /// Returns how many bytes of each shard are coded at once.
     fn width(&self) -> usize {
-        let most = AT_ONCE / self.data.max(1) as usize / COLUMN * COLUMN;
+        let most = CODED_AT_ONCE / self.data.max(1) as usize / COLUMN * COLUMN;
         most.clamp(COLUMN, self.shard as usize)
     }
 
@@ -171,7 +171,7 @@ impl Sums {
         if check_of(layout, sums) != *check {
             return Err(DecodeError::because("the checksum of its shard hashes does not match"));
         }
-        Ok(Self(sums.chunks_exact(SHORT).filter_map(|sum| sum.first_chunk().copied()).collect()))
+        Ok(Self(sums.chunks_exact(SUM).filter_map(|sum| sum.first_chunk().copied()).collect()))
     }
 
     fn encode(&self, layout: &Layout) -> Vec<u8> {
@@ -182,7 +182,7 @@ impl Sums {
     }
 
     /// Iterates over the positions of damaged shards; the first shard given has the number `from`.
-    fn wrong<'a>(
+    fn damaged<'a>(
         &'a self,
         layout: &Layout,
         from: usize,
@@ -190,17 +190,17 @@ impl Sums {
     ) -> impl Iterator<Item = usize> + 'a {
         let sums = self.0.iter().skip(from);
         let shards = shards.chunks_exact(layout.shard as usize).zip(sums).enumerate();
-        shards.filter(|(_, (shard, sum))| short(shard) != **sum).map(|(at, _)| at)
+        shards.filter(|(_, (shard, sum))| sum_of(shard) != **sum).map(|(at, _)| at)
     }
 
     /// Returns the number of damaged parity shards.
-    pub fn wrong_parity(&self, layout: &Layout, parity: &[u8]) -> usize {
-        self.wrong(layout, layout.data as usize, parity).count()
+    pub fn damaged_parity(&self, layout: &Layout, parity: &[u8]) -> usize {
+        self.damaged(layout, layout.data as usize, parity).count()
     }
 }
 
-fn short(shard: &[u8]) -> [u8; SHORT] {
-    let mut sum = [0; SHORT];
+fn sum_of(shard: &[u8]) -> [u8; SUM] {
+    let mut sum = [0; SUM];
     sum.iter_mut().zip(sha256(shard)).for_each(|(to, from)| *to = from);
     sum
 }
@@ -234,7 +234,7 @@ impl<'a> Parts<'a> {
     fn copy(&self, mut from: usize, mut out: &mut [u8]) {
         let first = self.parts.partition_point(|(start, _)| *start <= from).saturating_sub(1);
         for (start, part) in self.parts.iter().skip(first) {
-            // A part that ends earlier contributes nothing; behind all parts there are zeros.
+            // A part that ends before contributes nothing; all parts are followed by zeros.
             let rest = part.get(from - start..).unwrap_or(&[]);
             let (now, later) = out.split_at_mut(rest.len().min(out.len()));
             now.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
@@ -259,24 +259,24 @@ pub fn sidecar(layout: &Layout, parts: &[&[u8]]) -> Result<[Vec<u8>; 3], DecodeE
     let mut sums = Vec::with_capacity((layout.data + layout.parity) as usize);
     for number in 0..layout.data as usize {
         parts.copy(number * shard, &mut buffer);
-        sums.push(short(&buffer));
+        sums.push(sum_of(&buffer));
     }
     let mut parity = vec![0; layout.parity_len() as usize];
     let (data, count) = (layout.data as usize, layout.parity as usize);
-    let mut encoder = ReedSolomonEncoder::new(data, count, layout.width()).map_err(refused)?;
+    let mut encoder = ReedSolomonEncoder::new(data, count, layout.width()).map_err(code_error)?;
     for (at, width) in layout.columns() {
-        encoder.reset(data, count, width).map_err(refused)?;
+        encoder.reset(data, count, width).map_err(code_error)?;
         buffer.resize(width, 0);
         for number in 0..data {
             parts.copy(number * shard + at, &mut buffer);
-            encoder.add_original_shard(&buffer).map_err(refused)?;
+            encoder.add_original_shard(&buffer).map_err(code_error)?;
         }
-        let encoded = encoder.encode().map_err(refused)?;
+        let encoded = encoder.encode().map_err(code_error)?;
         for (whole, columns) in parity.chunks_exact_mut(shard).zip(encoded.recovery_iter()) {
             whole.iter_mut().skip(at).zip(columns).for_each(|(to, from)| *to = *from);
         }
     }
-    sums.extend(parity.chunks_exact(shard).map(short));
+    sums.extend(parity.chunks_exact(shard).map(sum_of));
     let (header, sums) = (layout.encode(), Sums(sums).encode(layout));
     Ok([[&header[..], &sums].concat(), parity, [&sums[..], &header].concat()])
 }
@@ -294,11 +294,11 @@ pub fn rebuild(
     parity: &[u8],
 ) -> Result<Vec<usize>, DecodeError> {
     let (shard, data) = (layout.shard as usize, layout.data as usize);
-    let bad: Vec<usize> = sums.wrong(layout, 0, pack).collect();
+    let bad: Vec<usize> = sums.damaged(layout, 0, pack).collect();
     if bad.is_empty() {
         return Ok(bad);
     }
-    let lost: Vec<usize> = sums.wrong(layout, data, parity).collect();
+    let lost: Vec<usize> = sums.damaged(layout, data, parity).collect();
     let whole = layout.parity as usize - lost.len();
     if bad.len() > whole {
         return Err(DecodeError::with(format!(
@@ -309,32 +309,32 @@ pub fn rebuild(
     let parities = parity.chunks_exact(shard).enumerate().filter(|(at, _)| lost.binary_search(at).is_err());
     let parities: Vec<(usize, &[u8])> = parities.take(bad.len()).collect();
     let mut decoder =
-        ReedSolomonDecoder::new(data, layout.parity as usize, layout.width()).map_err(refused)?;
+        ReedSolomonDecoder::new(data, layout.parity as usize, layout.width()).map_err(code_error)?;
     for (at, width) in layout.columns() {
-        decoder.reset(data, layout.parity as usize, width).map_err(refused)?;
+        decoder.reset(data, layout.parity as usize, width).map_err(code_error)?;
         let short = DecodeError::because("a shard is shorter than its layout requires");
         let columns = |shard: &'_ [u8]| shard.get(at..at + width).map(<[u8]>::to_vec).ok_or(short.clone());
         for (number, shard) in pack.chunks_exact(shard).enumerate() {
             if bad.binary_search(&number).is_err() {
-                decoder.add_original_shard(number, columns(shard)?).map_err(refused)?;
+                decoder.add_original_shard(number, columns(shard)?).map_err(code_error)?;
             }
         }
         for (number, shard) in &parities {
-            decoder.add_recovery_shard(*number, columns(shard)?).map_err(refused)?;
+            decoder.add_recovery_shard(*number, columns(shard)?).map_err(code_error)?;
         }
-        let decoded = decoder.decode().map_err(refused)?;
+        let decoded = decoder.decode().map_err(code_error)?;
         for (number, columns) in decoded.restored_original_iter() {
             let to = pack.iter_mut().skip(number * shard + at);
             to.zip(columns).for_each(|(to, from)| *to = *from);
         }
     }
-    match sums.wrong(layout, 0, pack).next() {
+    match sums.damaged(layout, 0, pack).next() {
         None => Ok(bad),
         Some(_) => Err(DecodeError::because("the bytes rebuilt from its parity do not match their hashes")),
     }
 }
 
-fn refused(err: reed_solomon_simd::Error) -> DecodeError {
+fn code_error(err: reed_solomon_simd::Error) -> DecodeError {
     DecodeError::with(format!("Reed-Solomon: {err}"))
 }
 
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_one_run_of_bytes_with_zeros_behind() {
+    fn parts_are_one_run_of_bytes_followed_by_zeros() {
         let parts = Parts::new(&[b"ab", b"", b"cde", b"f"]);
         for from in 0..8 {
             let mut out = [9; 4];

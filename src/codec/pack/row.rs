@@ -73,15 +73,15 @@ impl<'de> Visitor<'de> for RowVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut fields: A) -> Result<Row, A::Error> {
-        let stored = next(&mut fields)?;
-        let plain = next(&mut fields)?;
-        let codec = next(&mut fields)?;
-        let chunks = next(&mut fields)?;
-        let bases = if codec == DELTA { next(&mut fields)? } else { Vec::new() };
+        let stored = next_field(&mut fields)?;
+        let plain = next_field(&mut fields)?;
+        let codec = next_field(&mut fields)?;
+        let chunks = next_field(&mut fields)?;
+        let bases = if codec == DELTA { next_field(&mut fields)? } else { Vec::new() };
         Ok(Row { stored, plain, codec, chunks, bases })
     }
 }
 
-fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(fields: &mut A) -> Result<T, A::Error> {
+fn next_field<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(fields: &mut A) -> Result<T, A::Error> {
     fields.next_element()?.ok_or_else(|| A::Error::custom("a row of the table is truncated"))
 }

@@ -40,13 +40,13 @@ pub fn name_of(keyword: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(keyword.len());
     let mut rest = keyword;
     while let [first, others @ ..] = rest {
-        let (byte, behind) = match rest {
-            [b'%', b'2', b'5', behind @ ..] => (b'%', behind),
-            [b'%', b'3', b'D' | b'd', behind @ ..] => (b'=', behind),
+        let (byte, after) = match rest {
+            [b'%', b'2', b'5', after @ ..] => (b'%', after),
+            [b'%', b'3', b'D' | b'd', after @ ..] => (b'=', after),
             _ => (*first, others),
         };
         out.push(byte);
-        rest = behind;
+        rest = after;
     }
     out
 }

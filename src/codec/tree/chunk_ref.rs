@@ -20,7 +20,7 @@ pub enum ChunkRef {
 
 impl ChunkRef {
     /// Returns its type and id.
-    pub fn name(&self) -> (ChunkType, &ChunkId) {
+    pub fn type_and_id(&self) -> (ChunkType, &ChunkId) {
         match self {
             Self::Dir(id) | Self::List(id) => (ChunkType::Tree, id),
             Self::Data(id) => (ChunkType::Data, id),
@@ -30,8 +30,8 @@ impl ChunkRef {
     /// Returns the references in its bytes, in their order.
     ///
     /// # Errors
-    /// When the bytes are not those of a tree.
-    pub fn named_in(&self, bytes: &[u8]) -> Result<Vec<Self>, DecodeError> {
+    /// The bytes are not those of a tree.
+    pub fn references_in(&self, bytes: &[u8]) -> Result<Vec<Self>, DecodeError> {
         let mut found = Vec::new();
         match self {
             Self::Dir(_) => match DirPiece::decode(bytes)? {

@@ -77,7 +77,7 @@ struct EntryV1<'a> {
 pub struct LinkGroup([u8; 32]);
 
 impl LinkGroup {
-    /// Returns its bytes, for a number that is made of them.
+    /// Returns its bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -262,7 +262,7 @@ fn to_wire<'a>(entry: &'a Entry, names: &mut Names) -> Result<EntryV1<'a>, Decod
 fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, DecodeError> {
     let kind = match row.kind {
         KindV1::File { size, parts } => {
-            entry_ext::check_sum(&parts, size)?;
+            entry_ext::check_total(&parts, size)?;
             Kind::File { size, content: Content::Parts(parts.into_owned()) }
         }
         KindV1::FileList { size, list } => Kind::File { size, content: Content::List(list) },
@@ -275,18 +275,19 @@ fn from_wire(row: EntryV1<'_>, names: &[Arc<str>]) -> Result<Entry, DecodeError>
     };
     let name_of = |number: u32| match number.checked_sub(1) {
         None => Ok(None),
-        Some(at) => names.get(at as usize).cloned().map(Some).ok_or(DecodeError::because(
-            "an entry refers to an \
-                 owner name that the piece does not have",
-        )),
+        Some(at) => names
+            .get(at as usize)
+            .cloned()
+            .map(Some)
+            .ok_or(DecodeError::because("an entry refers to an owner name that the piece does not have")),
     };
     if row.mode > 0o7777 {
         return Err(DecodeError::because("the mode of an entry is invalid"));
     }
     if row.flags & !flags::KNOWN != 0 {
-        return Err(DecodeError::newer(format!("the entry {} has unknown flags", shown(row.name))));
+        return Err(DecodeError::newer(format!("the entry {} has unknown flags", printable(row.name))));
     }
-    check_name(row.name).map_err(|why| DecodeError::with(format!("{why}: {}", shown(row.name))))?;
+    check_name(row.name).map_err(|why| DecodeError::with(format!("{why}: {}", printable(row.name))))?;
     let mut meta = Meta {
         mode: row.mode,
         uid: row.uid,
@@ -330,7 +331,7 @@ impl DirPiece {
 }
 
 /// Formats a possibly invalid name for display.
-fn shown(name: &[u8]) -> String {
+fn printable(name: &[u8]) -> String {
     format!("{:?}", String::from_utf8_lossy(name.get(..300).unwrap_or(name)))
 }
 
@@ -339,13 +340,13 @@ fn decode_leaf(bytes: &[u8]) -> Result<Vec<Entry>, DecodeError> {
     let names: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
     let mut entries: Vec<Entry> = Vec::with_capacity((count as usize).min(rest.len() / 16));
     for _ in 0..count {
-        let (row, behind) = wire::take::<EntryV1<'_>>(rest)?;
-        rest = behind;
+        let (row, after) = wire::take::<EntryV1<'_>>(rest)?;
+        rest = after;
         let entry = from_wire(row, &names)?;
         if entries.last().is_some_and(|last| last.name >= entry.name) {
             return Err(DecodeError::with(format!(
                 "the entries of a directory are out of order at {}",
-                shown(&entry.name)
+                printable(&entry.name)
             )));
         }
         entries.push(entry);

@@ -1,6 +1,6 @@
-//! Fields of entries that were added to format 1 later: rows of an entry's `extra`, each with a tag.
+//! Fields of entries that were added to format 1 later: values in an entry's `extra`, each with a tag.
 //!
-//! An odd tag must be understood. Tag 1 is odd because gc must not delete the chunks that it names; tag 3
+//! An odd tag must be understood. Tag 1 is odd because gc must not delete the chunks that it refers to; tag 3
 //! because zeros in place of lost bytes must not pass for content. An even tag may be ignored.
 
 use std::borrow::Cow;
@@ -51,7 +51,8 @@ struct XattrV1<'a> {
     value: ValueV1<'a>,
 }
 
-/// Returns the rows of an entry in the order of their tags, with those that were read and not understood.
+/// Returns the tagged values of an entry in the order of their tags, with those that were read and not
+/// understood.
 pub(crate) fn to_wire(meta: &Meta) -> Result<Vec<(u16, ByteBuf)>, DecodeError> {
     let mut rows = Vec::new();
     if !meta.xattrs.is_empty() {
@@ -76,7 +77,7 @@ pub(crate) fn to_wire(meta: &Meta) -> Result<Vec<(u16, ByteBuf)>, DecodeError> {
     Ok(rows)
 }
 
-/// Decodes the rows of an entry into `meta`.
+/// Decodes the tagged values of an entry into `meta`.
 pub(crate) fn from_wire(rows: Vec<(u16, ByteBuf)>, meta: &mut Meta) -> Result<(), DecodeError> {
     wire::check_ascending(rows.iter().map(|(tag, _)| *tag))?;
     for (tag, bytes) in rows {
@@ -115,7 +116,7 @@ fn xattrs_from_wire(bytes: &[u8]) -> Result<Vec<Xattr>, DecodeError> {
         let value = match row.value {
             ValueV1::Inline { bytes } => XattrValue::Inline(bytes.to_vec()),
             ValueV1::Parts { size, parts } => {
-                check_sum(&parts, size)?;
+                check_total(&parts, size)?;
                 XattrValue::Content { size, content: Content::Parts(parts.into_owned()) }
             }
             ValueV1::List { size, list } => XattrValue::Content { size, content: Content::List(list) },
@@ -127,20 +128,18 @@ fn xattrs_from_wire(bytes: &[u8]) -> Result<Vec<Xattr>, DecodeError> {
 }
 
 /// Checks the parts of a file or value: each by [`check_parts`], and that their lengths add up to `size`.
-pub(crate) fn check_sum(parts: &[ContentPart], size: u64) -> Result<(), DecodeError> {
+pub(crate) fn check_total(parts: &[ContentPart], size: u64) -> Result<(), DecodeError> {
     check_parts(parts)?;
     let sum = parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.len()));
     if sum == Some(size) {
         Ok(())
     } else {
-        Err(DecodeError::because(
-            "the parts of a file do not add up to \
-         its size",
-        ))
+        Err(DecodeError::because("the parts of a file do not add up to its size"))
     }
 }
 
-/// Checks that no part is empty, or a chunk that no chunker cuts: readers hold a chunk in memory.
+/// Checks that no part is empty, and no chunk larger than any chunker cuts: readers hold whole chunks in
+/// memory.
 pub(crate) fn check_parts(parts: &[ContentPart]) -> Result<(), DecodeError> {
     let is_sound = |part: &ContentPart| match part {
         ContentPart::Chunk { len, .. } => (1..=MAX_CHUNK).contains(len),

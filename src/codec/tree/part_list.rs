@@ -12,7 +12,7 @@ use crate::model::entry::{Content, ContentPart};
 use crate::model::id::ChunkId;
 
 /// Maximum number of parts in an entry.
-pub const INLINE: usize = 1024;
+pub const MAX_INLINE: usize = 1024;
 
 /// A child of an index piece of a part list. Frozen: format version 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +38,8 @@ pub struct ListBuilder {
     parts: Vec<ContentPart>,
     kids: Vec<ListChild>,
     splitter: RecordSplitter,
-    long: bool,
+    /// Whether the parts are too many for the entry.
+    is_list: bool,
 }
 
 impl ListBuilder {
@@ -47,12 +48,12 @@ impl ListBuilder {
     /// # Errors
     /// A piece cannot be stored.
     pub fn push(&mut self, part: ContentPart, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
-        if self.long {
+        if self.is_list {
             return self.add(part, put);
         }
         self.parts.push(part);
-        if self.parts.len() > INLINE {
-            self.long = true;
+        if self.parts.len() > MAX_INLINE {
+            self.is_list = true;
             for part in std::mem::take(&mut self.parts) {
                 self.add(part, put)?;
             }
@@ -85,7 +86,7 @@ impl ListBuilder {
     /// # Errors
     /// A piece cannot be stored.
     pub fn finish(mut self, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<Content> {
-        if !self.long {
+        if !self.is_list {
             return Ok(Content::Parts(self.parts));
         }
         if !self.parts.is_empty() {

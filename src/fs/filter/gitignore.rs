@@ -9,15 +9,15 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use parking_lot::Mutex;
 
 /// Number of directories whose `.gitignore` is cached before the cache is cleared.
-const REMEMBERED: usize = 8192;
+const MAX_CACHED: usize = 8192;
 /// Number of lines that are compiled together. The cost of compilation grows faster than the number of
 /// lines.
-const TOGETHER: usize = 500;
+const LINES_PER_GROUP: usize = 500;
 
 /// Cache of `.gitignore` files.
 #[derive(Default)]
 pub(super) struct GitRules {
-    seen: Mutex<HashMap<PathBuf, Arc<GitDir>>>,
+    cache: Mutex<HashMap<PathBuf, Arc<GitDir>>>,
 }
 
 /// The rules of one directory.
@@ -25,37 +25,37 @@ struct GitDir {
     /// Compiled groups of lines; later groups take precedence.
     rules: Vec<Gitignore>,
     /// The directory contains a `.git`: rules above it do not apply.
-    top: bool,
+    is_repository: bool,
 }
 
 impl GitRules {
     /// Returns whether the path is ignored. The deepest directory with a matching rule decides.
     pub(super) fn ignores(&self, path: &Path, is_dir: bool) -> bool {
         for dir in path.ancestors().skip(1) {
-            let found = self.of(dir);
+            let found = self.rules_of(dir);
             for rules in found.rules.iter().rev() {
                 let verdict = rules.matched(path, is_dir);
                 if !verdict.is_none() {
                     return verdict.is_ignore();
                 }
             }
-            if found.top {
+            if found.is_repository {
                 break;
             }
         }
         false
     }
 
-    fn of(&self, dir: &Path) -> Arc<GitDir> {
-        if let Some(known) = self.seen.lock().get(dir) {
+    fn rules_of(&self, dir: &Path) -> Arc<GitDir> {
+        if let Some(known) = self.cache.lock().get(dir) {
             return Arc::clone(known);
         }
         let fresh = Arc::new(GitDir::read(dir));
-        let mut seen = self.seen.lock();
-        if seen.len() >= REMEMBERED {
-            seen.clear();
+        let mut cache = self.cache.lock();
+        if cache.len() >= MAX_CACHED {
+            cache.clear();
         }
-        seen.insert(dir.to_owned(), Arc::clone(&fresh));
+        cache.insert(dir.to_owned(), Arc::clone(&fresh));
         fresh
     }
 }
@@ -63,10 +63,10 @@ impl GitRules {
 impl GitDir {
     /// Reads the rules of a directory. Lines that git would not understand are skipped.
     fn read(dir: &Path) -> Self {
-        let top = fs::symlink_metadata(dir.join(".git")).is_ok();
+        let is_repository = fs::symlink_metadata(dir.join(".git")).is_ok();
         let file = dir.join(".gitignore");
         if !fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
-            return Self { rules: Vec::new(), top };
+            return Self { rules: Vec::new(), is_repository };
         }
         // An unreadable file excludes nothing.
         let bytes = fs::read(&file).unwrap_or_default();
@@ -76,11 +76,11 @@ impl GitDir {
         let group = |lines: &[&str]| {
             let mut builder = GitignoreBuilder::new(dir);
             for line in lines {
-                let _passed_over = builder.add_line(None, &literal_braces(line.trim_end_matches('\r')));
+                let _invalid = builder.add_line(None, &literal_braces(line.trim_end_matches('\r')));
             }
             builder.build().ok().filter(|rules| !rules.is_empty())
         };
-        Self { rules: lines.chunks(TOGETHER).filter_map(group).collect(), top }
+        Self { rules: lines.chunks(LINES_PER_GROUP).filter_map(group).collect(), is_repository }
     }
 }
 

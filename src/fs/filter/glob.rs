@@ -125,7 +125,7 @@ impl Glob {
             let before = rest.clone();
             match (self.tokens.get(at), rest.next()) {
                 (None, None) => return true,
-                (Some(token), Some(unit)) if self.takes(token, unit) => at += 1,
+                (Some(token), Some(unit)) if self.matches_unit(token, unit) => at += 1,
                 _ => {
                     let Some((token, from)) = retry.as_mut() else { return false };
                     // The name is exhausted: a longer `*` would leave even less for the rest.
@@ -138,12 +138,12 @@ impl Glob {
         }
     }
 
-    fn takes(&self, token: &Token, unit: Unit) -> bool {
+    fn matches_unit(&self, token: &Token, unit: Unit) -> bool {
         match token {
             Token::Is(wanted) if self.ignore_case => *wanted == fold(unit),
             Token::Is(wanted) => *wanted == unit,
             Token::Any | Token::Many => true,
-            Token::Class(class) => class.takes(unit, self.ignore_case),
+            Token::Class(class) => class.contains(unit, self.ignore_case),
         }
     }
 }
@@ -160,7 +160,7 @@ impl Class {
             let low = match char::from_u32(unit) {
                 Some(']') if !is_first => return Ok(class),
                 Some('[') if units.next_if(is(':')).is_some() => {
-                    class.kinds.push(kind(units)?);
+                    class.kinds.push(parse_kind(units)?);
                     is_first = false;
                     continue;
                 }
@@ -195,22 +195,22 @@ impl Class {
         Err(BadGlob::EmptyRange(String::from_utf8_lossy(&range).into_owned()))
     }
 
-    fn takes(&self, unit: Unit, ignore_case: bool) -> bool {
-        let holds = |unit: Unit| {
+    fn contains(&self, unit: Unit, ignore_case: bool) -> bool {
+        let has = |unit: Unit| {
             self.ranges.iter().any(|(low, high)| (*low..=*high).contains(&unit))
                 || char::from_u32(unit).is_some_and(|c| self.kinds.iter().any(|is_kind| is_kind(c)))
         };
-        let found = holds(unit)
+        let found = has(unit)
             || ignore_case
                 && char::from_u32(unit).is_some_and(|c| {
-                    holds(only(c.to_lowercase(), c).into()) || holds(only(c.to_uppercase(), c).into())
+                    has(only(c.to_lowercase(), c).into()) || has(only(c.to_uppercase(), c).into())
                 });
         found != self.negated
     }
 }
 
 /// Parses the name of a POSIX character class after its `[:`.
-fn kind(units: &mut std::iter::Peekable<Units<'_>>) -> Result<fn(char) -> bool, BadGlob> {
+fn parse_kind(units: &mut std::iter::Peekable<Units<'_>>) -> Result<fn(char) -> bool, BadGlob> {
     let mut name = Vec::new();
     while let Some(unit) = units.next_if(|unit| *unit != Unit::from(':')) {
         push(&mut name, unit);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_hold_characters() {
+    fn classes_contain_characters() {
         let names = ["ä", "ö", "é", "É", "Ö", "z", "日", "]", "-", "^", "!"];
         assert_eq!(matching("[äö]", &names), ["ä", "ö"]);
         assert_eq!(matching("[a-ö]", &names), ["ä", "ö", "é", "É", "Ö", "z"]);
@@ -366,30 +366,30 @@ mod tests {
     }
 
     /// Slow, but obviously correct.
-    fn simply(tokens: &[Token], name: &[Unit]) -> bool {
+    fn naive(tokens: &[Token], name: &[Unit]) -> bool {
         match (tokens.split_first(), name.split_first()) {
             (None, rest) => rest.is_none(),
-            (Some((Token::Many, rest)), None) => simply(rest, name),
-            (Some((Token::Many, rest)), Some((_, shorter))) => simply(rest, name) || simply(tokens, shorter),
-            (Some((Token::Is(wanted), rest)), Some((unit, others))) => wanted == unit && simply(rest, others),
-            (Some((_, rest)), Some((_, others))) => simply(rest, others),
+            (Some((Token::Many, rest)), None) => naive(rest, name),
+            (Some((Token::Many, rest)), Some((_, shorter))) => naive(rest, name) || naive(tokens, shorter),
+            (Some((Token::Is(wanted), rest)), Some((unit, others))) => wanted == unit && naive(rest, others),
+            (Some((_, rest)), Some((_, others))) => naive(rest, others),
             (Some(_), None) => false,
         }
     }
 
     proptest! {
         #[test]
-        fn double_stars_match_every_path(glob in "[abä*?]{0,8}", name in "[abä]{0,10}") {
+        fn matching_agrees_with_a_simple_matcher(glob in "[abä*?]{0,8}", name in "[abä]{0,10}") {
             let parsed = Glob::parse(glob.as_bytes(), false).unwrap();
             let units: Vec<Unit> = Units(name.as_bytes()).collect();
-            prop_assert_eq!(parsed.matches(name.as_bytes()), simply(&parsed.tokens, &units));
+            prop_assert_eq!(parsed.matches(name.as_bytes()), naive(&parsed.tokens, &units));
             if parsed.matches(name.as_bytes()) {
                 prop_assert!(name.contains(std::str::from_utf8(&parsed.longest_run()).unwrap()));
             }
         }
 
         #[test]
-        fn any_text_is_accepted_as_a_pattern(glob in prop::collection::vec(any::<u8>(), 0..12), name in prop::collection::vec(any::<u8>(), 0..12)) {
+        fn literals_and_runs_of_any_glob_agree_with_its_matches(glob in prop::collection::vec(any::<u8>(), 0..12), name in prop::collection::vec(any::<u8>(), 0..12)) {
             for ignore_case in [false, true] {
                 if let Ok(glob) = Glob::parse(&glob, ignore_case) {
                     let _ = glob.matches(&name);

@@ -79,9 +79,9 @@ pub struct EntryPath<'a> {
     pub name: &'a [u8],
 }
 
-/// A pattern that matches a source. The source is saved nevertheless, because the user named it.
+/// A pattern that would exclude a source. The source is saved nevertheless, because the user named it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Against<'a> {
+pub struct ExcludingPattern<'a> {
     /// The pattern as written.
     pub pattern: &'a str,
     /// Whether it matches the source itself, not only a directory above it.
@@ -110,7 +110,7 @@ impl Filter {
             markers.push(Marker { name: "CACHEDIR.TAG".into(), header: CACHE_SIGNATURE.to_vec() });
         }
         Ok(Self {
-            patterns: PatternSet::new(seen_through_links(list))?,
+            patterns: PatternSet::new(with_resolved_paths(list))?,
             markers,
             larger_than: options.larger_than,
             git: options.gitignore.then(GitRules::default),
@@ -141,13 +141,7 @@ impl Filter {
     }
 
     /// Returns whether an entry below a source is excluded.
-    pub fn leaves_out(
-        &self,
-        verdict: FilterVerdict,
-        location: EntryPath<'_>,
-        is_dir: bool,
-        size: u64,
-    ) -> bool {
+    pub fn excludes(&self, verdict: FilterVerdict, location: EntryPath<'_>, is_dir: bool, size: u64) -> bool {
         let by_pattern = verdict.0.and_then(|number| self.patterns.get(number));
         by_pattern.is_some_and(|pattern| pattern.excludes)
             || self.is_too_large(is_dir, size)
@@ -157,15 +151,15 @@ impl Filter {
     }
 
     /// Returns the pattern that would exclude a source, had it not been named.
-    pub fn pattern_against(&self, source: &Path, stored: &[u8]) -> Option<Against<'_>> {
+    pub fn pattern_against(&self, source: &Path, stored: &[u8]) -> Option<ExcludingPattern<'_>> {
         // Number of the last pattern that matches the path or an ancestor, and whether it matches the whole
         // path.
         let last = |path: &[u8], wanted: &dyn Fn(Scope) -> bool| {
             let parts: Vec<&[u8]> = components(path).collect();
             let at = |len: usize| {
-                let way = parts.get(..len)?;
-                let matches = |pattern: &Pattern| wanted(pattern.scope) && pattern.matches(way);
-                Some((self.patterns.last_of(way.last()?, matches)?, len == parts.len()))
+                let prefix = parts.get(..len)?;
+                let matches = |pattern: &Pattern| wanted(pattern.scope) && pattern.matches(prefix);
+                Some((self.patterns.last_of(prefix.last()?, matches)?, len == parts.len()))
             };
             (1..=parts.len()).filter_map(at).max()
         };
@@ -173,7 +167,7 @@ impl Filter {
         let in_snapshot = last(stored, &|scope| scope != Scope::Anchored || self.anchors_in_snapshot);
         let (number, by_name) = in_files.max(in_snapshot)?;
         let pattern = self.patterns.get(number)?;
-        pattern.excludes.then_some(Against { pattern: &pattern.text, by_name })
+        pattern.excludes.then_some(ExcludingPattern { pattern: &pattern.text, by_name })
     }
 
     /// Returns another reason why a source would be excluded, had it not been named.
@@ -213,14 +207,13 @@ impl Filter {
     }
 }
 
-/// Adds equivalents to patterns that go through a symbolic link. A user whose shell is in a linked
-/// directory writes paths with the link in them, but the paths of relative sources are resolved; such
-/// patterns must match both.
-fn seen_through_links(list: Vec<Pattern>) -> Vec<Pattern> {
+/// Adds an equivalent to each pattern whose path goes through the symbolic link in the shell's working
+/// directory: users write such paths, but the paths of relative sources are resolved.
+fn with_resolved_paths(list: Vec<Pattern>) -> Vec<Pattern> {
     let shell = std::env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
     let (Some(shell), Ok(here)) = (shell, std::env::current_dir()) else { return list };
-    let place = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    if shell == here || place(&shell).is_none() || place(&shell) != place(&here) {
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    if shell == here || inode(&shell).is_none() || inode(&shell) != inode(&here) {
         return list;
     }
     let from: Vec<&[u8]> = components(shell.as_os_str().as_bytes()).collect();

@@ -6,12 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 use crate::error::{Error, Result};
 use crate::fs::filter::pattern::Pattern;
 use crate::fs::filter::pattern_set::PatternSet;
-use crate::fs::filter::reachable::Way;
+use crate::fs::filter::reachable::Reach;
 
 /// Ordered patterns; the last match wins.
 pub struct PathRules {
     patterns: PatternSet,
-    ways: Vec<Way>,
+    reaches: Vec<Reach>,
 }
 
 impl PathRules {
@@ -30,18 +30,18 @@ impl PathRules {
             Pattern::parse(bytes, false, false)
         };
         let patterns = PatternSet::new(patterns.iter().map(parse).collect::<Result<_>>()?)?;
-        let ways = patterns.iter().map(Way::of).collect();
-        Ok(Self { patterns, ways })
+        let reaches = patterns.iter().map(Reach::of).collect();
+        Ok(Self { patterns, reaches })
     }
 
     /// Returns the number of the last pattern that matches this path or a directory above it.
     pub fn last_match(&self, stored: &[u8]) -> Option<usize> {
-        self.patterns.last_on_the_way(stored)
+        self.patterns.last_match(stored)
     }
 
     /// Returns whether a pattern might match something below this directory.
     pub fn may_match_below(&self, stored_dir: &[u8]) -> bool {
-        self.ways.iter().any(|way| way.leads_through(stored_dir))
+        self.reaches.iter().any(|reach| reach.may_match_below(stored_dir))
     }
 
     /// Returns the patterns that have matched nothing so far, as written.

@@ -153,13 +153,13 @@ mod tests {
     use super::*;
 
     /// Slow, but obviously correct.
-    fn simply(parts: &[Part], path: &[&[u8]]) -> bool {
+    fn matches_simply(parts: &[Part], path: &[&[u8]]) -> bool {
         match parts {
             [] => path.is_empty(),
             [Part::Many] => !path.is_empty(),
-            [Part::Many, rest @ ..] => (0..=path.len()).any(|skipped| simply(rest, &path[skipped..])),
+            [Part::Many, rest @ ..] => (0..=path.len()).any(|skipped| matches_simply(rest, &path[skipped..])),
             [Part::One(glob), rest @ ..] => {
-                path.first().is_some_and(|name| glob.matches(name)) && simply(rest, &path[1..])
+                path.first().is_some_and(|name| glob.matches(name)) && matches_simply(rest, &path[1..])
             }
         }
     }
@@ -172,7 +172,7 @@ mod tests {
         ) {
             let pattern = Pattern::parse(pattern.as_bytes(), true, false).unwrap();
             let path: Vec<&[u8]> = components(path.as_bytes()).collect();
-            let anchored = |path: &[&[u8]]| simply(&pattern.parts, path);
+            let anchored = |path: &[&[u8]]| matches_simply(&pattern.parts, path);
             let expected = match pattern.scope {
                 Scope::Anchored => anchored(&path),
                 Scope::Floating | Scope::Name => (0..path.len()).any(|at| anchored(&path[at..])),

@@ -24,7 +24,7 @@ pub(super) struct PatternSet {
 #[derive(Default)]
 struct Index {
     names: HashMap<Vec<u8>, Vec<usize>>,
-    /// Literal texts of which a name must contain one, and the patterns that require them.
+    /// Literal texts of which a name must contain one, and for each the patterns that require it.
     runs: Option<AhoCorasick>,
     owners: Vec<Vec<usize>>,
     /// Patterns whose last component requires no literal text.
@@ -66,7 +66,7 @@ impl PatternSet {
     /// of this name.
     pub(super) fn last_of(&self, name: &[u8], matches: impl Fn(&Pattern) -> bool) -> Option<usize> {
         let mut last = None;
-        let mut hold = |number: usize| {
+        let mut try_pattern = |number: usize| {
             if self.patterns.get(number).is_some_and(&matches) {
                 last = last.max(Some(number));
                 if let Some(hit) = self.hits.get(number).filter(|hit| !hit.load(Ordering::Relaxed)) {
@@ -74,22 +74,22 @@ impl PatternSet {
                 }
             }
         };
-        self.exact.candidates(name, &mut hold);
+        self.exact.for_each_candidate(name, &mut try_pattern);
         if !self.ignoring_case.is_empty() {
-            self.ignoring_case.candidates(&folded(name), &mut hold);
+            self.ignoring_case.for_each_candidate(&folded(name), &mut try_pattern);
         }
         last
     }
 
     /// Returns the number of the last pattern that matches the path or a directory above it.
-    pub(super) fn last_on_the_way(&self, path: &[u8]) -> Option<usize> {
+    pub(super) fn last_match(&self, path: &[u8]) -> Option<usize> {
         if self.is_empty() {
             return None;
         }
         let parts: Vec<&[u8]> = components(path).collect();
         let at = |len: usize| {
-            let way = parts.get(..len)?;
-            self.last_of(way.last()?, |pattern| pattern.matches(way))
+            let prefix = parts.get(..len)?;
+            self.last_of(prefix.last()?, |pattern| pattern.matches(prefix))
         };
         (1..=parts.len()).filter_map(at).max()
     }
@@ -123,11 +123,11 @@ impl Index {
         self.names.is_empty() && self.owners.is_empty() && self.others.is_empty()
     }
 
-    /// Calls `hold` at most once for each pattern that can match the name.
-    fn candidates(&self, name: &[u8], hold: &mut impl FnMut(usize)) {
-        self.others.iter().for_each(|number| hold(*number));
+    /// Calls `visit` at most once for each pattern that can match the name.
+    fn for_each_candidate(&self, name: &[u8], visit: &mut impl FnMut(usize)) {
+        self.others.iter().for_each(|number| visit(*number));
         if let Some(numbers) = self.names.get(name) {
-            numbers.iter().for_each(|number| hold(*number));
+            numbers.iter().for_each(|number| visit(*number));
         }
         let Some(runs) = &self.runs else { return };
         let mut found: Vec<usize> =
@@ -135,7 +135,7 @@ impl Index {
         found.sort_unstable();
         found.dedup();
         for owners in found.iter().filter_map(|run| self.owners.get(*run)) {
-            owners.iter().for_each(|number| hold(*number));
+            owners.iter().for_each(|number| visit(*number));
         }
     }
 }
@@ -156,19 +156,19 @@ mod tests {
     #[test]
     fn the_last_of_all_kinds_of_patterns_counts() {
         let set = set(&[("*", false), ("a*c", false), ("abc", false), ("ABC", true), ("x/abc", false)]);
-        assert_eq!(set.last_on_the_way(b"abc"), Some(3));
-        assert_eq!(set.last_on_the_way(b"x/abc"), Some(4));
-        assert_eq!(set.last_on_the_way(b"x/abc/below"), Some(4));
-        assert_eq!(set.last_on_the_way(b"aXc"), Some(1));
-        assert_eq!(set.last_on_the_way(b"none"), Some(0));
-        assert_eq!(set.last_on_the_way(b""), None);
+        assert_eq!(set.last_match(b"abc"), Some(3));
+        assert_eq!(set.last_match(b"x/abc"), Some(4));
+        assert_eq!(set.last_match(b"x/abc/below"), Some(4));
+        assert_eq!(set.last_match(b"aXc"), Some(1));
+        assert_eq!(set.last_match(b"none"), Some(0));
+        assert_eq!(set.last_match(b""), None);
     }
 
     #[test]
     fn unmatched_patterns_are_known() {
         let set = set(&[("a", false), ("b*", false), ("/c/d", false)]);
-        set.last_on_the_way(b"x/a");
-        set.last_on_the_way(b"c/e");
+        set.last_match(b"x/a");
+        set.last_match(b"c/e");
         assert_eq!(set.unmatched(), ["b*", "/c/d"]);
     }
 
@@ -179,11 +179,11 @@ mod tests {
         let set = PatternSet::new(patterns.collect()).unwrap();
         let runs = set.exact.runs.as_ref().unwrap();
         assert!(runs.memory_usage() < 32 << 20, "{} bytes", runs.memory_usage());
-        assert_eq!(set.last_on_the_way(b"a/file4999x.tmp"), Some(4999));
-        assert_eq!(set.last_on_the_way(b"a/filex.tmp"), None);
+        assert_eq!(set.last_match(b"a/file4999x.tmp"), Some(4999));
+        assert_eq!(set.last_match(b"a/filex.tmp"), None);
         // Only a few of all these are matched against a name.
         let mut held = 0;
-        set.exact.candidates(b"file4999x.tmp", &mut |_| held += 1);
+        set.exact.for_each_candidate(b"file4999x.tmp", &mut |_| held += 1);
         assert!(held <= 5, "{held}");
     }
 
@@ -200,12 +200,12 @@ mod tests {
             let parts: Vec<&[u8]> = components(path.as_bytes()).collect();
             let expected: BTreeSet<usize> = (1..=parts.len())
                 .flat_map(|len| {
-                    let way = &parts[..len];
-                    (0..parsed.len()).filter(|number| parsed[*number].matches(way)).collect::<Vec<_>>()
+                    let prefix = &parts[..len];
+                    (0..parsed.len()).filter(|number| parsed[*number].matches(prefix)).collect::<Vec<_>>()
                 })
                 .collect();
             let set = PatternSet::new(parsed.clone()).unwrap();
-            prop_assert_eq!(set.last_on_the_way(path.as_bytes()), expected.last().copied());
+            prop_assert_eq!(set.last_match(path.as_bytes()), expected.last().copied());
             let hit: BTreeSet<&str> = expected.iter().map(|number| parsed[*number].text.as_str()).collect();
             let all: BTreeSet<&str> = parsed.iter().map(|pattern| pattern.text.as_str()).collect();
             prop_assert_eq!(set.unmatched().len(), all.difference(&hit).count());

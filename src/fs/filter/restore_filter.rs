@@ -7,13 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use crate::error::Result;
 use crate::fs::filter::pattern::Pattern;
 use crate::fs::filter::pattern_set::PatternSet;
-use crate::fs::filter::reachable::Way;
+use crate::fs::filter::reachable::Reach;
 
 /// Selects what matches an include (everything if there are none) and is not excluded.
 pub struct RestoreFilter {
     excludes: PatternSet,
     includes: PatternSet,
-    ways: Vec<Way>,
+    reaches: Vec<Reach>,
     only: Option<BTreeSet<Vec<u8>>>,
 }
 
@@ -24,8 +24,8 @@ impl RestoreFilter {
     /// A pattern is invalid.
     pub fn new<P: AsRef<OsStr>>(include: &[P], exclude: &[P]) -> Result<Self> {
         let includes = PatternSet::new(parse_all(include, false)?)?;
-        let ways = includes.iter().map(Way::of).collect();
-        Ok(Self { excludes: PatternSet::new(parse_all(exclude, true)?)?, includes, ways, only: None })
+        let reaches = includes.iter().map(Reach::of).collect();
+        Ok(Self { excludes: PatternSet::new(parse_all(exclude, true)?)?, includes, reaches, only: None })
     }
 
     /// Creates a filter for exactly these paths, without interpreting any characters.
@@ -41,7 +41,7 @@ impl RestoreFilter {
         if let Some(only) = &self.only {
             return only.contains(stored);
         }
-        !self.leaves_out(stored) && (self.ways.is_empty() || self.includes.last_on_the_way(stored).is_some())
+        !self.is_excluded(stored) && (self.reaches.is_empty() || self.includes.last_match(stored).is_some())
     }
 
     /// Returns whether something below this directory might be selected.
@@ -51,12 +51,12 @@ impl RestoreFilter {
             let next = only.range(below.clone()..).next();
             return stored_dir.is_empty() || next.is_some_and(|path| path.starts_with(&below));
         }
-        if self.leaves_out(stored_dir) && self.excludes.iter().all(|pattern| pattern.excludes) {
+        if self.is_excluded(stored_dir) && self.excludes.iter().all(|pattern| pattern.excludes) {
             return false;
         }
-        self.ways.is_empty()
-            || self.includes.last_on_the_way(stored_dir).is_some()
-            || self.ways.iter().any(|way| way.leads_through(stored_dir))
+        self.reaches.is_empty()
+            || self.includes.last_match(stored_dir).is_some()
+            || self.reaches.iter().any(|reach| reach.may_match_below(stored_dir))
     }
 
     /// Returns the excludes that have matched nothing so far, as written.
@@ -64,8 +64,8 @@ impl RestoreFilter {
         self.excludes.unmatched()
     }
 
-    fn leaves_out(&self, stored: &[u8]) -> bool {
-        let last = self.excludes.last_on_the_way(stored);
+    fn is_excluded(&self, stored: &[u8]) -> bool {
+        let last = self.excludes.last_match(stored);
         last.and_then(|number| self.excludes.get(number)).is_some_and(|pattern| pattern.excludes)
     }
 }

@@ -21,7 +21,7 @@ fn is_out(filter: &Filter, source: &str, path: &[u8], is_dir: bool, size: u64) -
         let is_last = at + 1 == names.len();
         let location = EntryPath { dir: &dir, stored_dir: &stored_dir, name };
         verdict = filter.decide(verdict, location);
-        if filter.leaves_out(verdict, location, is_dir || !is_last, if is_last { size } else { 0 }) {
+        if filter.excludes(verdict, location, is_dir || !is_last, if is_last { size } else { 0 }) {
             return true;
         }
         dir.push(OsStr::from_bytes(name));
@@ -213,7 +213,7 @@ fn anchors_apply_to_the_path_in_the_snapshot() {
         let location =
             EntryPath { dir: Path::new("/mnt/snapshot/me"), stored_dir: b"home/me", name: b".cache" };
         let verdict = filter.decide(FilterVerdict::default(), location);
-        filter.leaves_out(verdict, location, true, 0)
+        filter.excludes(verdict, location, true, 0)
     };
     assert!(out(&of(true)) && !out(&of(false)));
 }

@@ -1,19 +1,14 @@
-//! Copies between open files: by sharing blocks, with `copy_file_range`, or by reading and writing.
+//! Copies between open files: with `copy_file_range`, or by reading and writing.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::sys::fs::{SeekFrom, copy_range, seek, share_blocks};
+use crate::sys::fs::{SeekFrom, copy_range, seek};
 use crate::sys::io::Errno;
 
 /// Buffer size in bytes if the kernel cannot copy.
 const STRIDE: usize = 256 << 10;
-
-/// Makes `to` share all blocks of `from` (FICLONE).
-pub(super) fn share(from: &File, to: &File) -> Result<(), Errno> {
-    share_blocks(from, to)
-}
 
 /// Copies the first `len` bytes and keeps holes.
 pub(super) fn bytes(from: &File, to: &File, len: u64) -> io::Result<()> {
@@ -41,7 +36,7 @@ fn range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
             Ok(0) => return Ok(()),
             Ok(copied) => at += copied as u64,
             Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::NOTSUP | Errno::PERM) => {
-                return by_hand(from, to, at, end);
+                return read_and_write(from, to, at, end);
             }
             Err(errno) => return Err(errno.into()),
         }
@@ -49,7 +44,7 @@ fn range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn by_hand(from: &File, to: &File, mut at: u64, end: u64) -> io::Result<()> {
+fn read_and_write(from: &File, to: &File, mut at: u64, end: u64) -> io::Result<()> {
     let mut buffer = vec![0u8; STRIDE];
     while at < end {
         let wanted = usize::try_from(end - at).unwrap_or(STRIDE).min(STRIDE);

@@ -10,7 +10,7 @@ use crate::fs::target::existing::Existing;
 use crate::fs::target::inode_flags::{attrs_of, unlock};
 use crate::fs::target::remove::make_usable;
 use crate::fs::target::root::dir_handle::Dir;
-use crate::fs::target::temp::came_meanwhile;
+use crate::fs::target::temp::created_meanwhile;
 use crate::model::entry::{Meta, attrs, flags};
 use crate::sys::fs::{
     AtFlags, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, fchmod, file_type, fstat, futimens, mkdirat,
@@ -62,7 +62,7 @@ impl Target {
         let shared = &self.shared;
         let (dir, name) = shared.place(path)?;
         match mkdirat(&dir.fd, name, Mode::RWXU) {
-            Err(Errno::EXIST) => Err(came_meanwhile(shared, path)),
+            Err(Errno::EXIST) => Err(created_meanwhile(shared, path)),
             other => other.map_err(shared.at("create", path)),
         }
     }
@@ -105,11 +105,12 @@ impl Target {
         fstat(&shared.dir(path)?.fd).map(Existing).map_err(shared.at("read the metadata of", path))
     }
 
-    /// Restores mode and modification time that a directory had before, if it only leads to what is restored.
+    /// Restores the mode and modification time that a directory had before. Does nothing if another directory
+    /// has taken its place.
     ///
     /// # Errors
     /// There is no such directory any more. Failing to set its metadata is not an error.
-    pub fn reset_dir(&self, path: &[u8], was: &Existing) -> Result<()> {
+    pub fn restore_attributes(&self, path: &[u8], was: &Existing) -> Result<()> {
         let shared = &self.shared;
         let dir = shared.dir(path)?;
         let now = fstat(&dir.fd).map_err(shared.at("read the metadata of", path))?;
@@ -160,6 +161,6 @@ mod tests {
             assert_eq!(found.mode() & 0o7777, mode);
             assert_eq!((found.mtime(), found.mtime_nsec()), (1_000_000_000, 5));
         }
-        assert_eq!(target.left_out(), SkippedMetadata::default());
+        assert_eq!(target.skipped_metadata(), SkippedMetadata::default());
     }
 }

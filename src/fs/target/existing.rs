@@ -8,18 +8,13 @@ use std::os::unix::fs::FileExt;
 use crate::error::{Error, Result};
 use crate::fs::target::Target;
 use crate::fs::target::inode_flags::unlock_open;
+use crate::fs::target::root::dir_handle::READ_FLAGS;
 use crate::model::entry::{Kind, Meta, Time};
 use crate::sys::fs::{
-    FileType, Mode, OFlags, SeekFrom, Stat, file_type, fstat, makedev, openat, readlinkat, seek, sync_volume,
+    FileType, Mode, SeekFrom, Stat, file_type, fstat, makedev, openat, readlinkat, seek, sync_volume,
 };
 use crate::sys::io::Errno;
 
-/// Flags for opening files to read them. A pipe that somebody has created there must not block.
-const READ_FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
 /// Bytes that are read at once where zeros are expected.
 const STRIDE: usize = 64 << 10;
 
@@ -78,12 +73,12 @@ impl Existing {
     }
 
     /// Returns whether both are hard links of one file.
-    pub fn is_one_with(&self, other: &Self) -> bool {
-        (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
+    pub fn is_same_inode(&self, other: &Self) -> bool {
+        self.id() == other.id()
     }
 
     /// Returns whether it has this type and, for a device node, these numbers. Content is not compared.
-    pub fn is_a(&self, kind: &Kind) -> bool {
+    pub fn has_kind(&self, kind: &Kind) -> bool {
         let device = |major: &u32, minor: &u32| self.0.st_rdev == makedev(*major, *minor);
         match (kind, self.kind()) {
             (Kind::File { .. }, FileType::RegularFile)
@@ -101,9 +96,15 @@ impl Existing {
     /// hard links is ignored: it changes as soon as one of the links is replaced, which this run may do
     /// itself.
     pub(super) fn is_still(&self, now: &Stat) -> bool {
-        let of = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
-        let changed = |stat: &Stat| (stat.st_ctime, stat.st_ctime_nsec);
-        of(&self.0) == of(now) && (self.has_other_names() || changed(&self.0) == changed(now))
+        let ctime = |stat: &Stat| (stat.st_ctime, stat.st_ctime_nsec);
+        self.has_same_version(now) && (self.has_other_names() || ctime(&self.0) == ctime(now))
+    }
+
+    /// Like [`Self::is_still`], but ignores the ctime, which also changes when a file is renamed.
+    pub(super) fn has_same_version(&self, now: &Stat) -> bool {
+        let version =
+            |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+        version(&self.0) == version(now)
     }
 }
 
@@ -115,15 +116,14 @@ impl Target {
     /// The path is refused or a system call fails.
     pub fn existing(&self, path: &[u8]) -> Result<Option<Existing>> {
         let shared = &self.shared;
-        let absent = |errno: Errno| matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
         let (dir, name) = match shared.place(path) {
-            Err(Error::Io { source, .. }) if Errno::from_io_error(&source).is_some_and(absent) => {
+            Err(Error::Io { source, .. }) if Errno::from_io_error(&source).is_some_and(is_absent) => {
                 return Ok(None);
             }
             other => other?,
         };
         match dir.stat(name) {
-            Err(errno) if absent(errno) => Ok(None),
+            Err(errno) if is_absent(errno) => Ok(None),
             other => other.map(|stat| Some(Existing(stat))).map_err(shared.at("read the metadata of", path)),
         }
     }
@@ -149,7 +149,7 @@ impl Target {
     ///
     /// # Errors
     /// One of them is not a file or a system call fails.
-    pub fn are_alike(&self, one: &[u8], other: &[u8]) -> Result<bool> {
+    pub fn have_same_content(&self, one: &[u8], other: &[u8]) -> Result<bool> {
         let failed = || Error::io("compare", self.shared.show(other));
         let (one, two) = (self.read(one, None)?, self.read(other, None)?);
         let size = one.metadata().map_err(failed())?.len();
@@ -188,9 +188,8 @@ impl Target {
     /// # Errors
     /// The path is refused or a system call fails.
     pub fn names(&self, path: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
-        let absent = |errno: Errno| matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
         match self.shared.dir(path) {
-            Err(Error::Io { source, .. }) if Errno::from_io_error(&source).is_some_and(absent) => Ok(None),
+            Err(Error::Io { source, .. }) if Errno::from_io_error(&source).is_some_and(is_absent) => Ok(None),
             dir => dir?.names().map(Some).map_err(self.shared.at("list", path)),
         }
     }
@@ -225,14 +224,19 @@ impl Target {
     }
 }
 
+/// Returns whether an error means that there is no such entry, or no directory above it.
+fn is_absent(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+}
+
 /// Drops the file's pages from the kernel's cache, so that it is read from the disk next.
 pub fn forget_cached(file: &File) {
     // This is only advice. If the kernel ignores it, the cached pages are read.
     crate::sys::fs::forget_cached(file);
 }
 
-/// Returns whether a range of a file reads as zeros. Holes are not read, and what is beyond the end
-/// counts as zeros.
+/// Returns whether a range of a file reads as zeros. Holes are not read, and bytes beyond the end count as
+/// zeros.
 ///
 /// # Errors
 /// A system call fails.

@@ -13,7 +13,7 @@ use crate::fs::target::root::fd_pool::{Held, WRITE_FLAGS};
 use crate::fs::target::temp::Temp;
 use crate::fs::target::{Target, copy_range};
 use crate::model::entry::Meta;
-use crate::sys::fs::{Mode, OFlags, fstat, openat, punch_hole};
+use crate::sys::fs::{Mode, OFlags, fstat, openat, punch_hole, share_blocks};
 use crate::sys::io::Errno;
 use crate::util::zeros;
 
@@ -29,7 +29,7 @@ pub struct NewFile {
     /// Whether it has a temporary name, which must be removed or renamed.
     is_temp: bool,
     /// Whether the file was created empty, so that what is not written is a hole.
-    fresh: bool,
+    created_empty: bool,
     /// End of the last byte written.
     written: AtomicU64,
 }
@@ -51,7 +51,7 @@ impl Target {
         let held = Held::new(shared, [parent, temp.name.as_bytes()].concat(), File::from(fd))?;
         temp.leave();
         let written = AtomicU64::new(0);
-        Ok(NewFile { held, path: path.to_vec(), size, is_temp: true, fresh: true, written })
+        Ok(NewFile { held, path: path.to_vec(), size, is_temp: true, created_empty: true, written })
     }
 
     /// Creates a file that starts with the bytes of the existing one: as a clone under a temporary name if
@@ -65,29 +65,36 @@ impl Target {
         let old = self.read(path, Some(existing))?;
         if shared.clones.load(Ordering::Relaxed) {
             let mut new = self.new_file(path, size)?;
-            new.fresh = false;
-            match copy_range::share(&old, &*new.held.file()?) {
+            new.created_empty = false;
+            match share_blocks(&old, &*new.held.file()?) {
                 Ok(()) => return Ok(new),
                 Err(_) => shared.clones.store(false, Ordering::Relaxed),
             }
         }
         if in_place
             && !existing.has_other_names()
-            && let Some(file) = self.in_place(path, existing)?
+            && let Some(file) = self.open_in_place(path, existing)?
         {
             let held = Held::new(shared, path.to_vec(), file)?;
             let written = AtomicU64::new(0);
-            return Ok(NewFile { held, path: path.to_vec(), size, is_temp: false, fresh: false, written });
+            return Ok(NewFile {
+                held,
+                path: path.to_vec(),
+                size,
+                is_temp: false,
+                created_empty: false,
+                written,
+            });
         }
         let mut new = self.new_file(path, size)?;
-        new.fresh = false;
+        new.created_empty = false;
         copy_range::bytes(&old, &*new.held.file()?, existing.size().min(size))
             .map_err(Error::io("copy", shared.show(path)))?;
         Ok(new)
     }
 
     /// Opens the existing file for writing; `None` if that is not allowed.
-    fn in_place(&self, path: &[u8], existing: &Existing) -> Result<Option<File>> {
+    fn open_in_place(&self, path: &[u8], existing: &Existing) -> Result<Option<File>> {
         let shared = &self.shared;
         let (dir, name) = shared.place(path)?;
         let fd = match openat(&dir.fd, name, WRITE_FLAGS, Mode::empty()) {
@@ -148,7 +155,7 @@ impl NewFile {
     /// # Errors
     /// A system call fails.
     pub fn punch(&self, offset: u64, len: u64) -> Result<()> {
-        if self.fresh || len == 0 {
+        if self.created_empty || len == 0 {
             return Ok(());
         }
         let (shared, file) = (&self.held.shared, self.held.file()?);
@@ -188,7 +195,7 @@ impl NewFile {
     /// # Errors
     /// A system call fails. Then nothing is left of the file, unless it was repaired in place.
     pub fn finish(self, meta: &Meta) -> Result<()> {
-        self.end(meta, Temp::publish)
+        self.finish_with(meta, Temp::publish)
     }
 
     /// Like [`NewFile::finish`], but does not replace anything.
@@ -196,14 +203,18 @@ impl NewFile {
     /// # Errors
     /// As [`NewFile::finish`], and if the name has been taken in the meantime.
     pub fn finish_new(self, meta: &Meta) -> Result<()> {
-        self.end(meta, Temp::publish_new)
+        self.finish_with(meta, Temp::publish_new)
     }
 
-    pub(super) fn end(mut self, meta: &Meta, publish: impl FnOnce(Temp, &[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn finish_with(
+        mut self,
+        meta: &Meta,
+        publish: impl FnOnce(Temp, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         let shared = Arc::clone(&self.held.shared);
         let file = self.held.file()?;
         let (dir, _) = shared.place(&self.path)?;
-        let found = if self.fresh {
+        let found = if self.created_empty {
             None
         } else {
             Some(fstat(&*file).map_err(shared.at("read the metadata of", &self.path))?)
@@ -213,16 +224,16 @@ impl NewFile {
         if len != self.size {
             file.set_len(self.size).map_err(Error::io("write", shared.show(&self.path)))?;
         }
-        let current = found.map_or(shared.fresh(&dir), |found| Some((found.st_uid, found.st_gid)));
+        let current = found.map_or(shared.owners_of_new(&dir), |found| Some((found.st_uid, found.st_gid)));
         let set = shared.owners.set_all(file.as_fd(), meta, current, true);
         let notes = set.map_err(shared.at("set the attributes of", &self.path))?;
         shared.note(&self.path, notes);
-        let there = if self.fresh { dir.attrs } else { attrs_of(&*file) };
-        let set = shared.set_attrs(&*file, &self.path, meta, there);
+        let current = if self.created_empty { dir.attrs } else { attrs_of(&*file) };
+        let set = shared.set_attrs(&*file, &self.path, meta, current);
         set.map_err(shared.at("set the flags of", &self.path))?;
         if self.is_temp {
             self.is_temp = false;
-            publish(Temp::found(&shared, dir, temp_name(&self.held.path)), &self.path)?;
+            publish(Temp::of_existing(&shared, dir, temp_name(&self.held.path)), &self.path)?;
         }
         Ok(())
     }
@@ -238,7 +249,7 @@ impl Drop for NewFile {
         if self.is_temp
             && let Ok((dir, _)) = self.held.shared.place(&self.held.path)
         {
-            drop(Temp::found(&self.held.shared, dir, temp_name(&self.held.path)));
+            drop(Temp::of_existing(&self.held.shared, dir, temp_name(&self.held.path)));
         }
     }
 }
@@ -299,7 +310,7 @@ mod tests {
         target.new_file(b"f", 0).unwrap().finish(&wanted).unwrap();
         let found = fs::metadata(dir.path().join("f")).unwrap();
         assert_eq!(found.permissions().mode() & 0o7777, 0o755);
-        assert_eq!(target.left_out().modes, 1);
+        assert_eq!(target.skipped_metadata().modes, 1);
     }
 
     #[test]

@@ -7,19 +7,12 @@ use crate::error::{Error, ErrorKind, Problem, Result};
 use crate::fs::metadata::XattrTarget;
 use crate::fs::target::Target;
 use crate::fs::target::root::Shared;
-use crate::fs::target::root::dir_handle::Dir;
+use crate::fs::target::root::dir_handle::{Dir, READ_FLAGS};
 use crate::fs::{metadata, stat};
 use crate::model::entry::{Meta, attrs};
-use crate::sys::fs::{Mode, OFlags, openat};
+use crate::sys::fs::{Mode, openat};
 use crate::sys::io::Errno;
 use crate::sys::xattr::Unopened;
-
-/// Flags for opening a file only to read its inode flags, without blocking.
-const FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
 
 impl Target {
     /// Sets the immutable and append-only flags: the last step of a restore. Failures are passed to
@@ -40,7 +33,7 @@ impl Target {
             shared.dir(path)?.fd.try_clone().map_err(Error::io("open", shared.show(path)))?
         } else {
             let (dir, name) = shared.place(path)?;
-            openat(&dir.fd, name, FLAGS, Mode::empty()).map_err(shared.at("open", path))?
+            openat(&dir.fd, name, READ_FLAGS, Mode::empty()).map_err(shared.at("open", path))?
         };
         let set = shared.owners.set_attrs(fd.as_fd(), wanted, attrs::LOCKS);
         set.map_err(shared.at("set the flags of", path))
@@ -106,7 +99,7 @@ pub(super) fn unlock_open(file: impl AsFd) -> u32 {
 pub(super) fn unlock(dir: &OwnedFd, name: &[u8]) -> bool {
     let locked = stat::stat(dir, name).is_ok_and(|found| found.attrs & attrs::LOCKS != 0);
     locked
-        && openat(dir, name, FLAGS, Mode::empty())
+        && openat(dir, name, READ_FLAGS, Mode::empty())
             .and_then(|fd| metadata::set_attrs(fd.as_fd(), 0, attrs::LOCKS))
-            .is_ok_and(|left_out| left_out == 0)
+            .is_ok_and(|skipped| skipped == 0)
 }

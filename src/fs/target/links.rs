@@ -1,10 +1,10 @@
-//! Symbolic links in the target where the snapshot has a source or a directory that only leads to one. Such
-//! links are never replaced. A link within the target is followed: it is resolved once, and from then on its
-//! target is accessed by its real path, no component of which may be a link.
+//! Symbolic links in the target where the snapshot has a source or a directory above one. Such links are
+//! never replaced. A link to a directory within the target is followed: it is resolved once, and from then on
+//! the directory is accessed by its real path, no component of which may be a link.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::io::ErrorKind;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -13,14 +13,14 @@ use crate::fs::target::Target;
 use crate::fs::target::root::Shared;
 use crate::sys::io::Errno;
 
-/// Where a link leads.
+/// What a symbolic link refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lead {
-    /// To a directory within the target: its real path relative to the root.
+pub enum LinkTarget {
+    /// A directory within the target: its real path relative to the root.
     Beneath(Vec<u8>),
-    /// To a directory elsewhere.
+    /// A directory elsewhere.
     Outside(PathBuf),
-    /// Not to a directory.
+    /// Not a directory, or nothing.
     Nowhere,
 }
 
@@ -29,7 +29,7 @@ impl Target {
     ///
     /// # Errors
     /// The path is refused or a system call fails.
-    pub fn lead(&self, path: &[u8]) -> Result<Lead> {
+    pub fn resolve_link(&self, path: &[u8]) -> Result<LinkTarget> {
         let shared = &self.shared;
         let (_, name) = shared.place(path)?;
         let parent = path.strip_suffix(name).unwrap_or_default();
@@ -37,32 +37,29 @@ impl Target {
         let link = shared.canonical.join(OsStr::from_bytes(&parent)).join(OsStr::from_bytes(name));
         let whole = match std::fs::canonicalize(&link) {
             Ok(whole) => whole,
-            Err(err) if is_nowhere(err.kind()) || err.raw_os_error() == Some(LOOP) => {
-                return Ok(Lead::Nowhere);
-            }
+            Err(err) if is_nowhere(&err) => return Ok(LinkTarget::Nowhere),
             Err(err) => return Err(Error::io("follow", shared.show(path))(err)),
         };
         if !std::fs::metadata(&whole).map_err(Error::io("read the metadata of", &whole))?.is_dir() {
-            return Ok(Lead::Nowhere);
+            return Ok(LinkTarget::Nowhere);
         }
         Ok(match whole.strip_prefix(&shared.canonical) {
-            Ok(real) => Lead::Beneath(real.as_os_str().as_bytes().to_vec()),
-            Err(_) => Lead::Outside(whole),
+            Ok(real) => LinkTarget::Beneath(real.as_os_str().as_bytes().to_vec()),
+            Err(_) => LinkTarget::Outside(whole),
         })
     }
 
-    /// Makes the path mean the directory that `lead` found.
+    /// Makes the path refer to the directory that [`Target::resolve_link`] found.
     pub fn follow(&self, path: &[u8], real: Vec<u8>) {
         let mut followed = self.shared.followed.write();
         followed.push((path.to_vec(), real));
     }
 }
 
-/// Errno for too many links, or a link to itself.
-const LOOP: i32 = Errno::LOOP.raw_os_error();
-
-fn is_nowhere(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
+/// Returns whether an error means that a link is dangling, leads through a file, or refers to itself.
+fn is_nowhere(err: &io::Error) -> bool {
+    let errno = Errno::from_io_error(err);
+    errno.is_some_and(|errno| matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
 }
 
 impl Shared {
@@ -107,14 +104,14 @@ mod tests {
         symlink("itself", at("itself")).unwrap();
         symlink(".", at("here")).unwrap();
         let target = target(dir.path());
-        let lead = |path: &str| target.lead(path.as_bytes()).unwrap();
-        assert_eq!(lead("lib"), Lead::Beneath(b"usr/lib".to_vec()));
-        assert_eq!(lead("absolute"), Lead::Beneath(b"usr".to_vec()));
-        assert_eq!(lead("here"), Lead::Beneath(Vec::new()));
-        assert_eq!(lead("out"), Lead::Outside(fs::canonicalize(outside.path()).unwrap()));
-        assert_eq!((lead("dangling"), lead("itself")), (Lead::Nowhere, Lead::Nowhere));
+        let lead = |path: &str| target.resolve_link(path.as_bytes()).unwrap();
+        assert_eq!(lead("lib"), LinkTarget::Beneath(b"usr/lib".to_vec()));
+        assert_eq!(lead("absolute"), LinkTarget::Beneath(b"usr".to_vec()));
+        assert_eq!(lead("here"), LinkTarget::Beneath(Vec::new()));
+        assert_eq!(lead("out"), LinkTarget::Outside(fs::canonicalize(outside.path()).unwrap()));
+        assert_eq!((lead("dangling"), lead("itself")), (LinkTarget::Nowhere, LinkTarget::Nowhere));
         assert!(target.make_dir(b"lib").is_err(), "a link to a directory was replaced");
-        assert!(write(&target, b"lib/f", b"1").is_err(), "nobody said that it may be gone through");
+        assert!(write(&target, b"lib/f", b"1").is_err(), "a link that is not followed was written through");
         target.follow(b"lib", b"usr/lib".to_vec());
         target.follow(b"here", Vec::new());
         write(&target, b"lib/inner/f", b"1").unwrap();

@@ -29,7 +29,7 @@ use crate::fs::xattr_choice::XattrChoice;
 
 pub use existing::{Existing, forget_cached, is_zero};
 pub use file::NewFile;
-pub use links::Lead;
+pub use links::LinkTarget;
 pub use remove::RemovalFilter;
 pub use root::dir_handle::Dir;
 
@@ -88,13 +88,13 @@ impl Target {
     }
 
     /// Counts another hard link of a device node, which this user may not create either.
-    pub fn leave_out_device(&self) {
+    pub fn count_skipped_device(&self) {
         self.shared.owners.count_device();
     }
 
     /// Returns the metadata skipped so far because of missing privileges.
-    pub fn left_out(&self) -> SkippedMetadata {
-        self.shared.owners.left_out()
+    pub fn skipped_metadata(&self) -> SkippedMetadata {
+        self.shared.owners.skipped()
     }
 }
 
@@ -110,20 +110,20 @@ mod support {
     pub(super) struct Everything;
 
     impl RemovalFilter for Everything {
-        fn takes(&self, _: &[u8], _: bool) -> bool {
+        fn selects(&self, _: &[u8], _: bool) -> bool {
             true
         }
-        fn may_hold(&self, _: &[u8]) -> bool {
+        fn may_select_below(&self, _: &[u8]) -> bool {
             true
         }
-        fn gone(&mut self, _: &[u8], _: u64) {}
-        fn stays(&mut self, path: &[u8], err: Error) {
+        fn removed(&mut self, _: &[u8], _: u64) {}
+        fn not_removed(&mut self, path: &[u8], err: Error) {
             panic!("{path:?}: {}", err.chain());
         }
-        fn spares(&mut self, path: &[u8], found: &Protected) {
+        fn protected(&mut self, path: &[u8], found: &Protected) {
             panic!("{path:?}: {found:?}");
         }
-        fn keeps(&self, _: &Path, _: &[Vec<u8>]) -> Option<Protected> {
+        fn reason_to_keep(&self, _: &Path, _: &[Vec<u8>]) -> Option<Protected> {
             None
         }
     }

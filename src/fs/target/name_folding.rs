@@ -10,13 +10,13 @@ use crate::sys::fs::{Mode, OFlags, openat};
 use crate::sys::volume;
 
 /// Number of a directory's names that are tried.
-const TRIED: usize = 16;
+const MAX_TRIED: usize = 16;
 /// Number of names that must be distinct before it is certain. A file system in user space may briefly fail
 /// to find a name whose file is replaced.
-const SURE: usize = 3;
+const MIN_DISTINCT: usize = 3;
 
-/// Approximates how such a file system sees a name: without case, without trailing characters that some do not
-/// store, and on macOS with characters and their accents composed in one way, whichever is stored.
+/// Returns a key that is equal for names that such a file system treats as equal, approximately: it ignores
+/// case, trailing characters that some do not store, and on macOS how accents are composed.
 pub fn key(name: &[u8]) -> Vec<u8> {
     let shown = String::from_utf8_lossy(name);
     volume::composed(&shown.trim_end_matches(['.', ' ']).to_lowercase()).into_bytes()
@@ -24,7 +24,7 @@ pub fn key(name: &[u8]) -> Vec<u8> {
 
 /// Returns whether names are folded in a directory, or in its nearest existing ancestor. It tries existing
 /// names; if there are none, it decides by the type of the file system. Changes nothing.
-pub fn near(dir: &Path) -> bool {
+pub fn folds_near(dir: &Path) -> bool {
     let whole = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
     let mut tries = whole.ancestors().filter_map(|dir| Target::open(dir, TargetOptions::default()).ok());
     let Some(target) = tries.next() else { return false };
@@ -36,68 +36,69 @@ impl Target {
     /// Returns whether names are folded in a directory that contains these names; `None` if they do not tell.
     pub fn folds(&self, path: &[u8], names: &[Vec<u8>]) -> Option<bool> {
         let dir = self.shared.dir(path).ok()?;
-        sum(names.iter().take(TRIED).filter_map(|name| {
-            let other = turned(name)?;
+        combine(names.iter().take(MAX_TRIED).filter_map(|name| {
+            let other = with_swapped_case(name)?;
             if names.binary_search(&other).is_ok() {
                 return Some(false);
             }
-            is_one(&dir, name, &other)
+            exists_too(&dir, name, &other)
         }))
     }
 
     /// Like [`Self::folds`] for the root; creates a temporary file if necessary.
     pub fn probe_folding(&self) -> bool {
         let names = self.names(b"").ok().flatten().unwrap_or_default();
-        self.folds(b"", &names).or_else(|| self.try_names()).unwrap_or(false)
+        self.folds(b"", &names).or_else(|| self.try_temp_file()).unwrap_or(false)
     }
 
     fn is_of_a_folding_kind(&self) -> bool {
         self.shared.dir(b"").is_ok_and(|dir| volume::is_of_a_folding_kind(&dir.fd))
     }
 
-    fn try_names(&self) -> Option<bool> {
-        let was = self.stat_dir(b"").ok()?;
+    /// Determines with a temporary file whether names are folded in the root.
+    fn try_temp_file(&self) -> Option<bool> {
+        let before = self.stat_dir(b"").ok()?;
         let dir = self.shared.dir(b"").ok()?;
         let temp = Temp::new(&self.shared, dir);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
         openat(&temp.dir.fd, temp.name.as_str(), flags, Mode::RUSR | Mode::WUSR).ok()?;
         let temp = temp.arm();
-        let told =
-            turned(temp.name.as_bytes()).and_then(|other| is_one(&temp.dir, temp.name.as_bytes(), &other));
+        let name = temp.name.as_bytes();
+        let folds = with_swapped_case(name).and_then(|other| exists_too(&temp.dir, name, &other));
         drop(temp);
         // The modification time of the root would reveal the temporary file.
-        let _ = self.reset_dir(b"", &was);
-        told
+        let _ = self.restore_attributes(b"", &before);
+        folds
     }
 }
 
 /// Swaps the case of a name's letters. Only ASCII names are used, because their case mapping is certain.
-fn turned(name: &[u8]) -> Option<Vec<u8>> {
-    let turn = |byte: &u8| {
+fn with_swapped_case(name: &[u8]) -> Option<Vec<u8>> {
+    let swap = |byte: &u8| {
         if byte.is_ascii_lowercase() { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() }
     };
-    (name.is_ascii() && name.iter().any(u8::is_ascii_alphabetic)).then(|| name.iter().map(turn).collect())
+    (name.is_ascii() && name.iter().any(u8::is_ascii_alphabetic)).then(|| name.iter().map(swap).collect())
 }
 
 /// Returns whether `other`, which is not in the listing, exists because `name` does; `None` if `name` does
 /// not exist. Inode numbers cannot tell: some FUSE file systems give each name a different one.
-fn is_one(dir: &Dir, name: &[u8], other: &[u8]) -> Option<bool> {
+fn exists_too(dir: &Dir, name: &[u8], other: &[u8]) -> Option<bool> {
     dir.stat(name).ok()?;
     Some(dir.stat(other).is_ok())
 }
 
 /// Combines the results for several names: a single one that is found under another name is sufficient.
-fn sum(told: impl Iterator<Item = bool>) -> Option<bool> {
-    told.take(SURE).fold(None, |known, is_one| Some(is_one || known == Some(true)))
+fn combine(results: impl Iterator<Item = bool>) -> Option<bool> {
+    results.take(MIN_DISTINCT).fold(None, |known, folds| Some(folds || known == Some(true)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::sum;
+    use super::combine;
 
     #[test]
     fn one_missing_name_does_not_decide_case_sensitivity() {
-        for (told, wanted) in [
+        for (results, wanted) in [
             (&[][..], None),
             (&[true], Some(true)),
             (&[false], Some(false)),
@@ -106,7 +107,7 @@ mod tests {
             (&[true, false, false], Some(true)),
             (&[false, false, false, true], Some(false)),
         ] {
-            assert_eq!(sum(told.iter().copied()), wanted, "{told:?}");
+            assert_eq!(combine(results.iter().copied()), wanted, "{results:?}");
         }
     }
 }

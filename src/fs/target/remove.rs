@@ -1,5 +1,5 @@
-//! Removes entries of the target one by one, as far as a filter allows. Opens modes that would keep this
-//! process out.
+//! Removes entries of the target one by one, as far as a filter allows. Gives the owner permission for
+//! directories whose mode would prevent that.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -17,17 +17,17 @@ use crate::sys::io::Errno;
 /// Decides what is removed, and is notified of the results.
 pub trait RemovalFilter {
     /// Returns whether this entry may be removed.
-    fn takes(&self, path: &[u8], is_dir: bool) -> bool;
+    fn selects(&self, path: &[u8], is_dir: bool) -> bool;
     /// Returns whether something below this directory may have to be removed.
-    fn may_hold(&self, dir: &[u8]) -> bool;
+    fn may_select_below(&self, dir: &[u8]) -> bool;
     /// The entry was removed, or would be in a dry run.
-    fn gone(&mut self, path: &[u8], size: u64);
+    fn removed(&mut self, path: &[u8], size: u64);
     /// The entry should be removed but could not.
-    fn stays(&mut self, path: &[u8], err: Error);
-    /// Called for a protected directory, which is not removed.
-    fn spares(&mut self, path: &[u8], found: &Protected);
+    fn not_removed(&mut self, path: &[u8], err: Error);
+    /// The entry is a protected directory, which is not removed.
+    fn protected(&mut self, path: &[u8], found: &Protected);
     /// Returns the reason why a directory that contains these names must not be removed, if there is one.
-    fn keeps(&self, dir: &Path, names: &[Vec<u8>]) -> Option<Protected>;
+    fn reason_to_keep(&self, dir: &Path, names: &[Vec<u8>]) -> Option<Protected>;
 }
 
 /// A directory that is being emptied.
@@ -35,7 +35,7 @@ struct Level {
     path: Vec<u8>,
     names: std::vec::IntoIter<Vec<u8>>,
     /// Whether something in it is kept.
-    full: bool,
+    keeps_entries: bool,
 }
 
 /// Gives the owner read, write and search permission for a directory, if this user may change the mode.
@@ -47,25 +47,26 @@ pub(super) fn make_usable(dir: &OwnedFd, name: &[u8], found: &Stat) -> Result<()
 }
 
 impl Target {
-    /// Removes an entry and everything below it, as far as `judge` allows. Follows no links, never leaves the
-    /// target and never enters another file system. With `dry`, only reports what would be removed.
+    /// Removes an entry and everything below it, as far as `filter` allows. Follows no links, never leaves
+    /// the target and never enters another file system. With `dry`, only reports what would be removed.
     ///
     /// # Errors
-    /// The path is refused. What cannot be removed is passed to `judge`.
-    pub fn clear(&self, path: &[u8], dry: bool, judge: &mut dyn RemovalFilter) -> Result<()> {
+    /// The path is refused. What cannot be removed is passed to `filter`.
+    pub fn clear(&self, path: &[u8], dry: bool, filter: &mut dyn RemovalFilter) -> Result<()> {
         let mut open: Vec<Level> = Vec::new();
-        self.begin_to_clear(path, dry, judge, &mut open)?;
+        self.begin_to_clear(path, dry, filter, &mut open)?;
         while let Some(level) = open.last_mut() {
             if let Some(name) = level.names.next() {
                 let path = [&level.path, b"/".as_slice(), &name].concat();
-                self.begin_to_clear(&path, dry, judge, &mut open)?;
+                self.begin_to_clear(&path, dry, filter, &mut open)?;
                 continue;
             }
             let Some(level) = open.pop() else { break };
-            let gone =
-                !level.full && judge.takes(&level.path, true) && self.remove_dir(&level.path, dry, judge);
-            if !gone && let Some(above) = open.last_mut() {
-                above.full = true;
+            let removed = !level.keeps_entries
+                && filter.selects(&level.path, true)
+                && self.remove_dir(&level.path, dry, filter);
+            if !removed && let Some(above) = open.last_mut() {
+                above.keeps_entries = true;
             }
         }
         Ok(())
@@ -76,7 +77,7 @@ impl Target {
         &self,
         path: &[u8],
         dry: bool,
-        judge: &mut dyn RemovalFilter,
+        filter: &mut dyn RemovalFilter,
         open: &mut Vec<Level>,
     ) -> Result<()> {
         let (dir, name) = self.shared.place(path)?;
@@ -86,18 +87,18 @@ impl Target {
         };
         let is_dir = file_type(found.st_mode).is_dir();
         let result = if let Some(protected) = self.protected(&Existing(found)) {
-            judge.spares(path, protected);
+            filter.protected(path, protected);
             Ok(None)
         } else if is_dir {
-            if judge.takes(path, true) || judge.may_hold(path) {
+            if filter.selects(path, true) || filter.may_select_below(path) {
                 self.list_to_clear(path, &dir, &found, dry).map(Some)
             } else {
                 Ok(None)
             }
-        } else if judge.takes(path, false) {
+        } else if filter.selects(path, false) {
             let removed = if dry { Ok(()) } else { unlinkat(&dir.fd, name, AtFlags::empty()) };
             if removed.is_ok() {
-                judge.gone(path, u64::try_from(found.st_size).unwrap_or(0));
+                filter.removed(path, u64::try_from(found.st_size).unwrap_or(0));
                 return Ok(());
             }
             removed.map(|()| None)
@@ -105,18 +106,18 @@ impl Target {
             Ok(None)
         };
         match result {
-            Ok(Some(level)) => match judge.keeps(&self.shared.show(path), level.names.as_slice()) {
-                Some(kept) => judge.spares(path, &kept),
+            Ok(Some(level)) => match filter.reason_to_keep(&self.shared.show(path), level.names.as_slice()) {
+                Some(kept) => filter.protected(path, &kept),
                 None => {
                     open.push(level);
                     return Ok(());
                 }
             },
             Ok(None) => {}
-            Err(errno) => judge.stays(path, self.shared.at("remove", path)(errno)),
+            Err(errno) => filter.not_removed(path, self.shared.at("remove", path)(errno)),
         }
         if let Some(above) = open.last_mut() {
-            above.full = true;
+            above.keeps_entries = true;
         }
         Ok(())
     }
@@ -127,7 +128,7 @@ impl Target {
             make_usable(&above.fd, name, found)?;
         }
         let fd = match open_beneath(&above.fd, name, DIR_FLAGS, true) {
-            // Without such a call: a file system that is bind-mounted into itself looks like a directory then.
+            // Without openat2, a bind mount of the same file system cannot be told from a directory.
             Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {
                 openat(&above.fd, name, DIR_FLAGS, Mode::empty())?
             }
@@ -137,10 +138,10 @@ impl Target {
         if fstat(&dir.fd)?.st_dev != fstat(&above.fd)?.st_dev {
             return Err(Errno::XDEV);
         }
-        Ok(Level { path: path.to_vec(), names: dir.names()?.into_iter(), full: false })
+        Ok(Level { path: path.to_vec(), names: dir.names()?.into_iter(), keeps_entries: false })
     }
 
-    fn remove_dir(&self, path: &[u8], dry: bool, judge: &mut dyn RemovalFilter) -> bool {
+    fn remove_dir(&self, path: &[u8], dry: bool, filter: &mut dyn RemovalFilter) -> bool {
         self.shared.forget(path);
         let removed = if dry {
             Ok(())
@@ -151,9 +152,9 @@ impl Target {
             })
         };
         match removed {
-            Ok(()) => judge.gone(path, 0),
+            Ok(()) => filter.removed(path, 0),
             Err(err) => {
-                judge.stays(path, err);
+                filter.not_removed(path, err);
                 return false;
             }
         }

@@ -26,9 +26,9 @@ impl Target {
         let (fd, name) = (&temp.dir.fd, temp.name.as_str());
         symlinkat(target, fd, name).map_err(shared.at("create", path))?;
         let temp = temp.arm();
-        let set = shared.attributes(&temp, meta, |_| Ok(()));
+        let set = shared.set_attributes(&temp, meta, |_| Ok(()));
         shared.note(path, set.map_err(shared.at("set owner and times of", path))?);
-        temp.take_name(path, is_new)
+        temp.publish_as(path, is_new)
     }
 
     /// Creates `path` as a hard link of `existing`. If `is_new`, the name must be free; otherwise it is
@@ -53,7 +53,7 @@ impl Target {
             }
             other => other.map_err(shared.at("link", path))?,
         }
-        temp.arm().take_name(path, is_new).map(|()| true)
+        temp.arm().publish_as(path, is_new).map(|()| true)
     }
 
     /// Creates `path` as a copy of the file `existing`. If `is_new`, the name must be free; otherwise it is
@@ -103,23 +103,23 @@ impl Target {
         }
         let temp = temp.arm();
         let chmod = |mode| chmod_at(&temp.dir.fd, temp.name.as_str(), mode);
-        let set = shared.attributes(&temp, meta, chmod);
+        let set = shared.set_attributes(&temp, meta, chmod);
         shared.note(path, set.map_err(shared.at("set the attributes of", path))?);
-        temp.take_name(path, is_new)?;
+        temp.publish_as(path, is_new)?;
         Ok(true)
     }
 }
 
 impl Shared {
     /// Sets the attributes of an entry that cannot be opened. `chmod` sets its mode, if it has one.
-    fn attributes(
+    fn set_attributes(
         &self,
         temp: &Temp,
         meta: &Meta,
         chmod: impl Fn(Mode) -> Result<(), Errno>,
     ) -> Result<Vec<String>, Errno> {
         let (fd, name) = (&temp.dir.fd, temp.name.as_str());
-        let matches = self.owners.set(meta, self.fresh(&temp.dir), |user, group| {
+        let matches = self.owners.set(meta, self.owners_of_new(&temp.dir), |user, group| {
             chownat(fd, name, user, group, AtFlags::SYMLINK_NOFOLLOW)
         })?;
         let entry = Unopened::new(fd.as_fd(), name.as_bytes());

@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::fs::target::existing::Existing;
 use crate::fs::target::file::NewFile;
 use crate::fs::target::inode_flags::unlock;
-use crate::fs::target::temp::{Temp, came_meanwhile};
+use crate::fs::target::temp::{Temp, created_meanwhile};
 use crate::model::entry::Meta;
-use crate::sys::fs::{AtFlags, Stat, exchange, linkat, rename_new, sync, unlinkat};
+use crate::sys::fs::{AtFlags, exchange, linkat, rename_new, sync, unlinkat};
 use crate::sys::io::Errno;
 
 impl NewFile {
@@ -22,11 +22,11 @@ impl NewFile {
     pub fn replace_keeping(self, meta: &Meta, existing: &Existing, beside: &[u8]) -> Result<()> {
         let held = Arc::clone(&self.held);
         let skipped = || {
-            let left_out = held.shared.owners.left_out();
-            left_out.owners + left_out.modes
+            let skipped = held.shared.owners.skipped();
+            skipped.owners + skipped.modes
         };
         let before = skipped();
-        self.end(meta, |temp, path| {
+        self.finish_with(meta, |temp, path| {
             if skipped() > before {
                 let shown = held.shared.show(path);
                 let why = "this user may not set the owner and the mode that it had";
@@ -36,13 +36,6 @@ impl NewFile {
             temp.swap(path, existing, beside)
         })
     }
-}
-
-/// Returns whether this is the same file and nobody has written to it. Its ctime is ignored, because renaming
-/// changes it.
-fn is_still(existing: &Existing, now: &Stat) -> bool {
-    let of = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
-    of(&existing.0) == of(now)
 }
 
 impl Temp {
@@ -61,8 +54,8 @@ impl Temp {
             other => other.map_err(self.shared.at("replace", path))?,
         }
         // The temporary name is now that of the file that must not be lost.
-        let is_ours = dir.stat(self.name.as_bytes()).is_ok_and(|now| is_still(existing, &now));
-        let renamed = if is_ours {
+        let is_expected = dir.stat(self.name.as_bytes()).is_ok_and(|now| existing.has_same_version(&now));
+        let renamed = if is_expected {
             rename_new(&dir.fd, self.name.as_str(), &dir.fd, beside)
         } else {
             Err(Errno::STALE)
@@ -76,7 +69,7 @@ impl Temp {
             }
             return Err(match errno {
                 Errno::STALE => changed(&self, path),
-                Errno::EXIST => came_meanwhile(&self.shared, path),
+                Errno::EXIST => created_meanwhile(&self.shared, path),
                 errno => self.shared.at("rename", path)(errno),
             });
         }
@@ -91,8 +84,8 @@ impl Temp {
         let dir = Arc::clone(&self.dir);
         let linked = linkat(&dir.fd, name, &dir.fd, beside, AtFlags::empty());
         linked.map_err(self.shared.at("create a hard link to", path))?;
-        if !dir.stat(beside).is_ok_and(|now| is_still(existing, &now)) {
-            // Another link of the file that is there now: nothing is lost with it.
+        if !dir.stat(beside).is_ok_and(|now| existing.has_same_version(&now)) {
+            // It is another link of the file that is there now, so nothing is lost with it.
             let _ = unlinkat(&dir.fd, beside, AtFlags::empty());
             return Err(changed(&self, path));
         }

@@ -45,7 +45,7 @@ impl Temp {
     }
 
     /// Wraps a name that already exists.
-    pub(super) fn found(shared: &Arc<Shared>, dir: Arc<Dir>, name: String) -> Self {
+    pub(super) fn of_existing(shared: &Arc<Shared>, dir: Arc<Dir>, name: String) -> Self {
         Self { shared: Arc::clone(shared), dir, name, armed: true }
     }
 
@@ -61,7 +61,7 @@ impl Temp {
     }
 
     /// Renames the entry to its final name. If `is_new`, the name must be free; otherwise it is replaced.
-    pub(super) fn take_name(self, path: &[u8], is_new: bool) -> Result<()> {
+    pub(super) fn publish_as(self, path: &[u8], is_new: bool) -> Result<()> {
         if is_new { self.publish_new(path) } else { self.publish(path) }
     }
 
@@ -82,7 +82,7 @@ impl Temp {
             other => other,
         };
         if renamed == Err(Errno::EXIST) {
-            return Err(came_meanwhile(&self.shared, path));
+            return Err(created_meanwhile(&self.shared, path));
         }
         renamed.map_err(self.shared.at("write", path))?;
         self.armed = false;
@@ -117,7 +117,7 @@ impl Temp {
 }
 
 /// The error for a name that was free when the run started and is taken now.
-pub(super) fn came_meanwhile(shared: &Shared, path: &[u8]) -> Error {
+pub(super) fn created_meanwhile(shared: &Shared, path: &[u8]) -> Error {
     let shown = shared.show(path);
     Error::Refused(format!(
         "{} was created in the meantime, by another program or under a name that the target's file system \
@@ -129,8 +129,8 @@ pub(super) fn came_meanwhile(shared: &Shared, path: &[u8]) -> Error {
 impl Drop for Temp {
     fn drop(&mut self) {
         if self.armed {
-            // A failure cannot be handled here; the name tells what the file is.
-            let _left = unlinkat(&self.dir.fd, self.name.as_str(), AtFlags::empty());
+            // A failure cannot be handled here; the name shows that the file is temporary.
+            let _ = unlinkat(&self.dir.fd, self.name.as_str(), AtFlags::empty());
         }
     }
 }
@@ -159,7 +159,7 @@ mod tests {
         fs::write(dir.path().join(&name), "").unwrap();
         let left = |target: &Target| target.leftovers(target.names(b"").unwrap().unwrap());
         assert!(left(&one).is_empty(), "its own");
-        assert!(left(&target(dir.path())).is_empty(), "of one that is still there");
+        assert!(left(&target(dir.path())).is_empty(), "of a run that has not ended");
         drop(one);
         let next = target(dir.path());
         assert_eq!(left(&next), [name.as_bytes()]);

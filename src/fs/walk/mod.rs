@@ -22,9 +22,9 @@ use crate::util::threads;
 
 /// Maximum number of groups of events in the channel. It allows the walk to run ahead while the repository
 /// is being opened.
-const AHEAD: usize = 256;
+const MAX_GROUPS: usize = 256;
 
-/// What the walk finds, in order of stored paths.
+/// An event of a walk. Events are in the order of stored paths.
 #[derive(Debug)]
 pub enum WalkEvent {
     /// A directory, whose entries follow. With its file system path, if that is not the parent's followed by
@@ -36,7 +36,7 @@ pub enum WalkEvent {
     Entry(Entry, Option<(u64, u64)>),
     /// A source that is not a directory, with its path, which need not end with its stored name. With device
     /// and inode, if it has several hard links.
-    Lone(Entry, PathBuf, Option<(u64, u64)>),
+    SingleFile(Entry, PathBuf, Option<(u64, u64)>),
     /// A path that cannot be read.
     Problem(Problem),
     /// A path that disappeared before it could be examined.
@@ -110,7 +110,7 @@ impl Walk {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(plan: SourceTree, options: WalkOptions, stop: &Arc<AtomicBool>) -> Result<Self> {
-        let (out, found) = bounded(AHEAD);
+        let (out, found) = bounded(MAX_GROUPS);
         let totals = Arc::<WalkTotals>::default();
         let (stop, counted) = (Arc::clone(stop), Arc::clone(&totals));
         threads::detached("walk", move || {

@@ -1,12 +1,12 @@
-//! What a walk owes to the sources that the user named: sources inside others are reached, and it is reported
-//! if one is missing, empty or only a link.
+//! Sources that the user named: those inside others are reached, and those that are missing, empty or only a
+//! link are reported.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use crate::fs::filter::{Against, EntryPath, FilterVerdict};
+use crate::fs::filter::{EntryPath, ExcludingPattern, FilterVerdict};
 use crate::fs::stat::{self, Inode};
 use crate::fs::walk::WalkEvent;
 use crate::fs::walk::walker::{ReceiverGone, Walker};
@@ -30,7 +30,7 @@ impl Walker {
     }
 
     /// Reports nested sources that do not exist, or lie below something that could not be entered.
-    pub(super) fn unreached(&mut self) -> Result<(), ReceiverGone> {
+    pub(super) fn report_unreached(&mut self) -> Result<(), ReceiverGone> {
         if self.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -58,21 +58,21 @@ impl Walker {
     /// Reports a source of which everything was excluded. If the filter excludes everything regardless of the
     /// contents, it contradicts the source, which is a problem. If it only excludes the current contents,
     /// that is a warning.
-    pub(super) fn nothing_left(&mut self) -> Result<(), ReceiverGone> {
+    pub(super) fn report_empty_source(&mut self) -> Result<(), ReceiverGone> {
         // No name contains a NUL, so only a pattern that matches every name matches this one.
         let any =
             EntryPath { dir: self.path_stack.place(), stored_dir: self.path_stack.stored(), name: b"\0" };
         let verdict = self.options.filter.decide(FilterVerdict::default(), any);
-        let is_meant = !self.options.filter.leaves_out(verdict, any, false, 0);
+        let may_contain_some = !self.options.filter.excludes(verdict, any, false, 0);
         let path = self.current_path();
         let why = "nothing of this source is saved: all its contents are excluded";
-        if is_meant {
+        if may_contain_some {
             return self.send(WalkEvent::Warning(format!("{}: {why}", String::from_utf8_lossy(&path))));
         }
         self.problem(&path, format!("{why} (set `BackupOptions::allow_empty` if this is intended)"))
     }
 
-    pub(super) fn refuse_own(&mut self, stored: &[u8]) -> Result<(), ReceiverGone> {
+    pub(super) fn report_own_dir(&mut self, stored: &[u8]) -> Result<(), ReceiverGone> {
         let path = if stored.is_empty() { self.current_path() } else { stored.to_vec() };
         let why = "not saved: snap itself writes here during the backup (it is the open repository, or \
                    snap's cache or state directory)";
@@ -87,7 +87,7 @@ impl Walker {
         found: &Inode,
     ) -> Result<(), ReceiverGone> {
         match self.options.filter.pattern_against(path, stored) {
-            Some(Against { pattern, by_name: false }) => {
+            Some(ExcludingPattern { pattern, by_name: false }) => {
                 let why = format!(
                     "the pattern '{pattern}' excludes a directory above this source: it is saved, because \
                      it was given by name; remove one of the two"
@@ -95,11 +95,10 @@ impl Walker {
                 let path = if stored.is_empty() { path.as_os_str().as_bytes() } else { stored };
                 return self.problem(path, why);
             }
-            Some(Against { pattern, by_name: true }) => {
+            Some(ExcludingPattern { pattern, by_name: true }) => {
                 let path = path.display();
                 let text = format!(
-                    "{path} is saved, because it was given by name, although the pattern \
-                             '{pattern}' matches it"
+                    "{path} is saved, because it was given by name, although the pattern '{pattern}' matches it"
                 );
                 return self.send(WalkEvent::Warning(text));
             }
@@ -108,8 +107,7 @@ impl Walker {
         if let Some(why) = self.options.filter.rule_against(path, found.is_dir(), found.size) {
             let path = path.display();
             return self.send(WalkEvent::Warning(format!(
-                "{path} is saved, because it was given by name, although \
-                                                  {why}"
+                "{path} is saved, because it was given by name, although {why}"
             )));
         }
         Ok(())

@@ -25,16 +25,16 @@ use crate::model::id::ChunkId;
 use crate::sys::fs::CWD;
 
 /// Number of events that are sent together: waking the receiver for each one costs more than the walk.
-const TOGETHER: usize = 128;
+const EVENTS_PER_GROUP: usize = 128;
 /// Number of innermost directories that are kept open.
-const HELD: usize = 64;
+const MAX_OPEN_DIRS: usize = 64;
 
 /// The receiver of the events is gone.
 pub(crate) struct ReceiverGone;
 
 /// A directory that the walk is in.
 #[derive(Default)]
-pub(super) struct Open {
+pub(super) struct OpenDir {
     /// Descriptor for examining its entries without resolving its path again; opened when first used.
     fd: Option<OwnedFd>,
     /// Whether its file system path is its parent's followed by its name.
@@ -54,10 +54,10 @@ pub(crate) struct Walker {
     pub(super) totals: Arc<WalkTotals>,
     pub(super) out: Sender<Vec<WalkEvent>>,
     pub(super) waiting: Vec<WalkEvent>,
-    pub(super) describer: MetadataReader,
+    pub(super) metadata_reader: MetadataReader,
     pub(super) own: Vec<(u64, u64)>,
     pub(super) path_stack: PathStack,
-    pub(super) open: Vec<Open>,
+    pub(super) open: Vec<OpenDir>,
     /// The device to stay on.
     pub(super) device: Option<u64>,
     /// Reused buffer for listings.
@@ -66,9 +66,9 @@ pub(crate) struct Walker {
     pub(super) nested: BTreeSet<PathBuf>,
     /// Outermost sources, for warnings about links.
     pub(super) sources: Vec<PathBuf>,
-    /// Numbers of entries that were sent and that were excluded.
+    /// Numbers of entries that were sent, and that were excluded.
     pub(super) sent: u64,
-    pub(super) left_out: u64,
+    pub(super) excluded: u64,
 }
 
 impl Walker {
@@ -82,7 +82,7 @@ impl Walker {
     ) -> Self {
         let own = options.own.iter().filter_map(|own| stat::follow(own).ok());
         let mut sources = Vec::new();
-        outermost(&plan.root, &mut sources);
+        collect_outermost(&plan.root, &mut sources);
         Self {
             own: own.map(|own| own.id).collect(),
             filters: !options.filter.is_empty(),
@@ -90,8 +90,8 @@ impl Walker {
             stop,
             totals,
             out,
-            waiting: Vec::with_capacity(TOGETHER),
-            describer: MetadataReader::default(),
+            waiting: Vec::with_capacity(EVENTS_PER_GROUP),
+            metadata_reader: MetadataReader::default(),
             path_stack: PathStack::default(),
             open: Vec::new(),
             device: None,
@@ -99,53 +99,50 @@ impl Walker {
             nested: plan.nested.clone(),
             sources,
             sent: 0,
-            left_out: 0,
+            excluded: 0,
         }
     }
 
     /// Walks all sources.
     pub(crate) fn walk_sources(&mut self, plan: &SourceTree) -> Result<(), ReceiverGone> {
         let (SourceNode::Source(path) | SourceNode::Ancestor { path, .. }) = &plan.root;
-        self.enter(
-            Entry { name: Vec::new(), kind: no_tree(), meta: Meta::default() },
-            Some(path),
-            Open::default(),
-        )?;
+        let root = Entry { name: Vec::new(), kind: no_tree(), meta: Meta::default() };
+        self.enter(root, Some(path), OpenDir::default())?;
         match &plan.root {
             SourceNode::Source(path) => match stat::follow(path) {
-                Ok(found) if self.is_own(&found) => self.refuse_own(b"")?,
+                Ok(found) if self.is_own(&found) => self.report_own_dir(b"")?,
                 Ok(found) => {
                     self.warn_excluded(path, b"", &found)?;
-                    self.below(path)?;
+                    self.walk_below(path)?;
                 }
                 Err(err) => self.problem(path.as_os_str().as_bytes(), err.to_string())?,
             },
-            SourceNode::Ancestor { below, .. } => self.ancestor(below)?,
+            SourceNode::Ancestor { below, .. } => self.walk_ancestor(below)?,
         }
         self.leave()?;
-        self.unreached()?;
+        self.report_unreached()?;
         self.flush()
     }
 
     pub(super) fn send(&mut self, found: WalkEvent) -> Result<(), ReceiverGone> {
         self.waiting.push(found);
-        if self.waiting.len() < TOGETHER { Ok(()) } else { self.flush() }
+        if self.waiting.len() < EVENTS_PER_GROUP { Ok(()) } else { self.flush() }
     }
 
     fn flush(&mut self) -> Result<(), ReceiverGone> {
-        let together = std::mem::replace(&mut self.waiting, Vec::with_capacity(TOGETHER));
-        self.out.send(together).map_err(|_| ReceiverGone)
+        let group = std::mem::replace(&mut self.waiting, Vec::with_capacity(EVENTS_PER_GROUP));
+        self.out.send(group).map_err(|_| ReceiverGone)
     }
 
     pub(super) fn problem(&mut self, path: &[u8], why: String) -> Result<(), ReceiverGone> {
         self.send(WalkEvent::Problem(Problem::new(path, ErrorKind::Io, why)))
     }
 
-    fn enter(&mut self, entry: Entry, path: Option<&Path>, mut open: Open) -> Result<(), ReceiverGone> {
+    fn enter(&mut self, entry: Entry, path: Option<&Path>, mut open: OpenDir) -> Result<(), ReceiverGone> {
         self.path_stack.enter(&entry.name, path);
         open.is_below = path.is_none();
         self.open.push(open);
-        if let Some(outer) = self.open.len().checked_sub(HELD).and_then(|at| self.open.get_mut(at)) {
+        if let Some(outer) = self.open.len().checked_sub(MAX_OPEN_DIRS).and_then(|at| self.open.get_mut(at)) {
             outer.fd = None;
         }
         self.sent += 1;
@@ -158,18 +155,19 @@ impl Walker {
         self.send(WalkEvent::Leave)
     }
 
-    fn ancestor(&mut self, below: &BTreeMap<Vec<u8>, SourceNode>) -> Result<(), ReceiverGone> {
-        for (name, place) in below {
-            match place {
-                SourceNode::Source(path) => self.source(name, path)?,
+    /// Walks the sources below a directory that only leads to them.
+    fn walk_ancestor(&mut self, below: &BTreeMap<Vec<u8>, SourceNode>) -> Result<(), ReceiverGone> {
+        for (name, node) in below {
+            match node {
+                SourceNode::Source(path) => self.walk_source(name, path)?,
                 SourceNode::Ancestor { path, below } => {
                     let mut meta = Meta { mode: 0o755, ..Meta::default() };
                     if let Ok(found) = stat::follow(path) {
-                        meta = self.describer.meta(&found);
+                        meta = self.metadata_reader.meta(&found);
                     }
-                    let entry = Entry { name: name.clone(), kind: no_tree(), meta: on_the_way(meta) };
-                    self.enter(entry, Some(path), Open::default())?;
-                    self.ancestor(below)?;
+                    let entry = Entry { name: name.clone(), kind: no_tree(), meta: as_ancestor(meta) };
+                    self.enter(entry, Some(path), OpenDir::default())?;
+                    self.walk_ancestor(below)?;
                     self.leave()?;
                 }
             }
@@ -177,16 +175,16 @@ impl Walker {
         Ok(())
     }
 
-    /// Sends a source under its stored name.
-    fn source(&mut self, name: &[u8], path: &Path) -> Result<(), ReceiverGone> {
+    /// Sends a source under its stored name, and everything below it.
+    fn walk_source(&mut self, name: &[u8], path: &Path) -> Result<(), ReceiverGone> {
         let stored = self.path_stack.stored_of(name);
         let is_nested = self.nested.remove(path);
-        let looked = stat::stat(CWD, path);
-        let looked = looked.and_then(|found| Ok((found, stat::kind(CWD, path.as_os_str(), &found)?)));
-        let (found, kind) = match looked {
+        let found = stat::stat(CWD, path);
+        let found = found.and_then(|found| Ok((found, stat::kind(CWD, path.as_os_str(), &found)?)));
+        let (found, kind) = match found {
             Err(err) => return self.problem(&stored, err.to_string()),
-            Ok((found, _)) if self.is_own(&found) => return self.refuse_own(&stored),
-            Ok(looked) => looked,
+            Ok((found, _)) if self.is_own(&found) => return self.report_own_dir(&stored),
+            Ok(found) => found,
         };
         if !is_nested {
             self.warn_excluded(path, &stored, &found)?;
@@ -194,30 +192,30 @@ impl Walker {
         if let Kind::Symlink { target } = &kind {
             self.warn_link(path, &stored, target)?;
         }
-        let entry = Entry { name: name.to_vec(), kind, meta: self.describer.meta(&found) };
+        let entry = Entry { name: name.to_vec(), kind, meta: self.metadata_reader.meta(&found) };
         if !entry.is_dir() {
             self.count(&found);
-            return self.send(WalkEvent::Lone(entry, path.to_path_buf(), found.further_names()));
+            return self.send(WalkEvent::SingleFile(entry, path.to_path_buf(), found.linked_inode()));
         }
-        self.enter(entry, Some(path), Open::default())?;
-        self.below(path)?;
+        self.enter(entry, Some(path), OpenDir::default())?;
+        self.walk_below(path)?;
         self.leave()
     }
 
     /// Walks everything below a source directory that has been entered: directories before their contents,
     /// names sorted by their bytes. Follows no links.
-    fn below(&mut self, root: &Path) -> Result<(), ReceiverGone> {
+    fn walk_below(&mut self, root: &Path) -> Result<(), ReceiverGone> {
         let device =
             if self.options.one_file_system { stat::follow(root).ok().map(|root| root.id.0) } else { None };
         let outer = std::mem::replace(&mut self.device, device);
-        let before = (self.sent, self.left_out);
+        let before = (self.sent, self.excluded);
         let base = self.open.len();
         let mut todo = vec![self.names()?];
         while let Some(names) = todo.last_mut() {
             if self.stop.load(Ordering::Relaxed) {
                 todo.clear();
             } else if let Some(name) = names.next() {
-                if self.entry(name)? {
+                if self.visit_entry(name)? {
                     todo.push(self.names()?);
                 }
             } else {
@@ -231,9 +229,9 @@ impl Walker {
             self.leave()?;
         }
         self.device = outer;
-        let is_empty = before.0 == self.sent && before.1 < self.left_out;
+        let is_empty = before.0 == self.sent && before.1 < self.excluded;
         if is_empty && !self.options.allow_empty && !self.stop.load(Ordering::Relaxed) {
-            self.nothing_left()?;
+            self.report_empty_source()?;
         }
         Ok(())
     }
@@ -249,7 +247,7 @@ impl Walker {
         self.space = space;
         let (mut names, failed) = listed.unwrap_or_else(|err| (Vec::new(), Some(err)));
         if let Some(err) = failed {
-            self.unreadable(&err, !names.is_empty())?;
+            self.report_unlisted(&err, !names.is_empty())?;
         }
         if !to_sources.is_empty() {
             // A directory that cannot be listed may still be searchable.
@@ -262,7 +260,7 @@ impl Walker {
 
     /// Reports that the current directory cannot be listed, or not completely. A directory that has
     /// disappeared is not a problem.
-    fn unreadable(&mut self, err: &io::Error, partly: bool) -> Result<(), ReceiverGone> {
+    fn report_unlisted(&mut self, err: &io::Error, partly: bool) -> Result<(), ReceiverGone> {
         let path = self.path_stack.place().as_os_str().as_bytes().to_vec();
         match err.kind() {
             io::ErrorKind::NotFound if !partly => self.send(WalkEvent::Vanished(path)),
@@ -272,44 +270,44 @@ impl Walker {
     }
 
     /// Handles an entry of the current directory; true if it is a directory that was entered.
-    fn entry(&mut self, name: Vec<u8>) -> Result<bool, ReceiverGone> {
+    fn visit_entry(&mut self, name: Vec<u8>) -> Result<bool, ReceiverGone> {
         let mut leads = false;
         if !self.nested.is_empty() {
             let place = self.path_stack.place_of(&name);
             if let Some(path) = self.nested.get(&place).cloned() {
-                return self.source(&name, &path).map(|()| false);
+                return self.walk_source(&name, &path).map(|()| false);
             }
             leads = self.leads_to_source(&place);
         }
         let (found, kind) = match self.stat(&name) {
-            Ok(looked) => looked,
+            Ok(found) => found,
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
                 return self.send(WalkEvent::Vanished(self.path_stack.stored_of(&name))).map(|()| false);
             }
-            Err(err) => return self.no_entry(&name, err.to_string()),
+            Err(err) => return self.report_unsaved(&name, err.to_string()),
         };
         let (verdict, out) = self.verdict(&name, &found);
         if out && !(leads && found.is_dir()) {
-            self.left_out += 1;
+            self.excluded += 1;
             return Ok(false);
         }
         let long = self.path_stack.stored().len() + name.len() >= MAX_PATH - 256;
         if found.is_dir() && (self.path_stack.depth() >= MAX_NESTING || long) {
-            return self.no_entry(&name, "not saved: directories are nested too deeply".to_owned());
+            return self.report_unsaved(&name, "not saved: directories are nested too deeply".to_owned());
         }
         if !found.is_dir() {
-            let entry = Entry { name, kind, meta: self.describer.meta(&found) };
+            let entry = Entry { name, kind, meta: self.metadata_reader.meta(&found) };
             self.sent += 1;
             self.count(&found);
-            return self.send(WalkEvent::Entry(entry, found.further_names())).map(|()| false);
+            return self.send(WalkEvent::Entry(entry, found.linked_inode())).map(|()| false);
         }
         let only_sources = out || self.is_elsewhere(&found) || self.is_marked(&name);
-        let mut meta = self.describer.meta(&found);
+        let mut meta = self.metadata_reader.meta(&found);
         if only_sources && leads {
             // A restore must not take it for the complete directory.
-            meta = on_the_way(meta);
+            meta = as_ancestor(meta);
         }
-        let open = Open { verdict, only_sources, ..Open::default() };
+        let open = OpenDir { verdict, only_sources, ..OpenDir::default() };
         self.enter(Entry { name, kind, meta }, None, open).map(|()| true)
     }
 
@@ -326,7 +324,7 @@ impl Walker {
         let location = EntryPath { dir: self.path_stack.place(), stored_dir: self.path_stack.stored(), name };
         let verdict =
             self.options.filter.decide(above.map(|above| above.verdict).unwrap_or_default(), location);
-        (verdict, self.options.filter.leaves_out(verdict, location, found.is_dir(), found.size))
+        (verdict, self.options.filter.excludes(verdict, location, found.is_dir(), found.size))
     }
 
     fn count(&self, found: &Inode) {
@@ -335,7 +333,7 @@ impl Walker {
         }
     }
 
-    fn no_entry(&mut self, name: &[u8], why: String) -> Result<bool, ReceiverGone> {
+    fn report_unsaved(&mut self, name: &[u8], why: String) -> Result<bool, ReceiverGone> {
         let path = self.path_stack.place_of(name);
         self.problem(path.as_os_str().as_bytes(), why).map(|()| false)
     }
@@ -380,15 +378,17 @@ fn no_tree() -> Kind {
 }
 
 /// Marks the metadata of a directory that is stored only for what is below it, and removes its times.
-fn on_the_way(mut meta: Meta) -> Meta {
+fn as_ancestor(mut meta: Meta) -> Meta {
     (meta.mtime, meta.ctime) = (Time::default(), Time::default());
     meta.flags |= flags::ANCESTOR_ONLY;
     meta
 }
 
-fn outermost(place: &SourceNode, sources: &mut Vec<PathBuf>) {
-    match place {
+fn collect_outermost(node: &SourceNode, sources: &mut Vec<PathBuf>) {
+    match node {
         SourceNode::Source(path) => sources.push(path.clone()),
-        SourceNode::Ancestor { below, .. } => below.values().for_each(|place| outermost(place, sources)),
+        SourceNode::Ancestor { below, .. } => {
+            below.values().for_each(|node| collect_outermost(node, sources))
+        }
     }
 }

@@ -9,30 +9,31 @@ mod reason;
 
 pub use reason::AlarmReason;
 
-use crate::model::signs::{Signs, WHOLE};
+use crate::model::signs::{Signs, WHOLE, scale};
 
 /// Half-life in days of the accumulated share.
-const HALF_LIFE: f64 = 30.0;
+const HALF_LIFE_DAYS: f64 = 30.0;
 /// Half-life in days of the largest loss.
-const PEAK_HALF_LIFE: f64 = 365.0;
+const PEAK_HALF_LIFE_DAYS: f64 = 365.0;
 /// Multiple of the baseline at which a value becomes unusual.
-const TIMES: u64 = 8;
+const UNUSUAL_FACTOR: u64 = 8;
 /// Maximum number of usual intervals that a long pause counts as: much may have changed in the meantime, but
 /// not everything.
-const MOST_SPANS: u64 = 30;
+const MAX_SPANS: u64 = 30;
 /// Limit in days of a constant daily share that accumulates and decays: the half-life divided by ln 2.
-const ADDS_UP_TO: u64 = 43;
+const ACCUMULATION_DAYS: u64 = 43;
+/// Seconds of a day.
 const DAY: u64 = 86_400;
 /// Minimum number of affected files: in a small set, each file is a large share.
-const FEW: u64 = 20;
+const MIN_FILES: u64 = 20;
 /// The same for files that came to look random, which rarely happens otherwise.
-const FEW_OPAQUE: u64 = 5;
+const MIN_OPAQUE_FILES: u64 = 5;
 /// Minimum growth in bytes.
-const LITTLE: u64 = 1 << 30;
+const MIN_GROWTH: u64 = 1 << 30;
 /// Age in seconds at which backups join the baseline of the accumulated share.
-const LONG_AGO: u64 = 10 * 86_400;
+const BASELINE_AGE: u64 = 10 * DAY;
 /// Minimum duration of silence in seconds, however often a set changes.
-const QUIET: u64 = 7 * 86_400;
+const MIN_SILENCE: u64 = 7 * DAY;
 
 /// Thresholds; `None` turns one off. Shares are in millionths.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +104,7 @@ pub fn evaluate(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<
         now.level = 0;
         return Vec::new();
     };
-    let usual: Vec<&Signs> = past.iter().filter(|one| one.is_usual()).map(|one| &one.signs).collect();
+    let usual = usual(past);
     if usual.len() < limits.runs || now.before == 0 {
         return Vec::new();
     }
@@ -124,7 +125,7 @@ pub fn evaluate(past: &[Past], now: &mut Signs, limits: Option<&Limits>) -> Vec<
 /// Returns a reason if nothing has changed for too long. `seconds` is the age of the newest snapshot.
 pub fn silence(past: &[Past], seconds: u64, limits: Option<&Limits>) -> Option<AlarmReason> {
     let limits = limits.filter(|limits| limits.silence)?;
-    let usual: Vec<&Signs> = past.iter().filter(|one| one.is_usual()).map(|one| &one.signs).collect();
+    let usual = usual(past);
     // If nothing changed in the newest snapshot, the silence has been reported already.
     let newest = past.last().filter(|newest| newest.alarm.is_none())?;
     if usual.len() < limits.runs || newest.signs.lost() + newest.signs.new == 0 {
@@ -132,13 +133,18 @@ pub fn silence(past: &[Past], seconds: u64, limits: Option<&Limits>) -> Option<A
     }
     let median = median(usual.iter().map(|signs| signs.span));
     let longest = usual.iter().map(|signs| signs.span).max()?;
-    let limit = QUIET.max(median.saturating_mul(10)).max(longest.saturating_mul(TIMES));
+    let limit = MIN_SILENCE.max(median.saturating_mul(10)).max(longest.saturating_mul(UNUSUAL_FACTOR));
     (seconds > limit).then_some(AlarmReason::Silence { seconds, median, longest })
 }
 
 /// Returns whether bit rot is the only reason.
 pub fn is_only_rot(reasons: &[AlarmReason]) -> bool {
     reasons.iter().all(|reason| matches!(reason, AlarmReason::Rot { .. }))
+}
+
+/// Returns the statistics of the baseline.
+fn usual(past: &[Past]) -> Vec<&Signs> {
+    past.iter().filter(|past| past.is_usual()).map(|past| &past.signs).collect()
 }
 
 /// Joins the reasons of an alarm into one sentence.
@@ -148,22 +154,23 @@ pub fn sentence(reasons: &[AlarmReason]) -> String {
 
 /// Carries over the decaying values of the previous backup, and adds those of this one.
 fn carry(past: &[Past], now: &mut Signs) {
-    let Some(Past { signs: before, alarm, .. }) = past.last() else { return };
-    let days = now.span as f64 / 86_400.0;
+    let Some(last) = past.last() else { return };
+    let before = &last.signs;
+    let days = now.span as f64 / DAY as f64;
     let left = |value: u64, half: f64| (value as f64 * 0.5_f64.powf(days / half)) as u64;
-    now.level = left(before.level, HALF_LIFE).saturating_add(now.share(now.scrambled()));
-    let own =
-        if matches!(alarm, None | Some(AlarmState::Accepted)) { before.share(before.lost()) } else { 0 };
-    now.peak = left(before.peak, PEAK_HALF_LIFE).max(own);
+    now.level = left(before.level, HALF_LIFE_DAYS).saturating_add(now.share(now.scrambled()));
+    let own = if last.is_usual() { before.share(before.lost()) } else { 0 };
+    now.peak = left(before.peak, PEAK_HALF_LIFE_DAYS).max(own);
 }
 
 fn lost(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<AlarmReason> {
     let median = median(usual.iter().map(|signs| signs.share(signs.lost())));
     let spans = now.span / self::median(usual.iter().map(|signs| signs.span)).max(1);
-    let expected = median.saturating_mul(spans.clamp(1, MOST_SPANS));
-    let limit = limits.lost?.max(expected.saturating_mul(TIMES)).max(now.peak.saturating_add(now.peak / 4));
+    let expected = median.saturating_mul(spans.clamp(1, MAX_SPANS));
+    let limit =
+        limits.lost?.max(expected.saturating_mul(UNUSUAL_FACTOR)).max(now.peak.saturating_add(now.peak / 4));
     let lost = now.lost();
-    (lost >= FEW && now.share(lost) > limit).then(|| AlarmReason::Lost {
+    (lost >= MIN_FILES && now.share(lost) > limit).then(|| AlarmReason::Lost {
         rewritten: now.rewritten,
         removed: lost - now.rewritten,
         of: now.before,
@@ -174,20 +181,21 @@ fn lost(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<AlarmReason> {
 
 /// The baseline leaves out recent backups: a slow attack must not raise its own baseline.
 fn opaque(past: &[Past], now: &Signs, limits: &Limits) -> Option<AlarmReason> {
-    let seeing: Vec<&Past> = past.iter().filter(|one| one.is_usual() && !one.signs.is_blind).collect();
-    if seeing.len() < limits.runs {
+    let detailed: Vec<&Past> =
+        past.iter().filter(|past| past.is_usual() && !past.signs.has_only_counts).collect();
+    if detailed.len() < limits.runs {
         return None;
     }
-    let old = seeing.iter().take_while(|one| one.age >= LONG_AGO).count().max(limits.runs);
-    let old: Vec<&Signs> = seeing.iter().take(old).map(|one| &one.signs).collect();
+    let old = detailed.iter().take_while(|past| past.age >= BASELINE_AGE).count().max(limits.runs);
+    let old: Vec<&Signs> = detailed.iter().take(old).map(|past| &past.signs).collect();
     // In a young set, the share still rises to the limit of its daily changes.
-    let daily = median(old.iter().map(|signs| portion(signs.share(signs.scrambled()), DAY, signs.span)));
-    let median = median(old.iter().map(|signs| signs.level)).max(daily.saturating_mul(ADDS_UP_TO));
+    let daily = median(old.iter().map(|signs| scale(signs.share(signs.scrambled()), DAY, signs.span)));
+    let median = median(old.iter().map(|signs| signs.level)).max(daily.saturating_mul(ACCUMULATION_DAYS));
     let limit = limits.opaque?.saturating_add(median.saturating_mul(3));
     let files = (u128::from(now.level) * u128::from(now.before)).div_ceil(u128::from(WHOLE));
     let files = u64::try_from(files).unwrap_or(u64::MAX).min(now.before);
     // A backup without such files raises no alarm for those of earlier backups.
-    let enough = now.scrambled() > 0 && (files >= FEW_OPAQUE || now.level >= WHOLE / 2);
+    let enough = now.scrambled() > 0 && (files >= MIN_OPAQUE_FILES || now.level >= WHOLE / 2);
     (enough && now.level > limit).then(|| AlarmReason::Opaque {
         now: now.scrambled(),
         files,
@@ -198,14 +206,15 @@ fn opaque(past: &[Past], now: &Signs, limits: &Limits) -> Option<AlarmReason> {
 }
 
 fn renamed(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<AlarmReason> {
-    let shares = || usual.iter().filter(|signs| !signs.is_blind).map(|signs| signs.share(signs.renamed()));
+    let detailed = || usual.iter().filter(|signs| !signs.has_only_counts);
+    let shares = || detailed().map(|signs| signs.share(signs.renamed()));
     if shares().count() < limits.runs {
         return None;
     }
     let (median, most) = (median(shares()), shares().max().unwrap_or(0));
-    let limit = limits.renamed?.max(median.saturating_mul(TIMES)).max(most.saturating_add(most / 4));
+    let limit = limits.renamed?.max(median.saturating_mul(UNUSUAL_FACTOR)).max(most.saturating_add(most / 4));
     let files = now.renamed();
-    (files >= FEW && now.share(files) > limit).then(|| AlarmReason::Renamed {
+    (files >= MIN_FILES && now.share(files) > limit).then(|| AlarmReason::Renamed {
         files,
         of: now.before,
         suffix: now.suffix.clone(),
@@ -217,19 +226,15 @@ fn renamed(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<AlarmReason
 fn growth(usual: &[&Signs], now: &Signs, limits: &Limits) -> Option<AlarmReason> {
     let median = median(usual.iter().map(|signs| signs.growth()));
     let most = usual.iter().map(|signs| signs.growth()).max().unwrap_or(0);
-    let limit = limits.growth?.max(median.saturating_mul(2 * TIMES)).max(most.saturating_add(most / 4));
+    let limit =
+        limits.growth?.max(median.saturating_mul(2 * UNUSUAL_FACTOR)).max(most.saturating_add(most / 4));
     let grown = now.bytes.saturating_sub(now.bytes_before);
-    (grown >= LITTLE && now.growth() > limit).then_some(AlarmReason::Growth {
+    (grown >= MIN_GROWTH && now.growth() > limit).then_some(AlarmReason::Growth {
         from: now.bytes_before,
         to: now.bytes,
         median,
         limit,
     })
-}
-
-/// Scales `value` from the duration `span` to `unit`.
-fn portion(value: u64, unit: u64, span: u64) -> u64 {
-    u64::try_from(u128::from(value) * u128::from(unit) / u128::from(span.max(1))).unwrap_or(u64::MAX)
 }
 
 /// Returns the median; of an even number of values, the upper one.

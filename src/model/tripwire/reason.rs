@@ -5,7 +5,7 @@ use std::fmt;
 use crate::model::signs::WHOLE;
 
 /// Maximum number of files with bit rot that a message names.
-const NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 /// A reason for an alarm. Medians and limits are in millionths; those of silence are in seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,11 +88,8 @@ impl fmt::Display for AlarmReason {
             }
             Self::Opaque { now, files, of, median, limit } => {
                 let share = percent(*files, *of);
-                write!(
-                    f,
-                    "{now} files newly look encrypted, {files} of {of} with those of earlier runs ({share}; \
-                     "
-                )?;
+                write!(f, "{now} files newly look encrypted, {files} of {of} with those of earlier runs ")?;
+                write!(f, "({share}; ")?;
                 write!(f, "{} is usual, up to {} allowed)", millionths(*median), millionths(*limit))
             }
             Self::Renamed { files, of, suffix, median, limit } => {
@@ -105,34 +102,25 @@ impl fmt::Display for AlarmReason {
                 write!(f, "{} is usual, up to {} allowed)", millionths(*median), millionths(*limit))
             }
             Self::Growth { from, to, median, limit } => {
-                write!(
-                    f,
-                    "grew from {} to {} MiB ({} more; ",
-                    from >> 20,
-                    to >> 20,
-                    percent(to.saturating_sub(*from), *from)
-                )?;
+                let share = percent(to.saturating_sub(*from), *from);
+                write!(f, "grew from {} to {} MiB ({share} more; ", from >> 20, to >> 20)?;
                 write!(f, "{} is usual, up to {} allowed)", millionths(*median), millionths(*limit))
             }
             Self::Rot { files, first } => {
                 let (word, have) = if *files == 1 { ("file", "has") } else { ("files", "have") };
                 write!(f, "silent corruption (bit rot): {files} {word} {have} different bytes than in the ")?;
                 write!(f, "previous snapshot, but the same size and times: ")?;
-                let named = first.iter().take(NAMED).map(|path| String::from_utf8_lossy(path));
+                let named = first.iter().take(MAX_NAMED).map(|path| String::from_utf8_lossy(path));
                 write!(f, "{}", named.collect::<Vec<_>>().join(", "))?;
-                match files.saturating_sub(first.len().min(NAMED) as u64) {
+                match files.saturating_sub(first.len().min(MAX_NAMED) as u64) {
                     0 => Ok(()),
                     more => write!(f, " and {more} more"),
                 }
             }
             Self::Silence { seconds, median, longest } => {
-                write!(
-                    f,
-                    "nothing changed for {}; usually something changes every {}, ",
-                    time(*seconds),
-                    time(*median)
-                )?;
-                write!(f, "and the longest pause so far was {}", time(*longest))
+                let [seconds, median, longest] = [*seconds, *median, *longest].map(duration);
+                write!(f, "nothing changed for {seconds}; usually something changes every {median}, ")?;
+                write!(f, "and the longest pause so far was {longest}")
             }
         }
     }
@@ -154,7 +142,7 @@ fn tenths(tenths: u128) -> String {
     }
 }
 
-fn time(seconds: u64) -> String {
+fn duration(seconds: u64) -> String {
     match (seconds / 86_400, seconds / 3600, seconds / 60) {
         (days @ 2.., ..) => format!("{days} days"),
         (_, hours @ 2.., _) => format!("{hours} hours"),

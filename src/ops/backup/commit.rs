@@ -116,7 +116,7 @@ pub(super) fn publish(
         manifest.set_rot(Some(Rot { files, is_only_reason }));
     }
     let (sources, moved) = (&run.options.sources, run.options.store_as.is_some() || recorded.is_some());
-    manifest.set_root(run.root_is_ancestor_only, ancestors::are_open(sources, moved));
+    manifest.set_root(run.root_ancestor_only, ancestors::are_open(sources, moved));
     let session = match session {
         Some(session) => session,
         None => session_for_reused(run, &root)?,

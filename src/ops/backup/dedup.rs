@@ -65,7 +65,7 @@ where
         bytes: &[u8],
         (pieces, stand): (&mut Pieces, bool),
     ) -> Result<ChunkId> {
-        let id = self.run.repo.hasher().name(ChunkType::Tree, bytes);
+        let id = self.run.repo.hasher().id_of(ChunkType::Tree, bytes);
         if let Some(memory) = self.run.repo.memory() {
             memory.add_chunk(id, bytes);
         }

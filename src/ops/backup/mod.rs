@@ -210,7 +210,7 @@ impl Backup {
                 index,
                 deltas,
                 started,
-                root_is_ancestor_only: matches!(self.plan.root, sources::SourceNode::Ancestor { .. }),
+                root_ancestor_only: matches!(self.plan.root, sources::SourceNode::Ancestor { .. }),
                 problems: Mutex::default(),
                 arc,
                 findings: rot::Findings::default(),

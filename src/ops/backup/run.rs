@@ -35,7 +35,7 @@ pub(super) struct Run<'a> {
     pub(super) deltas: bool,
     pub(super) started: Time,
     /// The root of the tree is not a source, and only leads to sources.
-    pub(super) root_is_ancestor_only: bool,
+    pub(super) root_ancestor_only: bool,
     pub(super) problems: Mutex<Vec<Problem>>,
     /// Unchanged files whose stored path is on this arc are read again.
     pub(super) arc: Option<rot::RingArc>,

@@ -74,7 +74,7 @@ pub struct Report {
 
 /// Returns whether both repositories name and cut chunks in the same way.
 pub fn are_alike(from: &Repository, to: &Repository) -> bool {
-    let probe = |repo: &Repository| repo.hasher().name(ChunkType::Data, b"");
+    let probe = |repo: &Repository| repo.hasher().id_of(ChunkType::Data, b"");
     probe(from) == probe(to) && from.config().chunker == to.config().chunker
 }
 

@@ -102,7 +102,7 @@ impl<'a> BlockMover<'a> {
         let mut missing = BitSet::default();
         let mut pending = vec![ChunkRef::Dir(*root)];
         while let Some(chunk_ref) = pending.pop() {
-            let (kind, id) = chunk_ref.name();
+            let (kind, id) = chunk_ref.type_and_id();
             if kind == ChunkType::Tree && self.known_pieces.contains(id) {
                 continue;
             }
@@ -116,7 +116,7 @@ impl<'a> BlockMover<'a> {
                 self.known_pieces.insert(*id);
                 let bytes = self.reader.get(kind, id)?;
                 let damaged = Error::damaged(format!("tree {}", id.short()));
-                pending.extend(chunk_ref.named_in(&bytes).map_err(damaged)?);
+                pending.extend(chunk_ref.references_in(&bytes).map_err(damaged)?);
             }
         }
         Ok(missing)

@@ -68,7 +68,7 @@ impl<'a> LiveTree<'a> {
             Ok(found) => found,
             Err(err) => xattr::FoundXattrs { values: Vec::new(), problems: vec![err.to_string()] },
         };
-        entry.meta.xattrs = stored_xattrs::lay_out(self.hasher, found.values).0;
+        entry.meta.xattrs = stored_xattrs::split_values(self.hasher, found.values).0;
         let path = place.as_os_str().as_bytes();
         let problems = found.problems.into_iter().map(|why| Problem::new(path, ErrorKind::Io, why));
         self.problems.extend(problems);
@@ -99,7 +99,7 @@ impl TreeSource for LiveTree<'_> {
                 }
                 Some(WalkEvent::Problem(problem)) => self.problems.push(problem),
                 // A vanished file does not exist, and only a source can be a lone file.
-                Some(WalkEvent::Vanished(_) | WalkEvent::Lone(..) | WalkEvent::Warning(_)) => {}
+                Some(WalkEvent::Vanished(_) | WalkEvent::SingleFile(..) | WalkEvent::Warning(_)) => {}
             }
         }
     }

@@ -141,10 +141,10 @@ type Pack = Box<dyn FnMut(&[u8], &mut Vec<u8>) -> Result<(), DecodeError>>;
 fn compressor(format: Format, level: i32) -> Result<Pack, DecodeError> {
     if format == Format::Zstd {
         let mut compressor = FrameCompressor::new(level)?;
-        return Ok(Box::new(move |plain, packed| compressor.pack(plain, packed)));
+        return Ok(Box::new(move |plain, packed| compressor.compress(plain, packed)));
     }
     let mut compressor = GzipCompressor::new(level)?;
-    Ok(Box::new(move |plain, packed| compressor.pack(plain, packed)))
+    Ok(Box::new(move |plain, packed| compressor.compress(plain, packed)))
 }
 
 fn write_all(pieces: &Receiver<Receiver<Result<Vec<u8>>>>, out: &mut (dyn Write + Send)) -> Result<()> {

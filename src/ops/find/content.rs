@@ -135,7 +135,7 @@ impl Live {
         if !self.fill(at, &mut bytes)? {
             return Ok(None);
         }
-        let id = self.hasher.name(ChunkType::Data, &bytes);
+        let id = self.hasher.id_of(ChunkType::Data, &bytes);
         self.named.insert((at, len), id);
         Ok(Some(id))
     }

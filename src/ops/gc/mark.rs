@@ -175,7 +175,7 @@ impl Marker {
     pub(super) fn mark_root(&mut self, root: &ChunkId) -> Result<()> {
         let mut pending = vec![ChunkRef::Dir(*root)];
         while let Some(piece) = pending.pop() {
-            let (kind, id) = piece.name();
+            let (kind, id) = piece.type_and_id();
             match self.mark(kind, id)? {
                 MarkResult::New => {}
                 MarkResult::AlreadyMarked => continue,
@@ -183,7 +183,7 @@ impl Marker {
             }
             let bytes = self.reader.get(kind, id)?;
             let damaged = Error::damaged(format!("tree {}", id.short()));
-            for child in piece.named_in(&bytes).map_err(damaged)? {
+            for child in piece.references_in(&bytes).map_err(damaged)? {
                 match child {
                     ChunkRef::Data(id) => {
                         self.mark(ChunkType::Data, &id)?;

@@ -115,7 +115,7 @@ fn expect_bad(
 fn metadata_differs(healing: &Healing, file: &File, bad: &Entry) -> std::io::Result<Vec<&'static str>> {
     let mut meta = MetadataReader::default().meta(&stat::stat_open(file)?);
     let values = xattr::of_open(file.as_fd()).values;
-    meta.xattrs = stored_xattrs::lay_out(healing.repo.hasher(), values).0;
+    meta.xattrs = stored_xattrs::split_values(healing.repo.hasher(), values).0;
     Ok(entry_diff::metadata(&bad.meta, &meta))
 }
 

@@ -76,8 +76,8 @@ fn decompress(input: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
         )))
     };
     Ok(match head.as_slice() {
-        [0x1f, 0x8b, ..] => gzip::plain(whole),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => compress::plain(whole)?,
+        [0x1f, 0x8b, ..] => gzip::decompressing(whole),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => compress::decompressing(whole)?,
         [0xfd, b'7', b'z', b'X', b'Z', ..] => return unknown("xz"),
         [b'B', b'Z', b'h', ..] => return unknown("bzip2"),
         [0x04, 0x22, 0x4d, 0x18, ..] => return unknown("lz4"),

@@ -163,7 +163,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
             }
         }
         values.sort();
-        let (xattrs, large) = stored_xattrs::lay_out(self.work.repo.hasher(), values);
+        let (xattrs, large) = stored_xattrs::split_values(self.work.repo.hasher(), values);
         check_xattrs(&xattrs).map_err(|why| bad(&member.path, why))?;
         for value in large {
             self.out.chunks().put_similar(member.uid, ChunkType::Data, value.id, &value.bytes, &[])?;

@@ -108,7 +108,7 @@ pub(super) fn of_virtual(
     owners: &Owners,
     changed: Time,
 ) -> InodeAttributes {
-    let (uid, gid) = owners.fresh();
+    let (uid, gid) = owners.of_new_files();
     InodeAttributes {
         ino,
         kind,

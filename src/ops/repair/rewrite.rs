@@ -333,7 +333,7 @@ fn covers(piece: &ListPiece, len: u64) -> bool {
 
 /// Returns the id of a tree chunk, after storing it if there is a writer.
 fn put(repo: &Repository, chunk_writer: &mut Option<ChunkWriter<'_>>, bytes: &[u8]) -> Result<ChunkId> {
-    let id = repo.hasher().name(ChunkType::Tree, bytes);
+    let id = repo.hasher().id_of(ChunkType::Tree, bytes);
     if let Some(chunk_writer) = chunk_writer {
         chunk_writer.put(UNKNOWN_OWNER, ChunkType::Tree, id, bytes)?;
     }

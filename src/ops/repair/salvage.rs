@@ -2,7 +2,7 @@
 
 use crate::codec::chunk::block::{self, SealedBlock};
 use crate::codec::crypto::hash::ChunkType;
-use crate::codec::pack::{BlockRow, ENDS, PackHeader, Table};
+use crate::codec::pack::{BlockRow, PREAMBLE_LEN, PackHeader, Table};
 use crate::error::{Error, Result};
 use crate::model::id::{ChunkId, PackId};
 use crate::repo::index::Index;
@@ -233,11 +233,11 @@ impl<'a> Salvager<'a> {
     fn read_one_table(&self, id: &PackId, len: u64, at_end: bool) -> Result<Table> {
         let (storage, name) = (self.repo.storage(), id.hex());
         let damaged = || Error::damaged(ObjectKind::Packs.path(&name));
-        let at = if at_end { len.saturating_sub(ENDS as u64) } else { 0 };
-        let mut ends = [0u8; ENDS];
+        let at = if at_end { len.saturating_sub(PREAMBLE_LEN as u64) } else { 0 };
+        let mut ends = [0u8; PREAMBLE_LEN];
         storage.read_range(ObjectKind::Packs, &name, at, &mut ends)?;
-        let ends = PackHeader::claims(&ends).map_err(damaged())?;
-        let start = if at_end { at.saturating_sub(u64::from(ends.table_len)) } else { ENDS as u64 };
+        let ends = PackHeader::parse_claimed(&ends).map_err(damaged())?;
+        let start = if at_end { at.saturating_sub(u64::from(ends.table_len)) } else { PREAMBLE_LEN as u64 };
         let mut sealed = vec![0u8; ends.table_len as usize];
         storage.read_range(ObjectKind::Packs, &name, start, &mut sealed)?;
         ends.open_table(self.repo.suite(), sealed).map_err(damaged())

@@ -125,7 +125,7 @@ impl Job<'_> {
         }
         extra.try_for_each(|name| self.remove(&join(dir, &name)))?;
         if !sets_attributes {
-            self.try_on_target(dir, |target| target.reset_dir(dir, &before));
+            self.try_on_target(dir, |target| target.restore_attributes(dir, &before));
         } else if overwrite::owner_may_enter(&meta) {
             self.finish_dir(dir, &meta);
         }
@@ -159,28 +159,28 @@ impl Job<'_> {
 struct Remover<'a, 'j>(&'a Job<'j>);
 
 impl RemovalFilter for Remover<'_, '_> {
-    fn takes(&self, path: &[u8], is_dir: bool) -> bool {
+    fn selects(&self, path: &[u8], is_dir: bool) -> bool {
         self.0.selection.takes(path, is_dir)
     }
 
-    fn may_hold(&self, dir: &[u8]) -> bool {
+    fn may_select_below(&self, dir: &[u8]) -> bool {
         self.0.selection.may_hold(dir)
     }
 
-    fn gone(&mut self, path: &[u8], size: u64) {
+    fn removed(&mut self, path: &[u8], size: u64) {
         self.0.record_action(Action::Deleted, path, size);
     }
 
-    fn stays(&mut self, path: &[u8], err: Error) {
+    fn not_removed(&mut self, path: &[u8], err: Error) {
         self.0.record_error(path, &err);
     }
 
-    fn spares(&mut self, path: &[u8], found: &Protected) {
+    fn protected(&mut self, path: &[u8], found: &Protected) {
         let text = format!("{} is {}: it was not deleted", String::from_utf8_lossy(path), found.what);
         self.0.observer.notice(Event::Warning(&text));
     }
 
-    fn keeps(&self, dir: &Path, names: &[Vec<u8>]) -> Option<Protected> {
+    fn reason_to_keep(&self, dir: &Path, names: &[Vec<u8>]) -> Option<Protected> {
         // It may be the repository that is being restored from, accessed over a network, or a copy of it.
         let is_repository =
             enclosing_repository::may_be_one(names) && enclosing_repository::is_repository(dir);

@@ -163,7 +163,7 @@ impl Job<'_> {
         reader: &mut ChunkReader,
     ) -> Result<Report> {
         let (root, ancestor_only, single) = match start_entry {
-            None => (snapshot.manifest.root, snapshot.manifest.root_is_ancestor_only(), None),
+            None => (snapshot.manifest.root, snapshot.manifest.is_root_ancestor_only(), None),
             Some(Entry { kind: Kind::Dir { tree }, meta, .. }) => {
                 (tree, meta.flags & flags::ANCESTOR_ONLY != 0, None)
             }
@@ -205,7 +205,7 @@ impl Job<'_> {
             duration: Duration::ZERO,
             unmatched: self.selection.unmatched_excludes(),
             unmatched_includes: load(&self.tally.unmatched_includes),
-            left_out: self.target.as_ref().map_or(0, |target| target.left_out().total()),
+            left_out: self.target.as_ref().map_or(0, |target| target.skipped_metadata().total()),
             copied_links: load(&self.tally.copied_links),
             problems: self.problems.into_inner(),
             damage: self.damage.into_inner(),

@@ -65,7 +65,8 @@ impl Job<'_> {
 
     fn node_matches(&self, path: &[u8], found: &Existing, entry: &Entry) -> Result<bool> {
         let target = self.target()?;
-        if !found.is_a(&entry.kind) || !target.is_set(path, found, &*self.with_xattr_values(&entry.meta)?) {
+        if !found.has_kind(&entry.kind) || !target.is_set(path, found, &*self.with_xattr_values(&entry.meta)?)
+        {
             return Ok(false);
         }
         match &entry.kind {
@@ -96,7 +97,7 @@ impl Job<'_> {
                 return Err(Error::Refused(format!("it is a hard link of {first}, which was not restored")));
             }
             Some(false) => {
-                self.target()?.leave_out_device();
+                self.target()?.count_skipped_device();
                 return Ok(None);
             }
             None => {}
@@ -104,7 +105,7 @@ impl Job<'_> {
         let (first, found) = (self.existing(&link.first, false)?, self.existing(&link.path, false)?);
         let action = match (&first, &found) {
             (_, None) => Action::Created,
-            (Some(first), Some(found)) if first.is_one_with(found) => return Ok(Some(Action::Unchanged)),
+            (Some(first), Some(found)) if first.is_same_inode(found) => return Ok(Some(Action::Unchanged)),
             _ => Action::Updated,
         };
         if found.is_some_and(|found| found.is_dir()) {
@@ -125,7 +126,7 @@ impl Job<'_> {
         }
         let (target, meta) = (self.target()?, self.with_xattr_values(&entry.meta)?);
         let file = found.filter(|found| found.is_file() && !found.has_other_names());
-        if let Some(file) = file.filter(|_| target.are_alike(first, path).unwrap_or(false)) {
+        if let Some(file) = file.filter(|_| target.have_same_content(first, path).unwrap_or(false)) {
             if target.is_set(path, file, &meta) {
                 return Ok(Some(Action::Unchanged));
             }

@@ -41,7 +41,7 @@ impl Job<'_> {
                 ContentPart::Chunk { id, len } => {
                     buffer.resize(len as usize, 0);
                     let read = file.read_exact_at(buffer, offset);
-                    read.map(|()| self.repo.hasher().name(ChunkType::Data, buffer) == id)
+                    read.map(|()| self.repo.hasher().id_of(ChunkType::Data, buffer) == id)
                 }
             };
             let path = self.options.target.join(String::from_utf8_lossy(&slice.file.path).as_ref());

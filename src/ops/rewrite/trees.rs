@@ -78,7 +78,7 @@ pub(super) fn rebuild(
         Ok(builder.made)
     };
     if dry_run {
-        return run(past, &mut |bytes, _| Ok(repo.hasher().name(ChunkType::Tree, bytes)));
+        return run(past, &mut |bytes, _| Ok(repo.hasher().id_of(ChunkType::Tree, bytes)));
     }
     let (session, repo_state) = write_session::open(repo)?;
     let index = Arc::new(Index::load(repo, repo_state)?);
@@ -90,7 +90,7 @@ pub(super) fn rebuild(
         let mut chunk_writer =
             ChunkWriter::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?;
         let made = run(past, &mut |bytes, old| {
-            let id = repo.hasher().name(ChunkType::Tree, bytes);
+            let id = repo.hasher().id_of(ChunkType::Tree, bytes);
             if written.insert(id) {
                 let like = if deltas { index.lengths(ChunkType::Tree, old)? } else { Vec::new() };
                 chunk_writer.put_similar(UNKNOWN_OWNER, ChunkType::Tree, id, bytes, &like)?;

@@ -174,7 +174,7 @@ fn is_dead(
         return Ok(silence >= repo.config().stale_after.saturating_mul(factor));
     }
     if observe {
-        let bytes = objects::close(repo.suite(), sealed_object::SEEN, &name, &Seen { count, at: now })?;
+        let bytes = objects::seal(repo.suite(), sealed_object::SEEN, &name, &Seen { count, at: now })?;
         repo.storage().replace(ObjectKind::Sessions, &name, &bytes)?;
     }
     Ok(false)

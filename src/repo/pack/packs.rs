@@ -5,7 +5,7 @@ use crate::codec::crypto::hash::{ChunkType, Hasher};
 use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::pack;
 use crate::codec::pack::padding::Padding;
-use crate::codec::pack::{ENDS, PackFrame, PackHeader, Table};
+use crate::codec::pack::{PREAMBLE_LEN, PackFrame, PackHeader, Table};
 use crate::error::{self, Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{PackId, SnapshotId};
@@ -166,7 +166,7 @@ pub fn read_table_with(
         return pack::open_front(suite, &read_front(read, &name, len)?, len).map_err(damaged());
     }
     let short = DecodeError::because("it is too short for a pack");
-    let tail = len.checked_sub(ENDS as u64).ok_or(short.clone()).map_err(damaged())?;
+    let tail = len.checked_sub(PREAMBLE_LEN as u64).ok_or(short.clone()).map_err(damaged())?;
     let ends = PackHeader::parse(&read_header(read, tail)?, len).map_err(damaged())?;
     let start = tail.checked_sub(u64::from(ends.table_len)).ok_or(short).map_err(damaged())?;
     let mut sealed = vec![0u8; ends.table_len as usize];
@@ -190,32 +190,36 @@ pub(crate) fn front(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len
 /// cost of a request hardly depends on its size.
 fn read_front(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64) -> Result<Vec<u8>> {
     let damaged = || Error::damaged(ObjectKind::Packs.path(name));
-    let tail = len.checked_sub(ENDS as u64).ok_or(DecodeError::because("it is too short for a pack"));
+    let tail = len.checked_sub(PREAMBLE_LEN as u64).ok_or(DecodeError::because("it is too short for a pack"));
     let mut front = vec![0u8; FIRST_READ_BYTES.min(tail.map_err(damaged())?) as usize];
     match read(0, &mut front) {
         // The table at the end may be intact.
         Err(err) if err.is_damage() && !err.is_missing() => front.clear(),
         read => read?,
     }
-    let ends = match front.first_chunk::<ENDS>() {
+    let ends = match front.first_chunk::<PREAMBLE_LEN>() {
         Some(ends) => *ends,
         None => read_header(read, 0)?,
     };
     let table_len = PackHeader::parse(&ends, len).map_err(damaged())?.table_len as usize;
-    if front.len() < ENDS + table_len {
+    if front.len() < PREAMBLE_LEN + table_len {
         front = ends.to_vec();
-        front.resize(ENDS + table_len, 0);
+        front.resize(PREAMBLE_LEN + table_len, 0);
         read(
-            ENDS as u64,
-            error::part_mut(&mut front, ENDS..ENDS + table_len, "the buffer has space for the table")?,
+            PREAMBLE_LEN as u64,
+            error::part_mut(
+                &mut front,
+                PREAMBLE_LEN..PREAMBLE_LEN + table_len,
+                "the buffer has space for the table",
+            )?,
         )?;
     }
-    front.truncate(ENDS + table_len);
+    front.truncate(PREAMBLE_LEN + table_len);
     Ok(front)
 }
 
-fn read_header(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, at: u64) -> Result<[u8; ENDS]> {
-    let mut ends = [0u8; ENDS];
+fn read_header(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, at: u64) -> Result<[u8; PREAMBLE_LEN]> {
+    let mut ends = [0u8; PREAMBLE_LEN];
     read(at, &mut ends).map(|()| ends)
 }
 

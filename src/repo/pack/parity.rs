@@ -127,7 +127,7 @@ pub fn verify(storage: &dyn Storage, (pack, len): (&PackId, u64), sidecar: u64) 
     }
     let mut shards = vec![0; layout.parity_len() as usize];
     storage.read_range(ObjectKind::Parity, &name, layout.parity_at(), &mut shards)?;
-    match sums.wrong_parity(layout, &shards) {
+    match sums.damaged_parity(layout, &shards) {
         0 => Ok(*layout),
         wrong => Err(damaged(pack)(DecodeError::with(format!(
             "{wrong} of its {} shards are damaged",

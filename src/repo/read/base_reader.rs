@@ -136,7 +136,7 @@ mod tests {
     fn cached_base_that_fails_its_id_is_read_again() {
         let repo = Repository::init(Arc::new(MemoryStorage::default()), &InitOptions::default()).unwrap();
         let bytes = vec![7; 4096];
-        let id = repo.hasher().name(ChunkType::Data, &bytes);
+        let id = repo.hasher().id_of(ChunkType::Data, &bytes);
         let (session, repo_state) = Session::open(&repo, SessionKind::Writer).unwrap();
         let index = Arc::new(Index::load(&repo, repo_state).unwrap());
         let (policy, stored) = (CompressionPolicy { level: 1, harder: 0 }, AtomicU64::new(0));

@@ -221,7 +221,7 @@ pub fn verified_chunk<'a>(
 ) -> Result<&'a [u8]> {
     let start = location.start as usize;
     let bytes = block.get(start..start + location.len as usize);
-    bytes.filter(|bytes| hasher.name(kind, bytes) == *id).ok_or_else(|| Error::Damaged {
+    bytes.filter(|bytes| hasher.id_of(kind, bytes) == *id).ok_or_else(|| Error::Damaged {
         what: format!("chunk {}", id.short()),
         source: DecodeError::because("its content does not match its id"),
     })

@@ -57,7 +57,7 @@ impl Repository {
     pub fn is_its_config(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let damaged = || Error::damaged(ObjectKind::Config.path(name));
         objects::check_header(ObjectKind::Config, name, bytes)?;
-        let config = key_slot::open_config(bytes).map_err(damaged())?;
+        let config = key_slot::decode_config(bytes).map_err(damaged())?;
         let its = config.repo == self.config.repo
             && config.generation.to_string() == name
             && self.keyring.check_trust(&config, bytes) == ConfigVerdict::Ours;

@@ -102,7 +102,7 @@ impl HeartbeatState {
         let mut last = self.last_heartbeat();
         let next = Heartbeat { count: last.count + 1, gc_seen: last.gc_seen.max(gc_seen) };
         let name = format!("{}.beat", self.id);
-        let bytes = objects::close(&self.suite, sealed_object::BEAT, &name, &next)?;
+        let bytes = objects::seal(&self.suite, sealed_object::BEAT, &name, &next)?;
         self.storage.replace(ObjectKind::Sessions, &name, &bytes)?;
         self.silence.record_heartbeat();
         *last = next;

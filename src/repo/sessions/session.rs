@@ -186,7 +186,7 @@ impl Session {
             pid: std::process::id(),
             started: Time::now(),
         };
-        let bytes = objects::close(suite, sealed_object::SESSION, &id.hex(), &record)?;
+        let bytes = objects::seal(suite, sealed_object::SESSION, &id.hex(), &record)?;
         let lock = storage.create_held(ObjectKind::Sessions, &id.hex(), &bytes)?;
         let stale_after = Duration::from_secs(repo.config().stale_after);
         let heartbeat = Arc::new(HeartbeatState::new(storage, suite, id, stale_after));

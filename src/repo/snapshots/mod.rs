@@ -323,7 +323,7 @@ pub fn commit_under(repo: &Repository, session: &Session, manifest: &Manifest) -
 /// When it could not be made durable.
 pub fn commit(repo: &Repository, id: SnapshotId, manifest: &Manifest) -> Result<bool> {
     let name = id.hex();
-    let bytes = objects::close(repo.suite(), sealed_object::MANIFEST, &name, manifest)?;
+    let bytes = objects::seal(repo.suite(), sealed_object::MANIFEST, &name, manifest)?;
     if repo.storage().create(ObjectKind::Snapshots, &name, &[&bytes])? == CreateOutcome::New {
         repo.cache().keep_object(&name, &bytes);
         repo.cache().note(&ObjectKind::Snapshots.path(&name), true);

@@ -42,7 +42,7 @@ pub fn matches(
                 }
                 buffer.resize(len as usize, 0);
                 same = fill(file, &mut buffer).map_err(Error::io("read", path))?
-                    && hasher.name(ChunkType::Data, &buffer) == id;
+                    && hasher.id_of(ChunkType::Data, &buffer) == id;
             }
             ContentPart::Hole { len } => {
                 same = skip_zeros(file, len, is_stopped).map_err(Error::io("read", path))?;

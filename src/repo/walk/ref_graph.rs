@@ -129,9 +129,10 @@ impl<'a> RefGraph<'a> {
                 return Err(Error::Interrupted);
             }
             let start = self.edges.len();
-            let (kind, id) = chunk_ref.name();
+            let (kind, id) = chunk_ref.type_and_id();
             let bytes = self.reader.get(kind, id)?;
-            let named = chunk_ref.named_in(&bytes).map_err(Error::damaged(format!("tree {}", id.short())))?;
+            let named =
+                chunk_ref.references_in(&bytes).map_err(Error::damaged(format!("tree {}", id.short())))?;
             for chunk_ref in named {
                 match (self.find(&chunk_ref)?, chunk_ref) {
                     (Some(found), ChunkRef::Data(_)) => {
@@ -229,7 +230,7 @@ impl<'a> RefGraph<'a> {
     }
 
     fn find(&self, chunk_ref: &ChunkRef) -> Result<Option<Found>> {
-        let (kind, id) = chunk_ref.name();
+        let (kind, id) = chunk_ref.type_and_id();
         let first = self.index.copies(kind, id)?.into_iter().next();
         let found = |copy: Copy| {
             let delta = copy.delta.then_some(copy.location.block);

@@ -53,7 +53,7 @@ pub(crate) fn cut_all<B: ChunkBuffer>(
         }
         let chunk = uncut.get(..chunker.cut(uncut)).filter(|chunk| !chunk.is_empty());
         let chunk = chunk.ok_or_else(|| B::bug("a chunk is within the bytes that were read"))?;
-        let (id, len) = (repo.hasher().name(ChunkType::Data, chunk), chunk.len());
+        let (id, len) = (repo.hasher().id_of(ChunkType::Data, chunk), chunk.len());
         buffer.take_chunk(id, len)?;
     }
 }

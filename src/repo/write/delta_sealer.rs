@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::codec::chunk::block::{BlockSealer, SealedBlock, Weights};
+use crate::codec::chunk::block::{BlockSealer, DeltaSizes, SealedBlock};
 use crate::codec::chunk::compress::delta::{self, Effort, MAX_PREFIX};
 use crate::codec::chunk::delta_match;
 use crate::codec::crypto::hash::ChunkType;
@@ -176,25 +176,25 @@ pub(crate) fn seal_delta(
     if probe.in_deltas || is_split {
         candidate.drop_unused(plain)?;
     }
-    delta::pack(&candidate.prefix, plain, effort, &mut candidate.compressed).map_err(error())?;
+    delta::compress(&candidate.prefix, plain, effort, &mut candidate.compressed).map_err(error())?;
     let mut dictionary = None;
-    if let Some(weights) = sealer.weigh(&candidate.compressed, plain).map_err(error())? {
-        if weights.is_too_heavy() {
+    if let Some(sizes) = sealer.estimate_sizes(&candidate.compressed, plain).map_err(error())? {
+        if sizes.is_delta_too_large() {
             return Ok(None);
         }
         let earlier =
             dictionaries_at(kind, &candidate.bases, repo.config().chunker.min) < candidate.bases.len();
-        match probe.drift(reader, index, plain, (weights, earlier))? {
+        match probe.drift(reader, index, plain, (sizes, earlier))? {
             Drift::Far => return Ok(None),
             Drift::Repeats { step } => {
-                dictionary = add_dictionary(repo, plain, (weights, step), effort, sealer, &mut candidate)
+                dictionary = add_dictionary(repo, plain, (sizes, step), effort, sealer, &mut candidate)
                     .map_err(error())?;
             }
             Drift::Little => {}
         }
     }
     let CompressedDelta { bases, prefix, compressed, .. } = candidate;
-    let delta = sealer.seal_packed(kind, plain, chunks, (&bases, &prefix, &compressed));
+    let delta = sealer.seal_compressed_delta(kind, plain, chunks, (&bases, &prefix, &compressed));
     Ok(Some(SealedDelta { dictionary, delta: delta.map_err(error())?, dissimilar }))
 }
 
@@ -218,7 +218,7 @@ fn split_similar(prefix: &[u8], plain: &[u8], chunks: &[(ChunkId, u32)]) -> Opti
 fn add_dictionary(
     repo: &Repository,
     plain: &[u8],
-    (weights, step): (Weights, u64),
+    (sizes, step): (DeltaSizes, u64),
     effort: Effort,
     sealer: &mut BlockSealer,
     candidate: &mut CompressedDelta,
@@ -238,7 +238,7 @@ fn add_dictionary(
     let max_piece = (min_chunk_len as usize).saturating_sub(1).max(1);
     let (mark, rest) = novel.split_at(novel.len().min(MARK_LEN as usize));
     let pieces = [mark].into_iter().chain(rest.chunks(max_piece));
-    let pieces = pieces.map(|piece| (repo.hasher().name(ChunkType::Data, piece), piece.len() as u32));
+    let pieces = pieces.map(|piece| (repo.hasher().id_of(ChunkType::Data, piece), piece.len() as u32));
     let pieces: Vec<(ChunkId, u32)> = pieces.collect();
     let bases = [candidate.bases.as_slice(), &pieces].concat();
     let distinct: HashSet<&ChunkId> = bases.iter().map(|(id, _)| id).collect();
@@ -248,14 +248,14 @@ fn add_dictionary(
     let block = sealer.seal(ChunkType::Data, &novel, pieces)?;
     let dictionary_len = block.sealed.len() as u64;
     // It must contain the changes of more than one version, and at least a quarter of the delta.
-    if dictionary_len < MIN_DICTIONARY || dictionary_len < 2 * step || dictionary_len < weights.delta / 4 {
+    if dictionary_len < MIN_DICTIONARY || dictionary_len < 2 * step || dictionary_len < sizes.delta / 4 {
         return Ok(None);
     }
     let prefix = [candidate.prefix.as_slice(), &novel].concat();
     let mut compressed = Vec::new();
-    delta::pack(&prefix, plain, effort, &mut compressed)?;
+    delta::compress(&prefix, plain, effort, &mut compressed)?;
     // If the references take more than half of the data that they replace, later versions save too little.
-    if compressed.len() as u64 + dictionary_len / 2 > weights.delta {
+    if compressed.len() as u64 + dictionary_len / 2 > sizes.delta {
         return Ok(None);
     }
     (candidate.bases, candidate.prefix, candidate.compressed) = (bases, prefix, compressed);

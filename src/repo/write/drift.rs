@@ -8,7 +8,7 @@
 //! beginning is forgotten. Only w, the delta and g must be known; g is measured on a sample, as a delta
 //! against the previous version.
 
-use crate::codec::chunk::block::Weights;
+use crate::codec::chunk::block::DeltaSizes;
 use crate::codec::chunk::compress::delta::{self, Effort};
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
@@ -94,7 +94,7 @@ impl Probe {
         reader: &mut BlockReader,
         index: &Index,
         plain: &[u8],
-        (weights, has_dictionary): (Weights, bool),
+        (sizes, has_dictionary): (DeltaSizes, bool),
     ) -> Result<Drift> {
         let Some(sample) = plain.get(self.start..self.end).filter(|sample| !sample.is_empty()) else {
             return Ok(Drift::Little);
@@ -104,9 +104,10 @@ impl Probe {
             previous => previous?,
         };
         let mut compressed = Vec::new();
-        delta::pack(&previous, sample, Effort::Quick, &mut compressed).map_err(Error::making("a block"))?;
+        delta::compress(&previous, sample, Effort::Quick, &mut compressed)
+            .map_err(Error::making("a block"))?;
         let step = compressed.len() as u64 * plain.len() as u64 / sample.len() as u64;
-        Ok(drift(weights, step, if has_dictionary { step / REFERENCE_DIVISOR } else { step }))
+        Ok(drift(sizes, step, if has_dictionary { step / REFERENCE_DIVISOR } else { step }))
     }
 }
 
@@ -116,7 +117,7 @@ const REFERENCE_DIVISOR: u64 = 4;
 
 /// Returns how far a block has drifted. A delta against the previous version would take `step` bytes, and the
 /// delta grows by `growth` bytes with each version.
-fn drift(Weights { delta, whole }: Weights, step: u64, growth: u64) -> Drift {
+fn drift(DeltaSizes { delta, whole }: DeltaSizes, step: u64, growth: u64) -> Drift {
     let is_far = u128::from(delta) * u128::from(delta) >= 4 * u128::from(whole) * u128::from(growth);
     if step < delta && is_far {
         Drift::Far
@@ -137,7 +138,7 @@ mod tests {
         let (mut bytes, mut since, mut whole) = (w, 0, 1);
         for _ in 1..versions {
             since += 1;
-            let drifted = drift(Weights { delta: since * g, whole: w }, g, g) == Drift::Far;
+            let drifted = drift(DeltaSizes { delta: since * g, whole: w }, g, g) == Drift::Far;
             bytes += if drifted { w } else { since * g };
             whole += u64::from(drifted);
             since = if drifted { 0 } else { since };
@@ -161,7 +162,7 @@ mod tests {
     #[test]
     fn repeated_changes_in_one_place_are_not_stored_whole() {
         for step in [3900, 4000] {
-            assert_eq!(drift(Weights { delta: 4000, whole: 10_000 }, step, step), Drift::Little);
+            assert_eq!(drift(DeltaSizes { delta: 4000, whole: 10_000 }, step, step), Drift::Little);
         }
     }
 

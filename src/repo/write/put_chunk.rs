@@ -56,7 +56,7 @@ pub trait PutChunk {
         bytes: &[u8],
         similar: &[ChunkId],
     ) -> Result<ChunkId> {
-        let id = hasher.name(ChunkType::Tree, bytes);
+        let id = hasher.id_of(ChunkType::Tree, bytes);
         let similar = self.index().lengths(ChunkType::Tree, similar)?;
         self.put_similar(owner, ChunkType::Tree, id, bytes, &similar)?;
         Ok(id)

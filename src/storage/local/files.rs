@@ -99,7 +99,7 @@ pub(super) fn link(from: TempPath, to: &Path, quirks: &Quirks) -> Result<CreateO
         Ok(()) => Ok(CreateOutcome::New),
         Err(Errno::EXIST) => Ok(CreateOutcome::Exists),
         Err(errno) if has_no_links(errno) => {
-            let created = look_and_rename(&from.name, to, quirks)?;
+            let created = check_and_rename(&from.name, to, quirks)?;
             if created == CreateOutcome::New {
                 from.renamed();
             }
@@ -114,9 +114,9 @@ fn has_no_links(errno: Errno) -> bool {
     is_unsupported(errno) || errno == Errno::PERM
 }
 
-/// The last resort: check, then rename. Two callers that take one name at the same instant may both get
+/// The last resort: checks, then renames. Two callers that take one name at the same instant may both get
 /// `New`, so the storage is reported as unsafe for concurrent gc.
-fn look_and_rename(from: &Path, to: &Path, quirks: &Quirks) -> Result<CreateOutcome> {
+fn check_and_rename(from: &Path, to: &Path, quirks: &Quirks) -> Result<CreateOutcome> {
     quirks.overwrites.raise();
     match to.symlink_metadata() {
         Ok(_) => return Ok(CreateOutcome::Exists),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_dropped_before_the_next_part_and_the_sync() {
+    fn written_parts_are_dropped_before_the_next_part_and_the_sync() {
         let dir = tempfile::tempdir().unwrap();
         let alive = std::rc::Rc::new(());
         let parts = (0..3).map(|_| Part(std::rc::Rc::clone(&alive)));
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(publish(), CreateOutcome::Exists);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         probe_exclusiveness(dir.path(), &quirks);
-        assert_eq!(quirks.lacks(), None);
+        assert_eq!(quirks.weakness(), None);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -277,9 +277,9 @@ mod tests {
             [("one", CreateOutcome::New, "one"), ("two", CreateOutcome::Exists, "one")]
         {
             fs::write(&from, text).unwrap();
-            assert_eq!(look_and_rename(&from, &to, &quirks).unwrap(), wanted);
+            assert_eq!(check_and_rename(&from, &to, &quirks).unwrap(), wanted);
             assert_eq!(fs::read_to_string(&to).unwrap(), left);
         }
-        assert!(quirks.lacks().is_some());
+        assert!(quirks.weakness().is_some());
     }
 }

@@ -39,7 +39,7 @@ pub struct LocalStorage {
     root: PathBuf,
     /// Folders whose own entries this process has made durable: once is enough.
     durable: Mutex<HashSet<PathBuf>>,
-    /// The network file system that it is on, once determined.
+    /// The network file system that the directory is on, once determined.
     network: OnceLock<Option<String>>,
     quirks: Quirks,
     /// Set once exclusive creation was tested.
@@ -148,7 +148,7 @@ impl LocalStorage {
         Ok(created)
     }
 
-    /// Returns the time by the clock of the file system, from which this machine's may differ by days.
+    /// Returns the time by the clock of the file system. This machine's may differ by days.
     fn now(&self) -> Result<SystemTime> {
         let temp = Temp::new(&self.root, self.modes())?;
         let dated = temp.file.metadata().and_then(|found| found.modified());
@@ -191,7 +191,7 @@ impl Storage for LocalStorage {
     }
 
     fn location(&self) -> String {
-        place_of(&self.root).display().to_string()
+        resolve(&self.root).display().to_string()
     }
 
     fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
@@ -293,11 +293,11 @@ impl Storage for LocalStorage {
         if sessions.is_dir() {
             self.probed.get_or_init(|| probe_exclusiveness(&sessions, &self.quirks));
         }
-        Ok(self.quirks.lacks().map(str::to_owned))
+        Ok(self.quirks.weakness().map(str::to_owned))
     }
 
     fn cautions(&self) -> Vec<String> {
-        self.quirks.news(&self.root)
+        self.quirks.take_warnings(&self.root)
     }
 
     fn move_to(&self, from: (ObjectKind, &str), to: (ObjectKind, &str)) -> Result<CreateOutcome> {
@@ -361,13 +361,13 @@ impl Storage for LocalStorage {
 
 /// Resolves symbolic links, also for a directory that does not exist yet: its location must not change when
 /// it is created.
-fn place_of(path: &Path) -> PathBuf {
+fn resolve(path: &Path) -> PathBuf {
     if let Ok(whole) = fs::canonicalize(path) {
         return whole;
     }
     match (path.parent(), path.file_name()) {
-        (Some(above), Some(name)) if !above.as_os_str().is_empty() => place_of(above).join(name),
-        (Some(_), Some(name)) => place_of(Path::new(".")).join(name),
+        (Some(above), Some(name)) if !above.as_os_str().is_empty() => resolve(above).join(name),
+        (Some(_), Some(name)) => resolve(Path::new(".")).join(name),
         _ => path.to_path_buf(),
     }
 }
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn local_list_ignores_what_is_no_object() {
+    fn local_list_ignores_files_that_are_no_objects() {
         let dir = tempfile::tempdir().unwrap();
         let store = LocalStorage::new(dir.path());
         store.create(ObjectKind::Packs, "aa1", &[b"x"]).unwrap();

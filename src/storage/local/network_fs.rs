@@ -9,8 +9,7 @@ use crate::storage::local::files::Temp;
 use crate::sys::volume;
 
 impl LocalStorage {
-    /// Returns the network file system that the directory is on, if any.
-    /// It is determined once the directory exists.
+    /// Returns the network file system that the directory is on, if any; `None` before the directory exists.
     pub(super) fn network(&self) -> Result<Option<&str>> {
         if let Some(known) = self.network.get() {
             return Ok(known.as_deref());
@@ -22,8 +21,8 @@ impl LocalStorage {
         }
     }
 
-    /// Makes a network client refresh its cached listing, by changing the folder. Without write permission
-    /// the cached listing has to do.
+    /// Makes a network client refresh its cached listing, by changing the folder. Without write permission,
+    /// the cached listing is used.
     pub(super) fn refresh(&self, folder: &Path) -> Result<()> {
         if self.network()?.is_some() && folder.is_dir() {
             drop(Temp::new(folder, self.modes()));

@@ -25,14 +25,14 @@ impl Modes {
     pub(super) const PRIVATE: Self = Self { dir: 0o700, file: 0o600, group: None };
 
     /// Derives the permissions from the group bits of the repository's directory. A directory with the usual
-    /// default mode (readable for all, writable for its owner) does not count as shared.
+    /// mode (readable for all, writable for its owner) does not count as shared.
     fn of(root: &Metadata) -> Self {
         let mode = root.mode();
         let group = mode & 0o070;
-        let is_meant = mode & 0o2000 != 0 || group & 0o020 != 0 || mode & 0o007 == 0;
+        let is_shared = mode & 0o2000 != 0 || group & 0o020 != 0 || mode & 0o007 == 0;
         match group {
             0 => Self::PRIVATE,
-            _ if !is_meant => Self::PRIVATE,
+            _ if !is_shared => Self::PRIVATE,
             _ => Self {
                 dir: 0o700 | group | mode & 0o2000,
                 file: 0o600 | group & 0o060,
@@ -41,14 +41,14 @@ impl Modes {
         }
     }
 
-    /// Sets group and permissions of a new object regardless of the umask. Without permission to do so it
-    /// keeps its own.
-    pub(super) fn share(self, made: &File, mode: u32) {
+    /// Sets group and permissions of a new object, regardless of the umask. Best effort: this user may not be
+    /// allowed to.
+    pub(super) fn share(self, file: &File, mode: u32) {
         let Some(group) = self.group else { return };
-        if made.metadata().is_ok_and(|found| found.gid() != group) {
-            let _ = fchown(made.as_fd(), None, Some(Gid::from_raw(group)));
+        if file.metadata().is_ok_and(|found| found.gid() != group) {
+            let _ = fchown(file.as_fd(), None, Some(Gid::from_raw(group)));
         }
-        let _ = made.set_permissions(Permissions::from_mode(mode));
+        let _ = file.set_permissions(Permissions::from_mode(mode));
     }
 }
 
@@ -64,11 +64,14 @@ pub(super) struct Quirks {
     pub(super) overwrites: Flag,
 }
 
+/// Describes [`Quirks::overwrites`].
+const OVERWRITES: &str = "a file system with neither exclusive renames nor hard links";
+
 /// A limitation: set when found, and reported once.
 #[derive(Debug, Default)]
 pub(super) struct Flag {
     raised: AtomicBool,
-    told: AtomicBool,
+    reported: AtomicBool,
 }
 
 impl Flag {
@@ -80,8 +83,9 @@ impl Flag {
         self.raised.load(Ordering::Relaxed)
     }
 
-    fn is_news(&self) -> bool {
-        self.is_raised() && !self.told.swap(true, Ordering::Relaxed)
+    /// Returns whether it was found and not reported yet; from now on it counts as reported.
+    fn take_report(&self) -> bool {
+        self.is_raised() && !self.reported.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -96,9 +100,9 @@ impl Quirks {
     }
 
     /// Describes the limitation that makes the storage unsafe for concurrent gc, if any.
-    pub(super) fn lacks(&self) -> Option<&'static str> {
+    pub(super) fn weakness(&self) -> Option<&'static str> {
         if self.overwrites.is_raised() {
-            return Some("a file system with neither exclusive renames nor hard links");
+            return Some(OVERWRITES);
         }
         if self.unlocked.is_raised() {
             return Some("a file system without file locks");
@@ -107,28 +111,27 @@ impl Quirks {
     }
 
     /// Returns new warnings for the user, each once.
-    pub(super) fn news(&self, root: &Path) -> Vec<String> {
+    pub(super) fn take_warnings(&self, root: &Path) -> Vec<String> {
         let root = root.display();
-        let mut news = Vec::new();
-        if self.unsynced.is_news() {
-            news.push(format!(
+        let mut warnings = Vec::new();
+        if self.unsynced.take_report() {
+            warnings.push(format!(
                 "the file system of {root} cannot sync directories: a power failure may lose what was saved \
                  in the last seconds"
             ));
         }
-        if self.unlocked.is_news() {
-            news.push(format!(
+        if self.unlocked.take_report() {
+            warnings.push(format!(
                 "the file system of {root} cannot lock files: `Repository::gc` waits for processes that \
                  were killed"
             ));
         }
-        if self.overwrites.is_news() {
-            news.push(format!(
-                "the file system of {root} has neither exclusive renames nor hard links: `Repository::gc` \
-                 deletes nothing there while other processes use it"
+        if self.overwrites.take_report() {
+            warnings.push(format!(
+                "{root} is on {OVERWRITES}: `Repository::gc` deletes nothing there while other processes use it"
             ));
         }
-        news
+        warnings
     }
 }
 
@@ -179,12 +182,12 @@ mod tests {
     #[test]
     fn missing_feature_is_reported_once() {
         let quirks = Quirks::default();
-        assert!(quirks.news(Path::new("/r")).is_empty() && quirks.lacks().is_none());
+        assert!(quirks.take_warnings(Path::new("/r")).is_empty() && quirks.weakness().is_none());
         quirks.unlocked.raise();
         quirks.unsynced.raise();
-        assert_eq!(quirks.news(Path::new("/r")).len(), 2);
+        assert_eq!(quirks.take_warnings(Path::new("/r")).len(), 2);
         quirks.unlocked.raise();
-        assert!(quirks.news(Path::new("/r")).is_empty());
-        assert_eq!(quirks.lacks(), Some("a file system without file locks"));
+        assert!(quirks.take_warnings(Path::new("/r")).is_empty());
+        assert_eq!(quirks.weakness(), Some("a file system without file locks"));
     }
 }

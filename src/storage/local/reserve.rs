@@ -13,7 +13,7 @@ use crate::sys::io::Errno;
 
 const RESERVE: &str = "reserve";
 /// Its size in bytes: room for a session, a record and the fences of a gc run.
-const RESERVED: u64 = 8 << 20;
+const RESERVED_BYTES: u64 = 8 << 20;
 
 pub(super) fn path(root: &Path) -> PathBuf {
     root.join(RESERVE)
@@ -23,7 +23,10 @@ pub(super) fn path(root: &Path) -> PathBuf {
 pub(super) fn keep(root: &Path) -> io::Result<()> {
     let path = path(root);
     // A sparse copy has the length but reserves no space.
-    if path.metadata().is_ok_and(|found| found.len() >= RESERVED && found.blocks() * 512 >= RESERVED) {
+    if path
+        .metadata()
+        .is_ok_and(|found| found.len() >= RESERVED_BYTES && found.blocks() * 512 >= RESERVED_BYTES)
+    {
         return Ok(());
     }
     let temp = root.join(format!("{TEMP}{RESERVE}-{}", std::process::id()));
@@ -36,7 +39,7 @@ pub(super) fn keep(root: &Path) -> io::Result<()> {
 /// Allocates the blocks: without writing, or by writing where the file system cannot do that (ntfs-3g and
 /// other FUSE file systems).
 fn fill(file: File) -> io::Result<()> {
-    match allocate(&file, RESERVED) {
+    match allocate(&file, RESERVED_BYTES) {
         Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => write(file),
         other => other.map_err(io::Error::from),
     }
@@ -45,7 +48,7 @@ fn fill(file: File) -> io::Result<()> {
 /// Writes bytes that no file system compresses away or leaves out as a hole.
 fn write(mut file: File) -> io::Result<()> {
     let mut noise = vec![0; 1 << 20];
-    for _ in 0..RESERVED >> 20 {
+    for _ in 0..RESERVED_BYTES >> 20 {
         cipher::random(&mut noise).map_err(io::Error::other)?;
         file.write_all(&noise)?;
     }
@@ -62,7 +65,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(File::create(path(dir.path())).unwrap()).unwrap();
         let found = path(dir.path()).metadata().unwrap();
-        assert_eq!(found.len(), RESERVED);
-        assert!(found.blocks() * 512 >= RESERVED, "{} blocks", found.blocks());
+        assert_eq!(found.len(), RESERVED_BYTES);
+        assert!(found.blocks() * 512 >= RESERVED_BYTES, "{} blocks", found.blocks());
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn within(root: &Path, area: ObjectKind) -> Result<Vec<String>> {
         let Some(metadata) = metadata_of(&entry)? else { continue };
         let name = entry.file_name().to_string_lossy().into_owned();
         if area.is_spread() && metadata.is_dir() && is_shard(&name) {
-            within_shard(&entry.path(), area, &name, &mut found)?
+            add_strays_of_shard(&entry.path(), area, &name, &mut found)?
         } else {
             let own = metadata.is_file() && !area.is_spread() && is_own(area, &name);
             found.extend((!own).then(|| path(area, &name, metadata.is_dir())));
@@ -22,12 +22,12 @@ pub(super) fn within(root: &Path, area: ObjectKind) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn within_shard(folder: &Path, area: ObjectKind, shard: &str, found: &mut Vec<String>) -> Result<()> {
+fn add_strays_of_shard(folder: &Path, area: ObjectKind, shard: &str, found: &mut Vec<String>) -> Result<()> {
     for entry in read_folder(folder)? {
         let Some(metadata) = metadata_of(&entry)? else { continue };
         let name = entry.file_name().to_string_lossy().into_owned();
-        let placed = name.starts_with(shard) || name.starts_with(TEMP) || is_removed(&name);
-        if !(metadata.is_file() && placed && is_own(area, &name)) {
+        let is_in_its_folder = name.starts_with(shard) || name.starts_with(TEMP) || is_removed(&name);
+        if !(metadata.is_file() && is_in_its_folder && is_own(area, &name)) {
             found.push(path(area, &format!("{shard}/{name}"), metadata.is_dir()));
         }
     }
@@ -39,7 +39,7 @@ fn is_own(area: ObjectKind, name: &str) -> bool {
 }
 
 /// Returns whether FUSE or NFS shows a file under this name because it was removed while a process had it
-/// open, as a session's file is. It goes when the process closes it.
+/// open, as a session has its file. It disappears when the process closes it.
 fn is_removed(name: &str) -> bool {
     name.starts_with(".fuse_hidden") || name.starts_with(".nfs")
 }

@@ -18,10 +18,10 @@ pub(super) enum Rejection {
     /// An error that did not come from the server.
     Unclear(String),
     /// Anything else.
-    Trouble(Failure),
+    Failed(Failure),
 }
 
-/// Error codes of overloaded servers, whatever the status.
+/// Error codes of overloaded servers, with whatever status.
 const BUSY: [&str; 6] = [
     "SlowDown",
     "RequestTimeout",
@@ -39,14 +39,19 @@ const WRONG: [&str; 4] =
     ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "InvalidToken"];
 
 /// Interprets an error of doing `doing` to `what`.
-pub(super) fn judge(line: &Retrier, doing: &'static str, what: &str, err: &object_store::Error) -> Rejection {
+pub(super) fn interpret(
+    retrier: &Retrier,
+    doing: &'static str,
+    what: &str,
+    err: &object_store::Error,
+) -> Rejection {
     let mut cause = err.source();
     while let Some(inner) = cause {
         if let Some(refused) = inner.downcast_ref::<Refused>() {
-            return of_answer(line, doing, what, refused);
+            return of_answer(retrier, doing, what, refused);
         }
         if let Some(Lost(why)) = inner.downcast_ref() {
-            return Rejection::Trouble(Failure::Passing(why.clone()));
+            return Rejection::Failed(Failure::Transient(why.clone()));
         }
         cause = inner.source();
     }
@@ -57,7 +62,7 @@ pub(super) fn judge(line: &Retrier, doing: &'static str, what: &str, err: &objec
     }
 }
 
-fn of_answer(line: &Retrier, doing: &'static str, what: &str, refused: &Refused) -> Rejection {
+fn of_answer(retrier: &Retrier, doing: &'static str, what: &str, refused: &Refused) -> Rejection {
     let Refused { status, code, message } = refused;
     let is = |codes: &[&str]| codes.contains(&code.as_str());
     let said = match (code.is_empty(), message.is_empty()) {
@@ -66,12 +71,12 @@ fn of_answer(line: &Retrier, doing: &'static str, what: &str, refused: &Refused)
         (false, false) => format!("the server answered {status} {code}: {message}"),
     };
     if is(&NO_BUCKET) || *status == 404 && message.contains("bucket does not exist") {
-        let location = format!("{}: the bucket does not exist", line.place);
-        return Rejection::Trouble(Failure::Final(Error::NoRepository { location }));
+        let location = format!("{}: the bucket does not exist", retrier.location);
+        return Rejection::Failed(Failure::Permanent(Error::NoRepository { location }));
     }
     if is(&EXPIRED) {
         return failed(
-            line,
+            retrier,
             doing,
             what,
             io::ErrorKind::PermissionDenied,
@@ -80,7 +85,7 @@ fn of_answer(line: &Retrier, doing: &'static str, what: &str, refused: &Refused)
     }
     if is(&WRONG) || *status == 401 {
         return failed(
-            line,
+            retrier,
             doing,
             what,
             io::ErrorKind::PermissionDenied,
@@ -91,21 +96,23 @@ fn of_answer(line: &Retrier, doing: &'static str, what: &str, refused: &Refused)
         );
     }
     if is(&BUSY) {
-        return Rejection::Trouble(Failure::Passing(said));
+        return Rejection::Failed(Failure::Transient(said));
     }
     match status {
         404 => Rejection::Missing,
         412 => Rejection::Taken,
         409 if is(&TAKEN) => Rejection::Taken,
         416 => Rejection::TooShort,
-        403 => failed(line, doing, what, io::ErrorKind::PermissionDenied, said),
-        501 | 505 => failed(line, doing, what, io::ErrorKind::Unsupported, said),
-        507 => failed(line, doing, what, io::ErrorKind::StorageFull, said),
-        408 | 425 | 429 | 500.. => Rejection::Trouble(Failure::Passing(said)),
-        _ => failed(line, doing, what, io::ErrorKind::Other, said),
+        403 => failed(retrier, doing, what, io::ErrorKind::PermissionDenied, said),
+        501 | 505 => failed(retrier, doing, what, io::ErrorKind::Unsupported, said),
+        507 => failed(retrier, doing, what, io::ErrorKind::StorageFull, said),
+        408 | 425 | 429 | 500.. => Rejection::Failed(Failure::Transient(said)),
+        _ => failed(retrier, doing, what, io::ErrorKind::Other, said),
     }
 }
 
-fn failed(line: &Retrier, doing: &'static str, what: &str, kind: io::ErrorKind, why: String) -> Rejection {
-    Rejection::Trouble(Failure::Final(Error::io(doing, line.full(what))(io::Error::new(kind, why))))
+fn failed(retrier: &Retrier, doing: &'static str, what: &str, kind: io::ErrorKind, why: String) -> Rejection {
+    Rejection::Failed(Failure::Permanent(Error::io(doing, retrier.full_path(what))(io::Error::new(
+        kind, why,
+    ))))
 }

@@ -17,13 +17,13 @@ use object_store::client::{
 };
 use parking_lot::Mutex;
 
-use crate::storage::http::{Answer, CONTENT_RANGE, Http, Lost, StatusCode};
+use crate::storage::http::{CONTENT_RANGE, Http, Lost, Response, StatusCode};
 
 /// Bytes of a response body that are passed on at once.
 const CHUNK: usize = 64 << 10;
 
-/// Runs a future on this thread. Its requests block the thread; it only ever waits for another thread's
-/// token.
+/// Runs a future on this thread. Its requests block the thread; it is pending only while it waits for an
+/// access token that another thread requests.
 pub(super) fn wait<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -74,25 +74,25 @@ impl HttpService for Service {
         'a: 'b,
         Self: 'b,
     {
-        Box::pin(std::future::ready(self.ask(request)))
+        Box::pin(std::future::ready(self.request(request)))
     }
 }
 
 impl Service {
-    fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    fn request(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (head, body) = request.into_parts();
         let len = body.content_length() as u64;
-        let mut source = Sent { body, now: Bytes::new() };
+        let mut source = RequestBody { body, current: Bytes::new() };
         let answer = self.0.send(head, Some((&mut source, len)));
         let mut answer = answer.map_err(|lost| HttpError::new(HttpErrorKind::Unknown, lost))?;
-        if !answer.is_good() {
+        if !answer.is_success() {
             return Err(HttpError::new(HttpErrorKind::Unknown, refused(answer)));
         }
-        // A partial response that some servers send with status 200.
+        // Some servers send partial responses with status 200.
         if answer.status == StatusCode::OK && answer.headers.contains_key(CONTENT_RANGE) {
             answer.status = StatusCode::PARTIAL_CONTENT;
         }
-        let body = HttpResponseBody::new(Received(Mutex::new(answer.body)));
+        let body = HttpResponseBody::new(ResponseBody(Mutex::new(answer.body)));
         let mut response = HttpResponse::new(body);
         *response.headers_mut() = answer.headers;
         *response.status_mut() = answer.status;
@@ -100,10 +100,10 @@ impl Service {
     }
 }
 
-fn refused(mut answer: Answer) -> Refused {
-    let words = answer.words();
+fn refused(mut answer: Response) -> Refused {
+    let text = answer.error_text();
     let between = |name: &str| {
-        let (_, rest) = words.split_once(&format!("<{name}>"))?;
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
         rest.split_once("</").map(|(text, _)| text.trim().to_owned())
     };
     let header = answer.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(str::to_owned);
@@ -113,34 +113,34 @@ fn refused(mut answer: Answer) -> Refused {
 }
 
 /// A request body as a reader.
-struct Sent {
+struct RequestBody {
     body: HttpRequestBody,
-    now: Bytes,
+    current: Bytes,
 }
 
-impl Read for Sent {
+impl Read for RequestBody {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.now.is_empty() {
+        while self.current.is_empty() {
             // All of the body is in memory, so polling never waits.
             match Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Some(Ok(frame))) => self.now = frame.into_data().unwrap_or_default(),
+                Poll::Ready(Some(Ok(frame))) => self.current = frame.into_data().unwrap_or_default(),
                 Poll::Ready(Some(Err(err))) => return Err(io::Error::other(err)),
                 Poll::Ready(None) => return Ok(0),
                 Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
             }
         }
-        let count = self.now.len().min(out.len());
+        let count = self.current.len().min(out.len());
         if let Some(out) = out.get_mut(..count) {
-            self.now.copy_to_slice(out);
+            self.current.copy_to_slice(out);
         }
         Ok(count)
     }
 }
 
 /// A response body. The mutex is never contended; it only makes the reader `Sync`.
-struct Received(Mutex<Box<dyn Read + Send>>);
+struct ResponseBody(Mutex<Box<dyn Read + Send>>);
 
-impl Body for Received {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = HttpError;
 

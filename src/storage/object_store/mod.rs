@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::storage::http::{Http, Parts};
-use crate::storage::object_store::failure::{Rejection, judge};
+use crate::storage::object_store::failure::{Rejection, interpret};
 use crate::storage::object_store::http_bridge::wait;
 use crate::storage::object_store::probe::StorageProbe;
 use crate::storage::object_store::url::ObjectStoreUrl;
@@ -36,7 +36,7 @@ use crate::storage::tls::Tls;
 use crate::storage::{CreateOutcome, ObjectKind, check_name};
 
 /// Larger objects are uploaded in parts.
-const LARGE: u64 = 128 << 20;
+const MAX_WHOLE: u64 = 128 << 20;
 /// Bytes of such a part.
 const PART: usize = 32 << 20;
 
@@ -44,11 +44,11 @@ const PART: usize = 32 << 20;
 pub struct CloudStorage {
     place: ObjectStoreUrl,
     store: Box<dyn Bucket>,
-    line: Arc<Retrier>,
+    retrier: Arc<Retrier>,
     /// The guarantee that the server lacks; known once it was tested.
     lacks: OnceLock<Option<&'static str>>,
     /// An object created by this process, with which the guarantees are tested before the next one.
-    tried: Mutex<Option<StorageProbe>>,
+    pending_probe: Mutex<Option<StorageProbe>>,
 }
 
 /// The operations that are needed of a client.
@@ -57,9 +57,9 @@ trait Bucket: ObjectStore + MultipartStore {}
 impl<T: ObjectStore + MultipartStore> Bucket for T {}
 
 /// An event of reading an object.
-enum Came<'a> {
-    /// The object has `len` bytes, of which `coming` will follow.
-    Answer { len: u64, coming: u64 },
+enum ReadEvent<'a> {
+    /// The object has `len` bytes, of which `expected` will follow.
+    Found { len: u64, expected: u64 },
     /// The next bytes.
     Bytes(&'a [u8]),
 }
@@ -87,10 +87,11 @@ impl CloudStorage {
     /// Creates a storage at `place` without any request.
     ///
     /// # Errors
-    /// When the variables are incomplete or invalid.
+    /// The variables are incomplete or invalid.
     pub fn new(place: ObjectStoreUrl, options: ObjectStoreOptions) -> Result<Self> {
-        let line = Arc::new(Retrier::new(place.to_string(), options.retry_policy));
-        let http = Arc::new(Http::new(Arc::clone(&line), options.retry_policy, options.limits, &options.tls));
+        let retrier = Arc::new(Retrier::new(place.to_string(), options.retry_policy));
+        let http =
+            Arc::new(Http::new(Arc::clone(&retrier), options.retry_policy, options.limits, &options.tls));
         let store = place.open(&options.variables, &http);
         let store = store.map_err(|err| {
             let why = match err {
@@ -100,7 +101,7 @@ impl CloudStorage {
             let help = credentials(&place.to_string()).unwrap_or("docs/remote.md describes its settings");
             Error::Usage(format!("cannot reach {place}: {why}: {help}"))
         })?;
-        Ok(Self { place, store, line, lacks: OnceLock::new(), tried: Mutex::default() })
+        Ok(Self { place, store, retrier, lacks: OnceLock::new(), pending_probe: Mutex::default() })
     }
 
     fn path(&self, area: ObjectKind, name: &str) -> Result<Path> {
@@ -114,37 +115,37 @@ impl CloudStorage {
     }
 
     /// Repeats a request as the retry policy allows. The caller interprets error responses other than
-    /// [`Rejection::Trouble`].
-    fn ask<T>(
+    /// [`Rejection::Failed`].
+    fn request<T>(
         &self,
         doing: &'static str,
         what: &str,
         mut work: impl AsyncFnMut(bool) -> Result<T, object_store::Error>,
     ) -> Result<Result<T, Rejection>> {
-        self.line.with(doing, what, |again| match wait(work(again)) {
+        self.retrier.retry(doing, what, |again| match wait(work(again)) {
             Ok(done) => Ok(Ok(done)),
-            Err(err) => match judge(&self.line, doing, what, &err) {
-                Rejection::Trouble(trouble) => Err(trouble),
-                no @ Rejection::Unclear(_) => Err(self.odd(doing, what, &no).into()),
+            Err(err) => match interpret(&self.retrier, doing, what, &err) {
+                Rejection::Failed(failure) => Err(failure),
+                rejection @ Rejection::Unclear(_) => Err(self.unexpected(doing, what, &rejection).into()),
                 other => Ok(Err(other)),
             },
         })
     }
 
-    fn odd(&self, doing: &'static str, what: &str, no: &Rejection) -> Error {
-        let why = match no {
+    fn unexpected(&self, doing: &'static str, what: &str, rejection: &Rejection) -> Error {
+        let why = match rejection {
             Rejection::Unclear(why) => why.clone(),
-            no => format!("the server's response is not valid for this request ({no:?})"),
+            rejection => format!("the server's response is not valid for this request ({rejection:?})"),
         };
-        Error::io(doing, self.line.full(what))(io::Error::other(why))
+        Error::io(doing, self.retrier.full_path(what))(io::Error::other(why))
     }
 
     /// Returns an object's metadata; `None` if it does not exist.
     fn head(&self, path: &Path, what: &str) -> Result<Option<ObjectMeta>> {
-        match self.ask("check for", what, async |_| self.store.head(path).await)? {
+        match self.request("check for", what, async |_| self.store.head(path).await)? {
             Ok(meta) => Ok(Some(meta)),
             Err(Rejection::Missing) => Ok(None),
-            Err(no) => Err(self.odd("check for", what, &no)),
+            Err(rejection) => Err(self.unexpected("check for", what, &rejection)),
         }
     }
 
@@ -155,48 +156,48 @@ impl CloudStorage {
 
     /// Reads an object, or a range of it. `take` receives the data, and all of it again if the response was
     /// cut short.
-    fn reading(
+    fn read_with(
         &self,
         area: ObjectKind,
         name: &str,
         range: Option<Range<u64>>,
-        mut take: impl FnMut(Came<'_>) -> Result<()>,
+        mut take: impl FnMut(ReadEvent<'_>) -> Result<()>,
     ) -> Result<()> {
         let (path, what) = (self.path(area, name)?, area.path(name));
-        self.line.with("read", &what, |_| {
-            let trouble = |err: object_store::Error| match judge(&self.line, "read", &what, &err) {
-                Rejection::Trouble(trouble) => trouble,
-                Rejection::Missing => Failure::Final(Error::Missing { what: what.clone() }),
-                Rejection::TooShort => Failure::Final(short(&what)),
+        self.retrier.retry("read", &what, |_| {
+            let failure_of = |err: object_store::Error| match interpret(&self.retrier, "read", &what, &err) {
+                Rejection::Failed(failure) => failure,
+                Rejection::Missing => Failure::Permanent(Error::Missing { what: what.clone() }),
+                Rejection::TooShort => Failure::Permanent(short(&what)),
                 // Not all servers report clearly that an object ends before the range.
                 Rejection::Unclear(_) if self.ends_before(&path, &what, range.as_ref()) => {
-                    Failure::Final(short(&what))
+                    Failure::Permanent(short(&what))
                 }
-                no => Failure::Final(self.odd("read", &what, &no)),
+                rejection => Failure::Permanent(self.unexpected("read", &what, &rejection)),
             };
             let options = GetOptions { range: range.clone().map(Into::into), ..GetOptions::default() };
-            let found = wait(self.store.get_opts(&path, options)).map_err(trouble)?;
-            let coming = found.range.end.saturating_sub(found.range.start);
-            take(Came::Answer { len: found.meta.size, coming })?;
-            let (mut left, mut stream) = (coming, found.into_stream());
+            let found = wait(self.store.get_opts(&path, options)).map_err(failure_of)?;
+            let expected = found.range.end.saturating_sub(found.range.start);
+            take(ReadEvent::Found { len: found.meta.size, expected })?;
+            let (mut left, mut stream) = (expected, found.into_stream());
             while let Some(bytes) = wait(stream.next()) {
-                let bytes = bytes.map_err(trouble)?;
-                left = left
-                    .checked_sub(bytes.len() as u64)
-                    .ok_or_else(|| Failure::Passing("the server sent more bytes than it announced".into()))?;
-                take(Came::Bytes(&bytes))?;
+                let bytes = bytes.map_err(failure_of)?;
+                left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+                    Failure::Transient("the server sent more bytes than it announced".into())
+                })?;
+                take(ReadEvent::Bytes(&bytes))?;
             }
             match left {
                 0 => Ok(()),
-                left => Err(Failure::Passing(format!(
-                    "the last {left} of {coming} bytes are missing from \
-                                                      the response"
+                left => Err(Failure::Transient(format!(
+                    "the last {left} of {expected} bytes are missing from the response"
                 ))),
             }
         })
     }
 
-    /// Creates an object; [`CreateOutcome::Exists`] if the server says that the name is taken.
+    /// Creates an object; [`CreateOutcome::Exists`] if the server says that the name is taken. Also returns
+    /// whether the request was repeated, so that an earlier attempt may have succeeded.
     fn put(
         &self,
         path: &Path,
@@ -204,15 +205,15 @@ impl CloudStorage {
         payload: &PutPayload,
         mode: PutMode,
     ) -> Result<(CreateOutcome, bool)> {
-        let mut doubt = false;
-        let put = self.ask("write", what, async |again| {
-            doubt = again;
+        let mut is_repeated = false;
+        let put = self.request("write", what, async |again| {
+            is_repeated = again;
             self.store.put_opts(path, payload.clone(), mode.clone().into()).await
         })?;
         match put {
-            Ok(_) => Ok((CreateOutcome::New, doubt)),
-            Err(Rejection::Taken) => Ok((CreateOutcome::Exists, doubt)),
-            Err(no) => Err(self.odd("write", what, &no)),
+            Ok(_) => Ok((CreateOutcome::New, is_repeated)),
+            Err(Rejection::Taken) => Ok((CreateOutcome::Exists, is_repeated)),
+            Err(rejection) => Err(self.unexpected("write", what, &rejection)),
         }
     }
 
@@ -223,8 +224,8 @@ impl CloudStorage {
         if self.head(path, what)?.is_some() {
             return Ok(CreateOutcome::Exists);
         }
-        let begun = self.ask("write", what, async |_| self.store.create_multipart(path).await)?;
-        let upload = begun.map_err(|no| self.odd("write", what, &no))?;
+        let begun = self.request("write", what, async |_| self.store.create_multipart(path).await)?;
+        let upload = begun.map_err(|rejection| self.unexpected("write", what, &rejection))?;
         let sent = self.send_parts((path, &upload), what, parts, len);
         if sent.is_err() {
             // Leftover parts are harmless: a lifecycle rule of the bucket removes them (docs/remote.md).
@@ -243,17 +244,17 @@ impl CloudStorage {
         let (mut source, mut left, mut sent) = (Parts::new(parts), len, Vec::new());
         while left > 0 {
             let mut part = vec![0; PART.min(usize::try_from(left).unwrap_or(PART))];
-            source.read_exact(&mut part).map_err(Error::io("write", self.line.full(what)))?;
+            source.read_exact(&mut part).map_err(Error::io("write", self.retrier.full_path(what)))?;
             left -= part.len() as u64;
             let payload = PutPayload::from(Bytes::from(part));
             // A part that is sent again keeps its number where parts have numbers; elsewhere the first upload
             // is left out.
             let put = async |_| self.store.put_part(path, upload, sent.len(), payload.clone()).await;
-            let part = self.ask("write", what, put)?;
-            sent.push(part.map_err(|no| self.odd("write", what, &no))?);
+            let part = self.request("write", what, put)?;
+            sent.push(part.map_err(|rejection| self.unexpected("write", what, &rejection))?);
         }
         let mut again = false;
-        let done = self.ask("write", what, async |retry| {
+        let done = self.request("write", what, async |retry| {
             again = retry;
             self.store.complete_multipart(path, upload, sent.clone()).await
         });
@@ -265,7 +266,7 @@ impl CloudStorage {
         {
             return Ok(());
         }
-        done?.map(drop).map_err(|no| self.odd("write", what, &no))
+        done?.map(drop).map_err(|rejection| self.unexpected("write", what, &rejection))
     }
 }
 

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::storage::object_store::failure::Rejection;
-use crate::storage::object_store::{Came, CloudStorage, LARGE, short};
-use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, are, check_name};
+use crate::storage::object_store::{CloudStorage, MAX_WHOLE, ReadEvent, short};
+use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, check_name, parts_equal};
 
 impl CloudStorage {
     /// Returns a listed object, if it belongs to the kind.
@@ -49,7 +49,7 @@ impl CloudStorage {
         }
         self.put(&path, &what, payload, PutMode::Overwrite)?;
         // A pack's name determines its content.
-        if area == ObjectKind::Packs || self.holds(area, name, payload) {
+        if area == ObjectKind::Packs || self.has_content(area, name, payload) {
             return Ok(CreateOutcome::New);
         }
         Ok(CreateOutcome::Exists)
@@ -60,20 +60,21 @@ impl CloudStorage {
             return self.create_unprotected(area, name, payload);
         }
         let (path, what) = (self.path(area, name)?, area.path(name));
-        let (created, doubt) = self.put(&path, &what, payload, PutMode::Create)?;
-        // A response was lost in between: the object may be the one that was just written.
-        if created == CreateOutcome::Exists && doubt && self.holds(area, name, payload) {
+        let (created, is_repeated) = self.put(&path, &what, payload, PutMode::Create)?;
+        // The response to an earlier attempt was lost: the object may be the one that it wrote.
+        if created == CreateOutcome::Exists && is_repeated && self.has_content(area, name, payload) {
             return Ok(CreateOutcome::New);
         }
         if created == CreateOutcome::New {
-            self.created(area, name, payload)?;
+            self.probe_with(area, name, payload)?;
         }
         Ok(created)
     }
 
-    fn holds(&self, area: ObjectKind, name: &str, payload: &PutPayload) -> bool {
+    /// Returns whether an object has these bytes.
+    fn has_content(&self, area: ObjectKind, name: &str, payload: &PutPayload) -> bool {
         let parts: Vec<&[u8]> = payload.iter().map(AsRef::as_ref).collect();
-        self.read(area, name, payload.content_length() as u64).is_ok_and(|there| are(&parts, &there))
+        self.read(area, name, payload.content_length() as u64).is_ok_and(|there| parts_equal(&parts, &there))
     }
 }
 
@@ -84,7 +85,7 @@ impl Storage for CloudStorage {
 
     fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         let folder = self.path_of(area.folder());
-        let found = self.ask("list", area.folder(), async |_| {
+        let found = self.request("list", area.folder(), async |_| {
             let mut listed = Vec::new();
             let mut stream = self.store.list(Some(&folder));
             while let Some(meta) = stream.next().await {
@@ -92,7 +93,7 @@ impl Storage for CloudStorage {
             }
             Ok(listed)
         })?;
-        let mut listed = found.map_err(|no| self.odd("list", area.folder(), &no))?;
+        let mut listed = found.map_err(|rejection| self.unexpected("list", area.folder(), &rejection))?;
         listed.sort();
         // A server that lists a folder while a file in it is replaced may return both.
         listed.dedup_by(|next, before| next.name == before.name);
@@ -101,19 +102,19 @@ impl Storage for CloudStorage {
 
     fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         let mut all = Vec::new();
-        self.reading(area, name, None, |came| {
-            match came {
-                Came::Answer { len, .. } if len > limit => {
+        self.read_with(area, name, None, |event| {
+            match event {
+                ReadEvent::Found { len, .. } if len > limit => {
                     let source = DecodeError::because("it is longer than an object of its type can be");
                     return Err(Error::Damaged { what: area.path(name), source });
                 }
-                Came::Answer { len, .. } => {
+                ReadEvent::Found { len, .. } => {
                     all = Vec::new();
                     let reserved = all.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
                     let full = |_| Error::io("read", area.path(name))(io::ErrorKind::OutOfMemory.into());
                     reserved.map_err(full)?;
                 }
-                Came::Bytes(bytes) => all.extend_from_slice(bytes),
+                ReadEvent::Bytes(bytes) => all.extend_from_slice(bytes),
             }
             Ok(())
         })?;
@@ -132,11 +133,11 @@ impl Storage for CloudStorage {
             };
         };
         let (wanted, mut at) = (out.len() as u64, 0);
-        self.reading(area, name, Some(offset..end), |came| {
-            match came {
-                Came::Answer { coming, .. } if coming != wanted => return Err(short(&what)),
-                Came::Answer { .. } => at = 0,
-                Came::Bytes(bytes) => {
+        self.read_with(area, name, Some(offset..end), |event| {
+            match event {
+                ReadEvent::Found { expected, .. } if expected != wanted => return Err(short(&what)),
+                ReadEvent::Found { .. } => at = 0,
+                ReadEvent::Bytes(bytes) => {
                     let place = out.get_mut(at..at + bytes.len()).ok_or_else(|| short(&what))?;
                     place.copy_from_slice(bytes);
                     at += bytes.len();
@@ -148,19 +149,19 @@ impl Storage for CloudStorage {
 
     fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        self.creating()?;
-        if len > LARGE {
+        self.run_pending_probe()?;
+        if len > MAX_WHOLE {
             return self.put_in_parts(&self.path(area, name)?, &area.path(name), parts, len);
         }
         self.create_whole(area, name, &parts.iter().map(|part| Bytes::copy_from_slice(part)).collect())
     }
 
     fn create_owned(&self, area: ObjectKind, name: &str, parts: Vec<Vec<u8>>) -> Result<CreateOutcome> {
-        if parts.iter().map(|part| part.len() as u64).sum::<u64>() > LARGE {
+        if parts.iter().map(|part| part.len() as u64).sum::<u64>() > MAX_WHOLE {
             let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
             return self.create(area, name, &parts);
         }
-        self.creating()?;
+        self.run_pending_probe()?;
         self.create_whole(area, name, &parts.into_iter().map(Bytes::from).collect())
     }
 
@@ -180,14 +181,14 @@ impl Storage for CloudStorage {
     }
 
     fn weakness(&self) -> Result<Option<String>> {
-        Ok(self.lacks()?.map(str::to_owned))
+        Ok(self.missing_guarantee()?.map(str::to_owned))
     }
 
     fn move_to(&self, from: (ObjectKind, &str), to: (ObjectKind, &str)) -> Result<CreateOutcome> {
         let (old, new) = (self.path(from.0, from.1)?, self.path(to.0, to.1)?);
-        let (what, whither) = (from.0.path(from.1), to.0.path(to.1));
+        let (what, destination) = (from.0.path(from.1), to.0.path(to.1));
         let Some(there) = self.head(&old, &what)? else { return Err(Error::Missing { what }) };
-        match self.head(&new, &whither)? {
+        match self.head(&new, &destination)? {
             // If the target has the same bytes, an earlier move was interrupted.
             Some(taken) if taken.size != there.size => return Ok(CreateOutcome::Exists),
             Some(_) if self.read(to.0, to.1, there.size)? != self.read(from.0, from.1, there.size)? => {
@@ -195,8 +196,8 @@ impl Storage for CloudStorage {
             }
             Some(_) => {}
             None => {
-                let copied = self.ask("move", &what, async |_| self.store.copy(&old, &new).await)?;
-                copied.map_err(|no| self.odd("move", &what, &no))?;
+                let copied = self.request("move", &what, async |_| self.store.copy(&old, &new).await)?;
+                copied.map_err(|rejection| self.unexpected("move", &what, &rejection))?;
             }
         }
         self.remove(from.0, from.1)?;
@@ -205,10 +206,10 @@ impl Storage for CloudStorage {
 
     fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         let (path, what) = (self.path(area, name)?, area.path(name));
-        self.removing(area, name);
-        match self.ask("remove", &what, async |_| self.store.delete(&path).await)? {
+        self.cancel_probe(area, name);
+        match self.request("remove", &what, async |_| self.store.delete(&path).await)? {
             Ok(()) | Err(Rejection::Missing) => Ok(()),
-            Err(no) => Err(self.odd("remove", &what, &no)),
+            Err(rejection) => Err(self.unexpected("remove", &what, &rejection)),
         }
     }
 

@@ -14,12 +14,12 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
-use crate::storage::http::{Answer, HeaderValue, Http, Method, Parts};
+use crate::storage::http::{HeaderValue, Http, Method, Parts, Response};
 use crate::storage::rate_limit::RateLimits;
 use crate::storage::rest::url::RestUrl;
 use crate::storage::retry::{Failure, Retrier, RetryPolicy};
 use crate::storage::tls::Tls;
-use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, are, check_name, http};
+use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, check_name, http, parts_equal};
 
 /// The `Accept` header for a listing with sizes.
 const VERSION: HeaderValue = HeaderValue::from_static("application/vnd.x.restic.rest.v2");
@@ -29,9 +29,9 @@ const VERSION: HeaderValue = HeaderValue::from_static("application/vnd.x.restic.
 pub struct RestStorage {
     place: RestUrl,
     http: Http,
-    line: Arc<Retrier>,
+    retrier: Arc<Retrier>,
     /// Set after the server was asked to create the repository.
-    made: OnceLock<()>,
+    created: OnceLock<()>,
 }
 
 /// An item of a listing.
@@ -44,9 +44,9 @@ struct Item {
 impl RestStorage {
     /// Creates a storage at `place` without any request.
     pub fn new(place: RestUrl, limits: Arc<RateLimits>, retry_policy: RetryPolicy, tls: &Tls) -> Self {
-        let line = Arc::new(Retrier::new(place.to_string(), retry_policy));
-        let http = Http::new(Arc::clone(&line), retry_policy, limits, tls);
-        Self { place, http, line, made: OnceLock::new() }
+        let retrier = Arc::new(Retrier::new(place.to_string(), retry_policy));
+        let http = Http::new(Arc::clone(&retrier), retry_policy, limits, tls);
+        Self { place, http, retrier, created: OnceLock::new() }
     }
 
     fn url(&self, area: ObjectKind, name: &str) -> Result<String> {
@@ -55,14 +55,14 @@ impl RestStorage {
     }
 
     /// Sends a request. Returns success responses, and error statuses that the caller interprets.
-    fn ask(
+    fn request(
         &self,
         (doing, what): (&'static str, &str),
         (method, url): (Method, &str),
         header: Option<(&'static str, HeaderValue)>,
         body: Option<(&mut dyn Read, u64)>,
         expected: &[u16],
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, Failure> {
         let mut head = http::request(method, url);
         if let Some((name, value)) = header {
             head.headers.insert(name, value);
@@ -73,36 +73,36 @@ impl RestStorage {
             value.set_sensitive(true);
             head.headers.insert("authorization", value);
         }
-        let mut answer = self.http.send(head, body).map_err(|lost| Failure::Passing(lost.0))?;
-        if answer.is_good() || expected.contains(&answer.status.as_u16()) {
+        let mut answer = self.http.send(head, body).map_err(|lost| Failure::Transient(lost.0))?;
+        if answer.is_success() || expected.contains(&answer.status.as_u16()) {
             return Ok(answer);
         }
-        let words = answer.words();
-        Err(self.refused(doing, what, answer.status.as_u16(), words.trim()))
+        let text = answer.error_text();
+        Err(self.refused(doing, what, answer.status.as_u16(), text.trim()))
     }
 
-    fn refused(&self, doing: &'static str, what: &str, status: u16, words: &str) -> Failure {
+    fn refused(&self, doing: &'static str, what: &str, status: u16, text: &str) -> Failure {
         // HTML pages are for browsers.
-        let words = if words.len() > 400 || words.starts_with('<') { "" } else { words };
-        let said = format!("the server answered {status} {words}");
-        let (kind, said) = match status {
+        let text = if text.len() > 400 || text.starts_with('<') { "" } else { text };
+        let why = format!("the server answered {status} {text}").trim_end().to_owned();
+        let (kind, why) = match status {
             401 => {
                 let which = "the server rejected the user or password (`RestUrl::with_login`)";
-                (io::ErrorKind::PermissionDenied, format!("{}: {which}", said.trim_end()))
+                (io::ErrorKind::PermissionDenied, format!("{why}: {which}"))
             }
-            403 | 405 => (io::ErrorKind::PermissionDenied, said.trim_end().to_owned()),
-            413 | 507 => (io::ErrorKind::StorageFull, said.trim_end().to_owned()),
-            408 | 425 | 429 | 500..=599 => return Failure::Passing(said.trim_end().to_owned()),
-            _ => (io::ErrorKind::Other, said.trim_end().to_owned()),
+            403 | 405 => (io::ErrorKind::PermissionDenied, why),
+            413 | 507 => (io::ErrorKind::StorageFull, why),
+            408 | 425 | 429 | 500..=599 => return Failure::Transient(why),
+            _ => (io::ErrorKind::Other, why),
         };
-        Failure::Final(Error::io(doing, self.line.full(what))(io::Error::new(kind, said)))
+        Failure::Permanent(Error::io(doing, self.retrier.full_path(what))(io::Error::new(kind, why)))
     }
 
-    fn is_there(&self, area: ObjectKind, name: &str) -> Result<bool> {
+    fn exists(&self, area: ObjectKind, name: &str) -> Result<bool> {
         let (url, what) = (self.url(area, name)?, area.path(name));
-        self.line.with("check for", &what, |_| {
-            let answer = self.ask(("check for", &what), (Method::HEAD, &url), None, None, &[404])?;
-            Ok(answer.is_good())
+        self.retrier.retry("check for", &what, |_| {
+            let answer = self.request(("check for", &what), (Method::HEAD, &url), None, None, &[404])?;
+            Ok(answer.is_success())
         })
     }
 
@@ -110,42 +110,43 @@ impl RestStorage {
     fn post(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<bool> {
         let (url, what) = (self.url(area, name)?, area.path(name));
         let len = parts.iter().map(|part| part.len() as u64).sum();
-        self.line.with("write", &what, |_| {
+        self.retrier.retry("write", &what, |_| {
             let mut source = Parts::new(parts);
             let body: Option<(&mut dyn Read, u64)> = Some((&mut source, len));
-            let answer = self.ask(("write", &what), (Method::POST, &url), None, body, &[400, 403])?;
+            let answer = self.request(("write", &what), (Method::POST, &url), None, body, &[400, 403])?;
             match answer.status.as_u16() {
                 400 => Err(self.refused_content(&what, answer)),
-                _ => Ok(answer.is_good()),
+                _ => Ok(answer.is_success()),
             }
         })
     }
 
     /// Describes why a server rejects content whose hash differs from its name.
-    fn refused_content(&self, what: &str, mut answer: Answer) -> Failure {
-        let words = answer.words();
+    fn refused_content(&self, what: &str, mut answer: Response) -> Failure {
+        let text = answer.error_text();
         let hint = "it may verify that names are hashes of contents, as rest-server does unless it is \
                     started with --no-verify-upload; start it with that option (snap verifies all it reads)";
-        self.refused("write", what, 400, &format!("{}: {hint}", words.trim().trim_end_matches(':')))
+        self.refused("write", what, 400, &format!("{}: {hint}", text.trim().trim_end_matches(':')))
     }
 
     /// Creates the folders of a repository, which some servers do only on request.
-    fn make(&self) -> Result<()> {
-        if self.made.get().is_some() {
+    fn create_repository(&self) -> Result<()> {
+        if self.created.get().is_some() {
             return Ok(());
         }
         let url = self.place.url("?create=true");
-        self.line
-            .with("make", "", |_| self.ask(("make", ""), (Method::POST, &url), None, None, &[]).map(drop))?;
-        self.try_a_name()?;
-        let _ = self.made.set(());
+        self.retrier.retry("make", "", |_| {
+            self.request(("make", ""), (Method::POST, &url), None, None, &[]).map(drop)
+        })?;
+        self.probe_name()?;
+        let _ = self.created.set(());
         Ok(())
     }
 
     /// Writes an object whose name is not the hash of its content, so that a server that verifies names fails
     /// before half a repository exists. The object is the end marker of a session that never existed; gc
     /// would remove it.
-    fn try_a_name(&self) -> Result<()> {
+    fn probe_name(&self) -> Result<()> {
         let name = format!("{:032}{}", 0, crate::storage::names::END_MARKER);
         self.post(ObjectKind::Sessions, &name, &[b"snap"])?;
         self.remove(ObjectKind::Sessions, &name)
@@ -153,22 +154,23 @@ impl RestStorage {
 
     fn forbidden(&self, doing: &'static str, what: &str) -> Error {
         let why = "the server answered 403 Forbidden: it may be append-only";
-        Error::io(doing, self.line.full(what))(io::Error::new(io::ErrorKind::PermissionDenied, why))
+        Error::io(doing, self.retrier.full_path(what))(io::Error::new(io::ErrorKind::PermissionDenied, why))
     }
 
-    fn holds(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> bool {
+    /// Returns whether an object has these bytes.
+    fn has_content(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> bool {
         let len = parts.iter().map(|part| part.len() as u64).sum();
-        self.read(area, name, len).is_ok_and(|there| are(parts, &there))
+        self.read(area, name, len).is_ok_and(|there| parts_equal(parts, &there))
     }
 }
 
 fn damaged(what: &str, why: &'static str) -> Failure {
-    Failure::Final(Error::Damaged { what: what.to_owned(), source: DecodeError::because(why) })
+    Failure::Permanent(Error::Damaged { what: what.to_owned(), source: DecodeError::because(why) })
 }
 
 /// Fills `out`; a body that ends early is requested again.
-fn fill(answer: &mut Answer, out: &mut [u8]) -> Result<(), Failure> {
-    answer.body.read_exact(out).map_err(|err| Failure::Passing(err.to_string()))
+fn fill(answer: &mut Response, out: &mut [u8]) -> Result<(), Failure> {
+    answer.body.read_exact(out).map_err(|err| Failure::Transient(err.to_string()))
 }
 
 impl Storage for RestStorage {
@@ -178,19 +180,19 @@ impl Storage for RestStorage {
 
     fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         let (url, what) = (self.place.url(&format!("{}/", names::kind(area))), area.folder());
-        let items = self.line.with("list", what, |_| {
+        let items = self.retrier.retry("list", what, |_| {
             let accept = Some(("accept", VERSION));
             // Before there is a repository, there may be no folder to list.
             let first = matches!(area, ObjectKind::Config | ObjectKind::Keys);
             let missing: &[u16] = if first { &[404] } else { &[] };
-            let answer = self.ask(("list", what), (Method::GET, &url), accept, None, missing)?;
-            if !answer.is_good() {
+            let answer = self.request(("list", what), (Method::GET, &url), accept, None, missing)?;
+            if !answer.is_success() {
                 return Ok(Vec::new());
             }
             let items = serde_json::from_reader::<_, Option<Vec<Item>>>(BufReader::new(answer.body));
             items
                 .map(Option::unwrap_or_default)
-                .map_err(|err| Failure::Passing(format!("the listing cannot be read: {err}")))
+                .map_err(|err| Failure::Transient(format!("the listing cannot be read: {err}")))
         })?;
         let listed = items.into_iter().filter_map(|item| {
             Some(Listed { name: names::decode(area, &item.name)?, len: item.size, modified: None })
@@ -203,21 +205,22 @@ impl Storage for RestStorage {
 
     fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         let (url, what) = (self.url(area, name)?, area.path(name));
-        self.line.with("read", &what, |_| {
-            let mut answer = self.ask(("read", &what), (Method::GET, &url), None, None, &[404])?;
-            if !answer.is_good() {
-                return Err(Failure::Final(Error::Missing { what: what.clone() }));
+        self.retrier.retry("read", &what, |_| {
+            let mut answer = self.request(("read", &what), (Method::GET, &url), None, None, &[404])?;
+            if !answer.is_success() {
+                return Err(Failure::Permanent(Error::Missing { what: what.clone() }));
             }
             let len = answer
                 .len()
-                .ok_or_else(|| Failure::Passing("the server does not report the length".into()))?;
+                .ok_or_else(|| Failure::Transient("the server does not report the length".into()))?;
             if len > limit {
                 return Err(damaged(&what, "it is longer than an object of its type can be"));
             }
             let mut bytes = Vec::new();
             let reserved = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
-            reserved
-                .map_err(|_| Error::io("read", self.line.full(&what))(io::ErrorKind::OutOfMemory.into()))?;
+            reserved.map_err(|_| {
+                Error::io("read", self.retrier.full_path(&what))(io::ErrorKind::OutOfMemory.into())
+            })?;
             bytes.resize(len as usize, 0);
             fill(&mut answer, &mut bytes)?;
             Ok(bytes)
@@ -229,22 +232,21 @@ impl Storage for RestStorage {
         let possible = offset.checked_add(out.len() as u64).filter(|end| *end <= i64::MAX as u64);
         let Some(end) = possible.filter(|_| !out.is_empty()) else {
             // An empty range needs no request, but the object must exist.
-            return match self.is_there(area, name)? {
-                false => Err(Error::Missing { what }),
-                true if out.is_empty() => Ok(()),
-                true => {
-                    Err(Error::Damaged { what, source: DecodeError::because("it is shorter than expected") })
-                }
-            };
+            if !self.exists(area, name)? {
+                return Err(Error::Missing { what });
+            } else if out.is_empty() {
+                return Ok(());
+            }
+            return Err(Error::Damaged { what, source: DecodeError::because("it is shorter than expected") });
         };
         let range = format!("bytes={offset}-{}", end - 1);
         let wanted = format!("bytes {offset}-{}/", end - 1);
-        self.line.with("read", &what, |_| {
+        self.retrier.retry("read", &what, |_| {
             let header = HeaderValue::from_str(&range).ok().map(|range| ("range", range));
-            let mut answer = self.ask(("read", &what), (Method::GET, &url), header, None, &[404, 416])?;
+            let mut answer = self.request(("read", &what), (Method::GET, &url), header, None, &[404, 416])?;
             let given = answer.headers.get(http::CONTENT_RANGE).and_then(|given| given.to_str().ok());
             match (answer.status.as_u16(), given) {
-                (404, _) => Err(Failure::Final(Error::Missing { what: what.clone() })),
+                (404, _) => Err(Failure::Permanent(Error::Missing { what: what.clone() })),
                 (206, Some(given)) if given.starts_with(&wanted) => fill(&mut answer, out),
                 (206, Some(_)) | (416, _) => Err(damaged(&what, "it is shorter than expected")),
                 _ => Err(self.refused("read", &what, 400, "without the requested range")),
@@ -254,18 +256,18 @@ impl Storage for RestStorage {
 
     fn create(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> Result<CreateOutcome> {
         if matches!(area, ObjectKind::Config | ObjectKind::Keys) {
-            self.make()?;
+            self.create_repository()?;
         }
-        if self.is_there(area, name)? {
+        if self.exists(area, name)? {
             return Ok(CreateOutcome::Exists);
         }
         let posted = self.post(area, name, parts)?;
         // Rejected: another process was faster, or an earlier attempt succeeded and its response was lost.
-        if !posted && !self.is_there(area, name)? {
+        if !posted && !self.exists(area, name)? {
             return Err(self.forbidden("write", &area.path(name)));
         }
         // A pack's name determines its content; for other objects a later writer may have replaced it.
-        if posted && area == ObjectKind::Packs || self.holds(area, name, parts) {
+        if posted && area == ObjectKind::Packs || self.has_content(area, name, parts) {
             return Ok(CreateOutcome::New);
         }
         Ok(CreateOutcome::Exists)
@@ -285,7 +287,7 @@ impl Storage for RestStorage {
     }
 
     fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
-        Ok(if self.is_there(area, name)? { None } else { Some(false) })
+        Ok(if self.exists(area, name)? { None } else { Some(false) })
     }
 
     fn weakness(&self) -> Result<Option<String>> {
@@ -294,8 +296,8 @@ impl Storage for RestStorage {
 
     fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         let (url, what) = (self.url(area, name)?, area.path(name));
-        self.line.with("remove", &what, |_| {
-            self.ask(("remove", &what), (Method::DELETE, &url), None, None, &[404]).map(drop)
+        self.retrier.retry("remove", &what, |_| {
+            self.request(("remove", &what), (Method::DELETE, &url), None, None, &[404]).map(drop)
         })
     }
 

@@ -48,7 +48,7 @@ pub(super) fn encode(area: ObjectKind, name: &str) -> String {
     if has_long_names(area) && is_hex(name, 64) {
         return name.to_owned();
     }
-    let short = if area == ObjectKind::Quarantine { shortened(name) } else { None };
+    let short = if area == ObjectKind::Quarantine { shorten(name) } else { None };
     let name = short.as_deref().unwrap_or(name);
     if let Some((id, by)) = name.split_once('.').filter(|(id, by)| is_hex(id, 32) && is_hex(by, 32))
         && area == ObjectKind::Trash
@@ -57,7 +57,7 @@ pub(super) fn encode(area: ObjectKind, name: &str) -> String {
     }
     for (of, end, tag) in TAGS {
         let Some(id) = name.strip_suffix(end).filter(|id| of == area && is_short(id)) else { continue };
-        return format!("{id:0<32}{}{:02x}", spelt(tag), id.len());
+        return format!("{id:0<32}{}{:02x}", encode_tag(tag), id.len());
     }
     let mut free = format!("{FREE}{}.", area.folder());
     for byte in name.bytes() {
@@ -72,7 +72,7 @@ pub(super) fn encode(area: ObjectKind, name: &str) -> String {
 
 /// Shortens the name of a pack in quarantine, or of its sidecar, since the full name is taken by sidecars.
 /// Half an id is enough for objects that are never read. A further copy has its number in the last digits.
-fn shortened(name: &str) -> Option<String> {
+fn shorten(name: &str) -> Option<String> {
     let (id, rest) = name.split_at_checked(64).filter(|(id, _)| is_hex(id, 64))?;
     let (copy, parity) = match rest.strip_suffix(".parity") {
         Some(copy) => (copy, ".parity"),
@@ -89,17 +89,18 @@ fn shortened(name: &str) -> Option<String> {
 pub(super) fn decode(area: ObjectKind, called: &str) -> Option<String> {
     let name = match called.strip_prefix(FREE) {
         Some(free) => unescape(free.strip_prefix(area.folder())?.strip_prefix('.')?)?,
-        None if is_hex(called, 64) => read(area, called)?,
+        None if is_hex(called, 64) => decode_digits(area, called)?,
         None => return None,
     };
     // Each object has exactly one name on the server.
     (check_name(area, &name).is_ok() && encode(area, &name) == called).then_some(name)
 }
 
-fn read(area: ObjectKind, called: &str) -> Option<String> {
+/// Decodes a server's name of 64 digits.
+fn decode_digits(area: ObjectKind, called: &str) -> Option<String> {
     let (id, end) = called.split_at_checked(32)?;
     let (tag, len) = end.split_at_checked(30)?;
-    if let Some((of, suffix, _)) = TAGS.iter().find(|(_, _, known)| spelt(known) == tag) {
+    if let Some((of, suffix, _)) = TAGS.iter().find(|(_, _, known)| encode_tag(known) == tag) {
         let id = id.get(..usize::from_str_radix(len, 16).ok()?)?;
         return (*of == area).then(|| format!("{id}{suffix}"));
     }
@@ -111,7 +112,7 @@ fn read(area: ObjectKind, called: &str) -> Option<String> {
 }
 
 /// Encodes a tag as 30 digits: its letters, then zeros.
-fn spelt(tag: &str) -> String {
+fn encode_tag(tag: &str) -> String {
     let digits: String = tag.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!("{digits:0<30}")
 }

@@ -13,7 +13,7 @@ pub struct RestUrl {
 
 impl fmt::Debug for RestUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Place({self})")
+        write!(f, "RestUrl({self})")
     }
 }
 
@@ -97,17 +97,16 @@ impl RestUrl {
 fn unescaped(text: &str) -> String {
     let mut out = Vec::new();
     let mut rest = text.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        let code =
-            behind.get(..2).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
         match code.filter(|_| *first == b'%') {
             Some(byte) => {
                 out.push(byte);
-                rest = behind.split_at(2).1;
+                rest = after.split_at(2).1;
             }
             None => {
                 out.push(*first);
-                rest = behind;
+                rest = after;
             }
         }
     }

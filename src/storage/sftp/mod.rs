@@ -16,11 +16,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::storage::rate_limit::RateLimits;
-use crate::storage::sftp::connection::{Channel, Fail, unexpected};
+use crate::storage::sftp::connection::{Channel, RequestError, unexpected};
 use crate::storage::sftp::protocol::{Reply, Request};
 use crate::storage::sftp::transfer::File;
 use crate::storage::sftp::url::SftpUrl;
@@ -28,15 +28,15 @@ use crate::storage::{Capacity, CreateOutcome, ObjectKind, check_name};
 use crate::util::programs;
 
 const TEMP: &str = ".tmp-";
-/// Age after which a temporary file is abandoned. A day more than locally, as two clocks are compared.
+/// Age after which a temporary file is considered abandoned, by the server's clock.
 const ABANDONED: Duration = Duration::from_secs(48 * 3600);
 /// How long to try to reopen a lost connection.
 const TIMEOUT: Duration = Duration::from_secs(300);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Free bytes below which a failed write is reported as a full disk.
-const NEXT_TO_NOTHING: u64 = 1 << 20;
-/// Number of uploads that may fail simultaneously for lack of space.
+const FULL_BELOW: u64 = 1 << 20;
+/// Number of uploads that may fail at the same time for lack of space.
 const UPLOADS: u64 = 4;
 
 /// A directory on an SFTP server.
@@ -44,7 +44,7 @@ pub struct SftpStorage {
     place: SftpUrl,
     /// The command that is run instead of ssh.
     ssh: String,
-    channel: Mutex<Link>,
+    connection: Mutex<Connection>,
     /// Folders that are known to exist.
     folders: Mutex<HashSet<String>>,
     /// Whether rename fails if the new name exists, once tested.
@@ -53,10 +53,10 @@ pub struct SftpStorage {
 }
 
 #[derive(Default)]
-struct Link {
+struct Connection {
     open: Option<Arc<Channel>>,
     /// Whether there was a connection before; then a lost one is reopened.
-    been: bool,
+    reached_once: bool,
 }
 
 impl fmt::Debug for SftpStorage {
@@ -66,19 +66,15 @@ impl fmt::Debug for SftpStorage {
 }
 
 /// Why one attempt failed.
-enum Trouble {
-    Fail(Fail),
-    Final(Error),
+enum AttemptError {
+    Request(RequestError),
+    Permanent(Error),
 }
 
-impl From<Fail> for Trouble {
-    fn from(fail: Fail) -> Self {
-        Self::Fail(fail)
+impl From<RequestError> for AttemptError {
+    fn from(fail: RequestError) -> Self {
+        Self::Request(fail)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
 }
 
 impl SftpStorage {
@@ -88,7 +84,7 @@ impl SftpStorage {
         Self {
             place,
             ssh: ssh.into(),
-            channel: Mutex::default(),
+            connection: Mutex::default(),
             folders: Mutex::default(),
             exclusive: OnceLock::new(),
             limits: Arc::default(),
@@ -110,78 +106,78 @@ impl SftpStorage {
         command
     }
 
-    fn channel(&self) -> Result<Arc<Channel>, Fail> {
-        let mut link = lock(&self.channel);
-        if let Some(channel) = &link.open {
+    fn channel(&self) -> Result<Arc<Channel>, RequestError> {
+        let mut connection = self.connection.lock();
+        if let Some(channel) = &connection.open {
             return Ok(Arc::clone(channel));
         }
         let channel = Channel::open(self.command(), Arc::clone(&self.limits))?;
-        if !channel.knows("posix-rename@openssh.com") {
-            return Err(Fail::Status {
+        if !channel.has_extension("posix-rename@openssh.com") {
+            return Err(RequestError::Status {
                 code: protocol::FAILURE,
                 message: "the server cannot replace files atomically (it lacks posix-rename@openssh.com)"
                     .into(),
             });
         }
         let channel = Arc::new(channel);
-        *link = Link { open: Some(Arc::clone(&channel)), been: true };
+        *connection = Connection { open: Some(Arc::clone(&channel)), reached_once: true };
         Ok(channel)
     }
 
     /// Drops a lost connection; returns whether there ever was one.
-    fn lose(&self, lost: Option<&Arc<Channel>>) -> bool {
-        let mut link = lock(&self.channel);
-        if let (Some(open), Some(lost)) = (&link.open, lost)
+    fn drop_lost(&self, lost: Option<&Arc<Channel>>) -> bool {
+        let mut connection = self.connection.lock();
+        if let (Some(open), Some(lost)) = (&connection.open, lost)
             && Arc::ptr_eq(open, lost)
         {
-            link.open = None;
+            connection.open = None;
         }
-        link.been
+        connection.reached_once
     }
 
     /// Calls `work`, and repeats it on a new connection for a limited time. Its argument is `true` for
     /// repetitions: then the request may have been carried out before.
-    fn with<T>(
+    fn retry<T>(
         &self,
         doing: &'static str,
         what: &str,
-        mut work: impl FnMut(&Channel, bool) -> Result<T, Trouble>,
+        mut work: impl FnMut(&Channel, bool) -> Result<T, AttemptError>,
     ) -> Result<T> {
         let (begun, mut wait, mut again) = (Instant::now(), FIRST_WAIT, false);
         loop {
             let channel = self.channel();
             let outcome = match &channel {
                 Ok(channel) => work(channel, again),
-                Err(_) => Err(Trouble::Fail(Fail::Lost(String::new()))),
+                Err(_) => Err(AttemptError::Request(RequestError::Lost(String::new()))),
             };
             let why = match (outcome, &channel) {
                 (Ok(done), _) => return Ok(done),
-                (Err(Trouble::Final(err)), _) => return Err(err),
-                (_, Err(Fail::Status { code, message })) => {
+                (Err(AttemptError::Permanent(err)), _) => return Err(err),
+                (_, Err(RequestError::Status { code, message })) => {
                     return Err(self.refused(doing, what, *code, message));
                 }
-                (_, Err(Fail::Lost(why))) => why.clone(),
-                (Err(Trouble::Fail(Fail::Lost(why))), _) => why,
-                (Err(Trouble::Fail(Fail::Status { code, message })), _) => {
+                (_, Err(RequestError::Lost(why))) => why.clone(),
+                (Err(AttemptError::Request(RequestError::Lost(why))), _) => why,
+                (Err(AttemptError::Request(RequestError::Status { code, message })), _) => {
                     return Err(self.refused(doing, what, code, &message));
                 }
             };
-            let been = self.lose(channel.as_ref().ok());
-            if !been || begun.elapsed() + wait > TIMEOUT {
+            let reached_once = self.drop_lost(channel.as_ref().ok());
+            if !reached_once || begun.elapsed() + wait > TIMEOUT {
                 let gone = io::Error::new(io::ErrorKind::ConnectionAborted, why);
-                return Err(if been {
-                    Error::io(doing, self.full(what))(gone)
+                return Err(if reached_once {
+                    Error::io(doing, self.full_path(what))(gone)
                 } else {
                     Error::io("reach", self.place.to_string())(gone)
                 });
             }
             std::thread::sleep(wait);
-            (wait, again) = ((wait * 2).min(LONGEST_WAIT), true);
+            (wait, again) = ((wait * 2).min(MAX_WAIT), true);
         }
     }
 
     /// Returns an object's path including the server, for messages.
-    fn full(&self, what: &str) -> String {
+    fn full_path(&self, what: &str) -> String {
         format!("{}/{what}", self.place)
     }
 
@@ -191,22 +187,22 @@ impl SftpStorage {
             protocol::NO_SUCH_FILE => io::ErrorKind::NotFound,
             _ => io::ErrorKind::Other,
         };
-        let words = if message.is_empty() { "the server gave no reason" } else { message };
-        Error::io(doing, self.full(what))(io::Error::new(kind, words.to_owned()))
+        let why = if message.is_empty() { "the server gave no reason" } else { message };
+        Error::io(doing, self.full_path(what))(io::Error::new(kind, why.to_owned()))
     }
 
     /// Returns whether a write of this many bytes failed for lack of space. Other uploads that failed at the
     /// same time may have freed their space already.
     fn is_full(&self, channel: &Channel, wanted: u64) -> bool {
-        let needed = NEXT_TO_NOTHING.max(wanted.saturating_mul(UPLOADS));
-        self.room_by(channel).is_some_and(|capacity| capacity.free < needed)
+        let needed = FULL_BELOW.max(wanted.saturating_mul(UPLOADS));
+        self.capacity_by(channel).is_some_and(|capacity| capacity.free < needed)
     }
 
-    fn room_by(&self, channel: &Channel) -> Option<Capacity> {
-        if !channel.knows("statvfs@openssh.com") {
+    fn capacity_by(&self, channel: &Channel) -> Option<Capacity> {
+        if !channel.has_extension("statvfs@openssh.com") {
             return None;
         }
-        let reply = channel.ask(&Request::Room { path: self.place.directory() }).ok()?;
+        let reply = channel.request(&Request::StatVfs { path: self.place.directory() }).ok()?;
         let Reply::Extended(bytes) = reply else { return None };
         let (free, total) = protocol::capacity(&bytes).ok()?;
         Some(Capacity { free, total })
@@ -222,57 +218,58 @@ impl SftpStorage {
     }
 
     /// Creates a folder and its ancestors, unless it is known to exist.
-    fn ensure_folder(&self, channel: &Channel, folder: &str) -> Result<(), Trouble> {
-        if lock(&self.folders).contains(folder) {
+    fn ensure_folder(&self, channel: &Channel, folder: &str) -> Result<(), AttemptError> {
+        if self.folders.lock().contains(folder) {
             return Ok(());
         }
-        match channel.ask(&Request::Stat { path: folder }) {
+        match channel.request(&Request::Stat { path: folder }) {
             Ok(Reply::Attributes(_)) => {}
             Ok(other) => return Err(unexpected(&other).into()),
-            Err(Fail::Status { code: protocol::NO_SUCH_FILE, .. }) => {
+            Err(RequestError::Status { code: protocol::NO_SUCH_FILE, .. }) => {
                 if let Some((above, _)) = folder.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {
                     self.ensure_folder(channel, above)?;
                 }
-                let made = channel.order(&Request::MakeFolder { path: folder });
+                let made = channel.run(&Request::MakeFolder { path: folder });
                 // Another process was faster; or it cannot be created, and then writing into it will report
                 // the error.
-                if let Err(fail @ Fail::Lost(_)) = made {
+                if let Err(fail @ RequestError::Lost(_)) = made {
                     return Err(fail.into());
                 }
             }
             Err(fail) => return Err(fail.into()),
         }
-        lock(&self.folders).insert(folder.to_owned());
+        self.folders.lock().insert(folder.to_owned());
         Ok(())
     }
 
     /// Creates an open temporary file next to `path` with `parts` as its content.
-    fn temp<'a>(
+    fn create_temp<'a>(
         &self,
         channel: &'a Channel,
         path: &str,
         parts: &[&[u8]],
-    ) -> Result<(File<'a>, String), Trouble> {
+    ) -> Result<(File<'a>, String), AttemptError> {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         self.ensure_folder(channel, folder)?;
-        let mut lot = [0; 8];
-        getrandom::fill(&mut lot).map_err(|_| Fail::Lost("no random bytes are available".into()))?;
-        let temp = format!("{folder}/{TEMP}{:016x}", u64::from_le_bytes(lot));
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|_| RequestError::Lost("no random bytes are available".into()))?;
+        let temp = format!("{folder}/{TEMP}{:016x}", u64::from_le_bytes(random));
         let file = File::open(channel, &temp, protocol::CREATE).inspect_err(|_| {
             // The folder may have been removed since.
-            lock(&self.folders).remove(folder);
+            self.folders.lock().remove(folder);
         })?;
         match file.write(parts) {
             Ok(()) => Ok((file, temp)),
             Err(fail) => {
                 // Check before the temporary file is removed and frees its space: the protocol has no status
                 // for a full disk.
-                let full = matches!(fail, Fail::Status { .. })
+                let full = matches!(fail, RequestError::Status { .. })
                     && self.is_full(channel, parts.iter().map(|part| part.len() as u64).sum());
                 drop(channel.send(&Request::Remove { path: &temp }));
                 if full {
                     let place = format!("{}: {path}", self.place);
-                    Err(Trouble::Final(Error::io("write", place)(io::ErrorKind::StorageFull.into())))
+                    Err(AttemptError::Permanent(Error::io("write", place)(io::ErrorKind::StorageFull.into())))
                 } else {
                     Err(fail.into())
                 }
@@ -286,44 +283,44 @@ impl SftpStorage {
             return Ok(*known);
         }
         let folder = self.folder(ObjectKind::Sessions);
-        let found = self.with("test a rename in", ObjectKind::Sessions.folder(), |channel, _| {
+        let found = self.retry("test a rename in", ObjectKind::Sessions.folder(), |channel, _| {
             let path = format!("{folder}/probe");
-            let (_one, first) = self.temp(channel, &path, &[b"1"])?;
-            let (_two, second) = self.temp(channel, &path, &[b"2"])?;
-            let renamed = channel.order(&Request::Rename { from: &first, to: &second });
+            let (_one, first) = self.create_temp(channel, &path, &[b"1"])?;
+            let (_two, second) = self.create_temp(channel, &path, &[b"2"])?;
+            let renamed = channel.run(&Request::Rename { from: &first, to: &second });
             for path in [&first, &second] {
                 drop(channel.send(&Request::Remove { path }));
             }
             match renamed {
                 Ok(()) => Ok(false),
-                Err(Fail::Status { .. }) => Ok(true),
+                Err(RequestError::Status { .. }) => Ok(true),
                 Err(fail) => Err(fail.into()),
             }
         })?;
         Ok(*self.exclusive.get_or_init(|| found))
     }
 
-    fn is_there(&self, channel: &Channel, path: &str) -> Result<bool, Trouble> {
-        match channel.ask(&Request::Stat { path }) {
+    fn exists(&self, channel: &Channel, path: &str) -> Result<bool, AttemptError> {
+        match channel.request(&Request::Stat { path }) {
             Ok(Reply::Attributes(_)) => Ok(true),
             Ok(other) => Err(unexpected(&other).into()),
-            Err(Fail::Status { code: protocol::NO_SUCH_FILE, .. }) => Ok(false),
+            Err(RequestError::Status { code: protocol::NO_SUCH_FILE, .. }) => Ok(false),
             Err(fail) => Err(fail.into()),
         }
     }
 
     /// Opens an object and runs `work` on it.
-    fn reading<T>(
+    fn read_with<T>(
         &self,
         area: ObjectKind,
         name: &str,
-        mut work: impl FnMut(&File<'_>) -> Result<T, Trouble>,
+        mut work: impl FnMut(&File<'_>) -> Result<T, AttemptError>,
     ) -> Result<T> {
         let (path, what) = (self.path(area, name)?, area.path(name));
-        self.with("read", &what, |channel, _| {
+        self.retry("read", &what, |channel, _| {
             let file = match File::open(channel, &path, protocol::READ) {
-                Err(Fail::Status { code: protocol::NO_SUCH_FILE, .. }) => {
-                    return Err(Trouble::Final(Error::Missing { what: what.clone() }));
+                Err(RequestError::Status { code: protocol::NO_SUCH_FILE, .. }) => {
+                    return Err(AttemptError::Permanent(Error::Missing { what: what.clone() }));
                 }
                 opened => opened?,
             };
@@ -332,13 +329,13 @@ impl SftpStorage {
     }
 
     /// Renames to a free name; [`CreateOutcome::Exists`] if it is taken.
-    fn rename(&self, channel: &Channel, from: &str, to: &str) -> Result<CreateOutcome, Trouble> {
-        match channel.order(&Request::Rename { from, to }) {
+    fn rename(&self, channel: &Channel, from: &str, to: &str) -> Result<CreateOutcome, AttemptError> {
+        match channel.run(&Request::Rename { from, to }) {
             Ok(()) => Ok(CreateOutcome::New),
-            Err(fail @ Fail::Lost(_)) => Err(fail.into()),
+            Err(fail @ RequestError::Lost(_)) => Err(fail.into()),
             // The protocol has no status for a taken name.
             Err(fail) => {
-                if self.is_there(channel, to)? {
+                if self.exists(channel, to)? {
                     Ok(CreateOutcome::Exists)
                 } else {
                     Err(fail.into())

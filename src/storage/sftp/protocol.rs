@@ -80,7 +80,7 @@ pub(super) enum Request<'a> {
         handle: &'a [u8],
     },
     /// `statvfs@openssh.com`.
-    Room {
+    StatVfs {
         path: &'a str,
     },
     /// `limits@openssh.com`.
@@ -112,7 +112,7 @@ impl Request<'_> {
                 Packet::new(200, id).text("posix-rename@openssh.com").text(from).text(to)
             }
             Self::Sync { handle } => Packet::new(200, id).text("fsync@openssh.com").string(handle),
-            Self::Room { path } => Packet::new(200, id).text("statvfs@openssh.com").text(path),
+            Self::StatVfs { path } => Packet::new(200, id).text("statvfs@openssh.com").text(path),
             Self::Limits => Packet::new(200, id).text("limits@openssh.com"),
         }
         .finish()
@@ -120,7 +120,7 @@ impl Request<'_> {
 }
 
 /// Encodes the first packet (SSH_FXP_INIT), which has no number.
-pub(super) fn greeting() -> Vec<u8> {
+pub(super) fn init_packet() -> Vec<u8> {
     Packet { bytes: vec![0, 0, 0, 0, 1] }.number(VERSION).finish()
 }
 
@@ -269,7 +269,7 @@ pub(super) fn limits(bytes: &[u8]) -> Result<(u64, u64), DecodeError> {
     Ok((rest.long()?, rest.long()?))
 }
 
-/// Decodes free and total bytes from a response to [`Request::Room`].
+/// Decodes free and total bytes from a response to [`Request::StatVfs`].
 pub(super) fn capacity(bytes: &[u8]) -> Result<(u64, u64), DecodeError> {
     let mut rest = Rest(bytes);
     rest.long()?;
@@ -345,7 +345,7 @@ mod tests {
     fn requests_follow_the_draft() {
         let read = Request::Read { handle: b"h", offset: 258, len: 7 }.packet(9);
         assert_eq!(read, b"\0\0\0\x16\x05\0\0\0\x09\0\0\0\x01h\0\0\0\0\0\0\x01\x02\0\0\0\x07");
-        assert_eq!(greeting(), b"\0\0\0\x05\x01\0\0\0\x03");
+        assert_eq!(init_packet(), b"\0\0\0\x05\x01\0\0\0\x03");
         let sync = Request::Sync { handle: b"h" }.packet(1);
         assert_eq!(sync, b"\0\0\0\x1f\xc8\0\0\0\x01\0\0\0\x11fsync@openssh.com\0\0\0\x01h");
     }

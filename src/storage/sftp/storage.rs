@@ -5,23 +5,24 @@ use std::io;
 use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
-use crate::storage::sftp::connection::Fail;
+use crate::storage::sftp::connection::RequestError;
 use crate::storage::sftp::protocol::{FileAttributes, Request};
 use crate::storage::sftp::transfer::File;
-use crate::storage::sftp::{ABANDONED, Reply, SftpStorage, TEMP, Trouble, protocol, transfer};
+use crate::storage::sftp::{ABANDONED, AttemptError, Reply, SftpStorage, TEMP, protocol, transfer};
 use crate::storage::{Capacity, CreateOutcome, Listed, ObjectKind, Storage, check_name};
 
-fn damaged(what: String, why: &'static str) -> Trouble {
-    Trouble::Final(Error::Damaged { what, source: DecodeError::because(why) })
+fn damaged(what: String, why: &'static str) -> AttemptError {
+    AttemptError::Permanent(Error::Damaged { what, source: DecodeError::because(why) })
 }
 
 impl SftpStorage {
-    /// Returns the time by the server's file system clock, from which this machine's may differ by days.
+    /// Returns the time by the clock of the server's file system, if the server reports times. This machine's
+    /// clock may differ by days.
     fn now(&self) -> Result<Option<u64>> {
         let path = format!("{}/now", self.folder(ObjectKind::Sessions));
-        self.with("tidy", ObjectKind::Sessions.folder(), |channel, _| {
-            let (_file, temp) = self.temp(channel, &path, &[])?;
-            let found = channel.ask(&Request::Stat { path: &temp });
+        self.retry("tidy", ObjectKind::Sessions.folder(), |channel, _| {
+            let (_file, temp) = self.create_temp(channel, &path, &[])?;
+            let found = channel.request(&Request::Stat { path: &temp });
             drop(channel.send(&Request::Remove { path: &temp }));
             match found? {
                 Reply::Attributes(found) => Ok(found.modified.map(u64::from)),
@@ -38,7 +39,7 @@ impl Storage for SftpStorage {
 
     fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
         let folder = self.folder(area);
-        let entries = self.with("list", area.folder(), |channel, _| {
+        let entries = self.retry("list", area.folder(), |channel, _| {
             let entries = transfer::list(channel, std::slice::from_ref(&folder))?;
             if !area.is_spread() {
                 return Ok(entries);
@@ -78,7 +79,7 @@ impl Storage for SftpStorage {
     }
 
     fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
-        self.reading(area, name, |file| {
+        self.read_with(area, name, |file| {
             let len = file.len()?;
             if len > limit {
                 return Err(damaged(area.path(name), "it is longer than an object of its type can be"));
@@ -86,7 +87,7 @@ impl Storage for SftpStorage {
             let mut bytes = Vec::new();
             let reserved = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
             reserved.map_err(|_| {
-                Trouble::Final(Error::io("read", area.path(name))(io::ErrorKind::OutOfMemory.into()))
+                AttemptError::Permanent(Error::io("read", area.path(name))(io::ErrorKind::OutOfMemory.into()))
             })?;
             bytes.resize(len as usize, 0);
             if file.read(0, &mut bytes)? {
@@ -100,7 +101,7 @@ impl Storage for SftpStorage {
     fn read_range(&self, area: ObjectKind, name: &str, offset: u64, out: &mut [u8]) -> Result<()> {
         // A server may report an offset that no file can have as a failure of its own.
         let possible = offset.checked_add(out.len() as u64).is_some_and(|end| end <= i64::MAX as u64);
-        self.reading(area, name, |file| {
+        self.read_with(area, name, |file| {
             if out.is_empty() || possible && file.read(offset, out)? {
                 return Ok(());
             }
@@ -118,20 +119,20 @@ impl Storage for SftpStorage {
             );
             return Err(Error::Refused(why));
         }
-        let mut doubt = false;
-        let created = self.with("write", &what, |channel, again| {
-            let (file, temp) = self.temp(channel, &path, parts)?;
+        let mut is_repeated = false;
+        let created = self.retry("write", &what, |channel, again| {
+            let (file, temp) = self.create_temp(channel, &path, parts)?;
             let renamed =
-                file.sync().map_err(Trouble::from).and_then(|()| self.rename(channel, &temp, &path));
+                file.sync().map_err(AttemptError::from).and_then(|()| self.rename(channel, &temp, &path));
             match renamed {
                 Ok(CreateOutcome::New) => file.sync()?,
                 _ => drop(channel.send(&Request::Remove { path: &temp })),
             }
-            doubt = again;
+            is_repeated = again;
             renamed
         })?;
-        // The connection was lost in between: the object may be the one that was just written.
-        if created == CreateOutcome::Exists && doubt {
+        // The connection was lost in between: the object may be the one that an earlier attempt wrote.
+        if created == CreateOutcome::Exists && is_repeated {
             let len = parts.iter().map(|part| part.len() as u64).sum();
             let there = self.read(area, name, len);
             if there.is_ok_and(|there| there == parts.concat()) {
@@ -147,16 +148,16 @@ impl Storage for SftpStorage {
 
     fn replace(&self, area: ObjectKind, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(area, name)?;
-        self.with("write", &area.path(name), |channel, _| {
-            let (_file, temp) = self.temp(channel, &path, &[bytes])?;
-            let replaced = channel.order(&Request::Replace { from: &temp, to: &path });
+        self.retry("write", &area.path(name), |channel, _| {
+            let (_file, temp) = self.create_temp(channel, &path, &[bytes])?;
+            let replaced = channel.run(&Request::Replace { from: &temp, to: &path });
             Ok(replaced.inspect_err(|_| drop(channel.send(&Request::Remove { path: &temp })))?)
         })
     }
 
     fn is_held(&self, area: ObjectKind, name: &str) -> Result<Option<bool>> {
         let path = self.path(area, name)?;
-        let there = self.with("check for", &area.path(name), |channel, _| self.is_there(channel, &path))?;
+        let there = self.retry("check for", &area.path(name), |channel, _| self.exists(channel, &path))?;
         Ok(if there { None } else { Some(false) })
     }
 
@@ -166,19 +167,19 @@ impl Storage for SftpStorage {
 
     fn move_to(&self, from: (ObjectKind, &str), to: (ObjectKind, &str)) -> Result<CreateOutcome> {
         let (old, new) = (self.path(from.0, from.1)?, self.path(to.0, to.1)?);
-        self.with("move", &from.0.path(from.1), |channel, again| {
-            if !self.is_there(channel, &old)? {
-                return if again && self.is_there(channel, &new)? {
+        self.retry("move", &from.0.path(from.1), |channel, again| {
+            if !self.exists(channel, &old)? {
+                return if again && self.exists(channel, &new)? {
                     Ok(CreateOutcome::New)
                 } else {
-                    Err(Trouble::Final(Error::Missing { what: from.0.path(from.1) }))
+                    Err(AttemptError::Permanent(Error::Missing { what: from.0.path(from.1) }))
                 };
             }
             self.ensure_folder(channel, new.rsplit_once('/').map_or("", |(folder, _)| folder))?;
             let created = match self.rename(channel, &old, &new) {
                 // Another process was faster.
-                Err(Trouble::Fail(Fail::Status { .. })) if !self.is_there(channel, &old)? => {
-                    return Err(Trouble::Final(Error::Missing { what: from.0.path(from.1) }));
+                Err(AttemptError::Request(RequestError::Status { .. })) if !self.exists(channel, &old)? => {
+                    return Err(AttemptError::Permanent(Error::Missing { what: from.0.path(from.1) }));
                 }
                 other => other?,
             };
@@ -189,16 +190,16 @@ impl Storage for SftpStorage {
 
     fn remove(&self, area: ObjectKind, name: &str) -> Result<()> {
         let path = self.path(area, name)?;
-        self.with("remove", &area.path(name), |channel, _| {
-            match channel.order(&Request::Remove { path: &path }) {
-                Err(Fail::Status { code: protocol::NO_SUCH_FILE, .. }) => Ok(()),
+        self.retry("remove", &area.path(name), |channel, _| {
+            match channel.run(&Request::Remove { path: &path }) {
+                Err(RequestError::Status { code: protocol::NO_SUCH_FILE, .. }) => Ok(()),
                 removed => Ok(removed?),
             }
         })
     }
 
     fn capacity(&self) -> Option<Capacity> {
-        self.room_by(&*self.channel().ok()?)
+        self.capacity_by(&*self.channel().ok()?)
     }
 
     fn remove_stale_temp_files(&self) -> Result<()> {
@@ -207,7 +208,7 @@ impl Storage for SftpStorage {
         let oldest = now.saturating_sub(ABANDONED.as_secs());
         for area in ObjectKind::ALL {
             let folder = self.folder(area);
-            self.with("tidy", area.folder(), |channel, _| {
+            self.retry("tidy", area.folder(), |channel, _| {
                 let mut folders = vec![folder.clone()];
                 if area.is_spread() {
                     let shards = transfer::list(channel, &folders)?.into_iter().flatten();
@@ -220,7 +221,7 @@ impl Storage for SftpStorage {
                         let old = found.modified.is_some_and(|at| u64::from(at) < oldest) && found.is_file();
                         let name = String::from_utf8_lossy(&name);
                         if old && name.starts_with(TEMP) {
-                            let _ = channel.order(&Request::Remove { path: &format!("{folder}/{name}") });
+                            let _ = channel.run(&Request::Remove { path: &format!("{folder}/{name}") });
                         }
                     }
                 }
@@ -233,8 +234,8 @@ impl Storage for SftpStorage {
     /// Creates and syncs a new file: a journal that contains it also contains everything before it.
     fn sync(&self, area: ObjectKind) -> Result<()> {
         let path = format!("{}/sync", self.folder(area));
-        self.with("sync", area.folder(), |channel, _| {
-            let (file, temp) = self.temp(channel, &path, &[])?;
+        self.retry("sync", area.folder(), |channel, _| {
+            let (file, temp) = self.create_temp(channel, &path, &[])?;
             let synced = file.sync();
             drop(channel.send(&Request::Remove { path: &temp }));
             Ok(synced?)

@@ -16,7 +16,7 @@ pub(crate) const NOATIME: OFlags = OFlags::NOATIME;
 pub(crate) const LONG_PATH: usize = 3500;
 
 /// Size in bytes of the buffer for one `getdents` call: the same as in glibc.
-const LISTED: usize = 32 << 10;
+const LISTING_BUFFER: usize = 32 << 10;
 
 pub(crate) use rustix::fs::{open, openat};
 
@@ -46,7 +46,7 @@ pub(crate) fn open_beneath(
 
 pub(crate) fn names(dir: &OwnedFd, space: &mut Vec<u8>) -> (Vec<Vec<u8>>, Option<Errno>) {
     space.clear();
-    space.reserve(LISTED);
+    space.reserve(LISTING_BUFFER);
     let mut listing = RawDir::new(dir, space.spare_capacity_mut());
     until_error(|| Some(listing.next()?.map(|entry| entry.file_name().to_bytes().to_vec())))
 }
@@ -80,7 +80,7 @@ pub(crate) fn punch_hole(file: &File, at: u64, len: u64) -> Result<(), Errno> {
     rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, len)
 }
 
-/// There is a call that does not follow links only since Linux 6.6.
+/// Only Linux 6.6 and later have a call that does not follow links.
 pub(crate) fn chmod_at(dir: impl AsFd, name: impl Arg + Copy, mode: Mode) -> Result<(), Errno> {
     let fd = openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     if FileType::from_raw_mode(fstat(&fd)?.st_mode).is_symlink() {

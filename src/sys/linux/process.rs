@@ -9,7 +9,7 @@ pub(crate) fn path_of(fd: RawFd) -> String {
     format!("/proc/self/fd/{fd}")
 }
 
-/// In the kernel's clock ticks since the boot.
+/// In the kernel's clock ticks since boot.
 pub(crate) fn started(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in brackets, may contain anything: fields are counted after it.
@@ -32,6 +32,6 @@ pub(crate) fn signal_when_parent_ends(signal: Signal) -> bool {
     rustix::process::set_parent_process_death_signal(Some(signal)).is_ok()
 }
 
-pub(crate) fn most_open_files(hard: Option<u64>) -> Option<u64> {
+pub(crate) fn max_open_files(hard: Option<u64>) -> Option<u64> {
     hard
 }

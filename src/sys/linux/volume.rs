@@ -119,7 +119,11 @@ mod tests {
         let fuse = |device| named(FUSE, kind_of_device(mounts, device));
         assert_eq!(fuse("0:52").as_deref(), Some("fuse.sshfs"));
         assert_eq!(fuse("0:53"), None);
-        assert_eq!(fuse("0:99").as_deref(), Some("fuse"), "who does not say what it is is not trusted");
+        assert_eq!(
+            fuse("0:99").as_deref(),
+            Some("fuse"),
+            "FUSE of an unknown kind counts as a network file system"
+        );
         for (number, name) in [(0x6969, "nfs"), (0xff53_4d42, "cifs"), (0x0102_1997, "9p")] {
             assert_eq!(named(number, None).as_deref(), Some(name));
         }

@@ -11,9 +11,10 @@ use rustix::io::Errno;
 use crate::sys::long_path;
 
 /// The kernel's limit for lists and values.
-pub(crate) const MOST_XATTR: usize = 64 << 10;
+pub(crate) const MAX_XATTR: usize = 64 << 10;
 
-/// Those that snap removes if a snapshot lacks them. Others, such as labels, are the system's.
+/// Attributes that a restore removes if the snapshot lacks them. Others, such as labels, belong to the
+/// system.
 const REMOVABLE: [&[u8]; 4] = [b"user.", b"trusted.", b"security.capability", b"system.posix_acl_"];
 
 pub(crate) fn is_acl(name: &[u8]) -> bool {
@@ -29,8 +30,8 @@ pub(crate) fn is_of_this_system(_: &[u8]) -> bool {
     true
 }
 
-/// A path to the entry. No call for attributes takes a directory, so it goes through `/proc`'s link to the
-/// directory, and through no other.
+/// A path to the entry: because no call for attributes takes a directory, it goes through `/proc`'s link to
+/// the directory, and through no other link.
 #[derive(Debug)]
 pub(crate) struct Unopened {
     path: Vec<u8>,

@@ -75,8 +75,8 @@ pub(crate) fn names(dir: &OwnedFd, _: &mut Vec<u8>) -> (Vec<Vec<u8>>, Option<Err
     }
 }
 
-/// `fsync` of macOS leaves the bytes in the cache of the drive; `F_FULLFSYNC` does not. File systems that lack
-/// it (SMB, some of FUSE) have to do with `fsync`.
+/// `fsync` of macOS leaves the bytes in the drive's cache; `F_FULLFSYNC` does not. On file systems that lack
+/// it (SMB, some of FUSE), `fsync` is used.
 #[cfg(target_vendor = "apple")]
 pub(crate) fn sync(file: impl AsFd) -> Result<(), Errno> {
     match rustix::fs::fcntl_fullfsync(&file) {
@@ -127,8 +127,8 @@ pub(crate) fn punch_hole(_: &File, _: u64, _: u64) -> Result<(), Errno> {
     Err(Errno::NOSYS)
 }
 
-/// macOS has these calls with a path only. The name is a fresh one; a directory that was moved at the same
-/// moment is noticed afterwards.
+/// macOS has these calls with a path only. The name is new, so if the directory was moved at the same moment,
+/// this is noticed afterwards.
 #[cfg(target_vendor = "apple")]
 pub(crate) fn make_node(
     dir: BorrowedFd<'_>,
@@ -144,7 +144,7 @@ pub(crate) fn make_node(
         FileType::Fifo => nix::unistd::mkfifo(&*path, bits),
         FileType::CharacterDevice => mknod(&*path, SFlag::S_IFCHR, bits, device as rustix::fs::Dev),
         FileType::BlockDevice => mknod(&*path, SFlag::S_IFBLK, bits, device as rustix::fs::Dev),
-        // A socket comes into being when a process listens.
+        // Only a process that listens can create a socket.
         _ => return Err(Errno::NOSYS),
     };
     done.map_err(|errno| Errno::from_raw_os_error(errno as i32))?;

@@ -1,4 +1,4 @@
-//! File flags (`st_flags`) as inode flags of Linux, which is what a snapshot holds.
+//! File flags (`st_flags`), converted to and from the inode flags of Linux, which a snapshot contains.
 //!
 //! Immutable, append-only and "no dump" exist on both. Others, such as "hidden", are left as they are.
 
@@ -20,8 +20,8 @@ pub(crate) fn attrs_of(flags: u32) -> u32 {
     all.filter(|(flag, _)| flags & flag != 0).fold(0, |found, (_, attr)| found | attr)
 }
 
-/// Converts to `st_flags`, which are `current` now. A lock that is there and wanted stays whose it is; a new
-/// one is the owner's.
+/// Converts to `st_flags`, which are `current` now. A wanted lock that exists stays the owner's or root's; a
+/// new one is the owner's.
 #[cfg_attr(not(target_vendor = "apple"), allow(dead_code))]
 fn flags_for(current: u32, wanted: u32) -> u32 {
     let mut next = current & !NODUMP;

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-/// A number made of the text of the time, by FNV-1a. It has whole seconds.
+/// A hash (FNV-1a) of the time as text, which has whole seconds.
 pub(crate) fn started(pid: u32) -> Option<u64> {
     let text = super::host::output_of("/bin/ps", &["-o", "lstart=", "-p", &pid.to_string()])?;
     let step = |sum: u64, byte: u8| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -29,7 +29,7 @@ pub(crate) fn signal_when_parent_ends(_: Signal) -> bool {
 }
 
 /// macOS: the hard limit is infinite, and more than `OPEN_MAX` is refused.
-pub(crate) fn most_open_files(hard: Option<u64>) -> Option<u64> {
+pub(crate) fn max_open_files(hard: Option<u64>) -> Option<u64> {
     const OPEN_MAX: u64 = 10_240;
     if cfg!(target_vendor = "apple") { Some(hard.unwrap_or(OPEN_MAX).min(OPEN_MAX)) } else { hard }
 }

@@ -12,7 +12,7 @@ use crate::sys::volume::Unmounted;
 
 /// `MNT_LOCAL` of both systems.
 const LOCAL: u64 = 0x1000;
-/// Usually: APFS and HFS+ can also be made to tell `a` and `A` apart.
+/// By default: APFS and HFS+ can also be formatted so that `a` and `A` differ.
 const FOLDING: [&str; 7] = ["apfs", "hfs", "msdos", "msdosfs", "exfat", "ntfs", "smbfs"];
 
 pub(crate) const FUSE_DEVICE: Option<&str> = None;
@@ -54,7 +54,7 @@ pub(crate) fn is_mount_point(dir: &Path) -> io::Result<bool> {
     Ok(dir.metadata()?.dev() != parent.metadata()?.dev())
 }
 
-/// Neither system detaches what is in use.
+/// Neither system can detach a file system that is in use.
 pub(crate) fn unmount(dir: &Path) -> io::Result<Unmounted> {
     use nix::errno::Errno;
     match nix::mount::unmount(dir, MntFlags::empty()) {

@@ -12,10 +12,10 @@ use rustix::io::Errno;
 use crate::sys::fs::{file_type, statat};
 use crate::sys::long_path;
 
-/// Resource forks have no small limit. More than this in one attribute is reported, and not saved.
-pub(crate) const MOST_XATTR: usize = 256 << 20;
+/// Resource forks have no small limit. A larger attribute is reported, and not saved.
+pub(crate) const MAX_XATTR: usize = 256 << 20;
 
-/// Namespaces of Linux, in which other systems would store what means nothing to them.
+/// Namespaces of Linux, whose attributes mean nothing on other systems.
 const FOREIGN: [&[u8]; 3] = [b"security.", b"system.", b"trusted."];
 /// Maintained by macOS itself.
 const SYSTEMS_OWN: [&[u8]; 3] = [b"com.apple.provenance", b"com.apple.rootless", b"com.apple.system."];
@@ -60,8 +60,8 @@ use crate::sys::posix::xattr as calls;
 
 pub(crate) use calls::{get_xattr, list_xattrs, remove_xattr, set_xattr};
 
-/// The calls with a path take no directory, so the entry is opened, a symbolic link by `O_SYMLINK`. Pipes and
-/// devices are not: to open them has effects.
+/// The open entry, since the calls with a path take no directory. A symbolic link is opened by `O_SYMLINK`.
+/// Pipes and devices are not opened, because that has effects.
 #[derive(Debug)]
 pub(crate) struct Unopened(Result<OwnedFd, Errno>);
 

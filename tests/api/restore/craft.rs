@@ -77,14 +77,14 @@ pub fn snapshot(repo: &Repository, counts: Counts, build: impl FnOnce(&mut Craft
 
 impl Craft<'_, '_> {
     pub fn data(&mut self, bytes: &[u8]) -> ContentPart {
-        let id = self.repo.hasher().name(ChunkType::Data, bytes);
+        let id = self.repo.hasher().id_of(ChunkType::Data, bytes);
         self.chunk_writer.put(0, ChunkType::Data, id, bytes).unwrap();
         ContentPart::Chunk { id, len: bytes.len().try_into().unwrap() }
     }
 
     /// Stores any bytes as a piece of a tree.
     pub fn piece(&mut self, bytes: &[u8]) -> ChunkId {
-        let id = self.repo.hasher().name(ChunkType::Tree, bytes);
+        let id = self.repo.hasher().id_of(ChunkType::Tree, bytes);
         self.chunk_writer.put(0, ChunkType::Tree, id, bytes).unwrap();
         id
     }

@@ -44,7 +44,7 @@ fn gzip(plain: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
     let mut compressor = snap_backup::codec::gzip::GzipCompressor::new(6).unwrap();
     let (mut all, mut out) = (Vec::new(), Vec::new());
     for piece in plain {
-        compressor.pack(&piece, &mut out).unwrap();
+        compressor.compress(&piece, &mut out).unwrap();
         all.extend_from_slice(&out);
     }
     all

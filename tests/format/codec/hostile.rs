@@ -47,8 +47,8 @@ proptest! {
         let seal = BlockSeal::new((0, ChunkType::Data), Codec::Raw, len, &[], &[]);
         prop_assert!(opener.open(&seal, &mut bytes.clone(), &mut Vec::new()).is_err());
         let config = [&key_slot::CONFIG[..], &[1, 0], &len.to_le_bytes(), &bytes].concat();
-        let _ = key_slot::open_config(&config);
-        prop_assert!(!key_slot::check_config(&config, &keys().config));
+        let _ = key_slot::decode_config(&config);
+        prop_assert!(!key_slot::is_signed_with(&config, &keys().config));
         let key_slot = [&key_slot::SLOT[..], &[1, 0, 1, 0, 0, 0], &bytes].concat();
         prop_assert!(key_slot::open(&key_slot, b"password").is_err());
         prop_assert!(key_slot::label(&key_slot, &suite).is_err());
@@ -71,16 +71,16 @@ proptest! {
         bit in any::<usize>(),
     ) {
         let mut space = Vec::new();
-        let (codec, packed) = Compressor::new(level).unwrap().pack(&plain, &mut space).unwrap();
+        let (codec, packed) = Compressor::new(level).unwrap().compress(&plain, &mut space).unwrap();
         let mut unpacker = Decompressor::new().unwrap();
         let mut out = vec![9];
-        unpacker.unpack(codec, packed, plain.len(), &mut out).unwrap();
+        unpacker.decompress(codec, packed, plain.len(), &mut out).unwrap();
         prop_assert!(out == plain);
-        prop_assert!(unpacker.unpack(codec, packed, plain.len() + 1, &mut out).is_err());
+        prop_assert!(unpacker.decompress(codec, packed, plain.len() + 1, &mut out).is_err());
         if !packed.is_empty() {
-            let whole = unpacker.unpack(codec, &flipped(packed, bit), plain.len(), &mut out).is_ok();
+            let whole = unpacker.decompress(codec, &flipped(packed, bit), plain.len(), &mut out).is_ok();
             prop_assert!(!whole || out.len() == plain.len());
-            let _ = unpacker.unpack(Codec::Zstd, &packed[..bit % packed.len()], plain.len(), &mut out);
+            let _ = unpacker.decompress(Codec::Zstd, &packed[..bit % packed.len()], plain.len(), &mut out);
         }
     }
 }
@@ -89,10 +89,10 @@ proptest! {
 fn a_frame_that_unpacks_to_more_than_it_should_is_cut_off_there() {
     let mut space = Vec::new();
     let zeros = vec![0; 64 << 20];
-    let (codec, packed) = Compressor::new(1).unwrap().pack(&zeros, &mut space).unwrap();
+    let (codec, packed) = Compressor::new(1).unwrap().compress(&zeros, &mut space).unwrap();
     assert_eq!(codec, Codec::Zstd);
     let mut out = Vec::new();
-    assert!(Decompressor::new().unwrap().unpack(codec, packed, 1000, &mut out).is_err());
+    assert!(Decompressor::new().unwrap().decompress(codec, packed, 1000, &mut out).is_err());
     assert!(out.capacity() < 64 << 10, "{} bytes were taken for 1000", out.capacity());
 }
 
@@ -102,7 +102,7 @@ fn small_object_with_another_cipher_byte_is_refused_early() {
     for kind in [CipherKind::None, CipherKind::Xaes256Gcm] {
         let suite = suite(kind);
         let record = Heartbeat { count: 3, gc_seen: 2 };
-        let bytes = sealed_object::close(&suite, sealed_object::BEAT, "name", &record).unwrap();
+        let bytes = sealed_object::seal(&suite, sealed_object::BEAT, "name", &record).unwrap();
         let open = |bytes| sealed_object::open::<Heartbeat>(&suite, sealed_object::BEAT, "name", bytes);
         assert_eq!(open(bytes.clone()).unwrap(), record);
         for byte in (0..=u8::MAX).filter(|byte| *byte != bytes[8]) {

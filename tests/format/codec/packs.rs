@@ -9,7 +9,7 @@ use snap_backup::codec::crypto::hash::{ChunkType, Key};
 use snap_backup::codec::crypto::suite::{CipherSuite, EpochKeys};
 use snap_backup::codec::pack::base::{BaseNamer, BaseRef};
 use snap_backup::codec::pack::padding::{Padding, padded_len};
-use snap_backup::codec::pack::{ENDS, PackHeader, Table};
+use snap_backup::codec::pack::{PREAMBLE_LEN, PackHeader, Table};
 use snap_backup::codec::{pack, wire};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::decode_error::DecodeError;
@@ -60,8 +60,8 @@ proptest! {
         let len = frame.head.len() + area + frame.tail.len();
         let start = u32::try_from(frame.head.len()).unwrap();
         let (table, _) = Table::of_blocks((ChunkType::Data, 0.into()), session, start, blocks);
-        let (head, first) = frame.head.split_at(ENDS);
-        let (second, tail) = frame.tail.split_at(frame.tail.len() - ENDS);
+        let (head, first) = frame.head.split_at(PREAMBLE_LEN);
+        let (second, tail) = frame.tail.split_at(frame.tail.len() - PREAMBLE_LEN);
         let second = &second[second.len() - first.len()..];
         prop_assert!(!is_padded || cipher == CipherKind::None || padded_len(len as u64) == len as u64);
         prop_assert_eq!(opened(&suite, head, first, len), Ok(table.clone()));
@@ -83,7 +83,7 @@ fn sealed_bytes(suite: &CipherSuite, plain: Vec<u8>, area: u64) -> (Vec<u8>, Vec
     head.extend(u32::try_from(plain.len()).unwrap().to_le_bytes());
     head.extend(u32::try_from(plain.len() + 40).unwrap().to_le_bytes());
     head.extend(area.to_le_bytes());
-    head.resize(ENDS, 0);
+    head.resize(PREAMBLE_LEN, 0);
     let mut table = Vec::new();
     let aad = [b"table", &suite.repo.as_bytes()[..], &head].concat();
     suite.shared().seal(&aad, &plain, &mut table).unwrap();
@@ -192,11 +192,11 @@ fn a_table_that_no_full_key_signed_is_refused() {
     let forger = EpochKeys { signing: Some(Key::new([9; 32])), ..keys };
     let forger = CipherSuite::of_epochs(CipherKind::Xaes256Gcm, repo, std::iter::empty(), forger);
     let frame = pack::frame(&forger, ChunkType::Data, SnapshotId::new([1; 16]), &[]).unwrap();
-    let (head, table) = frame.head.split_at(ENDS);
+    let (head, table) = frame.head.split_at(PREAMBLE_LEN);
     let len = frame.head.len() + frame.tail.len();
     assert!(opened(&forger, head, table, len).is_err(), "signed with a key that does not verify");
     let honest = pack::frame(&suite(CipherKind::Xaes256Gcm), ChunkType::Data, SnapshotId::new([1; 16]), &[]);
     let honest = honest.unwrap();
-    let (head, table) = honest.head.split_at(ENDS);
+    let (head, table) = honest.head.split_at(PREAMBLE_LEN);
     assert!(opened(&forger, head, table, len).is_ok());
 }

@@ -80,7 +80,7 @@ fn damaged_parity_only_lessens_what_can_be_rebuilt() {
     for lost in 0..=5 {
         let mut parity = parity.clone();
         (0..lost).for_each(|at| parity[at * 4096] ^= 1);
-        assert_eq!(sums.wrong_parity(&layout, &parity), lost);
+        assert_eq!(sums.damaged_parity(&layout, &parity), lost);
         for damaged in 1..=5 {
             let mut bad = good.clone();
             (0..damaged).for_each(|at| bad[at * 9 * 4096..(at * 9 + 1) * 4096].fill(0));

@@ -24,7 +24,7 @@ fn slot_for(password: &[u8], private: [u8; 32]) -> Vec<u8> {
         label: String::new(),
     };
     let secret = SlotSecret { private: Key::new(private), epoch: 0, anchor: [3; 32] };
-    key_slot::close(&suite(CipherKind::Xaes256Gcm), &secret, password, CHEAP, &label).unwrap()
+    key_slot::seal(&suite(CipherKind::Xaes256Gcm), &secret, password, CHEAP, &label).unwrap()
 }
 
 proptest! {

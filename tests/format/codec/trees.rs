@@ -8,7 +8,7 @@ use proptest::test_runner::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq, proptest};
 use snap_backup::codec::crypto::hash::ChunkType;
 use snap_backup::codec::tree::dir::{DirBuilder, DirPiece};
-use snap_backup::codec::tree::part_list::{INLINE, ListBuilder, ListPiece};
+use snap_backup::codec::tree::part_list::{ListBuilder, ListPiece, MAX_INLINE};
 use snap_backup::model::entry::{
     Content, ContentPart, Entry, Kind, Meta, Xattr, XattrValue, check_name, check_xattrs, flags,
 };
@@ -19,7 +19,7 @@ use super::{flipped, hasher, values};
 type Pieces = HashMap<ChunkId, Vec<u8>>;
 
 fn put(pieces: &mut Pieces, bytes: &[u8]) -> ChunkId {
-    let id = hasher().name(ChunkType::Tree, bytes);
+    let id = hasher().id_of(ChunkType::Tree, bytes);
     pieces.insert(id, bytes.to_vec());
     id
 }
@@ -123,9 +123,9 @@ proptest! {
     fn a_list_comes_back_from_its_pieces(original in vec(values::parts(), 0..4000)) {
         let (content, pieces) = list(&original);
         match &content {
-            Content::Parts(parts) => prop_assert!(*parts == original && original.len() <= INLINE),
+            Content::Parts(parts) => prop_assert!(*parts == original && original.len() <= MAX_INLINE),
             Content::List(root) => {
-                prop_assert!(original.len() > INLINE);
+                prop_assert!(original.len() > MAX_INLINE);
                 prop_assert!(parts_below(root, &pieces)? == original);
             }
         }

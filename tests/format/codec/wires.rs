@@ -32,7 +32,7 @@ where
 
     let suite = suite(kind);
     let open = |bytes: Vec<u8>| sealed_object::open::<T>(&suite, magic, "name", bytes);
-    let sealed = sealed_object::close(&suite, magic, "name", value).unwrap();
+    let sealed = sealed_object::seal(&suite, magic, "name", value).unwrap();
     prop_assert_eq!(&open(sealed.clone()).unwrap(), value);
     prop_assert!(open(flipped(&sealed, bit)).is_err());
     prop_assert!(open(sealed[..bit % sealed.len()].to_vec()).is_err());

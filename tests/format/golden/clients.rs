@@ -5,7 +5,7 @@ use snap_backup::codec::crypto::hash::{ChunkType, Key};
 use snap_backup::codec::crypto::session_keys::{ENVELOPE, WriteSlot, WritingSession};
 use snap_backup::codec::crypto::suite::CipherSuite;
 use snap_backup::codec::crypto::{envelope, sealed_object};
-use snap_backup::codec::pack::{self, ENDS};
+use snap_backup::codec::pack::{self, PREAMBLE_LEN};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::{KeyId, SnapshotId};
 
@@ -34,16 +34,16 @@ fn client() -> CipherSuite {
 fn pack_of_a_write_key_has_not_changed() {
     let bytes = golden("sealed", "client-pack", || {
         let client = client();
-        let chunk = (hasher().name(ChunkType::Data, PLAIN), PLAIN.len() as u32);
+        let chunk = (hasher().id_of(ChunkType::Data, PLAIN), PLAIN.len() as u32);
         let block = BlockSealer::new(client.clone(), 3).unwrap().seal(ChunkType::Data, PLAIN, vec![chunk]);
         let block = block.unwrap();
         let session = SnapshotId::new([0xa1; 16]);
         let frame = pack::frame(&client, ChunkType::Data, session, std::slice::from_ref(&block)).unwrap();
         [frame.head, block.sealed, frame.tail].concat()
     });
-    assert_eq!((bytes[11], &bytes[ENDS..ENDS + 32]), (1, SLOT.as_bytes().as_slice()));
+    assert_eq!((bytes[11], &bytes[PREAMBLE_LEN..PREAMBLE_LEN + 32]), (1, SLOT.as_bytes().as_slice()));
     let len = u32::from_le_bytes(*bytes[16..].first_chunk().unwrap()) as usize;
-    let front = &bytes[..ENDS + len];
+    let front = &bytes[..PREAMBLE_LEN + len];
     let open = |front: &[u8]| pack::open_front(&full(), front, bytes.len() as u64);
     let table = open(front).unwrap();
     let row = &table.blocks[0];
@@ -61,7 +61,7 @@ fn pack_of_a_write_key_has_not_changed() {
 fn object_of_a_write_key_has_not_changed() {
     let magic = sealed_object::AUDIT;
     let bytes =
-        golden("sealed", "client-object", || sealed_object::close(&client(), magic, NAME, &7u64).unwrap());
+        golden("sealed", "client-object", || sealed_object::seal(&client(), magic, NAME, &7u64).unwrap());
     let open = |bytes: &[u8]| sealed_object::open_by::<u64>(&full(), magic, NAME, bytes.to_vec());
     assert_eq!(bytes.len(), 24 + ENVELOPE + 40 + 1);
     assert_eq!(open(&bytes), Ok((7, Some(SLOT))));

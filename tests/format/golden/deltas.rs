@@ -5,7 +5,7 @@ use snap_backup::codec::chunk::compress::Codec;
 use snap_backup::codec::crypto::hash::{ChunkType, sha256};
 use snap_backup::codec::pack;
 use snap_backup::codec::pack::base::BaseNamer;
-use snap_backup::codec::pack::{ENDS, PackHeader, Table};
+use snap_backup::codec::pack::{PREAMBLE_LEN, PackHeader, Table};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::{ChunkId, SnapshotId, hex};
 
@@ -34,7 +34,7 @@ fn changed() -> Vec<u8> {
 }
 
 fn named(plain: &[u8]) -> (ChunkId, u32) {
-    (hasher().name(ChunkType::Data, plain), u32::try_from(plain.len()).unwrap())
+    (hasher().id_of(ChunkType::Data, plain), u32::try_from(plain.len()).unwrap())
 }
 
 fn make(cipher: CipherKind) -> Vec<u8> {
@@ -53,7 +53,8 @@ fn stored(folder: &str, cipher: CipherKind) -> Vec<u8> {
 
 fn table(cipher: CipherKind, pack: &[u8]) -> Table {
     let ends = PackHeader::parse(pack.first_chunk().unwrap(), pack.len() as u64).unwrap();
-    ends.open_table(&suite(cipher), pack[ENDS..ENDS + ends.table_len as usize].to_vec()).unwrap()
+    ends.open_table(&suite(cipher), pack[PREAMBLE_LEN..PREAMBLE_LEN + ends.table_len as usize].to_vec())
+        .unwrap()
 }
 
 #[test]
@@ -74,8 +75,8 @@ fn bytes_of_the_row_have_not_moved() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
         let ends = PackHeader::parse(pack.first_chunk().unwrap(), pack.len() as u64).unwrap();
-        let aad = [&b"table"[..], REPO.as_bytes(), &pack[..ENDS]].concat();
-        let mut sealed = pack[ENDS..ENDS + ends.table_len as usize].to_vec();
+        let aad = [&b"table"[..], REPO.as_bytes(), &pack[..PREAMBLE_LEN]].concat();
+        let mut sealed = pack[PREAMBLE_LEN..PREAMBLE_LEN + ends.table_len as usize].to_vec();
         let suite = suite(cipher);
         let plain = suite.shared().open(&aad, &mut sealed).unwrap();
         let plain = suite.verified(0, &aad, plain).unwrap();

@@ -27,7 +27,7 @@ fn the_gear_table() {
 
 #[test]
 fn the_ids_of_chunks() {
-    let id = |kind, plain: &[u8]| hasher().name(kind, plain).hex();
+    let id = |kind, plain: &[u8]| hasher().id_of(kind, plain).hex();
     assert_eq!(
         id(ChunkType::Data, b"hello"),
         "a977463098b17cdf527a88b8ad942876211b95e627b7418e20abc1243bdd4e80"

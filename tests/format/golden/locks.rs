@@ -43,17 +43,17 @@ fn config(cipher: CipherKind) -> Config {
 fn bytes_of_configurations_have_not_changed() {
     let key = keys().config;
     for ((folder, cipher), body) in CIPHERS.into_iter().zip([OPEN, SEALED]) {
-        let close = || key_slot::close_config(&config(cipher), &key).unwrap();
+        let close = || key_slot::encode_config(&config(cipher), &key).unwrap();
         let bytes = golden(folder, "config", close);
         assert_eq!(close(), bytes, "{folder}");
         let length = u32::try_from(body.len() / 2).unwrap().to_le_bytes();
         assert_eq!(hex(&bytes[12..bytes.len() - 64]), body, "{folder}");
         assert_eq!(bytes[..12], [&b"SNAPCF\x01\0"[..], &length].concat(), "{folder}");
-        assert_eq!(key_slot::open_config(&bytes).unwrap(), config(cipher), "{folder}");
-        assert!(key_slot::check_config(&bytes, &key), "{folder}");
-        assert!(!key_slot::check_config(&bytes, &keys().meta), "{folder}");
+        assert_eq!(key_slot::decode_config(&bytes).unwrap(), config(cipher), "{folder}");
+        assert!(key_slot::is_signed_with(&bytes, &key), "{folder}");
+        assert!(!key_slot::is_signed_with(&bytes, &keys().meta), "{folder}");
         for (bit, bad) in flips(&bytes) {
-            assert!(!key_slot::check_config(&bad, &key), "{folder} with bit {bit} flipped");
+            assert!(!key_slot::is_signed_with(&bad, &key), "{folder} with bit {bit} flipped");
         }
     }
 }
@@ -93,7 +93,7 @@ fn private(slot: &[u8], password: &[u8]) -> Option<[u8; 32]> {
 fn made_today() -> Vec<u8> {
     let costs = KdfParams { memory: 8 << 10, passes: 1, lanes: 1 };
     let secret = SlotSecret { private: Key::new(PRIVATE), epoch: 0, anchor: [6; 32] };
-    key_slot::close(&suite(CipherKind::Xaes256Gcm), &secret, b"golden", costs, &label()).unwrap()
+    key_slot::seal(&suite(CipherKind::Xaes256Gcm), &secret, b"golden", costs, &label()).unwrap()
 }
 
 fn key_slot() -> Vec<u8> {

@@ -5,7 +5,7 @@ use snap_backup::codec::chunk::compress::Codec;
 use snap_backup::codec::crypto::hash::{ChunkType, sha256};
 use snap_backup::codec::pack;
 use snap_backup::codec::pack::base::BaseNamer;
-use snap_backup::codec::pack::{BlockRow, ENDS, PackHeader, Table};
+use snap_backup::codec::pack::{BlockRow, PREAMBLE_LEN, PackHeader, Table};
 use snap_backup::model::config::CipherKind;
 use snap_backup::model::id::{ChunkId, SnapshotId, hex};
 
@@ -19,7 +19,7 @@ fn chunks() -> [Vec<Vec<u8>>; 2] {
 }
 
 fn named(plain: &[u8]) -> (ChunkId, u32) {
-    (hasher().name(ChunkType::Data, plain), u32::try_from(plain.len()).unwrap())
+    (hasher().id_of(ChunkType::Data, plain), u32::try_from(plain.len()).unwrap())
 }
 
 fn make(cipher: CipherKind) -> Vec<u8> {
@@ -63,12 +63,12 @@ pub(crate) fn table_len(cipher: CipherKind) -> usize {
 
 /// Stored bytes of the whole file.
 fn length(cipher: CipherKind) -> usize {
-    2 * (ENDS + table_len(cipher)) + BLOCKS[0] + BLOCKS[1]
+    2 * (PREAMBLE_LEN + table_len(cipher)) + BLOCKS[0] + BLOCKS[1]
 }
 
 pub(crate) fn table(cipher: CipherKind) -> Table {
     let [first, second] = chunks().map(|chunks| chunks.iter().map(|plain| named(plain)).collect());
-    let start = (ENDS + table_len(cipher)) as u32;
+    let start = (PREAMBLE_LEN + table_len(cipher)) as u32;
     let blocks = vec![
         BlockRow {
             offset: start,
@@ -100,12 +100,15 @@ fn both_ends_and_both_tables_say_the_same() {
         let pack = stored(folder, cipher);
         let (all, table_len) = (length(cipher), table_len(cipher));
         assert_eq!(pack.len(), all, "{folder}");
-        let (head, tail) = (&pack[..ENDS], &pack[all - ENDS..]);
+        let (head, tail) = (&pack[..PREAMBLE_LEN], &pack[all - PREAMBLE_LEN..]);
         assert_eq!(head[..6], *b"SNAPPK");
         assert_eq!(tail[..6], *b"SNAPPE");
         assert_eq!(head[6..], tail[6..]);
         assert_eq!(ends(cipher, head), ends(cipher, tail));
-        let (first, second) = (&pack[ENDS..ENDS + table_len], &pack[all - ENDS - table_len..all - ENDS]);
+        let (first, second) = (
+            &pack[PREAMBLE_LEN..PREAMBLE_LEN + table_len],
+            &pack[all - PREAMBLE_LEN - table_len..all - PREAMBLE_LEN],
+        );
         assert_eq!(first, second);
         assert_eq!(
             ends(cipher, head).open_table(&suite(cipher), first.to_vec()).unwrap(),
@@ -133,8 +136,8 @@ fn preamble_fields_and_table_bytes_have_not_moved() {
         let lengths = [code, 0, 0, 110, 0, 0, 0, table_len, 0, 0, 0, 110];
         let clear = [&b"SNAPPK\x01\0\x01"[..], &lengths, &[0; 11], &[0xa1; 16]];
         assert_eq!(pack[..48], clear.concat());
-        let aad = [&b"table"[..], REPO.as_bytes(), &pack[..ENDS]].concat();
-        let mut sealed = pack[ENDS..ENDS + usize::from(table_len)].to_vec();
+        let aad = [&b"table"[..], REPO.as_bytes(), &pack[..PREAMBLE_LEN]].concat();
+        let mut sealed = pack[PREAMBLE_LEN..PREAMBLE_LEN + usize::from(table_len)].to_vec();
         let suite = suite(cipher);
         let plain = suite.shared().open(&aad, &mut sealed).unwrap();
         let plain = suite.verified(0, &aad, plain).unwrap();
@@ -169,9 +172,9 @@ fn a_flipped_bit_in_an_end_or_a_table_is_noticed() {
             let ends = PackHeader::parse(head.first_chunk().unwrap(), length(cipher) as u64);
             ends.and_then(|ends| ends.open_table(&suite(cipher), table.to_vec())).is_ok()
         };
-        let (head, rest) = pack.split_at(ENDS);
+        let (head, rest) = pack.split_at(PREAMBLE_LEN);
         let (sealed, rest) = rest.split_at(table_len(cipher));
-        let tail = &rest[rest.len() - ENDS..];
+        let tail = &rest[rest.len() - PREAMBLE_LEN..];
         assert!(opens(head, sealed) && opens(tail, sealed));
         for end in [head, tail] {
             for (bit, bad) in flips(end) {

@@ -58,7 +58,7 @@ where
     assert_eq!(hex(&wire::encode(value).unwrap()), body, "{file}");
     for (folder, kind) in CIPHERS {
         let suite = suite(kind);
-        let close = || sealed_object::close(&suite, magic, name, value).unwrap();
+        let close = || sealed_object::seal(&suite, magic, name, value).unwrap();
         let bytes = golden(folder, file, close);
         assert_eq!(
             &sealed_object::open::<T>(&suite, magic, name, bytes.clone()).unwrap(),
@@ -384,7 +384,7 @@ fn an_alarm_of_a_manifest() {
 fn forgotten_manifest_keeps_its_bytes_and_sealed_name() {
     for (folder, kind) in CIPHERS {
         let name = OURS.hex();
-        let close = || sealed_object::close(&suite(kind), sealed_object::MANIFEST, &name, &full()).unwrap();
+        let close = || sealed_object::seal(&suite(kind), sealed_object::MANIFEST, &name, &full()).unwrap();
         let bytes = golden(folder, "manifest-full", close);
         let trash = format!("{OURS}.{THEIRS}");
         let open = |bound: &str| {

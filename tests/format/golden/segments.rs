@@ -2,7 +2,7 @@
 
 use snap_backup::codec::crypto::hash::sha256;
 use snap_backup::codec::crypto::sealed_object;
-use snap_backup::codec::pack::ENDS;
+use snap_backup::codec::pack::PREAMBLE_LEN;
 use snap_backup::codec::pack::header_bundle::{BundlePart, Contents};
 use snap_backup::codec::wire;
 use snap_backup::model::config::CipherKind;
@@ -17,9 +17,9 @@ const NAME: &str = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
 fn bytes_of_header_bundles_have_not_changed() {
     for (folder, cipher) in CIPHERS {
         let pack = stored(folder, cipher);
-        let front = &pack[..ENDS + table_len(cipher)];
+        let front = &pack[..PREAMBLE_LEN + table_len(cipher)];
         let contents = Contents(vec![(PackId::new(sha256(&pack)), pack.len() as u64, front.len() as u32)]);
-        let close = || sealed_object::close(&suite(cipher), sealed_object::SEGMENT, NAME, &contents).unwrap();
+        let close = || sealed_object::seal(&suite(cipher), sealed_object::SEGMENT, NAME, &contents).unwrap();
         let bytes = golden(folder, "segment", || [close().as_slice(), front].concat());
         let start = sealed_object::object_len(&bytes).unwrap();
         let (head, behind) = bytes.split_at(start as usize);

@@ -20,7 +20,7 @@ struct Pieces(HashMap<ChunkId, Vec<u8>>);
 
 impl Pieces {
     fn put(&mut self, bytes: &[u8]) -> Result<ChunkId> {
-        let id = hasher().name(ChunkType::Tree, bytes);
+        let id = hasher().id_of(ChunkType::Tree, bytes);
         self.0.insert(id, bytes.to_vec());
         Ok(id)
     }
@@ -186,7 +186,7 @@ fn where_a_directory_so_long_that_its_index_is_split_is_split() {
 }
 
 fn parts(count: u64) -> impl Iterator<Item = ContentPart> {
-    let id = |number: u64| hasher().name(ChunkType::Data, &number.to_le_bytes());
+    let id = |number: u64| hasher().id_of(ChunkType::Data, &number.to_le_bytes());
     (0..count).map(move |number| match number % 8 {
         7 => ContentPart::Hole { len: number << 12 },
         _ => ContentPart::Chunk { id: id(number), len: 70_000 },

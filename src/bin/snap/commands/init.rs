@@ -198,12 +198,16 @@ pub(crate) fn create(
         ..InitOptions::default()
     };
     let repo = Repository::init(Arc::clone(&storage), &options).map_err(more_is_missing)?;
-    if let Some(kind) = storage.weakness()? {
-        let warning = format!(
+    let weakness = storage.weakness()?;
+    // A caution that names the weakness also says what follows from it.
+    let cautions = storage.cautions();
+    let unnamed = weakness.filter(|kind| !cautions.iter().any(|caution| caution.contains(kind)));
+    let warning = unnamed.map(|kind| {
+        format!(
             "the repository is on {kind}: garbage collections delete nothing there while other processes use it"
-        );
-        output::warn(context.global.json, &warning);
-    }
+        )
+    });
+    cautions.iter().chain(&warning).for_each(|text| output::warn(context.global.json, text));
     Ok(repo)
 }
 

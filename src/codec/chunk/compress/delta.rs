@@ -26,15 +26,16 @@ pub enum Effort {
 }
 
 /// Parameters of a compressor. Logarithms are to the base 2.
-struct Numbers {
+struct Parameters {
     level: i32,
-    /// Entries of the match finder's table for long matches, or for all.
+    /// Entries of the match finder's table for long matches; in levels with one table, for all.
     long: u32,
-    /// Entries of its table for short matches, in levels that have one.
+    /// Entries of its table for short matches, in levels with two tables.
     short: u32,
     /// Minimum match length.
     shortest: u32,
-    /// Places that are compared for each match, in levels that compare several; 0 is the level's own.
+    /// Number of candidates that are compared for each match, in levels that compare several; 0 means the
+    /// level's default.
     search: u32,
 }
 
@@ -44,21 +45,21 @@ impl Effort {
     /// a tenth or less. Short matches in files are mostly far away and cost more than they save; in trees
     /// they are timestamps and worth encoding. The matches of noise are so long that one entry in ten is
     /// enough.
-    fn numbers(self) -> Numbers {
+    fn parameters(self) -> Parameters {
         match self {
-            Self::Noise => Numbers { level: 1, long: 19, short: 19, shortest: 7, search: 0 },
-            Self::Quick => Numbers { level: 3, long: 20, short: 19, shortest: 7, search: 0 },
-            Self::Files => Numbers { level: 12, long: 20, short: 20, shortest: 6, search: 4 },
-            Self::Trees => Numbers { level: 12, long: 21, short: 21, shortest: 5, search: 0 },
+            Self::Noise => Parameters { level: 1, long: 19, short: 19, shortest: 7, search: 0 },
+            Self::Quick => Parameters { level: 3, long: 20, short: 19, shortest: 7, search: 0 },
+            Self::Files => Parameters { level: 12, long: 20, short: 20, shortest: 6, search: 4 },
+            Self::Trees => Parameters { level: 12, long: 21, short: 21, shortest: 5, search: 0 },
         }
     }
 }
 
-/// The longest prefix of which enough is left of noise in a table of half the size.
-const SHORT_OF_NOISE: usize = 5 << 19;
-/// The longest prefix for the thorough efforts. They index every byte, so their tables would hold only the
-/// end of a longer prefix.
-const LONGEST_INDEXED: usize = 3 << 20;
+/// Maximum length of a prefix for which noise needs only a table of half the size.
+const HALF_TABLE_PREFIX: usize = 5 << 19;
+/// Maximum length of a prefix for the thorough efforts. They index every byte, so their tables would hold
+/// only the end of a longer prefix.
+const THOROUGH_PREFIX: usize = 3 << 20;
 /// zstd's own bound for window and tables.
 const MAX_WINDOW_LOG: u32 = 27;
 
@@ -67,17 +68,17 @@ const MAX_WINDOW_LOG: u32 = 27;
 ///
 /// # Errors
 /// zstd fails, or both together are too long.
-pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+pub fn compress(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     let window = frame::window_log(prefix.len().saturating_add(plain.len()));
     if prefix.len() > MAX_PREFIX as usize || window > MAX_WINDOW_LOG {
         return Err(DecodeError::because("a delta is too large"));
     }
     let mut context = CCtx::try_create().ok_or(NO_MEMORY)?;
     let is_thorough = matches!(effort, Effort::Files | Effort::Trees);
-    let effort = if is_thorough && prefix.len() > LONGEST_INDEXED { Effort::Quick } else { effort };
-    let Numbers { level, long, short, shortest, search } = effort.numbers();
-    let is_short = effort == Effort::Noise && prefix.len() <= SHORT_OF_NOISE;
-    let long = if is_short { long - 1 } else { long };
+    let effort = if is_thorough && prefix.len() > THOROUGH_PREFIX { Effort::Quick } else { effort };
+    let Parameters { level, long, short, shortest, search } = effort.parameters();
+    let halves_table = effort == Effort::Noise && prefix.len() <= HALF_TABLE_PREFIX;
+    let long = if halves_table { long - 1 } else { long };
     for parameter in [
         CParameter::CompressionLevel(level),
         CParameter::WindowLog(window),
@@ -101,13 +102,18 @@ pub fn pack(prefix: &[u8], plain: &[u8], effort: Effort, out: &mut Vec<u8>) -> R
 ///
 /// # Errors
 /// The frame does not have this length or prefix.
-pub fn unpack(prefix: &[u8], packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-    frame::check(packed, prefix.len().saturating_add(len))?;
+pub fn decompress(
+    prefix: &[u8],
+    compressed: &[u8],
+    len: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    frame::check(compressed, prefix.len().saturating_add(len))?;
     out.clear();
     out.reserve_exact(len);
     let mut context = DCtx::try_create().ok_or(NO_MEMORY)?;
     context.ref_prefix(prefix).map_err(failed)?;
-    context.decompress(out, packed).map_err(failed)?;
+    context.decompress(out, compressed).map_err(failed)?;
     if out.len() == len { Ok(()) } else { Err(DecodeError::because("its decompressed length is wrong")) }
 }
 
@@ -126,14 +132,14 @@ mod tests {
         std::iter::repeat_with(step).take(len).collect()
     }
 
-    fn round(prefix: &[u8], plain: &[u8]) -> Vec<u8> {
+    fn roundtrip(prefix: &[u8], plain: &[u8]) -> Vec<u8> {
         let efforts = [Effort::Quick, Effort::Files, Effort::Trees, Effort::Noise];
         let [quick, files, trees, noise] = efforts.map(|effort| {
-            let (mut packed, mut back) = (Vec::new(), Vec::new());
-            pack(prefix, plain, effort, &mut packed).unwrap();
-            unpack(prefix, &packed, plain.len(), &mut back).unwrap();
+            let (mut compressed, mut back) = (Vec::new(), Vec::new());
+            compress(prefix, plain, effort, &mut compressed).unwrap();
+            decompress(prefix, &compressed, plain.len(), &mut back).unwrap();
             assert_eq!(back, plain);
-            packed
+            compressed
         });
         assert!(files.len().max(trees.len()).max(noise.len()) < quick.len() + 100);
         quick
@@ -145,8 +151,8 @@ mod tests {
         let mut plain = prefix[..2 << 20].to_vec();
         plain[70_000] ^= 1;
         plain.splice(1_000_000..1_000_000, *b"a few bytes more");
-        let packed = round(&prefix, &plain);
-        assert!(packed.len() < 4000, "{} bytes for one that is changed", packed.len());
+        let compressed = roundtrip(&prefix, &plain);
+        assert!(compressed.len() < 4000, "{} bytes for one that is changed", compressed.len());
     }
 
     #[test]
@@ -154,25 +160,25 @@ mod tests {
         let mut prefix = vec![0x37, 0xa4, 0x30, 0xec];
         prefix.extend(noise(50_000, 2));
         let plain = prefix.clone();
-        assert!(round(&prefix, &plain[10..]).len() < 100);
+        assert!(roundtrip(&prefix, &plain[10..]).len() < 100);
     }
 
     #[test]
     fn one_byte_and_no_bytes_roundtrip() {
-        round(b"a", b"b");
-        round(b"a", b"");
+        roundtrip(b"a", b"b");
+        roundtrip(b"a", b"");
     }
 
     #[test]
     fn wrong_prefix_length_or_trailing_bytes_are_detected() {
         let (prefix, plain) = (noise(9000, 3), noise(9000, 3));
-        let packed = round(&prefix, &plain);
+        let compressed = roundtrip(&prefix, &plain);
         let mut out = Vec::new();
-        assert!(unpack(&prefix[1..], &packed, plain.len(), &mut out).is_err() || out != plain);
-        assert!(unpack(&prefix, &packed, plain.len() - 1, &mut out).is_err());
-        assert!(unpack(&prefix, &[packed.as_slice(), b"x"].concat(), plain.len(), &mut out).is_err());
-        let twice = [packed.as_slice(), &packed].concat();
-        assert!(unpack(&prefix, &twice, 2 * plain.len(), &mut out).is_err());
+        assert!(decompress(&prefix[1..], &compressed, plain.len(), &mut out).is_err() || out != plain);
+        assert!(decompress(&prefix, &compressed, plain.len() - 1, &mut out).is_err());
+        assert!(decompress(&prefix, &[compressed.as_slice(), b"x"].concat(), plain.len(), &mut out).is_err());
+        let twice = [compressed.as_slice(), &compressed].concat();
+        assert!(decompress(&prefix, &twice, 2 * plain.len(), &mut out).is_err());
     }
 
     #[test]
@@ -183,10 +189,10 @@ mod tests {
         let segment = [0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 0, 1, 0, 0, 9, 0, 0, b'x'];
         let small = [0x28, 0xb5, 0x2f, 0xfd, 0, 0, 9, 0, 0, b'x'];
         let mut out = Vec::new();
-        assert!(unpack(b"p", &small, 1, &mut out).is_ok() && out == b"x");
+        assert!(decompress(b"p", &small, 1, &mut out).is_ok() && out == b"x");
         for frame in [&window[..], &segment] {
             let mut out = Vec::new();
-            let refused = unpack(b"p", frame, 1, &mut out).unwrap_err();
+            let refused = decompress(b"p", frame, 1, &mut out).unwrap_err();
             assert!(refused.to_string().contains("more memory"), "{refused}");
             assert_eq!(out.capacity(), 0);
         }

@@ -63,7 +63,7 @@ pub struct Compressor {
 
 impl fmt::Debug for Compressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Packer")
+        f.write_str("Compressor")
     }
 }
 
@@ -89,7 +89,7 @@ impl Compressor {
     ///
     /// # Errors
     /// zstd fails.
-    pub fn pack<'a>(
+    pub fn compress<'a>(
         &mut self,
         plain: &'a [u8],
         out: &'a mut Vec<u8>,
@@ -112,29 +112,29 @@ impl Compressor {
 }
 
 /// Bytes of a random-looking block that are compressed as a trial. If they do not shrink, the rest is not
-/// tried.
+/// compressed.
 const TRIAL: usize = 64 << 10;
-/// The sample that is examined: this many places of this many bytes.
-const PLACES: usize = 16;
-const PLACE: usize = 1 << 10;
+/// The sample that is examined: this many pieces of this many bytes.
+const PIECES: usize = 16;
+const PIECE: usize = 1 << 10;
 
 /// Returns whether all byte values are about equally frequent in a sample, as in compressed or encrypted
 /// data. Text, programs and uncompressed images are far from it.
 pub(crate) fn looks_random(plain: &[u8]) -> bool {
     let mut counts = [0u32; 256];
-    let step = plain.len() / PLACES;
-    if step < PLACE {
+    let step = plain.len() / PIECES;
+    if step < PIECE {
         return false;
     }
-    for place in plain.chunks(step).take(PLACES) {
-        for byte in place.iter().take(PLACE) {
+    for piece in plain.chunks(step).take(PIECES) {
+        for byte in piece.iter().take(PIECE) {
             if let Some(count) = counts.get_mut(usize::from(*byte)) {
                 *count += 1;
             }
         }
     }
     // Pearson's chi-squared test: random bytes give 255 ± 23, and more than 400 once in a billion blocks.
-    let expected = (PLACES * PLACE / 256) as f64;
+    let expected = (PIECES * PIECE / 256) as f64;
     let distance: f64 = counts.iter().map(|count| (f64::from(*count) - expected).powi(2)).sum();
     distance / expected < 400.0
 }
@@ -146,7 +146,7 @@ pub struct Decompressor {
 
 impl fmt::Debug for Decompressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Unpacker")
+        f.write_str("Decompressor")
     }
 }
 
@@ -163,21 +163,21 @@ impl Decompressor {
     ///
     /// # Errors
     /// The bytes do not decompress to that length.
-    pub fn unpack(
+    pub fn decompress(
         &mut self,
         codec: Codec,
-        packed: &[u8],
+        compressed: &[u8],
         len: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
         out.clear();
         match codec {
-            Codec::Raw => out.extend_from_slice(packed),
+            Codec::Raw => out.extend_from_slice(compressed),
             Codec::Zstd => {
-                frame::check(packed, len)?;
+                frame::check(compressed, len)?;
                 out.reserve_exact(len);
                 self.inner
-                    .decompress(out, packed)
+                    .decompress(out, compressed)
                     .map_err(|_| DecodeError::because("it cannot be decompressed"))?;
             }
             Codec::Delta => return Err(DecodeError::because("the bases of a delta are missing")),
@@ -194,7 +194,7 @@ pub struct FrameCompressor {
 
 impl fmt::Debug for FrameCompressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FramePacker")
+        f.write_str("FrameCompressor")
     }
 }
 
@@ -211,7 +211,7 @@ impl FrameCompressor {
     ///
     /// # Errors
     /// zstd fails.
-    pub fn pack(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    pub fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         out.clear();
         out.reserve(zstd::zstd_safe::compress_bound(plain.len()));
         self.inner.compress2(out, plain).map(|_| ()).map_err(failed)
@@ -240,7 +240,7 @@ const MAX_WINDOW: u32 = 27;
 ///
 /// # Errors
 /// zstd cannot be initialized.
-pub fn plain<'a, R: Read + Send + 'a>(input: R) -> io::Result<Box<dyn Read + Send + 'a>> {
+pub fn decompressing<'a, R: Read + Send + 'a>(input: R) -> io::Result<Box<dyn Read + Send + 'a>> {
     drop(DCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?);
     let mut decoder = zstd::stream::read::Decoder::new(input)?;
     decoder.window_log_max(MAX_WINDOW)?;
@@ -262,9 +262,9 @@ mod tests {
     fn incompressible_data_is_stored_after_a_sample() {
         let plain = noise(1 << 20);
         let mut out = Vec::new();
-        let (codec, packed) = Compressor::new(3).unwrap().pack(&plain, &mut out).unwrap();
-        assert_eq!((codec, packed), (Codec::Raw, plain.as_slice()));
-        assert!(out.len() < 2 * TRIAL, "{} bytes were packed for nothing", out.len());
+        let (codec, compressed) = Compressor::new(3).unwrap().compress(&plain, &mut out).unwrap();
+        assert_eq!((codec, compressed), (Codec::Raw, plain.as_slice()));
+        assert!(out.len() < 2 * TRIAL, "{} bytes were compressed for nothing", out.len());
     }
 
     #[test]
@@ -272,32 +272,34 @@ mod tests {
         let text: Vec<u8> = b"one line like many others\n".iter().copied().cycle().take(512 << 10).collect();
         for plain in [[noise(512 << 10), text.clone()].concat(), [text, noise(512 << 10)].concat()] {
             let mut out = Vec::new();
-            let (codec, packed) = Compressor::new(3).unwrap().pack(&plain, &mut out).unwrap();
+            let (codec, compressed) = Compressor::new(3).unwrap().compress(&plain, &mut out).unwrap();
             assert_eq!(codec, Codec::Zstd);
-            assert!(packed.len() < 600 << 10);
+            assert!(compressed.len() < 600 << 10);
         }
     }
 
     #[test]
     fn only_one_frame_with_a_fitting_window_is_read() {
         let plain = b"one line like many others\n".repeat(2000);
-        let mut packed = Vec::new();
-        assert_eq!(Compressor::new(3).unwrap().pack(&plain, &mut packed).unwrap().0, Codec::Zstd);
-        let unpack = |packed: &[u8], len| {
+        let mut compressed = Vec::new();
+        assert_eq!(Compressor::new(3).unwrap().compress(&plain, &mut compressed).unwrap().0, Codec::Zstd);
+        let decompress = |compressed: &[u8], len| {
             let mut out = Vec::new();
-            Decompressor::new().unwrap().unpack(Codec::Zstd, packed, len, &mut out).map(|()| out)
+            Decompressor::new().unwrap().decompress(Codec::Zstd, compressed, len, &mut out).map(|()| out)
         };
-        assert_eq!(unpack(&packed, plain.len()).unwrap(), plain);
-        let refused = |packed: &[u8], len| unpack(packed, len).unwrap_err().to_string();
+        assert_eq!(decompress(&compressed, plain.len()).unwrap(), plain);
+        let refused = |compressed: &[u8], len| decompress(compressed, len).unwrap_err().to_string();
         let half = zstd::bulk::compress(&plain[..26_000], 3).unwrap();
         let halves = [half.as_slice(), &half].concat();
         assert!(refused(&halves, 52_000).contains("trailing bytes"), "two frames");
-        assert!(refused(&[packed.as_slice(), b"x"].concat(), plain.len()).contains("trailing bytes"));
+        assert!(refused(&[compressed.as_slice(), b"x"].concat(), plain.len()).contains("trailing bytes"));
         let skipped = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9];
-        assert!(refused(&[packed.as_slice(), &skipped].concat(), plain.len()).contains("trailing bytes"));
-        assert!(refused(&[skipped.as_slice(), &packed].concat(), plain.len()).contains("not a zstd frame"));
+        assert!(refused(&[compressed.as_slice(), &skipped].concat(), plain.len()).contains("trailing bytes"));
+        assert!(
+            refused(&[skipped.as_slice(), &compressed].concat(), plain.len()).contains("not a zstd frame")
+        );
         // One raw block of one byte, first with a window of 1 KiB, then of 2 KiB.
-        assert_eq!(unpack(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0, 9, 0, 0, b'x'], 1).unwrap(), b"x");
+        assert_eq!(decompress(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0, 9, 0, 0, b'x'], 1).unwrap(), b"x");
         assert!(refused(&[0x28, 0xb5, 0x2f, 0xfd, 0, 8, 9, 0, 0, b'x'], 1).contains("more memory"));
     }
 
@@ -305,8 +307,8 @@ mod tests {
     fn repeating_noise_is_compressed() {
         let plain = noise(40 << 10).repeat(25);
         let mut out = Vec::new();
-        let (codec, packed) = Compressor::new(3).unwrap().pack(&plain, &mut out).unwrap();
+        let (codec, compressed) = Compressor::new(3).unwrap().compress(&plain, &mut out).unwrap();
         assert_eq!(codec, Codec::Zstd);
-        assert!(packed.len() < 80 << 10);
+        assert!(compressed.len() < 80 << 10);
     }
 }

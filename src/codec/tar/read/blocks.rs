@@ -1,4 +1,4 @@
-//! Blocks of the input: verified headers, texts of bounded length, and the errors if they are missing.
+//! Blocks of the input: verified headers, texts of bounded length, and errors for truncated or damaged ones.
 
 use std::io::{self, Read};
 
@@ -48,10 +48,10 @@ impl<R: Read> Reader<R> {
         while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match self.input.read(rest) {
                 Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => return Err(self.cut_short()),
+                Ok(0) => return Err(self.truncated()),
                 Ok(count) => filled += count,
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(broken(&self.path, err)),
+                Err(err) => return Err(input_error(&self.path, err)),
             }
         }
         Ok(Some(block))
@@ -72,7 +72,7 @@ impl<R: Read> Reader<R> {
                 count => bytes.extend(piece.iter().take(count)),
             }
         }
-        self.pass_over()?;
+        self.skip_rest()?;
         Ok(bytes)
     }
 
@@ -83,7 +83,8 @@ impl<R: Read> Reader<R> {
         Ok(name)
     }
 
-    pub(super) fn pass_over(&mut self) -> Result<()> {
+    /// Skips the unread content of the current member, and the padding after it.
+    pub(super) fn skip_rest(&mut self) -> Result<()> {
         // Missing padding at the very end of the input is accepted.
         let mut buffer = [0u8; 16 << 10];
         while self.left > 0 {
@@ -95,26 +96,28 @@ impl<R: Read> Reader<R> {
                 Ok(0) => self.padding = 0,
                 Ok(count) => self.padding -= count as u64,
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(broken(&self.path, err)),
+                Err(err) => return Err(input_error(&self.path, err)),
             }
         }
         Ok(())
     }
 
-    pub(super) fn cut_short(&self) -> Error {
-        bad(&self.path, DecodeError::because("the archive is truncated in the middle of this member"))
+    pub(super) fn truncated(&self) -> Error {
+        archive_error(&self.path, TRUNCATED)
     }
 
     pub(super) fn fail<T>(&self, why: &'static str) -> Result<T> {
-        Err(bad(&self.path, DecodeError::because(why)))
+        Err(archive_error(&self.path, DecodeError::because(why)))
     }
 
     pub(super) fn checked<T>(&self, result: Result<T, DecodeError>) -> Result<T> {
-        result.map_err(|why| bad(&self.path, why))
+        result.map_err(|why| archive_error(&self.path, why))
     }
 }
 
-pub(super) fn bad(path: &[u8], source: DecodeError) -> Error {
+const TRUNCATED: DecodeError = DecodeError::because("the archive is truncated in the middle of this member");
+
+fn archive_error(path: &[u8], source: DecodeError) -> Error {
     let what = match path {
         b"" => "the archive".to_owned(),
         path => String::from_utf8_lossy(path).into_owned(),
@@ -124,18 +127,17 @@ pub(super) fn bad(path: &[u8], source: DecodeError) -> Error {
 
 /// Converts an input error to an archive error, so that an import of several archives continues with the
 /// next one. An [`Error`] that the input wraps is returned unchanged.
-pub(super) fn broken(path: &[u8], err: io::Error) -> Error {
+pub(super) fn input_error(path: &[u8], err: io::Error) -> Error {
     let err = match err.downcast::<Error>() {
-        Ok(told) => return told,
+        Ok(error) => return error,
         Err(err) => err,
     };
     match err.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            bad(path, DecodeError::because("the archive is truncated in the middle of this member"))
-        }
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
-            bad(path, DecodeError::because("the archive is damaged here: it cannot be decompressed"))
-        }
-        _ => bad(path, DecodeError::with(format!("the rest of the archive cannot be read: {err}"))),
+        io::ErrorKind::UnexpectedEof => archive_error(path, TRUNCATED),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => archive_error(
+            path,
+            DecodeError::because("the archive is damaged here: it cannot be decompressed"),
+        ),
+        _ => archive_error(path, DecodeError::with(format!("the rest of the archive cannot be read: {err}"))),
     }
 }

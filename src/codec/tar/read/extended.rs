@@ -42,7 +42,8 @@ pub(super) struct SparseWords {
 }
 
 impl Extended {
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+    /// Adds the records of an extended header.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
         for (key, value) in pax::records(bytes)? {
             self.record(key, value)?;
         }
@@ -51,20 +52,20 @@ impl Extended {
 
     fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), DecodeError> {
         let text = || value.to_vec();
-        let some = |value: Vec<u8>| Some(value).filter(|value| !value.is_empty());
+        let non_empty = |value: Vec<u8>| Some(value).filter(|value| !value.is_empty());
         match key {
-            b"path" => self.path = some(text()),
-            b"linkpath" => self.link = some(text()),
+            b"path" => self.path = non_empty(text()),
+            b"linkpath" => self.link = non_empty(text()),
             b"size" => self.size = Some(decimal(value)?),
-            b"uid" => self.uid = Some(small(value)?),
-            b"gid" => self.gid = Some(small(value)?),
+            b"uid" => self.uid = Some(decimal_u32(value)?),
+            b"gid" => self.gid = Some(decimal_u32(value)?),
             b"uname" => self.user = Some(text()),
             b"gname" => self.group = Some(text()),
             b"mtime" => self.mtime = Some(pax::parse_time(value)?),
             b"LIBARCHIVE.creationtime" => self.born = Some(pax::parse_time(value)?),
             b"SCHILY.fflags" => self.flags = flags::from_text(value),
-            b"SCHILY.devmajor" => self.major = Some(small(value)?),
-            b"SCHILY.devminor" => self.minor = Some(small(value)?),
+            b"SCHILY.devmajor" => self.major = Some(decimal_u32(value)?),
+            b"SCHILY.devminor" => self.minor = Some(decimal_u32(value)?),
             b"SCHILY.acl.access" => self.acl(ACL_ACCESS, value)?,
             b"SCHILY.acl.default" => self.acl(ACL_DEFAULT, value)?,
             // The value ends with a NUL in the file system, but not in archives.
@@ -135,10 +136,9 @@ impl SparseWords {
             b"map" => {
                 let mut numbers = value.split(|byte| *byte == b',').filter(|text| !text.is_empty());
                 while let Some(offset) = numbers.next() {
-                    let len = numbers.next().ok_or(DecodeError::because(
-                        "its sparse map has an offset without a \
-                             length",
-                    ))?;
+                    let len = numbers
+                        .next()
+                        .ok_or(DecodeError::because("its sparse map has an offset without a length"))?;
                     sparse::push(&mut self.segments, decimal(offset)?, decimal(len)?)?;
                 }
             }
@@ -154,7 +154,7 @@ fn decimal(value: &[u8]) -> Result<u64, DecodeError> {
     number.ok_or(DecodeError::because("an extended header has an invalid number"))
 }
 
-fn small(value: &[u8]) -> Result<u32, DecodeError> {
+fn decimal_u32(value: &[u8]) -> Result<u32, DecodeError> {
     let number = decimal(value)?;
     u32::try_from(number).map_err(|_| DecodeError::because("an owner id or device number is too large"))
 }

@@ -17,12 +17,12 @@ impl<R: Read> Reader<R> {
         self.checked(old_map(&mut segments, head, 386, 4))?;
         let mut more = head.get(482).is_some_and(|byte| *byte != 0);
         while more {
-            let block = self.block()?.ok_or_else(|| self.cut_short())?;
+            let block = self.block()?.ok_or_else(|| self.truncated())?;
             self.checked(old_map(&mut segments, &block, 0, 21))?;
             more = block.get(504).is_some_and(|byte| *byte != 0);
         }
-        let absurd = || DecodeError::because("its size is too large");
-        found.size = self.checked(u64::try_from(real).map_err(|_| absurd()))?;
+        let too_large = |_| DecodeError::because("its size is too large");
+        found.size = self.checked(u64::try_from(real).map_err(too_large))?;
         found.segments = Some(segments);
         Ok(())
     }

@@ -8,7 +8,7 @@ mod holes;
 
 use std::io::{self, Read};
 
-use crate::codec::tar::read::blocks::broken;
+use crate::codec::tar::read::blocks::input_error;
 use crate::codec::tar::read::extended::Extended;
 use crate::codec::tar::sparse::Segments;
 use crate::codec::tar::{BLOCK, Node, TarMember, field, number, padding, sparse};
@@ -66,7 +66,7 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// The archive is truncated or malformed; the error names the member.
     pub fn advance(&mut self) -> Result<Option<Next>> {
-        self.pass_over()?;
+        self.skip_rest()?;
         let mut extended = self.global.clone();
         loop {
             let Some(head) = self.header()? else { return Ok(None) };
@@ -77,14 +77,14 @@ impl<R: Read> Reader<R> {
             match head.get(field::TYPE.0) {
                 Some(b'x' | b'X') => {
                     let bytes = self.text(size, MAX_EXTENDED)?;
-                    let taken = extended.take(&bytes);
-                    self.checked(taken)?;
+                    let added = extended.add(&bytes);
+                    self.checked(added)?;
                 }
                 Some(b'g') => {
                     let bytes = self.text(size, MAX_EXTENDED)?;
                     let mut global = Extended::default();
-                    let taken = global.take(&bytes);
-                    self.checked(taken)?;
+                    let added = global.add(&bytes);
+                    self.checked(added)?;
                     self.global.adopt(&global);
                     extended.adopt(&global);
                 }
@@ -94,7 +94,7 @@ impl<R: Read> Reader<R> {
                 Some(b'V') => {
                     self.left = size;
                     self.padding = padding(size);
-                    self.pass_over()?;
+                    self.skip_rest()?;
                 }
                 _ => return self.member(&head, size, extended).map(Some),
             }
@@ -114,8 +114,8 @@ impl<R: Read> Reader<R> {
         let count = loop {
             match self.input.read(out) {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(broken(&self.path, err)),
-                Ok(0) => return Err(self.cut_short()),
+                Err(err) => return Err(input_error(&self.path, err)),
+                Ok(0) => return Err(self.truncated()),
                 Ok(count) => break count,
             }
         };
@@ -136,7 +136,7 @@ impl<R: Read> Reader<R> {
                 Ok(0) => return Ok(more),
                 Ok(count) => more |= buffer.iter().take(count).any(|byte| *byte != 0),
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(broken(b"", err)),
+                Err(err) => return Err(input_error(b"", err)),
             }
         }
     }
@@ -238,11 +238,8 @@ impl<R: Read> Reader<R> {
 }
 
 fn field_number(head: &[u8; BLOCK], (start, len): (usize, usize)) -> Result<i64, DecodeError> {
-    let field = head.get(start..start + len).ok_or(DecodeError::because(
-        "a field is out of the header's \
-         bounds",
-    ))?;
-    number::parse(field)
+    let field = head.get(start..start + len);
+    number::parse(field.ok_or(DecodeError::because("a field is out of the header's bounds"))?)
 }
 
 fn trimmed(head: &[u8; BLOCK], (start, len): (usize, usize)) -> &[u8] {

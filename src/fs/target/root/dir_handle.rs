@@ -10,6 +10,14 @@ use crate::sys::io::Errno;
 pub(in crate::fs::target) const DIR_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// Flags for opening files to read them or their inode flags. A pipe that somebody has created there must not
+/// block.
+pub(in crate::fs::target) const READ_FLAGS: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
 /// An open directory of the target.
 pub struct Dir {
     pub(in crate::fs::target) fd: OwnedFd,

@@ -14,7 +14,7 @@ use crate::sys::process::raise_open_files;
 
 /// File descriptors reserved for the repository, its index cache, the workers' reads and the standard
 /// streams.
-const OTHERS: u64 = 40;
+const RESERVED: u64 = 40;
 /// Flags for opening an existing file for writing.
 pub(in crate::fs::target) const WRITE_FLAGS: OFlags = OFlags::WRONLY
     .union(OFlags::NOFOLLOW)
@@ -32,7 +32,7 @@ pub(in crate::fs::target) struct Limits {
 impl Limits {
     /// Raises the soft limit of open files to the hard limit and divides it.
     pub(in crate::fs::target) fn raise() -> Self {
-        let spare = usize::try_from(raise_open_files().saturating_sub(OTHERS)).unwrap_or(usize::MAX);
+        let spare = usize::try_from(raise_open_files().saturating_sub(RESERVED)).unwrap_or(usize::MAX);
         Self { files: (spare / 2).clamp(4, 4096), dirs: (spare / 4).clamp(4, 64) }
     }
 }
@@ -87,13 +87,13 @@ impl Held {
 
 /// Open files in the order in which they were opened. Entries of finished files are dead references.
 pub(in crate::fs::target) struct Pool {
-    most: usize,
+    max_open: usize,
     open: Mutex<VecDeque<Weak<Held>>>,
 }
 
 impl Pool {
-    pub(in crate::fs::target) fn new(most: usize) -> Self {
-        Self { most, open: Mutex::default() }
+    pub(in crate::fs::target) fn new(max_open: usize) -> Self {
+        Self { max_open, open: Mutex::default() }
     }
 
     /// Adds a file, and closes the least recently used ones if there are too many. The caller may hold the
@@ -101,7 +101,7 @@ impl Pool {
     fn admit(&self, held: &Arc<Held>) {
         let mut open = self.open.lock();
         let mut tries = 2 * open.len();
-        while open.len() >= self.most && tries > 0 {
+        while open.len() >= self.max_open && tries > 0 {
             tries -= 1;
             let Some(oldest) = open.pop_front() else { break };
             let Some(old) = oldest.upgrade() else { continue };

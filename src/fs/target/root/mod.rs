@@ -42,10 +42,11 @@ pub(super) struct Shared {
     /// Attributes that the target could not store.
     pub(super) notes: Mutex<Vec<Problem>>,
     /// Maximum number of directories that are kept open.
-    kept_open: usize,
+    max_open_dirs: usize,
     pub(super) pool: Pool,
     /// Entries to be made immutable or append-only at the end, with all their flags.
     pub(super) locks: Mutex<Vec<(Vec<u8>, u32)>>,
+    /// Whether directories are opened one component at a time, because `openat2` is not available.
     one_by_one: AtomicBool,
     /// Cleared when the file system turns out not to share blocks.
     pub(super) clones: AtomicBool,
@@ -78,7 +79,7 @@ impl Shared {
             followed: RwLock::default(),
             naming: Mutex::default(),
             notes: Mutex::default(),
-            kept_open: limits.dirs,
+            max_open_dirs: limits.dirs,
             pool: Pool::new(limits.files),
             locks: Mutex::default(),
             one_by_one: AtomicBool::new(false),
@@ -140,10 +141,10 @@ impl Shared {
         let fd = self.open_dir(&real).map_err(self.at("open", path))?;
         let dir = Arc::new(Dir::new(fd).map_err(self.at("read the metadata of", path))?);
         if let Some(found) = self.guard.find(dir.id) {
-            return Err(spared(&self.show(path), found));
+            return Err(protected(&self.show(path), found));
         }
         let mut open = self.open.lock();
-        if open.len() >= self.kept_open {
+        if open.len() >= self.max_open_dirs {
             open.remove(0);
         }
         open.push((path.to_vec(), Arc::clone(&dir)));
@@ -188,8 +189,8 @@ impl Shared {
     }
 
     /// Returns the owners of what is created in this directory, if they are known.
-    pub(super) fn fresh(&self, dir: &Dir) -> Option<(u32, u32)> {
-        (!dir.setgid).then(|| self.owners.fresh())
+    pub(super) fn owners_of_new(&self, dir: &Dir) -> Option<(u32, u32)> {
+        (!dir.setgid).then(|| self.owners.of_new_files())
     }
 }
 
@@ -209,16 +210,16 @@ fn stretches(path: &[u8]) -> impl Iterator<Item = &[u8]> {
             Some(start) => start.iter().rposition(|byte| *byte == b'/'),
             None => None,
         };
-        let (stretch, behind) = match cut {
+        let (stretch, after) = match cut {
             Some(at) => (all.get(..at)?, all.get(at + 1..)),
             None => (all, None),
         };
-        rest = behind;
+        rest = after;
         Some(stretch)
     })
 }
 
-pub(super) fn spared(path: &Path, found: &Protected) -> Error {
+fn protected(path: &Path, found: &Protected) -> Error {
     Error::Refused(format!("{} is {}: it was not changed", path.display(), found.what))
 }
 

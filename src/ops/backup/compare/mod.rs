@@ -136,7 +136,7 @@ impl Comparer<'_, '_> {
             WalkEvent::Enter(entry, place) => self.enter(entry, place),
             WalkEvent::Leave => self.leave(),
             WalkEvent::Entry(entry, inode) => self.entry(entry, None, inode),
-            WalkEvent::Lone(entry, path, inode) => self.entry(entry, Some(&path), inode),
+            WalkEvent::SingleFile(entry, path, inode) => self.entry(entry, Some(&path), inode),
             WalkEvent::Problem(problem) => {
                 self.run.problem(problem);
                 Ok(())

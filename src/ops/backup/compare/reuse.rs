@@ -35,7 +35,7 @@ impl Comparer<'_, '_> {
         };
         let found =
             found.unwrap_or_else(|err| FoundXattrs { problems: vec![err.to_string()], values: Vec::new() });
-        let (xattrs, values) = stored_xattrs::lay_out(self.run.repo.hasher(), found.values);
+        let (xattrs, values) = stored_xattrs::split_values(self.run.repo.hasher(), found.values);
         entry.meta.xattrs = xattrs;
         if self.run.supplement().is_some() {
             self.run.add_xattrs(&self.stored(&entry.name), entry);

@@ -83,11 +83,11 @@ impl Reader<'_> {
             let changed = stamp(&before) != stamp(&after) || read != before.size;
             if !changed || last {
                 let mut meta = self.describer.meta(&before);
-                let (xattrs, values) = stored_xattrs::lay_out(self.run.repo.hasher(), found.values);
+                let (xattrs, values) = stored_xattrs::split_values(self.run.repo.hasher(), found.values);
                 meta.xattrs = xattrs;
                 self.values(values);
                 let same = walked.is_none_or(|walked| walked == before.id);
-                let inode = before.further_names();
+                let inode = before.linked_inode();
                 let seen = Box::new(FileStat { meta, same, inode, problems: found.problems });
                 let opaque = self.opaque.unwrap_or(false);
                 return Ok(Outcome::Done { size: read, seen: Some(seen), changed, opaque });

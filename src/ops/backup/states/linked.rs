@@ -32,7 +32,7 @@ impl Comparer<'_, '_> {
         let walk = Walk::start(begun.plan.clone(), begun.walk_options(), &begun.stop)?;
         let (mut once, mut often) = (HashSet::new(), HashSet::new());
         for found in walk.found.iter().flatten() {
-            if let WalkEvent::Entry(_, Some(inode)) | WalkEvent::Lone(_, _, Some(inode)) = found
+            if let WalkEvent::Entry(_, Some(inode)) | WalkEvent::SingleFile(_, _, Some(inode)) = found
                 && !once.insert(inode)
             {
                 often.insert(inode);

@@ -199,7 +199,7 @@ impl<'a> DeltaChooser<'a> {
         match self.reader.get(kind, id) {
             Err(err) if err.is_damage() => Ok(None),
             plain => {
-                let compressed = delta::pack(&self.prefix, &plain?, Effort::Quick, &mut self.compressed);
+                let compressed = delta::compress(&self.prefix, &plain?, Effort::Quick, &mut self.compressed);
                 compressed.map_err(Error::making("a delta"))?;
                 Ok(Some(self.compressed.len() as u64))
             }

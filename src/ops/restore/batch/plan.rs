@@ -193,7 +193,7 @@ impl Job<'_> {
             ContentPart::Chunk { id, len } => {
                 buffer.resize(len as usize, 0);
                 old.read_exact_at(buffer, offset).is_ok()
-                    && self.repo.hasher().name(ChunkType::Data, buffer) == id
+                    && self.repo.hasher().id_of(ChunkType::Data, buffer) == id
             }
         }
     }

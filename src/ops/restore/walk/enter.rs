@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use crate::error::{Error, Result};
-use crate::fs::target::{Existing, Lead, Target, name_folding};
+use crate::fs::target::{Existing, LinkTarget, Target, name_folding};
 use crate::model::entry::{Entry, Kind, Meta, flags};
 use crate::model::id::ChunkId;
 use crate::ops::restore::overwrite::Action;
@@ -78,7 +78,7 @@ pub(super) enum FinalAttributes {
     /// Set the snapshot's attributes.
     Set(Meta),
     /// Restore the attributes that the directory had before.
-    PutBack(Existing),
+    Restore(Existing),
 }
 
 impl Level {
@@ -102,7 +102,7 @@ impl Walk<'_, '_> {
         let folded = folds.then(Folded::default);
         let dir = TargetDir {
             is_new: target.is_none(),
-            final_attributes: before.map(FinalAttributes::PutBack),
+            final_attributes: before.map(FinalAttributes::Restore),
             leftovers,
             folded,
         };
@@ -213,7 +213,7 @@ impl Walk<'_, '_> {
                     return None;
                 }
                 if role.only_leads() || job.options.overwrite == Overwrite::Never {
-                    Some(FinalAttributes::PutBack(found))
+                    Some(FinalAttributes::Restore(found))
                 } else {
                     Some(FinalAttributes::Set(meta))
                 }
@@ -239,14 +239,14 @@ impl Walk<'_, '_> {
             job.refuse_protected(path, &found)?;
             return Ok(Found::Dir(found));
         }
-        let lead = if found.is_symlink() { job.target()?.lead(path)? } else { Lead::Nowhere };
+        let link = if found.is_symlink() { job.target()?.resolve_link(path)? } else { LinkTarget::Nowhere };
         let keeps = job.options.overwrite.keeps(&found, meta);
-        match lead {
-            Lead::Nowhere if role.only_leads() => Err(Error::Refused(refusal(&lead, role))),
-            Lead::Nowhere if keeps => Ok(Found::Kept),
-            Lead::Nowhere => Ok(Found::InTheWay),
+        match link {
+            LinkTarget::Nowhere if role.only_leads() => Err(Error::Refused(refusal(&link, role))),
+            LinkTarget::Nowhere if keeps => Ok(Found::Kept),
+            LinkTarget::Nowhere => Ok(Found::InTheWay),
             _ if keeps && role.selected && !role.may_be_link => Ok(Found::Kept),
-            Lead::Beneath(destination)
+            LinkTarget::Beneath(destination)
                 if role.may_be_link && !self.mixes_with_other_entries(role, &destination)? =>
             {
                 job.target()?.follow(path, destination);
@@ -254,7 +254,7 @@ impl Walk<'_, '_> {
                 job.refuse_protected(path, &found)?;
                 Ok(Found::Dir(found))
             }
-            lead => Err(Error::Refused(refusal(&lead, role))),
+            link => Err(Error::Refused(refusal(&link, role))),
         }
     }
 
@@ -346,22 +346,22 @@ enum Found {
 }
 
 /// Explains why a directory cannot be restored over what exists at its path.
-fn refusal(lead: &Lead, role: DirRole) -> String {
-    match lead {
-        Lead::Outside(to) => format!(
+fn refusal(link: &LinkTarget, role: DirRole) -> String {
+    match link {
+        LinkTarget::Outside(to) => format!(
             "it is a symbolic link to {}, outside of the target: nothing below it was restored",
             to.display()
         ),
-        Lead::Beneath(to) if role.may_be_link => format!(
+        LinkTarget::Beneath(to) if role.may_be_link => format!(
             "it is a symbolic link to {}, which the snapshot also contains: nothing below it was restored",
             String::from_utf8_lossy(to)
         ),
-        Lead::Beneath(to) => format!(
+        LinkTarget::Beneath(to) => format!(
             "it is a symbolic link to the directory {}, but a directory in the snapshot: nothing below it \
              was restored (remove the link to restore it)",
             String::from_utf8_lossy(to)
         ),
-        Lead::Nowhere => {
+        LinkTarget::Nowhere => {
             "it is not a directory, but entries below it are selected: nothing below it was restored".into()
         }
     }
@@ -386,7 +386,7 @@ impl Job<'_> {
     fn root_folds(&self) -> bool {
         match &self.target {
             Some(target) if !self.options.dry_run => target.probe_folding(),
-            _ => name_folding::near(&self.options.target),
+            _ => name_folding::folds_near(&self.options.target),
         }
     }
 }

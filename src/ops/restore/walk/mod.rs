@@ -127,8 +127,8 @@ impl<'a, 'j> Walk<'a, 'j> {
                     self.job.finish_dir(&path, &meta)
                 }
                 FinalAttributes::Set(meta) => self.closed_dirs.push((path, meta)),
-                FinalAttributes::PutBack(before) => {
-                    self.job.try_on_target(&path, |target| target.reset_dir(&path, &before));
+                FinalAttributes::Restore(before) => {
+                    self.job.try_on_target(&path, |target| target.restore_attributes(&path, &before));
                 }
             }
         }

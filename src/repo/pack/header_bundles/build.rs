@@ -36,7 +36,7 @@ impl BundleBuilder {
     /// When it could not be made durable.
     pub(crate) fn write(self, repo: &Repository) -> Result<()> {
         let name = cipher::new_id()?.hex();
-        let head = objects::close(repo.suite(), sealed_object::SEGMENT, &name, &Contents(self.contents))?;
+        let head = objects::seal(repo.suite(), sealed_object::SEGMENT, &name, &Contents(self.contents))?;
         let parts = std::iter::once(head).chain(self.fronts).collect();
         repo.storage().create_owned(ObjectKind::Index, &name, parts).map(drop)
     }
