@@ -11,8 +11,7 @@ use crate::model::id::ChunkId;
 use crate::model::manifest::{Manifest, SnapshotKind};
 use crate::model::manifest_ext::Rot;
 use crate::model::tripwire::{self, AlarmReason};
-use crate::ops::backup::alarm::signs;
-use crate::ops::backup::alarm::signs::Watched;
+use crate::ops::backup::alarm::signs::{self, Judgement};
 use crate::ops::backup::{Assembled, Report, Run};
 use crate::repo::commit::write_session::{self, ParentTrust};
 use crate::repo::commit::{self, reachability};
@@ -33,7 +32,7 @@ pub(super) fn publish(
     counts.errors = problems.len() as u64;
     counts.bytes_stored = run.stored.load(Ordering::Relaxed);
     let parent_choice = run.parent_choice;
-    let partial = run.ended_early();
+    let partial = run.has_ended_early();
     let mut summary = Report {
         snapshot: None,
         kind: parent_choice.kind,
@@ -52,8 +51,8 @@ pub(super) fn publish(
             && !partial,
         unmatched: Vec::new(),
         alarm: Vec::new(),
-        reread: run.findings.rereading(run.arc, partial),
-        quota: run.repo.config().quota().filter(|_| run.full.load(Ordering::Relaxed)),
+        reread: run.rot_findings.rereading(run.reread_arc, partial),
+        quota: run.repo.config().quota().filter(|_| run.quota_reached.load(Ordering::Relaxed)),
         repository_bytes: listed_bytes(run) + counts.bytes_stored,
     };
     if let Some(why) = why_no_snapshot(run, &summary) {
@@ -68,9 +67,10 @@ pub(super) fn publish(
     }
     let saves_always = run.options.allow_empty || recorded.is_some();
     let silent = summary.unchanged && parent_choice.kind != SnapshotKind::Full && !saves_always;
-    let watched = if partial { Watched::default() } else { signs::weigh(run, read, &tally, &counts, silent) };
-    summary.alarm = watched.reasons;
-    let rot = run.findings.reason();
+    let judgement =
+        if partial { Judgement::default() } else { signs::judge(run, read, &tally, &counts, silent) };
+    summary.alarm = judgement.reasons;
+    let rot = run.rot_findings.alarm_reason();
     summary.alarm.extend(rot.clone());
     if run.options.dry_run || silent && summary.alarm.is_empty() {
         return Ok(summary);
@@ -84,7 +84,7 @@ pub(super) fn publish(
         parent: parent_choice.parent,
         based_on: parent_choice.based_on,
         started: run.started,
-        ended: recorded.map_or_else(run.begun.now, |recorded| recorded.time),
+        ended: recorded.map_or_else(run.backup.now, |recorded| recorded.time),
         host: host.to_owned(),
         user: recorded.and_then(|recorded| recorded.user.clone()).unwrap_or_else(host::user_name),
         sources: sources.to_vec(),
@@ -100,14 +100,14 @@ pub(super) fn publish(
         .map_err(|why| Error::Usage(why.to_string()))?;
     manifest.set_expires(run.options.expires);
     manifest.set_more_counts(more);
-    // What is imported or recorded was read elsewhere.
+    // The files of a past state may have been read on another system.
     if recorded.is_none() {
         manifest.set_system();
     }
     manifest.set_lineage(Some(parent_choice.lineage));
     manifest.set_writer(run.repo.writer());
     manifest.set_origin(recorded.and_then(|recorded| recorded.origin.as_deref()));
-    manifest.set_signs(watched.signs.as_ref());
+    manifest.set_signs(judgement.signs.as_ref());
     if !summary.alarm.is_empty() {
         manifest.set_alarm(&tripwire::sentence(&summary.alarm));
     }
@@ -138,18 +138,18 @@ fn why_no_snapshot(run: &Run<'_>, summary: &Report) -> Option<Error> {
         let all_or_nothing = run.options.stdin.is_some() || run.options.recorded.is_some();
         return all_or_nothing.then(|| run.why_ended());
     }
-    holds_nothing(run, summary).then(|| Error::NothingRead(why_nothing(summary)))
+    is_empty_by_problems(run, summary).then(|| Error::NothingRead(describe_nothing_saved(summary)))
 }
 
 /// Returns whether nothing was saved because of problems. Such a snapshot would count as complete, and
-/// outlive those that contain data.
-fn holds_nothing(run: &Run<'_>, summary: &Report) -> bool {
+/// retention rules could keep it instead of those that contain data.
+fn is_empty_by_problems(run: &Run<'_>, summary: &Report) -> bool {
     let saved = summary.counts.files() + summary.counts.others;
     let counts = |problem: &Problem| !run.options.optional.contains(&problem.path);
     saved == 0 && summary.problems.iter().any(counts)
 }
 
-fn why_nothing(summary: &Report) -> String {
+fn describe_nothing_saved(summary: &Report) -> String {
     let named = summary.problems.iter().take(3);
     let mut why: Vec<String> = named.map(ToString::to_string).collect();
     if let more @ 1.. = summary.problems.len() - why.len() {
@@ -162,11 +162,12 @@ fn why_nothing(summary: &Report) -> String {
 /// was a session.
 fn session_for_reused(run: &Run<'_>, root: &ChunkId) -> Result<Session> {
     let (session, repo_state) = write_session::open(run.repo)?;
-    let believed = match run.parent_choice.compare.as_ref().filter(|_| run.parent_choice.trusted) {
+    let is_trusted = match run.parent_choice.compare.as_ref().filter(|_| run.parent_choice.trusted) {
         Some(parent) => write_session::trust(run.repo, &repo_state, &[parent.id])? == ParentTrust::Whole,
         None => false,
     };
-    if believed || reachability::is_complete(run.repo, &Arc::new(Index::load(run.repo, repo_state)?), root)? {
+    if is_trusted || reachability::is_complete(run.repo, &Arc::new(Index::load(run.repo, repo_state)?), root)?
+    {
         return Ok(session);
     }
     run.parent_invalidated.store(true, Ordering::Relaxed);

@@ -14,28 +14,30 @@ use crate::repo::index::Index;
 use crate::repo::options::DEFAULT_LEVEL;
 use crate::repo::sessions::session::Session;
 use crate::repo::write::chunk_sink::ChunkSink;
-use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy, MOST_HARDER};
+use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy, MAX_HARDER_BYTES};
 use crate::repo::write::pack_writer::Written;
 use crate::repo::write::put_chunk::PutChunk;
 use crate::repo::write::similarity::Pieces;
 
 /// Plain bytes that a run with a parent compresses at a higher level: about a second of one core.
-const HARDER: u64 = 64 << 20;
-/// It does so with one more of this many bytes that it reads and cuts: a few percent of the time that takes.
-const ONE_OF: u64 = 96;
+const HARDER_BYTES: u64 = 64 << 20;
+/// One more byte is compressed at that level for this many bytes that are read and cut, which costs a few
+/// percent of the time that these take.
+const READ_PER_HARDER_BYTE: u64 = 96;
 
-/// Returns the compression policy.
-fn effort(run: &Run<'_>, read: u64) -> CompressionPolicy {
+/// Returns the compression policy of a run that has read this many bytes.
+fn compression_policy(run: &Run<'_>, read: u64) -> CompressionPolicy {
     let level = run.options.level.unwrap_or(run.repo.config().level);
-    let harder = if compresses_harder(run) { (HARDER + read / ONE_OF).min(MOST_HARDER) } else { 0 };
+    let allowed = (HARDER_BYTES + read / READ_PER_HARDER_BYTE).min(MAX_HARDER_BYTES);
+    let harder = if compresses_harder(run) { allowed } else { 0 };
     CompressionPolicy { level, harder }
 }
 
 /// Returns whether the higher level is used: only if neither a level was requested nor the repository was
 /// configured for speed.
 fn compresses_harder(run: &Run<'_>) -> bool {
-    let usual = run.repo.config().level;
-    run.options.level.is_none() && usual >= DEFAULT_LEVEL && run.parent_choice.parent.is_some()
+    let is_slow_enough = run.repo.config().level >= DEFAULT_LEVEL;
+    run.options.level.is_none() && is_slow_enough && run.parent_choice.parent.is_some()
 }
 
 /// Stores new chunks. The sink and its session are opened at the first one.
@@ -44,7 +46,7 @@ pub(super) struct DedupWriter<'run, 'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     session: Option<Session>,
     sink: Option<ChunkSink<'scope>>,
-    /// Bytes of files that were read before it was opened.
+    /// Bytes of files that were read before the sink was opened.
     read: u64,
 }
 
@@ -57,30 +59,30 @@ where
         Self { run, scope, session: None, sink: None, read: 0 }
     }
 
-    /// Stores a piece of a directory or part list of this owner. `pieces` are its pieces in the parent. Those
-    /// of a directory exist (`stand`) and need not be stored again.
+    /// Stores a piece of a directory or part list of this owner. `pieces` are its pieces in the parent. If
+    /// these `exist`, as those of a directory do, they are not stored again.
     pub(super) fn put_tree(
         &mut self,
         owner: u32,
         bytes: &[u8],
-        (pieces, stand): (&mut Pieces, bool),
+        (pieces, exist): (&mut Pieces, bool),
     ) -> Result<ChunkId> {
         let id = self.run.repo.hasher().id_of(ChunkType::Tree, bytes);
         if let Some(memory) = self.run.repo.memory() {
             memory.add_chunk(id, bytes);
         }
         let like = pieces.similar_to_next();
-        if stand && pieces.known.contains(&id) {
+        if exist && pieces.known.contains(&id) {
             return Ok(id);
         }
-        let like = if self.run.deltas { like } else { Vec::new() };
+        let like = if self.run.may_use_deltas { like } else { Vec::new() };
         let known = self.run.index.lengths(ChunkType::Tree, &like)?;
-        self.put_like(owner, (ChunkType::Tree, id), bytes, &known)?;
+        self.put_chunk(owner, (ChunkType::Tree, id), bytes, &known)?;
         Ok(id)
     }
 
     /// Stores a chunk of this owner, possibly as a delta against similar chunks.
-    pub(super) fn put_like(
+    pub(super) fn put_chunk(
         &mut self,
         owner: u32,
         (kind, id): (ChunkType, ChunkId),
@@ -103,7 +105,7 @@ where
     pub(super) fn count_read(&mut self, bytes: u64) {
         match &mut self.sink {
             Some(ChunkSink::Writer(writer)) if compresses_harder(self.run) => {
-                writer.add_harder(bytes / ONE_OF)
+                writer.add_harder(bytes / READ_PER_HARDER_BYTE)
             }
             Some(_) => {}
             None => self.read += bytes,
@@ -116,7 +118,7 @@ where
         writer.close_blocks(owner, ChunkType::Data)
     }
 
-    /// Returns what takes the chunks.
+    /// Returns the sink, which it opens if necessary.
     fn sink(&mut self) -> Result<&mut dyn PutChunk> {
         if self.sink.is_none() {
             if self.run.options.dry_run {
@@ -128,14 +130,13 @@ where
         self.sink.as_mut().map(ChunkSink::chunks).ok_or(Error::Stopped)
     }
 
-    /// Opens the session, which is visible before the listings that dedup relies on (W1, W2).
+    /// Opens the session, visible before the listings that dedup relies on (W1, W2), and the sink.
     fn open(&mut self) -> Result<()> {
         let run = self.run;
         let (session, repo_state) = write_session::open(run.repo)?;
         let still_allows = || repo_state.still_allows(run.index.repo_state());
-        let stands = match run.parent_choice.compare.as_ref() {
-            // A past state uses what earlier ones stored, not only its parent: that was looked up before the
-            // session.
+        let is_reusable = match run.parent_choice.compare.as_ref() {
+            // A past state also reuses chunks of other states than its parent, looked up before the session.
             _ if run.options.recorded.is_some() && !still_allows() => false,
             None => true,
             // No chunk of a stream was looked up before the session, and a full backup looks up none.
@@ -146,7 +147,7 @@ where
             // The parent's chunks were looked up one by one, but before the session.
             Some(_) => still_allows(),
         };
-        if !stands {
+        if !is_reusable {
             run.parent_invalidated.store(true, Ordering::Relaxed);
             return Err(Error::Stopped);
         }
@@ -155,14 +156,14 @@ where
         } else {
             Arc::new(Index::load(run.repo, repo_state)?)
         };
-        let effort = effort(run, self.read);
-        let writer = ChunkWriter::start(self.scope, run.repo, session.id, index, effort, &run.stored)?;
+        let policy = compression_policy(run, self.read);
+        let writer = ChunkWriter::start(self.scope, run.repo, session.id, index, policy, &run.stored)?;
         self.sink = Some(ChunkSink::Writer(writer));
         self.session = Some(session);
         Ok(())
     }
 
-    /// Bytes that it has come to, of which packs in the making are a part.
+    /// Returns the stored bytes of all sealed blocks so far, including those of unfinished packs.
     pub(super) fn sealed_bytes(&self) -> u64 {
         match &self.sink {
             Some(ChunkSink::Writer(writer)) => writer.sealed_bytes(),
@@ -170,8 +171,7 @@ where
         }
     }
 
-    /// Makes everything durable, unless `producer` failed. Returns the session, if there is one, and what was
-    /// written.
+    /// Makes everything durable, unless `producer` failed. Returns the session, if any, and the totals.
     pub(super) fn finish(self, producer: Result<()>) -> Result<(Option<Session>, Written)> {
         match self.sink {
             Some(sink) => sink.finish(producer).map(|((), written)| (self.session, written)),

@@ -85,7 +85,7 @@ pub(super) struct FileStat {
     pub(super) meta: Meta,
     /// Whether it is the file that the walk saw, if the walk recorded its inode.
     pub(super) same: bool,
-    /// Device and inode, if it has several hard links.
+    /// Device and inode number, if it has several hard links.
     pub(super) inode: Option<(u64, u64)>,
     /// Attributes that could not be read.
     pub(super) problems: Vec<String>,
@@ -118,8 +118,7 @@ pub(super) enum Message {
     /// The whole tree is unchanged.
     Root { tree: ChunkId },
     /// A file whose content a reader sends as `seq`. `pieces` are those of the part list of a file it may be
-    /// similar to.
-    /// `steady` is where it is, if other bytes than the parent's are bit rot.
+    /// similar to. `steady` is its path, if bytes that differ from the parent's are bit rot.
     File {
         seq: u64,
         dir: u64,

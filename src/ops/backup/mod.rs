@@ -1,9 +1,9 @@
 //! `backup`: walks the sources, compares them with the parent, reads and cuts changed files, deduplicates and
 //! stores new chunks, builds trees, and commits a manifest.
 //!
-//! Threads: one walks the sources (`fs::walk`); the caller's compares with the parent (`compare`,
-//! `unchanged_dirs`); readers read, cut and hash (`read`); one assembler decides dedup and builds trees
-//! bottom-up (`assemble`); the writer's workers seal and write. Data flows one way through bounded channels.
+//! Threads: the walk visits the sources (`fs::walk`); the calling thread compares them with the parent
+//! (`compare`); readers read, cut and hash files (`read`); the assembler decides dedup and builds trees
+//! bottom-up (`assemble`); workers seal and write. Data flows one way through bounded channels.
 
 mod alarm;
 mod assemble;
@@ -59,7 +59,7 @@ struct Assembled {
     counts: Counts,
     more: MoreCounts,
     deltas: Deltas,
-    read: alarm::statistics::Read,
+    read: alarm::statistics::ReadCounts,
     tally: alarm::statistics::Tally,
 }
 
@@ -73,11 +73,11 @@ enum Source<'a> {
 pub struct Backup {
     options: Options,
     plan: SourceTree,
-    own: Option<PathBuf>,
+    repo_dir: Option<PathBuf>,
     isolated: Isolated,
     stop: Arc<AtomicBool>,
     filter: Arc<Filter>,
-    /// The walk and the time when it began.
+    /// The walk, if it has begun, and a time before it examined the first entry.
     walk: Option<(Walk, Time)>,
     clock: Instant,
     /// Dates the snapshot.
@@ -94,20 +94,20 @@ impl std::fmt::Debug for Backup {
 }
 
 impl Backup {
-    /// Begins to walk the sources while the repository is not open yet. `own` is the repository's directory,
-    /// which is excluded. Of `control`, only the cancellation is used: it also ends [`Self::run`].
+    /// Begins to walk the sources while the repository is not open yet. `repo_dir` is the repository's
+    /// directory, which is excluded. Cancelling `control` also ends [`Self::run`]; its observer is not used.
     ///
     /// # Errors
     /// When the options contradict one another, or no source exists.
-    pub fn begin(options: Options, own: Option<PathBuf>, control: &Control<'_>) -> Result<Self> {
+    pub fn begin(options: Options, repo_dir: Option<PathBuf>, control: &Control<'_>) -> Result<Self> {
         let clock = Instant::now();
-        let plan = plan_of(&options)?;
-        let filter = Arc::new(filter_of(&options)?);
+        let plan = plan_sources(&options)?;
+        let filter = Arc::new(build_filter(&options)?);
         let isolated = Isolated::new(&options.isolate, &options.sources)?;
         let mut begun = Self {
             options,
             plan,
-            own,
+            repo_dir,
             isolated,
             stop: Arc::clone(control.cancel()),
             filter,
@@ -139,19 +139,19 @@ impl Backup {
     /// as well, for sources within the repository.
     fn own_dirs(&self) -> Vec<PathBuf> {
         let folders = |dir: &PathBuf| ObjectKind::ALL.map(|kind| dir.join(kind.folder())).to_vec();
-        let below = self.own.iter().flat_map(folders);
-        self.own.iter().chain(&self.options.leave_out).cloned().chain(below).collect()
+        let below = self.repo_dir.iter().flat_map(folders);
+        self.repo_dir.iter().chain(&self.options.leave_out).cloned().chain(below).collect()
     }
 
     /// Runs the backup. It also ends early if the control of [`Self::begin`] is cancelled.
     ///
     /// # Errors
     /// When nothing could be read, the repository fails, or the run was interrupted before anything was
-    /// stored. Entries that cannot be read are listed in the summary.
+    /// stored. Entries that cannot be read are listed in the report.
     pub fn run(mut self, repo: &Repository, control: &Control<'_>) -> Result<Report> {
         let observer = control.observer();
         if !self.options.dry_run {
-            // The session comes late, or never.
+            // Only opening a session would check this otherwise, at the first new chunk.
             repo.may_add()?;
         }
         for why in &self.isolated.missing {
@@ -171,7 +171,7 @@ impl Backup {
             let counts = &before.manifest.counts;
             observer.notice(Event::Estimate { files: counts.files(), bytes: counts.bytes_total });
         }
-        let arc = match &self.options.reread {
+        let reread_arc = match &self.options.reread {
             // A full backup reads everything, and a stream is never unchanged.
             Some(reread) if !parent_choice.rereads && self.options.stdin.is_none() => {
                 Some(rot::RingArc::new(reread)?)
@@ -186,38 +186,37 @@ impl Backup {
             for (pack, why) in &index.unreadable {
                 repo.control().warn(format!("{why}: pack {} is not used", pack.short()));
             }
-            let quota = left(repo, &index)?;
-            let begun = self.walk.take();
+            let quota = remaining_quota(repo, &index)?;
+            let walk = self.walk.take();
             let (source, started) = match &self.options.stdin {
                 Some(stdin) => (Source::Stream(stdin), (self.now)()),
                 None => {
-                    let (walk, started) = begun.map_or_else(|| self.start_walk(), Ok)?;
+                    let (walk, started) = walk.map_or_else(|| self.start_walk(), Ok)?;
                     let recorded = self.options.recorded.as_ref();
                     (Source::Files(walk), recorded.map_or(started, |recorded| recorded.time))
                 }
             };
-            // A write key reads no bases.
-            let deltas = self.options.delta.is_enabled_for(repo) && repo.role() != Role::Write;
+            // A write key cannot read bases.
+            let may_use_deltas = self.options.delta.is_enabled_for(repo) && repo.role() != Role::Write;
             let run = Run {
                 repo,
                 options: &self.options,
-                begun: &self,
-                isolated: &self.isolated,
+                backup: &self,
                 observer,
                 stop: &self.stop,
                 cancel: control.cancel(),
                 parent_choice: &parent_choice,
                 index,
-                deltas,
+                may_use_deltas,
                 started,
                 root_ancestor_only: matches!(self.plan.root, sources::SourceNode::Ancestor { .. }),
                 problems: Mutex::default(),
-                arc,
-                findings: rot::Findings::default(),
+                reread_arc,
+                rot_findings: rot::Findings::default(),
                 quota,
-                full: AtomicBool::new(false),
+                quota_reached: AtomicBool::new(false),
                 time_up: AtomicBool::new(false),
-                reading: self.options.limit_read.and_then(RateLimit::new),
+                read_limit: self.options.limit_read.and_then(RateLimit::new),
                 failed: AtomicBool::new(false),
                 parent_invalidated: AtomicBool::new(false),
                 stored: AtomicU64::new(0),
@@ -242,7 +241,7 @@ impl Backup {
 }
 
 /// Returns the bytes that the repository may still grow by, which may be 0.
-fn left(repo: &Repository, index: &Index) -> Result<Option<u64>> {
+fn remaining_quota(repo: &Repository, index: &Index) -> Result<Option<u64>> {
     let Some(quota) = repo.config().quota() else { return Ok(None) };
     let bytes: u64 = index.packs().iter().map(|pack| pack.len).sum();
     match quota.checked_sub(bytes) {
@@ -251,21 +250,21 @@ fn left(repo: &Repository, index: &Index) -> Result<Option<u64>> {
     }
 }
 
-fn filter_of(options: &Options) -> Result<Filter> {
+fn build_filter(options: &Options) -> Result<Filter> {
     let is_moved = options.store_as.is_some() || options.recorded.is_some();
     let anchors_in_snapshot = is_moved || options.filter.anchors_in_snapshot;
     Filter::new(&FilterOptions { anchors_in_snapshot, ..options.filter.clone() })
 }
 
-fn plan_of(options: &Options) -> Result<SourceTree> {
+fn plan_sources(options: &Options) -> Result<SourceTree> {
     let Some(stdin) = &options.stdin else {
         let plan = match &options.recorded {
             Some(recorded) => sources::plan_at(&recorded.places(&options.sources))?,
             None => sources::plan(&options.sources, options.store_as.as_deref())?,
         };
-        // Single sources may be missing. If all are, it is a mistake.
-        let there = options.sources.iter().any(|path| path.symlink_metadata().is_ok());
-        return if there { Ok(plan) } else { Err(Error::NothingRead(no_source(&options.sources))) };
+        // Some sources may be missing, but not all.
+        let any_exists = options.sources.iter().any(|path| path.symlink_metadata().is_ok());
+        return if any_exists { Ok(plan) } else { Err(none_found(&options.sources)) };
     };
     if !options.sources.is_empty() {
         return Err(Error::Usage("paths cannot be combined with standard input".into()));
@@ -275,9 +274,9 @@ fn plan_of(options: &Options) -> Result<SourceTree> {
     Ok(SourceTree::stream(&stdin.name))
 }
 
-fn no_source(sources: &[PathBuf]) -> String {
+fn none_found(sources: &[PathBuf]) -> Error {
     let names: Vec<String> = sources.iter().map(|path| path.display().to_string()).collect();
-    format!("{} cannot be found", names.join(", "))
+    Error::NothingRead(format!("{} cannot be found", names.join(", ")))
 }
 
 /// Runs the pipeline once.
@@ -300,16 +299,16 @@ fn assemble_all(run: &Run<'_>, source: Source<'_>) -> Result<Assembled> {
             result
         })?;
         let compared = compare::compare_all(run, &source, &jobs_in, &events_in);
-        // After a failure this ends the walk, too.
+        // After a failure, dropping the source also ends the walk.
         drop((jobs_in, events_in, source));
         if compared.is_err() {
             run.failed.store(true, Ordering::Relaxed);
         }
         let assembled = assembler.join().unwrap_or(Err(Error::Stopped));
-        // The assembler's error comes first: the comparer may only have noticed that the assembler failed.
+        // The assembler's error takes precedence: the comparer may only have noticed that it failed.
         let (mut assembled, tally) = error::fed(assembled, compared)?;
         tally.add_to(&mut assembled.counts, &mut assembled.more);
-        assembled.read.moved_files(tally.files_new);
+        assembled.read.count_moved(tally.files_new);
         if !run.parent_choice.rereads {
             assembled.counts.files_removed += tally.removed;
         }

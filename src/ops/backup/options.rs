@@ -52,7 +52,7 @@ pub struct Options {
     pub ignore_ctime: bool,
     /// Commit a snapshot even if nothing changed, and accept an empty stream.
     pub allow_empty: bool,
-    /// Only report.
+    /// Store nothing, only report.
     pub dry_run: bool,
     /// Compression level to use instead of the repository's.
     pub level: Option<i32>,
@@ -60,7 +60,7 @@ pub struct Options {
     pub store_as: Option<Vec<u8>>,
     /// Store a stream instead of files.
     pub stdin: Option<Stdin>,
-    /// Directories whose files are compressed each by itself.
+    /// Directories whose files are compressed separately.
     pub isolate: Vec<PathBuf>,
     /// Whether new chunks may be stored as deltas against similar ones.
     pub delta: Delta,
@@ -68,7 +68,7 @@ pub struct Options {
     pub leave_out: Vec<PathBuf>,
     /// Stored paths of sources that may be missing.
     pub optional: Vec<Vec<u8>>,
-    /// Count ahead of the readers, for an observer that shows progress.
+    /// Count entries ahead of the readers, for an observer that shows progress.
     pub count_ahead: bool,
     /// Thresholds at which a run raises an alarm; `None` means never.
     pub tripwire: Option<Limits>,
@@ -86,7 +86,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Saves these files and directories, with the defaults for the rest.
+    /// Returns the default options for these files and directories.
     pub fn of(sources: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         Self { sources: sources.into_iter().map(Into::into).collect(), ..Self::default() }
     }
@@ -153,9 +153,9 @@ pub struct Report {
     pub more: MoreCounts,
     /// How long it took.
     pub duration: Duration,
-    /// Whether the run ended before it was through.
+    /// Whether the run ended early.
     pub partial: bool,
-    /// Whether that is because its time was up.
+    /// Whether it ended early because of the time limit.
     pub time_up: bool,
     /// Paths that could not be read, and why.
     pub problems: Vec<Problem>,

@@ -20,7 +20,7 @@ use crate::run_log;
 pub(super) struct ParentChoice {
     /// Actual kind of the snapshot, which may differ from the requested one.
     pub(super) kind: SnapshotKind,
-    /// Another kind was requested, but there is nothing to compare with.
+    /// Another kind was requested, but there is no snapshot to compare with.
     pub(super) became_full: bool,
     /// Recorded as the manifest's `parent`.
     pub(super) parent: Option<SnapshotId>,
@@ -30,7 +30,7 @@ pub(super) struct ParentChoice {
     pub(super) compare: Option<Snapshot>,
     /// Chunks of `compare` may be reused without looking them up (W2).
     pub(super) trusted: bool,
-    /// The parent is only compared with: every byte is read, and nothing of the parent is reused.
+    /// A full backup: every byte is read. `compare` only serves to find bit rot and unusual changes.
     pub(super) rereads: bool,
     /// The newest complete snapshot of the set. If the new tree equals its, nothing changed.
     pub(super) newest: Option<Snapshot>,
@@ -42,7 +42,7 @@ pub(super) struct ParentChoice {
 
 /// Refuses a parent of another write key: a parent's chunks are reused without checking, and a write key can
 /// name chunks that do not exist.
-fn of_writer(parent: Snapshot, writer: Option<KeyId>) -> Result<Snapshot> {
+fn require_writer(parent: Snapshot, writer: Option<KeyId>) -> Result<Snapshot> {
     if parent.manifest.writer() == writer {
         return Ok(parent);
     }
@@ -77,7 +77,7 @@ pub(super) fn choose(
     let full =
         set.iter().rev().find(|found| !found.manifest.partial && found.manifest.kind == SnapshotKind::Full);
     let named = match &options.parent {
-        Some(selector) => Some(of_writer(snapshots::resolve(repo, &all, selector)?.0, writer)?),
+        Some(selector) => Some(require_writer(snapshots::resolve(repo, &all, selector)?.0, writer)?),
         None => None,
     };
     let parent = match options.kind {
@@ -93,7 +93,7 @@ pub(super) fn choose(
     let partial = set.iter().rev().find(|found| {
         found.manifest.partial && found.manifest.parent == parent.as_ref().map(|parent| parent.id)
     });
-    let hint = partial.filter(|partial| {
+    let newer_partial = partial.filter(|partial| {
         options.kind == SnapshotKind::Incremental
             && parent.as_ref().is_some_and(|parent| partial.manifest.started > parent.manifest.started)
     });
@@ -103,7 +103,7 @@ pub(super) fn choose(
         became_full: kind != options.kind,
         parent: parent.as_ref().map(|parent| parent.id),
         based_on,
-        compare: hint.copied().cloned().or(parent).or_else(|| newest.filter(|_| rereads).cloned()),
+        compare: newer_partial.copied().cloned().or(parent).or_else(|| newest.filter(|_| rereads).cloned()),
         // A stream can be read only once. Without trust in the parent, the run never has to start over.
         trusted: options.stdin.is_none() && !rereads,
         rereads,

@@ -1,14 +1,14 @@
-//! Bit rot of the sources: files with other bytes than in the parent although size and times say that nobody
-//! wrote to them.
+//! Bit rot of the sources: files whose bytes differ from the parent's although size and times show that
+//! nobody wrote to them.
 //!
 //! A file is *steady* if its size, mtime, ctime and birth time are those of the parent's entry, and its times
 //! are safely before the parent's start (`reuse`). Every ordinary write sets the ctime, and no system call
-//! can set it back. Other bytes in a steady file therefore come from below the file system. The birth time
-//! stands in for the inode number, which entries do not hold.
+//! can set it back. Different bytes in a steady file therefore come from below the file system. The birth
+//! time stands in for the inode number, which entries do not hold.
 //!
-//! A full backup reads every file and so meets all of them. Other backups can read a share of the unchanged
-//! files again. The share rotates: every stored path has a place on a ring, by a keyed hash, and a run reads
-//! the files on the arc behind the place where the run before ended.
+//! A full backup reads every file and so finds all bit rot. Other backups can read a share of the unchanged
+//! files again. The share rotates: a keyed hash gives every stored path a position on a ring, and a run reads
+//! the files on the arc that begins where the previous run ended.
 
 use std::fs::File;
 use std::io;
@@ -32,8 +32,8 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::compare_file;
 use crate::sys::long_path;
 
-/// Most files with bit rot that a run names.
-const NAMED: usize = 1000;
+/// Maximum number of files with bit rot that a run names.
+const MAX_NAMED_FILES: usize = 1000;
 
 /// Selects unchanged files that are read again to find bit rot. A full backup reads all files anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +64,11 @@ pub(super) struct RingArc {
 }
 
 impl RingArc {
-    /// Returns the arc that begins where the run before ended.
+    /// Returns the arc that begins where the previous run ended.
     pub(super) fn new(reread: &Reread) -> Result<Self> {
         let from = match reread.from {
             Some(from) => from,
-            None => random()?,
+            None => random_position()?,
         };
         let share = u128::from(reread.share.min(WHOLE));
         // Rounded up, so that the number of arcs that the share implies covers the whole ring.
@@ -86,7 +86,7 @@ impl RingArc {
     }
 }
 
-fn random() -> Result<u64> {
+fn random_position() -> Result<u64> {
     let mut bytes = [0; 8];
     cipher::random(&mut bytes).map_err(Error::damaged("a starting position"))?;
     Ok(u64::from_le_bytes(bytes))
@@ -102,7 +102,7 @@ pub(super) struct Findings {
 
 impl Findings {
     /// Counts an unchanged file that was read again.
-    pub(super) fn count(&self, bytes: u64) {
+    pub(super) fn count_reread(&self, bytes: u64) {
         self.files.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -114,16 +114,16 @@ impl Findings {
         Some(Rereading { files, bytes, next })
     }
 
-    /// Returns the reason of the alarm, if bit rot was found.
-    pub(super) fn reason(&self) -> Option<AlarmReason> {
+    /// Returns bit rot as the reason for an alarm, if any was found.
+    pub(super) fn alarm_reason(&self) -> Option<AlarmReason> {
         let (files, first) = self.rot.lock().clone();
         (files > 0).then_some(AlarmReason::Rot { files, first })
     }
 
-    fn add(&self, path: &[u8]) {
+    fn add_rot(&self, path: &[u8]) {
         let mut rot = self.rot.lock();
         rot.0 += 1;
-        if rot.1.len() < NAMED {
+        if rot.1.len() < MAX_NAMED_FILES {
             rot.1.push(path.to_vec());
         }
     }
@@ -143,7 +143,7 @@ pub(super) struct Expected {
 pub(super) enum Comparison {
     /// They are the same.
     Same,
-    /// They are others.
+    /// They are different.
     Differs,
     /// They cannot be compared, for instance because the parent's part list is damaged.
     Unknown,
@@ -152,7 +152,7 @@ pub(super) enum Comparison {
 }
 
 /// Compares a file with stored content, byte by byte and from the disk.
-pub(super) fn compare(
+pub(super) fn compare_content(
     run: &Run<'_>,
     lists: &mut Option<ChunkReader>,
     (file, path): (&mut File, &Path),
@@ -163,8 +163,8 @@ pub(super) fn compare(
     }
     let Some(lists) = lists else { return Comparison::Unknown };
     target::forget_cached(file);
-    let is_stopped = || run.stopping();
-    match compare_file::matches(run.repo.hasher(), lists, (file, path), size, content, &is_stopped) {
+    let is_stopping = || run.is_stopping();
+    match compare_file::matches(run.repo.hasher(), lists, (file, path), size, content, &is_stopping) {
         Ok(true) => Comparison::Same,
         Ok(false) => Comparison::Differs,
         // The storage may fail, too.
@@ -175,10 +175,9 @@ pub(super) fn compare(
     }
 }
 
-/// Judges a steady file that was read and whose content is stored otherwise than the parent's: marks it if
-/// its bytes are others. The same bytes can be stored otherwise, for instance if the file system now reports
-/// a hole in another place, and bytes may have been read wrongly once; then the entry keeps what the parent
-/// has.
+/// Judges a steady file that was read and whose list of chunks and holes differs from the parent's. If its
+/// bytes differ, too, marks it and returns true. If they are the same, the entry keeps the parent's content:
+/// the file system may report a hole in another place, or a read may have returned wrong bytes once.
 ///
 /// # Errors
 /// When the storage fails.
@@ -191,10 +190,10 @@ pub(super) fn classify(
 ) -> Result<bool> {
     let Kind::File { size, content } = &before.kind else { return Ok(false) };
     let Ok(mut file) = long_path::open_to_read(place) else { return Ok(false) };
-    match compare(run, lists, (&mut file, place), (*size, content)) {
+    match compare_content(run, lists, (&mut file, place), (*size, content)) {
         Comparison::Differs => {
             entry.meta.corrupt_since = Some(run.started);
-            run.findings.add(path);
+            run.rot_findings.add_rot(path);
             let path = String::from_utf8_lossy(path);
             run.observer.notice(Event::Warning(&format!(
                 "silent corruption: {path} has different bytes than in the previous snapshot, but the same size and times"
@@ -215,7 +214,7 @@ pub(super) fn classify(
         }
         Comparison::Unknown => Ok(false),
         Comparison::Unreadable(err) => {
-            run.problem(Problem::new(path, ErrorKind::Io, err.to_string()));
+            run.report_problem(Problem::new(path, ErrorKind::Io, err.to_string()));
             Ok(false)
         }
     }

@@ -118,24 +118,24 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A fact that is no damage but needs attention.
+/// A fact that is not damage but needs attention.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(missing_docs)] // The variants are documented; their fields are what their names say.
 pub enum Remark {
-    /// An object is gone that was there when this machine last looked.
+    /// An object that existed when this machine last used the repository is gone.
     GoneObject { object: String },
-    /// A file among the key slots is none that the configuration lists.
+    /// A file among the key slots that the configuration does not list.
     UnlistedKeySlot { name: String },
-    /// A file that a session rewrites all the time cannot be read. It counts as none.
+    /// A file that a session rewrites repeatedly cannot be read. Sessions treat it as absent.
     UnreadableHeartbeat { message: String },
     /// A snapshot is gone, and no audit record says who forgot it.
     MissingSnapshot(Gap),
     /// A pack was moved by another process before it was read.
     MovedPack { pack: PackId },
-    /// A pack is whole that was found damaged before.
+    /// A pack that was found damaged before is intact.
     WholePack { pack: PackId },
-    /// Packs that have no parity file.
+    /// Some packs have no parity file.
     MissingParity { packs: usize, of: usize },
     /// Files that are no objects of a repository.
     ForeignFiles(String),

@@ -11,9 +11,9 @@ use crate::repo::snapshots::{Listing, Snapshot};
 
 impl Checker<'_> {
     /// Checks the hash chains, and looks for audit records of missing predecessors.
-    pub(super) fn lineages(&mut self, listing: &Listing) -> Result<()> {
+    pub(super) fn check_lineages(&mut self, listing: &Listing) -> Result<()> {
         let all = &listing.snapshots;
-        let by_id: HashMap<SnapshotId, &Snapshot> = all.iter().map(|one| (one.id, one)).collect();
+        let by_id: HashMap<SnapshotId, &Snapshot> = all.iter().map(|found| (found.id, found)).collect();
         for after in all {
             let Some(place) = after.manifest.lineage() else { continue };
             let Some(previous) = place.previous else { continue };

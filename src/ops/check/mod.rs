@@ -1,8 +1,8 @@
 //! `check`: verifies that everything a snapshot needs exists and is intact.
 //!
-//! `small` reads the small objects, `packs` the packs to the requested depth, `walk` walks every snapshot and
-//! lists the entries that damage affects. `parity` checks parity files. `scrub` is a check of its own that
-//! needs no key.
+//! `small_objects` reads the small objects, `packs` the packs to the requested depth, `walk` walks every
+//! snapshot and lists the entries that damage affects. `parity` checks parity files. `scrub` is a check of
+//! its own that needs no key.
 
 mod finding;
 mod lineage;
@@ -32,7 +32,7 @@ use crate::storage::names;
 pub use crate::ops::check::finding::{Finding, Remark, Subject};
 
 /// Maximum number of findings that are reported one by one, and of damage records written.
-const MOST: usize = 1000;
+const MAX_FINDINGS: usize = 1000;
 
 /// Which packs to read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -94,7 +94,8 @@ struct Checker<'a> {
     report: Report,
     /// Damage to record, and why.
     damage: Vec<(Damaged, String)>,
-    noted: HashSet<Damaged>,
+    /// What `damage` contains.
+    recorded: HashSet<Damaged>,
     /// Packs whose chunks count as lost.
     bad: HashSet<PackId>,
 }
@@ -121,10 +122,10 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
         stop,
         report: Report::default(),
         damage: Vec::new(),
-        noted: HashSet::new(),
+        recorded: HashSet::new(),
         bad: HashSet::new(),
     };
-    checker.small_objects()?;
+    checker.check_small_objects()?;
     // Snapshots are listed before packs: then all packs they need are listed, even with concurrent commits.
     let listing = snapshots::list_all(repo)?;
     let index = session.fixed_index()?;
@@ -134,12 +135,12 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
         checker.pack_error(*pack, why);
     }
     checker.mended(&index);
-    let whole = checker.packs(&index, options)?;
-    checker.parity(&index, options)?;
-    checker.standing_records(&index, &whole)?;
-    checker.lineages(&listing)?;
+    let intact = checker.check_packs(&index, options)?;
+    checker.check_parity(&index, options)?;
+    checker.report_recorded_packs(&index, &intact)?;
+    checker.check_lineages(&listing)?;
     checker.walk_snapshots(&session, &index, &listing.snapshots)?;
-    checker.record(session.session().map_or_else(cipher::new_id, Ok)?);
+    checker.write_damage_records(session.session().map_or_else(cipher::new_id, Ok)?);
     checker.report.warnings.extend(names::strays(repo.storage())?.map(Remark::ForeignFiles));
     repo.diverged().into_iter().for_each(|message| checker.error(Finding::Diverged { message }));
     session.close()?;
@@ -156,7 +157,7 @@ impl Checker<'_> {
         if subject != Subject::Pack {
             *self.report.subjects.entry(subject).or_default() += 1;
         }
-        if subject == Subject::Repository || self.report.errors.len() < MOST {
+        if subject == Subject::Repository || self.report.errors.len() < MAX_FINDINGS {
             self.report.errors.push(finding)
         } else {
             self.report.more += 1
@@ -175,17 +176,17 @@ impl Checker<'_> {
     }
 
     /// Discards all findings made since `mark`.
-    fn return_to(&mut self, mark: &Mark) {
+    fn roll_back(&mut self, mark: &Mark) {
         self.report.errors.truncate(mark.errors);
         self.report.more = mark.more;
         self.report.subjects.clone_from(&mark.subjects);
         self.report.paths.truncate(mark.paths);
-        let taken_back = self.damage.split_off(mark.damage.min(self.damage.len()));
-        taken_back.iter().for_each(|(what, _)| _ = self.noted.remove(what));
+        let discarded = self.damage.split_off(mark.damage.min(self.damage.len()));
+        discarded.iter().for_each(|(what, _)| _ = self.recorded.remove(what));
     }
 
-    fn note(&mut self, what: Damaged, why: String) {
-        if self.noted.len() < MOST && self.noted.insert(what) {
+    fn add_damage(&mut self, what: Damaged, why: String) {
+        if self.recorded.len() < MAX_FINDINGS && self.recorded.insert(what) {
             self.damage.push((what, why));
         }
     }
@@ -199,12 +200,12 @@ impl Checker<'_> {
 
     fn pack_error(&mut self, pack: PackId, err: &Error) {
         self.count_bad(pack);
-        self.note(Damaged::Pack(pack), err.chain());
+        self.add_damage(Damaged::Pack(pack), err.chain());
         self.error(Finding::of_pack(pack, err));
     }
 
     /// Reads packs to the requested depth. Faults become findings. Returns the packs that are intact.
-    fn packs(&mut self, index: &Index, options: &Options) -> Result<HashSet<PackId>> {
+    fn check_packs(&mut self, index: &Index, options: &Options) -> Result<HashSet<PackId>> {
         let read = options.read_data || options.subset.is_some();
         if !read && !options.tables {
             return self.segments().map(|()| HashSet::new());
@@ -218,10 +219,10 @@ impl Checker<'_> {
             unit: "packs",
         });
         self.observer.notice(Event::Expect { files: chosen.len() as u64, bytes });
-        let mut whole: HashSet<PackId> = chosen.iter().map(|(id, _)| *id).collect();
+        let mut intact: HashSet<PackId> = chosen.iter().map(|(id, _)| *id).collect();
         let found = packs::verify_all(self.repo, index, &chosen, (depth, &claims), self.observer, self.stop)?;
         for (id, err) in found {
-            whole.remove(&id);
+            intact.remove(&id);
             if err.is_missing() && !is_listed(self.repo, &id)? {
                 self.report.warnings.push(Remark::MovedPack { pack: id });
                 continue;
@@ -233,7 +234,7 @@ impl Checker<'_> {
             return Ok(HashSet::new());
         }
         self.report.bytes_read += bytes;
-        Ok(whole)
+        Ok(intact)
     }
 
     /// Checks whether header bundles can be read. Their content is compared with packs where those are read.
@@ -248,14 +249,14 @@ impl Checker<'_> {
 
     /// Reports packs that were recorded as damaged before and still exist, unless they were just read in full
     /// and are intact.
-    fn standing_records(&mut self, index: &Index, whole: &HashSet<PackId>) -> Result<()> {
+    fn report_recorded_packs(&mut self, index: &Index, intact: &HashSet<PackId>) -> Result<()> {
         for (name, record) in damage::list(self.repo.storage(), self.repo.suite())? {
             let Some(pack) = damage::pack_of(&name, record.as_ref()) else { continue };
             let listed = index.repo_state().packs.iter().any(|(id, _)| *id == pack);
             if !listed || self.bad.contains(&pack) {
                 continue;
             }
-            if whole.contains(&pack) {
+            if intact.contains(&pack) {
                 self.report.warnings.push(Remark::WholePack { pack });
                 continue;
             }
@@ -268,7 +269,7 @@ impl Checker<'_> {
 
     /// Writes damage records, so that the next backup stores again what its source still has. Best effort:
     /// the repository may be read-only.
-    fn record(&self, by: SnapshotId) {
+    fn write_damage_records(&self, by: SnapshotId) {
         if self.repo.may_write().is_err() {
             return;
         }

@@ -23,7 +23,7 @@ use crate::util::parallel::{self, Queue};
 use crate::util::threads;
 
 /// Bytes that a worker reads at a time, whatever the size of packs. A longer block is read in one piece.
-const SPAN: u64 = 4 << 20;
+const SPAN_BYTES: u64 = 4 << 20;
 
 /// How much of a pack is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +54,9 @@ pub(super) fn choose(packs: &[(PackId, u64)], subset: Option<Subset>) -> Result<
             all.sort_by_key(|(id, _)| draw(id));
             let mut sum = 0;
             all.retain(|(_, len)| {
-                let take = sum < bytes;
+                let is_chosen = sum < bytes;
                 sum += len;
-                take
+                is_chosen
             });
         }
     }
@@ -99,11 +99,11 @@ fn verify_some(
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let found_so = match depth {
-            Depth::All => verifier.pack(id, *len),
-            Depth::Tables => verifier.tables(id, *len),
+        let verified = match depth {
+            Depth::All => verifier.verify_pack(id, *len),
+            Depth::Tables => verifier.verify_tables(id, *len),
         };
-        match found_so {
+        match verified {
             Ok(()) => {}
             Err(err) if err.is_damage() => found.push((at, err)),
             Err(err) => return Err(err),
@@ -126,7 +126,7 @@ struct Verifier<'a> {
 
 impl Verifier<'_> {
     /// Verifies both tables and compares them with the local index cache.
-    fn tables(&self, id: &PackId, len: u64) -> Result<()> {
+    fn verify_tables(&self, id: &PackId, len: u64) -> Result<()> {
         let (storage, suite) = (self.repo.storage(), self.repo.suite());
         let table = packs::read_both_tables(storage, suite, id, len)?;
         self.claims.compare(id, len, &table)?;
@@ -140,7 +140,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    fn pack(&mut self, id: &PackId, len: u64) -> Result<()> {
+    fn verify_pack(&mut self, id: &PackId, len: u64) -> Result<()> {
         let (storage, suite) = (self.repo.storage(), self.repo.suite());
         let name = id.hex();
         let damaged = |source| Error::Damaged { what: ObjectKind::Packs.path(&name), source };
@@ -149,9 +149,9 @@ impl Verifier<'_> {
             other => other,
         };
         let rows = table.as_ref().map_or(&[][..], |table| &table.blocks);
-        let of = |table: &Table| (table.sealing(), table.kind);
-        let sealed_as = table.as_ref().map_or((Sealing::from(0), ChunkType::Data), of);
-        let (hash, wrong) = self.read(&name, len, sealed_as, rows)?;
+        let sealed_as = |table: &Table| (table.sealing(), table.kind);
+        let sealed_as = table.as_ref().map_or((Sealing::from(0), ChunkType::Data), sealed_as);
+        let (hash, wrong) = self.read_pack(&name, len, sealed_as, rows)?;
         // The most important fault of a pack: it is not the file that was written.
         if hash != *id.as_bytes() {
             return Err(damaged(DecodeError::because("its hash differs from its name")));
@@ -162,7 +162,7 @@ impl Verifier<'_> {
     }
 
     /// Reads a pack once from start to end. Returns its hash, and the first block that does not match `rows`.
-    fn read(
+    fn read_pack(
         &mut self,
         name: &str,
         len: u64,
@@ -185,7 +185,7 @@ impl Verifier<'_> {
                     Err(err) if err.is_damage() => continue,
                     other => other?,
                 };
-                wrong = wrong.or_else(|| self.block(sealed_as, row, &prefix, at).err());
+                wrong = wrong.or_else(|| self.verify_block(sealed_as, row, &prefix, at).err());
             }
             (rows, at) = (behind, end);
         }
@@ -193,7 +193,7 @@ impl Verifier<'_> {
     }
 
     /// Verifies a block in the span that begins at `from`. Overwrites the block's bytes.
-    fn block(
+    fn verify_block(
         &mut self,
         sealed_as: SealedAs,
         row: &BlockRow,
@@ -222,10 +222,10 @@ impl Verifier<'_> {
 fn span(rows: &[BlockRow], at: u64, len: u64) -> (usize, u64) {
     let end_of = |row: &BlockRow| u64::from(row.offset) + u64::from(row.stored);
     match rows.first() {
-        None => (0, len.min(at + SPAN)),
-        Some(first) if u64::from(first.offset) > at => (0, u64::from(first.offset).min(at + SPAN)),
+        None => (0, len.min(at + SPAN_BYTES)),
+        Some(first) if u64::from(first.offset) > at => (0, u64::from(first.offset).min(at + SPAN_BYTES)),
         Some(first) => {
-            let more = rows.iter().skip(1).take_while(|row| end_of(row) - at <= SPAN);
+            let more = rows.iter().skip(1).take_while(|row| end_of(row) - at <= SPAN_BYTES);
             let (count, last) = more.fold((1, first), |(count, _), row| (count + 1, row));
             (count, end_of(last))
         }

@@ -14,7 +14,7 @@ use crate::storage::ObjectKind;
 
 impl Checker<'_> {
     /// Reports how many packs lack parity. Verifies existing parity files if packs are read as well.
-    pub(super) fn parity(&mut self, index: &Index, options: &Options) -> Result<()> {
+    pub(super) fn check_parity(&mut self, index: &Index, options: &Options) -> Result<()> {
         let (storage, share) = (self.repo.storage(), self.repo.config().parity());
         let sidecars: HashMap<PackId, u64> = parity::list(storage)?.into_iter().collect();
         let repo_state = index.repo_state();
@@ -36,8 +36,8 @@ impl Checker<'_> {
                 return Err(Error::Interrupted);
             }
             let Some(sidecar) = sidecars.get(id) else { continue };
-            if let Some(wrong) = wrong(parity::verify(storage, (id, *len), *sidecar).map(|_| ()))? {
-                self.error(wrong);
+            if let Some(finding) = finding_of(parity::verify(storage, (id, *len), *sidecar).map(|_| ()))? {
+                self.error(finding);
             }
         }
         Ok(())
@@ -54,11 +54,11 @@ impl Checker<'_> {
     }
 }
 
-/// Returns what to report about a parity file.
+/// Returns the finding about a parity file, if it is damaged.
 ///
 /// # Errors
 /// When the storage fails.
-pub(super) fn wrong(verified: Result<()>) -> Result<Option<Finding>> {
+pub(super) fn finding_of(verified: Result<()>) -> Result<Option<Finding>> {
     match verified {
         Ok(()) => Ok(None),
         // Its pack was deleted by gc.

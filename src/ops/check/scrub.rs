@@ -25,7 +25,7 @@ use crate::repo::sessions::session::RepoState;
 use crate::storage::Storage;
 
 /// Number of packs after which verification times are saved.
-const NOTED: usize = 64;
+const SAVE_EVERY: usize = 64;
 
 /// When to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +86,8 @@ pub fn run(
     let sidecars: BTreeMap<PackId, u64> = sidecars::list(storage)?.into_iter().collect();
     let listed = RepoState::packs(storage)?;
     report.packs = listed.len() as u64;
-    let mut verified = remembered(&cache, &listed);
-    let todo = todo(&listed, &verified, options, &mut report);
+    let mut verified = load_times(&cache, &listed);
+    let todo = choose_packs(&listed, &verified, options, &mut report);
     observer.notice(Event::Stage { name: "", unit: "packs" });
     observer.notice(Event::Expect { files: todo.len() as u64, bytes: todo.iter().map(|pack| pack.1).sum() });
     let began = Instant::now();
@@ -103,17 +103,17 @@ pub fn run(
         }
         result = scrub_pack(storage, repo, (id, *len), &mut verified, &mut report);
         if let (Ok(()), Some(sidecar)) = (&result, sidecars.get(id)) {
-            result = beside(storage, (id, *len), *sidecar, &mut report);
+            result = read_parity(storage, (id, *len), *sidecar, &mut report);
         }
         if result.is_err() {
             break;
         }
         observer.notice(Event::Done { files: 1, bytes: *len });
-        if at % NOTED == NOTED - 1 {
-            remember(&cache, &verified);
+        if at % SAVE_EVERY == SAVE_EVERY - 1 {
+            save_times(&cache, &verified);
         }
     }
-    remember(&cache, &verified);
+    save_times(&cache, &verified);
     result.map(|()| report)
 }
 
@@ -126,7 +126,7 @@ fn is_spent(budget: Option<Budget>, bytes: u64, began: Instant) -> bool {
 }
 
 /// Returns the packs to verify, least recently verified first. A time in the future counts as never.
-fn todo(
+fn choose_packs(
     listed: &[(PackId, u64)],
     verified: &Verified,
     options: &Options,
@@ -149,9 +149,9 @@ fn scrub_pack(
     verified: &mut Verified,
     report: &mut Report,
 ) -> Result<()> {
-    let sound = packs::hash(storage, id, len)
+    let hashed = packs::hash(storage, id, len)
         .and_then(|hash| if hash == *id.as_bytes() { Ok(()) } else { Err(pack::not_its_name(id)) });
-    match sound {
+    match hashed {
         Ok(()) => _ = verified.insert(*id, Time::now().sec),
         // Deleted by gc since it was listed.
         Err(err) if err.is_missing() => return Ok(()),
@@ -172,14 +172,14 @@ fn scrub_pack(
 }
 
 /// Verifies the parity file of a pack. It can be damaged even if the pack is intact.
-fn beside(storage: &dyn Storage, pack: (&PackId, u64), sidecar: u64, report: &mut Report) -> Result<()> {
+fn read_parity(storage: &dyn Storage, pack: (&PackId, u64), sidecar: u64, report: &mut Report) -> Result<()> {
     report.bytes += sidecar;
     let verified = sidecars::verify(storage, pack, sidecar).map(|_| ());
-    report.errors.extend(parity::wrong(verified)?);
+    report.errors.extend(parity::finding_of(verified)?);
     Ok(())
 }
 
-fn remembered(cache: &Cache, listed: &[(PackId, u64)]) -> Verified {
+fn load_times(cache: &Cache, listed: &[(PackId, u64)]) -> Verified {
     let text = cache.text("verified").unwrap_or_default();
     let known = text.lines().filter_map(|line| {
         let (id, at) = line.split_once(' ')?;
@@ -189,7 +189,7 @@ fn remembered(cache: &Cache, listed: &[(PackId, u64)]) -> Verified {
     listed.iter().filter_map(|(id, _)| Some((*id, *known.get(id)?))).collect()
 }
 
-fn remember(cache: &Cache, verified: &Verified) {
+fn save_times(cache: &Cache, verified: &Verified) {
     let lines = verified.iter().map(|(id, at)| format!("{} {at}\n", id.hex()));
     cache.keep_text("verified", &lines.collect::<String>());
 }

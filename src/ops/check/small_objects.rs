@@ -14,24 +14,24 @@ use crate::storage::ObjectKind;
 impl Checker<'_> {
     /// Checks configurations, key slots, manifests, trash entries, and the records of sessions, gc and
     /// damage.
-    pub(super) fn small_objects(&mut self) -> Result<()> {
+    pub(super) fn check_small_objects(&mut self) -> Result<()> {
         let vanished = self.repo.vanished()?;
         self.report.warnings.extend(vanished.into_iter().map(|object| Remark::GoneObject { object }));
-        self.key_slots()?;
+        self.check_key_slots()?;
         for found in self.repo.storage().list(ObjectKind::Config)? {
-            self.finding(Subject::Config, self.repo.check_config(&found.name))?;
+            self.report_damage(Subject::Config, self.repo.check_config(&found.name))?;
         }
         for found in self.repo.storage().list(ObjectKind::Snapshots)? {
-            self.finding(Subject::Manifest, snapshots::verify(self.repo, &found.name))?;
+            self.report_damage(Subject::Manifest, snapshots::verify(self.repo, &found.name))?;
         }
         for found in self.repo.storage().list(ObjectKind::Trash)? {
             let bound = found.name.split('.').next().unwrap_or_default().to_owned();
-            self.object::<Manifest>(sealed_object::MANIFEST, ObjectKind::Trash, &found.name, &bound)?;
+            self.check::<Manifest>(sealed_object::MANIFEST, ObjectKind::Trash, &found.name, &bound)?;
         }
-        self.records()
+        self.check_records()
     }
 
-    fn key_slots(&mut self) -> Result<()> {
+    fn check_key_slots(&mut self) -> Result<()> {
         if self.repo.slot().is_none() {
             return Ok(());
         }
@@ -45,7 +45,7 @@ impl Checker<'_> {
                 Err(err) if err.is_missing() => {
                     self.error(Finding::MissingKeySlot { object: path });
                 }
-                label => self.finding(Subject::KeySlot, label.map(drop))?,
+                label => self.report_damage(Subject::KeySlot, label.map(drop))?,
             }
         }
         // Anybody who can write to the storage can put a file there. It opens nothing, so this is not damage.
@@ -53,27 +53,27 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn records(&mut self) -> Result<()> {
+    fn check_records(&mut self) -> Result<()> {
         let storage = self.repo.storage();
         for found in storage.list(ObjectKind::Gc)? {
             if found.name.ends_with(".done") {
-                self.object::<()>(sealed_object::GC_DONE, ObjectKind::Gc, &found.name, &found.name)?
+                self.check::<()>(sealed_object::GC_DONE, ObjectKind::Gc, &found.name, &found.name)?
             } else {
-                self.object::<GcRecord>(sealed_object::GC, ObjectKind::Gc, &found.name, &found.name)?
+                self.check::<GcRecord>(sealed_object::GC, ObjectKind::Gc, &found.name, &found.name)?
             }
         }
         for found in storage.list(ObjectKind::Damage)? {
-            self.object::<DamageRecord>(sealed_object::DAMAGE, ObjectKind::Damage, &found.name, &found.name)?;
+            self.check::<DamageRecord>(sealed_object::DAMAGE, ObjectKind::Damage, &found.name, &found.name)?;
         }
         for found in storage.list(ObjectKind::Audit)? {
-            self.object::<AuditRecord>(sealed_object::AUDIT, ObjectKind::Audit, &found.name, &found.name)?;
+            self.check::<AuditRecord>(sealed_object::AUDIT, ObjectKind::Audit, &found.name, &found.name)?;
         }
         for found in storage.list(ObjectKind::Sessions)? {
             let (area, name) = (ObjectKind::Sessions, &found.name);
             match name.split_once('.').map(|(_, end)| end) {
-                None => self.object::<SessionRecord>(sealed_object::SESSION, area, name, name)?,
-                Some("beat" | "end") => self.fleeting::<Heartbeat>(sealed_object::BEAT, name)?,
-                Some("seen") => self.fleeting::<Seen>(sealed_object::SEEN, name)?,
+                None => self.check::<SessionRecord>(sealed_object::SESSION, area, name, name)?,
+                Some("beat" | "end") => self.volatile::<Heartbeat>(sealed_object::BEAT, name)?,
+                Some("seen") => self.volatile::<Seen>(sealed_object::SEEN, name)?,
                 Some(_) => {
                     let message = objects::unknown_name(area, name).chain();
                     self.error(Finding::DamagedObject { subject: Subject::Record, message });
@@ -83,10 +83,10 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Reports an unreadable object that a session rewrites repeatedly without waiting for the disk. A power
-    /// failure may leave half of it, and readers treat an unreadable one as absent, so it is a warning and
+    /// Checks an object that a session rewrites repeatedly without waiting for the disk. A power failure may
+    /// leave half of it, and readers treat an unreadable one as absent, so it is a warning and
     /// not damage.
-    fn fleeting<T>(&mut self, magic: Magic, name: &str) -> Result<()>
+    fn volatile<T>(&mut self, magic: Magic, name: &str) -> Result<()>
     where
         T: for<'a> Deserialize<'a>,
     {
@@ -99,11 +99,11 @@ impl Checker<'_> {
                 self.report.warnings.push(Remark::UnreadableHeartbeat { message: err.chain() });
                 Ok(())
             }
-            other => self.finding(Subject::Record, other.map(|_| ())),
+            other => self.report_damage(Subject::Record, other.map(|_| ())),
         }
     }
 
-    fn object<T>(&mut self, magic: Magic, area: ObjectKind, name: &str, bound: &str) -> Result<()>
+    fn check<T>(&mut self, magic: Magic, area: ObjectKind, name: &str, bound: &str) -> Result<()>
     where
         T: for<'a> Deserialize<'a>,
     {
@@ -111,11 +111,11 @@ impl Checker<'_> {
         let bytes = storage.read(area, name, sealed_object::MAX_OBJECT);
         let opened = bytes.and_then(|bytes| objects::open::<T>(suite, magic, area, name, bound, bytes));
         let subject = if area == ObjectKind::Trash { Subject::Manifest } else { Subject::Record };
-        self.finding(subject, opened.map(|_| ()))
+        self.report_damage(subject, opened.map(|_| ()))
     }
 
     /// Records damage as a finding. An object that was removed after the listing is not damage.
-    fn finding(&mut self, subject: Subject, read: Result<()>) -> Result<()> {
+    fn report_damage(&mut self, subject: Subject, read: Result<()>) -> Result<()> {
         match read {
             Err(err) if err.is_missing() => Ok(()),
             Err(err) if err.is_damage() || err.is_newer() => {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::entry::{Content, ContentPart, Entry, Kind};
 use crate::model::id::{ChunkId, PackId, SnapshotId};
 use crate::model::records::Damaged;
-use crate::ops::check::{Checker, Finding, MOST};
+use crate::ops::check::{Checker, Finding, MAX_FINDINGS};
 use crate::progress::Event;
 use crate::repo::index::{BlockAt, Copy, Index};
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -19,8 +19,8 @@ use crate::repo::walk::dir_reader::WalkLimits;
 use crate::repo::walk::file_parts;
 use crate::repo::walk::tree_walk::{TOO_DEEP, TreeWalk, WalkStep};
 
-/// How often missing chunks are looked for in a new listing, in case packs are being moved.
-const LOOKS: u32 = 3;
+/// Maximum number of listings in which missing chunks are looked for, as packs may be being moved.
+const MAX_LISTINGS: u32 = 3;
 
 /// A directory that the walk is in.
 struct WalkedDir {
@@ -38,7 +38,7 @@ struct Walk<'c, 'a> {
     /// Directories walked, and whether everything below them exists. Intact ones are not walked again.
     seen: &'c mut HashMap<ChunkId, bool>,
     /// Delta blocks, and whether all of their bases are in packs not known to be damaged.
-    made: &'c mut HashMap<BlockAt, bool>,
+    deltas: &'c mut HashMap<BlockAt, bool>,
     snapshot: SnapshotId,
     affected: u64,
 }
@@ -58,25 +58,25 @@ impl Checker<'_> {
         self.report.snapshots = chosen.len() as u64;
         let mut left: Vec<&Snapshot> = chosen.iter().collect();
         let mut index = Arc::clone(index);
-        for look in 1.. {
+        for listing in 1.. {
             let mark = self.mark();
-            let affected = self.walk_some(&index, &left)?;
+            let affected = self.walk_once(&index, &left)?;
             let now: HashSet<PackId> =
                 RepoState::packs(self.repo.storage())?.iter().map(|(id, _)| *id).collect();
             let before: HashSet<PackId> = index.repo_state().packs.iter().map(|(id, _)| *id).collect();
             let (gone, new) = (!before.is_subset(&now), !now.is_subset(&before));
-            if affected.is_empty() || !gone && (!new || look >= LOOKS) {
+            if affected.is_empty() || !gone && (!new || listing >= MAX_LISTINGS) {
                 self.report.affected = affected;
                 return Ok(());
             }
-            if look >= LOOKS {
+            if listing >= MAX_LISTINGS {
                 break;
             }
-            self.return_to(&mark);
+            self.roll_back(&mark);
             left.retain(|snapshot| affected.iter().any(|(id, _)| *id == snapshot.id));
             // Without a session, a snapshot may have been purged in the meantime.
-            let standing = snapshots::list_all(self.repo)?.snapshots;
-            left.retain(|snapshot| standing.iter().any(|one| one.id == snapshot.id));
+            let listed = snapshots::list_all(self.repo)?.snapshots;
+            left.retain(|snapshot| listed.iter().any(|listed| listed.id == snapshot.id));
             index = session.fixed_index()?;
         }
         let why = "another process keeps moving packs: run the check again when that has ended";
@@ -84,10 +84,10 @@ impl Checker<'_> {
     }
 
     /// Walks snapshots once. Returns those with missing chunks, and how many of their entries are affected.
-    fn walk_some(&mut self, index: &Arc<Index>, some: &[&Snapshot]) -> Result<Vec<(SnapshotId, u64)>> {
+    fn walk_once(&mut self, index: &Arc<Index>, some: &[&Snapshot]) -> Result<Vec<(SnapshotId, u64)>> {
         let mut reader = ChunkReader::new(self.repo, Arc::clone(index))?;
         let mut spare = ChunkReader::new(self.repo, Arc::clone(index))?;
-        let (mut seen, mut made) = (HashMap::new(), HashMap::new());
+        let (mut seen, mut deltas) = (HashMap::new(), HashMap::new());
         let mut affected = Vec::new();
         self.observer.notice(Event::Stage { name: "following snapshots", unit: "snapshots" });
         self.observer.notice(Event::Expect { files: some.len() as u64, bytes: 0 });
@@ -97,7 +97,7 @@ impl Checker<'_> {
                 reader: &mut reader,
                 spare: &mut spare,
                 seen: &mut seen,
-                made: &mut made,
+                deltas: &mut deltas,
                 snapshot: snapshot.id,
                 affected: 0,
             };
@@ -124,7 +124,7 @@ impl Walk<'_, '_> {
             match step {
                 WalkStep::Entry(entry) => {
                     let Some(tree) = walk.kept().map(|dir| dir.tree) else { continue };
-                    if !self.entry(&entry, tree, walk.path())? {
+                    if !self.check_entry(&entry, tree, walk.path())? {
                         walk.kept().into_iter().for_each(|dir| dir.whole = false);
                     }
                     if let Kind::Dir { tree } = entry.kind {
@@ -132,33 +132,32 @@ impl Walk<'_, '_> {
                     }
                 }
                 WalkStep::Excess(_, err) => {
-                    self.report(walk.path(), &err.chain());
+                    self.report_affected(walk.path(), &err.chain());
                     return Ok(());
                 }
                 WalkStep::Damaged(err) => {
                     let Some(WalkedDir { tree, .. }) = walk.leave() else { continue };
-                    self.checker.note(Damaged::Chunk(tree), err.chain());
-                    self.report(walk.path(), &format!("directory: {}", err.chain()));
-                    self.left(&mut walk, tree, false);
+                    self.checker.add_damage(Damaged::Chunk(tree), err.chain());
+                    self.report_affected(walk.path(), &format!("directory: {}", err.chain()));
+                    self.leave(&mut walk, tree, false);
                 }
-                WalkStep::Left { kept: WalkedDir { tree, whole }, .. } => self.left(&mut walk, tree, whole),
+                WalkStep::Left { kept: WalkedDir { tree, whole }, .. } => self.leave(&mut walk, tree, whole),
             }
         }
         Ok(())
     }
 
-    /// Notes whether all of a directory exists, once the walk has left it.
-    fn left(&mut self, walk: &mut TreeWalk<'_, WalkedDir>, tree: ChunkId, whole: bool) {
+    /// Records whether all of a directory exists, once the walk has left it.
+    fn leave(&mut self, walk: &mut TreeWalk<'_, WalkedDir>, tree: ChunkId, whole: bool) {
         self.seen.insert(tree, whole);
         walk.kept().into_iter().for_each(|above| above.whole &= whole);
     }
 
-    /// Reports an affected entry.
-    fn report(&mut self, path: &[u8], why: &str) {
+    fn report_affected(&mut self, path: &[u8], why: &str) {
         self.affected += 1;
         let (snapshot, path) = (self.snapshot, path.to_vec());
         self.checker.error(Finding::AffectedEntry { snapshot, path: path.clone(), message: why.to_owned() });
-        if self.checker.report.paths.len() < MOST {
+        if self.checker.report.paths.len() < MAX_FINDINGS {
             self.checker.report.paths.push((snapshot, path));
         }
     }
@@ -169,21 +168,21 @@ impl Walk<'_, '_> {
             return;
         }
         if walk.enter(tree, WalkedDir { tree, whole: true }).is_err() {
-            self.report(walk.path(), &format!("{TOO_DEEP}: its contents are not checked"));
+            self.report_affected(walk.path(), &format!("{TOO_DEEP}: its contents are not checked"));
             walk.kept().into_iter().for_each(|above| above.whole = false);
         }
     }
 
     /// Checks the chunks of an entry itself. Returns false if some are missing.
-    fn entry(&mut self, entry: &Entry, tree: ChunkId, path: &[u8]) -> Result<bool> {
+    fn check_entry(&mut self, entry: &Entry, tree: ChunkId, path: &[u8]) -> Result<bool> {
         let mut lost = None;
         for (size, content) in entry.contents() {
-            let known = Known { bad: &self.checker.bad, made: self.made };
+            let known = Known { bad: &self.checker.bad, deltas: self.deltas };
             match check_content(self.reader, self.spare, known, size, content) {
                 Ok(()) => {}
                 Err(err) if err.is_damage() => {
                     if err.is_missing() {
-                        self.checker.note(Damaged::Chunk(tree), err.chain());
+                        self.checker.add_damage(Damaged::Chunk(tree), err.chain());
                     }
                     lost.get_or_insert(err);
                 }
@@ -191,7 +190,7 @@ impl Walk<'_, '_> {
             }
         }
         let Some(err) = lost else { return Ok(true) };
-        self.report(path, &err.chain());
+        self.report_affected(path, &err.chain());
         Ok(false)
     }
 }
@@ -199,7 +198,7 @@ impl Walk<'_, '_> {
 /// What is known about packs and deltas.
 struct Known<'a> {
     bad: &'a HashSet<PackId>,
-    made: &'a mut HashMap<BlockAt, bool>,
+    deltas: &'a mut HashMap<BlockAt, bool>,
 }
 
 impl Known<'_> {
@@ -214,16 +213,16 @@ impl Known<'_> {
         if !copy.delta || !self.is_good_pack(index, copy) {
             return Ok(!copy.delta && self.is_good_pack(index, copy));
         }
-        if let Some(made) = self.made.get(&at) {
-            return Ok(*made);
+        if let Some(is_good) = self.deltas.get(&at) {
+            return Ok(*is_good);
         }
-        let mut made = true;
+        let mut is_good = true;
         for base in index.bases(at)? {
             let copies = index.base_copies(ChunkType::Data, &base)?;
-            made = made && copies.iter().any(|copy| self.is_good_pack(index, copy));
+            is_good = is_good && copies.iter().any(|copy| self.is_good_pack(index, copy));
         }
-        self.made.insert(at, made);
-        Ok(made)
+        self.deltas.insert(at, is_good);
+        Ok(is_good)
     }
 }
 

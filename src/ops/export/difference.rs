@@ -9,7 +9,7 @@ use crate::model::entry_diff;
 use crate::ops::export::DELETED;
 use crate::repo::walk::diff_walk::{self, DiffEntry, DiffLimits, TreeSource};
 
-/// Data about a delta that is needed before its first member is written.
+/// What is known about a delta before its first member is written.
 #[derive(Debug, Default)]
 pub(super) struct Delta {
     /// Paths that were removed or changed kind, each followed by a NUL. To be removed before the rest is
@@ -26,16 +26,15 @@ impl Delta {
     pub(super) fn find(
         before: &mut dyn TreeSource,
         after: &mut dyn TreeSource,
-        mut budgets: DiffLimits,
+        mut limits: DiffLimits,
     ) -> Result<Self> {
         let mut delta = Self::default();
         diff_walk::walk(before, after, &mut |pair| {
-            budgets.count(&pair)?;
+            limits.count(&pair)?;
             if pair.path == DELETED && pair.after.is_some() {
                 let name = String::from_utf8_lossy(DELETED);
                 return Err(Error::Refused(format!(
-                    "there is an entry {name}, but a delta archive needs this \
-                                                   name for its list"
+                    "there is an entry {name}, but a delta archive needs this name for its list"
                 )));
             }
             let retyped = pair.before.zip(pair.after).is_some_and(|(a, b)| !entry_diff::same_type(a, b));
@@ -55,12 +54,12 @@ impl Delta {
         Ok(delta)
     }
 
-    pub(super) fn takes(&self, pair: &DiffEntry<'_>, after: &Entry) -> bool {
+    pub(super) fn includes(&self, pair: &DiffEntry<'_>, after: &Entry) -> bool {
         is_changed(pair.before, after) || self.links.contains(&after.meta.link)
     }
 
-    /// Returns whether a directory may hold an entry of the delta.
-    pub(super) fn may_hold(&self, pair: &DiffEntry<'_>) -> bool {
+    /// Returns whether an entry below a directory may be in the delta.
+    pub(super) fn may_include_below(&self, pair: &DiffEntry<'_>) -> bool {
         !self.links.is_empty() || !pair.same_tree()
     }
 }

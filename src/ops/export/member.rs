@@ -49,7 +49,7 @@ pub(super) fn tar_member(
 }
 
 /// Returns what an entry becomes in an archive; `None` for a socket.
-pub(super) fn node(kind: &Kind) -> Option<Node> {
+pub(super) fn node_of(kind: &Kind) -> Option<Node> {
     Some(match kind {
         Kind::File { .. } => Node::File,
         Kind::Dir { .. } => Node::Dir,
@@ -62,7 +62,7 @@ pub(super) fn node(kind: &Kind) -> Option<Node> {
 }
 
 /// Returns the member that lists removed paths.
-pub(super) fn list(path: &[u8], started: Time) -> TarMember {
+pub(super) fn removed_list(path: &[u8], started: Time) -> TarMember {
     TarMember {
         path: path.to_vec(),
         node: Node::File,

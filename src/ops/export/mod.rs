@@ -55,26 +55,26 @@ pub struct Options {
     pub prefix: Vec<u8>,
     /// Names of the entries to export from the directory; all if `None`.
     pub names: Option<BTreeSet<Vec<u8>>>,
-    /// Counts a part concurrently, for an observer that shows progress.
+    /// Count the exported entries concurrently, for an observer that shows progress.
     pub count_ahead: bool,
 }
 
-/// Numbers of an export.
+/// Statistics of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExportCounts {
-    /// Files.
+    /// Number of files.
     pub files: u64,
-    /// Directories.
+    /// Number of directories.
     pub dirs: u64,
-    /// Links and special files.
+    /// Number of links and special files.
     pub others: u64,
     /// Bytes of files.
     pub bytes: u64,
     /// Bytes of the archive before compression.
     pub archive_bytes: u64,
-    /// Sockets, which an archive cannot hold.
+    /// Number of sockets, which an archive cannot contain.
     pub left_out: u64,
-    /// Paths in the list of removed paths.
+    /// Number of paths in the list of removed paths.
     pub deleted: u64,
 }
 
@@ -97,10 +97,10 @@ enum Root {
     /// The entries of a directory.
     Tree(ChunkId),
     /// A single entry.
-    Lone(Box<Entry>),
+    Single(Box<Entry>),
 }
 
-/// Writes an archive to `out`. Ends early with an error when `stop` becomes true.
+/// Writes an archive to `out`.
 ///
 /// # Errors
 /// When the selector names nothing, a stored object is damaged, `out` fails or the run was interrupted. The
@@ -121,9 +121,9 @@ pub fn run(
     let session = Arc::new(ReadSession::open(repo, observer)?);
     let all = session.snapshots()?;
     let (snapshot, path) = snapshots::resolve(repo, &all, Query::among(&options.selector, &options.among))?;
-    let since = earlier(repo, &all, options, &snapshot, observer)?;
+    let since = resolve_since(repo, &all, options, &snapshot, observer)?;
     drop(all);
-    let read: Vec<SnapshotId> = since.iter().chain([&snapshot]).map(|one| one.id).collect();
+    let read: Vec<SnapshotId> = since.iter().chain([&snapshot]).map(|snapshot| snapshot.id).collect();
     session.set_snapshots(&read)?;
     let mut reader = session.chunks()?;
     let path = path.unwrap_or_default();
@@ -132,25 +132,26 @@ pub fn run(
     if let Some(since) = &since {
         before = root_at(&mut reader, since, &path)?;
     }
-    expect(observer, &snapshot, &path, options);
-    let budgets = DiffLimits::of(since.as_ref(), Some(&snapshot));
-    let mut walk = Walk::new(&session, reader, observer, stop, snapshot.manifest.started, budgets);
+    announce_size(observer, &snapshot, &path, options);
+    let limits = DiffLimits::of(since.as_ref(), Some(&snapshot));
+    let mut walk = Walk::new(&session, reader, observer, stop, snapshot.manifest.started, limits);
     walk.prefix.clone_from(&options.prefix);
     walk.names.clone_from(&options.names);
     let is_delta = options.delta || options.since.is_some();
     let mut archive_bytes = 0;
-    let over = AtomicBool::new(false);
+    let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         if let (Root::Tree(tree), false, true) = (&root, is_delta || path.is_empty(), options.count_ahead) {
-            let (session, over, part) = (&session, &over, (*tree, WalkLimits::of(&snapshot.manifest.counts)));
+            let (session, is_done, part) =
+                (&session, &is_done, (*tree, WalkLimits::of(&snapshot.manifest.counts)));
             // If no thread can be started, nothing is counted.
             let _ = threads::start(scope, "count", move || {
                 if let Ok(mut reader) = session.chunks() {
-                    totals::report(&mut reader, part, &|_, _| true, observer, over);
+                    totals::report(&mut reader, part, &|_, _| true, observer, is_done);
                 }
             });
         }
-        let result = pack::packed(options.format, level, out, |write| {
+        let result = pack::write_compressed(options.format, level, out, |write| {
             let plan =
                 |feed: &mut sequential::Feed<'_>| walk.write_all(feed, &root, before.as_ref(), is_delta);
             sequential::run(&session, plan, &mut |bytes| {
@@ -159,7 +160,7 @@ pub fn run(
                 write(bytes)
             })
         });
-        over.store(true, Ordering::Relaxed);
+        is_done.store(true, Ordering::Relaxed);
         result
     })?;
     let counts = ExportCounts { archive_bytes, ..walk.counts };
@@ -168,7 +169,7 @@ pub fn run(
     Ok(Report { snapshot: snapshot.id, since, counts, duration: clock.elapsed() })
 }
 
-fn expect(observer: &dyn Observer, snapshot: &Snapshot, path: &[u8], options: &Options) {
+fn announce_size(observer: &dyn Observer, snapshot: &Snapshot, path: &[u8], options: &Options) {
     let counts = &snapshot.manifest.counts;
     if path.is_empty() && !options.delta && options.since.is_none() {
         observer.notice(Event::Expect { files: counts.files(), bytes: counts.bytes_total });
@@ -176,7 +177,7 @@ fn expect(observer: &dyn Observer, snapshot: &Snapshot, path: &[u8], options: &O
 }
 
 /// Returns the snapshot that a delta is relative to.
-fn earlier(
+fn resolve_since(
     repo: &Repository,
     all: &[Snapshot],
     options: &Options,
@@ -185,10 +186,10 @@ fn earlier(
 ) -> Result<Option<Snapshot>> {
     if let Some(since) = &options.since {
         let (since, path) = snapshots::resolve(repo, all, Query::among(since, &options.among))?;
-        let whole = path.is_none().then_some(since);
-        return whole
-            .map(Some)
-            .ok_or_else(|| Error::Usage("`ExportOptions::since` takes a snapshot without :path".into()));
+        if path.is_some() {
+            return Err(Error::Usage("`ExportOptions::since` takes a snapshot without :path".into()));
+        }
+        return Ok(Some(since));
     }
     if !options.delta {
         return Ok(None);
@@ -221,6 +222,6 @@ fn root_at(reader: &mut ChunkReader, snapshot: &Snapshot, path: &[u8]) -> Result
     let found = dir_reader::lookup(reader, snapshot.manifest.root, path)?;
     Ok(found.map(|entry| match entry.kind {
         Kind::Dir { tree } => Root::Tree(tree),
-        _ => Root::Lone(Box::new(entry)),
+        _ => Root::Single(Box::new(entry)),
     }))
 }

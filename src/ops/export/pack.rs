@@ -1,6 +1,6 @@
-//! Compresses on all cores. The plain bytes are cut into pieces of fixed size, each becomes a gzip member or
-//! a zstd frame, and they are written in order. So the output does not depend on the number or speed of
-//! workers.
+//! Compresses on all cores. The plain bytes are cut into pieces of fixed size, each of which becomes a gzip
+//! member or a zstd frame, and these are written in order. The output does not depend on the number or speed
+//! of the workers.
 
 use std::io::{BufWriter, Write};
 
@@ -46,8 +46,8 @@ impl Format {
         }
     }
 
-    /// Returns the plain bytes of a piece.
-    const fn piece(self) -> usize {
+    /// Returns the number of plain bytes of a piece.
+    const fn piece_bytes(self) -> usize {
         match self {
             Self::Tar | Self::Gzip => 1 << 20,
             Self::Zstd => 4 << 20,
@@ -58,8 +58,8 @@ impl Format {
 /// A piece to compress, and where to send the result.
 type Job = (Vec<u8>, Sender<Result<Vec<u8>>>);
 
-/// Runs `work`, which writes the plain bytes of an archive, and writes them compressed to `out`.
-pub(super) fn packed(
+/// Runs `work`, which produces the plain bytes of an archive, and writes them compressed to `out`.
+pub(super) fn write_compressed(
     format: Format,
     level: i32,
     out: &mut (dyn Write + Send),
@@ -71,17 +71,17 @@ pub(super) fn packed(
         return out.flush().map_err(Error::io("write", "the archive"));
     }
     let workers = threads::workers();
-    let (jobs, to_pack) = bounded::<Job>(workers);
+    let (jobs, to_compress) = bounded::<Job>(workers);
     let (order, to_write) = bounded::<Receiver<Result<Vec<u8>>>>(2 * workers);
     std::thread::scope(|scope| {
-        threads::pool(scope, "pack", workers, || {
-            let to_pack = to_pack.clone();
-            move || pack_all(format, level, &to_pack)
+        threads::pool(scope, "compress", workers, || {
+            let to_compress = to_compress.clone();
+            move || compress_all(format, level, &to_compress)
         })?;
-        drop(to_pack);
+        drop(to_compress);
         let writer = threads::start(scope, "write", move || write_all(&to_write, out))?;
-        let mut cutter = Cutter { piece: Vec::new(), size: format.piece(), jobs, order };
-        let worked = work(&mut |bytes| cutter.take(bytes)).and_then(|()| cutter.send());
+        let mut cutter = Cutter { piece: Vec::new(), size: format.piece_bytes(), jobs, order };
+        let worked = work(&mut |bytes| cutter.add(bytes)).and_then(|()| cutter.send_piece());
         drop(cutter);
         let written = writer.join().unwrap_or(Err(Error::Stopped));
         error::fed(worked, written).map(|_| ())
@@ -96,7 +96,7 @@ struct Cutter {
 }
 
 impl Cutter {
-    fn take(&mut self, mut bytes: &[u8]) -> Result<()> {
+    fn add(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             if self.piece.capacity() == 0 {
                 self.piece.reserve_exact(self.size);
@@ -105,13 +105,13 @@ impl Cutter {
             self.piece.extend_from_slice(now);
             bytes = rest;
             if self.piece.len() == self.size {
-                self.send()?;
+                self.send_piece()?;
             }
         }
         Ok(())
     }
 
-    fn send(&mut self) -> Result<()> {
+    fn send_piece(&mut self) -> Result<()> {
         if self.piece.is_empty() {
             return Ok(());
         }
@@ -121,24 +121,25 @@ impl Cutter {
     }
 }
 
-fn pack_all(format: Format, level: i32, jobs: &Receiver<Job>) {
-    let mut pack = compressor(format, level);
+fn compress_all(format: Format, level: i32, jobs: &Receiver<Job>) {
+    let mut compress = compressor(format, level);
     for (plain, done) in jobs {
-        let packed = match &mut pack {
-            Ok(pack) => {
-                let mut packed = Vec::new();
-                pack(&plain, &mut packed).map(|()| packed)
+        let compressed = match &mut compress {
+            Ok(compress) => {
+                let mut compressed = Vec::new();
+                compress(&plain, &mut compressed).map(|()| compressed)
             }
             Err(why) => Err(why.clone()),
         };
         // The receiver is gone only if the writer has failed.
-        let _ = done.send(packed.map_err(Error::making("the archive")));
+        let _ = done.send(compressed.map_err(Error::making("the archive")));
     }
 }
 
-type Pack = Box<dyn FnMut(&[u8], &mut Vec<u8>) -> Result<(), DecodeError>>;
+/// Appends a compressed piece to a buffer.
+type Compress = Box<dyn FnMut(&[u8], &mut Vec<u8>) -> Result<(), DecodeError>>;
 
-fn compressor(format: Format, level: i32) -> Result<Pack, DecodeError> {
+fn compressor(format: Format, level: i32) -> Result<Compress, DecodeError> {
     if format == Format::Zstd {
         let mut compressor = FrameCompressor::new(level)?;
         return Ok(Box::new(move |plain, packed| compressor.compress(plain, packed)));
@@ -149,8 +150,8 @@ fn compressor(format: Format, level: i32) -> Result<Pack, DecodeError> {
 
 fn write_all(pieces: &Receiver<Receiver<Result<Vec<u8>>>>, out: &mut (dyn Write + Send)) -> Result<()> {
     for piece in pieces {
-        let packed = piece.recv().unwrap_or(Err(Error::Stopped))?;
-        out.write_all(&packed).map_err(Error::io("write", "the archive"))?;
+        let compressed = piece.recv().unwrap_or(Err(Error::Stopped))?;
+        out.write_all(&compressed).map_err(Error::io("write", "the archive"))?;
     }
     out.flush().map_err(Error::io("write", "the archive"))
 }

@@ -22,7 +22,7 @@ use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, EmptyTree, StoredTree,
 use crate::repo::walk::file_parts;
 
 /// Bytes of a sparse map that are sent at a time.
-const MAP_PIECE: usize = 32 << 10;
+const MAP_PIECE_BYTES: usize = 32 << 10;
 
 pub(super) struct Walk<'a> {
     session: &'a Arc<ReadSession>,
@@ -36,11 +36,11 @@ pub(super) struct Walk<'a> {
     pub(super) names: Option<BTreeSet<Vec<u8>>>,
     /// First path of each group of hard links.
     links: HashMap<LinkGroup, Vec<u8>>,
-    /// Directories that the walk is in, and whether they are written. A delta has only those with a change
-    /// below.
-    above: Vec<(Vec<u8>, Entry, bool)>,
+    /// Directories that the walk is in, and whether they have been written. A delta has only those with a
+    /// change below.
+    open_dirs: Vec<(Vec<u8>, Entry, bool)>,
     /// Limits from the counts of the snapshot, and of the one it is compared with.
-    budgets: DiffLimits,
+    limits: DiffLimits,
     pub(super) counts: ExportCounts,
 }
 
@@ -51,7 +51,7 @@ impl<'a> Walk<'a> {
         observer: &'a dyn Observer,
         stop: &'a AtomicBool,
         started: Time,
-        budgets: DiffLimits,
+        limits: DiffLimits,
     ) -> Self {
         let counts = ExportCounts {
             files: 0,
@@ -62,7 +62,6 @@ impl<'a> Walk<'a> {
             left_out: 0,
             deleted: 0,
         };
-        let (links, above) = (HashMap::new(), Vec::new());
         Self {
             session,
             reader,
@@ -71,9 +70,9 @@ impl<'a> Walk<'a> {
             started,
             prefix: Vec::new(),
             names: None,
-            links,
-            above,
-            budgets,
+            links: HashMap::new(),
+            open_dirs: Vec::new(),
+            limits,
             counts,
         }
     }
@@ -87,21 +86,21 @@ impl<'a> Walk<'a> {
         is_delta: bool,
     ) -> Result<()> {
         match root {
-            Root::Lone(_) if is_delta => {
+            Root::Single(_) if is_delta => {
                 return Err(Error::Usage(
                     "only whole snapshots and directories can be exported as a delta".into(),
                 ));
             }
-            Root::Lone(entry) => {
-                self.budgets.after.count(&entry.name, entry)?;
-                self.entry(feed, &entry.name, entry)?;
+            Root::Single(entry) => {
+                self.limits.after.count(&entry.name, entry)?;
+                self.write_entry(feed, &entry.name, entry)?;
             }
-            Root::Tree(tree) => self.tree(feed, *tree, before, is_delta)?,
+            Root::Tree(tree) => self.write_tree(feed, *tree, before, is_delta)?,
         }
         feed.bytes(write::END.to_vec())
     }
 
-    fn tree(
+    fn write_tree(
         &mut self,
         feed: &mut Feed<'_>,
         tree: ChunkId,
@@ -110,85 +109,83 @@ impl<'a> Walk<'a> {
     ) -> Result<()> {
         let mut delta = None;
         if is_delta {
-            let found = Delta::find(&mut *self.side(before)?, &mut *self.stored(tree)?, self.budgets)?;
-            self.deleted(feed, &found)?;
+            let found = Delta::find(&mut *self.open_root(before)?, &mut *self.open_tree(tree)?, self.limits)?;
+            self.write_removed_list(feed, &found)?;
             delta = Some(found);
         }
-        let (mut old, mut new) = (self.side(before)?, self.stored(tree)?);
-        diff_walk::walk(&mut *old, &mut *new, &mut |pair| self.pair(feed, &pair, delta.as_ref()))
+        let (mut old, mut new) = (self.open_root(before)?, self.open_tree(tree)?);
+        diff_walk::walk(&mut *old, &mut *new, &mut |pair| self.visit(feed, &pair, delta.as_ref()))
     }
 
     /// Writes the list of removed paths as the first member, so that it can be used while the rest arrives.
-    fn deleted(&mut self, feed: &mut Feed<'_>, delta: &Delta) -> Result<()> {
+    fn write_removed_list(&mut self, feed: &mut Feed<'_>, delta: &Delta) -> Result<()> {
         let mut bytes = Vec::new();
         let len = delta.deleted.len() as u64;
-        write::member(&member::list(DELETED, self.started), Size::Plain(len), &mut bytes);
+        write::member(&member::removed_list(DELETED, self.started), Size::Plain(len), &mut bytes);
         bytes.extend_from_slice(&delta.deleted);
         self.counts.deleted = delta.count;
         feed.bytes(bytes)?;
         feed.zeros(padding(len))
     }
 
-    fn stored(&self, tree: ChunkId) -> Result<Box<dyn TreeSource>> {
+    fn open_tree(&self, tree: ChunkId) -> Result<Box<dyn TreeSource>> {
         Ok(Box::new(StoredTree::new(self.session, tree)?))
     }
 
-    fn side(&self, root: Option<&Root>) -> Result<Box<dyn TreeSource>> {
+    fn open_root(&self, root: Option<&Root>) -> Result<Box<dyn TreeSource>> {
         match root {
-            Some(Root::Tree(tree)) => self.stored(*tree),
+            Some(Root::Tree(tree)) => self.open_tree(*tree),
             _ => Ok(Box::new(EmptyTree)),
         }
     }
 
     /// Writes one path. Returns true if the walk is to enter it.
-    fn pair(&mut self, feed: &mut Feed<'_>, pair: &DiffEntry<'_>, delta: Option<&Delta>) -> Result<bool> {
+    fn visit(&mut self, feed: &mut Feed<'_>, pair: &DiffEntry<'_>, delta: Option<&Delta>) -> Result<bool> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
         let inside = |dir: &[u8]| pair.path.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"));
-        while self.above.last().is_some_and(|(dir, ..)| !inside(dir)) {
-            self.above.pop();
+        while self.open_dirs.last().is_some_and(|(dir, ..)| !inside(dir)) {
+            self.open_dirs.pop();
         }
-        self.budgets.count(pair)?;
+        self.limits.count(pair)?;
         if self.names.as_ref().is_some_and(|names| !pair.path.contains(&b'/') && !names.contains(pair.path)) {
             return Ok(false);
         }
         let Some(after) = pair.after else {
-            self.write_above(feed)?;
+            self.write_open_dirs(feed)?;
             return Ok(false);
         };
-        let taken = delta.is_none_or(|delta| delta.takes(pair, after));
+        let is_included = delta.is_none_or(|delta| delta.includes(pair, after));
         if after.is_dir() {
-            self.above.push((pair.path.to_vec(), after.clone(), false));
+            self.open_dirs.push((pair.path.to_vec(), after.clone(), false));
         }
-        if taken {
-            self.write_above(feed)?;
+        if is_included {
+            self.write_open_dirs(feed)?;
             if !after.is_dir() {
-                self.entry(feed, pair.path, after)?;
+                self.write_entry(feed, pair.path, after)?;
             }
         }
-        Ok(after.is_dir() && delta.is_none_or(|delta| delta.may_hold(pair)))
+        Ok(after.is_dir() && delta.is_none_or(|delta| delta.may_include_below(pair)))
     }
 
-    /// Writes the parent directories that are not written yet.
-    fn write_above(&mut self, feed: &mut Feed<'_>) -> Result<()> {
-        let mut above = std::mem::take(&mut self.above);
-        for (path, dir, written) in above.iter_mut().filter(|(_, _, written)| !written) {
+    /// Writes the open directories that have not been written yet.
+    fn write_open_dirs(&mut self, feed: &mut Feed<'_>) -> Result<()> {
+        let mut open_dirs = std::mem::take(&mut self.open_dirs);
+        for (path, dir, written) in open_dirs.iter_mut().filter(|(_, _, written)| !written) {
             *written = true;
-            self.entry(feed, path, dir)?;
+            self.write_entry(feed, path, dir)?;
         }
-        self.above = above;
+        self.open_dirs = open_dirs;
         Ok(())
     }
 
-    fn entry(&mut self, feed: &mut Feed<'_>, path: &[u8], entry: &Entry) -> Result<()> {
-        let Some(mut node) = member::node(&entry.kind) else {
+    fn write_entry(&mut self, feed: &mut Feed<'_>, path: &[u8], entry: &Entry) -> Result<()> {
+        let Some(mut node) = member::node_of(&entry.kind) else {
             self.counts.left_out += 1;
             let shown = String::from_utf8_lossy(path);
-            self.observer.notice(Event::Warning(&format!(
-                "{shown} is a socket, which archives cannot \
-                                                          contain"
-            )));
+            let why = format!("{shown} is a socket, which archives cannot contain");
+            self.observer.notice(Event::Warning(&why));
             return Ok(());
         };
         self.observer.notice(Event::Working { path });
@@ -197,7 +194,7 @@ impl<'a> Walk<'a> {
             match self.links.get(&group) {
                 Some(first) => (node, size) = (Node::HardLink(first.clone()), 0),
                 None => {
-                    self.links.insert(group, self.named(path));
+                    self.links.insert(group, self.name_of(path));
                 }
             }
         }
@@ -208,8 +205,8 @@ impl<'a> Walk<'a> {
         }
         self.counts.bytes += size;
         let written = match (&entry.kind, &node) {
-            (Kind::File { size, content }, Node::File) => self.file(feed, path, entry, *size, content),
-            _ => self.head(feed, path, entry, node, Size::Plain(0)),
+            (Kind::File { size, content }, Node::File) => self.write_file(feed, path, entry, *size, content),
+            _ => self.write_header(feed, path, entry, node, Size::Plain(0)),
         };
         written.map_err(|err| sequential::with_path(path, err))?;
         if let Some(why) = entry.meta.loss() {
@@ -220,8 +217,8 @@ impl<'a> Walk<'a> {
         if left_out > 0 {
             let shown = String::from_utf8_lossy(path);
             let why = format!(
-                "/{shown}: the archive does not contain {left_out} of its attributes, which \
-                               are those of another operating system"
+                "/{shown}: the archive does not contain {left_out} of its attributes, which are those of another \
+                 operating system"
             );
             self.observer.notice(Event::Warning(&why));
         }
@@ -231,11 +228,11 @@ impl<'a> Walk<'a> {
     }
 
     /// Returns the name of a member.
-    fn named(&self, path: &[u8]) -> Vec<u8> {
+    fn name_of(&self, path: &[u8]) -> Vec<u8> {
         [self.prefix.as_slice(), path].concat()
     }
 
-    fn head(
+    fn write_header(
         &mut self,
         feed: &mut Feed<'_>,
         path: &[u8],
@@ -244,12 +241,12 @@ impl<'a> Walk<'a> {
         size: Size,
     ) -> Result<()> {
         let mut bytes = Vec::new();
-        let member = member::tar_member(entry, &self.named(path), node, self.started, &mut self.reader)?;
+        let member = member::tar_member(entry, &self.name_of(path), node, self.started, &mut self.reader)?;
         write::member(&member, size, &mut bytes);
         feed.bytes(bytes)
     }
 
-    fn file(
+    fn write_file(
         &mut self,
         feed: &mut Feed<'_>,
         path: &[u8],
@@ -258,22 +255,22 @@ impl<'a> Walk<'a> {
         content: &Content,
     ) -> Result<()> {
         let mut map = MapText::default();
-        let (mut data, mut holes) = (0, false);
-        self.segments(size, content, &mut |offset, len| {
-            holes |= len != size || offset != 0;
+        let (mut data, mut is_sparse) = (0, false);
+        self.each_segment(size, content, &mut |offset, len| {
+            is_sparse |= len != size || offset != 0;
             data += len;
             map.add(offset, len);
             Ok(())
         })?;
         feed.set_path(path)?;
-        if !holes {
-            self.head(feed, path, entry, Node::File, Size::Plain(size))?;
-        } else {
+        if is_sparse {
             let text = map.bytes();
             let stored = text + padding(text) + data;
-            self.head(feed, path, entry, Node::File, Size::Sparse { real: size, stored })?;
-            self.map(feed, &map, size, content)?;
+            self.write_header(feed, path, entry, Node::File, Size::Sparse { real: size, stored })?;
+            self.write_map(feed, &map, size, content)?;
             feed.zeros(padding(text))?;
+        } else {
+            self.write_header(feed, path, entry, Node::File, Size::Plain(size))?;
         }
         file_parts::each_part(&mut self.reader, size, content, &mut |part| match part {
             ContentPart::Hole { .. } => Ok(()),
@@ -283,19 +280,19 @@ impl<'a> Walk<'a> {
     }
 
     /// Writes the sparse map of a file. Its text can be long, so it is generated twice rather than kept.
-    fn map(&mut self, feed: &mut Feed<'_>, map: &MapText, size: u64, content: &Content) -> Result<()> {
+    fn write_map(&mut self, feed: &mut Feed<'_>, map: &MapText, size: u64, content: &Content) -> Result<()> {
         let mut text = map.head().into_bytes();
-        self.segments(size, content, &mut |offset, len| {
+        self.each_segment(size, content, &mut |offset, len| {
             text.extend_from_slice(sparse::line(offset).as_bytes());
             text.extend_from_slice(sparse::line(len).as_bytes());
-            if text.len() < MAP_PIECE { Ok(()) } else { feed.bytes(std::mem::take(&mut text)) }
+            if text.len() < MAP_PIECE_BYTES { Ok(()) } else { feed.bytes(std::mem::take(&mut text)) }
         })?;
         feed.bytes(text)
     }
 
     /// Calls `each` for every run of data between holes, and for the end of a file that is empty or ends in a
     /// hole.
-    fn segments(
+    fn each_segment(
         &mut self,
         size: u64,
         content: &Content,

@@ -17,9 +17,9 @@ use crate::repo::walk::{compare_file, dir_reader, files};
 
 /// Finds the files of all open alarms. `snapshots` are all snapshots of the repository, oldest first.
 pub(super) fn corrupt_files(healing: &mut Healing, snapshots: &[Snapshot]) -> Result<Vec<CorruptFile>> {
-    let alarming = |one: &&Snapshot| one.manifest.is_alarming() && one.manifest.rot().is_some();
+    let has_alarm = |listed: &&Snapshot| listed.manifest.is_alarming() && listed.manifest.rot().is_some();
     let mut all: Vec<CorruptFile> = Vec::new();
-    for snapshot in snapshots.iter().rev().filter(alarming) {
+    for snapshot in snapshots.iter().rev().filter(has_alarm) {
         let mut marked: Vec<(Vec<u8>, Entry)> = Vec::new();
         files::for_each_file(&mut healing.reader, snapshot, &healing.cancel, &mut |path, entry| {
             if entry.meta.corrupt_since == Some(snapshot.manifest.started) {
@@ -33,7 +33,7 @@ pub(super) fn corrupt_files(healing: &mut Healing, snapshots: &[Snapshot]) -> Re
             if all.iter().any(is_known) {
                 continue;
             }
-            let good = good(healing, snapshots, snapshot, &path, &bad)?;
+            let good = find_good(healing, snapshots, snapshot, &path, &bad)?;
             let (place, state) = locate(healing, &snapshot.manifest, &path, &bad, good.as_ref());
             all.push(CorruptFile { snapshot: snapshot.clone(), path, place, bad, good, state });
         }
@@ -42,7 +42,7 @@ pub(super) fn corrupt_files(healing: &mut Healing, snapshots: &[Snapshot]) -> Re
 }
 
 /// Returns the newest older version with the same size and mtime as the bad one, but other content.
-fn good(
+fn find_good(
     healing: &mut Healing,
     snapshots: &[Snapshot],
     found_by: &Snapshot,
@@ -50,10 +50,10 @@ fn good(
     bad: &Entry,
 ) -> Result<Option<(Snapshot, Entry)>> {
     let Manifest { host, sources, started, parent, .. } = &found_by.manifest;
-    let older = |one: &&Snapshot| one.manifest.started < *started && one.manifest.same_set(host, sources);
+    let older = |old: &&Snapshot| old.manifest.started < *started && old.manifest.same_set(host, sources);
     // The user may have chosen a parent with other sources.
-    let named = snapshots.iter().filter(|one| Some(one.id) == *parent);
-    for snapshot in named.chain(snapshots.iter().rev().filter(older)) {
+    let parent = snapshots.iter().filter(|listed| Some(listed.id) == *parent);
+    for snapshot in parent.chain(snapshots.iter().rev().filter(older)) {
         let entry = match dir_reader::lookup(&mut healing.reader, snapshot.manifest.root, path) {
             Err(err) if err.is_damage() => continue,
             entry => entry?,
@@ -64,20 +64,19 @@ fn good(
             && entry.meta.mtime == bad.meta.mtime
             && entry.kind != bad.kind
             && entry.meta.lost == 0;
-        if is_version && !is_bad(snapshots, snapshot, &entry) {
+        if is_version && !is_marked(snapshots, snapshot, &entry) {
             return Ok(Some((snapshot.clone(), entry)));
         }
     }
     Ok(None)
 }
 
-/// Returns whether an entry is marked as corrupt and the mark was not accepted. An alarm keeps its snapshot
-/// while it is open; if the snapshot is gone, the alarm was settled.
-fn is_bad(snapshots: &[Snapshot], of: &Snapshot, entry: &Entry) -> bool {
+/// Returns whether an entry is marked as corrupt and the mark was not accepted. The snapshot of an open
+/// alarm is only forgotten by force, so if it no longer exists, the alarm counts as settled.
+fn is_marked(snapshots: &[Snapshot], of: &Snapshot, entry: &Entry) -> bool {
     let Some(since) = entry.meta.corrupt_since else { return false };
     let Manifest { host, sources, .. } = &of.manifest;
-    let by =
-        snapshots.iter().find(|one| one.manifest.started == since && one.manifest.same_set(host, sources));
+    let by = snapshots.iter().find(|by| by.manifest.started == since && by.manifest.same_set(host, sources));
     by.and_then(|by| by.manifest.alarm()).is_some_and(|(state, _)| state != AlarmState::Accepted)
 }
 
@@ -91,7 +90,7 @@ fn locate(
 ) -> (Option<LivePath>, FileState) {
     let mut first = None;
     for place in manifest.sources.iter().flat_map(|source| sources::live_paths(source, path)) {
-        let state = state(healing, &place, bad, good.map(|(_, entry)| entry));
+        let state = file_state(healing, &place, bad, good.map(|(_, entry)| entry));
         match state {
             FileState::Missing => {
                 first.get_or_insert((place, state));
@@ -107,7 +106,7 @@ fn locate(
     first.map_or((None, FileState::Missing), |(place, state)| (Some(place), state))
 }
 
-fn state(healing: &mut Healing, place: &LivePath, bad: &Entry, good: Option<&Entry>) -> FileState {
+fn file_state(healing: &mut Healing, place: &LivePath, bad: &Entry, good: Option<&Entry>) -> FileState {
     let Ok(target) = Target::open(&place.root, TargetOptions::default()) else { return FileState::Missing };
     let existing = match target.existing(&place.below) {
         Ok(Some(existing)) => existing,

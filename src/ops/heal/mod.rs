@@ -67,7 +67,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Healing {
     repo: Repository,
-    reading: Arc<ReadSession>,
+    session: Arc<ReadSession>,
     reader: ChunkReader,
     cancel: Arc<AtomicBool>,
 }
@@ -79,18 +79,18 @@ impl Healing {
     /// When the repository cannot be read, a snapshot with an alarm is damaged, or the search was cancelled.
     pub fn begin(repo: &Repository, control: &Control<'_>) -> Result<(Self, Vec<CorruptFile>)> {
         // R1: the session exists before the listing.
-        let reading = Arc::new(ReadSession::open(repo, control.observer())?);
-        let all = reading.snapshots()?;
+        let session = Arc::new(ReadSession::open(repo, control.observer())?);
+        let all = session.snapshots()?;
         let ids: Vec<_> = all.iter().map(|snapshot| snapshot.id).collect();
-        reading.set_snapshots(&ids)?;
-        let reader = reading.chunks()?;
-        let mut healing = Self { repo: repo.clone(), reading, reader, cancel: Arc::clone(control.cancel()) };
+        session.set_snapshots(&ids)?;
+        let reader = session.chunks()?;
+        let mut healing = Self { repo: repo.clone(), session, reader, cancel: Arc::clone(control.cancel()) };
         let found = find::corrupt_files(&mut healing, &all)?;
         Ok((healing, found))
     }
 
-    /// Replaces a corrupt file by the good version with its metadata. The corrupt file is kept beside it
-    /// under another name.
+    /// Replaces a corrupt file by the good version with its metadata. The corrupt file is kept in the
+    /// same directory under another name.
     ///
     /// # Errors
     /// When no snapshot has the good version, the file has changed since the backup, or the good version
@@ -104,8 +104,8 @@ impl Healing {
     /// # Errors
     /// When its session cannot be removed.
     pub fn end(self) -> Result<()> {
-        let Self { reading, reader, .. } = self;
+        let Self { session, reader, .. } = self;
         drop(reader);
-        Arc::into_inner(reading).map_or(Ok(()), ReadSession::close)
+        Arc::into_inner(session).map_or(Ok(()), ReadSession::close)
     }
 }

@@ -53,13 +53,13 @@ pub(super) fn replace(healing: &mut Healing, found: &CorruptFile, options: &Opti
     stat::follow(&place.root).map_err(Error::io("find", &place.root))?;
     let writing = TargetOptions { owner: true, writes: !options.dry_run, ..TargetOptions::default() };
     let target = Target::open_guarded(&place.root, writing, Guard::new(options.protected.clone()))?;
-    let existing = expect_bad(healing, &target, place, found, good)?;
+    let existing = require_unchanged(healing, &target, place, found, good)?;
     let meta = dir_reader::load_xattrs(&mut healing.reader, &good.meta)?.into_owned();
     let kept = free_name(&target, &place.below, &options.suffix)?;
     let mut notes = Vec::new();
     if !options.dry_run {
         let new = target.new_file(&place.below, *size)?;
-        fill(healing, &new, *size, content)?;
+        write_content(healing, &new, *size, content)?;
         let name = kept.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         new.replace_keeping(&meta, &existing, name)?;
         notes.extend(target.take_notes().into_iter().map(|note| note.message));
@@ -73,8 +73,8 @@ pub(super) fn replace(healing: &mut Healing, found: &CorruptFile, options: &Opti
     })
 }
 
-/// Refuses a file that has changed since the backup, so that nobody's changes are replaced.
-fn expect_bad(
+/// Refuses a file that has changed since the backup, so that no later changes are lost.
+fn require_unchanged(
     healing: &mut Healing,
     target: &Target,
     place: &LivePath,
@@ -120,7 +120,7 @@ fn metadata_differs(healing: &Healing, file: &File, bad: &Entry) -> std::io::Res
 }
 
 /// Writes the content, with holes where the snapshot has holes.
-fn fill(healing: &mut Healing, new: &NewFile, size: u64, content: &Content) -> Result<()> {
+fn write_content(healing: &mut Healing, new: &NewFile, size: u64, content: &Content) -> Result<()> {
     let mut parts: Vec<(u64, ContentPart)> = Vec::new();
     let mut at = 0;
     file_parts::each_part(&mut healing.reader, size, content, &mut |part| {

@@ -12,7 +12,7 @@ use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, Manifest, SnapshotKind};
 use crate::ops::import::ImportJob;
 use crate::ops::import::decompress;
-use crate::ops::import::members::{MemberReader, Place};
+use crate::ops::import::members::{MemberReader, PathMap};
 use crate::ops::import::tree::Tree;
 use crate::repo::commit::reachability;
 use crate::repo::commit::write_session::{self, ParentTrust};
@@ -60,11 +60,11 @@ struct Stored {
 
 impl ImportJob<'_> {
     /// Reads an archive on top of the tree of the record's parent, and commits.
-    pub(super) fn take(
+    pub(super) fn import_archive(
         &self,
         archive: Box<dyn Read + Send>,
         base: Tree,
-        place: Place<'_>,
+        paths: PathMap<'_>,
         record: &Record,
     ) -> Result<(ImportedArchive, Tree)> {
         let repo = self.repo;
@@ -78,28 +78,28 @@ impl ImportJob<'_> {
             repo.control().warn(format!("{why}: pack {} is not used", pack.short()));
         }
         if let (Some(parent), Some(_)) = (&record.parent, &session) {
-            self.may_build_on(parent, &index)?;
+            self.verify_parent(parent, &index)?;
         }
         let session_id = session.as_ref().map(|session| session.id);
-        let stored = self.read(archive, base, place, session_id, &index, record.level)?;
-        let Stored { root, counts, problems, tree } = stored;
+        let Stored { root, counts, problems, tree } =
+            self.store(archive, base, paths, session_id, &index, record.level)?;
         let mut snapshot = None;
         if let Some(session) = session {
-            snapshot = Some(commit::commit(repo, session, &manifest(record, root, counts)?)?);
+            snapshot = Some(commit::commit(repo, session, &build_manifest(record, root, counts)?)?);
         }
         Ok((ImportedArchive { snapshot, root, counts, problems }, tree))
     }
 
-    /// Verifies that the parent may be reused (W2): the tree in memory refers to chunks found under earlier
-    /// sessions.
-    fn may_build_on(&self, parent: &SnapshotId, index: &Arc<Index>) -> Result<()> {
+    /// Verifies that the parent may be reused (W2): the tree in memory refers to chunks that were found in
+    /// earlier sessions.
+    fn verify_parent(&self, parent: &SnapshotId, index: &Arc<Index>) -> Result<()> {
         let gone = || {
             Error::Refused(format!(
                 "snapshot {}, on which the next one is based, was removed in the meantime: run it again",
                 parent.short()
             ))
         };
-        let stands = match write_session::trust(self.repo, index.repo_state(), &[*parent])? {
+        let is_complete = match write_session::trust(self.repo, index.repo_state(), &[*parent])? {
             ParentTrust::Whole => true,
             ParentTrust::PerChunk => {
                 let parent = snapshots::load(self.repo, &parent.hex())?.ok_or_else(gone)?;
@@ -107,40 +107,40 @@ impl ImportJob<'_> {
             }
             ParentTrust::Gone => false,
         };
-        if stands { Ok(()) } else { Err(gone()) }
+        if is_complete { Ok(()) } else { Err(gone()) }
     }
 
     /// Stores the content of an archive, and the tree. Directories of all owners share blocks.
-    fn read(
+    fn store(
         &self,
         archive: Box<dyn Read + Send>,
         base: Tree,
-        place: Place<'_>,
+        paths: PathMap<'_>,
         session: Option<SnapshotId>,
         index: &Arc<Index>,
         level: Option<i32>,
     ) -> Result<Stored> {
         let repo = self.repo;
-        let input = decompress::plain(archive, self.stop, self.observer)?;
+        let input = decompress::start(archive, self.stop, self.observer)?;
         let stored = AtomicU64::new(0);
-        let effort = CompressionPolicy { level: level.unwrap_or(repo.config().level), harder: 0 };
-        let mut done = std::thread::scope(|scope| {
+        let policy = CompressionPolicy { level: level.unwrap_or(repo.config().level), harder: 0 };
+        let mut result = std::thread::scope(|scope| {
             let out = match session {
                 Some(session) => {
                     let index = Arc::clone(index);
-                    ChunkSink::Writer(ChunkWriter::start(scope, repo, session, index, effort, &stored)?)
+                    ChunkSink::Writer(ChunkWriter::start(scope, repo, session, index, policy, &stored)?)
                 }
                 None => ChunkSink::counting(index),
             };
-            let mut intake = MemberReader::new(*self, out, base);
-            let taken = intake.archive(input, place).and_then(|()| {
-                let MemberReader { tree, out, .. } = &mut intake;
+            let mut members = MemberReader::new(*self, out, base);
+            let result = members.read_all(input, paths).and_then(|()| {
+                let MemberReader { tree, out, .. } = &mut members;
                 tree.store(repo.hasher(), &mut |bytes| {
                     out.chunks().put_tree(UNKNOWN_OWNER, repo.hasher(), bytes, &[])
                 })
             });
-            let MemberReader { tree, out, problems, read, .. } = intake;
-            let ((root, counts), written) = out.finish(taken)?;
+            let MemberReader { tree, out, problems, read, .. } = members;
+            let ((root, counts), written) = out.finish(result)?;
             let counts = Counts {
                 bytes_read: read,
                 bytes_added: written.added,
@@ -149,12 +149,12 @@ impl ImportJob<'_> {
             };
             Ok::<_, Error>(Stored { root, counts, problems, tree })
         })?;
-        done.counts.bytes_stored = stored.load(Ordering::Relaxed);
-        Ok(done)
+        result.counts.bytes_stored = stored.load(Ordering::Relaxed);
+        Ok(result)
     }
 }
 
-fn manifest(record: &Record, root: ChunkId, counts: Counts) -> Result<Manifest> {
+fn build_manifest(record: &Record, root: ChunkId, counts: Counts) -> Result<Manifest> {
     let mut manifest = Manifest {
         kind: record.kind,
         parent: record.parent,

@@ -14,29 +14,30 @@ use crate::model::decode_error::DecodeError;
 use crate::progress::{Event, Observer};
 use crate::util::threads;
 
-/// Plain bytes of a piece, and maximum number of pieces that wait.
-const PIECE: usize = 256 << 10;
-const AHEAD: usize = 8;
+/// Plain bytes of a piece.
+const PIECE_BYTES: usize = 256 << 10;
+/// Maximum number of pieces that wait for the parser.
+const MAX_PIECES: usize = 8;
 /// How often a thread that waits for input checks whether to stop.
-const ASK: Duration = Duration::from_millis(100);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Starts to read an archive, and returns a reader of its plain bytes.
 ///
-/// The reader's errors describe themselves what is wrong. A pipe may block forever, so the reading thread is
-/// not joined: it ends when the receiver is dropped.
+/// Errors of the reader need no context. A read of a pipe may block forever, so the thread is not joined: it
+/// ends when the reader is dropped.
 ///
 /// # Errors
 /// When the thread cannot be started.
-pub(super) fn plain<'a>(
+pub(super) fn start<'a>(
     input: Box<dyn Read + Send>,
     stop: &Arc<AtomicBool>,
     observer: &'a dyn Observer,
 ) -> Result<DecompressThread<'a>> {
-    let (out, pieces) = bounded(AHEAD);
-    let taken = Arc::<AtomicU64>::default();
-    let input = Counted { input, taken: Arc::clone(&taken) };
-    threads::detached("input", move || match decompress(Box::new(input)) {
-        Ok(plain) => pump(plain, &out),
+    let (out, pieces) = bounded(MAX_PIECES);
+    let consumed = Arc::<AtomicU64>::default();
+    let input = CountingReader { input, consumed: Arc::clone(&consumed) };
+    threads::detached("input", move || match decompressed(Box::new(input)) {
+        Ok(plain) => send_pieces(plain, &out),
         // The receiver is gone if the import was interrupted.
         Err(err) => drop(out.send(Err(err))),
     })?;
@@ -45,32 +46,33 @@ pub(super) fn plain<'a>(
         piece: Cursor::new(Vec::new()),
         stop: Arc::clone(stop),
         observer,
-        taken,
-        told: 0,
+        consumed,
+        reported: 0,
     })
 }
 
 /// Counts the bytes read of an archive.
-struct Counted {
+struct CountingReader {
     input: Box<dyn Read + Send>,
-    taken: Arc<AtomicU64>,
+    consumed: Arc<AtomicU64>,
 }
 
-impl Read for Counted {
+impl Read for CountingReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.input.read(out)?;
-        self.taken.fetch_add(count as u64, Ordering::Relaxed);
+        self.consumed.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 }
 
-fn decompress(input: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
-    let mut input = BufReader::with_capacity(PIECE, input);
+/// Returns a reader of the plain bytes. The first bytes of the archive tell how it is compressed.
+fn decompressed(input: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+    let mut input = BufReader::with_capacity(PIECE_BYTES, input);
     let mut head = Vec::new();
     (&mut input).take(6).read_to_end(&mut head)?;
-    let whole = BufReader::with_capacity(PIECE, Cursor::new(head.clone()).chain(input));
+    let whole = BufReader::with_capacity(PIECE_BYTES, Cursor::new(head.clone()).chain(input));
     let unknown = |name: &'static str| {
-        Err(bad(format!(
+        Err(invalid(format!(
             "it is compressed with {name}, which snap cannot read: pipe it through `{name} -dc` to \
              `Repository::import`"
         )))
@@ -82,19 +84,21 @@ fn decompress(input: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
         [b'B', b'Z', b'h', ..] => return unknown("bzip2"),
         [0x04, 0x22, 0x4d, 0x18, ..] => return unknown("lz4"),
         [b'L', b'Z', b'I', b'P', ..] => return unknown("lzip"),
-        [b'P', b'K', 3, 4, ..] => return Err(bad("it is a zip file, which snap cannot read".to_owned())),
+        [b'P', b'K', 3, 4, ..] => {
+            return Err(invalid("it is a zip file, which snap cannot read".to_owned()));
+        }
         _ => Box::new(whole),
     })
 }
 
-fn bad(why: String) -> io::Error {
+fn invalid(why: String) -> io::Error {
     io::Error::other(Error::Archive { what: "the archive".into(), source: DecodeError::with(why) })
 }
 
-fn pump(mut plain: Box<dyn Read + Send>, out: &Sender<io::Result<Vec<u8>>>) {
+fn send_pieces(mut plain: Box<dyn Read + Send>, out: &Sender<io::Result<Vec<u8>>>) {
     loop {
-        let mut piece = Vec::with_capacity(PIECE);
-        let read = (&mut plain).take(PIECE as u64).read_to_end(&mut piece);
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        let read = (&mut plain).take(PIECE_BYTES as u64).read_to_end(&mut piece);
         let last = piece.is_empty() || read.is_err();
         // Bytes read before a failure are valid. The receiver is gone if the import has failed.
         if !piece.is_empty() && out.send(Ok(piece)).is_err() {
@@ -115,16 +119,16 @@ pub(super) struct DecompressThread<'a> {
     piece: Cursor<Vec<u8>>,
     stop: Arc<AtomicBool>,
     observer: &'a dyn Observer,
-    /// Bytes read of the archive; `told`: those reported to the observer.
-    taken: Arc<AtomicU64>,
-    told: u64,
+    /// Bytes read of the archive; `reported`: those that the observer knows.
+    consumed: Arc<AtomicU64>,
+    reported: u64,
 }
 
 impl DecompressThread<'_> {
     fn report(&mut self) {
-        let taken = self.taken.load(Ordering::Relaxed);
-        self.observer.notice(Event::Input { bytes: taken.saturating_sub(self.told) });
-        self.told = taken;
+        let consumed = self.consumed.load(Ordering::Relaxed);
+        self.observer.notice(Event::Input { bytes: consumed.saturating_sub(self.reported) });
+        self.reported = consumed;
     }
 }
 
@@ -135,7 +139,7 @@ impl Read for DecompressThread<'_> {
             if count > 0 || out.is_empty() {
                 return Ok(count);
             }
-            match self.pieces.recv_timeout(ASK) {
+            match self.pieces.recv_timeout(STOP_CHECK_INTERVAL) {
                 Ok(piece) => {
                     self.piece = Cursor::new(piece?);
                     self.report();

@@ -24,19 +24,19 @@ use crate::repo::write::content_writer::ContentWriter;
 /// Maximum length of a link's target in bytes, as in Linux.
 const MAX_TARGET: usize = 4095;
 
-/// Maps member names to stored paths.
+/// How member names are mapped to stored paths.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct PathMap<'a> {
     /// Returns the path in the snapshot.
-    pub(super) of: &'a dyn Fn(Names) -> Names,
-    /// Names may begin with `..`: they are relative to the legacy backup script's working directory, and
-    /// some of its sources may be outside. The remaining components are mapped as usual.
-    pub(super) from_beside: bool,
+    pub(super) map: &'a dyn Fn(Names) -> Names,
+    /// Ignore `..` at the beginning of names: they are relative to the legacy backup script's working
+    /// directory, and some of its sources may be outside.
+    pub(super) skips_parent_dirs: bool,
 }
 
 /// Reads archives into a tree.
 pub(super) struct MemberReader<'a, 'scope> {
-    work: ImportJob<'a>,
+    job: ImportJob<'a>,
     pub(super) out: ChunkSink<'scope>,
     pub(super) tree: Tree,
     /// Bytes of files read.
@@ -44,34 +44,34 @@ pub(super) struct MemberReader<'a, 'scope> {
     /// Members that cannot be stored, or only in part, and why. `weight`: the memory they take in bytes.
     pub(super) problems: Vec<Problem>,
     weight: u64,
-    names: HashMap<Vec<u8>, Arc<str>>,
+    owner_names: HashMap<Vec<u8>, Arc<str>>,
     content: ContentWriter<'a>,
 }
 
 impl<'a, 'scope> MemberReader<'a, 'scope> {
-    pub(super) fn new(work: ImportJob<'a>, out: ChunkSink<'scope>, mut tree: Tree) -> Self {
-        tree.begin();
-        let (problems, names) = (Vec::new(), HashMap::new());
-        let content = ContentWriter::new(work.repo, None);
-        Self { work, out, tree, read: 0, problems, weight: 0, names, content }
+    pub(super) fn new(job: ImportJob<'a>, out: ChunkSink<'scope>, mut tree: Tree) -> Self {
+        tree.begin_archive();
+        let (problems, owner_names) = (Vec::new(), HashMap::new());
+        let content = ContentWriter::new(job.repo, None);
+        Self { job, out, tree, read: 0, problems, weight: 0, owner_names, content }
     }
 
-    /// Reads all members. `place` maps their names.
-    pub(super) fn archive(&mut self, input: impl Read, place: Place<'_>) -> Result<()> {
-        let observer = self.work.observer;
+    /// Reads all members.
+    pub(super) fn read_all(&mut self, input: impl Read, paths: PathMap<'_>) -> Result<()> {
+        let observer = self.job.observer;
         let mut reader = Reader::new(input);
         let mut any = false;
         while let Some(next) = reader.advance()? {
-            if self.work.stop.load(Ordering::Relaxed) {
+            if self.job.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
             any = true;
             match next {
                 Next::Skipped(path, why) => {
-                    self.problem(&path, why);
-                    self.check_weight().map_err(|why| bad(&path, why))?;
+                    self.report_problem(&path, why);
+                    self.check_weight().map_err(|why| invalid(&path, why))?;
                 }
-                Next::Member(found) => self.member(*found, &mut reader, place)?,
+                Next::Member(found) => self.add(*found, &mut reader, paths)?,
             }
         }
         if reader.drain()? {
@@ -83,53 +83,53 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         Ok(())
     }
 
-    fn problem(&mut self, path: &[u8], why: String) {
+    fn report_problem(&mut self, path: &[u8], why: String) {
         let problem = Problem::new(path, ErrorKind::BadInput, why);
-        self.work.observer.notice(Event::Problem(&problem));
+        self.job.observer.notice(Event::Problem(&problem));
         self.weight += (path.len() + problem.message.len() + 64) as u64;
         self.problems.push(problem);
     }
 
     fn check_weight(&self) -> Result<(), DecodeError> {
-        let most = self.work.memory;
-        if self.tree.weight + self.weight <= most {
+        let limit = self.job.memory;
+        if self.tree.weight + self.weight <= limit {
             return Ok(());
         }
         let why = format!(
             "names and metadata of the archive need more than {} MiB, half of this machine's memory",
-            most >> 20
+            limit >> 20
         );
         Err(DecodeError::with(why))
     }
 
-    fn member<R: Read>(&mut self, found: Found, reader: &mut Reader<R>, place: Place<'_>) -> Result<()> {
+    fn add<R: Read>(&mut self, found: Found, reader: &mut Reader<R>, paths: PathMap<'_>) -> Result<()> {
         let Found { member, size, segments } = found;
-        let observer = self.work.observer;
+        let observer = self.job.observer;
         let path = member.path.as_slice();
-        let names = place.names_of(path).map_err(|why| bad(path, why))?;
+        let names = paths.names_of(path).map_err(|why| invalid(path, why))?;
         if names.is_empty() {
             // The root itself, with which every archive of `.` begins: a snapshot's root has no metadata.
             return match member.node {
                 TarNode::Dir => Ok(()),
-                _ => Err(bad(path, DecodeError::because("a member has no name"))),
+                _ => Err(invalid(path, DecodeError::because("a member has no name"))),
             };
         }
-        let names = (place.of)(names);
+        let names = (paths.map)(names);
         observer.notice(Event::Working { path });
-        let taken = if let TarNode::HardLink(target) = &member.node {
-            place.names_of(target).and_then(|to| self.tree.link(&names, &(place.of)(to)))
+        let inserted = if let TarNode::HardLink(target) = &member.node {
+            paths.names_of(target).and_then(|to| self.tree.link(&names, &(paths.map)(to)))
         } else {
             let kind = match &member.node {
                 TarNode::File => {
-                    let content = self.content(reader, size, (segments.as_deref(), member.uid))?;
+                    let content = self.store_content(reader, size, (segments.as_deref(), member.uid))?;
                     Kind::File { size, content }
                 }
-                node => kind(node).map_err(|why| bad(path, why))?,
+                node => kind_of(node).map_err(|why| invalid(path, why))?,
             };
-            let meta = self.meta(&member)?;
+            let meta = self.convert_metadata(&member)?;
             self.tree.insert(&names, Node::new(kind, meta))
         };
-        if taken.and_then(|lost| self.check_weight().map(|()| lost)).map_err(|why| bad(path, why))? {
+        if inserted.and_then(|lost| self.check_weight().map(|()| lost)).map_err(|why| invalid(path, why))? {
             let shown = String::from_utf8_lossy(path);
             observer.notice(Event::Warning(&format!("{shown} replaces a directory and all its contents")));
         }
@@ -138,7 +138,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         Ok(())
     }
 
-    fn meta(&mut self, member: &TarMember) -> Result<Meta> {
+    fn convert_metadata(&mut self, member: &TarMember) -> Result<Meta> {
         let mut values = Vec::with_capacity(member.xattrs.len());
         for (name, value) in &member.xattrs {
             let alone = Xattr { name: name.clone(), value: XattrValue::Inline(value.clone()) };
@@ -146,7 +146,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
                 Ok(()) => values.push((name.clone(), value.clone())),
                 Err(why) => {
                     let name: String = String::from_utf8_lossy(name).chars().take(100).collect();
-                    self.problem(
+                    self.report_problem(
                         &member.path,
                         format!("imported without its extended attribute {name}: {why}"),
                     );
@@ -159,12 +159,12 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
                     values.retain(|(known, _)| known != name);
                     values.push((name.to_vec(), bytes));
                 }
-                Err(why) => self.problem(&member.path, format!("imported without its ACL: {why}")),
+                Err(why) => self.report_problem(&member.path, format!("imported without its ACL: {why}")),
             }
         }
         values.sort();
-        let (xattrs, large) = stored_xattrs::split_values(self.work.repo.hasher(), values);
-        check_xattrs(&xattrs).map_err(|why| bad(&member.path, why))?;
+        let (xattrs, large) = stored_xattrs::split_values(self.job.repo.hasher(), values);
+        check_xattrs(&xattrs).map_err(|why| invalid(&member.path, why))?;
         for value in large {
             self.out.chunks().put_similar(member.uid, ChunkType::Data, value.id, &value.bytes, &[])?;
         }
@@ -172,8 +172,8 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
             mode: member.mode,
             uid: member.uid,
             gid: member.gid,
-            user: self.name(&member.user),
-            group: self.name(&member.group),
+            user: self.owner_name(&member.user),
+            group: self.owner_name(&member.group),
             mtime: member.mtime,
             ctime: Time::default(),
             attrs: member.flags,
@@ -184,28 +184,28 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
     }
 
     /// Returns an owner's name, shared between entries; `None` if it is empty or not UTF-8.
-    fn name(&mut self, bytes: &[u8]) -> Option<Arc<str>> {
-        if let Some(name) = self.names.get(bytes) {
+    fn owner_name(&mut self, bytes: &[u8]) -> Option<Arc<str>> {
+        if let Some(name) = self.owner_names.get(bytes) {
             return Some(Arc::clone(name));
         }
         let name: Arc<str> = Arc::from(std::str::from_utf8(bytes).ok().filter(|name| !name.is_empty())?);
         // Bounded: a malicious archive may have a different name in each member.
-        if self.names.len() < 4096 {
-            self.names.insert(bytes.to_vec(), Arc::clone(&name));
+        if self.owner_names.len() < 4096 {
+            self.owner_names.insert(bytes.to_vec(), Arc::clone(&name));
         }
         Some(name)
     }
 
-    /// Stores a file's content: its data, and holes as such.
-    fn content<R: Read>(
+    /// Stores a file's content: data and holes.
+    fn store_content<R: Read>(
         &mut self,
         reader: &mut Reader<R>,
         size: u64,
         (segments, owner): (Option<&[(u64, u64)]>, u32),
     ) -> Result<Content> {
         let Some(segments) = segments else {
-            self.segment(reader, u64::MAX, owner)?;
-            return self.finish(owner);
+            self.store_segment(reader, u64::MAX, owner)?;
+            return self.finish_content(owner);
         };
         let mut at = 0;
         let pieces = segments.iter().copied().filter(|(_, len)| *len > 0);
@@ -213,27 +213,27 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
             if offset > at {
                 self.content.hole(offset - at, owner, self.out.chunks())?;
             }
-            self.segment(reader, len, owner)?;
+            self.store_segment(reader, len, owner)?;
             at = offset + len;
         }
-        self.finish(owner)
+        self.finish_content(owner)
     }
 
-    /// Stores the next `len` bytes of a member, or what there is of it.
-    fn segment<R: Read>(&mut self, reader: &mut Reader<R>, len: u64, owner: u32) -> Result<()> {
-        let Self { work, out, content, read, .. } = self;
+    /// Stores the next `len` bytes of a member, or all that follow if there are fewer.
+    fn store_segment<R: Read>(&mut self, reader: &mut Reader<R>, len: u64, owner: u32) -> Result<()> {
+        let Self { job, out, content, read, .. } = self;
         let mut left = len;
         content.fill(
             &mut |room| {
-                if work.stop.load(Ordering::Relaxed) {
+                if job.stop.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted);
                 }
-                let most = usize::try_from(left).map_or(room.len(), |left| left.min(room.len()));
-                let count =
-                    reader.read(error::part_mut(room, 0..most, "a segment is within the free space")?)?;
+                let wanted = usize::try_from(left).map_or(room.len(), |left| left.min(room.len()));
+                let room = error::part_mut(room, 0..wanted, "a segment is within the free space")?;
+                let count = reader.read(room)?;
                 left -= count as u64;
                 *read += count as u64;
-                work.observer.notice(Event::Done { files: 0, bytes: count as u64 });
+                job.observer.notice(Event::Done { files: 0, bytes: count as u64 });
                 Ok(count)
             },
             owner,
@@ -241,7 +241,7 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
         )
     }
 
-    fn finish(&mut self, owner: u32) -> Result<Content> {
+    fn finish_content(&mut self, owner: u32) -> Result<Content> {
         let mut content = self.content.finish(owner, self.out.chunks())?;
         if let Content::Parts(parts) = &mut content {
             parts.shrink_to_fit();
@@ -250,19 +250,18 @@ impl<'a, 'scope> MemberReader<'a, 'scope> {
     }
 }
 
-fn bad(path: &[u8], source: DecodeError) -> Error {
+fn invalid(path: &[u8], source: DecodeError) -> Error {
     let what = if path.is_empty() { "the archive".into() } else { String::from_utf8_lossy(path) };
     Error::Archive { what: what.into_owned(), source }
 }
 
-fn kind(node: &TarNode) -> Result<Kind, DecodeError> {
+fn kind_of(node: &TarNode) -> Result<Kind, DecodeError> {
     Ok(match node {
         TarNode::File | TarNode::HardLink(_) => return Err(DecodeError::because("a file has no content")),
         TarNode::Dir => no_tree(),
         TarNode::Symlink(target) if target.is_empty() || target.contains(&0) || target.len() > MAX_TARGET => {
             return Err(DecodeError::because(
-                "the target of a symbolic link is empty, too long or contains a \
-                                             NUL",
+                "the target of a symbolic link is empty, too long or contains a NUL",
             ));
         }
         TarNode::Symlink(target) => Kind::Symlink { target: target.clone() },
@@ -272,20 +271,20 @@ fn kind(node: &TarNode) -> Result<Kind, DecodeError> {
     })
 }
 
-impl Place<'_> {
+impl PathMap<'_> {
     fn names_of(&self, path: &[u8]) -> Result<Names, DecodeError> {
         let mut path = path;
-        while self.from_beside && path.starts_with(b"../") {
+        while self.skips_parent_dirs && path.starts_with(b"../") {
             path = path.get(3..).unwrap_or(path);
         }
         names_of(path)
     }
 }
 
-/// Maximum length of a name on Linux: archives are of systems that can have no longer ones.
+/// Maximum length of a name in bytes, as on Linux.
 const MAX_LINUX_NAME: usize = 255;
 
-/// Splits a path into names from the root down. Leading slashes and `.` are ignored. `..` and names that no
+/// Splits a path into names from the root down. Empty names and `.` are ignored. `..` and names that no
 /// file can have are refused.
 pub(super) fn names_of(path: &[u8]) -> Result<Names, DecodeError> {
     let mut names = Vec::new();

@@ -22,7 +22,7 @@ use crate::model::entry::Time;
 use crate::model::id::{ChunkId, SnapshotId};
 use crate::model::manifest::{Counts, SnapshotKind};
 use crate::ops::import::archive::{ImportedArchive, Record};
-use crate::ops::import::members::Place;
+use crate::ops::import::members::PathMap;
 use crate::ops::import::tree::{Names, Tree};
 use crate::progress::{Control, Observer};
 use crate::repo::repository::Repository;
@@ -55,7 +55,7 @@ pub struct Options {
     pub level: Option<i32>,
     /// Maximum bytes of memory for names and metadata, instead of half of the machine's memory.
     pub memory: Option<u64>,
-    /// Read everything, write nothing.
+    /// Read the archive, but store nothing.
     pub dry_run: bool,
 }
 
@@ -103,7 +103,7 @@ pub fn run(
     let clock = Instant::now();
     let prefix = members::names_of(&options.store_as)
         .map_err(|why| Error::Usage(format!("the path to store it as: {why}")))?;
-    let place = |names: Names| -> Names { prefix.iter().cloned().chain(names).collect() };
+    let map = |names: Names| -> Names { prefix.iter().cloned().chain(names).collect() };
     let record = Record {
         kind: SnapshotKind::Full,
         parent: None,
@@ -118,18 +118,17 @@ pub fn run(
         level: options.level,
     };
     let memory = options.memory.unwrap_or_else(half_of_memory);
-    let work = ImportJob { repo, observer, stop, memory, dry_run: options.dry_run };
-    let place = Place { of: &place, from_beside: false };
-    let (taken, _) = work.take(archive, Tree::default(), place, &record)?;
-    let duration = clock.elapsed();
-    let ImportedArchive { snapshot, root, counts, problems } = taken;
-    Ok(Report { snapshot, root, counts, problems, duration })
+    let job = ImportJob { repo, observer, stop, memory, dry_run: options.dry_run };
+    let paths = PathMap { map: &map, skips_parent_dirs: false };
+    let (imported, _) = job.import_archive(archive, Tree::default(), paths, &record)?;
+    let ImportedArchive { snapshot, root, counts, problems } = imported;
+    Ok(Report { snapshot, root, counts, problems, duration: clock.elapsed() })
 }
 
-/// What is taken for the machine's memory in bytes where the system does not say.
-const MEMORY: u64 = 2 << 30;
+/// Assumed memory of the machine in bytes, where the system does not report it.
+const DEFAULT_MEMORY_BYTES: u64 = 2 << 30;
 
 /// Returns half of the machine's memory in bytes.
 fn half_of_memory() -> u64 {
-    crate::sys::host::memory().unwrap_or(MEMORY) / 2
+    crate::sys::host::memory().unwrap_or(DEFAULT_MEMORY_BYTES) / 2
 }

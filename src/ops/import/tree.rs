@@ -23,7 +23,7 @@ pub(super) struct Node {
     pub(super) meta: Meta,
     /// Number of its hard link group; 0: none.
     group: u64,
-    /// Number of the archive it came from: see [`Tree::begin`].
+    /// Number of the archive it came from: see [`Tree::begin_archive`].
     round: u32,
     below: BTreeMap<Box<[u8]>, Arc<Node>>,
 }
@@ -45,7 +45,7 @@ impl Node {
     }
 
     /// Adds an entry to a directory that is not shared.
-    pub(super) fn put(&mut self, name: Vec<u8>, node: Self) {
+    pub(super) fn add(&mut self, name: Vec<u8>, node: Self) {
         self.below.insert(name.into(), Arc::new(node));
     }
 
@@ -72,8 +72,8 @@ impl Node {
             size_of::<Xattr>() + xattr.name.len() + value
         };
         // Estimated overhead of the allocator and the map.
-        let around = 96 + name.len();
-        (size_of::<Self>() + around + own + self.meta.xattrs.iter().map(xattr).sum::<usize>()) as u64
+        let overhead = 96 + name.len();
+        (size_of::<Self>() + overhead + own + self.meta.xattrs.iter().map(xattr).sum::<usize>()) as u64
     }
 }
 
@@ -113,7 +113,7 @@ impl Tree {
     }
 
     /// Starts the next archive: entries inserted from now on belong to it.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin_archive(&mut self) {
         self.round += 1;
     }
 
@@ -123,7 +123,7 @@ impl Tree {
         let nameless = DecodeError::because("an entry has no name");
         let (name, above) = names.split_last().ok_or(nameless)?;
         node.round = self.round;
-        let dir = self.dir(above)?;
+        let dir = self.make_dir(above)?;
         let mut freed = 0;
         let mut lost = false;
         if let Some(old) = dir.below.get_mut(name.as_slice()) {
@@ -143,7 +143,7 @@ impl Tree {
 
     /// Adds a hard link to an entry. Returns true as [`Self::insert`] does.
     pub(super) fn link(&mut self, names: &Names, to: &Names) -> Result<bool, DecodeError> {
-        let bad = |what: &str| DecodeError::with(format!("it is a hard link to {}, {what}", shown(to)));
+        let bad = |what: &str| DecodeError::with(format!("it is a hard link to {}, {what}", to_text(to)));
         match self.get(to) {
             None => return Err(bad("which does not exist")),
             Some(target) if target.is_dir() => return Err(bad("which is a directory")),
@@ -152,14 +152,14 @@ impl Tree {
         }
         let next = self.groups + 1;
         let (name, above) = to.split_last().ok_or_else(|| bad("which is not a file"))?;
-        let target = self.dir(above)?.below.get_mut(name.as_slice());
+        let target = self.make_dir(above)?.below.get_mut(name.as_slice());
         let target = target.map(Arc::make_mut).ok_or_else(|| bad("which does not exist"))?;
-        let fresh = target.group == 0;
-        if fresh {
+        let is_new_group = target.group == 0;
+        if is_new_group {
             target.group = next;
         }
         let node = target.clone();
-        self.groups += u64::from(fresh);
+        self.groups += u64::from(is_new_group);
         self.insert(names, node)
     }
 
@@ -172,28 +172,28 @@ impl Tree {
         names.iter().try_fold(&*self.root, |dir, name| dir.below.get(name.as_slice()).map(|node| &**node))
     }
 
-    /// Returns the directory of these names. Another entry in its place is an error, unless it came from an
-    /// earlier archive: then it has been replaced by a directory since.
-    fn dir(&mut self, names: &[Vec<u8>]) -> Result<&mut Node, DecodeError> {
+    /// Returns the directory of these names, and creates it if it is missing. Another entry in its place is
+    /// an error, unless it came from an earlier archive: then it is replaced by a directory.
+    fn make_dir(&mut self, names: &[Vec<u8>]) -> Result<&mut Node, DecodeError> {
         let Self { root, round, weight, .. } = self;
         let mut dir = Arc::make_mut(root);
         for (depth, name) in names.iter().enumerate() {
-            let blocked = match dir.below.get(name.as_slice()) {
+            let is_missing = match dir.below.get(name.as_slice()) {
                 Some(node) if node.is_dir() => false,
                 Some(node) if node.round == *round => {
                     let way = names.get(..=depth).unwrap_or(names);
                     return Err(DecodeError::with(format!(
                         "it is below {}, which is not a directory",
-                        shown(way)
+                        to_text(way)
                     )));
                 }
                 _ => true,
             };
-            if blocked {
-                let mut ancestor = Node::ancestor();
-                ancestor.round = *round;
-                *weight += ancestor.weight(name);
-                dir.below.insert(name.as_slice().into(), Arc::new(ancestor));
+            if is_missing {
+                let mut passage = Node::ancestor();
+                passage.round = *round;
+                *weight += passage.weight(name);
+                dir.below.insert(name.as_slice().into(), Arc::new(passage));
             }
             let next = dir.below.get_mut(name.as_slice());
             dir = next.map(Arc::make_mut).ok_or(DecodeError::because("a directory is missing"))?;
@@ -207,13 +207,13 @@ impl Tree {
         hasher: &ChunkHasher,
         put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>,
     ) -> Result<(ChunkId, Counts)> {
-        let links = self.links(hasher);
+        let links = self.link_ids(hasher);
         let mut counts = Counts::default();
         let mut open = vec![(None, DirBuilder::default())];
         for step in Walk::new(&self.root) {
             let (name, node) = match step {
                 Step::Leave => {
-                    close(&mut open, hasher, put)?;
+                    end_dir(&mut open, hasher, put)?;
                     continue;
                 }
                 Step::Node(name, node) => (name, node),
@@ -243,9 +243,9 @@ impl Tree {
         Ok((root.finish(put)?, counts))
     }
 
-    /// Returns the stored id of each hard link group, derived from its first path as in a backup. A group of
-    /// one has none.
-    fn links(&self, hasher: &ChunkHasher) -> HashMap<u64, u128> {
+    /// Returns the stored id of each hard link group, derived from its first path as in a backup. A group
+    /// of one name has none.
+    fn link_ids(&self, hasher: &ChunkHasher) -> HashMap<u64, u128> {
         let mut found: HashMap<u64, (u128, u64)> = HashMap::new();
         let mut path = Vec::new();
         let mut ends = Vec::new();
@@ -269,7 +269,7 @@ impl Tree {
 }
 
 /// Ends the innermost directory and adds it to its parent.
-fn close(
+fn end_dir(
     open: &mut Vec<(Option<Entry>, DirBuilder)>,
     hasher: &ChunkHasher,
     put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>,
@@ -326,6 +326,6 @@ pub(super) fn no_tree() -> Kind {
     Kind::Dir { tree: ChunkId::new([0; 32]) }
 }
 
-fn shown(names: &[Vec<u8>]) -> String {
+fn to_text(names: &[Vec<u8>]) -> String {
     String::from_utf8_lossy(&names.join(&b'/')).into_owned()
 }

@@ -58,16 +58,16 @@ fn give_up(repo: &Repository, dry_run: bool) -> Result<Report> {
     audit::note(repo, AuditAct::Repair, "unreadable gc records")?;
     let sweepers = peers::possible_sweepers(repo, &session.id)?;
     if !sweepers.is_empty() {
-        let whom: Vec<String> = sweepers.iter().map(Peer::describe).collect();
+        let names: Vec<String> = sweepers.iter().map(Peer::describe).collect();
         return Err(Error::Refused(format!(
             "{} may be deleting what the unreadable garbage collection condemned: run \
              `Repository::repair_gc_records` again when that has ended",
-            whom.join(", ")
+            names.join(", ")
         )));
     }
     // A process that was sweeping may have finished it meanwhile.
     let found = unreadable_records(repo)?;
-    let report = clear(repo, &session, &found)?;
+    let report = remove_unreadable(repo, &session, &found)?;
     session.close()?;
     Ok(report)
 }
@@ -81,7 +81,7 @@ fn report(found: &Unreadable, left_to_gc: bool) -> Report {
     Report { unreadable, given_up: found.open, removed: Vec::new(), left_to_gc }
 }
 
-fn clear(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Report> {
+fn remove_unreadable(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Report> {
     let (storage, suite) = (repo.storage(), repo.suite());
     if found.objects.is_empty() {
         return Ok(report(found, false));
@@ -104,9 +104,9 @@ fn clear(repo: &Repository, session: &Session, found: &Unreadable) -> Result<Rep
         purged: Vec::new(),
     };
     // If the number is taken, that gc run removes them when it ends.
-    let ours = gc_record::publish(storage, suite, number, &nothing)?;
-    if ours {
+    let is_ours = gc_record::publish(storage, suite, number, &nothing)?;
+    if is_ours {
         gc_record::finish(storage, suite, number)?;
     }
-    Ok(report(found, !ours))
+    Ok(report(found, !is_ours))
 }

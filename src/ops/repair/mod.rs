@@ -6,8 +6,8 @@
 //!
 //! `index` rebuilds the local index cache, `packs` saves what damaged packs hold (`salvage` reads one),
 //! `snapshots` replaces snapshots that lost data by what is left of them (`rewrite` builds one tree),
-//! `collections` gives up a gc run whose record cannot be read (`numbers` removes impossible numbers),
-//! `parity` writes parity files.
+//! `collections` gives up a gc run whose record cannot be read (`excessive_numbers` removes impossible
+//! numbers), `parity` writes parity files.
 
 pub mod collections;
 mod excessive_numbers;

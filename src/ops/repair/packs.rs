@@ -28,15 +28,15 @@ use crate::repo::sessions::session::{RepoState, Session};
 use crate::repo::write::chunk_writer::{ChunkWriter, CompressionPolicy};
 use crate::storage::{CreateOutcome, ObjectKind};
 
-/// Damaged packs that an audit record names.
-const NAMED: usize = 20;
+/// Maximum number of damaged packs that an audit record names.
+const MAX_NAMED_PACKS: usize = 20;
 
 /// Which packs to repair, and whether to write.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Prefixes of pack ids. If empty, all packs known to be damaged.
     pub ids: Vec<String>,
-    /// Only report.
+    /// Change nothing, only report.
     pub dry_run: bool,
 }
 
@@ -98,12 +98,12 @@ impl Report {
 pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Result<Report> {
     let (observer, stop) = (control.observer(), control.cancel());
     if options.dry_run {
-        let reading = ReadSession::open(repo, observer)?;
-        let repo_state = reading.read_state()?;
+        let session = ReadSession::open(repo, observer)?;
+        let repo_state = session.read_state()?;
         let mut run = Run { repo, observer, stop, session: None, report: Report::default() };
         run.repair_packs(&repo_state, &options.ids)?;
         let report = run.report;
-        reading.close()?;
+        session.close()?;
         return Ok(report);
     }
     repo.may_write()?;
@@ -129,7 +129,8 @@ impl Run<'_> {
     fn repair_packs(&mut self, repo_state: &RepoState, ids: &[String]) -> Result<()> {
         let listed = |id: &PackId| repo_state.packs.iter().any(|(found, _)| found == id);
         self.report.gone = repo_state.damaged.iter().filter(|id| !listed(id)).count() as u64;
-        let chosen = if ids.is_empty() { known(self.repo, repo_state)? } else { named(repo_state, ids)? };
+        let chosen =
+            if ids.is_empty() { find_damaged(self.repo, repo_state)? } else { by_prefixes(repo_state, ids)? };
         let bytes = chosen.iter().map(|(_, len)| len).sum();
         self.observer.notice(Event::Stage { name: "reading packs", unit: "packs" });
         self.observer.notice(Event::Expect { files: chosen.len() as u64, bytes });
@@ -153,7 +154,7 @@ impl Run<'_> {
                 Err(err) => return Err(err),
             }
         }
-        if damaged.is_empty() { Ok(()) } else { self.salvage(&damaged) }
+        if damaged.is_empty() { Ok(()) } else { self.replace_packs(&damaged) }
     }
 
     /// Verifies that a pack hashes to its name and can be read.
@@ -165,7 +166,7 @@ impl Run<'_> {
         if packs::hash(self.repo.storage(), id, len)? != *id.as_bytes() {
             return Err(pack::not_its_name(id));
         }
-        let salvage = Salvager::new(self.repo)?.pack(id, len, &mut None)?;
+        let salvage = Salvager::new(self.repo)?.salvage(id, len, &mut None)?;
         if salvage.is_whole() { Ok(()) } else { Err(bad("a part of it cannot be read")) }
     }
 
@@ -173,24 +174,24 @@ impl Run<'_> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
     }
 
-    fn salvage(&mut self, damaged: &[(PackId, u64, Error)]) -> Result<()> {
+    fn replace_packs(&mut self, damaged: &[(PackId, u64, Error)]) -> Result<()> {
         if self.session.is_some() {
-            let ids: Vec<String> = damaged.iter().take(NAMED).map(|(id, ..)| id.short()).collect();
+            let ids: Vec<String> = damaged.iter().take(MAX_NAMED_PACKS).map(|(id, ..)| id.short()).collect();
             let detail = format!("{} damaged packs: {}", damaged.len(), ids.join(" "));
             audit::note(self.repo, AuditAct::Repair, &detail)?;
         }
         // From here on, writers do not refer to the damaged packs.
-        let noted = self.note(damaged)?;
+        let recorded = self.record_damage(damaged)?;
         let stored = AtomicU64::new(0);
         let (salvaged, written) = std::thread::scope(|scope| {
             // With an empty index every chunk is written.
             let nothing = Arc::new(Index::default());
-            let effort = CompressionPolicy { level: self.repo.config().level, harder: 0 };
+            let policy = CompressionPolicy { level: self.repo.config().level, harder: 0 };
             let mut chunk_writer = self
                 .session
-                .map(|session| ChunkWriter::start(scope, self.repo, session.id, nothing, effort, &stored))
+                .map(|session| ChunkWriter::start(scope, self.repo, session.id, nothing, policy, &stored))
                 .transpose()?;
-            let salvaged = self.read(damaged, &mut chunk_writer);
+            let salvaged = self.salvage_all(damaged, &mut chunk_writer);
             match chunk_writer {
                 Some(chunk_writer) => {
                     chunk_writer.finish(salvaged).map(|(salvaged, written)| (salvaged, written.bytes))
@@ -199,10 +200,10 @@ impl Run<'_> {
             }
         })?;
         self.report.bytes_written = written;
-        for (((id, ..), salvage), noted) in damaged.iter().zip(&salvaged).zip(noted) {
+        for (((id, ..), salvage), recorded) in damaged.iter().zip(&salvaged).zip(recorded) {
             let Some(salvage) = salvage else {
                 // The process that moved it had removed its damage record; only this run created it again.
-                if noted == CreateOutcome::New {
+                if recorded == CreateOutcome::New {
                     damage::remove(self.repo, &id.hex())?;
                 }
                 self.report.packs.push((*id, PackFate::Gone));
@@ -234,7 +235,7 @@ impl Run<'_> {
 
     /// Records which packs are damaged. Returns for each whether the record is new. Does nothing in a dry
     /// run.
-    fn note(&self, damaged: &[(PackId, u64, Error)]) -> Result<Vec<CreateOutcome>> {
+    fn record_damage(&self, damaged: &[(PackId, u64, Error)]) -> Result<Vec<CreateOutcome>> {
         let each = damaged.iter().map(|(id, _, why)| match self.session {
             Some(session) => damage::record(self.repo, session.id, Damaged::Pack(*id), why.chain()),
             None => Ok(CreateOutcome::Exists),
@@ -243,7 +244,7 @@ impl Run<'_> {
     }
 
     /// Reads what can be read of each pack. `None` stands for a pack that vanished meanwhile.
-    fn read(
+    fn salvage_all(
         &self,
         damaged: &[(PackId, u64, Error)],
         chunk_writer: &mut Option<ChunkWriter<'_>>,
@@ -251,7 +252,7 @@ impl Run<'_> {
         let mut salvager = Salvager::new(self.repo)?;
         let each = damaged.iter().map(|(id, len, _)| {
             self.check_stop()?;
-            let salvage = match salvager.pack(id, *len, chunk_writer) {
+            let salvage = match salvager.salvage(id, *len, chunk_writer) {
                 // Chunks already passed to the writer are duplicates, which the next gc run removes.
                 Err(err) if err.is_missing() => None,
                 other => Some(other?),
@@ -276,7 +277,7 @@ fn keep_parity(repo: &Repository, id: &PackId, aside: &str) -> Result<()> {
 }
 
 /// Returns packs that a damage record names, and those whose tables cannot be read, or only with parity.
-fn known(repo: &Repository, repo_state: &RepoState) -> Result<Vec<(PackId, u64)>> {
+fn find_damaged(repo: &Repository, repo_state: &RepoState) -> Result<Vec<(PackId, u64)>> {
     let index = Index::load(repo, repo_state.clone())?;
     let mut known: BTreeSet<PackId> = index.unreadable.iter().map(|(id, _)| *id).collect();
     known.extend(&index.healed);
@@ -284,7 +285,7 @@ fn known(repo: &Repository, repo_state: &RepoState) -> Result<Vec<(PackId, u64)>
     Ok(repo_state.packs.iter().filter(|(id, _)| known.contains(id)).copied().collect())
 }
 
-fn named(repo_state: &RepoState, ids: &[String]) -> Result<Vec<(PackId, u64)>> {
+fn by_prefixes(repo_state: &RepoState, ids: &[String]) -> Result<Vec<(PackId, u64)>> {
     let mut chosen = BTreeSet::new();
     for id in ids {
         let start = id.to_ascii_lowercase();

@@ -27,7 +27,7 @@ pub struct Report {
     pub renewed: u64,
     /// Bytes written; 0 in a dry run.
     pub bytes: u64,
-    /// Parity files that are intact.
+    /// Number of intact parity files.
     pub whole: u64,
     /// Parity files removed because their packs are gone.
     pub removed: u64,
@@ -69,8 +69,8 @@ impl Run<'_> {
         // Parity files are listed before packs: each is written after its pack.
         let sidecars: HashMap<PackId, u64> = parity::list(storage)?.into_iter().collect();
         let repo_state = RepoState::read(storage, suite, |_| Ok(()))?;
-        let there: HashMap<PackId, u64> = repo_state.packs.iter().copied().collect();
-        for id in sidecars.keys().filter(|id| !there.contains_key(*id)) {
+        let packs: HashMap<PackId, u64> = repo_state.packs.iter().copied().collect();
+        for id in sidecars.keys().filter(|id| !packs.contains_key(*id)) {
             self.remove(id)?;
         }
         if self.report.removed > 0 && self.session.is_some() {
@@ -83,7 +83,7 @@ impl Run<'_> {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            self.pack(id, *len, sidecars.get(id).copied())?;
+            self.repair_pack(id, *len, sidecars.get(id).copied())?;
             observer.notice(Event::Done { files: 1, bytes: *len });
         }
         Ok(())
@@ -100,11 +100,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn pack(&mut self, id: &PackId, len: u64, sidecar: Option<u64>) -> Result<()> {
+    fn repair_pack(&mut self, id: &PackId, len: u64, sidecar: Option<u64>) -> Result<()> {
         let wanted = Layout::new(*id, len, self.report.share);
         if let Some(sidecar) = sidecar {
             match parity::verify(self.repo.storage(), (id, len), sidecar) {
-                // If no parity is configured, a file of any share is as good.
+                // If no parity is configured, a file of any share will do.
                 Ok(found) if wanted.is_none_or(|wanted| wanted == found) => {
                     self.report.whole += 1;
                     return Ok(());
@@ -129,13 +129,13 @@ impl Run<'_> {
                 *(if sidecar.is_some() { &mut self.report.renewed } else { &mut self.report.written }) += 1;
             }
             Err(err) if err.is_missing() => {}
-            Err(err) if err.is_damage() => self.damaged(id, &err)?,
+            Err(err) if err.is_damage() => self.record_damaged(id, &err)?,
             Err(err) => return Err(err),
         }
         Ok(())
     }
 
-    fn damaged(&mut self, id: &PackId, why: &Error) -> Result<()> {
+    fn record_damaged(&mut self, id: &PackId, why: &Error) -> Result<()> {
         self.report.damaged.push(why.chain());
         if let Some(session) = self.session {
             damage::record(self.repo, session.id, Damaged::Pack(*id), why.chain())?;

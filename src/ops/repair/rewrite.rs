@@ -21,7 +21,7 @@ use crate::repo::write::chunk_writer::ChunkWriter;
 use crate::repo::write::put_chunk::UNKNOWN_OWNER;
 
 /// Maximum number of losses that are reported one by one.
-const MOST: usize = 1000;
+const MAX_REPORTED: usize = 1000;
 /// Maximum depth of a part list, as in readers.
 const MAX_DEPTH: usize = 8;
 
@@ -29,7 +29,7 @@ const MAX_DEPTH: usize = 8;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LostEntries {
     /// The first thousand affected entries.
-    pub told: Vec<Problem>,
+    pub problems: Vec<Problem>,
     /// Entries that lost data or are gone.
     pub entries: u64,
     /// Bytes of files that are lost.
@@ -39,8 +39,8 @@ pub struct LostEntries {
 impl LostEntries {
     fn report(&mut self, path: &[u8], why: String) {
         self.entries += 1;
-        if self.told.len() < MOST {
-            self.told.push(Problem::new(path, ErrorKind::Damaged, why));
+        if self.problems.len() < MAX_REPORTED {
+            self.problems.push(Problem::new(path, ErrorKind::Damaged, why));
         }
     }
 }
@@ -61,7 +61,7 @@ pub(super) struct Rewriter<'a, 'scope> {
 }
 
 /// A directory that the walk is in.
-struct Open {
+struct OpenDir {
     tree: ChunkId,
     builder: DirBuilder,
     /// Its entry in the parent directory.
@@ -72,7 +72,7 @@ struct Open {
     whole: bool,
 }
 
-impl Open {
+impl OpenDir {
     fn of(tree: ChunkId, entry: Option<Entry>) -> Self {
         Self { tree, builder: DirBuilder::default(), entry, lost: 0, whole: true }
     }
@@ -84,7 +84,7 @@ impl Open {
     }
 }
 
-/// The repaired content of an entry, with holes for what was lost.
+/// The repaired content of an entry, with holes in place of lost parts.
 struct RepairedEntry {
     content: Content,
     lost: u64,
@@ -116,7 +116,8 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
     pub(super) fn snapshot(&mut self, manifest: &Manifest) -> Result<(Option<ChunkId>, LostEntries)> {
         let (mut losses, mut entries) = (LostEntries::default(), 0u64);
         let limits = WalkLimits::of(&manifest.counts);
-        let mut walk = TreeWalk::new(manifest.root, limits, Open::of(manifest.root, None)).until(self.stop);
+        let mut walk =
+            TreeWalk::new(manifest.root, limits, OpenDir::of(manifest.root, None)).until(self.stop);
         while let Some(step) = walk.step(&mut self.reader)? {
             let entry = match step {
                 WalkStep::Entry(entry) => entry,
@@ -126,14 +127,14 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
                     return Ok(((!nothing).then_some(root), losses));
                 }
                 WalkStep::Damaged(err) => {
-                    walk.kept().into_iter().for_each(Open::count_lost);
+                    walk.kept().into_iter().for_each(OpenDir::count_lost);
                     losses.report(walk.path(), format!("directory: {}", err.chain()));
                     continue;
                 }
                 // The tree exceeds its limits: keep the entries of this directory read so far.
                 WalkStep::Excess(_, err) => {
                     entries += 1;
-                    walk.kept().into_iter().for_each(Open::count_lost);
+                    walk.kept().into_iter().for_each(OpenDir::count_lost);
                     losses.report(walk.path(), err.chain());
                     walk.skip_rest();
                     continue;
@@ -143,18 +144,18 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
             if let Kind::Dir { tree } = entry.kind
                 && !self.whole.get(&tree).copied().unwrap_or_default()
             {
-                if walk.enter(tree, Open::of(tree, Some(entry))).is_err() {
-                    walk.kept().into_iter().for_each(Open::count_lost);
+                if walk.enter(tree, OpenDir::of(tree, Some(entry))).is_err() {
+                    walk.kept().into_iter().for_each(OpenDir::count_lost);
                     losses.report(walk.path(), TOO_DEEP.to_owned());
                 }
                 continue;
             }
             let bytes = entry.size();
-            let fixed = self.fix(entry, walk.path(), &mut losses)?;
+            let repaired = self.repair_entry(entry, walk.path(), &mut losses)?;
             self.observer.notice(Event::Done { files: 0, bytes });
             let Some(dir) = walk.kept() else { continue };
-            dir.whole &= fixed.as_ref().is_some_and(|(_, whole)| *whole);
-            if let Some((entry, _)) = fixed {
+            dir.whole &= repaired.as_ref().is_some_and(|(_, whole)| *whole);
+            if let Some((entry, _)) = repaired {
                 let (chunk_writer, hasher) = (&mut self.chunk_writer, self.repo.hasher());
                 dir.builder.push(&entry, hasher, &mut |bytes| put(self.repo, chunk_writer, bytes))?;
             }
@@ -163,8 +164,8 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
     }
 
     /// Ends a directory and adds its entry to its parent. Returns the root's tree for the root.
-    fn leave(&mut self, done: Open, above: Option<&mut Open>) -> Result<Option<ChunkId>> {
-        let Open { tree, builder, entry, lost, whole, .. } = done;
+    fn leave(&mut self, done: OpenDir, above: Option<&mut OpenDir>) -> Result<Option<ChunkId>> {
+        let OpenDir { tree, builder, entry, lost, whole, .. } = done;
         let (repo, chunk_writer) = (self.repo, &mut self.chunk_writer);
         self.whole.insert(tree, whole);
         let tree = if whole { tree } else { builder.finish(&mut |bytes| put(repo, chunk_writer, bytes))? };
@@ -178,18 +179,18 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
 
     /// Returns the entry without its lost parts, and whether nothing was lost; `None` if nothing is left of
     /// it.
-    fn fix(
+    fn repair_entry(
         &mut self,
         mut entry: Entry,
         path: &[u8],
         losses: &mut LostEntries,
     ) -> Result<Option<(Entry, bool)>> {
         let mut lost = 0;
-        let (size, fixed) = match &entry.kind {
-            Kind::File { size, content } => (*size, Some(self.content(*size, content)?)),
+        let (size, repaired) = match &entry.kind {
+            Kind::File { size, content } => (*size, Some(self.repair_content(*size, content)?)),
             _ => (0, None),
         };
-        if let Some(RepairedEntry { content, lost: bytes }) = fixed.filter(|fixed| fixed.lost > 0) {
+        if let Some(RepairedEntry { content, lost: bytes }) = repaired.filter(|repaired| repaired.lost > 0) {
             losses.bytes += bytes;
             if bytes == size {
                 losses.report(path, format!("all of its {size} bytes are lost"));
@@ -201,7 +202,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
         }
         for xattr in std::mem::take(&mut entry.meta.xattrs) {
             if let XattrValue::Content { size, content } = &xattr.value
-                && self.content(*size, content)?.lost > 0
+                && self.repair_content(*size, content)?.lost > 0
             {
                 losses.report(path, format!("attribute {} is lost", String::from_utf8_lossy(&xattr.name)));
                 lost += 1;
@@ -214,7 +215,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
     }
 
     /// Returns the content with holes in place of lost parts.
-    fn content(&mut self, size: u64, content: &Content) -> Result<RepairedEntry> {
+    fn repair_content(&mut self, size: u64, content: &Content) -> Result<RepairedEntry> {
         if let Content::Parts(parts) = content
             && self.all_there(parts)?
         {
@@ -223,7 +224,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
         let mut list = RepairedContent::default();
         let root = match content {
             Content::Parts(parts) => {
-                self.parts(parts, &mut list)?;
+                self.repair_parts(parts, &mut list)?;
                 None
             }
             Content::List(root) => Some((*root, 0, size)),
@@ -236,7 +237,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
                 Err(err) => return Err(err),
             };
             match piece {
-                Some(ListPiece::Leaf(parts)) => self.parts(&parts, &mut list)?,
+                Some(ListPiece::Leaf(parts)) => self.repair_parts(&parts, &mut list)?,
                 Some(ListPiece::Index(kids)) if depth < MAX_DEPTH => {
                     todo.extend(kids.iter().rev().map(|kid| (kid.id, depth + 1, kid.len)));
                 }
@@ -258,15 +259,15 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
         Ok(true)
     }
 
-    fn parts(&mut self, parts: &[ContentPart], list: &mut RepairedContent) -> Result<()> {
+    fn repair_parts(&mut self, parts: &[ContentPart], list: &mut RepairedContent) -> Result<()> {
         for part in parts {
-            let keep = match part {
+            let is_readable = match part {
                 ContentPart::Chunk { id, .. } => self.is_there(id)?,
                 ContentPart::Hole { .. } => true,
             };
-            if keep {
+            if is_readable {
                 let (repo, chunk_writer) = (self.repo, &mut self.chunk_writer);
-                list.keep(*part, &mut |bytes| put(repo, chunk_writer, bytes))?;
+                list.push(*part, &mut |bytes| put(repo, chunk_writer, bytes))?;
             } else {
                 list.count_lost(part.len());
             }
@@ -289,7 +290,7 @@ impl<'a, 'scope> Rewriter<'a, 'scope> {
     }
 }
 
-/// The parts of a content, with holes in place of lost parts.
+/// Builds a repaired content.
 #[derive(Default)]
 struct RepairedContent {
     list: ListBuilder,
@@ -304,7 +305,7 @@ impl RepairedContent {
         self.lost += len;
     }
 
-    fn keep(&mut self, part: ContentPart, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
+    fn push(&mut self, part: ContentPart, put: &mut dyn FnMut(&[u8]) -> Result<ChunkId>) -> Result<()> {
         self.flush(put)?;
         self.list.push(part, put)
     }

@@ -44,7 +44,7 @@ impl ParitySource<'_> {
         Ok(self.tried.as_ref().and_then(Option::as_ref))
     }
 
-    fn helped(&self) -> bool {
+    fn was_used(&self) -> bool {
         matches!(self.tried, Some(Some(_)))
     }
 }
@@ -82,46 +82,45 @@ impl<'a> Salvager<'a> {
     ///
     /// # Errors
     /// When the storage fails for a reason other than damage, or the writer fails.
-    pub(super) fn pack(
+    pub(super) fn salvage(
         &mut self,
         id: &PackId,
         len: u64,
         chunk_writer: &mut Option<ChunkWriter<'_>>,
     ) -> Result<Salvage> {
         let mut salvage = Salvage::default();
-        let mut help = ParitySource { repo: self.repo, pack: id, tried: None };
-        let Some(table) = self.table(id, len, &mut help)? else {
+        let mut parity = ParitySource { repo: self.repo, pack: id, tried: None };
+        let Some(table) = self.table(id, len, &mut parity)? else {
             return Ok(Salvage { unknown: true, ..salvage });
         };
         for row in &table.blocks {
-            let Some(prefix) = self.prefix(table.kind, row)? else {
-                match self.block(id, (&table, row), None, &mut help)? {
+            let Some(prefix) = self.read_bases(table.kind, row)? else {
+                match self.read_block(id, (&table, row), None, &mut parity)? {
                     None => salvage.lost.extend(row.chunks.iter().map(|(chunk, _)| *chunk)),
                     Some(sealed) => {
                         salvage.waiting += row.chunks.len() as u64;
                         chunk_writer.as_mut().map_or(Ok(()), |chunk_writer| {
-                            chunk_writer.put_block(self.as_it_is(&table, row, sealed)?)
+                            chunk_writer.put_block(self.reseal(&table, row, sealed)?)
                         })?;
                     }
                 }
                 continue;
             };
-            let sealed = self.block(id, (&table, row), Some(&prefix), &mut help)?;
-            let good = self.good(&table, row, sealed.is_some());
+            let sealed = self.read_block(id, (&table, row), Some(&prefix), &mut parity)?;
+            let good = self.verify_chunks(&table, row, sealed.is_some());
             let all = good.iter().all(|good| *good);
             for ((chunk, len), good) in row.chunks.iter().zip(&good) {
-                match good {
-                    true => {
-                        salvage.saved += 1;
-                        salvage.saved_bytes += u64::from(*len);
-                    }
-                    false => salvage.lost.push(*chunk),
+                if *good {
+                    salvage.saved += 1;
+                    salvage.saved_bytes += u64::from(*len);
+                } else {
+                    salvage.lost.push(*chunk);
                 }
             }
             let (Some(chunk_writer), Some(sealed)) = (chunk_writer.as_mut(), sealed) else { continue };
             // Chunks of a delta are stored without bases: its bases may be among the damaged chunks.
             if all && row.bases.is_empty() {
-                chunk_writer.put_block(self.as_it_is(&table, row, sealed)?)?;
+                chunk_writer.put_block(self.reseal(&table, row, sealed)?)?;
                 continue;
             }
             chunk_writer.keep_apart(table.kind)?;
@@ -134,12 +133,12 @@ impl<'a> Salvager<'a> {
                 }
             }
         }
-        salvage.mended = help.helped();
+        salvage.mended = parity.was_used();
         Ok(salvage)
     }
 
     /// Returns the bases of a delta, concatenated; empty for other blocks, `None` if they cannot be read.
-    fn prefix(&mut self, kind: ChunkType, row: &BlockRow) -> Result<Option<Vec<u8>>> {
+    fn read_bases(&mut self, kind: ChunkType, row: &BlockRow) -> Result<Option<Vec<u8>>> {
         if row.bases.is_empty() {
             return Ok(Some(Vec::new()));
         }
@@ -163,29 +162,29 @@ impl<'a> Salvager<'a> {
 
     /// Returns a block's sealed bytes if they can be read and opened, or rebuilt. The plain bytes are then in
     /// `self.plain`, except for a delta whose bases are unknown: only its authentication tag is checked.
-    fn block(
+    fn read_block(
         &mut self,
         id: &PackId,
         what: (&Table, &BlockRow),
         prefix: Option<&[u8]>,
-        help: &mut ParitySource<'_>,
+        parity: &mut ParitySource<'_>,
     ) -> Result<Option<Vec<u8>>> {
         let (repo, name) = (self.repo, id.hex());
         let direct = |at, out: &mut [u8]| repo.storage().read_range(ObjectKind::Packs, &name, at, out);
-        match self.opened(what, prefix, &direct) {
+        match self.open_block(what, prefix, &direct) {
             Ok(sealed) => return Ok(Some(sealed)),
             // A pack that vanished is not a damaged block.
             Err(err) if err.is_damage() && !err.is_missing() => {}
             Err(err) => return Err(err),
         }
-        let Some(found) = help.get()? else { return Ok(None) };
-        match self.opened(what, prefix, &|at, out: &mut [u8]| found.read(repo.storage(), at, out)) {
+        let Some(found) = parity.get()? else { return Ok(None) };
+        match self.open_block(what, prefix, &|at, out: &mut [u8]| found.read(repo.storage(), at, out)) {
             Err(err) if err.is_damage() && !err.is_missing() => Ok(None),
             other => other.map(Some),
         }
     }
 
-    fn opened(
+    fn open_block(
         &mut self,
         (table, row): (&Table, &BlockRow),
         prefix: Option<&[u8]>,
@@ -203,14 +202,14 @@ impl<'a> Salvager<'a> {
     }
 
     /// Returns which chunks of the current block match their ids.
-    fn good(&self, table: &Table, row: &BlockRow, opened: bool) -> Vec<bool> {
+    fn verify_chunks(&self, table: &Table, row: &BlockRow, opened: bool) -> Vec<bool> {
         let plain = if opened { self.plain.as_slice() } else { &[] };
         block::cut(self.repo.hasher(), table.kind, &row.chunks, plain).map(|chunk| chunk.is_right).collect()
     }
 
     /// Returns the pack's table: from its front, its end, rebuilt from parity, or from the local index cache.
     /// The table is not trusted: every chunk must match its id.
-    fn table(&self, id: &PackId, len: u64, help: &mut ParitySource<'_>) -> Result<Option<Table>> {
+    fn table(&self, id: &PackId, len: u64, parity: &mut ParitySource<'_>) -> Result<Option<Table>> {
         let mut newer = None;
         for at_end in [false, true] {
             match self.read_one_table(id, len, at_end) {
@@ -220,7 +219,7 @@ impl<'a> Salvager<'a> {
                 Err(err) => return Err(err),
             }
         }
-        if let Some(found) = help.get()? {
+        if let Some(found) = parity.get()? {
             let read = |at, out: &mut [u8]| found.read(self.repo.storage(), at, out);
             return packs::read_table_with(&read, self.repo.suite(), id, found.pack_len(), false).map(Some);
         }
@@ -244,7 +243,7 @@ impl<'a> Salvager<'a> {
     }
 
     /// Returns the block as it is stored in its pack, but sealed in the newest epoch.
-    fn as_it_is(&self, table: &Table, row: &BlockRow, sealed: Vec<u8>) -> Result<SealedBlock> {
+    fn reseal(&self, table: &Table, row: &BlockRow, sealed: Vec<u8>) -> Result<SealedBlock> {
         let sealed_as = (table.sealing(), table.kind);
         let sealed = self.reader.reseal(self.repo.suite(), sealed_as, row, sealed);
         let sealed = sealed.map_err(Error::damaged("a block"))?;

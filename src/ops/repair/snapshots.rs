@@ -32,7 +32,7 @@ const REPAIRED: u16 = 32;
 pub struct Options {
     /// Prefixes of snapshot ids. If empty, all snapshots.
     pub ids: Vec<String>,
-    /// Only report.
+    /// Change nothing, only report.
     pub dry_run: bool,
 }
 
@@ -69,12 +69,12 @@ pub struct Item {
 #[non_exhaustive]
 pub struct Report {
     /// Snapshots examined.
-    pub looked_at: u64,
+    pub examined: u64,
     /// Those that are damaged.
     pub items: Vec<Item>,
 }
 
-/// A snapshot to examine, and whether its manifest is from this machine's cache.
+/// A snapshot to examine, and whether its manifest comes from this machine's cache.
 type Candidate = (Snapshot, bool);
 
 /// Repairs snapshots.
@@ -89,18 +89,18 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
     let mut report = Report::default();
     let session = ReadSession::open(repo, observer)?;
     let candidates = candidates(repo, &options.ids, &mut report)?;
-    report.looked_at = (candidates.len() + report.items.len()) as u64;
+    report.examined = (candidates.len() + report.items.len()) as u64;
     let damaged = find_damaged((repo, observer), &session.fixed_index()?, &candidates, stop)?;
     session.close()?;
-    let lacking = damaged.iter().filter(|(_, losses)| losses.entries > 0).count() as u64;
+    let incomplete = damaged.iter().filter(|(_, losses)| losses.entries > 0).count() as u64;
     observer.notice(Event::Stage { name: "writing what is left", unit: "snapshots" });
-    observer.notice(Event::Expect { files: lacking, bytes: 0 });
+    observer.notice(Event::Expect { files: incomplete, bytes: 0 });
     for (at, losses) in damaged {
         let Some((snapshot, kept)) = candidates.get(at) else { continue };
         let lost = losses.entries > 0;
         if *kept {
             if !options.dry_run {
-                recover(repo, &snapshot.id)?;
+                recover_manifest(repo, &snapshot.id)?;
             }
             let (id, fate) = (snapshot.id.hex(), SnapshotFate::Recovered);
             report.items.push(Item { id, fate, losses: LostEntries::default() });
@@ -181,7 +181,7 @@ fn find_damaged(
 }
 
 /// Replaces a damaged manifest by this machine's cached copy.
-fn recover(repo: &Repository, id: &SnapshotId) -> Result<()> {
+fn recover_manifest(repo: &Repository, id: &SnapshotId) -> Result<()> {
     let Some(bytes) = repo.cache().object(&id.hex()) else { return Ok(()) };
     let (session, _) = write_session::open(repo)?;
     let noted = audit::note_return(repo, AuditAct::Repair, id, session.id)?;
@@ -203,9 +203,9 @@ fn replace(
     let stored = AtomicU64::new(0);
     let (root, losses) = std::thread::scope(|scope| {
         let mut rewriter = Rewriter::new((repo, observer), &index, stop)?;
-        let effort = CompressionPolicy { level: repo.config().level, harder: 0 };
+        let policy = CompressionPolicy { level: repo.config().level, harder: 0 };
         rewriter.chunk_writer =
-            Some(ChunkWriter::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?);
+            Some(ChunkWriter::start(scope, repo, session.id, Arc::clone(&index), policy, &stored)?);
         let rewritten = rewriter.snapshot(&original.manifest);
         match rewriter.chunk_writer.take() {
             Some(chunk_writer) => chunk_writer.finish(rewritten).map(|(rewritten, _)| rewritten),
@@ -229,7 +229,7 @@ fn replace(
     let id = match earlier_replacement(repo, &original.id, root)? {
         Some(id) => id,
         None => {
-            commit(repo, &session, &manifest(original, root, &losses))?;
+            commit(repo, &session, &build_manifest(original, root, &losses))?;
             session.id
         }
     };
@@ -259,14 +259,14 @@ fn earlier_replacement(
     original: &SnapshotId,
     root: ChunkId,
 ) -> Result<Option<SnapshotId>> {
-    let of_it = |one: &Snapshot| {
-        let row = (REPAIRED, ByteBuf::from(original.as_bytes().to_vec()));
-        one.manifest.root == root && one.manifest.extra.contains(&row)
-    };
-    Ok(snapshots::list_all(repo)?.snapshots.iter().find(|one| of_it(one)).map(|one| one.id))
+    let tag = (REPAIRED, ByteBuf::from(original.as_bytes().to_vec()));
+    let all = snapshots::list_all(repo)?.snapshots;
+    let mut found =
+        all.iter().filter(|found| found.manifest.root == root && found.manifest.extra.contains(&tag));
+    Ok(found.next().map(|found| found.id))
 }
 
-fn manifest(original: &Snapshot, root: ChunkId, losses: &LostEntries) -> Manifest {
+fn build_manifest(original: &Snapshot, root: ChunkId, losses: &LostEntries) -> Manifest {
     let mut manifest = Manifest { root, ..original.manifest.clone() };
     manifest.counts.errors = manifest.counts.errors.saturating_add(losses.entries);
     manifest.program = concat!("snap ", env!("CARGO_PKG_VERSION")).to_owned();

@@ -28,7 +28,7 @@ pub struct Report {
     pub unchanged: u64,
     /// Snapshots that are old enough for a rule but keep everything, and why.
     pub held: Vec<(Snapshot, Hold)>,
-    /// What is removed from which directories.
+    /// What is removed, by directory.
     pub taken: Taken,
     /// Number of rebuilt directories, each counted once for all snapshots that share the result.
     pub trees_built: u64,

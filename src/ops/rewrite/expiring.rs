@@ -78,19 +78,19 @@ impl Plan {
         let alarms: Vec<&Snapshot> = all.iter().copied().filter(|one| one.manifest.is_alarming()).collect();
         for set in sets(all) {
             let last = |before: Time| {
-                set.iter().rposition(|one| counts(one, options.now) && one.manifest.started <= before)
+                set.iter().rposition(|one| is_reliable(one, options.now) && one.manifest.started <= before)
             };
             let newest = last(options.now).unwrap_or(0);
             // The reference: the state of the set at the time back to which deleted files are kept.
             let state = options.deleted_before.and_then(last).unwrap_or(0);
-            let may = |(at, one): &(usize, &Snapshot)| {
+            let may_lose = |(at, one): &(usize, &Snapshot)| {
                 let is_old = *at < state || by_rules.is_some_and(|before| one.manifest.started <= before);
                 let is_chosen = selected.contains(&one.id) && !options.young.contains(&one.id);
-                is_old && *at != newest && counts(one, options.now) && is_chosen
+                is_old && *at != newest && is_reliable(one, options.now) && is_chosen
             };
             let (mut losing, mut older) = (Vec::new(), Vec::new());
-            for (at, one) in (0..).zip(set.iter().copied()).filter(may) {
-                match hold(one, &alarms) {
+            for (at, one) in (0..).zip(set.iter().copied()).filter(may_lose) {
+                match hold_of(one, &alarms) {
                     Some(hold) => plan.held.push((one.clone(), hold)),
                     None if at < state => older.push(one.id),
                     None => losing.push(one.id),
@@ -123,11 +123,11 @@ fn sets<'a>(all: &[&'a Snapshot]) -> Vec<Vec<&'a Snapshot>> {
 }
 
 /// Returns whether a snapshot reliably shows what existed at its time.
-fn counts(snapshot: &Snapshot, now: Time) -> bool {
+fn is_reliable(snapshot: &Snapshot, now: Time) -> bool {
     !snapshot.manifest.partial && snapshot.manifest.started <= now
 }
 
-fn hold(snapshot: &Snapshot, alarms: &[&Snapshot]) -> Option<Hold> {
+fn hold_of(snapshot: &Snapshot, alarms: &[&Snapshot]) -> Option<Hold> {
     if snapshot.manifest.is_pinned() {
         Some(Hold::Pinned)
     } else {
@@ -199,7 +199,7 @@ impl Removal for Expiring {
         let present = present(versions);
         let mut gone = lost.clone();
         let mut lose = Vec::new();
-        let mut take = |reason: RemovalReason, set: &BitSet| {
+        let mut lose_by = |reason: RemovalReason, set: &BitSet| {
             let more = present.and(set).minus(&gone);
             if !more.is_empty() {
                 gone.add(&more);
@@ -207,10 +207,10 @@ impl Removal for Expiring {
             }
         };
         if let Some((rule, due)) = self.rules.last_match(path).and_then(|number| self.due.get(number)) {
-            take(RemovalReason::Rule(*rule), due);
+            lose_by(RemovalReason::Rule(*rule), due);
         }
         for set in self.deleted.iter().filter(|set| !present.meets(&set.since)) {
-            take(RemovalReason::Deleted, &set.losing);
+            lose_by(RemovalReason::Deleted, &set.losing);
         }
         let descend = self.may_lose_below(path, versions, &gone);
         Verdict { lose, descend, only_if_filled: false }

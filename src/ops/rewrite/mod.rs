@@ -59,7 +59,7 @@ pub struct Options {
     pub exclude: Vec<OsString>,
     /// Also remove paths from pinned snapshots.
     pub force: bool,
-    /// Only report.
+    /// Change nothing, only report.
     pub dry_run: bool,
 }
 
@@ -122,7 +122,7 @@ pub fn run(repo: &Repository, options: &Options, control: &Control<'_>) -> Resul
 }
 
 fn refuse_pinned(snapshots: &[Snapshot]) -> Result<()> {
-    let Some(pinned) = snapshots.iter().find(|one| one.manifest.is_pinned()) else { return Ok(()) };
+    let Some(pinned) = snapshots.iter().find(|found| found.manifest.is_pinned()) else { return Ok(()) };
     Err(Error::Retention(format!(
         "snapshot {} is pinned: it is not rewritten without `RewriteOptions::force`",
         pinned.id.short()
@@ -130,7 +130,7 @@ fn refuse_pinned(snapshots: &[Snapshot]) -> Result<()> {
 }
 
 /// Returns the new manifest of a snapshot.
-fn rewritten(old: &Snapshot, change: &Change, root: ChunkId, dropped: &RemovedTotals) -> Result<Manifest> {
+fn new_manifest(old: &Snapshot, change: &Change, root: ChunkId, dropped: &RemovedTotals) -> Result<Manifest> {
     let mut manifest = old.manifest.clone();
     if let Some(host) = &change.host {
         manifest.host.clone_from(host);
@@ -160,7 +160,7 @@ fn rewritten(old: &Snapshot, change: &Change, root: ChunkId, dropped: &RemovedTo
     }
     if root != manifest.root {
         manifest.root = root;
-        manifest.counts = without(&manifest.counts, dropped);
+        manifest.counts = subtract(&manifest.counts, dropped);
     }
     if manifest != old.manifest {
         manifest.set_original(old.id);
@@ -170,7 +170,7 @@ fn rewritten(old: &Snapshot, change: &Change, root: ChunkId, dropped: &RemovedTo
 
 /// Subtracts removed entries from the counts. Whether these were new, changed or unchanged is unknown:
 /// unchanged files are subtracted first.
-fn without(counts: &Counts, dropped: &RemovedTotals) -> Counts {
+fn subtract(counts: &Counts, dropped: &RemovedTotals) -> Counts {
     let mut counts = *counts;
     let mut left = dropped.files;
     for files in [&mut counts.files_unchanged, &mut counts.files_changed, &mut counts.files_new] {

@@ -12,11 +12,11 @@ const MAX_ROWS: usize = 1000;
 /// Totals of removed entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RemovedTotals {
-    /// Files.
+    /// Number of files.
     pub files: u64,
-    /// Directories.
+    /// Number of directories.
     pub dirs: u64,
-    /// Links and special files.
+    /// Number of links and special files.
     pub others: u64,
     /// Bytes of the files.
     pub bytes: u64,
@@ -54,7 +54,7 @@ pub enum RemovalReason {
 pub struct Row {
     /// The path if there is one, otherwise the directory that contains them.
     pub path: Vec<u8>,
-    /// Why.
+    /// Why they are removed.
     pub reason: RemovalReason,
     /// Number of paths.
     pub paths: u64,
@@ -76,7 +76,7 @@ pub struct Taken {
 
 impl Taken {
     /// Adds a path in a directory, and returns the number of its row.
-    pub(super) fn begin(&mut self, dir: &[u8], path: &[u8], reason: RemovalReason, lost: &BitSet) -> usize {
+    pub(super) fn add(&mut self, dir: &[u8], path: &[u8], reason: RemovalReason, lost: &BitSet) -> usize {
         let key = (dir.to_vec(), reason);
         let next = self.rows.len();
         let at = match self.known.get(&key) {
@@ -102,8 +102,8 @@ impl Taken {
     /// Counts the entries of a path that some snapshots lose.
     pub(super) fn count(&mut self, row: usize, versions: &[EntryVersion], lost: &BitSet) {
         let Some(row) = self.row(row) else { return };
-        let gone = versions.iter().filter(|version| version.among.meets(lost));
-        gone.for_each(|version| row.totals.add(&version.entry));
+        let removed = versions.iter().filter(|version| version.among.meets(lost));
+        removed.for_each(|version| row.totals.add(&version.entry));
     }
 
     fn row(&mut self, at: usize) -> Option<&mut Row> {

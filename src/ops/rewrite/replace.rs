@@ -10,7 +10,7 @@ use crate::model::records::AuditAct;
 use crate::model::tripwire::AlarmState;
 use crate::ops::rewrite::removed_totals::RemovedTotals;
 use crate::ops::rewrite::trees::RewrittenTrees;
-use crate::ops::rewrite::{Change, Rewritten, rewritten};
+use crate::ops::rewrite::{Change, Rewritten, new_manifest};
 use crate::progress::{Event, Observer};
 use crate::repo::audit::Noted;
 use crate::repo::commit::reachability;
@@ -24,7 +24,7 @@ use crate::repo::{audit, snapshots};
 /// Maximum number of sessions opened for one snapshot, each because the previous one was considered dead.
 const ATTEMPTS: usize = 3;
 
-/// Alarm state of the replacement.
+/// Replaces snapshots by versions with other metadata or rebuilt trees.
 pub(super) struct Replacing<'a> {
     pub(super) repo: &'a Repository,
     pub(super) change: &'a Change,
@@ -55,7 +55,7 @@ impl Replacing<'_> {
         for (number, old) in snapshots {
             let dropped = self.rebuilt.dropped.get(number).copied().unwrap_or_default();
             let root = self.rebuilt.roots.get(number).copied().flatten().unwrap_or(old.manifest.root);
-            let manifest = rewritten(&old, self.change, root, &dropped)?;
+            let manifest = new_manifest(&old, self.change, root, &dropped)?;
             if manifest == old.manifest {
                 unchanged += 1;
                 observer.notice(Event::Done { files: 1, bytes: 0 });
@@ -77,8 +77,8 @@ impl Replacing<'_> {
         stop: &AtomicBool,
     ) -> Result<Vec<Rewritten>> {
         let ids: Vec<SnapshotId> = changed.iter().map(|(_, old, ..)| old.id).collect();
-        let noted =
-            if self.dry_run { None } else { Some(audit::note_snapshots(self.repo, act(self.change), &ids)?) };
+        let record = || audit::note_snapshots(self.repo, audit_act(self.change), &ids);
+        let noted = (!self.dry_run).then(record).transpose()?;
         let mut rewritten = Vec::new();
         for (number, old, manifest, dropped) in changed {
             if stop.load(Ordering::Relaxed) {
@@ -109,7 +109,7 @@ impl Replacing<'_> {
         for _ in 0..ATTEMPTS {
             // W1, W2: everything that the new manifest refers to exists for this session and will be kept.
             let (session, repo_state) = write_session::open(repo)?;
-            let sound = match write_session::trust(repo, &repo_state, &[old.id])? {
+            let is_complete = match write_session::trust(repo, &repo_state, &[old.id])? {
                 ParentTrust::Gone => {
                     session.close()?;
                     return Ok(None);
@@ -121,7 +121,7 @@ impl Replacing<'_> {
                     reachability::is_complete(repo, &index, &manifest.root)?
                 }
             };
-            if !sound {
+            if !is_complete {
                 let why = "data that it needs is damaged or being deleted by a garbage collection";
                 return Err(Error::Refused(format!("snapshot {} was not changed: {why}", old.id.short())));
             }
@@ -138,7 +138,7 @@ impl Replacing<'_> {
                 }
                 other => other?,
             }
-            self.forget_doubles(&session, &manifest, noted)?;
+            self.forget_duplicates(&session, &manifest, noted)?;
             session.close()?;
             self.earlier.push(Snapshot { id: new, manifest });
             return Ok(Some(new));
@@ -148,19 +148,18 @@ impl Replacing<'_> {
 
     /// Forgets rewritten versions that equal the new one. Only the run that forgot the original does this,
     /// after its own version exists, so that one version always remains.
-    fn forget_doubles(&mut self, session: &Session, manifest: &Manifest, noted: &Noted) -> Result<()> {
-        let doubles: Vec<SnapshotId> =
-            self.earlier.iter().filter(|one| one.manifest == *manifest).map(|one| one.id).collect();
-        if doubles.is_empty() {
+    fn forget_duplicates(&mut self, session: &Session, manifest: &Manifest, noted: &Noted) -> Result<()> {
+        let equal = self.earlier.extract_if(.., |found| found.manifest == *manifest);
+        let equal: Vec<SnapshotId> = equal.map(|found| found.id).collect();
+        if equal.is_empty() {
             return Ok(());
         }
-        self.earlier.retain(|one| !doubles.contains(&one.id));
-        trash::forget_all(self.repo, session, &doubles, noted).map(drop)
+        trash::forget_all(self.repo, session, &equal, noted).map(drop)
     }
 }
 
 /// Returns the kind of audit record for a change.
-fn act(change: &Change) -> AuditAct {
+fn audit_act(change: &Change) -> AuditAct {
     match change.alarm {
         Some(AlarmState::Accepted) => AuditAct::AlarmAccept,
         Some(AlarmState::Cleared) => AuditAct::AlarmClear,

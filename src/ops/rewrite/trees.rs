@@ -54,7 +54,7 @@ pub(super) fn rebuild(
     observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<RewrittenTrees> {
-    expect(past, observer);
+    announce_totals(past, observer);
     let mut run = |past: &mut SnapshotSet, put: &mut TreeStore<'_>| {
         let (trees, mut bounds) = (past.roots(), past.bounds(stop));
         let number = past.snapshots.len();
@@ -66,7 +66,7 @@ pub(super) fn rebuild(
             put,
             open: HashMap::new(),
             dropping: Vec::new(),
-            maybe: HashSet::new(),
+            only_if_filled: HashSet::new(),
             made: RewrittenTrees {
                 roots: vec![None; number],
                 dropped: vec![RemovedTotals::default(); number],
@@ -83,12 +83,12 @@ pub(super) fn rebuild(
     let (session, repo_state) = write_session::open(repo)?;
     let index = Arc::new(Index::load(repo, repo_state)?);
     let stored = AtomicU64::new(0);
-    let effort = CompressionPolicy { level: repo.config().level, harder: HARDER };
+    let policy = CompressionPolicy { level: repo.config().level, harder: HARDER_BYTES };
     let deltas = Delta::Auto.is_enabled_for(repo);
     let mut written = HashSet::new();
     let made = std::thread::scope(|scope| {
         let mut chunk_writer =
-            ChunkWriter::start(scope, repo, session.id, Arc::clone(&index), effort, &stored)?;
+            ChunkWriter::start(scope, repo, session.id, Arc::clone(&index), policy, &stored)?;
         let made = run(past, &mut |bytes, old| {
             let id = repo.hasher().id_of(ChunkType::Tree, bytes);
             if written.insert(id) {
@@ -104,17 +104,17 @@ pub(super) fn rebuild(
 
 /// Announces the expected totals. Paths that several snapshots share are walked once, so the largest is an
 /// estimate.
-fn expect(past: &SnapshotSet, observer: &dyn Observer) {
+fn announce_totals(past: &SnapshotSet, observer: &dyn Observer) {
     let largest =
-        past.snapshots.iter().map(|one| &one.manifest.counts).max_by_key(|counts| counts.bytes_total);
+        past.snapshots.iter().map(|found| &found.manifest.counts).max_by_key(|counts| counts.bytes_total);
     let Some(counts) = largest else { return };
     observer.notice(Event::Stage { name: "looking through paths", unit: "files" });
     observer.notice(Event::Estimate { files: counts.files(), bytes: counts.bytes_total });
     observer.notice(Event::Found { files: 0, bytes: 0, complete: false });
 }
 
-/// Plain bytes below which trees are compressed at a higher level, as little is written.
-const HARDER: u64 = 16 << 20;
+/// The first plain bytes of trees, which are compressed at a higher level: usually no more are written.
+const HARDER_BYTES: u64 = 16 << 20;
 
 /// Stores a tree chunk, given similar chunks of the old tree.
 type TreeStore<'a> = dyn FnMut(&[u8], &[ChunkId]) -> Result<ChunkId> + 'a;
@@ -124,7 +124,7 @@ type NewTree = (Option<ChunkId>, BitSet);
 
 /// State of a directory that the walk is in.
 #[derive(Default)]
-struct Open {
+struct OpenDir {
     /// Snapshots whose tree of this directory changes.
     touched: BitSet,
     /// Names that are removed, and the snapshots that lose them.
@@ -148,11 +148,11 @@ struct Builder<'a, 'p> {
     observer: &'a dyn Observer,
     reader: ChunkReader,
     put: &'a mut TreeStore<'p>,
-    open: HashMap<Vec<u8>, Open>,
+    open: HashMap<Vec<u8>, OpenDir>,
     /// From the outermost to the innermost.
     dropping: Vec<Dropping>,
     /// Directories that are kept only if something below them is.
-    maybe: HashSet<Vec<u8>>,
+    only_if_filled: HashSet<Vec<u8>>,
     made: RewrittenTrees,
 }
 
@@ -166,15 +166,15 @@ impl Visitor for Builder<'_, '_> {
         let mut lost = self.dropping.last().map(|above| above.lost.clone()).unwrap_or_default();
         let verdict = self.removal.decide(path, versions, &lost);
         let above = self.dropping.iter().flat_map(|above| &above.here);
-        count(&mut self.made, versions, above);
-        let here = self.take(path, verdict.lose);
-        count(&mut self.made, versions, here.iter());
+        count_lost(&mut self.made, versions, above);
+        let here = self.record_lost(path, verdict.lose);
+        count_lost(&mut self.made, versions, here.iter());
         here.iter().for_each(|(_, gone)| lost.add(gone));
         let mut dirs = versions.iter().filter(|version| version.entry.is_dir());
         // The contents of a removed directory are counted.
         let enters = dirs.any(|version| verdict.descend || version.among.meets(&lost));
         if enters && verdict.only_if_filled {
-            self.maybe.insert(path.to_vec());
+            self.only_if_filled.insert(path.to_vec());
         }
         if enters && !here.is_empty() {
             self.dropping.push(Dropping { path: path.to_vec(), here, lost });
@@ -185,16 +185,16 @@ impl Visitor for Builder<'_, '_> {
     fn leave(&mut self, dir: &[u8], trees: &[Tree]) -> Result<()> {
         let lost = self.dropping.last().map(|above| above.lost.clone()).unwrap_or_default();
         self.dropping.pop_if(|above| above.path == dir);
-        let maybe = self.maybe.remove(dir);
+        let only_if_filled = self.only_if_filled.remove(dir);
         let open = match self.open.remove(dir) {
-            None if !maybe => return Ok(()),
+            None if !only_if_filled => return Ok(()),
             open => open.unwrap_or_default(),
         };
         let changed = open.changed.values().flatten().map(|(_, among)| among);
         let parts: HashSet<&BitSet> = open.gone.values().chain(changed).collect();
         for Tree { id, among } in trees {
             for class in split_by(among.minus(&lost), &parts) {
-                self.leave_tree(dir, id, class, &open, maybe)?;
+                self.leave_tree(dir, id, class, &open, only_if_filled)?;
             }
         }
         Ok(())
@@ -203,14 +203,14 @@ impl Visitor for Builder<'_, '_> {
 
 impl Builder<'_, '_> {
     /// Records that snapshots lose a path. Returns them with the rows that count it.
-    fn take(&mut self, path: &[u8], lose: Vec<(RemovalReason, BitSet)>) -> Vec<(usize, BitSet)> {
+    fn record_lost(&mut self, path: &[u8], lose: Vec<(RemovalReason, BitSet)>) -> Vec<(usize, BitSet)> {
         let (dir, name) = split(path);
         let mut here = Vec::new();
         for (reason, gone) in lose {
             let open = self.open.entry(dir.to_vec()).or_default();
             open.touched.add(&gone);
             open.gone.entry(name.to_vec()).or_default().add(&gone);
-            here.push((self.made.taken.begin(dir, path, reason, &gone), gone));
+            here.push((self.made.taken.add(dir, path, reason, &gone), gone));
         }
         here
     }
@@ -222,27 +222,27 @@ impl Builder<'_, '_> {
         dir: &[u8],
         id: &ChunkId,
         class: BitSet,
-        open: &Open,
-        maybe: bool,
+        open: &OpenDir,
+        only_if_filled: bool,
     ) -> Result<()> {
-        let Some(one) = class.first() else { return Ok(()) };
-        let (new, is_empty) = match open.touched.has(one) {
+        let Some(snapshot) = class.first() else { return Ok(()) };
+        let (new, is_empty) = match open.touched.has(snapshot) {
             true => self.build(id, open, &class)?,
-            false if maybe => (*id, DirReader::new(*id).next(&mut self.reader)?.is_none()),
+            false if only_if_filled => (*id, DirReader::new(*id).next(&mut self.reader)?.is_none()),
             false => return Ok(()),
         };
-        let goes = maybe && is_empty;
-        if new == *id && !goes {
+        let is_removed = only_if_filled && is_empty;
+        if new == *id && !is_removed {
             return Ok(());
         }
         if dir.is_empty() {
             let roots = &mut self.made.roots;
-            class
-                .iter()
-                .for_each(|number| roots.get_mut(number).into_iter().for_each(|root| *root = Some(new)));
+            for number in class.iter() {
+                roots.get_mut(number).into_iter().for_each(|root| *root = Some(new));
+            }
             return Ok(());
         }
-        if goes {
+        if is_removed {
             let dropped = &mut self.made.dropped;
             class.iter().for_each(|number| dropped.get_mut(number).into_iter().for_each(|one| one.dirs += 1));
         }
@@ -250,12 +250,12 @@ impl Builder<'_, '_> {
         let above = self.open.entry(above.to_vec()).or_default();
         above.touched.add(&class);
         let news = above.changed.entry((name.to_vec(), *id)).or_default();
-        news.push(((!goes).then_some(new), class));
+        news.push(((!is_removed).then_some(new), class));
         Ok(())
     }
 
     /// Returns the new tree for snapshots that lose the same entries, and whether it is empty.
-    fn build(&mut self, tree: &ChunkId, open: &Open, class: &BitSet) -> Result<(ChunkId, bool)> {
+    fn build(&mut self, tree: &ChunkId, open: &OpenDir, class: &BitSet) -> Result<(ChunkId, bool)> {
         let snapshot = class.first().unwrap_or_default();
         self.made.built += 1;
         let mut pieces = Vec::new();
@@ -290,7 +290,7 @@ impl Builder<'_, '_> {
 }
 
 /// Counts the entries of a path for the snapshots that lose it, each with its row.
-fn count<'b>(
+fn count_lost<'b>(
     made: &mut RewrittenTrees,
     versions: &[EntryVersion],
     lost: impl Iterator<Item = &'b (usize, BitSet)>,

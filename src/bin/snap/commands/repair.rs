@@ -300,7 +300,7 @@ fn tell_snapshots(context: &Context, report: &snapshots::Report, dry_run: bool) 
         let items: Vec<_> = report.items.iter().map(item_json).collect();
         let summary = json!({
             "message_type": "summary",
-            "snapshots": report.looked_at,
+            "snapshots": report.examined,
             "damaged": items,
             "dry_run": dry_run,
         });
@@ -308,18 +308,18 @@ fn tell_snapshots(context: &Context, report: &snapshots::Report, dry_run: bool) 
     }
     for item in &report.items {
         let short: String = item.id.chars().take(8).collect();
-        for told in &item.losses.told {
-            output::eprint(&format!("snap: snapshot {short}: /{}", printable(&told.to_string())));
+        for problem in &item.losses.problems {
+            output::eprint(&format!("snap: snapshot {short}: /{}", printable(&problem.to_string())));
         }
-        let more = item.losses.entries - item.losses.told.len() as u64;
+        let more = item.losses.entries - item.losses.problems.len() as u64;
         if more > 0 {
             output::eprint(&format!("snap: snapshot {short}: and {more} more"));
         }
         output::print(&printable(&verdict(&short, item, dry_run)))?;
     }
     if report.items.is_empty() && context.prints_success() {
-        let looked = count(report.looked_at, "snapshot", "snapshots");
-        output::print(&format!("{looked} checked: nothing is missing"))?;
+        let examined = count(report.examined, "snapshot", "snapshots");
+        output::print(&format!("{examined} checked: nothing is missing"))?;
     }
     Ok(outcome)
 }
@@ -366,11 +366,11 @@ fn item_json(item: &Item) -> serde_json::Value {
         SnapshotFate::Empty => ("empty", None),
         SnapshotFate::Unreadable(_) => ("unreadable", None),
     };
-    let told: Vec<_> = item
+    let problems: Vec<_> = item
         .losses
-        .told
+        .problems
         .iter()
-        .map(|told| json!({"path": String::from_utf8_lossy(&told.path), "error": told.message}))
+        .map(|problem| json!({"path": String::from_utf8_lossy(&problem.path), "error": problem.message}))
         .collect();
     json!({
         "id": item.id,
@@ -378,6 +378,6 @@ fn item_json(item: &Item) -> serde_json::Value {
         "replaced_by": new.map(|new| new.hex()),
         "entries_lost": item.losses.entries,
         "bytes_lost": item.losses.bytes,
-        "lost": told,
+        "lost": problems,
     })
 }

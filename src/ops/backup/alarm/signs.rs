@@ -4,31 +4,31 @@ use crate::model::manifest::{Counts, SnapshotKind};
 use crate::model::signs::Signs;
 use crate::model::tripwire::{self, AlarmReason};
 use crate::ops::backup::Run;
-use crate::ops::backup::alarm::statistics::{Read, Tally, between};
+use crate::ops::backup::alarm::statistics::{ReadCounts, Tally, seconds_between};
 use crate::ops::backup::parent::ParentChoice;
 
 /// The statistics of the backup, and the reasons for an alarm.
 #[derive(Debug, Default)]
-pub(in crate::ops::backup) struct Watched {
+pub(in crate::ops::backup) struct Judgement {
     pub(in crate::ops::backup) signs: Option<Signs>,
     pub(in crate::ops::backup) reasons: Vec<AlarmReason>,
 }
 
 /// Judges a backup that was not interrupted. `silent` means that nothing changed.
-pub(in crate::ops::backup) fn weigh(
+pub(in crate::ops::backup) fn judge(
     run: &Run<'_>,
-    read: Read,
+    read: ReadCounts,
     tally: &Tally,
     counts: &Counts,
     silent: bool,
-) -> Watched {
+) -> Judgement {
     let Some(compared) = run.parent_choice.compare.as_ref().filter(|_| run.options.stdin.is_none()) else {
-        return Watched::default();
+        return Judgement::default();
     };
     let (suffix, alike) = tally.suffixes.most_frequent_new();
     let before = &compared.manifest.counts;
     let mut now = Signs {
-        span: between(compared.manifest.started, run.started),
+        span: seconds_between(compared.manifest.started, run.started),
         before: before.files(),
         bytes_before: before.bytes_total,
         bytes: counts.bytes_total,
@@ -42,23 +42,20 @@ pub(in crate::ops::backup) fn weigh(
         suffix,
         ..Signs::default()
     };
-    since_the_last(run.parent_choice, &mut now);
+    subtract_previous_differential(run.parent_choice, &mut now);
     let past = &run.parent_choice.past;
     let limits = run.options.tripwire.as_ref().filter(|_| !run.options.expect_change);
     let mut reasons = tripwire::evaluate(past, &mut now, limits);
     if silent {
-        let newest = run
-            .parent_choice
-            .newest
-            .as_ref()
-            .map_or(0, |newest| between(newest.manifest.started, run.started));
-        reasons.extend(tripwire::silence(past, newest, limits));
+        let newest = run.parent_choice.newest.as_ref();
+        let age = newest.map_or(0, |newest| seconds_between(newest.manifest.started, run.started));
+        reasons.extend(tripwire::silence(past, age, limits));
     }
-    Watched { signs: Some(now), reasons }
+    Judgement { signs: Some(now), reasons }
 }
 
-/// Subtracts what the previous differential already counted: all of them are compared with the same full.
-fn since_the_last(parent_choice: &ParentChoice, now: &mut Signs) {
+/// Subtracts the counts of the previous differential, which was compared with the same full backup.
+fn subtract_previous_differential(parent_choice: &ParentChoice, now: &mut Signs) {
     let Some(newest) = &parent_choice.newest else { return };
     let (Some(parent), SnapshotKind::Differential) = (parent_choice.parent, newest.manifest.kind) else {
         return;

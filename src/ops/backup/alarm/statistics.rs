@@ -11,9 +11,9 @@ use crate::model::tripwire::Past;
 use crate::repo::snapshots::Snapshot;
 
 /// Maximum number of different suffixes of new files that are counted.
-const MANY: usize = 4096;
+const MAX_SUFFIXES: usize = 4096;
 /// Number of bits of a suffix's hash that are kept.
-const BITS: u32 = 16;
+const HASH_BITS: u32 = 16;
 
 /// Suffixes that files had before, as a bitmap of hashes, and counts of those of new files.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ impl Suffixes {
     pub(in crate::ops::backup) fn add_old(&mut self, name: &[u8]) {
         let Some(suffix) = signs::suffix(name) else { return };
         if self.known.is_empty() {
-            self.known = vec![0; 1 << (BITS - 6)];
+            self.known = vec![0; 1 << (HASH_BITS - 6)];
         }
         let bit = hash(suffix);
         if let Some(word) = self.known.get_mut(bit / 64) {
@@ -40,7 +40,7 @@ impl Suffixes {
         let Some(suffix) = signs::suffix(name) else { return };
         if let Some(count) = self.new.get_mut(suffix) {
             *count += 1;
-        } else if self.new.len() < MANY {
+        } else if self.new.len() < MAX_SUFFIXES {
             self.new.insert(suffix.to_vec(), 1);
         }
     }
@@ -57,16 +57,16 @@ impl Suffixes {
     }
 }
 
-/// 32-bit FNV-1a, folded to [`BITS`] bits.
+/// 32-bit FNV-1a, folded to [`HASH_BITS`] bits.
 fn hash(suffix: &[u8]) -> usize {
     let hash =
         suffix.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-    ((hash >> BITS) ^ (hash & ((1 << BITS) - 1))) as usize
+    ((hash >> HASH_BITS) ^ (hash & ((1 << HASH_BITS) - 1))) as usize
 }
 
 /// Counts of files that were read.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::ops::backup) struct Read {
+pub(in crate::ops::backup) struct ReadCounts {
     pub(in crate::ops::backup) new: u64,
     pub(in crate::ops::backup) moved: u64,
     pub(in crate::ops::backup) rewritten: u64,
@@ -74,22 +74,22 @@ pub(in crate::ops::backup) struct Read {
     pub(in crate::ops::backup) opaque_new: u64,
 }
 
-impl Read {
+impl ReadCounts {
     /// Counts a new file; `known` means that its content was stored before.
-    pub(in crate::ops::backup) fn new_file(&mut self, known: bool, opaque: bool) {
+    pub(in crate::ops::backup) fn count_new(&mut self, known: bool, opaque: bool) {
         self.new += 1;
         self.moved += u64::from(known);
         self.opaque_new += u64::from(opaque && !known);
     }
 
-    /// New files that were not read: their content was stored under another name.
-    pub(in crate::ops::backup) fn moved_files(&mut self, files: u64) {
+    /// Counts new files that were not read, because their content was stored under another name.
+    pub(in crate::ops::backup) fn count_moved(&mut self, files: u64) {
         self.new += files;
         self.moved += files;
     }
 
     /// Counts a file that the parent has.
-    pub(in crate::ops::backup) fn again(&mut self, before: &Entry, now: &Entry, opaque: bool) {
+    pub(in crate::ops::backup) fn count_known(&mut self, before: &Entry, now: &Entry, opaque: bool) {
         if before.kind != now.kind {
             self.rewritten += 1;
             self.opaque += u64::from(opaque);
@@ -97,13 +97,13 @@ impl Read {
     }
 }
 
-/// Counts of entries that are not read, including those taken from the parent.
+/// Counts of the comparer: entries that are not read, also those taken from the parent, and removed files.
 #[derive(Debug, Default)]
 pub(in crate::ops::backup) struct Tally {
     pub(in crate::ops::backup) removed: u64,
     pub(in crate::ops::backup) suffixes: Suffixes,
     pub(in crate::ops::backup) unchanged: u64,
-    /// Files that the parent has not, or has with another content, and that may still not have to be read.
+    /// New and changed files whose content an earlier past state of the run has stored.
     pub(in crate::ops::backup) files_new: u64,
     pub(in crate::ops::backup) files_changed: u64,
     pub(in crate::ops::backup) bytes: u64,
@@ -127,18 +127,18 @@ impl Tally {
 }
 
 /// Returns the seconds between two times; 0 if they are in the wrong order.
-pub(in crate::ops::backup) fn between(from: Time, to: Time) -> u64 {
+pub(in crate::ops::backup) fn seconds_between(from: Time, to: Time) -> u64 {
     u64::try_from(to.sec.saturating_sub(from.sec)).unwrap_or(0)
 }
 
 /// Returns the history of a set from its snapshots, oldest first. Snapshots without recorded statistics
 /// contribute their counts, if their parent still exists.
 pub(in crate::ops::backup) fn past(set: &[&Snapshot], now: Time) -> Vec<Past> {
-    let told = |snapshot: &&Snapshot| {
+    let past_of = |snapshot: &&Snapshot| {
         let manifest = &snapshot.manifest;
-        let signs = manifest.signs().or_else(|| counted(manifest, set))?;
+        let signs = manifest.signs().or_else(|| signs_from_counts(manifest, set))?;
         Some(Past {
-            age: between(manifest.started, now),
+            age: seconds_between(manifest.started, now),
             signs,
             // Bit rot says nothing about intended changes.
             alarm: manifest
@@ -147,11 +147,12 @@ pub(in crate::ops::backup) fn past(set: &[&Snapshot], now: Time) -> Vec<Past> {
                 .map(|(state, _)| state),
         })
     };
-    set.iter().filter(|snapshot| !snapshot.manifest.partial).filter_map(told).collect()
+    set.iter().filter(|snapshot| !snapshot.manifest.partial).filter_map(past_of).collect()
 }
 
-fn counted(manifest: &Manifest, set: &[&Snapshot]) -> Option<Signs> {
+fn signs_from_counts(manifest: &Manifest, set: &[&Snapshot]) -> Option<Signs> {
     let parent = manifest.parent.filter(|_| manifest.kind == SnapshotKind::Incremental)?;
-    let parent = &set.iter().find(|one| one.id == parent)?.manifest;
-    Some(Signs::of_counts(&manifest.counts, &parent.counts, between(parent.started, manifest.started)))
+    let parent = &set.iter().find(|snapshot| snapshot.id == parent)?.manifest;
+    let span = seconds_between(parent.started, manifest.started);
+    Some(Signs::of_counts(&manifest.counts, &parent.counts, span))
 }

@@ -9,24 +9,22 @@ use crate::model::entry::{Entry, Kind, Meta, flags};
 use crate::model::id::ChunkId;
 use crate::ops::backup::assemble::{Assembler, OpenFile};
 use crate::ops::backup::messages::{FileStat, Outcome, Previous};
-use crate::ops::backup::states::StoredFile;
 use crate::ops::backup::{Run, Stdin, rot};
 use crate::progress::{Action, Event};
 
 impl Assembler<'_, '_, '_> {
     pub(super) fn end_file(&mut self, seq: u64, outcome: Outcome) -> Result<()> {
         let Some(file) = self.files.remove(&seq) else { return Ok(()) };
-        let OpenFile { dir, mut entry, path, was, steady, list, mut pieces, first } = *file;
+        let OpenFile { dir, mut entry, path, was, steady, list, mut pieces, first_chunk } = *file;
         let run = self.store.run;
-        // A stream is the whole snapshot: half of one must not be stored as a backup, not even as a partial
-        // one.
-        if run.options.stdin.is_some() && run.interrupted() {
+        // A stream is the whole snapshot. A truncated one is not saved, not even as a partial snapshot.
+        if run.options.stdin.is_some() && run.is_interrupted() {
             return Err(run.why_ended());
         }
         let entry = match outcome {
             // If the input is empty, the program that was to write it has most likely failed.
             Outcome::Done { size: 0, .. } if run.options.stdin.is_some() && !run.options.allow_empty => {
-                return Err(Error::NothingRead(nothing_came(run.options.stdin.as_ref())));
+                return Err(Error::NothingRead(describe_empty_stream(run.options.stdin.as_ref())));
             }
             Outcome::Done { size, seen, changed, opaque } => {
                 let (store, owner) = (&mut self.store, entry.meta.uid);
@@ -36,21 +34,18 @@ impl Assembler<'_, '_, '_> {
                 let mut version = None;
                 if let Some(seen) = seen {
                     version = seen.version(size).filter(|_| !changed);
-                    take_over(run, &mut entry, &path, *seen);
+                    replace_metadata(run, &mut entry, &path, *seen);
                 }
-                if let (Some(recorded), Some(version)) = (&run.options.recorded, version) {
-                    let file = StoredFile::of(&entry);
-                    file.into_iter().for_each(|file| recorded.linked.insert(version, file));
-                }
+                run.record_linked(version, &entry);
                 if changed {
                     run.changing.fetch_add(1, Ordering::Relaxed);
                     entry.meta.flags |= flags::CHANGED_WHILE_READ;
                     let path = String::from_utf8_lossy(&path);
                     run.observer.notice(Event::Warning(&format!("{path} changed while it was being read")));
                 }
-                let is_corrupt = self.is_corrupt((&path, steady.as_deref()), &was, &mut entry)?;
+                let is_corrupt = self.mark_bit_rot((&path, steady.as_deref()), &was, &mut entry)?;
                 self.counts.bytes_total += size;
-                self.watch(&was, &entry, first, opaque)?;
+                self.tally(&was, &entry, first_chunk, opaque)?;
                 let (count, action) = match was {
                     Previous::There(_) if run.parent_choice.rereads => {
                         (&mut self.counts.files_new, Action::New)
@@ -73,8 +68,8 @@ impl Assembler<'_, '_, '_> {
                 self.counts.files_unchanged += 1;
                 self.counts.bytes_total += size;
                 self.counts.bytes_read += read.unwrap_or(0);
-                read.iter().for_each(|bytes| run.findings.count(*bytes));
-                problem.iter().for_each(|why| run.problem(Problem::new(&*path, ErrorKind::Io, why)));
+                read.iter().for_each(|bytes| run.rot_findings.count_reread(*bytes));
+                problem.iter().for_each(|why| run.report_problem(Problem::new(&*path, ErrorKind::Io, why)));
                 run.observer.notice(Event::Item { action: Action::Unchanged, path: &path, size });
                 run.observer.notice(Event::Done { files: 1, bytes: size });
                 Some(entry)
@@ -82,11 +77,11 @@ impl Assembler<'_, '_, '_> {
             Outcome::Bug(what) => return Err(Error::Bug { what }),
             Outcome::Failed(why) if run.options.stdin.is_some() => return Err(Error::NothingRead(why)),
             Outcome::Failed(why) => {
-                run.problem(Problem::new(path, ErrorKind::Io, why));
+                run.report_problem(Problem::new(path, ErrorKind::Io, why));
                 None
             }
             Outcome::Vanished | Outcome::Again => {
-                run.vanished(&path);
+                run.report_vanished(&path);
                 None
             }
         };
@@ -94,9 +89,9 @@ impl Assembler<'_, '_, '_> {
         self.drain(dir)
     }
 
-    /// Returns whether a file that was read has rotted, and marks it if so. A mark of the parent is kept as
-    /// long as the content is the same.
-    fn is_corrupt(
+    /// Marks a file that was read if it has bit rot, and returns whether it has. A mark of the parent is kept
+    /// as long as the content is the same.
+    fn mark_bit_rot(
         &mut self,
         (path, steady): (&[u8], Option<&Path>),
         was: &Previous,
@@ -108,33 +103,33 @@ impl Assembler<'_, '_, '_> {
             return Ok(false);
         }
         let (old, new) = (&before.meta, &entry.meta);
-        let is_still = (old.mtime, old.ctime, old.born) == (new.mtime, new.ctime, new.born)
+        let is_steady = (old.mtime, old.ctime, old.born) == (new.mtime, new.ctime, new.born)
             && new.flags & flags::CHANGED_WHILE_READ == 0
             && before.size() == entry.size();
-        match steady.filter(|_| is_still) {
+        match steady.filter(|_| is_steady) {
             Some(place) => rot::classify(self.store.run, &mut self.lists, (path, place), before, entry),
             None => Ok(false),
         }
     }
 
-    /// Passes data about a file that was read to the tripwire.
-    fn watch(&mut self, was: &Previous, entry: &Entry, first: Option<ChunkId>, opaque: bool) -> Result<()> {
+    /// Counts a file that was read for the alarm.
+    fn tally(&mut self, was: &Previous, entry: &Entry, first: Option<ChunkId>, opaque: bool) -> Result<()> {
         if self.store.run.parent_choice.compare.is_none() {
             return Ok(());
         }
         match was {
-            Previous::There(before) => self.read.again(before, entry, opaque),
+            Previous::There(before) => self.read.count_known(before, entry, opaque),
             Previous::New => {
                 let index = &self.store.run.index;
-                let known = first.map_or(Ok(None), |first| index.find(ChunkType::Data, &first))?.is_some();
-                self.read.new_file(known, opaque);
+                let stored = first.map_or(Ok(None), |first| index.find(ChunkType::Data, &first))?;
+                self.read.count_new(stored.is_some(), opaque);
             }
         }
         Ok(())
     }
 }
 
-fn nothing_came(stdin: Option<&Stdin>) -> String {
+fn describe_empty_stream(stdin: Option<&Stdin>) -> String {
     let who = match stdin.and_then(|stdin| stdin.command.as_ref()?.first()) {
         Some(program) => format!("{} printed nothing", program.display()),
         None => "standard input was empty".to_owned(),
@@ -150,12 +145,12 @@ fn is_same(before: &Entry, now: &Entry) -> bool {
         && (&old.xattrs, old.attrs) == (&new.xattrs, new.attrs)
 }
 
-/// Replaces the walk's metadata by that of the file that was read: the file may have been replaced since.
-fn take_over(run: &Run<'_>, entry: &mut Entry, path: &[u8], seen: FileStat) {
+/// Replaces the metadata from the walk by that of the file that was read, which may be another one by then.
+fn replace_metadata(run: &Run<'_>, entry: &mut Entry, path: &[u8], seen: FileStat) {
     let link = if seen.same { entry.meta.link } else { 0 };
     entry.meta = Meta { link, ..seen.meta };
     run.strip(&mut entry.meta);
     run.amend(path, entry);
     run.add_xattrs(path, entry);
-    run.incomplete(path, entry, &seen.problems);
+    run.report_incomplete(path, entry, &seen.problems);
 }

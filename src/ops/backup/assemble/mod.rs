@@ -1,8 +1,8 @@
-//! The assembler: the one thread that owns the `ChunkWriter`, so dedup needs no lock. Puts the parts of files
-//! in order and builds trees bottom-up.
+//! The assembler: the one thread that owns the `ChunkWriter`, so dedup needs no lock. Builds the part
+//! lists of files, and trees bottom-up.
 //!
 //! A directory's entries arrive in order of name, but the content of some arrives later. Each open directory
-//! keeps a queue whose head is written as soon as it is complete, so memory is bounded by what is in flight.
+//! has a queue whose head is written as soon as it is complete, so memory is bounded by what is in flight.
 
 mod file_end;
 
@@ -22,7 +22,7 @@ use crate::model::entry::{ContentPart, Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 use crate::model::manifest_ext::MoreCounts;
-use crate::ops::backup::alarm::statistics::{Read, Tally};
+use crate::ops::backup::alarm::statistics::{ReadCounts, Tally};
 use crate::ops::backup::dedup::DedupWriter;
 use crate::ops::backup::messages::{Batch, Context, Message, Outcome, Previous, Step};
 use crate::ops::backup::{Assembled, Run};
@@ -34,6 +34,7 @@ use crate::repo::write::similarity::Pieces;
 #[expect(clippy::large_enum_variant, reason = "almost all messages are entries")]
 enum Pending {
     Ready(Entry),
+    /// The entry of this file or directory is still to come.
     Waiting(u64),
 }
 
@@ -42,8 +43,10 @@ struct OpenDir {
     owner: u32,
     queue: VecDeque<Pending>,
     builder: DirBuilder,
+    /// The pieces of its tree in the parent.
     known: Pieces,
-    parent: Option<u64>,
+    /// The directory that contains it; `None` for the root.
+    container: Option<u64>,
     closed: Option<Closed>,
 }
 
@@ -65,8 +68,7 @@ struct OpenFile {
     steady: Option<PathBuf>,
     list: ListBuilder,
     pieces: Pieces,
-    /// Its first chunk.
-    first: Option<ChunkId>,
+    first_chunk: Option<ChunkId>,
 }
 
 struct Assembler<'run, 'scope, 'env> {
@@ -74,18 +76,19 @@ struct Assembler<'run, 'scope, 'env> {
     dirs: HashMap<u64, OpenDir>,
     /// Boxed, as thousands wait for their readers and the map grows by doubling.
     files: HashMap<u64, Box<OpenFile>>,
-    /// Steps of files that arrived before the walk's message about the file.
+    /// Steps of files that arrived before the comparer's message about the file.
     early: HashMap<u64, Vec<Step>>,
+    /// Complete entries that are still in a queue; `None` if the file was not saved.
     resolved: HashMap<u64, Option<Entry>>,
     root: Option<ChunkId>,
     counts: Counts,
     more: MoreCounts,
-    read: Read,
+    read: ReadCounts,
     /// Reads part lists of files that may have rotted. Opened at the first one.
     lists: Option<ChunkReader>,
 }
 
-/// Assembles until the walk and all readers have ended.
+/// Assembles until the comparer and all readers have ended.
 pub(super) fn assemble_all<'run, 'scope, 'env>(
     run: &'env Run<'run>,
     messages: &Receiver<Vec<Message>>,
@@ -93,7 +96,7 @@ pub(super) fn assemble_all<'run, 'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
 ) -> Result<Assembled> {
     let store = DedupWriter::new(run, scope);
-    let mut all = Assembler {
+    let mut assembler = Assembler {
         store,
         dirs: HashMap::new(),
         files: HashMap::new(),
@@ -102,7 +105,7 @@ pub(super) fn assemble_all<'run, 'scope, 'env>(
         root: None,
         counts: Counts::default(),
         more: MoreCounts::default(),
-        read: Read::default(),
+        read: ReadCounts::default(),
         lists: None,
     };
     let mut result = Ok(());
@@ -112,35 +115,35 @@ pub(super) fn assemble_all<'run, 'scope, 'env>(
             Message::Batch(batch) => std::mem::take(&mut batch.plain),
             _ => Vec::new(),
         };
-        let goes_round = !buffer.is_empty();
+        let is_pooled = !buffer.is_empty();
         if result.is_ok() {
-            result = all.take(message, &mut buffer);
+            result = assembler.handle(message, &mut buffer);
             if result.is_err() {
                 run.failed.store(true, Ordering::Relaxed);
             }
         }
-        if goes_round {
+        if is_pooled {
             // The channel has room for every buffer. A failure means that all readers have ended.
             let _ = buffers.try_send(buffer);
         }
     }
-    let (session, written) = all.store.finish(result)?;
-    all.counts.bytes_added = written.added;
-    (all.more.data_chunks, all.more.tree_chunks) = written.new_chunks;
-    let root = all.root.ok_or(Error::Stopped)?;
+    let (session, written) = assembler.store.finish(result)?;
+    assembler.counts.bytes_added = written.added;
+    (assembler.more.data_chunks, assembler.more.tree_chunks) = written.new_chunks;
+    let root = assembler.root.ok_or(Error::Stopped)?;
     Ok(Assembled {
         root,
         session,
-        counts: all.counts,
-        more: all.more,
+        counts: assembler.counts,
+        more: assembler.more,
         deltas: written.deltas,
-        read: all.read,
+        read: assembler.read,
         tally: Tally::default(),
     })
 }
 
 impl Assembler<'_, '_, '_> {
-    fn take(&mut self, message: Message, plain: &mut Vec<u8>) -> Result<()> {
+    fn handle(&mut self, message: Message, plain: &mut Vec<u8>) -> Result<()> {
         match message {
             Message::Enter { seq, dir, owner, known } => {
                 let open = OpenDir {
@@ -148,27 +151,27 @@ impl Assembler<'_, '_, '_> {
                     queue: VecDeque::new(),
                     builder: DirBuilder::default(),
                     known: Pieces::new(known),
-                    parent: dir,
+                    container: dir,
                     closed: None,
                 };
                 self.dirs.insert(seq, open);
                 if let Some(dir) = dir {
-                    self.queue(dir, Pending::Waiting(seq))?;
+                    self.add_entry(dir, Pending::Waiting(seq))?;
                 }
                 Ok(())
             }
-            Message::Entry { dir, entry } => self.queue(dir, Pending::Ready(entry)),
+            Message::Entry { dir, entry } => self.add_entry(dir, Pending::Ready(entry)),
             Message::Root { tree } => {
                 self.root = Some(tree);
                 Ok(())
             }
             Message::File { seq, dir, entry, path, was, steady, pieces } => {
                 let (list, pieces) = (ListBuilder::default(), Pieces::new(pieces));
-                let file = OpenFile { dir, entry, path, was, steady, list, pieces, first: None };
+                let file = OpenFile { dir, entry, path, was, steady, list, pieces, first_chunk: None };
                 self.files.insert(seq, Box::new(file));
-                self.queue(dir, Pending::Waiting(seq))?;
+                self.add_entry(dir, Pending::Waiting(seq))?;
                 let early = self.early.remove(&seq).unwrap_or_default();
-                early.into_iter().try_for_each(|step| self.step(step))
+                early.into_iter().try_for_each(|step| self.apply_step(step))
             }
             Message::Leave { seq, entry, before, same } => {
                 if let Some(dir) = self.dirs.get_mut(&seq) {
@@ -176,16 +179,16 @@ impl Assembler<'_, '_, '_> {
                 }
                 self.drain(seq)
             }
-            Message::Batch(batch) => self.batch(batch, plain),
+            Message::Batch(batch) => self.store_batch(batch, plain),
             Message::Value { context, value: Value { id, bytes } } => {
-                self.keep_alone(context)?;
-                self.store.put_like(context.owner, (ChunkType::Data, id), &bytes, &[])?;
-                self.keep_alone(context)
+                self.close_isolated_blocks(context)?;
+                self.store.put_chunk(context.owner, (ChunkType::Data, id), &bytes, &[])?;
+                self.close_isolated_blocks(context)
             }
         }
     }
 
-    fn queue(&mut self, dir: u64, pending: Pending) -> Result<()> {
+    fn add_entry(&mut self, dir: u64, pending: Pending) -> Result<()> {
         let Some(open) = self.dirs.get_mut(&dir) else { return Ok(()) };
         let idle = open.queue.is_empty();
         match pending {
@@ -201,12 +204,13 @@ impl Assembler<'_, '_, '_> {
         }
     }
 
-    /// Before and after what belongs to an isolated file, so that it shares no block.
-    fn keep_alone(&mut self, context: Context) -> Result<()> {
+    /// Closes the open blocks, if the context is that of an isolated file: it shares no block. Called before
+    /// and after each of its batches and values.
+    fn close_isolated_blocks(&mut self, context: Context) -> Result<()> {
         if context.file.is_some() { self.store.close_blocks(context.owner) } else { Ok(()) }
     }
 
-    fn batch(&mut self, batch: Batch, plain: &mut Vec<u8>) -> Result<()> {
+    fn store_batch(&mut self, batch: Batch, plain: &mut Vec<u8>) -> Result<()> {
         let chunks = || {
             batch.steps.iter().filter_map(|step| match step {
                 Step::Chunk { id, len, like, .. } => Some((*id, *len, like)),
@@ -216,28 +220,28 @@ impl Assembler<'_, '_, '_> {
         let alone = chunks().all(|(_, _, like)| like.is_empty());
         let named: Vec<(ChunkId, u32)> = chunks().map(|(id, len, _)| (id, len)).collect();
         let owner = batch.context.owner;
-        self.keep_alone(batch.context)?;
+        self.close_isolated_blocks(batch.context)?;
         if !alone || !self.store.put_whole(&named, plain)? {
             let mut rest = plain.as_slice();
             for (id, len, like) in chunks() {
                 let (chunk, behind) = rest.split_at_checked(len as usize).ok_or(Error::Stopped)?;
                 rest = behind;
-                self.store.put_like(owner, (ChunkType::Data, id), chunk, like)?;
+                self.store.put_chunk(owner, (ChunkType::Data, id), chunk, like)?;
             }
         }
-        self.keep_alone(batch.context)?;
+        self.close_isolated_blocks(batch.context)?;
         let run = self.store.run;
         if run.quota.is_some_and(|left| self.store.sealed_bytes() >= left) {
-            run.full.store(true, Ordering::Relaxed);
+            run.quota_reached.store(true, Ordering::Relaxed);
         }
         let bytes = named.iter().map(|(_, len)| u64::from(*len)).sum();
         self.counts.bytes_read += bytes;
         self.store.count_read(bytes);
-        self.store.run.observer.notice(Event::Done { files: 0, bytes });
-        batch.steps.into_iter().try_for_each(|step| self.step(step))
+        run.observer.notice(Event::Done { files: 0, bytes });
+        batch.steps.into_iter().try_for_each(|step| self.apply_step(step))
     }
 
-    fn step(&mut self, step: Step) -> Result<()> {
+    fn apply_step(&mut self, step: Step) -> Result<()> {
         let (Step::Chunk { seq, .. } | Step::Hole { seq, .. } | Step::End { seq, .. }) = &step;
         let seq = *seq;
         let Some(file) = self.files.get_mut(&seq) else {
@@ -246,7 +250,7 @@ impl Assembler<'_, '_, '_> {
         };
         match step {
             Step::Chunk { id, len, .. } => {
-                file.first.get_or_insert(id);
+                file.first_chunk.get_or_insert(id);
                 let (store, pieces, owner) = (&mut self.store, &mut file.pieces, file.entry.meta.uid);
                 let mut put = |bytes: &[u8]| store.put_tree(owner, bytes, (pieces, false));
                 file.list.push(ContentPart::Chunk { id, len }, &mut put)
@@ -259,7 +263,7 @@ impl Assembler<'_, '_, '_> {
             }
             Step::End { outcome: Outcome::Again, .. } => {
                 file.list = ListBuilder::default();
-                file.first = None;
+                file.first_chunk = None;
                 Ok(())
             }
             Step::End { outcome, .. } => self.end_file(seq, outcome),
@@ -267,7 +271,7 @@ impl Assembler<'_, '_, '_> {
     }
 
     /// Writes the complete entries at the head of a directory's queue. If the directory is finished, ends it
-    /// and then its parents, as far as they are finished.
+    /// and then the directories above it, as far as they are finished.
     fn drain(&mut self, seq: u64) -> Result<()> {
         let mut at = Some(seq);
         while let Some(seq) = at.take() {
@@ -315,6 +319,6 @@ impl Assembler<'_, '_, '_> {
             }
             _ => self.root = Some(tree),
         }
-        Ok(dir.parent)
+        Ok(dir.container)
     }
 }

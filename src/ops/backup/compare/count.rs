@@ -33,8 +33,8 @@ impl<'a, 'run> Counter<'a, 'run> {
         }
         let walked = self.walked.get();
         if is_behind && self.ahead.is_none() && !walked.2 && self.run.options.count_ahead {
-            let begun = self.run.begun;
-            let ahead = Walk::count(begun.plan.clone(), begun.walk_options(), &self.stop);
+            let backup = self.run.backup;
+            let ahead = Walk::count(backup.plan.clone(), backup.walk_options(), &self.stop);
             // If no thread can be started, only the totals of the backup's own walk are known.
             self.ahead = Some(ahead.unwrap_or_default());
         }

@@ -14,11 +14,12 @@ use crate::progress::Event;
 use crate::repo::walk::dir_reader;
 use crate::repo::write::similarity::Older;
 
-/// Maximum size in bytes of older versions whose part lists are read ahead.
-const HUGE: u64 = 16 << 30;
+/// Maximum size in bytes of an older version whose part list is read for its pieces.
+const MAX_LISTED_BYTES: u64 = 16 << 30;
 
 impl Comparer<'_, '_> {
-    pub(super) fn file(
+    /// Completes an unchanged file, and sends others to a reader.
+    pub(super) fn compare_file(
         &mut self,
         mut entry: Entry,
         path: Option<&Path>,
@@ -33,20 +34,20 @@ impl Comparer<'_, '_> {
         let Some(before) = before else {
             self.tally.suffixes.add_new(&entry.name);
             let input = Input::File { path: place(&self.path_stack, &entry.name), size, inode };
-            let sibling = self.sibling(&entry, size)?;
-            return self.read(entry, input, Previous::New, sibling);
+            let sibling = self.find_sibling(&entry, size)?;
+            return self.read_file(entry, (input, None), (Previous::New, None), sibling);
         };
         self.tally.suffixes.add_old(&entry.name);
         if self.is_unchanged(&before, &entry, size) && self.may_reuse(&before)? {
-            self.attributes(&mut entry, Some(&before), path)?;
+            self.set_xattrs(&mut entry, Some(&before), path)?;
             entry.meta.corrupt_since = before.meta.corrupt_since;
             if self.is_due(&entry.name) {
                 let input = Input::File { path: place(&self.path_stack, &entry.name), size, inode };
-                return self.reread(entry, input, before);
+                return self.reread_unchanged(entry, input, before);
             }
             entry.kind = before.kind;
-            self.remember(version, &entry);
-            return self.unchanged(entry, &before.meta);
+            self.run.record_linked(version, &entry);
+            return self.complete_unchanged(entry, &before.meta);
         }
         let place = place(&self.path_stack, &entry.name);
         let steady = self.is_steady(&before, &entry, size).then(|| place.clone());
@@ -56,7 +57,7 @@ impl Comparer<'_, '_> {
     }
 
     /// Reads an unchanged file again. If its bytes are the parent's, so is its entry.
-    fn reread(&mut self, mut entry: Entry, input: Input, before: Entry) -> Result<()> {
+    fn reread_unchanged(&mut self, mut entry: Entry, input: Input, before: Entry) -> Result<()> {
         let steady = match &input {
             Input::File { path, size, .. } => self.is_steady(&before, &entry, *size).then(|| path.clone()),
             Input::Stream(_) => None,
@@ -71,20 +72,20 @@ impl Comparer<'_, '_> {
         self.read_known(entry, input, (before, steady), older, expected)
     }
 
-    /// Returns the sibling of a new file in the parent's directory.
-    pub(super) fn sibling(&mut self, entry: &Entry, size: u64) -> Result<Option<Older>> {
-        let wanted = self.run.deltas && !self.run.parent_choice.rereads;
+    /// Returns a file in the parent's directory that a new file may be similar to.
+    pub(super) fn find_sibling(&mut self, entry: &Entry, size: u64) -> Result<Option<Older>> {
+        let wanted = self.run.may_use_deltas && !self.run.parent_choice.rereads;
         match self.stack.last_mut().and_then(|open| open.siblings.as_mut()) {
             Some(siblings) if wanted => siblings.older(&mut self.reader, entry, size),
             _ => Ok(None),
         }
     }
 
-    /// Returns the pieces of an older version's part list. For huge files reading them costs more than it
-    /// saves.
-    fn pieces_of(&mut self, older: Option<&Older>) -> Result<Vec<ChunkId>> {
+    /// Returns the pieces of an older version's part list. For larger files reading it costs more
+    /// than it saves.
+    fn list_pieces(&mut self, older: Option<&Older>) -> Result<Vec<ChunkId>> {
         match older {
-            Some(older) if self.run.deltas && older.size <= HUGE => {
+            Some(older) if self.run.may_use_deltas && older.size <= MAX_LISTED_BYTES => {
                 match dir_reader::list_pieces(&mut self.reader, &older.content) {
                     Err(err) if err.is_damage() => Ok(Vec::new()),
                     pieces => pieces,
@@ -94,18 +95,8 @@ impl Comparer<'_, '_> {
         }
     }
 
-    pub(super) fn read(
-        &mut self,
-        entry: Entry,
-        input: Input,
-        was: Previous,
-        older: Option<Older>,
-    ) -> Result<()> {
-        self.send_file(entry, (input, None), (was, None), older)
-    }
-
-    /// Reads a file that the parent has. `steady` is where it is, if other bytes than the parent's are bit
-    /// rot; with `expected` its bytes are first compared with the parent's.
+    /// Reads a file that the parent has. `steady` is its path, if bytes that differ from the parent's are bit
+    /// rot. With `expected` its bytes are first compared with the parent's.
     fn read_known(
         &mut self,
         entry: Entry,
@@ -115,26 +106,29 @@ impl Comparer<'_, '_> {
         expected: Option<Expected>,
     ) -> Result<()> {
         let was = Previous::There(Box::new(before));
-        self.send_file(entry, (input, expected.map(Box::new)), (was, steady), older)
+        self.read_file(entry, (input, expected.map(Box::new)), (was, steady), older)
     }
 
-    fn send_file(
+    /// Sends a file to the assembler and to a reader.
+    pub(super) fn read_file(
         &mut self,
         entry: Entry,
         (input, expected): (Input, Option<Box<Expected>>),
         (was, steady): (Previous, Option<PathBuf>),
         older: Option<Older>,
     ) -> Result<()> {
-        let alone = matches!(&input, Input::File { path, .. } if self.run.isolated.contains(path));
-        let is_itself = !alone || matches!(was, Previous::There(_));
-        let older = older.filter(|_| self.run.deltas && !self.run.parent_choice.rereads && is_itself);
-        let pieces = self.pieces_of(older.as_ref())?;
+        let alone = matches!(&input, Input::File { path, .. } if self.run.backup.isolated.contains(path));
+        // An isolated file may only become a delta of its own older version.
+        let may_follow = !alone || matches!(was, Previous::There(_));
+        let older =
+            older.filter(|_| self.run.may_use_deltas && !self.run.parent_choice.rereads && may_follow);
+        let pieces = self.list_pieces(older.as_ref())?;
         let seq = self.next_seq();
         let context = Context { owner: entry.meta.uid, file: alone.then_some(seq) };
-        let path = self.stored(&entry.name);
+        let path = self.stored_path(&entry.name);
         self.run.observer.notice(Event::Working { path: &path });
         self.announce()?;
-        let dir = self.dir();
+        let dir = self.dir_seq();
         self.send(Message::File { seq, dir, entry, path, was, steady, pieces })?;
         self.jobs.send(Job { seq, input, older, expected, context }).map_err(|_| Error::Stopped)
     }

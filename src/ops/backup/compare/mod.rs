@@ -19,7 +19,7 @@ use crate::model::entry::{Content, Entry, Kind, Meta};
 use crate::model::id::ChunkId;
 use crate::ops::backup::alarm::statistics::Tally;
 use crate::ops::backup::compare::count::Counter;
-use crate::ops::backup::compare::parent_dirs::Before;
+use crate::ops::backup::compare::parent_dirs::ParentDir;
 use crate::ops::backup::compare::unchanged_dirs::UnchangedDir;
 use crate::ops::backup::messages::{Input, Job, Message, Previous};
 use crate::ops::backup::states::Version;
@@ -30,23 +30,23 @@ use crate::repo::write::siblings::Siblings;
 use crate::repo::write::similarity::Older;
 use crate::sys::process::{getgid, getuid};
 
-/// Messages sent together: waking the assembler for each costs more than comparing.
-const TOGETHER: usize = 128;
+/// Messages are sent in groups: waking the assembler for each costs more than comparing.
+const MESSAGES_PER_GROUP: usize = 128;
 
 /// A directory that the walk is in.
-pub(super) struct Open {
+pub(super) struct OpenDir {
     pub(super) seq: u64,
-    before: Option<Before>,
+    before: Option<ParentDir>,
     /// Its tree in the parent.
     tree: Option<ChunkId>,
-    /// Files in that tree that new ones may be similar to.
+    /// Files in that tree that new files may be similar to.
     siblings: Option<Siblings>,
     /// Its own entry.
     pub(super) entry: Entry,
     /// Whether that entry is unchanged, apart from the tree.
     same: bool,
     /// Whether the assembler was sent its `Enter` message.
-    pub(super) told: bool,
+    pub(super) announced: bool,
     /// State while the message is deferred because the directory is unchanged so far.
     pub(super) unchanged: Option<UnchangedDir>,
 }
@@ -55,16 +55,17 @@ pub(super) struct Comparer<'a, 'run> {
     pub(super) run: &'a Run<'run>,
     jobs: &'a Sender<Job>,
     out: &'a Sender<Vec<Message>>,
-    waiting: Vec<Message>,
+    group: Vec<Message>,
     pub(super) reader: ChunkReader,
     links: HashMap<(u64, u64), u128>,
-    /// Inodes with several names in the walk; counted at the first that may be one, for a past state only.
+    /// Inodes with several names in the sources. Found at the first file with several hard links, for a past
+    /// state only.
     pub(super) linked_inside: Option<HashSet<(u64, u64)>>,
     seq: u64,
     pub(super) tally: Tally,
     pub(super) path_stack: PathStack,
     /// Open directories. Those not yet sent to the assembler are at the end.
-    pub(super) stack: Vec<Open>,
+    pub(super) stack: Vec<OpenDir>,
 }
 
 /// Compares all entries.
@@ -78,7 +79,7 @@ pub(super) fn compare_all(
         run,
         jobs,
         out,
-        waiting: Vec::with_capacity(TOGETHER),
+        group: Vec::with_capacity(MESSAGES_PER_GROUP),
         reader: ChunkReader::new(run.repo, Arc::clone(&run.index))?,
         links: HashMap::new(),
         linked_inside: None,
@@ -90,16 +91,16 @@ pub(super) fn compare_all(
     match source {
         Source::Files(walk) => {
             let mut counter = Counter::new(run, walk);
-            for together in &walk.found {
+            for group in &walk.found {
                 counter.report(jobs.is_full());
-                together.into_iter().try_for_each(|found| comparer.take(found))?;
+                group.into_iter().try_for_each(|event| comparer.handle(event))?;
             }
             counter.report(false);
         }
         Source::Stream(stdin) => {
             let kind = Kind::Dir { tree: ChunkId::new([0; 32]) };
             comparer.enter(Entry { name: Vec::new(), kind, meta: Meta::default() }, None)?;
-            comparer.stream(stdin)?;
+            comparer.add_stream(stdin)?;
             comparer.leave()?;
         }
     }
@@ -109,13 +110,13 @@ pub(super) fn compare_all(
 
 impl Comparer<'_, '_> {
     pub(super) fn send(&mut self, message: Message) -> Result<()> {
-        self.waiting.push(message);
-        if self.waiting.len() < TOGETHER { Ok(()) } else { self.flush() }
+        self.group.push(message);
+        if self.group.len() < MESSAGES_PER_GROUP { Ok(()) } else { self.flush() }
     }
 
     fn flush(&mut self) -> Result<()> {
-        let together = std::mem::replace(&mut self.waiting, Vec::with_capacity(TOGETHER));
-        self.out.send(together).map_err(|_| Error::Stopped)
+        let group = std::mem::replace(&mut self.group, Vec::with_capacity(MESSAGES_PER_GROUP));
+        self.out.send(group).map_err(|_| Error::Stopped)
     }
 
     fn next_seq(&mut self) -> u64 {
@@ -123,26 +124,27 @@ impl Comparer<'_, '_> {
         self.seq
     }
 
-    pub(super) fn stored(&self, name: &[u8]) -> Vec<u8> {
+    /// Returns the stored path of an entry of the open directory.
+    pub(super) fn stored_path(&self, name: &[u8]) -> Vec<u8> {
         self.path_stack.stored_of(name)
     }
 
-    pub(super) fn dir(&self) -> u64 {
+    pub(super) fn dir_seq(&self) -> u64 {
         self.stack.last().map_or(0, |open| open.seq)
     }
 
-    fn take(&mut self, found: WalkEvent) -> Result<()> {
-        match found {
+    fn handle(&mut self, event: WalkEvent) -> Result<()> {
+        match event {
             WalkEvent::Enter(entry, place) => self.enter(entry, place),
             WalkEvent::Leave => self.leave(),
-            WalkEvent::Entry(entry, inode) => self.entry(entry, None, inode),
-            WalkEvent::SingleFile(entry, path, inode) => self.entry(entry, Some(&path), inode),
+            WalkEvent::Entry(entry, inode) => self.compare(entry, None, inode),
+            WalkEvent::SingleFile(entry, path, inode) => self.compare(entry, Some(&path), inode),
             WalkEvent::Problem(problem) => {
-                self.run.problem(problem);
+                self.run.report_problem(problem);
                 Ok(())
             }
             WalkEvent::Vanished(path) => {
-                self.run.vanished(&path);
+                self.run.report_vanished(&path);
                 Ok(())
             }
             WalkEvent::Warning(text) => {
@@ -152,8 +154,8 @@ impl Comparer<'_, '_> {
         }
     }
 
-    /// Sends the only entry of a snapshot of a stream.
-    fn stream(&mut self, stdin: &Stdin) -> Result<()> {
+    /// Sends the file of a stream, the only entry of its snapshot, to a reader.
+    fn add_stream(&mut self, stdin: &Stdin) -> Result<()> {
         let meta = Meta {
             mode: 0o600,
             uid: getuid().as_raw(),
@@ -164,12 +166,13 @@ impl Comparer<'_, '_> {
         };
         let kind = Kind::File { size: 0, content: Content::Parts(Vec::new()) };
         let entry = Entry { name: stdin.name.clone(), kind, meta };
-        let was = self.before(&entry.name)?.map_or(Previous::New, |before| Previous::There(Box::new(before)));
+        let was =
+            self.parent_entry(&entry.name)?.map_or(Previous::New, |before| Previous::There(Box::new(before)));
         let older = match &was {
             Previous::There(before) => Older::of(before),
-            Previous::New => self.sibling(&entry, u64::MAX)?,
+            Previous::New => self.find_sibling(&entry, u64::MAX)?,
         };
-        self.read(entry, Input::Stream(stdin.command.clone()), was, older)
+        self.read_file(entry, (Input::Stream(stdin.command.clone()), None), (was, None), older)
     }
 
     fn enter(&mut self, mut entry: Entry, place: Option<PathBuf>) -> Result<()> {
@@ -178,8 +181,8 @@ impl Comparer<'_, '_> {
         self.run.strip(&mut entry.meta);
         if !self.stack.is_empty() {
             self.amend(&mut entry);
-            let before = self.before(&entry.name)?;
-            self.attributes(&mut entry, before.as_ref(), place.as_deref())?;
+            let before = self.parent_entry(&entry.name)?;
+            self.set_xattrs(&mut entry, before.as_ref(), place.as_deref())?;
             same = before.as_ref().is_some_and(|before| before.meta == entry.meta);
             tree = before.and_then(|before| match before.kind {
                 Kind::Dir { tree } => Some(tree),
@@ -187,18 +190,18 @@ impl Comparer<'_, '_> {
             });
         }
         self.path_stack.enter(&entry.name, place.as_deref());
-        let (before, known) = self.before_of(tree)?;
+        let (before, known) = self.open_parent(tree)?;
         let seq = self.next_seq();
         let trusted = self.run.parent_choice.trusted && before.is_some();
         let unchanged = tree.filter(|_| trusted).map(|tree| UnchangedDir { tree, known, entries: 0, same });
-        self.stack.push(Open {
+        self.stack.push(OpenDir {
             seq,
             before,
             tree,
             siblings: tree.map(Siblings::of),
             entry,
             same,
-            told: false,
+            announced: false,
             unchanged,
         });
         if trusted { Ok(()) } else { self.announce() }
@@ -206,12 +209,12 @@ impl Comparer<'_, '_> {
 
     fn leave(&mut self) -> Result<()> {
         while let Some(entry) =
-            self.stack.last_mut().and_then(|open| open.before.as_mut()).and_then(|parent| parent.ahead.take())
+            self.stack.last_mut().and_then(|open| open.before.as_mut()).and_then(|parent| parent.next.take())
         {
             self.advance()?;
-            self.gone(&entry)?;
+            self.handle_missing(&entry)?;
         }
-        let Some(Open { seq, mut entry, same, tree, unchanged, .. }) = self.stack.pop() else {
+        let Some(OpenDir { seq, mut entry, same, tree, unchanged, .. }) = self.stack.pop() else {
             return Ok(());
         };
         self.path_stack.leave();
@@ -237,42 +240,43 @@ impl Comparer<'_, '_> {
     /// Adds known metadata to an entry of the open directory.
     fn amend(&self, entry: &mut Entry) {
         if self.run.supplement().is_some() {
-            self.run.amend(&self.stored(&entry.name), entry);
+            self.run.amend(&self.stored_path(&entry.name), entry);
         }
     }
 
-    fn entry(&mut self, mut entry: Entry, path: Option<&Path>, inode: Option<(u64, u64)>) -> Result<()> {
+    fn compare(&mut self, mut entry: Entry, path: Option<&Path>, inode: Option<(u64, u64)>) -> Result<()> {
         let version = inode.map(|inode| Version::new(inode, entry.size(), &entry.meta));
         self.run.strip(&mut entry.meta);
         self.amend(&mut entry);
         if let Some(inode) = inode
             && self.has_names_inside(inode)?
         {
-            let label = self.run.repo.hasher().long_tag(b"link", &self.stored(&entry.name));
+            let label = self.run.repo.hasher().long_tag(b"link", &self.stored_path(&entry.name));
             entry.meta.link = *self.links.entry(inode).or_insert(label.max(1));
         }
-        let before = self.before(&entry.name)?;
+        let before = self.parent_entry(&entry.name)?;
         if let Kind::File { size, .. } = entry.kind {
             if let Some(file) = self.stored_earlier(version.as_ref(), before.as_ref(), size)? {
-                return self.reuse(entry, file, before);
+                return self.complete_stored(entry, file, before);
             }
-            return self.file(entry, path, size, before, version);
+            return self.compare_file(entry, path, size, before, version);
         }
-        self.attributes(&mut entry, before.as_ref(), path)?;
+        self.set_xattrs(&mut entry, before.as_ref(), path)?;
         self.tally.others += 1;
         let same = before.is_some_and(|before| before == entry);
         self.complete(entry, same)
     }
 
-    pub(super) fn unchanged(&mut self, entry: Entry, before: &Meta) -> Result<()> {
+    /// Completes a file whose content is the parent's.
+    pub(super) fn complete_unchanged(&mut self, entry: Entry, before: &Meta) -> Result<()> {
         self.tally.unchanged += 1;
-        self.not_read(&entry, Action::Unchanged);
+        self.count_unread(&entry, Action::Unchanged);
         let same = entry.meta == *before;
         self.complete(entry, same)
     }
 
     /// Counts a file whose content need not be read.
-    pub(super) fn not_read(&mut self, entry: &Entry, action: Action) {
+    pub(super) fn count_unread(&mut self, entry: &Entry, action: Action) {
         let (size, observer) = (entry.size(), self.run.observer);
         self.tally.bytes += size;
         self.path_stack.with(&entry.name, |path| observer.notice(Event::Item { action, path, size }));

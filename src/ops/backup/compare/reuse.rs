@@ -15,7 +15,7 @@ use crate::repo::commit::reachability;
 impl Comparer<'_, '_> {
     /// Sets the extended attributes of an entry that is not read itself. Uses the parent's if the inode has
     /// not changed since.
-    pub(super) fn attributes(
+    pub(super) fn set_xattrs(
         &mut self,
         entry: &mut Entry,
         before: Option<&Entry>,
@@ -38,13 +38,13 @@ impl Comparer<'_, '_> {
         let (xattrs, values) = stored_xattrs::split_values(self.run.repo.hasher(), found.values);
         entry.meta.xattrs = xattrs;
         if self.run.supplement().is_some() {
-            self.run.add_xattrs(&self.stored(&entry.name), entry);
+            self.run.add_xattrs(&self.stored_path(&entry.name), entry);
         }
         if !found.problems.is_empty() {
-            let stored = self.stored(&entry.name);
-            self.run.incomplete(&stored, entry, &found.problems);
+            let stored = self.stored_path(&entry.name);
+            self.run.report_incomplete(&stored, entry, &found.problems);
         }
-        // A file that is read, which may be isolated, sends its values itself.
+        // The reader sends the values of files that are read, which may be isolated.
         let context = Context { owner: entry.meta.uid, file: None };
         values.into_iter().try_for_each(|value| self.send(Message::Value { context, value }))
     }
@@ -61,15 +61,15 @@ impl Comparer<'_, '_> {
     /// sets the ctime. Directories that only lead to a source have no recorded times.
     fn has_same_inode(&self, before: &Entry, now: &Entry) -> bool {
         let (old, new) = (&before.meta, &now.meta);
-        let tells = match &self.run.options.recorded {
-            // It is compared with another state, which was over.
+        let is_reliable = match &self.run.options.recorded {
+            // Past states do not change while they are read.
             Some(recorded) => recorded.comparison == Comparison::Originals && new.ctime != Time::default(),
             None => self.is_safely_past(new.ctime),
         };
         std::mem::discriminant(&before.kind) == std::mem::discriminant(&now.kind)
             && (old.flags | new.flags) & flags::ANCESTOR_ONLY == 0
             && old.ctime == new.ctime
-            && tells
+            && is_reliable
     }
 
     /// Compares size, mtime and type. The mtime must be safely before the parent's start.
@@ -108,7 +108,7 @@ impl Comparer<'_, '_> {
     /// Returns whether an unchanged file is read again.
     pub(super) fn is_due(&self, name: &[u8]) -> bool {
         let hasher = self.run.repo.hasher();
-        self.run.arc.is_some_and(|arc| arc.holds(hasher, &self.stored(name)))
+        self.run.reread_arc.is_some_and(|arc| arc.holds(hasher, &self.stored_path(name)))
     }
 
     /// Returns whether a file's chunks may be reused. Those of an untrusted parent are looked up one by one

@@ -32,26 +32,26 @@ impl Comparer<'_, '_> {
             return Ok(());
         }
         self.announce()?;
-        let dir = self.dir();
+        let dir = self.dir_seq();
         self.send(Message::Entry { dir, entry })
     }
 
     /// Sends the deferred directories and their entries so far to the assembler, as something has changed.
     pub(super) fn announce(&mut self) -> Result<()> {
-        let first = self.stack.iter().rposition(|open| open.told).map_or(0, |at| at + 1);
+        let first = self.stack.iter().rposition(|open| open.announced).map_or(0, |at| at + 1);
         for at in first..self.stack.len() {
-            let above = at.checked_sub(1).and_then(|at| self.stack.get(at)).map(|open| open.seq);
+            let container = at.checked_sub(1).and_then(|at| self.stack.get(at)).map(|open| open.seq);
             let Some(open) = self.stack.get_mut(at) else { break };
-            open.told = true;
+            open.announced = true;
             let (seq, owner) = (open.seq, open.entry.meta.uid);
             let Some(unchanged) = open.unchanged.take() else {
-                self.send(Message::Enter { seq, dir: above, owner, known: Vec::new() })?;
+                self.send(Message::Enter { seq, dir: container, owner, known: Vec::new() })?;
                 continue;
             };
-            self.send(Message::Enter { seq, dir: above, owner, known: unchanged.known })?;
-            let mut again = DirReader::new(unchanged.tree);
+            self.send(Message::Enter { seq, dir: container, owner, known: unchanged.known })?;
+            let mut parent_dir = DirReader::new(unchanged.tree);
             for _ in 0..unchanged.entries {
-                let entry = again.next(&mut self.reader)?.ok_or_else(shorter)?;
+                let entry = parent_dir.next(&mut self.reader)?.ok_or_else(parent_tree_shrank)?;
                 self.send(Message::Entry { dir: seq, entry })?;
             }
         }
@@ -59,7 +59,7 @@ impl Comparer<'_, '_> {
     }
 }
 
-fn shorter() -> Error {
+fn parent_tree_shrank() -> Error {
     let source = DecodeError::because("it became shorter while it was read");
     Error::Damaged { what: "the parent's tree".into(), source }
 }

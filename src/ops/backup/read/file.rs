@@ -20,41 +20,41 @@ use crate::sys::long_path;
 
 /// Size in bytes above which files are checked for holes regardless of their block count: blocks of metadata
 /// may hide a hole, and a system call is cheap compared with reading.
-const LARGE: u64 = 64 << 10;
+const HOLE_CHECK_BYTES: u64 = 64 << 10;
 
 /// Longer than the clock tick of any file system's timestamps.
-const TICK: Duration = Duration::from_millis(11);
+const MAX_CLOCK_TICK: Duration = Duration::from_millis(11);
 
 impl Reader<'_> {
-    /// Compares an unchanged file with what the parent has of it. `None`: it is to be read as one that
+    /// Compares an unchanged file with the parent's content. Returns `None` if it is to be read like one that
     /// changed.
-    pub(super) fn is_as_expected(&mut self, path: &Path, expected: Option<&Expected>) -> Option<Outcome> {
+    pub(super) fn check_expected(&mut self, path: &Path, expected: Option<&Expected>) -> Option<Outcome> {
         let Expected { size, content, times } = expected?;
         let mut file = long_path::open_to_read(path).ok()?;
-        let is_still = |file: &File| {
+        let is_unchanged = |file: &File| {
             let found = stat::stat_open(file);
             found.is_ok_and(|found| {
                 found.is_file() && found.size == *size && (found.mtime, found.ctime) == *times
             })
         };
-        if !is_still(&file) {
+        if !is_unchanged(&file) {
             return None;
         }
-        match rot::compare(self.run, &mut self.lists, (&mut file, path), (*size, content)) {
-            Comparison::Same if is_still(&file) => {
+        match rot::compare_content(self.run, &mut self.lists, (&mut file, path), (*size, content)) {
+            Comparison::Same if is_unchanged(&file) => {
                 Some(Outcome::Unchanged { read: Some(*size), problem: None })
             }
             Comparison::Unreadable(err) => {
                 Some(Outcome::Unchanged { read: None, problem: Some(err.to_string()) })
             }
             // If an interruption prevents rereading, the file still counts as unchanged.
-            _ if self.run.stopping() => Some(Outcome::Unchanged { read: None, problem: None }),
+            _ if self.run.is_stopping() => Some(Outcome::Unchanged { read: None, problem: None }),
             Comparison::Same | Comparison::Differs | Comparison::Unknown => None,
         }
     }
 
     /// Reads a file, and reads it again if it changed meanwhile.
-    pub(super) fn attempts(
+    pub(super) fn read_with_retry(
         &mut self,
         seq: u64,
         path: &Path,
@@ -62,44 +62,45 @@ impl Reader<'_> {
         walked: Option<(u64, u64)>,
         older: Option<&Older>,
     ) -> io::Result<Outcome> {
-        for last in [false, true] {
+        for is_last in [false, true] {
             let mut file = long_path::open_to_read(path)?;
-            let before = settled(&file)?;
+            let before = stat_after_tick(&file)?;
             if !before.is_file() {
                 return Err(io::Error::other("it is no longer a regular file"));
             }
             let found = xattr::of_open(file.as_fd());
-            self.follow(older.cloned(), Some(before.size));
+            self.begin_file(older.cloned(), Some(before.size));
             self.opaque = None;
-            let maybe_sparse =
-                before.blocks * 512 < before.size || before.size > LARGE || !found.values.is_empty();
+            let maybe_sparse = before.blocks * 512 < before.size
+                || before.size > HOLE_CHECK_BYTES
+                || !found.values.is_empty();
             let read = if maybe_sparse && before.size > 0 {
-                self.runs(seq, &mut file, before.size)?
+                self.read_data_segments(seq, &mut file, before.size)?
             } else {
-                self.chunks(seq, &mut file, before.size.max(size))?
+                self.read_chunks(seq, &mut file, before.size.max(size))?
             };
             let after = stat::stat_open(&file)?;
-            let stamp = |found: &Inode| (found.size, found.mtime, found.ctime);
-            let changed = stamp(&before) != stamp(&after) || read != before.size;
-            if !changed || last {
-                let mut meta = self.describer.meta(&before);
+            let version = |found: &Inode| (found.size, found.mtime, found.ctime);
+            let changed = version(&before) != version(&after) || read != before.size;
+            if !changed || is_last {
+                let mut meta = self.metadata_reader.meta(&before);
                 let (xattrs, values) = stored_xattrs::split_values(self.run.repo.hasher(), found.values);
                 meta.xattrs = xattrs;
-                self.values(values);
+                self.send_values(values);
                 let same = walked.is_none_or(|walked| walked == before.id);
                 let inode = before.linked_inode();
                 let seen = Box::new(FileStat { meta, same, inode, problems: found.problems });
                 let opaque = self.opaque.unwrap_or(false);
                 return Ok(Outcome::Done { size: read, seen: Some(seen), changed, opaque });
             }
-            self.end(seq, Outcome::Again);
+            self.end_file(seq, Outcome::Again);
         }
         Err(io::Error::other("not read"))
     }
 
-    /// Reads the data segments of a file, cutting each separately, and reports the holes between. Returns the
-    /// bytes that both cover: fewer than `size` if the file became shorter.
-    fn runs(&mut self, seq: u64, file: &mut File, size: u64) -> io::Result<u64> {
+    /// Reads the data segments of a file, cutting each separately, and sends the holes between them. Returns
+    /// the bytes that both cover: fewer than `size` if the file became shorter.
+    fn read_data_segments(&mut self, seq: u64, file: &mut File, size: u64) -> io::Result<u64> {
         let mut at = 0;
         while at < size {
             let start = match seek(&*file, SeekFrom::Data(at)) {
@@ -111,7 +112,7 @@ impl Reader<'_> {
                 Err(err) => return Err(err.into()),
             };
             if start > at {
-                self.hole(seq, start - at);
+                self.add_hole(seq, start - at);
             }
             if start == size {
                 return Ok(size);
@@ -121,14 +122,14 @@ impl Reader<'_> {
                 _ => size,
             };
             file.seek(io::SeekFrom::Start(start))?;
-            let rest = end >= size;
-            let read = if rest {
-                self.chunks(seq, file, size - start)?
+            let is_last = end >= size;
+            let read = if is_last {
+                self.read_chunks(seq, file, size - start)?
             } else {
-                self.chunks(seq, &mut (&mut *file).take(end - start), end - start)?
+                self.read_chunks(seq, &mut (&mut *file).take(end - start), end - start)?
             };
             at = start + read;
-            if rest || at < end {
+            if is_last || at < end {
                 return Ok(at);
             }
         }
@@ -138,13 +139,13 @@ impl Reader<'_> {
 
 /// Returns a file's metadata, after waiting until its ctime lies in the past. A change during reading must
 /// show in the ctime, and many file systems update times only once per clock tick.
-fn settled(file: &File) -> io::Result<Inode> {
+fn stat_after_tick(file: &File) -> io::Result<Inode> {
     let found = stat::stat_open(file)?;
     let now = Time::now();
     let seconds = now.sec.saturating_sub(found.ctime.sec).saturating_mul(1_000_000_000);
     let past = seconds.saturating_add(i64::from(now.nanos) - i64::from(found.ctime.nanos));
-    if (0..TICK.as_nanos() as i64).contains(&past) {
-        std::thread::sleep(TICK);
+    if (0..MAX_CLOCK_TICK.as_nanos() as i64).contains(&past) {
+        std::thread::sleep(MAX_CLOCK_TICK);
         return stat::stat_open(file);
     }
     Ok(found)
@@ -162,11 +163,11 @@ mod tests {
         for number in 0..20 {
             let path = dir.path().join(number.to_string());
             std::fs::write(&path, "young").unwrap();
-            let found = settled(&File::open(&path).unwrap()).unwrap();
+            let found = stat_after_tick(&File::open(&path).unwrap()).unwrap();
             let now = Time::now();
             let nanos = |time: Time| i128::from(time.sec) * 1_000_000_000 + i128::from(time.nanos);
             let past = nanos(now) - nanos(found.ctime);
-            assert!(past >= TICK.as_nanos() as i128, "looked at {past} ns after it changed");
+            assert!(past >= MAX_CLOCK_TICK.as_nanos() as i128, "looked at {past} ns after it changed");
         }
     }
 }

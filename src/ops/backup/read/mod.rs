@@ -25,20 +25,20 @@ use crate::util::programs;
 use crate::util::stoppable::{StoppableOutput, terminate};
 
 /// Plain bytes after which a batch is sent: a block, at the default block size.
-const BATCH: usize = 2 << 20;
-/// Number of bytes read at once under a rate limit, so that reading is even.
-const PIECE: usize = 64 << 10;
+const BATCH_BYTES: usize = 2 << 20;
+/// Maximum number of bytes read at once under a rate limit, so that reading is even.
+const LIMITED_READ_BYTES: usize = 64 << 10;
 /// Interval at which a waiting reader checks whether the run is to end.
-const NAP: Duration = Duration::from_millis(100);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Number of the interrupt signal, the same on every system.
 const SIGINT: i32 = 2;
 
-/// Wraps a violated invariant as an I/O error, which [`broken_rule`] recognizes.
+/// Wraps a violated invariant as an I/O error, which [`violated_rule`] recognizes.
 fn bug(what: &'static str) -> io::Error {
     io::Error::other(Error::Bug { what })
 }
 
-fn broken_rule(err: &io::Error) -> Option<&'static str> {
+fn violated_rule(err: &io::Error) -> Option<&'static str> {
     match err.get_ref()?.downcast_ref()? {
         Error::Bug { what } => Some(what),
         _ => None,
@@ -73,10 +73,10 @@ pub(super) struct Reader<'a> {
     empty: &'a Receiver<Vec<u8>>,
     out: &'a Sender<Vec<Message>>,
     pub(super) batch: Batch,
-    pub(super) describer: MetadataReader,
+    pub(super) metadata_reader: MetadataReader,
     /// Follows an older version of the current file.
     follower: Option<Follower>,
-    /// Whether the file that is being read begins with what looks random; `None` before its first chunk.
+    /// Whether the first chunk of the current file looks random; `None` before that chunk.
     pub(super) opaque: Option<bool>,
     /// Reads part lists of older versions. Opened at the first one.
     pub(super) lists: Option<ChunkReader>,
@@ -91,9 +91,9 @@ pub(super) fn run(
     empty: &Receiver<Vec<u8>>,
     out: &Sender<Vec<Message>>,
 ) {
-    let (batch, describer) = (Batch::default(), MetadataReader::default());
+    let (batch, metadata_reader) = (Batch::default(), MetadataReader::default());
     let (follower, lists, opaque) = (None, None, None);
-    let mut reader = Reader { run, empty, out, batch, describer, follower, opaque, lists, used: 0 };
+    let mut reader = Reader { run, empty, out, batch, metadata_reader, follower, opaque, lists, used: 0 };
     loop {
         // A batch must not wait for the next job: the assembler may need it to continue.
         let job = match jobs.try_recv() {
@@ -106,7 +106,7 @@ pub(super) fn run(
                 }
             }
         };
-        reader.file(job);
+        reader.read_file(job);
         if reader.batch.steps.len() >= 1024 {
             reader.flush();
         }
@@ -115,15 +115,15 @@ pub(super) fn run(
 
 impl Reader<'_> {
     /// Waits until this many bytes may be read, or the run is to end.
-    fn pass(&self, bytes: usize) {
-        let Some(limit) = &self.run.reading else { return };
+    fn wait_for_limit(&self, bytes: usize) {
+        let Some(limit) = &self.run.read_limit else { return };
         let end = Instant::now() + limit.take(bytes);
-        while !self.run.stopping() {
+        while !self.run.is_stopping() {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
-            std::thread::sleep(left.min(NAP));
+            std::thread::sleep(left.min(STOP_CHECK_INTERVAL));
         }
     }
 
@@ -132,22 +132,22 @@ impl Reader<'_> {
             self.used = 0;
             let next = Batch { context: self.batch.context, ..Batch::default() };
             let batch = std::mem::replace(&mut self.batch, next);
-            // The assembler is gone only if it has failed. The job loop then drains.
+            // This fails only if the assembler has failed. The job loop then drains.
             let _ = self.out.send(vec![Message::Batch(batch)]);
         }
     }
 
-    /// Returns an empty buffer. Waits for the assembler if there is none.
-    fn buffer(&self) -> io::Result<Vec<u8>> {
-        let gone = |_| io::Error::from(io::ErrorKind::NotFound);
-        let mut buffer = self.empty.recv().map_err(gone)?;
+    /// Returns an unused buffer. Waits for the assembler if there is none.
+    fn take_buffer(&self) -> io::Result<Vec<u8>> {
+        // The assembler is gone only if it has failed; then no outcome matters.
+        let mut buffer = self.empty.recv().map_err(|_| io::Error::from(io::ErrorKind::NotFound))?;
         // Allocates only at the first use: buffers keep their length.
-        buffer.resize(BATCH + self.run.repo.chunker().max(), 0);
+        buffer.resize(BATCH_BYTES + self.run.repo.chunker().max(), 0);
         Ok(buffer)
     }
 
     /// Sends values of extended attributes before the file that has them.
-    pub(super) fn values(&mut self, values: Vec<Value>) {
+    pub(super) fn send_values(&mut self, values: Vec<Value>) {
         let context = self.batch.context;
         if !values.is_empty() {
             // As in `flush`, a failure means that the assembler has failed.
@@ -156,44 +156,44 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn end(&mut self, seq: u64, outcome: Outcome) {
+    pub(super) fn end_file(&mut self, seq: u64, outcome: Outcome) {
         self.batch.steps.push(Step::End { seq, outcome });
     }
 
-    fn file(&mut self, job: Job) {
+    fn read_file(&mut self, job: Job) {
         let seq = job.seq;
         if self.batch.context != job.context {
             self.flush();
             self.batch.context = job.context;
         }
-        if self.run.stopping() && job.expected.is_some() {
-            return self.end(seq, Outcome::Unchanged { read: None, problem: None });
+        if self.run.is_stopping() && job.expected.is_some() {
+            return self.end_file(seq, Outcome::Unchanged { read: None, problem: None });
         }
-        if self.run.stopping() {
-            return self.end(seq, Outcome::Vanished);
+        if self.run.is_stopping() {
+            return self.end_file(seq, Outcome::Vanished);
         }
         let outcome = match job.input {
             Input::Stream(command) => {
-                self.follow(job.older, None);
-                self.stream(seq, command)
+                self.begin_file(job.older, None);
+                self.read_stream(seq, command)
             }
-            Input::File { path, size, inode } => match self.is_as_expected(&path, job.expected.as_deref()) {
+            Input::File { path, size, inode } => match self.check_expected(&path, job.expected.as_deref()) {
                 Some(outcome) => Ok(outcome),
-                None => self.attempts(seq, &path, size, inode, job.older.as_ref()),
+                None => self.read_with_retry(seq, &path, size, inode, job.older.as_ref()),
             },
         };
         self.follower = None;
-        let outcome = outcome.unwrap_or_else(|err| match (broken_rule(&err), err.kind()) {
+        let outcome = outcome.unwrap_or_else(|err| match (violated_rule(&err), err.kind()) {
             (Some(rule), _) => Outcome::Bug(rule),
             (None, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Outcome::Vanished,
             _ => Outcome::Failed(err.to_string()),
         });
-        self.end(seq, outcome);
+        self.end_file(seq, outcome);
     }
 
-    fn stream(&mut self, seq: u64, command: Option<Vec<std::ffi::OsString>>) -> io::Result<Outcome> {
+    fn read_stream(&mut self, seq: u64, command: Option<Vec<std::ffi::OsString>>) -> io::Result<Outcome> {
         let Some(command) = command else {
-            let size = self.chunks(seq, &mut io::stdin().lock(), u64::MAX)?;
+            let size = self.read_chunks(seq, &mut io::stdin().lock(), u64::MAX)?;
             return Ok(Outcome::Done { size, seen: None, changed: false, opaque: false });
         };
         let (program, args) = command.split_first().ok_or(io::Error::other("no command given"))?;
@@ -203,8 +203,8 @@ impl Reader<'_> {
             started.map_err(|err| io::Error::other(format!("the command cannot be started: {err}")))?;
         let output = child.stdout.take().ok_or(io::Error::other("no output"))?;
         let run = self.run;
-        let is_stopping = || run.stopping();
-        let read = self.chunks(seq, &mut StoppableOutput::new(output, &is_stopping), u64::MAX);
+        let is_stopping = || run.is_stopping();
+        let read = self.read_chunks(seq, &mut StoppableOutput::new(output, &is_stopping), u64::MAX);
         if read.is_err() {
             terminate(&mut child);
         }
@@ -222,27 +222,27 @@ impl Reader<'_> {
     }
 
     /// Reads to the end. Cuts and hashes chunks in place, in the buffer they were read into.
-    pub(super) fn chunks(&mut self, seq: u64, input: &mut dyn Read, expected: u64) -> io::Result<u64> {
+    pub(super) fn read_chunks(&mut self, seq: u64, input: &mut dyn Read, expected: u64) -> io::Result<u64> {
         let (repo, end) = (self.run.repo, self.used);
         let mut stream = Stream { reader: self, seq, input, expected, total: 0, end };
         content_writer::cut_all(repo, &mut stream, false)?;
         Ok(stream.total)
     }
 
-    /// Begins a file.
-    pub(super) fn follow(&mut self, older: Option<Older>, size: Option<u64>) {
+    /// Begins to follow the older version of a file, if there is one. `size` is that of the file, if known.
+    pub(super) fn begin_file(&mut self, older: Option<Older>, size: Option<u64>) {
         self.follower = older.map(|older| Follower::new(older, size));
     }
 
     /// Adds a hole to the current file.
-    pub(super) fn hole(&mut self, seq: u64, len: u64) {
+    pub(super) fn add_hole(&mut self, seq: u64, len: u64) {
         self.batch.steps.push(Step::Hole { seq, len });
         self.follower.iter_mut().for_each(|follower| follower.hole(len));
     }
 
-    /// Returns chunks that the next chunk is probably similar to. If they cannot be determined, it is stored
-    /// without a delta.
-    fn like(&mut self, id: &ChunkId, len: u32) -> Vec<(ChunkId, u32)> {
+    /// Returns chunks that the next chunk is probably similar to. If they cannot be determined, the rest of
+    /// the file is stored without deltas.
+    fn similar_chunks(&mut self, id: &ChunkId, len: u32) -> Vec<(ChunkId, u32)> {
         let Some(follower) = &mut self.follower else { return Vec::new() };
         if self.lists.is_none() {
             self.lists = ChunkReader::new(self.run.repo, Arc::clone(&self.run.index)).ok();
@@ -263,7 +263,7 @@ struct Stream<'r, 'a> {
     /// Bytes that are expected; `u64::MAX` if that is unknown.
     expected: u64,
     total: u64,
-    /// Where the bytes that were read end in the batch.
+    /// Length of the used part of the batch's buffer.
     end: usize,
 }
 
@@ -281,22 +281,23 @@ impl ChunkBuffer for Stream<'_, '_> {
 
     fn read_more(&mut self) -> io::Result<bool> {
         if self.reader.batch.plain.is_empty() {
-            self.reader.batch.plain = self.reader.buffer()?;
+            self.reader.batch.plain = self.reader.take_buffer()?;
         }
         // Never empty: less than a batch is used, followed by fewer uncut bytes than the longest chunk has.
         let free = self.reader.batch.plain.get_mut(self.end..).filter(|free| !free.is_empty());
         let free = free.ok_or_else(|| bug("a buffer that is not full has free space"))?;
-        let wanted = if self.reader.run.reading.is_some() { free.len().min(PIECE) } else { free.len() };
+        let limit = self.reader.run.read_limit.as_ref().map_or(usize::MAX, |_| LIMITED_READ_BYTES);
+        let wanted = free.len().min(limit);
         let room = free.get_mut(..wanted).ok_or_else(|| bug("a piece is within the free space"))?;
         let count = match self.input.read(room) {
             Ok(0) => return Ok(false),
             Err(err) if err.kind() == io::ErrorKind::Interrupted => return Ok(true),
             read => read?,
         };
-        self.reader.pass(count);
+        self.reader.wait_for_limit(count);
         self.end += count;
         self.total += count as u64;
-        // A regular file was read to its known length: the short read shows that this is the end.
+        // Once the expected bytes are read, a read that did not fill the buffer shows the end.
         let is_full = self.end == self.reader.batch.plain.len();
         Ok(self.expected == u64::MAX || self.total < self.expected || is_full)
     }
@@ -306,27 +307,27 @@ impl ChunkBuffer for Stream<'_, '_> {
             let chunk = self.uncut()?.get(..len).ok_or_else(|| bug("a chunk is within its buffer"))?;
             self.reader.opaque = Some(randomness::is_opaque(chunk));
         }
-        let (seq, like) = (self.seq, self.reader.like(&id, len as u32));
+        let (seq, like) = (self.seq, self.reader.similar_chunks(&id, len as u32));
         self.reader.batch.steps.push(Step::Chunk { seq, id, len: len as u32, like });
         self.reader.used += len;
-        if self.reader.used >= BATCH { self.turn_over() } else { Ok(()) }
+        if self.reader.used >= BATCH_BYTES { self.send_full_batch() } else { Ok(()) }
     }
 }
 
 impl Stream<'_, '_> {
     /// Sends the full batch, and moves the bytes after its last chunk to the next.
-    fn turn_over(&mut self) -> io::Result<()> {
+    fn send_full_batch(&mut self) -> io::Result<()> {
         let mut next = Vec::new();
         let rest = self.uncut()?;
         if !rest.is_empty() {
-            next = self.reader.buffer()?;
+            next = self.reader.take_buffer()?;
             let start = next.get_mut(..rest.len());
             start.ok_or_else(|| bug("the remainder is smaller than a batch"))?.copy_from_slice(rest);
         }
         self.end = rest.len();
         self.reader.flush();
         self.reader.batch.plain = next;
-        if self.reader.run.stopping() {
+        if self.reader.run.is_stopping() {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Handles files with several hard links in past states: a file that was stored for an earlier state is not
-//! read again, and two names are hard links of each other only if both are in the state.
+//! Files with several hard links in past states: a file that was stored for an earlier state is not read
+//! again, and two names are recorded as hard links of each other only if both are in the state.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::error::{Error, Result};
 use crate::fs::walk::{Walk, WalkEvent};
 use crate::model::entry::{Entry, Meta};
+use crate::ops::backup::Run;
 use crate::ops::backup::compare::Comparer;
 use crate::ops::backup::states::{StoredFile, Version};
 use crate::progress::Action;
@@ -20,28 +21,28 @@ impl Comparer<'_, '_> {
             return Ok(true);
         }
         if self.linked_inside.is_none() {
-            self.linked_inside = Some(self.count_names()?);
+            self.linked_inside = Some(self.find_linked_inside()?);
         }
         Ok(self.linked_inside.as_ref().is_some_and(|inside| inside.contains(&inode)))
     }
 
-    /// Counts names in a second walk. In states that are copies of each other nearly every file has several
-    /// links, but rarely two in the same state.
-    fn count_names(&self) -> Result<HashSet<(u64, u64)>> {
-        let begun = self.run.begun;
-        let walk = Walk::start(begun.plan.clone(), begun.walk_options(), &begun.stop)?;
-        let (mut once, mut often) = (HashSet::new(), HashSet::new());
+    /// Returns the inodes that a second walk finds under several names. In states that are copies of each
+    /// other nearly every file has several links, but rarely two in the same state.
+    fn find_linked_inside(&self) -> Result<HashSet<(u64, u64)>> {
+        let backup = self.run.backup;
+        let walk = Walk::start(backup.plan.clone(), backup.walk_options(), &backup.stop)?;
+        let (mut once, mut repeated) = (HashSet::new(), HashSet::new());
         for found in walk.found.iter().flatten() {
             if let WalkEvent::Entry(_, Some(inode)) | WalkEvent::SingleFile(_, _, Some(inode)) = found
                 && !once.insert(inode)
             {
-                often.insert(inode);
+                repeated.insert(inode);
             }
             if self.run.failed.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
             }
         }
-        Ok(often)
+        Ok(repeated)
     }
 
     /// Returns what an earlier state of this run stored of the same version of a file. If the parent's entry
@@ -69,8 +70,8 @@ impl Comparer<'_, '_> {
         }
     }
 
-    /// Completes an entry with the stored content.
-    pub(in crate::ops::backup) fn reuse(
+    /// Completes the entry of a file whose content an earlier state stored.
+    pub(in crate::ops::backup) fn complete_stored(
         &mut self,
         mut entry: Entry,
         file: StoredFile,
@@ -82,26 +83,28 @@ impl Comparer<'_, '_> {
             Some(before) if before.kind == entry.kind => {
                 entry.meta.corrupt_since = before.meta.corrupt_since;
                 self.tally.suffixes.add_old(&entry.name);
-                self.unchanged(entry, &before.meta)
+                self.complete_unchanged(entry, &before.meta)
             }
             Some(_) => {
                 self.tally.suffixes.add_old(&entry.name);
                 self.tally.files_changed += 1;
-                self.not_read(&entry, Action::Changed);
+                self.count_unread(&entry, Action::Changed);
                 self.complete(entry, false)
             }
             None => {
                 self.tally.suffixes.add_new(&entry.name);
                 self.tally.files_new += 1;
-                self.not_read(&entry, Action::New);
+                self.count_unread(&entry, Action::New);
                 self.complete(entry, false)
             }
         }
     }
+}
 
+impl Run<'_> {
     /// Records a file of a past state for later states.
-    pub(in crate::ops::backup) fn remember(&self, version: Option<Version>, entry: &Entry) {
-        if let (Some(recorded), Some(version)) = (&self.run.options.recorded, version)
+    pub(in crate::ops::backup) fn record_linked(&self, version: Option<Version>, entry: &Entry) {
+        if let (Some(recorded), Some(version)) = (&self.options.recorded, version)
             && let Some(file) = StoredFile::of(entry)
         {
             recorded.linked.insert(version, file);

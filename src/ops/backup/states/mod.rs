@@ -43,8 +43,8 @@ pub use crate::ops::backup::states::supplement::{Check, Facts, Supplement};
 /// Host, sources and time of a state.
 type SetAndTime = (String, Vec<ByteBuf>, Time);
 
-/// Seconds that a state may lie in the future, because clocks differ.
-const AHEAD: i64 = 600;
+/// Maximum number of seconds that a state may lie in the future, because clocks differ.
+const MAX_SECONDS_AHEAD: i64 = 600;
 
 /// The location of a source, and its path in the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,18 +79,21 @@ pub struct PastState {
 impl PastState {
     /// Returns the sources as they are recorded.
     fn recorded_sources(&self) -> Result<Vec<ByteBuf>> {
-        let places: Vec<_> = self.sources.iter().map(|one| (one.place.clone(), one.stored.clone())).collect();
-        Ok(sources::plan_at(&places)?.sources.into_iter().map(ByteBuf::from).collect())
+        let places = self.sources.iter().map(|source| (source.place.clone(), source.stored.clone()));
+        Ok(sources::plan_at(&places.collect::<Vec<_>>())?.sources.into_iter().map(ByteBuf::from).collect())
     }
 
-    fn is_made_by(&self, manifest: &Manifest, sources: &[ByteBuf]) -> bool {
-        match &self.origin {
-            Some(origin) => manifest.origin() == Some(origin.as_str()),
-            None => manifest.same_set(&self.host, sources) && manifest.started == self.time,
-        }
+    /// Returns whether a snapshot is an earlier import of the state.
+    fn is_imported_by(&self, manifest: &Manifest, sources: &[ByteBuf]) -> bool {
+        !manifest.partial
+            && match &self.origin {
+                Some(origin) => manifest.origin() == Some(origin.as_str()),
+                None => manifest.same_set(&self.host, sources) && manifest.started == self.time,
+            }
     }
 
-    fn place(&self) -> String {
+    /// Returns the location of the first source, which stands for the state in messages.
+    fn first_place(&self) -> String {
         self.sources.first().map(|source| source.place.display().to_string()).unwrap_or_default()
     }
 }
@@ -191,24 +194,23 @@ impl Each for () {
 pub fn plan(repo: &Repository, mut states: Vec<PastState>) -> Result<Vec<Planned>> {
     states.sort_by_key(|state| state.time);
     let all = snapshots::list(repo)?;
-    let latest = Time::now().sec.saturating_add(AHEAD);
+    let latest = Time::now().sec.saturating_add(MAX_SECONDS_AHEAD);
     let mut times: HashMap<SetAndTime, String> = HashMap::new();
     let mut planned = Vec::with_capacity(states.len());
     for state in states {
         let sources = state.recorded_sources()?;
         if state.time.sec > latest {
-            return Err(Error::Usage(format!("{} is dated in the future", state.place())));
+            return Err(Error::Usage(format!("{} is dated in the future", state.first_place())));
         }
         let key = (state.host.clone(), sources.clone(), state.time);
-        let other = times.insert(key, state.place()).filter(|_| state.origin.is_none());
+        let other = times.insert(key, state.first_place()).filter(|_| state.origin.is_none());
         if let Some(other) = other {
-            let place = state.place();
+            let place = state.first_place();
             return Err(Error::Usage(format!(
                 "{other} and {place} have the same time, but the states of a set must have different times"
             )));
         }
-        let mut complete = all.iter().filter(|one| !one.manifest.partial);
-        let there = complete.find(|one| state.is_made_by(&one.manifest, &sources)).map(|one| one.id);
+        let there = all.iter().find(|old| state.is_imported_by(&old.manifest, &sources)).map(|old| old.id);
         planned.push(Planned { state, there });
     }
     Ok(planned)
@@ -246,7 +248,7 @@ pub fn run(
             Some(repo.location().into()),
             control,
         )
-        .and_then(|begun| begun.run(repo, control));
+        .and_then(|backup| backup.run(repo, control));
         linked.end_state();
         match made {
             Ok(made) => {
@@ -254,7 +256,7 @@ pub fn run(
                 summary.add(made);
             }
             Err(Error::NothingRead(why)) => {
-                let problem = Problem::new(state.place(), ErrorKind::BadInput, &*why);
+                let problem = Problem::new(state.first_place(), ErrorKind::BadInput, &*why);
                 observer.notice(Event::Problem(&problem));
                 summary.problems.push(problem);
                 summary.failed += 1;
@@ -271,8 +273,8 @@ pub fn run(
 }
 
 impl Report {
-    fn add(&mut self, one: backup::Report) {
-        let (sum, counts) = (&mut self.counts, one.counts);
+    fn add(&mut self, made: backup::Report) {
+        let (sum, counts) = (&mut self.counts, made.counts);
         for (sum, number) in [
             (&mut sum.files_new, counts.files_new),
             (&mut sum.files_changed, counts.files_changed),
@@ -289,13 +291,13 @@ impl Report {
             *sum = sum.saturating_add(number);
         }
         if self.made.is_empty() {
-            self.unmatched = one.unmatched
+            self.unmatched = made.unmatched
         } else {
-            self.unmatched.retain(|pattern| one.unmatched.contains(pattern))
+            self.unmatched.retain(|pattern| made.unmatched.contains(pattern))
         }
-        self.made.extend(one.snapshot);
-        self.problems.extend(one.problems);
-        self.vanished += one.vanished;
+        self.made.extend(made.snapshot);
+        self.problems.extend(made.problems);
+        self.vanished += made.vanished;
     }
 }
 

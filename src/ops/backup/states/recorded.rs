@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::model::entry::{Content, Entry, Kind, Meta, Time, Xattr};
 use crate::ops::backup::states::supplement::{Check, Supplement};
 
 /// Maximum number of files to remember beyond those of the newest state, at about 300 bytes of memory each.
-const KEPT: usize = 1 << 20;
+const MAX_LINKED_FILES: usize = 1 << 20;
 
 /// How to interpret the ctimes of a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,7 +48,7 @@ impl Recorded {
         sources.iter().cloned().zip(self.stored.iter().cloned()).collect()
     }
 
-    /// Removes metadata that belongs to the copy and not to the original.
+    /// Removes times that belong to the copy and not to the original.
     pub(in crate::ops::backup) fn strip(&self, meta: &mut Meta) {
         if self.comparison == Comparison::Copies {
             (meta.ctime, meta.born) = (Time::default(), None);
@@ -107,18 +107,15 @@ pub(in crate::ops::backup) struct LinkedFiles(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
+    /// Each with the number of the last state that it was in.
     files: HashMap<Version, (StoredFile, u64)>,
     /// Number of the current state.
     state: u64,
 }
 
 impl LinkedFiles {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock()
-    }
-
     pub(in crate::ops::backup) fn get(&self, version: &Version) -> Option<StoredFile> {
-        let mut table = self.table();
+        let mut table = self.0.lock();
         let state = table.state;
         let (file, used) = table.files.get_mut(version)?;
         *used = state;
@@ -126,16 +123,16 @@ impl LinkedFiles {
     }
 
     pub(in crate::ops::backup) fn insert(&self, version: Version, file: StoredFile) {
-        let mut table = self.table();
+        let mut table = self.0.lock();
         let state = table.state;
         table.files.insert(version, (file, state));
     }
 
     /// Ends a state. If there are too many files, those that are not in this state are dropped.
     pub(in crate::ops::backup) fn end_state(&self) {
-        let mut table = self.table();
+        let mut table = self.0.lock();
         let state = table.state;
-        if table.files.len() > KEPT {
+        if table.files.len() > MAX_LINKED_FILES {
             table.files.retain(|_, (_, used)| *used == state);
         }
         table.state += 1;

@@ -1,4 +1,4 @@
-//! Reads the legacy backup script's `metadata.json`. Its format is not specified any more, so it is read
+//! Reads the legacy backup script's `metadata.json`. Its format is no longer specified, so it is read
 //! tolerantly: a chain is any list of objects that name an archive or a time, under various keys. Anything
 //! else is skipped.
 
@@ -12,10 +12,10 @@ use crate::model::entry::Time;
 use crate::model::manifest::SnapshotKind;
 use crate::repo::snapshots;
 
-/// Maximum size of the file in bytes. It held a SHA-256 for every file.
-const MAX: u64 = 1 << 30;
-/// Levels of folders that are searched for an archive.
-const DEPTH: usize = 4;
+/// Maximum size of the file in bytes. It contains a SHA-256 of every file.
+const MAX_BYTES: u64 = 1 << 30;
+/// Maximum depth of the folders that are searched for an archive.
+const MAX_DEPTH: usize = 4;
 
 /// A backup of the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) struct BackupChain {
 pub(crate) fn read(dir: &Path) -> Result<BackupChain> {
     let path = dir.join("metadata.json");
     let len = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
-    if len > MAX {
+    if len > MAX_BYTES {
         return Err(Error::Refused(format!("{} is too long", path.display())));
     }
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
@@ -52,10 +52,10 @@ pub(crate) fn read(dir: &Path) -> Result<BackupChain> {
     let chain = chain.ok_or_else(|| bad("it has no backupChain".to_owned()))?;
     let mut items = Vec::new();
     flatten(chain, &mut items);
-    let files = files(dir);
+    let files = list_archives(dir);
     let mut all = BackupChain::default();
     for item in items {
-        match link(item, dir, &files) {
+        match parse_link(item, dir, &files) {
             Some(link) => all.links.push(link),
             None => all.unclear.push(shorten(item)),
         }
@@ -92,15 +92,15 @@ fn is_backups(value: &Value) -> bool {
     }
 }
 
-fn link(item: &Value, dir: &Path, files: &[PathBuf]) -> Option<ChainLink> {
+fn parse_link(item: &Value, dir: &Path, files: &[PathBuf]) -> Option<ChainLink> {
     let named = archive_name(item);
     let time = time_of(item).or_else(|| named.as_deref().and_then(time_in))?;
     let kind = kind_of(item).or_else(|| named.as_deref().and_then(kind_in))?;
     let archive = match &named {
-        Some(name) => find(name, dir, files),
-        None => by_time(time, kind, files),
+        Some(name) => find_by_name(name, dir, files),
+        None => find_by_time(time, kind, files),
     };
-    let name = named.unwrap_or_else(|| dashed(time));
+    let name = named.unwrap_or_else(|| format_time(time));
     Some(ChainLink { kind, time, name, archive })
 }
 
@@ -151,7 +151,8 @@ fn time_in(text: &str) -> Option<Time> {
         .find_map(snapshots::time_of)
 }
 
-fn dashed(time: Time) -> String {
+/// Formats a time as the script put it into names.
+fn format_time(time: Time) -> String {
     let stamp = jiff::Timestamp::new(time.sec, i32::try_from(time.nanos).unwrap_or(0));
     stamp.map_or_else(|_| format!("@{}", time.sec), |stamp| format!("{stamp:.3}").replace([':', '.'], "-"))
 }
@@ -184,15 +185,15 @@ fn archive_name(item: &Value) -> Option<String> {
 }
 
 /// Returns the archive at the path in the chain, or anywhere below the directory, which may have been moved.
-fn find(name: &str, dir: &Path, files: &[PathBuf]) -> Option<PathBuf> {
+fn find_by_name(name: &str, dir: &Path, files: &[PathBuf]) -> Option<PathBuf> {
     let base = Path::new(name).file_name()?;
     let here = [dir.join(base), dir.join(name.trim_start_matches("./"))];
     let here = here.into_iter().find(|path| path.starts_with(dir) && path.is_file());
     here.or_else(|| files.iter().find(|path| path.file_name() == Some(base)).cloned())
 }
 
-fn by_time(time: Time, kind: SnapshotKind, files: &[PathBuf]) -> Option<PathBuf> {
-    let text = dashed(time);
+fn find_by_time(time: Time, kind: SnapshotKind, files: &[PathBuf]) -> Option<PathBuf> {
+    let text = format_time(time);
     let of_time = files.iter().filter(|path| path.to_string_lossy().contains(&text));
     of_time
         .clone()
@@ -202,14 +203,14 @@ fn by_time(time: Time, kind: SnapshotKind, files: &[PathBuf]) -> Option<PathBuf>
 }
 
 /// Returns the archives below a directory, sorted. Symbolic links are not followed.
-fn files(dir: &Path) -> Vec<PathBuf> {
+fn list_archives(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut todo = vec![(dir.to_path_buf(), 0)];
     while let Some((dir, depth)) = todo.pop() {
         // Unreadable folders are skipped: each archive that is missing is reported.
         for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() && depth < DEPTH => todo.push((entry.path(), depth + 1)),
+                Ok(kind) if kind.is_dir() && depth < MAX_DEPTH => todo.push((entry.path(), depth + 1)),
                 Ok(kind) if kind.is_file() && is_archive(&entry.file_name().to_string_lossy()) => {
                     found.push(entry.path());
                 }
@@ -239,11 +240,11 @@ mod tests {
             json!({"kind": "incr", "id": "2026-11-24T02-00-00-000Z", "fileName": "i.tar.gz", "size": 3}),
             json!("incremental-2026-11-24T02-00-00-000Z.tar.gz"),
         ] {
-            let link = link(&item, Path::new("/nowhere"), &[]).unwrap();
+            let link = parse_link(&item, Path::new("/nowhere"), &[]).unwrap();
             assert_eq!((link.kind, link.time), (SnapshotKind::Incremental, time), "{item}");
             assert_eq!(link.archive, None);
         }
-        assert!(link(&json!({"type": "full"}), Path::new("/nowhere"), &[]).is_none());
+        assert!(parse_link(&json!({"type": "full"}), Path::new("/nowhere"), &[]).is_none());
     }
 
     #[test]

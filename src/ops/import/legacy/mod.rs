@@ -22,7 +22,7 @@ use crate::ops::import::archive::Record;
 use crate::ops::import::half_of_memory;
 use crate::ops::import::legacy::metadata::ChainLink;
 use crate::ops::import::legacy::names::Source;
-use crate::ops::import::members::Place;
+use crate::ops::import::members::PathMap;
 use crate::ops::import::tree::{Names, Tree};
 use crate::progress::{Control, Event};
 use crate::repo::repository::Repository;
@@ -67,7 +67,7 @@ pub struct LegacySummary {
 struct State {
     /// Its snapshot; `None` before the first full, and in a dry run.
     snapshot: Option<SnapshotId>,
-    held: PriorImport,
+    tree: PriorImport,
     /// An archive between the full and this state is missing.
     gap: bool,
 }
@@ -87,20 +87,20 @@ impl Default for PriorImport {
 }
 
 struct Import<'a> {
-    work: ImportJob<'a>,
+    job: ImportJob<'a>,
     options: &'a LegacyOptions,
     host: String,
     /// Sources to record in the snapshots.
     recorded: Vec<ByteBuf>,
     sources: Vec<Source>,
-    there: Vec<Snapshot>,
+    snapshots: Vec<Snapshot>,
     summary: LegacySummary,
     /// State after the last full, and after the last backup of any kind; `None` if unknown.
     full: Option<State>,
     last: Option<State>,
 }
 
-/// Tag of a snapshot of whose chain an archive is missing.
+/// Tag of a snapshot in whose chain an archive before it is missing.
 const GAP: &str = "gap";
 
 /// Imports the chain of a directory. Skips backups that were imported before.
@@ -117,41 +117,41 @@ pub fn run(repo: &Repository, options: &LegacyOptions, control: &Control<'_>) ->
     let (recorded, sources) = names::sources(&options.sources, &options.dir)?;
     let memory = options.memory.unwrap_or_else(half_of_memory);
     let mut import = Import {
-        work: ImportJob { repo, observer, stop, memory, dry_run: options.dry_run },
+        job: ImportJob { repo, observer, stop, memory, dry_run: options.dry_run },
         options,
         host: options.host.clone().unwrap_or_else(host::host_name),
         recorded,
         sources,
-        there: snapshots::list(repo)?,
+        snapshots: snapshots::list(repo)?,
         summary: LegacySummary::default(),
         full: None,
         last: None,
     };
     for unclear in chain.unclear {
-        import.problem(&unclear, "an entry of backupChain has no type or time");
+        import.report_problem(&unclear, "an entry of backupChain has no type or time");
     }
     // Archives that were imported before are not read.
-    let new = chain.links.iter().filter(|link| import.existing(link).is_none());
+    let new = chain.links.iter().filter(|link| import.find_imported(link).is_none());
     let size = |link: &ChainLink| {
         link.archive.as_ref().and_then(|path| path.metadata().ok()).map_or(0, |meta| meta.len())
     };
     observer.notice(Event::ExpectInput { bytes: new.map(size).sum() });
     for link in &chain.links {
-        import.link(link)?;
+        import.import_link(link)?;
     }
     Ok(import.summary)
 }
 
 impl Import<'_> {
-    fn problem(&mut self, what: &str, why: &str) {
+    fn report_problem(&mut self, what: &str, why: &str) {
         let problem = Problem::new(what, ErrorKind::BadInput, why);
-        self.work.observer.notice(Event::Problem(&problem));
+        self.job.observer.notice(Event::Problem(&problem));
         self.summary.problems.push(problem);
     }
 
     /// Returns the snapshot that an earlier import made of a backup.
-    fn existing(&self, link: &ChainLink) -> Option<&Snapshot> {
-        self.there.iter().find(|found| {
+    fn find_imported(&self, link: &ChainLink) -> Option<&Snapshot> {
+        self.snapshots.iter().find(|found| {
             let manifest = &found.manifest;
             manifest.same_set(&self.host, &self.recorded)
                 && manifest.started == link.time
@@ -159,14 +159,14 @@ impl Import<'_> {
         })
     }
 
-    fn link(&mut self, link: &ChainLink) -> Result<()> {
-        if let Some(found) = self.existing(link).cloned() {
+    fn import_link(&mut self, link: &ChainLink) -> Result<()> {
+        if let Some(found) = self.find_imported(link).cloned() {
             self.summary.skipped += 1;
             let text = format!("{} exists already, as snapshot {}", link.name, found.id.short());
-            self.work.observer.notice(Event::Note(&text));
+            self.job.observer.notice(Event::Note(&text));
             let gap = found.manifest.tags.iter().any(|tag| tag == GAP);
-            let state = State { snapshot: Some(found.id), held: PriorImport::Stored(Box::new(found)), gap };
-            self.follow(link.kind, Some(state));
+            let state = State { snapshot: Some(found.id), tree: PriorImport::Stored(Box::new(found)), gap };
+            self.record_state(link.kind, Some(state));
             return Ok(());
         }
         self.load_prior(link.kind)?;
@@ -176,23 +176,23 @@ impl Import<'_> {
             SnapshotKind::Differential => self.full.clone(),
         };
         let Some(base) = base else {
-            self.problem(&link.name, "the full backup that it is based on could not be imported");
+            self.report_problem(&link.name, "the full backup that it is based on could not be imported");
             return Ok(());
         };
-        let state = match self.read(link, base) {
+        let state = match self.import_archive(link, base) {
             Ok(state) => Some(state),
             Err(err @ Error::Archive { .. }) => {
-                self.problem(&link.name, &err.chain());
+                self.report_problem(&link.name, &err.chain());
                 None
             }
             Err(err) => return Err(err),
         };
-        self.follow(link.kind, state);
+        self.record_state(link.kind, state);
         Ok(())
     }
 
     /// Updates the states that the following backups build on.
-    fn follow(&mut self, kind: SnapshotKind, state: Option<State>) {
+    fn record_state(&mut self, kind: SnapshotKind, state: Option<State>) {
         match (kind, state) {
             (SnapshotKind::Full, state) => {
                 self.full.clone_from(&state);
@@ -209,7 +209,7 @@ impl Import<'_> {
     }
 
     /// Reads an archive on top of the state that it builds on.
-    fn read(&mut self, link: &ChainLink, base: State) -> Result<State> {
+    fn import_archive(&mut self, link: &ChainLink, base: State) -> Result<State> {
         let bad =
             |why: String| Error::Archive { what: "the archive".to_owned(), source: DecodeError::with(why) };
         let path = link.archive.as_ref().ok_or_else(|| bad("it is missing".to_owned()))?;
@@ -221,7 +221,7 @@ impl Import<'_> {
                 "{}: an archive before it in the chain is missing, so it may lack changes",
                 link.name
             );
-            self.work.observer.notice(Event::Warning(&text));
+            self.job.observer.notice(Event::Warning(&text));
         }
         let is_full = link.kind == SnapshotKind::Full;
         let full = self.full.as_ref().filter(|_| !is_full);
@@ -239,22 +239,22 @@ impl Import<'_> {
             level: self.options.level,
         };
         let roots = match &full {
-            Some(State { held: PriorImport::Tree(tree), .. }) if self.sources.is_empty() => tree.roots(),
+            Some(State { tree: PriorImport::Tree(tree), .. }) if self.sources.is_empty() => tree.roots(),
             _ => Vec::new(),
         };
-        let PriorImport::Tree(tree) = base.held else {
+        let PriorImport::Tree(tree) = base.tree else {
             return Err(bad("the archive that it is based on was not read".to_owned()));
         };
-        let place = |names: Names| names::place(names, is_full, &roots, &self.sources);
-        let place = Place { of: &place, from_beside: !is_full };
-        let (taken, tree) = self.work.take(Box::new(file), tree, place, &record)?;
-        for mut problem in taken.problems {
+        let map = |names: Names| names::map_member(names, is_full, &roots, &self.sources);
+        let paths = PathMap { map: &map, skips_parent_dirs: !is_full };
+        let (imported, tree) = self.job.import_archive(Box::new(file), tree, paths, &record)?;
+        for mut problem in imported.problems {
             problem.path.splice(..0, [link.name.as_bytes(), b": "].concat());
             self.summary.problems.push(problem);
         }
         self.summary.imported += 1;
-        self.summary.made.extend(taken.snapshot);
-        Ok(State { snapshot: taken.snapshot, held: PriorImport::Tree(tree), gap: base.gap })
+        self.summary.made.extend(imported.snapshot);
+        Ok(State { snapshot: imported.snapshot, tree: PriorImport::Tree(tree), gap: base.gap })
     }
 
     /// Loads from the repository the state that a backup of this kind builds on.
@@ -263,8 +263,8 @@ impl Import<'_> {
             return Ok(());
         }
         for state in [&mut self.full, &mut self.last].into_iter().flatten() {
-            if let PriorImport::Stored(snapshot) = &state.held {
-                state.held = PriorImport::Tree(resume::tree(self.work.repo, snapshot, self.work.observer)?);
+            if let PriorImport::Stored(snapshot) = &state.tree {
+                state.tree = PriorImport::Tree(resume::load(self.job.repo, snapshot, self.job.observer)?);
             }
         }
         Ok(())

@@ -16,35 +16,35 @@ use crate::ops::import::tree::Names;
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     /// Its path, relative to the script's working directory.
-    pub(crate) seen: Names,
+    pub(crate) given: Names,
     /// Its path in snapshots.
     pub(crate) stored: Names,
 }
 
 /// Returns the sources to record in snapshots, and the stored path of each. If none are given, the archives'
 /// directory is recorded.
-pub(crate) fn sources(given: &[PathBuf], dir: &Path) -> Result<(Vec<ByteBuf>, Vec<Source>)> {
-    if given.is_empty() {
+pub(crate) fn sources(paths: &[PathBuf], dir: &Path) -> Result<(Vec<ByteBuf>, Vec<Source>)> {
+    if paths.is_empty() {
         let dir = std::fs::canonicalize(dir).map_err(Error::io("find", dir))?;
         return Ok((vec![ByteBuf::from(dir.as_os_str().as_bytes())], Vec::new()));
     }
-    let planned = sources::plan(given, None)?;
+    let planned = sources::plan(paths, None)?;
     let mut sources = Vec::new();
-    for source in given {
+    for source in paths {
         let usage = |why| Error::Usage(format!("{}: {why}", source.display()));
         let parts = source.components().filter_map(|part| match part {
             Component::Normal(name) => Some(name.as_bytes()),
             _ => None,
         });
-        let seen: Vec<&[u8]> = parts.collect();
-        let seen = members::names_of(&seen.join(&b'/')).map_err(usage)?;
-        sources.push(Source { seen, stored: stored(source)? });
+        let given: Vec<&[u8]> = parts.collect();
+        let given = members::names_of(&given.join(&b'/')).map_err(usage)?;
+        sources.push(Source { given, stored: stored_path(source)? });
     }
     Ok((planned.sources.into_iter().map(ByteBuf::from).collect(), sources))
 }
 
 /// Returns the path at which `backup` would store a source.
-fn stored(source: &Path) -> Result<Names> {
+fn stored_path(source: &Path) -> Result<Names> {
     let plan = sources::plan(&[source.to_path_buf()], None)?;
     let (mut place, mut names) = (&plan.root, Names::new());
     while let SourceNode::Ancestor { below, .. } = place {
@@ -56,23 +56,23 @@ fn stored(source: &Path) -> Result<Names> {
 }
 
 /// Returns a member's path in the snapshot. `roots` are the top-level names of the full.
-pub(crate) fn place(names: Names, is_full: bool, roots: &[Vec<u8>], sources: &[Source]) -> Names {
+pub(crate) fn map_member(names: Names, is_full: bool, roots: &[Vec<u8>], sources: &[Source]) -> Names {
     if !is_full {
         // Sources may be nested: the longest matching one is used.
-        let fitting = sources
+        let matching = sources
             .iter()
-            .filter_map(|source| names.strip_prefix(source.seen.as_slice()).map(|rest| (source, rest)));
-        if let Some((source, rest)) = fitting.max_by_key(|(source, _)| source.seen.len()) {
+            .filter_map(|source| names.strip_prefix(source.given.as_slice()).map(|rest| (source, rest)));
+        if let Some((source, rest)) = matching.max_by_key(|(source, _)| source.given.len()) {
             return source.stored.iter().chain(rest).cloned().collect();
         }
     }
-    // The source begins at the leftmost component that is the last component of a source.
+    // The path inside a source begins at the leftmost component that is the last component of a source.
     let is_root = |name: &Vec<u8>| {
-        roots.contains(name) || sources.iter().any(|source| source.seen.last() == Some(name))
+        roots.contains(name) || sources.iter().any(|source| source.given.last() == Some(name))
     };
     let start = if is_full { Some(0) } else { names.iter().position(is_root) };
     let Some(inside) = start.and_then(|start| names.get(start..)) else { return names };
-    let source = sources.iter().find(|source| source.seen.last() == inside.first());
+    let source = sources.iter().find(|source| source.given.last() == inside.first());
     match (source, inside.split_first()) {
         (Some(source), Some((_, rest))) => source.stored.iter().chain(rest).cloned().collect(),
         _ => inside.to_vec(),
@@ -86,10 +86,10 @@ mod tests {
     fn at(path: &str, is_full: bool, sources: &[(&str, &str)]) -> String {
         let names = |path: &str| members::names_of(path.as_bytes()).unwrap();
         let sources =
-            sources.iter().map(|(seen, stored)| Source { seen: names(seen), stored: names(stored) });
+            sources.iter().map(|(given, stored)| Source { given: names(given), stored: names(stored) });
         let sources: Vec<_> = sources.collect();
         let roots = [b"data".to_vec(), b"uploads".to_vec()];
-        String::from_utf8(place(names(path), is_full, &roots, &sources).join(&b'/')).unwrap()
+        String::from_utf8(map_member(names(path), is_full, &roots, &sources).join(&b'/')).unwrap()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Loads the tree of a snapshot that an earlier import made, to continue from there.
+//! Loads the tree of a snapshot that an earlier import made, to import the next archive on top of it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::repo::walk::tree_walk::{TreeWalk, WalkStep};
 ///
 /// # Errors
 /// When any of it is missing or damaged.
-pub(crate) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observer) -> Result<Tree> {
+pub(crate) fn load(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observer) -> Result<Tree> {
     // R1: the session is open until everything is read.
     let session = Arc::new(ReadSession::open(repo, observer)?);
-    if !session.snapshots()?.iter().any(|one| one.id == snapshot.id) {
+    if !session.snapshots()?.iter().any(|listed| listed.id == snapshot.id) {
         let why = "it was forgotten in the meantime: run the import again".to_owned();
         return Err(Error::NoSnapshot { selector: snapshot.id.short(), why });
     }
@@ -35,7 +35,7 @@ pub(crate) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observ
             WalkStep::Entry(entry) => entry,
             WalkStep::Left { kept: (name, node), .. } => {
                 let Some((_, above)) = walk.kept() else { return Ok(Tree::of(node, groups.len() as u64)) };
-                above.put(name, node);
+                above.add(name, node);
                 continue;
             }
             WalkStep::Damaged(err) => return Err(with_path(walk.path(), err)),
@@ -47,7 +47,7 @@ pub(crate) fn tree(repo: &Repository, snapshot: &Snapshot, observer: &dyn Observ
         if let Kind::Dir { tree } = kind {
             walk.enter(tree, (name, Node::new(kind, meta)))?;
         } else if let Some((_, above)) = walk.kept() {
-            above.put(name, Node::new(kind, meta).in_group(group));
+            above.add(name, Node::new(kind, meta).in_group(group));
         }
     }
     Err(Error::Bug { what: "a walk ends with its root" })

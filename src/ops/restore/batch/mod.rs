@@ -90,12 +90,8 @@ impl FileBatch {
     /// # Errors
     /// When the slice's parts are not in its batch, which is a bug.
     pub(super) fn parts(&self, slice: &FileSlice) -> Result<impl Iterator<Item = (u32, u64, ContentPart)>> {
-        let parts = error::part(
-            &self.parts,
-            slice.parts.clone(),
-            "the parts of a segment are in its \
-             batch",
-        )?;
+        let rule = "the parts of a file's slice are in its batch";
+        let parts = error::part(&self.parts, slice.parts.clone(), rule)?;
         let numbered = (slice.parts.start as u32..).zip(parts);
         Ok(numbered.map(|(number, (offset, part))| (number, *offset, *part)))
     }

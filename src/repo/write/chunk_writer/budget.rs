@@ -19,7 +19,7 @@ pub struct CompressionPolicy {
 }
 
 /// Maximum plain bytes that a run may still compress harder: about 15 s of one core.
-pub const MOST_HARDER: u64 = 1 << 30;
+pub const MAX_HARDER_BYTES: u64 = 1 << 30;
 
 /// Maximum plain bytes of trees whose deltas are made thoroughly, which takes five times as long. They have
 /// more than 100 000 files.
@@ -38,9 +38,9 @@ impl Budget {
         Self { level, harder, trees: harder.min(MAX_THOROUGH_TREES) }
     }
 
-    /// Allows more bytes to be compressed harder, up to [`MOST_HARDER`] in total.
+    /// Allows more bytes to be compressed harder, up to [`MAX_HARDER_BYTES`] in total.
     pub(super) fn add_harder(&mut self, bytes: u64) {
-        self.harder = self.harder.saturating_add(bytes).min(MOST_HARDER);
+        self.harder = self.harder.saturating_add(bytes).min(MAX_HARDER_BYTES);
     }
 
     /// Decides whether a block is compressed harder, and sends it to the sealing workers.
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn a_long_run_saves_up_a_limited_number_of_bytes_to_be_compressed_harder() {
         let mut budget = Budget::new(CompressionPolicy { level: 3, harder: 0 });
-        (0..3).for_each(|_| budget.add_harder(MOST_HARDER / 2));
-        assert_eq!(budget.harder, MOST_HARDER);
+        (0..3).for_each(|_| budget.add_harder(MAX_HARDER_BYTES / 2));
+        assert_eq!(budget.harder, MAX_HARDER_BYTES);
     }
 }

@@ -35,7 +35,7 @@ use crate::repo::write::put_chunk::{PutChunk, UNKNOWN_OWNER};
 use crate::repo::write::seal;
 use crate::util::threads;
 
-pub use budget::{CompressionPolicy, MOST_HARDER};
+pub use budget::{CompressionPolicy, MAX_HARDER_BYTES};
 
 use budget::Budget;
 use packer::collect_packs;
