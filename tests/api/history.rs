@@ -585,6 +585,30 @@ fn index_piece_that_contradicts_its_parts_is_damage() {
     }
 }
 
+/// It would be read 131 071 times otherwise, and a list of 60 levels for ever.
+#[test]
+fn a_part_list_that_names_a_piece_many_times_is_read_once() {
+    use snap_backup::repo::index::Index;
+    use snap_backup::repo::read::chunk_reader::ChunkReader;
+    use snap_backup::repo::sessions::session::RepoState;
+    use snap_backup::repo::walk::dir_reader;
+    let repo = Library::on(Arc::new(Hooked::default()), None).open();
+    let store = |bytes: Vec<u8>| {
+        let id = repo.hasher().id_of(ChunkType::Tree, &bytes);
+        write(&repo, &[(id, bytes)]);
+        id
+    };
+    // A leaf with a hole of one byte, and 16 levels of indexes that name the level below twice.
+    let mut root = store(vec![3, 1, 1, 1]);
+    for _ in 0..16 {
+        let child = [root.as_bytes().as_slice(), &[1]].concat();
+        root = store([[4, 2].as_slice(), &child, &child].concat());
+    }
+    let state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(())).unwrap();
+    let mut reader = ChunkReader::new(&repo, Arc::new(Index::load(&repo, state).unwrap())).unwrap();
+    assert_eq!(dir_reader::list_pieces(&mut reader, &Content::List(root)).unwrap().len(), 17);
+}
+
 /// Lists of children in postcard's encoding.
 fn postcard_of(kids: &[snap_backup::codec::tree::dir::DirChild]) -> Vec<u8> {
     let mut bytes = vec![kids.len() as u8];

@@ -1,6 +1,7 @@
 //! Reads stored directories: their entries in order, piece by piece.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirPiece;
@@ -243,15 +244,19 @@ fn read_value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<
     Ok(bytes)
 }
 
-/// Returns the ids of the pieces of a part list, without the chunks of content.
+/// Returns the ids of the pieces of a part list, each once, without the chunks of content. A malicious list
+/// can name one piece many times on many levels: reading each once bounds the work.
 ///
 /// # Errors
 /// When a piece is missing or damaged.
 pub fn list_pieces(reader: &mut ChunkReader, content: &Content) -> Result<Vec<ChunkId>> {
     let Content::List(root) = content else { return Ok(Vec::new()) };
-    let mut all = Vec::new();
+    let (mut all, mut seen) = (Vec::new(), HashSet::new());
     let mut pending = vec![*root];
     while let Some(id) = pending.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
         all.push(id);
         let bytes = reader.get(ChunkType::Tree, &id)?;
         if let ListPiece::Index(kids) =
