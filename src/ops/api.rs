@@ -9,7 +9,7 @@ use crate::codec::crypto::kdf::KdfParams;
 use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::id::{KeyId, SnapshotId};
-use crate::ops::repair::{collections, index, packs, parity, snapshots as broken};
+use crate::ops::repair::{gc_records, index, packs, parity, snapshots as broken};
 use crate::ops::{backup, check};
 use crate::ops::{
     cat, copy, diff, du, export, find, forget, gc, history, import, key, ls, restore, rewrite, stats, sync,
@@ -34,7 +34,7 @@ pub use crate::ops::history::{Options as HistoryOptions, Report as HistoryReport
 pub use crate::ops::import::{Options as ImportOptions, Report as ImportReport};
 pub use crate::ops::key::Slot as KeySlot;
 pub use crate::ops::ls::Levels;
-pub use crate::ops::repair::collections::Report as RepairGcRecordsReport;
+pub use crate::ops::repair::gc_records::Report as RepairGcRecordsReport;
 pub use crate::ops::repair::index::Report as RepairIndexReport;
 pub use crate::ops::repair::packs::{Options as RepairPacksOptions, Report as RepairPacksReport};
 pub use crate::ops::repair::parity::Report as RepairParityReport;
@@ -312,7 +312,7 @@ impl Repository {
     /// # Errors
     /// `Refused` while another process may need them.
     pub fn repair_gc_records(&self, dry_run: bool, control: &Control<'_>) -> Result<RepairGcRecordsReport> {
-        self.observed(control, |repo| collections::run(repo, dry_run))
+        self.observed(control, |repo| gc_records::run(repo, dry_run))
     }
 
     /// Lists the key slots: the passwords that open the repository.

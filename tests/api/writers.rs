@@ -321,13 +321,13 @@ fn gc_record_forged_by_a_write_key_condemns_nothing() {
     let looked = RepoState::read(&*fleet.storage, full.suite(), |_| Ok(()));
     assert!(looked.unwrap_err().chain().contains("signature"));
     assert!(gc::run(&full, &gc::Options::default(), &Control::default()).is_err());
-    repair::collections::run(&full, false).unwrap();
+    repair::gc_records::run(&full, false).unwrap();
     gc::run(&full, &gc::Options::default(), &Control::default()).unwrap();
     // Nor does it end one, or replace one with a higher number.
     for name in ["00000000000000ff.done", "0000000000000200"] {
         fleet.storage.put(ObjectKind::Gc, name, b"SNAPGD\x01\0\x01\0\0\0 what no full key made".to_vec());
         assert!(RepoState::read(&*fleet.storage, full.suite(), |_| Ok(())).is_err(), "{name}");
-        repair::collections::run(&full, false).unwrap();
+        repair::gc_records::run(&full, false).unwrap();
         assert!(RepoState::read(&*fleet.storage, full.suite(), |_| Ok(())).is_ok(), "{name}");
     }
     fleet.assert_restores("full", saved.snapshot);

@@ -8,7 +8,7 @@ use snap_backup::Error;
 use snap_backup::codec::crypto::hash::{Key, SubKeys};
 use snap_backup::codec::crypto::key_slot;
 use snap_backup::model::config::{CipherKind, Config};
-use snap_backup::ops::repair::collections;
+use snap_backup::ops::repair::gc_records;
 use snap_backup::repo::options::{InitOptions, OpenOptions};
 use snap_backup::repo::repository::Repository;
 use snap_backup::storage::memory::MemoryStorage;
@@ -93,8 +93,8 @@ fn planted_configuration_with_other_cipher_is_removed() {
             matches!(&told[..], [one] if one.contains("config/3") && one.contains("`Repository::repair_gc_records`")),
             "{told:?}"
         );
-        assert_eq!(collections::run(&repo, true).unwrap().removed, ["config/3"]);
-        assert_eq!(collections::run(&repo, false).unwrap().removed, ["config/3"]);
+        assert_eq!(gc_records::run(&repo, true).unwrap().removed, ["config/3"]);
+        assert_eq!(gc_records::run(&repo, false).unwrap().removed, ["config/3"]);
         repo.set_parity(20).unwrap();
         assert_eq!(repo.config().generation, 3);
     }

@@ -12,7 +12,7 @@ use crate::support::{Random, Sandbox, chmod};
 use snap_backup::Control;
 use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::records::SessionKind;
-use snap_backup::ops::repair::{collections, packs, snapshots};
+use snap_backup::ops::repair::{gc_records, packs, snapshots};
 use snap_backup::ops::{backup, check};
 use snap_backup::repo::options::OpenOptions;
 use snap_backup::repo::repository::Repository;
@@ -413,7 +413,7 @@ fn running_gc_is_not_abandoned_by_repair() {
     let (writer, _) = Session::open(&repo, SessionKind::Writer).unwrap();
     let (number, nonsense) = (format!("{:016x}", 7), b"no record".to_vec());
     storage.put(ObjectKind::Gc, &number, nonsense);
-    let refused = collections::run(&repo, false).unwrap_err().chain();
+    let refused = gc_records::run(&repo, false).unwrap_err().chain();
     assert!(
         refused.contains("may be deleting") && refused.contains("`Repository::repair_gc_records`"),
         "{refused}"
@@ -421,12 +421,12 @@ fn running_gc_is_not_abandoned_by_repair() {
     assert_eq!(names(&storage, ObjectKind::Gc), [number.as_str()], "nothing was written");
     collector.close().unwrap();
     // Writers delete nothing.
-    let report = collections::run(&repo, false).unwrap();
+    let report = gc_records::run(&repo, false).unwrap();
     assert_eq!((report.given_up, report.unreadable.len()), (Some(7), 1));
     writer.close().unwrap();
     let [record, end] = [format!("{:016x}", 8), format!("{:016x}.done", 8)];
     assert_eq!(names(&storage, ObjectKind::Gc), [record, end], "a number is never used twice");
-    assert_eq!(collections::run(&repo, false).unwrap().unreadable, Vec::<String>::new());
+    assert_eq!(gc_records::run(&repo, false).unwrap().unreadable, Vec::<String>::new());
     library.backup("src", backup::Options { kind: SnapshotKind::Full, ..backup::Options::default() });
     assert_eq!(library.errors(), Vec::<String>::new());
 }

@@ -14,7 +14,7 @@ use snap_backup::model::manifest::SnapshotKind;
 use snap_backup::model::records::{DamageRecord, Damaged};
 use snap_backup::ops::backup::Backup;
 use snap_backup::ops::gc::MaxUnused;
-use snap_backup::ops::repair::{collections, packs};
+use snap_backup::ops::repair::{gc_records, packs};
 use snap_backup::ops::{backup, cat, check, diff, export, forget, gc, ls, repair, restore, stats};
 use snap_backup::repo::options::{InitOptions, OpenOptions};
 use snap_backup::repo::repository::Repository;
@@ -150,8 +150,8 @@ impl World {
         Ok(())
     }
 
-    pub fn repair_gc(&self, storage: Arc<dyn Storage>) -> Result<collections::Report> {
-        collections::run(&Repository::open(storage, &OpenOptions::default())?, false)
+    pub fn repair_gc(&self, storage: Arc<dyn Storage>) -> Result<gc_records::Report> {
+        gc_records::run(&Repository::open(storage, &OpenOptions::default())?, false)
     }
 
     fn path(&self, name: &str) -> PathBuf {

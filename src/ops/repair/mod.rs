@@ -6,11 +6,11 @@
 //!
 //! `index` rebuilds the local index cache, `packs` saves what damaged packs hold (`salvage` reads one),
 //! `snapshots` replaces snapshots that lost data by what is left of them (`rewrite` builds one tree),
-//! `collections` gives up a gc run whose record cannot be read (`excessive_numbers` removes impossible
+//! `gc_records` gives up a gc run whose record cannot be read (`excessive_numbers` removes impossible
 //! numbers), `parity` writes parity files.
 
-pub mod collections;
 mod excessive_numbers;
+pub mod gc_records;
 pub mod index;
 pub mod packs;
 pub mod parity;

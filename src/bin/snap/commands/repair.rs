@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use snap_backup::ops::repair::packs::PackFate;
 use snap_backup::ops::repair::snapshots::{Item, SnapshotFate};
-use snap_backup::ops::repair::{collections, index, packs, parity, snapshots};
+use snap_backup::ops::repair::{gc_records, index, packs, parity, snapshots};
 use snap_backup::{Control, Result};
 
 use super::repair_known;
@@ -76,8 +76,8 @@ pub(crate) fn run(context: &Context, args: Repair) -> Result<Outcome> {
             tell_parity(context, &report, dry_run)
         }
         Repair::Gc(DryRun { dry_run }) => {
-            let report = context.with(|repo| collections::run(repo, dry_run))?;
-            tell_collections(context, &report, dry_run)
+            let report = context.with(|repo| gc_records::run(repo, dry_run))?;
+            tell_gc_records(context, &report, dry_run)
         }
         Repair::Known(DryRun { dry_run }) => repair_known::run(context, dry_run),
     }
@@ -125,7 +125,7 @@ fn tell_parity(context: &Context, report: &parity::Report, dry_run: bool) -> Res
     Ok(outcome)
 }
 
-fn tell_collections(context: &Context, report: &collections::Report, dry_run: bool) -> Result<Outcome> {
+fn tell_gc_records(context: &Context, report: &gc_records::Report, dry_run: bool) -> Result<Outcome> {
     if context.global.json {
         let summary = json!({
             "message_type": "summary",
