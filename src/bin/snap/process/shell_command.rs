@@ -123,18 +123,22 @@ fn pass_on(mut output: io::PipeReader, kept: &Mutex<Vec<u8>>) {
     }
 }
 
-/// Waits for the child, and returns why it did not succeed. If it is still running then, it is ended.
+/// Waits for the child, and returns why it did not succeed. If it is still running then, it is ended; what
+/// happens while it ends does not change the reason.
 fn wait_or_end(child: &mut Child, timeout: Duration, stop: Option<&AtomicBool>) -> Result<(), CommandError> {
     let begun = Instant::now();
     let is_stopped = || stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
-    let why = match wait(child, || begun.elapsed() >= timeout || is_stopped()) {
+    let error = match wait(child, || begun.elapsed() >= timeout || is_stopped()) {
         Ok(Some(status)) if status.success() => return Ok(()),
         Ok(Some(status)) => return Err(CommandError::Failed(status.to_string())),
-        Ok(None) => format!("it took longer than {} s and was stopped", timeout.as_secs()),
-        Err(err) => err.to_string(),
+        Ok(None) if is_stopped() => CommandError::Stopped,
+        Ok(None) => {
+            CommandError::Failed(format!("it took longer than {} s and was stopped", timeout.as_secs()))
+        }
+        Err(err) => CommandError::Failed(err.to_string()),
     };
     end(child);
-    Err(if is_stopped() { CommandError::Stopped } else { CommandError::Failed(why) })
+    Err(error)
 }
 
 /// Waits until the child ends, or until `over` returns true.
