@@ -64,9 +64,6 @@ pub(super) struct Quirks {
     pub(super) overwrites: Flag,
 }
 
-/// Describes [`Quirks::overwrites`].
-const OVERWRITES: &str = "a file system with neither exclusive renames nor hard links";
-
 /// A limitation: set when found, and reported once.
 #[derive(Debug, Default)]
 pub(super) struct Flag {
@@ -101,37 +98,38 @@ impl Quirks {
 
     /// Describes the limitation that makes the storage unsafe for concurrent gc, if any.
     pub(super) fn weakness(&self) -> Option<&'static str> {
-        if self.overwrites.is_raised() {
-            return Some(OVERWRITES);
-        }
-        if self.unlocked.is_raised() {
-            return Some("a file system without file locks");
-        }
-        self.unsynced.is_raised().then_some("a file system that cannot sync directories")
+        self.limitations().into_iter().find(|(flag, ..)| flag.is_raised()).map(|(_, kind, _)| kind)
+    }
+
+    /// Returns the limitations that make the storage unsafe for concurrent gc, the worst first: each with the
+    /// kind of file system, and what follows from it.
+    fn limitations(&self) -> [(&Flag, &'static str, &'static str); 3] {
+        [
+            (
+                &self.overwrites,
+                "a file system with neither exclusive renames nor hard links",
+                "`Repository::gc` deletes nothing there while other processes use it",
+            ),
+            (
+                &self.unlocked,
+                "a file system without file locks",
+                "`Repository::gc` deletes nothing there while other processes use it, and waits for those that \
+                 were killed",
+            ),
+            (
+                &self.unsynced,
+                "a file system that cannot sync directories",
+                "a power failure may lose what was saved in the last seconds, and `Repository::gc` deletes \
+                 nothing there while other processes use it",
+            ),
+        ]
     }
 
     /// Returns new warnings for the user, each once.
     pub(super) fn take_warnings(&self, root: &Path) -> Vec<String> {
         let root = root.display();
-        let mut warnings = Vec::new();
-        if self.unsynced.take_report() {
-            warnings.push(format!(
-                "the file system of {root} cannot sync directories: a power failure may lose what was saved \
-                 in the last seconds"
-            ));
-        }
-        if self.unlocked.take_report() {
-            warnings.push(format!(
-                "the file system of {root} cannot lock files: `Repository::gc` waits for processes that \
-                 were killed"
-            ));
-        }
-        if self.overwrites.take_report() {
-            warnings.push(format!(
-                "{root} is on {OVERWRITES}: `Repository::gc` deletes nothing there while other processes use it"
-            ));
-        }
-        warnings
+        let new = self.limitations().into_iter().filter(|(flag, ..)| flag.take_report());
+        new.map(|(_, kind, consequence)| format!("{root} is on {kind}: {consequence}")).collect()
     }
 }
 

@@ -199,10 +199,9 @@ pub(crate) fn create(
     };
     let repo = Repository::init(Arc::clone(&storage), &options).map_err(more_is_missing)?;
     let weakness = storage.weakness()?;
-    // A caution that names the weakness also says what follows from it.
+    // A caution is about a weakness, and also says what follows from it.
     let cautions = storage.cautions();
-    let unnamed = weakness.filter(|kind| !cautions.iter().any(|caution| caution.contains(kind)));
-    let warning = unnamed.map(|kind| {
+    let warning = weakness.filter(|_| cautions.is_empty()).map(|kind| {
         format!(
             "the repository is on {kind}: garbage collections delete nothing there while other processes use it"
         )
