@@ -310,6 +310,17 @@ pub(crate) fn split_tag(bytes: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
 }
 
 impl DirPiece {
+    /// Returns the first name and the number of entries, including those of all pieces below it.
+    pub fn first_and_entries(&self) -> (Option<&[u8]>, u64) {
+        match self {
+            Self::Leaf(entries) => (entries.first().map(|entry| entry.name.as_slice()), entries.len() as u64),
+            Self::Index(kids) => {
+                let entries = kids.iter().map(|kid| kid.entries).fold(0, u64::saturating_add);
+                (kids.first().map(|kid| kid.first.as_slice()), entries)
+            }
+        }
+    }
+
     /// Decodes a tree chunk that should be a piece of a directory. Names are verified to be valid and
     /// ascending.
     ///

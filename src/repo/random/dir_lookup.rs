@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::model::entry::Entry;
 use crate::model::id::ChunkId;
 use crate::repo::random::random_reader::{DirPieceRef, RandomReader};
-use crate::repo::walk::plausible::{MAX_DEPTH, corrupt_tree};
+use crate::repo::walk::plausible::{MAX_DEPTH, check_piece, corrupt_tree};
 
 /// A piece and its position in the directory.
 struct PieceCursor {
@@ -88,9 +88,7 @@ impl PieceCursor {
                 (kids.first().map(|kid| &kid.first[..]), count)
             }
         };
-        if first != Some(&kid.first[..]) || count != kid.entries {
-            return Err(corrupt_tree("a piece differs from what its index records"));
-        }
+        check_piece((&kid.first, kid.entries), (first, count))?;
         Ok(Some(Self { piece, before, depth: self.depth + 1 }))
     }
 

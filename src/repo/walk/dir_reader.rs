@@ -13,7 +13,7 @@ use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::file_parts::each_part;
-use crate::repo::walk::plausible::{MAX_DEPTH, corrupt_tree};
+use crate::repo::walk::plausible::{MAX_DEPTH, check_piece, corrupt_tree};
 
 /// Maximum parts of the value of an extended attribute.
 const MAX_VALUE_PARTS: usize = 1024;
@@ -152,10 +152,13 @@ impl DirReader {
             let bytes = reader.get(ChunkType::Tree, &piece.id)?;
             self.pieces.push(piece.id);
             let damaged = Error::damaged(format!("tree {}", piece.id.short()));
-            match DirPiece::decode(&bytes).map_err(damaged)? {
+            let found = DirPiece::decode(&bytes).map_err(damaged)?;
+            if let Some((name, entries)) = &piece.claimed {
+                check_piece((name, *entries), found.first_and_entries())?;
+            }
+            match found {
                 DirPiece::Leaf(entries) => {
                     let first = entries.first().map(|entry| entry.name.as_slice());
-                    piece.check_claim(first, entries.len() as u64)?;
                     // Within a piece names ascend, or it would not have been decoded.
                     if self.last.as_deref().is_some_and(|last| first.is_some_and(|first| last >= first)) {
                         return Err(corrupt_tree(
@@ -169,9 +172,6 @@ impl DirReader {
                     return Err(corrupt_tree("the tree is nested too deeply"));
                 }
                 DirPiece::Index(kids) => {
-                    let first = kids.first().map(|kid| kid.first.as_slice());
-                    let entries = kids.iter().map(|kid| kid.entries).fold(0, u64::saturating_add);
-                    piece.check_claim(first, entries)?;
                     // A child ends before the first name of the next one. So each child whose successor begins
                     // at or before `from` has only earlier names.
                     let later = kids.iter().skip(1).filter(|kid| kid.first[..] <= self.from[..]).count();
@@ -183,16 +183,6 @@ impl DirReader {
                 }
             }
         }
-    }
-}
-
-impl PendingPiece {
-    /// Checks a piece against its parent's claim. Without this check a directory could have an endless
-    /// sequence of empty pieces.
-    fn check_claim(&self, first: Option<&[u8]>, entries: u64) -> Result<()> {
-        let claimed = self.claimed.as_ref();
-        let matches = claimed.is_none_or(|(name, count)| first == Some(name.as_slice()) && entries == *count);
-        matches.then_some(()).ok_or_else(|| corrupt_tree("a piece differs from what its index records"))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::WalkLimits;
-use crate::repo::walk::plausible::{MAX_DEPTH, corrupt_tree};
+use crate::repo::walk::plausible::{MAX_DEPTH, check_piece, corrupt_tree};
 use crate::repo::walk::tree_walk::check_depth;
 use crate::util::bitset::BitSet;
 
@@ -318,21 +318,12 @@ impl Level {
 }
 
 impl PieceKey {
-    /// Checks a piece against its parent's claim. Without this check there could be endlessly many empty ones.
+    /// Checks a piece against its parent's claim, and how deep it is.
     fn check(&self, piece: &DirPiece) -> Result<()> {
-        let (first, entries) = match piece {
-            DirPiece::Index(_) if self.depth >= MAX_DEPTH => {
-                return Err(corrupt_tree("the tree is nested too deeply"));
-            }
-            DirPiece::Index(kids) => {
-                let entries = kids.iter().map(|kid| kid.entries).fold(0, u64::saturating_add);
-                (kids.first().map(|kid| kid.first.as_slice()), entries)
-            }
-            DirPiece::Leaf(all) => (all.first().map(|entry| entry.name.as_slice()), all.len() as u64),
-        };
-        let matches =
-            self.entries.is_none_or(|count| count == entries && first == Some(self.first.as_slice()));
-        matches.then_some(()).ok_or_else(|| corrupt_tree("a piece differs from what its index records"))
+        if matches!(piece, DirPiece::Index(_)) && self.depth >= MAX_DEPTH {
+            return Err(corrupt_tree("the tree is nested too deeply"));
+        }
+        self.entries.map_or(Ok(()), |entries| check_piece((&self.first, entries), piece.first_and_entries()))
     }
 }
 

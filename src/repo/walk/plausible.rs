@@ -1,7 +1,7 @@
 //! What no backup can have written: walks and readers refuse it before they allocate memory for it.
 
 use crate::codec::chunk::chunker::MAX_CHUNK;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::ContentPart;
 
@@ -19,4 +19,14 @@ pub fn has_valid_len(part: &ContentPart) -> bool {
 /// Returns the error for a tree that no backup can have written.
 pub fn corrupt_tree(why: &'static str) -> Error {
     Error::Damaged { what: "a tree".into(), source: DecodeError::because(why) }
+}
+
+/// Checks a directory piece, its first name and number of entries, against its parent's claim. Without this
+/// check a directory could have an endless sequence of empty pieces.
+///
+/// # Errors
+/// They differ.
+pub fn check_piece((name, entries): (&[u8], u64), found: (Option<&[u8]>, u64)) -> Result<()> {
+    let matches = found == (Some(name), entries);
+    matches.then_some(()).ok_or_else(|| corrupt_tree("a piece differs from what its index records"))
 }
