@@ -299,10 +299,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn sync(&self, area: ObjectKind) -> Result<()>;
 }
 
-/// Returns whether the concatenated parts equal these bytes.
+/// Returns whether an object exists and consists of the concatenated parts.
 #[cfg(any(feature = "cloud", feature = "rest"))]
-pub(crate) fn parts_equal(parts: &[&[u8]], bytes: &[u8]) -> bool {
-    let mut rest = bytes;
+pub(crate) fn has_content(storage: &impl Storage, area: ObjectKind, name: &str, parts: &[&[u8]]) -> bool {
+    let len = parts.iter().map(|part| part.len() as u64).sum();
+    let Ok(bytes) = storage.read(area, name, len) else { return false };
+    let mut rest = bytes.as_slice();
     let all = parts.iter().all(|part| rest.strip_prefix(*part).map(|after| rest = after).is_some());
     all && rest.is_empty()
 }

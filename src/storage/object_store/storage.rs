@@ -12,7 +12,7 @@ use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::storage::object_store::failure::Rejection;
 use crate::storage::object_store::{CloudStorage, MAX_WHOLE, ReadEvent, short};
-use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, check_name, parts_equal};
+use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, check_name, has_content};
 
 impl CloudStorage {
     /// Returns a listed object, if it belongs to the kind.
@@ -74,7 +74,7 @@ impl CloudStorage {
     /// Returns whether an object has these bytes.
     fn has_content(&self, area: ObjectKind, name: &str, payload: &PutPayload) -> bool {
         let parts: Vec<&[u8]> = payload.iter().map(AsRef::as_ref).collect();
-        self.read(area, name, payload.content_length() as u64).is_ok_and(|there| parts_equal(&parts, &there))
+        has_content(self, area, name, &parts)
     }
 }
 

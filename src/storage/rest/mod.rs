@@ -19,7 +19,7 @@ use crate::storage::rate_limit::RateLimits;
 use crate::storage::rest::url::RestUrl;
 use crate::storage::retry::{Failure, Retrier, RetryPolicy};
 use crate::storage::tls::Tls;
-use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, check_name, http, parts_equal};
+use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, check_name, has_content, http};
 
 /// The `Accept` header for a listing with sizes.
 const VERSION: HeaderValue = HeaderValue::from_static("application/vnd.x.restic.rest.v2");
@@ -156,12 +156,6 @@ impl RestStorage {
         let why = "the server answered 403 Forbidden: it may be append-only";
         Error::io(doing, self.retrier.full_path(what))(io::Error::new(io::ErrorKind::PermissionDenied, why))
     }
-
-    /// Returns whether an object has these bytes.
-    fn has_content(&self, area: ObjectKind, name: &str, parts: &[&[u8]]) -> bool {
-        let len = parts.iter().map(|part| part.len() as u64).sum();
-        self.read(area, name, len).is_ok_and(|there| parts_equal(parts, &there))
-    }
 }
 
 fn damaged(what: &str, why: &'static str) -> Failure {
@@ -267,7 +261,7 @@ impl Storage for RestStorage {
             return Err(self.forbidden("write", &area.path(name)));
         }
         // A pack's name determines its content; for other objects a later writer may have replaced it.
-        if posted && area == ObjectKind::Packs || self.has_content(area, name, parts) {
+        if posted && area == ObjectKind::Packs || has_content(self, area, name, parts) {
             return Ok(CreateOutcome::New);
         }
         Ok(CreateOutcome::Exists)
