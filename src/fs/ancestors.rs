@@ -18,9 +18,9 @@ pub fn are_open(sources: &[PathBuf], moved: bool) -> bool {
             return absolute.parent().is_none_or(all_may_enter);
         }
         // A relative path with `..` is stored like an absolute one.
-        let is_absolute =
+        let stored_as_absolute =
             source.is_absolute() || source.components().any(|part| part == Component::ParentDir);
-        is_absolute || all_may_enter(&here)
+        stored_as_absolute || all_may_enter(&here)
     })
 }
 

@@ -90,8 +90,21 @@ impl Signs {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (numbers, suffix) = bytes.split_at_checked(NUMBERS * 8)?;
         let numbers = <[[u8; 8]; NUMBERS]>::try_from(numbers.as_chunks().0).ok()?.map(u64::from_le_bytes);
-        let [span, before, bytes_before, bytes, new, moved, rewritten, removed, ..] = numbers;
-        let [.., opaque, opaque_new, alike, level, peak] = numbers;
+        let [
+            span,
+            before,
+            bytes_before,
+            bytes,
+            new,
+            moved,
+            rewritten,
+            removed,
+            opaque,
+            opaque_new,
+            alike,
+            level,
+            peak,
+        ] = numbers;
         let suffix = suffix.get(..suffix.len().min(MAX_SUFFIX))?.to_vec();
         Some(Self {
             span,

@@ -20,7 +20,8 @@ pub fn is_ignored(signal: i32) -> bool {
 }
 
 /// Prevents core dumps, and keeps other processes of this user from reading this one's memory, as far as the
-/// system supports that.
+/// system supports that. Programs that it starts inherit only the limit on core dumps, which they can raise
+/// again: `execve` resets the rest.
 pub fn hide_memory() {
     // Prevents core dumps also on systems where the next call does nothing.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..getrlimit(Resource::Core) });

@@ -467,7 +467,7 @@ fn gc_waits_only_for_open_files_of_a_mount() {
     sandbox.ok(&["gc", "--empty-trash"]);
     for _ in 0..2 {
         let said = heartbeat_of(&sandbox);
-        until("the session has looked at that collection", || heartbeat_of(&sandbox) != said);
+        until("the session has looked at that gc run", || heartbeat_of(&sandbox) != said);
     }
     sandbox.ok(&["gc", "--empty-trash"]);
     assert_eq!(packs(&sandbox), before, "what is open is still there");
@@ -475,7 +475,7 @@ fn gc_waits_only_for_open_files_of_a_mount() {
     (&open).read_to_end(&mut read).unwrap();
     assert!(read == bytes);
     drop(open);
-    until("the collection goes ahead", || {
+    until("the gc run goes ahead", || {
         // Something is open, so the session declares what it reads now.
         names(&all);
         sandbox.ok(&["gc", "--empty-trash"]);

@@ -100,7 +100,7 @@ enum Root {
     Single(Box<Entry>),
 }
 
-/// Writes an archive to `out`.
+/// Writes an archive to `out`, until it is complete or `control` is cancelled.
 ///
 /// # Errors
 /// When the selector names nothing, a stored object is damaged, `out` fails or the run was interrupted. The

@@ -281,7 +281,7 @@ impl PathMap<'_> {
     }
 }
 
-/// Maximum length of a name in bytes, as on Linux.
+/// Maximum length of a name in bytes, as on Linux. The systems that made the archives have no longer ones.
 const MAX_LINUX_NAME: usize = 255;
 
 /// Splits a path into names from the root down. Empty names and `.` are ignored. `..` and names that no

@@ -178,7 +178,7 @@ impl Tree {
         let Self { root, round, weight, .. } = self;
         let mut dir = Arc::make_mut(root);
         for (depth, name) in names.iter().enumerate() {
-            let is_missing = match dir.below.get(name.as_slice()) {
+            let must_create = match dir.below.get(name.as_slice()) {
                 Some(node) if node.is_dir() => false,
                 Some(node) if node.round == *round => {
                     let way = names.get(..=depth).unwrap_or(names);
@@ -189,11 +189,11 @@ impl Tree {
                 }
                 _ => true,
             };
-            if is_missing {
-                let mut passage = Node::ancestor();
-                passage.round = *round;
-                *weight += passage.weight(name);
-                dir.below.insert(name.as_slice().into(), Arc::new(passage));
+            if must_create {
+                let mut ancestor = Node::ancestor();
+                ancestor.round = *round;
+                *weight += ancestor.weight(name);
+                dir.below.insert(name.as_slice().into(), Arc::new(ancestor));
             }
             let next = dir.below.get_mut(name.as_slice());
             dir = next.map(Arc::make_mut).ok_or(DecodeError::because("a directory is missing"))?;

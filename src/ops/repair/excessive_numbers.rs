@@ -22,7 +22,7 @@ const MAX_GENERATION: u32 = 1 << 20;
 pub(super) fn remove(repo: &Repository, dry_run: bool) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     let impossible: Vec<(ObjectKind, String)> =
-        too_long_names(repo)?.into_iter().chain(bad_configs(repo)?).collect();
+        names_above_maximum(repo)?.into_iter().chain(bad_configs(repo)?).collect();
     if !dry_run && !impossible.is_empty() {
         audit::note(repo, AuditAct::Repair, "objects with impossibly high numbers")?;
     }
@@ -41,8 +41,8 @@ pub(super) fn remove(repo: &Repository, dry_run: bool) -> Result<Vec<String>> {
     Ok(removed)
 }
 
-/// Returns names that have the form of a number and are above what a name may hold.
-fn too_long_names(repo: &Repository) -> Result<Vec<(ObjectKind, String)>> {
+/// Returns names that have the form of a number above the maximum. They are foreign files, and block nothing.
+fn names_above_maximum(repo: &Repository) -> Result<Vec<(ObjectKind, String)>> {
     let mut found = Vec::new();
     for area in [ObjectKind::Gc, ObjectKind::Config] {
         let begin = format!("{}/", area.folder());

@@ -65,7 +65,8 @@ fn is_retried(code: u8) -> bool {
 }
 
 /// Exit codes of runs that did not fail. With 3, the job itself has reported the entries that it could not
-/// read. Skipped runs and runs that reached their time limit run again at the next planned time.
+/// read. Skipped runs and runs that reached their time limit are not retried ([`is_retried`]): they run
+/// again at the next planned time.
 const NOT_FAILED: [u8; 5] = [0, 3, exit::ALARM, exit::SKIPPED, exit::TIME_UP];
 
 fn exit_code(status: Option<ExitStatus>) -> Option<u8> {
