@@ -18,6 +18,19 @@ fn filled() -> Sandbox {
     sandbox
 }
 
+#[test]
+fn keep_below_says_when_the_space_is_freed() {
+    for (option, expected) in [
+        (None, "; the space is freed when they are purged, after a day or with --empty-trash"),
+        (Some("--empty-trash"), "; --empty-trash purges them now"),
+    ] {
+        let sandbox = filled();
+        let args = ["cleanup", "--keep-below", "900K", "--keep-last", "11"];
+        let text = sandbox.ok(&args.into_iter().chain(option).collect::<Vec<_>>()).text();
+        assert!(text.lines().any(|line| line.ends_with(&format!("are kept{expected}"))), "{text}");
+    }
+}
+
 /// Returns the JSON line about the size limit.
 fn room(text: &str) -> Value {
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

@@ -84,13 +84,17 @@ fn the_crontab_gets_one_line_and_loses_only_that() {
     call(&["schedule", "install", "--cron"]);
     let installed = tab();
     assert_eq!((installed.lines().count(), installed.lines().next()), (2, Some("0 4 * * * mine")));
-    call(&["schedule", "install", "--cron"]);
+    let again = call(&["schedule", "install", "--cron"]);
+    assert!(again.text().contains("has this line already"), "{}", again.all());
     assert_eq!(tab(), installed);
     // The command line in the crontab works.
     let line = installed.lines().last().unwrap().strip_prefix("*/5 * * * * ").unwrap();
     let mut shell = Command::new("sh");
     shell.args(["-c", line]).env_clear().env("SNAP_STATE_DIR", sandbox.state());
     finish(shell, b"").expect(0);
-    call(&["schedule", "remove", "--cron"]);
-    assert_eq!(tab(), "0 4 * * * mine\n");
+    for expected in ["", "has no such line"] {
+        let removed = call(&["schedule", "remove", "--cron"]);
+        assert!(removed.text().contains(expected), "{}", removed.all());
+        assert_eq!(tab(), "0 4 * * * mine\n");
+    }
 }
