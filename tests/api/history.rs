@@ -585,7 +585,8 @@ fn index_piece_that_contradicts_its_parts_is_damage() {
     }
 }
 
-/// It would be read 131 071 times otherwise, and a list of 60 levels for ever.
+/// If each mention of a piece were read, this list would take 131 071 reads, and one of 60 levels would never
+/// end.
 #[test]
 fn a_part_list_that_names_a_piece_many_times_is_read_once() {
     use snap_backup::repo::index::Index;

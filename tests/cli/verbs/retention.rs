@@ -185,7 +185,13 @@ fn cleanup_forgets_and_frees_space() {
     let packs = sandbox.objects("packs").len();
     let before = sandbox.listing();
     let dry = sandbox.ok(&["cleanup", "--keep-last", "1", "--dry-run"]);
-    assert!(dry.text().contains("and freed when they are purged, after a day"), "{}", dry.all());
+    assert!(
+        dry.text().contains(
+            "of packs are used only by these snapshots and freed when they are purged, after a day"
+        ),
+        "{}",
+        dry.all()
+    );
     let dry = sandbox.ok(&["cleanup", "--keep-last", "1", "--empty-trash", "--dry-run"]);
     assert!(
         dry.text().contains("used only by these snapshots, which --empty-trash purges now"),
