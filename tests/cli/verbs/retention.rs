@@ -200,7 +200,11 @@ fn cleanup_forgets_and_frees_space() {
     );
     assert_eq!(sandbox.listing(), before);
     let outcome = sandbox.ok(&["cleanup", "--keep-last", "1", "--empty-trash", "--max-unused", "0"]);
-    assert!(outcome.text().contains("2 snapshots forgotten"), "{}", outcome.all());
+    assert!(
+        outcome.text().contains("2 snapshots forgotten, 1 kept: --empty-trash purges them now\n"),
+        "{}",
+        outcome.all()
+    );
     assert!(outcome.text().contains("2 snapshots purged for good"), "{}", outcome.all());
     assert!(sandbox.objects("packs").len() < packs);
     assert_eq!(ids(&sandbox), made[2..]);

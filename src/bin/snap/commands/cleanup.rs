@@ -70,7 +70,7 @@ fn cleanup_set(
             return refuse(context, repo, &options, collecting);
         }
         let mut groups = if ruled {
-            forgetting::by_policy(context, repo, &options)?
+            forgetting::by_policy(context, repo, &options, collecting.empty_trash)?
         } else {
             forget::plan(repo, &options)?
         };

@@ -49,7 +49,7 @@ fn forget_set(context: &Context, args: &keep::Forget) -> Result<Outcome> {
             if !args.filters.is_empty() {
                 select::warn_if_unmatched(context, repo, &options.selection)?;
             }
-            going(&by_policy(context, repo, &options)?)
+            going(&by_policy(context, repo, &options, false)?)
         } else {
             by_name(context, repo, args)?
         };
@@ -97,7 +97,7 @@ fn print(forgotten: &[Forgotten], kept: usize, dry_run: bool) -> Result<()> {
         let done = if dry_run { "would forget" } else { "forgot" };
         output::print(&format!("{done} snapshot {} ({when})", one.id.short()))?;
     }
-    output::print(&ending(forgotten.len(), kept, dry_run))
+    output::print(&ending(forgotten.len(), kept, dry_run, false))
 }
 
 fn print_json(forgotten: &[Forgotten], dry_run: bool) -> Result<()> {
@@ -105,14 +105,14 @@ fn print_json(forgotten: &[Forgotten], dry_run: bool) -> Result<()> {
     output::print(&json!({"message_type": "summary", "forgotten": ids, "dry_run": dry_run}).to_string())
 }
 
-fn ending(number: usize, kept: usize, dry_run: bool) -> String {
+fn ending(number: usize, kept: usize, dry_run: bool, empty_trash: bool) -> String {
     let number = count(number as u64, "snapshot", "snapshots");
-    if dry_run {
-        format!("dry run: {number} would be forgotten, {kept} kept; nothing written")
-    } else {
-        format!(
+    match (dry_run, empty_trash) {
+        (true, _) => format!("dry run: {number} would be forgotten, {kept} kept; nothing written"),
+        (false, true) => format!("{number} forgotten, {kept} kept: --empty-trash purges them now"),
+        (false, false) => format!(
             "{number} forgotten, {kept} kept: `snap undelete` brings them back until `snap gc` purges them"
-        )
+        ),
     }
 }
 
@@ -122,8 +122,14 @@ pub(crate) fn going(groups: &[Group]) -> Vec<SnapshotId> {
     going.map(|one| one.snapshot.id).collect()
 }
 
-/// Forgets the snapshots that no rule keeps, and prints for each snapshot why it is kept or forgotten.
-pub(crate) fn by_policy(context: &Context, repo: &Repository, options: &PolicyOptions) -> Result<Vec<Group>> {
+/// Forgets the snapshots that no rule keeps, and prints for each snapshot why it is kept or forgotten. With
+/// `empty_trash`, the run purges them at once.
+pub(crate) fn by_policy(
+    context: &Context,
+    repo: &Repository,
+    options: &PolicyOptions,
+    empty_trash: bool,
+) -> Result<Vec<Group>> {
     let groups = forget::by_policy(repo, options).map_err(|err| match err {
         Error::Retention(_) => Error::Retention(NO_RULE.to_owned()),
         other => other,
@@ -138,7 +144,7 @@ pub(crate) fn by_policy(context: &Context, repo: &Repository, options: &PolicyOp
                 "nothing to forget: {} kept",
                 count(kept as u64, "snapshot", "snapshots")
             ))?,
-            number => output::print(&ending(number, kept, options.dry_run))?,
+            number => output::print(&ending(number, kept, options.dry_run, empty_trash))?,
         }
     }
     Ok(groups)
