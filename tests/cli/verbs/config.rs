@@ -179,6 +179,27 @@ fn retention_of_a_set_touches_no_other() {
 }
 
 #[test]
+fn dry_run_of_forget_with_prune_counts_all_sets_and_collects_once() {
+    let sandbox = place(FILE);
+    let text = "[sets.both]\nsources = [\"docs\", \"music\"]\nrepository = \"main\"\n";
+    fs::write(sandbox.path("snap.toml"), format!("{FILE}{text}")).unwrap();
+    for round in ["1", "2", "3"] {
+        fs::write(sandbox.path("docs/a"), round).unwrap();
+        run(&sandbox, &["backup", "--set", "docs", "--set", "both"]).expect(0);
+    }
+    let forget = ["forget", "--set", "docs", "--set", "both", "--keep-last", "1", "--prune", "--json"];
+    let in_trash = |args: &[&str]| {
+        let text = run(&sandbox, args).expect(0).text();
+        let values = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        values.filter_map(|value| value["snapshots_in_trash"].as_u64()).collect::<Vec<_>>()
+    };
+    assert_eq!(in_trash(&[&forget[..], &["-n"]].concat()), [4], "two of each set");
+    assert_eq!(times(&sandbox, "main"), 6);
+    assert_eq!(in_trash(&forget), [4]);
+    assert_eq!(times(&sandbox, "main"), 2);
+}
+
+#[test]
 fn invalid_configuration_stops_every_command() {
     let sandbox = place("[sets.docs]\nsources = [\"docs\"]\nexlude = \"x\"\nmax-age = \"long\"\n");
     let outcome = run(&sandbox, &["backup"]).expect(2);

@@ -31,16 +31,11 @@ pub(crate) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
     if sets.is_empty() {
         return cleanup_set(context, args, true, &mut Vec::new());
     }
-    // A garbage collection covers the whole repository, so one is enough for all sets in it.
-    let place = |set| context.for_set(set).global.repo;
-    let collects = |at: usize| {
-        let later = sets.get(at + 1..).unwrap_or_default();
-        sets.get(at).is_none_or(|set| later.iter().all(|other| place(other) != place(set)))
-    };
-    let (mut number, mut planned) = (0.., Vec::new());
+    let mut last = sets::last_in_repository(context, &sets).into_iter();
+    let mut planned = Vec::new();
     let job = Job { verb: "cleanup", kind: None, dry_run: args.collect.dry_run, gate: None };
     sets::each(context, &sets, job, |context| {
-        cleanup_set(context, args, number.next().is_none_or(collects), &mut planned)
+        cleanup_set(context, args, last.next().unwrap_or(true), &mut planned)
     })
 }
 

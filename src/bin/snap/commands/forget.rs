@@ -28,13 +28,25 @@ pub(crate) fn run(context: &Context, args: &keep::Forget) -> Result<Outcome> {
     let otherwise = args.snapshots.is_empty() && args.filters.is_empty() && args.keep.rules().is_empty();
     let sets = sets::with_rules(context, &args.set, otherwise, false)?;
     if sets.is_empty() {
-        return forget_set(context, args);
+        return forget_set(context, args, args.prune, &mut Vec::new());
     }
+    let mut last = sets::last_in_repository(context, &sets).into_iter();
+    let mut planned = Vec::new();
     let job = Job { verb: "forget", kind: None, dry_run: args.dry_run, gate: None };
-    sets::each(context, &sets, job, |context| forget_set(context, args))
+    sets::each(context, &sets, job, |context| {
+        forget_set(context, args, args.prune && last.next().unwrap_or(true), &mut planned)
+    })
 }
 
-fn forget_set(context: &Context, args: &keep::Forget) -> Result<Outcome> {
+/// Forgets the snapshots of one set, or of the whole repository. `collects` is false without `--prune` and if
+/// another set of the same repository follows. `planned` collects the snapshots that a dry run would forget,
+/// in all sets.
+fn forget_set(
+    context: &Context,
+    args: &keep::Forget,
+    collects: bool,
+    planned: &mut Vec<SnapshotId>,
+) -> Result<Outcome> {
     context.begin("forget", args.dry_run, |_| {});
     context.recorder.write_start();
     context.with(|repo| {
@@ -58,12 +70,12 @@ fn forget_set(context: &Context, args: &keep::Forget) -> Result<Outcome> {
         if args.dry_run && !is_array {
             foresee(context, repo, &going, false)?;
         }
-        if args.prune {
-            let dry_run = args.dry_run;
-            let options = collect::Options { dry_run, forgotten: going, ..collect::Options::default() };
-            return gc::collect(context, repo, &options);
+        planned.extend(going);
+        if !collects {
+            return Ok(Outcome::Done);
         }
-        Ok(Outcome::Done)
+        let (dry_run, forgotten) = (args.dry_run, planned.clone());
+        gc::collect(context, repo, &collect::Options { dry_run, forgotten, ..collect::Options::default() })
     })
 }
 

@@ -76,6 +76,17 @@ pub(crate) fn each(
     Ok(worst)
 }
 
+/// Returns for each set whether no later one is in the same repository. A garbage collection covers the whole
+/// repository, so one is enough for all its sets.
+pub(crate) fn last_in_repository(context: &Context, sets: &[Set]) -> Vec<bool> {
+    let places: Vec<_> = sets.iter().map(|set| context.for_set(set).global.repo).collect();
+    places
+        .iter()
+        .enumerate()
+        .map(|(at, place)| !places.iter().skip(at + 1).any(|later| later == place))
+        .collect()
+}
+
 /// Returns the filter for the set's snapshots, or that of the command line.
 pub(crate) fn selection(context: &Context, filters: &Filters) -> Result<SnapshotFilter> {
     context.set.as_ref().map_or_else(|| filters.selection(), |set| Ok(set.selection()))
