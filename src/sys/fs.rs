@@ -6,13 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::sys::io::{Errno, retry_on_intr};
 use crate::sys::path::Arg;
-pub use crate::sys::posix::fs::{
+pub use crate::sys::stat::{Stat, bits_of, file_type, fstat, major, makedev, minor, mode_of, statat};
+use crate::sys::system;
+pub use rustix::fs::{
     AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps,
     UTIME_OMIT, Uid, chownat, fchmod, fchown, flock, futimens, linkat, mkdirat, readlinkat, renameat, seek,
     symlinkat, unlinkat, utimensat,
 };
-pub use crate::sys::stat::{Stat, bits_of, file_type, fstat, major, makedev, minor, mode_of, statat};
-use crate::sys::system;
 
 /// Opens a file. With `NOFOLLOW`, a symbolic link is [`Errno::LOOP`].
 ///

@@ -2,7 +2,7 @@
 //! `uzers`) and `/proc`.
 //!
 //! The modules here are the same on every system. They document each call once; if systems differ in it, they
-//! pass it on to the module of the system. Calls that are the same on every Unix are re-exported by
+//! pass it on to the module of the system. Calls that are the same on every Unix are re-exported, some by
 //! `sys/posix.rs`. A call that a system lacks fails with [`io::Errno::NOSYS`], for which callers have a
 //! fallback; docs/platforms.md lists them.
 //!

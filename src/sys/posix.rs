@@ -26,21 +26,6 @@ pub mod stdio {
     pub use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdout};
 }
 
-pub(super) mod fs {
-    pub use rustix::fs::{
-        AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps,
-        UTIME_OMIT, Uid, chownat, fchmod, fchown, flock, futimens, linkat, mkdirat, readlinkat, renameat,
-        seek, symlinkat, unlinkat, utimensat,
-    };
-}
-
-pub(super) mod process {
-    pub use rustix::process::{
-        Pid, Resource, Rlimit, Signal, getegid, geteuid, getgid, getpid, getppid, getpriority_process,
-        getrlimit, getuid, kill_process, kill_process_group, setpriority_process, setrlimit, setsid,
-    };
-}
-
 /// Extended attributes of an open file. rustix has no calls for those of FreeBSD.
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 pub(super) mod xattr {

@@ -2,11 +2,11 @@
 
 use std::num::NonZero;
 
-pub use crate::sys::posix::process::{
+use crate::sys::system;
+pub use rustix::process::{
     Pid, Resource, Rlimit, Signal, getegid, geteuid, getgid, getpid, getppid, getpriority_process, getrlimit,
     getuid, kill_process, kill_process_group, setpriority_process, setrlimit, setsid,
 };
-use crate::sys::system;
 
 /// Returns when a process started, in a unit of the system. Only for comparison, because process ids are
 /// reused. `None` if there is no such process, or the system does not report it.

@@ -3,9 +3,7 @@
 //!
 //! Names are those of the system: Linux has namespaces (`user.`, `security.`), macOS has none.
 
-use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
 
 use crate::sys::io::Errno;
 use crate::sys::system;
@@ -61,53 +59,7 @@ pub fn remove(file: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     system::remove_xattr(file, name)
 }
 
-/// An entry that is not opened, if the system can do without: a symbolic link, a pipe.
-#[derive(Debug)]
-pub struct Unopened(system::Unopened);
-
-impl Unopened {
-    /// Names an entry of an open directory. A symbolic link is not followed.
-    pub fn new(dir: BorrowedFd<'_>, name: &[u8]) -> Self {
-        Self(system::Unopened::new(dir, name))
-    }
-
-    /// Names an entry by its path, of any length.
-    ///
-    /// # Errors
-    /// A directory on the way cannot be opened.
-    pub fn by_path(path: &Path) -> io::Result<Self> {
-        system::Unopened::by_path(path).map(Self)
-    }
-
-    /// As [`list`].
-    ///
-    /// # Errors
-    /// As [`list`].
-    pub fn list(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        self.0.list(buffer)
-    }
-
-    /// As [`get`].
-    ///
-    /// # Errors
-    /// As [`get`].
-    pub fn get(&self, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
-        self.0.get(name, buffer)
-    }
-
-    /// As [`set`].
-    ///
-    /// # Errors
-    /// As [`set`].
-    pub fn set(&self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
-        self.0.set(name, value)
-    }
-
-    /// As [`remove`].
-    ///
-    /// # Errors
-    /// As [`remove`].
-    pub fn remove(&self, name: &[u8]) -> Result<(), Errno> {
-        self.0.remove(name)
-    }
-}
+/// An entry that is not opened, if the system can do without: a symbolic link, a pipe. It is an entry of an
+/// open directory (`new`), and is not followed, or is at a path of any length (`by_path`). Its other methods
+/// are those for open files.
+pub use system::Unopened;
