@@ -273,6 +273,11 @@ impl Error {
         }
     }
 
+    /// Returns the error for an object that is damaged, with a constant reason.
+    pub fn because(what: impl Into<String>, why: &'static str) -> Self {
+        Self::Damaged { what: what.into(), source: DecodeError::because(why) }
+    }
+
     /// For `map_err` on an encoder: an object could not be encoded. No stored object is damaged.
     pub fn making(what: impl Into<String>) -> impl FnOnce(DecodeError) -> Self {
         move |why| Self::Io { doing: "make", what: what.into(), source: io::Error::other(why) }

@@ -64,24 +64,29 @@ impl Signs {
         }
     }
 
+    /// The numbers, in the order in which they are stored.
+    fn numbers(&mut self) -> [&mut u64; NUMBERS] {
+        [
+            &mut self.span,
+            &mut self.before,
+            &mut self.bytes_before,
+            &mut self.bytes,
+            &mut self.new,
+            &mut self.moved,
+            &mut self.rewritten,
+            &mut self.removed,
+            &mut self.opaque,
+            &mut self.opaque_new,
+            &mut self.alike,
+            &mut self.level,
+            &mut self.peak,
+        ]
+    }
+
     /// Encodes the statistics.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let numbers: [u64; NUMBERS] = [
-            self.span,
-            self.before,
-            self.bytes_before,
-            self.bytes,
-            self.new,
-            self.moved,
-            self.rewritten,
-            self.removed,
-            self.opaque,
-            self.opaque_new,
-            self.alike,
-            self.level,
-            self.peak,
-        ];
-        let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let mut bytes: Vec<u8> =
+            self.clone().numbers().into_iter().flat_map(|number| number.to_le_bytes()).collect();
         bytes.extend(self.suffix.iter().take(MAX_SUFFIX));
         bytes
     }
@@ -89,40 +94,12 @@ impl Signs {
     /// Decodes statistics; `None` if the bytes are too short.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (numbers, suffix) = bytes.split_at_checked(NUMBERS * 8)?;
-        let numbers = <[[u8; 8]; NUMBERS]>::try_from(numbers.as_chunks().0).ok()?.map(u64::from_le_bytes);
-        let [
-            span,
-            before,
-            bytes_before,
-            bytes,
-            new,
-            moved,
-            rewritten,
-            removed,
-            opaque,
-            opaque_new,
-            alike,
-            level,
-            peak,
-        ] = numbers;
-        let suffix = suffix.get(..suffix.len().min(MAX_SUFFIX))?.to_vec();
-        Some(Self {
-            span,
-            before,
-            bytes_before,
-            bytes,
-            new,
-            moved,
-            rewritten,
-            removed,
-            opaque,
-            opaque_new,
-            alike,
-            suffix,
-            level,
-            peak,
-            has_only_counts: false,
-        })
+        let suffix = suffix.iter().copied().take(MAX_SUFFIX).collect();
+        let mut signs = Self { suffix, ..Self::default() };
+        for (number, stored) in signs.numbers().into_iter().zip(numbers.as_chunks().0) {
+            *number = u64::from_le_bytes(*stored);
+        }
+        Some(signs)
     }
 
     /// Returns the number of files that were rewritten, or removed and not moved.

@@ -6,7 +6,7 @@ use crate::codec::crypto::hash::Key;
 use crate::codec::crypto::key_slot;
 use crate::codec::crypto::keyring::{ConfigVerdict, Keyring};
 use crate::error::{Error, Result};
-use crate::model::config::{CipherKind, Config, DELTAS, FORMAT};
+use crate::model::config::{CipherKind, Config, FORMAT};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{KeyId, RepoId};
 use crate::repo::objects;
@@ -15,34 +15,6 @@ use crate::storage::names::LAST_GENERATION;
 use crate::storage::{CreateOutcome, ObjectKind, Storage, names};
 
 const MAX_CONFIG: u64 = 1 << 20;
-
-/// Writes a new generation with another share of parity, unless it is the current one. Running processes keep
-/// using the generation they have read.
-pub(crate) fn set_parity(storage: &dyn Storage, keyring: &Keyring, share: u8) -> Result<Config> {
-    change(storage, keyring, keyring, &|config| {
-        let changes = config.parity() != share;
-        config.set_parity(share);
-        Ok(changes)
-    })
-}
-
-/// Writes a new generation with another quota, unless it has that quota already.
-pub(crate) fn set_quota(storage: &dyn Storage, keyring: &Keyring, bytes: Option<u64>) -> Result<Config> {
-    change(storage, keyring, keyring, &|config| {
-        let changes = config.quota() != bytes;
-        config.set_quota(bytes);
-        Ok(changes)
-    })
-}
-
-/// Writes a new generation that allows delta blocks, unless they are allowed already.
-pub(crate) fn allow_deltas(storage: &dyn Storage, keyring: &Keyring) -> Result<Config> {
-    change(storage, keyring, keyring, &|config| {
-        let changes = !config.has_deltas();
-        config.incompat |= DELTAS;
-        Ok(changes)
-    })
-}
 
 /// Writes a new generation, if `set` changes anything. `keyring` verifies the current one, `next` signs the
 /// new one: they differ when an epoch begins.
@@ -199,8 +171,7 @@ fn newer_format(generation: u32, found: u16) -> Error {
 }
 
 pub(crate) fn unauthentic(generation: u32) -> Error {
-    let what = ObjectKind::Config.path(&generation.to_string());
-    Error::Damaged { what, source: DecodeError::because("its checksum does not match") }
+    Error::because(ObjectKind::Config.path(&generation.to_string()), "its checksum does not match")
 }
 
 fn older_is_used(err: &Error) -> String {
@@ -329,8 +300,7 @@ pub(crate) fn read_config(storage: &dyn Storage, number: u32) -> Result<(Vec<u8>
     if config.generation == number {
         return Ok((bytes, config));
     }
-    let source = DecodeError::because("its content belongs to another generation");
-    Err(Error::Damaged { what: ObjectKind::Config.path(&name), source })
+    Err(Error::because(ObjectKind::Config.path(&name), "its content belongs to another generation"))
 }
 
 pub(crate) fn check_features(config: &Config) -> Result<()> {

@@ -124,8 +124,7 @@ fn read(storage: &dyn Storage, name: &str) -> Result<(KeyId, Vec<u8>)> {
     let id = KeyId::parse(name).map_err(|_| objects::unknown_name(ObjectKind::Keys, name))?;
     let bytes = storage.read(ObjectKind::Keys, name, MAX_SLOT_BYTES)?;
     if hash::sha256(&bytes) != *id.as_bytes() {
-        let why = DecodeError::because("its hash differs from its name");
-        return Err(Error::Damaged { what: ObjectKind::Keys.path(name), source: why });
+        return Err(Error::because(ObjectKind::Keys.path(name), "its hash differs from its name"));
     }
     objects::check_header(ObjectKind::Keys, name, &bytes)?;
     Ok((id, bytes))

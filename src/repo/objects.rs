@@ -1,12 +1,12 @@
 //! Typed access to the small objects of a repository.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::codec::crypto::sealed_object::{self, BadHeader, Magic};
 use crate::codec::crypto::suite::CipherSuite;
 use crate::error::{Error, Result};
 use crate::model::config::FORMAT;
-use crate::model::decode_error::DecodeError;
 use crate::model::id::KeyId;
 use crate::storage::{CreateOutcome, ObjectKind, Storage};
 use crate::util::parallel;
@@ -15,10 +15,10 @@ use crate::util::parallel;
 ///
 /// # Errors
 /// When the header is malformed or newer than this program.
-pub fn check_header(area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Magic> {
+pub fn check_header(kind: ObjectKind, name: &str, bytes: &[u8]) -> Result<Magic> {
     sealed_object::magic_of(bytes).map_err(|bad| match bad {
-        BadHeader::Malformed(why) => Error::Damaged { what: area.path(name), source: why },
-        BadHeader::Newer(found) => Error::NewerFormat { what: area.path(name), found, known: FORMAT },
+        BadHeader::Malformed(why) => Error::Damaged { what: kind.path(name), source: why },
+        BadHeader::Newer(found) => Error::NewerFormat { what: kind.path(name), found, known: FORMAT },
     })
 }
 
@@ -26,55 +26,45 @@ pub fn check_header(area: ObjectKind, name: &str, bytes: &[u8]) -> Result<Magic>
 ///
 /// # Errors
 /// When the bytes are not authentic.
-pub fn open<T>(
+pub fn open<T: DeserializeOwned>(
     suite: &CipherSuite,
     magic: Magic,
-    area: ObjectKind,
+    kind: ObjectKind,
     name: &str,
     bound: &str,
     bytes: Vec<u8>,
-) -> Result<T>
-where
-    T: for<'a> Deserialize<'a>,
-{
-    check_header(area, name, &bytes)?;
-    sealed_object::open(suite, magic, bound, bytes).map_err(Error::damaged(area.path(name)))
+) -> Result<T> {
+    open_by(suite, magic, kind, (name, bound), bytes).map(|(value, _)| value)
 }
 
 /// Like [`open`]; also returns the slot of the write key that made it, if one did.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_by<T>(
+pub fn open_by<T: DeserializeOwned>(
     suite: &CipherSuite,
     magic: Magic,
-    area: ObjectKind,
+    kind: ObjectKind,
     (name, bound): (&str, &str),
     bytes: Vec<u8>,
-) -> Result<(T, Option<KeyId>)>
-where
-    T: for<'a> Deserialize<'a>,
-{
-    check_header(area, name, &bytes)?;
-    sealed_object::open_by(suite, magic, bound, bytes).map_err(Error::damaged(area.path(name)))
+) -> Result<(T, Option<KeyId>)> {
+    check_header(kind, name, &bytes)?;
+    sealed_object::open_by(suite, magic, bound, bytes).map_err(Error::damaged(kind.path(name)))
 }
 
 /// Reads an object.
 ///
 /// # Errors
 /// When it does not exist or is not authentic.
-pub fn read<T>(
+pub fn read<T: DeserializeOwned>(
     storage: &dyn Storage,
     suite: &CipherSuite,
     magic: Magic,
-    area: ObjectKind,
+    kind: ObjectKind,
     name: &str,
-) -> Result<T>
-where
-    T: for<'a> Deserialize<'a>,
-{
-    let bytes = storage.read(area, name, sealed_object::MAX_OBJECT)?;
-    open(suite, magic, area, name, name, bytes)
+) -> Result<T> {
+    let bytes = storage.read(kind, name, sealed_object::MAX_OBJECT)?;
+    open(suite, magic, kind, name, name, bytes)
 }
 
 /// Encodes and seals an object.
@@ -93,11 +83,11 @@ pub fn create<T: Serialize>(
     storage: &dyn Storage,
     suite: &CipherSuite,
     magic: Magic,
-    area: ObjectKind,
+    kind: ObjectKind,
     name: &str,
     value: &T,
 ) -> Result<CreateOutcome> {
-    storage.create(area, name, &[&seal(suite, magic, name, value)?])
+    storage.create(kind, name, &[&seal(suite, magic, name, value)?])
 }
 
 /// Concurrent removals on remote storage.
@@ -108,12 +98,12 @@ const MAX_PARALLEL: usize = 16;
 ///
 /// # Errors
 /// When one of them could not be removed.
-pub fn remove_all(storage: &dyn Storage, area: ObjectKind, names: &[String]) -> Result<()> {
+pub fn remove_all(storage: &dyn Storage, kind: ObjectKind, names: &[String]) -> Result<()> {
     let threads = if storage.is_remote() { MAX_PARALLEL } else { 1 };
-    parallel::map(names, threads, |name| storage.remove(area, name)).into_iter().collect()
+    parallel::map(names, threads, |name| storage.remove(kind, name)).into_iter().collect()
 }
 
 /// Returns the error for a name that does not parse: it is not a file of this program.
-pub fn unknown_name(area: ObjectKind, name: &str) -> Error {
-    Error::Damaged { what: area.path(name), source: DecodeError::because("its name is not one of snap's") }
+pub fn unknown_name(kind: ObjectKind, name: &str) -> Error {
+    Error::because(kind.path(name), "its name is not one of snap's")
 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -75,26 +75,22 @@ impl TreeMemory {
         Self { dir, cipher: Cipher::new(CipherKind::Xaes256Gcm, key), aad, contents: Mutex::default() }
     }
 
-    fn contents(&self) -> MutexGuard<'_, Contents> {
-        self.contents.lock()
-    }
-
     /// Loads the memory of a set. Returns a message if a file exists that cannot be used.
     pub(crate) fn load_set(&self, set: &str) -> Option<String> {
         let Some(dir) = &self.dir else {
-            self.contents().is_loaded = true;
+            self.contents.lock().is_loaded = true;
             return None;
         };
         let path = dir.join(set);
         let stored = match fs::read(&path) {
             Ok(mut bytes) => self.open(set, &mut bytes).map_err(|err| err.to_string()),
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
-                *self.contents() = Contents { is_loaded: true, ..Contents::default() };
+                *self.contents.lock() = Contents { is_loaded: true, ..Contents::default() };
                 return None;
             }
             Err(err) => Err(err.to_string()),
         };
-        let mut contents = self.contents();
+        let mut contents = self.contents.lock();
         *contents = Contents { is_loaded: true, ..Contents::default() };
         match stored {
             Ok(Stored { snapshots, chunks }) => {
@@ -119,7 +115,7 @@ impl TreeMemory {
 
     /// Returns the remembered snapshots of the loaded set or, if none was loaded, of all sets.
     pub(crate) fn snapshots(&self) -> Vec<(SnapshotId, Manifest)> {
-        let contents = self.contents();
+        let contents = self.contents.lock();
         if contents.is_loaded {
             return contents.snapshots.clone();
         }
@@ -135,7 +131,7 @@ impl TreeMemory {
 
     /// Remembers a chunk of a tree or part list that a run has stored, or that was stored already.
     pub(crate) fn add_chunk(&self, id: ChunkId, plain: &[u8]) {
-        let mut contents = self.contents();
+        let mut contents = self.contents.lock();
         if contents.bytes > MAX_BYTES || contents.chunks.contains_key(&id) {
             return;
         }
@@ -155,7 +151,7 @@ impl TreeMemory {
 
     /// Returns the bytes of a remembered chunk.
     pub(crate) fn chunk(&self, id: &ChunkId) -> Option<Vec<u8>> {
-        let compressed = self.contents().chunks.get(id)?.clone();
+        let compressed = self.contents.lock().chunks.get(id)?.clone();
         let mut plain = Vec::new();
         let mut decompressor = Decompressor::new().ok()?;
         let codec = Codec::from_byte(compressed.codec)?;
@@ -167,7 +163,7 @@ impl TreeMemory {
     /// Returns a message if this could not be saved for the next run.
     pub(crate) fn save_snapshot(&self, set: &str, id: SnapshotId, manifest: &Manifest) -> Option<String> {
         let mut roots = vec![manifest.root];
-        let mut contents = self.contents();
+        let mut contents = self.contents.lock();
         contents.snapshots.push((id, manifest.clone()));
         let excess = contents.snapshots.len().saturating_sub(MAX_MANIFESTS);
         contents.snapshots.drain(..excess);
@@ -177,7 +173,7 @@ impl TreeMemory {
         }
         drop(contents);
         let needed = self.reachable(&roots);
-        let mut contents = self.contents();
+        let mut contents = self.contents.lock();
         contents.chunks.retain(|id, _| needed.contains(id));
         contents.bytes = contents.chunks.values().map(|compressed| compressed.bytes.len()).sum();
         let Some(dir) = &self.dir else { return None };

@@ -2,17 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::sys::{host, users};
-
-/// Returns this machine's host name.
-pub fn host_name() -> String {
-    host::name()
-}
-
-/// Returns the kernel's id of this boot; empty if the system has none.
-pub fn boot_id() -> String {
-    host::boot_id()
-}
+pub use crate::sys::host::{boot_id, name as host_name};
+use crate::sys::users;
 
 /// Returns the name of the user that runs this process.
 pub fn user_name() -> String {

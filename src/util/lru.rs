@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::model::id::ChunkId;
 
@@ -36,7 +36,7 @@ impl<T> LruCache<T> {
     }
 
     pub(crate) fn get(&self, id: &ChunkId) -> Option<Arc<T>> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let state = &mut *state;
         let cached = state.values.get_mut(id)?;
         state.uses += 1;
@@ -49,7 +49,7 @@ impl<T> LruCache<T> {
     /// Inserts a value and returns it. A value larger than the limit is cached alone.
     pub(crate) fn put(&self, id: ChunkId, value: T, cost: usize) -> Arc<T> {
         let value = Arc::new(value);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.remove(&id);
         while state.total_cost.saturating_add(cost) > self.limit
             && let Some((_, oldest)) = state.order.first_key_value()
@@ -66,11 +66,7 @@ impl<T> LruCache<T> {
     }
 
     pub(crate) fn clear(&self) {
-        *self.state() = State::new();
-    }
-
-    fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock()
+        *self.state.lock() = State::new();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Small objects: a plain header and a sealed postcard body, bound to repository, type and name.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::codec::crypto::cipher::{self, OVERHEAD};
 use crate::codec::crypto::hash::ChunkType;
@@ -135,10 +136,12 @@ pub fn seal<T: Serialize>(
 ///
 /// # Errors
 /// The object has another type, name or repository, or was changed.
-pub fn open<T>(suite: &CipherSuite, magic: Magic, name: &str, bytes: Vec<u8>) -> Result<T, DecodeError>
-where
-    T: for<'a> Deserialize<'a>,
-{
+pub fn open<T: DeserializeOwned>(
+    suite: &CipherSuite,
+    magic: Magic,
+    name: &str,
+    bytes: Vec<u8>,
+) -> Result<T, DecodeError> {
     open_by(suite, magic, name, bytes).map(|(value, _)| value)
 }
 
@@ -147,15 +150,12 @@ where
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_by<T>(
+pub fn open_by<T: DeserializeOwned>(
     suite: &CipherSuite,
     magic: Magic,
     name: &str,
     mut bytes: Vec<u8>,
-) -> Result<(T, Option<KeyId>), DecodeError>
-where
-    T: for<'a> Deserialize<'a>,
-{
+) -> Result<(T, Option<KeyId>), DecodeError> {
     let is_known = |source: u8| source == EPOCH_KEYS || source == SESSION_KEYS;
     if let Some(source) = bytes.get_mut(KEY_SOURCE).filter(|source| !is_known(**source)) {
         // If the object opens with one of the known values, the byte is damaged.

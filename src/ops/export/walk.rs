@@ -18,7 +18,7 @@ use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::read::sequential::{self, Feed};
 use crate::repo::walk::diff_walk;
-use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, EmptyTree, StoredTree, TreeSource};
+use crate::repo::walk::diff_walk::{DiffEntry, DiffLimits, SingleEntry, StoredTree, TreeSource};
 use crate::repo::walk::file_parts;
 
 /// Bytes of a sparse map that are sent at a time.
@@ -135,7 +135,7 @@ impl<'a> Walk<'a> {
     fn open_root(&self, root: Option<&Root>) -> Result<Box<dyn TreeSource>> {
         match root {
             Some(Root::Tree(tree)) => self.open_tree(*tree),
-            _ => Ok(Box::new(EmptyTree)),
+            _ => Ok(Box::new(SingleEntry(None))),
         }
     }
 

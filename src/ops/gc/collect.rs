@@ -184,14 +184,14 @@ impl<'a> Collector<'a> {
         self.record_size_before(&repo_state);
         // Allowed, since all marks made from earlier listings have been discarded.
         self.acknowledge_gc(repo_state.gc_seen)?;
-        // C1: unfinished runs are swept first; while one cannot be swept, no new one is published.
-        for gc_run in std::mem::take(&mut repo_state.unfinished) {
-            if let Attempt::Done = self.sweep(own, &gc_run, &repo_state)? {
-                return Ok(Attempt::Done);
-            }
+        // C1: an unfinished run is swept first; while it cannot be swept, no new one is published.
+        if let Some(gc_run) = repo_state.unfinished.take()
+            && let Attempt::Done = self.sweep(own, &gc_run, &repo_state)?
+        {
+            return Ok(Attempt::Done);
         }
         repo_state = RepoState::read(repo.storage(), repo.suite(), |_| Ok(()))?;
-        if !repo_state.unfinished.is_empty() {
+        if repo_state.unfinished.is_some() {
             return Ok(Attempt::Again);
         }
         let listed = repo_state.packs.clone();

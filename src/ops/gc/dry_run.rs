@@ -41,31 +41,25 @@ impl Collector<'_> {
         Err(Error::Refused("the repository changed each time it was read: run it again".into()))
     }
 
-    /// Reports what a sweep of the unfinished gc runs would delete. Returns false if one has to wait for
+    /// Reports what a sweep of the unfinished gc run would delete. Returns false if it has to wait for
     /// sessions: a real run would end there.
     fn report_unfinished(&mut self, repo_state: &RepoState) -> Result<bool> {
         self.record_size_before(repo_state);
-        for gc_run in &repo_state.unfinished {
-            let others = peers::others(self.repo, None, false)?;
-            let waiting = sweep::sessions_to_wait_for(self.repo, &others, gc_run.number)?;
-            if !waiting.is_empty() {
-                self.report.later = sizes(repo_state, &gc_run.record.condemned);
-                self.report.waiting_for = waiting;
-                return Ok(false);
-            }
-            let still_needed = sweep::find_still_needed(self.repo, gc_run)?;
-            let deletable: Vec<_> = gc_run
-                .record
-                .condemned
-                .iter()
-                .filter(|pack| !still_needed.contains(*pack))
-                .copied()
-                .collect();
-            let (packs, bytes) = sizes(repo_state, &deletable);
-            self.report.packs_deleted += packs;
-            self.report.bytes_deleted += bytes;
-            self.report.rescued += still_needed.len() as u64;
+        let Some(gc_run) = &repo_state.unfinished else { return Ok(true) };
+        let others = peers::others(self.repo, None, false)?;
+        let waiting = sweep::sessions_to_wait_for(self.repo, &others, gc_run.number)?;
+        if !waiting.is_empty() {
+            self.report.later = sizes(repo_state, &gc_run.record.condemned);
+            self.report.waiting_for = waiting;
+            return Ok(false);
         }
+        let still_needed = sweep::find_still_needed(self.repo, gc_run)?;
+        let condemned = gc_run.record.condemned.iter().copied();
+        let deletable: Vec<_> = condemned.filter(|pack| !still_needed.contains(pack)).collect();
+        let (packs, bytes) = sizes(repo_state, &deletable);
+        self.report.packs_deleted += packs;
+        self.report.bytes_deleted += bytes;
+        self.report.rescued += still_needed.len() as u64;
         Ok(true)
     }
 

@@ -90,7 +90,7 @@ fn remove_unreadable(repo: &Repository, session: &Session, found: &Unreadable) -
         gc_record::abandon(storage, suite, number)?;
     }
     match gc_record::unfinished(storage, suite) {
-        Ok(unfinished) if !unfinished.is_empty() => return Ok(report(found, true)),
+        Ok(Some(_)) => return Ok(report(found, true)),
         // The end of the last one is unreadable: the next number takes its place.
         Err(err) if !err.is_damage() => return Err(err),
         _ => {}

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use crate::codec::crypto::sealed_object;
+use serde::de::DeserializeOwned;
+
+use crate::codec::crypto::sealed_object::{self, Magic};
 use crate::error::Result;
 use crate::model::entry::Time;
 use crate::model::id::SnapshotId;
@@ -98,44 +100,33 @@ fn read_peer(
     observe: bool,
     stale_factor: u64,
 ) -> Result<Option<Peer>> {
+    let name = id.hex();
     let record =
-        objects::read(repo.storage(), repo.suite(), sealed_object::SESSION, ObjectKind::Sessions, &id.hex());
+        objects::read(repo.storage(), repo.suite(), sealed_object::SESSION, ObjectKind::Sessions, &name);
     let record: Option<SessionRecord> = match record {
-        Ok(record) => Some(record),
         Err(err) if err.is_missing() => return Ok(None),
-        Err(err) if err.is_damage() => None,
-        Err(err) => return Err(err),
+        record => intact(record)?,
     };
-    let beat = read_heartbeat(repo, id)?;
+    // An absent or unreadable heartbeat acknowledges no gc run.
+    let beat: Option<Heartbeat> = read_intact(repo, sealed_object::BEAT, &format!("{id}.beat"))?;
     let count = beat.map_or(0, |beat| beat.count);
     let end = format!("{id}{}", names::END_MARKER);
-    let ended = names.contains(end.as_str()) && has_ended(repo, &end)?;
+    // A session with a valid end marker will not commit.
+    let ended =
+        names.contains(end.as_str()) && read_intact::<Heartbeat>(repo, sealed_object::BEAT, &end)?.is_some();
     let dead = ended || is_dead(repo, id, record.as_ref(), (count, observe), stale_factor)?;
     Ok(Some(Peer { id: *id, record, gc_seen: beat.map_or(0, |beat| beat.gc_seen), dead }))
 }
 
-/// Returns whether a session has written a valid end marker. It will not commit, so it is treated as dead.
-fn has_ended(repo: &Repository, name: &str) -> Result<bool> {
-    match objects::read::<Heartbeat>(
-        repo.storage(),
-        repo.suite(),
-        sealed_object::BEAT,
-        ObjectKind::Sessions,
-        name,
-    ) {
-        Ok(_) => Ok(true),
-        Err(err) if err.is_damage() => Ok(false),
-        Err(err) => Err(err),
-    }
+/// Reads a record of a session; `None` if it is absent or damaged.
+fn read_intact<T: DeserializeOwned>(repo: &Repository, magic: Magic, name: &str) -> Result<Option<T>> {
+    intact(objects::read(repo.storage(), repo.suite(), magic, ObjectKind::Sessions, name))
 }
 
-/// Reads a session's heartbeat. An absent or unreadable one is `None`: it acknowledges no gc run.
-fn read_heartbeat(repo: &Repository, id: &SnapshotId) -> Result<Option<Heartbeat>> {
-    let name = format!("{id}.beat");
-    match objects::read(repo.storage(), repo.suite(), sealed_object::BEAT, ObjectKind::Sessions, &name) {
-        Ok(beat) => Ok(Some(beat)),
+fn intact<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
         Err(err) if err.is_damage() => Ok(None),
-        Err(err) => Err(err),
+        read => read.map(Some),
     }
 }
 
@@ -162,12 +153,7 @@ fn is_dead(
     }
     let name = format!("{id}.seen");
     let now = Time::now();
-    let seen = objects::read(repo.storage(), repo.suite(), sealed_object::SEEN, ObjectKind::Sessions, &name);
-    let seen: Option<Seen> = match seen {
-        Ok(seen) => Some(seen),
-        Err(err) if err.is_damage() => None,
-        Err(err) => return Err(err),
-    };
+    let seen: Option<Seen> = read_intact(repo, sealed_object::SEEN, &name)?;
     if let Some(seen) = seen.filter(|seen| seen.count == count && seen.at.sec <= now.sec) {
         let factor = if repo.storage().weakness()?.is_some() { WEAK_STORAGE_FACTOR } else { stale_factor };
         let silence = u64::try_from(now.sec.saturating_sub(seen.at.sec)).unwrap_or(0);
@@ -192,15 +178,8 @@ fn is_of_this_boot(record: &SessionRecord, boot: &str, host: &str) -> bool {
 /// When the fence could not be made durable.
 pub fn fence_name(repo: &Repository, id: &SnapshotId, by: SnapshotId, gc: u64) -> Result<()> {
     let fence = Fence { by, gc, at: Time::now() };
-    objects::create(
-        repo.storage(),
-        repo.suite(),
-        sealed_object::FENCE,
-        ObjectKind::Snapshots,
-        &id.hex(),
-        &fence,
-    )?;
-    Ok(())
+    let (storage, suite) = (repo.storage(), repo.suite());
+    objects::create(storage, suite, sealed_object::FENCE, ObjectKind::Snapshots, &id.hex(), &fence).map(drop)
 }
 
 /// Fences and removes the dead sessions. Each one that could still commit gets a fence in place of its

@@ -6,12 +6,10 @@ pub mod packs;
 pub mod parity;
 
 use crate::error::Error;
-use crate::model::decode_error::DecodeError;
 use crate::model::id::PackId;
 use crate::storage::ObjectKind;
 
 /// Returns the error for a pack whose bytes do not hash to its name.
 pub fn not_its_name(id: &PackId) -> Error {
-    let source = DecodeError::because("its hash differs from its name");
-    Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source }
+    Error::because(ObjectKind::Packs.path(&id.hex()), "its hash differs from its name")
 }

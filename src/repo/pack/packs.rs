@@ -6,7 +6,7 @@ use crate::codec::crypto::suite::CipherSuite;
 use crate::codec::pack;
 use crate::codec::pack::padding::Padding;
 use crate::codec::pack::{PREAMBLE_LEN, PackFrame, PackHeader, Table};
-use crate::error::{self, Error, Result};
+use crate::error::{Error, Result};
 use crate::model::decode_error::DecodeError;
 use crate::model::id::{PackId, SnapshotId};
 use crate::repo::pack::parity;
@@ -98,8 +98,7 @@ pub fn read_table(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: 
 /// When one of them is damaged or cannot be read. A pack needs a newer program only if neither end is of a
 /// known format.
 pub fn read_both_tables(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: u64) -> Result<Table> {
-    let damaged =
-        |why| Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source: DecodeError::because(why) };
+    let damaged = |why| Error::because(ObjectKind::Packs.path(&id.hex()), why);
     let end = || read_one_table(storage, suite, id, len, true);
     match read_one_table(storage, suite, id, len, false) {
         Ok(table) => match end() {
@@ -139,14 +138,13 @@ pub fn read_one_table(
     len: u64,
     at_end: bool,
 ) -> Result<Table> {
+    read_table_with(&range_reader(storage, id), suite, id, len, at_end)
+}
+
+/// Returns a function that reads a range of a pack.
+pub(crate) fn range_reader(storage: &dyn Storage, id: &PackId) -> impl Fn(u64, &mut [u8]) -> Result<()> {
     let name = id.hex();
-    read_table_with(
-        &|at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out),
-        suite,
-        id,
-        len,
-        at_end,
-    )
+    move |at, out| storage.read_range(ObjectKind::Packs, &name, at, out)
 }
 
 /// Like [`read_one_table`], for a pack whose bytes are returned by `read`.
@@ -180,8 +178,7 @@ pub fn read_table_with(
 /// When it is damaged or cannot be read.
 pub(crate) fn front(storage: &dyn Storage, suite: &CipherSuite, id: &PackId, len: u64) -> Result<Vec<u8>> {
     let name = id.hex();
-    let front =
-        read_front(&|at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out), &name, len)?;
+    let front = read_front(&range_reader(storage, id), &name, len)?;
     pack::open_front(suite, &front, len).map_err(Error::damaged(ObjectKind::Packs.path(&name)))?;
     Ok(front)
 }
@@ -205,14 +202,8 @@ fn read_front(read: &dyn Fn(u64, &mut [u8]) -> Result<()>, name: &str, len: u64)
     if front.len() < PREAMBLE_LEN + table_len {
         front = ends.to_vec();
         front.resize(PREAMBLE_LEN + table_len, 0);
-        read(
-            PREAMBLE_LEN as u64,
-            error::part_mut(
-                &mut front,
-                PREAMBLE_LEN..PREAMBLE_LEN + table_len,
-                "the buffer has space for the table",
-            )?,
-        )?;
+        let (_, table) = front.split_at_mut(PREAMBLE_LEN);
+        read(PREAMBLE_LEN as u64, table)?;
     }
     front.truncate(PREAMBLE_LEN + table_len);
     Ok(front)

@@ -254,8 +254,7 @@ impl HealedPack {
     pub fn read(&self, storage: &dyn Storage, offset: u64, out: &mut [u8]) -> Result<()> {
         let (shard, pack) = (u64::from(self.layout.shard), &self.layout.pack);
         if offset.checked_add(out.len() as u64).is_none_or(|end| end > self.layout.len) {
-            let source = DecodeError::because("it is shorter than expected");
-            return Err(Error::Damaged { what: ObjectKind::Packs.path(&pack.hex()), source });
+            return Err(Error::because(ObjectKind::Packs.path(&pack.hex()), "it is shorter than expected"));
         }
         let (mut at, mut rest) = (offset, out);
         while !rest.is_empty() {

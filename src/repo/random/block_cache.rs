@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 use crate::codec::crypto::hash::{ChunkHasher, ChunkType};
 use crate::error::{self, Error, Result};
@@ -126,10 +126,10 @@ impl BlockCache {
     ) -> Result<Chunk> {
         let block = self.inner.block(index, location.block)?;
         let (start, len) = (location.start as usize, location.len as usize);
-        if block.verified().get(&location.start) != Some(id) {
+        if block.verified.lock().get(&location.start) != Some(id) {
             chunk_reader::verified_chunk(&self.inner.hasher, kind, id, &block.bytes, location)?;
             if location.len >= MIN_REMEMBERED_BYTES {
-                block.verified().insert(location.start, *id);
+                block.verified.lock().insert(location.start, *id);
             }
         }
         let end = start.saturating_add(len);
@@ -145,7 +145,7 @@ impl BlockCache {
     }
 
     pub(crate) fn clear(&self) {
-        let mut state = self.inner.state();
+        let mut state = self.inner.state.lock();
         state.slots.retain(|_, slot| matches!(slot, Slot::Waiting));
         state.order.clear();
         state.bytes = 0;
@@ -163,12 +163,6 @@ impl Drop for BlockCache {
     }
 }
 
-impl Block {
-    fn verified(&self) -> MutexGuard<'_, HashMap<u32, ChunkId>> {
-        self.verified.lock()
-    }
-}
-
 /// A block that one thread has started to read. If that fails, its drop wakes the waiting threads.
 struct FetchGuard<'a> {
     inner: &'a Inner,
@@ -177,7 +171,7 @@ struct FetchGuard<'a> {
 
 impl Drop for FetchGuard<'_> {
     fn drop(&mut self) {
-        let mut state = self.inner.state();
+        let mut state = self.inner.state.lock();
         if matches!(state.slots.get(&self.key), Some(Slot::Waiting)) {
             state.slots.remove(&self.key);
         }
@@ -186,12 +180,8 @@ impl Drop for FetchGuard<'_> {
 }
 
 impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
     fn has(&self, index: &Index, at: BlockAt) -> bool {
-        key(index, at).is_ok_and(|key| self.state().slots.contains_key(&key))
+        key(index, at).is_ok_and(|key| self.state.lock().slots.contains_key(&key))
     }
 
     fn prefetch(&self, jobs: &Receiver<(Arc<Index>, BlockAt)>) {
@@ -204,7 +194,7 @@ impl Inner {
     fn block(&self, index: &Index, at: BlockAt) -> Result<Arc<Block>> {
         let key = key(index, at)?;
         {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             loop {
                 if let Some(block) = state.get(&key) {
                     return Ok(block);
@@ -220,7 +210,7 @@ impl Inner {
         let _guard = FetchGuard { inner: self, key };
         let bytes = self.read(index, at)?;
         let block = Arc::new(Block { bytes, verified: Mutex::default() });
-        self.state().put(key, &block, self.limit);
+        self.state.lock().put(key, &block, self.limit);
         Ok(block)
     }
 

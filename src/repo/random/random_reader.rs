@@ -17,7 +17,7 @@ use crate::repo::random::block_cache::{BlockCache, Chunk};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::walk::file_parts::{self, PartListSource};
-use crate::repo::walk::plausible::corrupt_tree;
+use crate::repo::walk::plausible::{check_len, corrupt_tree};
 use crate::util::lru::LruCache;
 use crate::util::threads;
 
@@ -146,9 +146,7 @@ impl RandomReader {
                 ContentPart::Hole { .. } => bytes.resize(bytes.len() + (end - start) as usize, 0),
                 ContentPart::Chunk { id, len } => {
                     let chunk = self.chunk(ChunkType::Data, &id)?;
-                    if chunk.bytes()?.len() as u64 != u64::from(len) {
-                        return Err(corrupt_tree("the length of a chunk differs from that in its entry"));
-                    }
+                    check_len(chunk.bytes()?, len)?;
                     let range = start as usize..end as usize;
                     let bytes_in_range = error::part(chunk.bytes()?, range, "a range ends within its chunk")?;
                     bytes.extend_from_slice(bytes_in_range);

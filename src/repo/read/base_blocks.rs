@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::model::id::PackId;
 
@@ -30,19 +30,15 @@ struct CachedBlocks {
 pub(crate) struct BaseBlocks(Mutex<CachedBlocks>);
 
 impl BaseBlocks {
-    fn lock(&self) -> MutexGuard<'_, CachedBlocks> {
-        self.0.lock()
-    }
-
     /// Returns a buffer for a block of this length, which is not much too large for it.
     pub(super) fn spare(&self, len: usize) -> Vec<u8> {
-        let mut cached = self.lock();
+        let mut cached = self.0.lock();
         let at = cached.spare.iter().position(|spare| spare.capacity() / 2 <= len);
         at.map_or_else(Vec::new, |at| cached.spare.swap_remove(at))
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Vec<u8>>> {
-        let mut cached = self.lock();
+        let mut cached = self.0.lock();
         let at = cached.blocks.iter().rposition(|(known, _)| known == key)?;
         let found = cached.blocks.remove(at)?;
         let block = Arc::clone(&found.1);
@@ -51,7 +47,7 @@ impl BaseBlocks {
     }
 
     pub(super) fn put(&self, key: Key, block: &Arc<Vec<u8>>) {
-        let mut cached = self.lock();
+        let mut cached = self.0.lock();
         cached.blocks.push_back((key, Arc::clone(block)));
         let mut bytes: usize = cached.blocks.iter().map(|(_, block)| block.len()).sum();
         while bytes > CACHE_BYTES
@@ -66,10 +62,10 @@ impl BaseBlocks {
     }
 
     pub(super) fn remove(&self, key: &Key) {
-        self.lock().blocks.retain(|(known, _)| known != key);
+        self.0.lock().blocks.retain(|(known, _)| known != key);
     }
 
     pub(crate) fn clear(&self) {
-        *self.lock() = CachedBlocks::default();
+        *self.0.lock() = CachedBlocks::default();
     }
 }

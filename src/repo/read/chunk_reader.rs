@@ -14,6 +14,7 @@ use crate::model::id::ChunkId;
 use crate::progress::Control;
 use crate::repo::index::{BlockAt, BlockPlace, Index, Location};
 use crate::repo::pack::heal::PackHealer;
+use crate::repo::pack::packs;
 use crate::repo::read::base_blocks::BaseBlocks;
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
@@ -110,8 +111,7 @@ impl BlockReader {
         plain: &mut Vec<u8>,
     ) -> Result<()> {
         let storage = Arc::clone(&self.storage);
-        let name = place.pack.hex();
-        let direct = |at, out: &mut [u8]| storage.read_range(ObjectKind::Packs, &name, at, out);
+        let direct = packs::range_reader(storage.as_ref(), &place.pack);
         let Err(cause) = self.read_with(&direct, place, prefix, plain) else { return Ok(()) };
         let healed = self.healer.heal(storage.as_ref(), &self.control, &place.pack, cause)?;
         self.read_with(&|at, out: &mut [u8]| healed.read(storage.as_ref(), at, out), place, prefix, plain)
@@ -221,10 +221,9 @@ pub fn verified_chunk<'a>(
 ) -> Result<&'a [u8]> {
     let start = location.start as usize;
     let bytes = block.get(start..start + location.len as usize);
-    bytes.filter(|bytes| hasher.id_of(kind, bytes) == *id).ok_or_else(|| Error::Damaged {
-        what: format!("chunk {}", id.short()),
-        source: DecodeError::because("its content does not match its id"),
-    })
+    bytes
+        .filter(|bytes| hasher.id_of(kind, bytes) == *id)
+        .ok_or_else(|| Error::because(format!("chunk {}", id.short()), "its content does not match its id"))
 }
 
 /// Reads single chunks, mostly of trees, through a small cache of blocks.

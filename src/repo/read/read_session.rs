@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::model::id::SnapshotId;
@@ -76,18 +76,18 @@ impl ReadSession {
     /// # Errors
     /// When that heartbeat could not be written; the next scheduled one repeats it.
     pub fn update_snapshots(&self, snapshots: &[SnapshotId], added: bool, removed: bool) -> Result<()> {
-        let session = self.open_session();
+        let session = self.session.lock();
         session.iter().for_each(|session| session.set_reading(snapshots));
         if added {
             // The loaded index may be older than the new snapshots.
-            self.current().index = None;
+            self.current.lock().index = None;
         }
         session.as_ref().filter(|_| removed).map_or(Ok(()), Session::write_heartbeat)
     }
 
     /// Releases the index and the local index cache until they are needed again.
     pub fn release_caches(&self) {
-        let mut current = self.current();
+        let mut current = self.current.lock();
         current.index = None;
         current.repo = self.repo.with_closed_index_cache();
     }
@@ -98,14 +98,14 @@ impl ReadSession {
     /// # Errors
     /// When the repository cannot be read.
     pub fn set_snapshots(&self, snapshots: &[SnapshotId]) -> Result<Arc<Index>> {
-        if let Some(session) = &*self.open_session() {
+        if let Some(session) = &*self.session.lock() {
             session.set_reading(snapshots);
         }
-        let index = self.load(&mut self.current())?;
+        let index = self.load(&mut self.current.lock())?;
         // A waiting gc run that keeps these snapshots' data should not have to wait for the next scheduled
         // heartbeat.
-        match &*self.open_session() {
-            Some(session) if !index.repo_state().unfinished.is_empty() => session.write_heartbeat()?,
+        match &*self.session.lock() {
+            Some(session) if index.repo_state().unfinished.is_some() => session.write_heartbeat()?,
             _ => {}
         }
         Ok(index)
@@ -136,8 +136,8 @@ impl ReadSession {
     /// # Errors
     /// When the repository cannot be read.
     pub fn index(&self) -> Result<Arc<Index>> {
-        let newest_gc_noticed = self.open_session().as_ref().map_or(0, Session::newest_gc_noticed);
-        let mut current = self.current();
+        let newest_gc_noticed = self.session.lock().as_ref().map_or(0, Session::newest_gc_noticed);
+        let mut current = self.current.lock();
         match &current.index {
             Some(index) if newest_gc_noticed <= index.repo_state().gc_seen => Ok(Arc::clone(index)),
             _ => self.load(&mut current),
@@ -149,7 +149,7 @@ impl ReadSession {
     /// # Errors
     /// When the repository cannot be read.
     pub fn newer_index(&self, before: &Arc<Index>) -> Result<Option<Arc<Index>>> {
-        let mut current = self.current();
+        let mut current = self.current.lock();
         match &current.index {
             Some(index) if Arc::ptr_eq(index, before) => {}
             Some(index) => return Ok(Some(Arc::clone(index))),
@@ -167,7 +167,7 @@ impl ReadSession {
 
     /// Returns the session's id, for callers that create records in its name.
     pub fn session(&self) -> Option<SnapshotId> {
-        self.open_session().as_ref().map(|session| session.id)
+        self.session.lock().as_ref().map(|session| session.id)
     }
 
     /// Writes a heartbeat ahead of schedule.
@@ -175,7 +175,7 @@ impl ReadSession {
     /// # Errors
     /// When it could not be written.
     pub fn write_heartbeat(&self) -> Result<()> {
-        self.open_session().as_ref().map_or(Ok(()), Session::write_heartbeat)
+        self.session.lock().as_ref().map_or(Ok(()), Session::write_heartbeat)
     }
 
     /// Closes the session.
@@ -192,11 +192,7 @@ impl ReadSession {
     /// # Errors
     /// As [`Self::close`].
     pub fn end(&self) -> Result<()> {
-        self.open_session().take().map_or(Ok(()), Session::close)
-    }
-
-    fn open_session(&self) -> MutexGuard<'_, Option<Session>> {
-        self.session.lock()
+        self.session.lock().take().map_or(Ok(()), Session::close)
     }
 
     fn load(&self, current: &mut Current) -> Result<Arc<Index>> {
@@ -204,10 +200,6 @@ impl ReadSession {
         current.index = Some(Arc::clone(&index));
         current.unchanged_at = None;
         Ok(index)
-    }
-
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock()
     }
 
     /// Returns the repository that is read.

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 use crate::codec::crypto::hash::ChunkType;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ use crate::repo::index::{BlockAt, Index, Location};
 use crate::repo::read::chunk_reader::{self, BlockReader, ChunkReader};
 use crate::repo::read::read_session::ReadSession;
 use crate::repo::repository::Repository;
-use crate::repo::walk::plausible::corrupt_tree;
+use crate::repo::walk::plausible::check_len;
 use crate::util::{threads, zeros};
 
 /// Plain bytes of decoded and requested blocks: about 48 blocks.
@@ -134,14 +134,9 @@ fn consume(
             Step::At(new) => path = new,
             Step::Zeros(len) => zeros::pass_on(len, out)?,
             Step::Unlisted(id, len) => {
-                let bytes = fallback.get(ChunkType::Data, &id).map_err(|err| with_path(&path, err))?;
-                if bytes.len() as u64 != u64::from(len) {
-                    return Err(with_path(
-                        &path,
-                        corrupt_tree("the length of a chunk differs from that in its entry"),
-                    ));
-                }
-                out(&bytes)?;
+                let bytes = fallback.get(ChunkType::Data, &id);
+                let bytes = bytes.and_then(|bytes| check_len(&bytes, len).map(|()| bytes));
+                out(&bytes.map_err(|err| with_path(&path, err))?)?;
             }
             Step::Chunk(id, location) => {
                 let block = blocks.wait(location.block);
@@ -234,18 +229,14 @@ impl Feed<'_> {
 }
 
 impl BlockQueue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
     /// Requests a block if there is room. Returns `true` if so; then one use of it is counted.
     fn try_reserve(&self, at: BlockAt, plain: u64, jobs: &Sender<BlockAt>) -> Result<bool> {
-        self.lock().reserve(at, plain, jobs)
+        self.state.lock().reserve(at, plain, jobs)
     }
 
     /// Like `try_reserve`, but waits for room.
     fn reserve(&self, at: BlockAt, plain: u64, jobs: &Sender<BlockAt>) -> Result<()> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while !state.reserve(at, plain, jobs)? {
             self.changed.wait(&mut state);
         }
@@ -254,7 +245,7 @@ impl BlockQueue {
 
     /// Waits for a block; `None` if it cannot be read.
     fn wait(&self, at: BlockAt) -> Option<Arc<Vec<u8>>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             match state.slots.get(&at).map(|slot| slot.block.clone()) {
                 Some(Block::Ready(block)) => return Some(block),
@@ -266,7 +257,7 @@ impl BlockQueue {
     }
 
     fn release(&self, at: BlockAt) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let state = &mut *state;
         if let Some(slot) = state.slots.get_mut(&at) {
             slot.uses -= 1;
@@ -281,7 +272,7 @@ impl BlockQueue {
     }
 
     fn end(&self) {
-        self.lock().ended = true;
+        self.state.lock().ended = true;
         self.changed.notify_all();
     }
 
@@ -290,10 +281,10 @@ impl BlockQueue {
         let mut reader = BlockReader::new(repo).ok();
         for at in jobs {
             let mut plain = Vec::new();
-            let wanted = !self.lock().ended;
+            let wanted = !self.state.lock().ended;
             let read =
                 wanted && reader.as_mut().is_some_and(|reader| reader.read(index, at, &mut plain).is_ok());
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if let Some(slot) = state.slots.get_mut(&at) {
                 slot.block = if read { Block::Ready(Arc::new(plain)) } else { Block::Failed };
             }

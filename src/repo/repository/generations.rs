@@ -5,7 +5,7 @@ use crate::codec::crypto::keyring::{self, ConfigVerdict};
 use crate::codec::crypto::session_keys::WriteSlot;
 use crate::codec::pack::parity::MAX_SHARE;
 use crate::error::{Error, Result};
-use crate::model::config::{Config, Role};
+use crate::model::config::{Config, DELTAS, Role};
 use crate::model::decode_error::DecodeError;
 use crate::repo::config::read_config;
 use crate::repo::repository::Repository;
@@ -28,10 +28,7 @@ impl Repository {
             ConfigVerdict::Newer if is_ours => return self.refuse_rotated(),
             _ => {}
         }
-        Err(Error::Damaged {
-            what: ObjectKind::Config.path(name),
-            source: DecodeError::because("its checksum does not match"),
-        })
+        Err(config::unauthentic(number))
     }
 
     /// Returns whether a generation of the configuration was planted: it is not encrypted although the
@@ -73,8 +70,7 @@ impl Repository {
         if share > MAX_SHARE {
             return Err(Error::Usage(format!("parity is a share of 0 to {MAX_SHARE} percent")));
         }
-        self.config = config::set_parity(self.storage(), &self.keyring, share)?;
-        self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
+        self.change_config(&|config| config.set_parity(share))?;
         self.compare_config(false);
         Ok(())
     }
@@ -85,8 +81,7 @@ impl Repository {
     /// When this program may not write here, or it could not be made durable.
     pub fn set_quota(&mut self, bytes: Option<u64>) -> Result<()> {
         self.may_write()?;
-        self.config = config::set_quota(self.storage(), &self.keyring, bytes)?;
-        self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
+        self.change_config(&|config| config.set_quota(bytes))?;
         self.compare_config(false);
         Ok(())
     }
@@ -98,7 +93,17 @@ impl Repository {
     /// When this program may not write here, or it could not be made durable.
     pub fn allow_deltas(&mut self) -> Result<()> {
         self.may_write()?;
-        self.config = config::allow_deltas(self.storage(), &self.keyring)?;
+        self.change_config(&|config| config.incompat |= DELTAS)
+    }
+
+    /// Writes a new generation of the configuration, unless it would equal the current one. Running processes
+    /// keep using the generation they have read.
+    fn change_config(&mut self, set: &dyn Fn(&mut Config)) -> Result<()> {
+        self.config = config::change(self.storage(), &self.keyring, &self.keyring, &|config| {
+            let before = config.clone();
+            set(config);
+            Ok(*config != before)
+        })?;
         self.cache.note(&ObjectKind::Config.path(&self.config.generation.to_string()), true);
         Ok(())
     }

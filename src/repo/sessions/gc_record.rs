@@ -31,6 +31,10 @@ pub(crate) fn name_of(number: u64) -> String {
     format!("{number:016x}")
 }
 
+fn done_name(number: u64) -> String {
+    format!("{number:016x}{DONE}")
+}
+
 /// Returns the highest number in use; 0 before the first gc run.
 ///
 /// # Errors
@@ -39,33 +43,32 @@ pub fn highest(storage: &dyn Storage) -> Result<u64> {
     Ok(storage.list(ObjectKind::Gc)?.iter().filter_map(|found| number(&found.name)).max().unwrap_or(0))
 }
 
-/// Returns the unfinished gc runs: the one with the highest number, or none. A number is taken only when
+/// Returns the unfinished gc run, if there is one: the one with the highest number. A number is taken only when
 /// every lower one has finished. So a record below the highest is finished, or was published under a number
 /// that had been used and removed; such a record is never valid.
 ///
 /// # Errors
 /// When they cannot be listed, or the record with the highest number or its finish marker cannot be read: what
 /// it condemns would then be unknown.
-pub fn unfinished(storage: &dyn Storage, suite: &CipherSuite) -> Result<Vec<GcRun>> {
+pub fn unfinished(storage: &dyn Storage, suite: &CipherSuite) -> Result<Option<GcRun>> {
     let listed = storage.list(ObjectKind::Gc)?;
     let Some(number) = listed.iter().filter_map(|found| self::number(&found.name)).max() else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
-    let name = name_of(number);
-    let done = format!("{name}{DONE}");
+    let (name, done) = (name_of(number), done_name(number));
     let has = |name: &str| listed.iter().any(|found| found.name == name);
     if has(&done) {
         // The marker must be authentic: otherwise anybody who may add objects could end a run that another
         // process is still sweeping.
         return match objects::read::<()>(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &done) {
             Err(err) if !err.is_missing() => Err(err),
-            _ => Ok(Vec::new()),
+            _ => Ok(None),
         };
     }
     match objects::read(storage, suite, sealed_object::GC, ObjectKind::Gc, &name) {
-        Ok(record) => Ok(vec![GcRun { number, record }]),
+        Ok(record) => Ok(Some(GcRun { number, record })),
         // Finished and removed after the listing.
-        Err(err) if err.is_missing() => Ok(Vec::new()),
+        Err(err) if err.is_missing() => Ok(None),
         Err(err) => Err(err),
     }
 }
@@ -110,17 +113,16 @@ pub fn unreadable(storage: &dyn Storage, suite: &CipherSuite) -> Result<Unreadab
 /// # Errors
 /// When the marker could not be made durable.
 pub fn abandon(storage: &dyn Storage, suite: &CipherSuite, number: u64) -> Result<()> {
-    let name = format!("{}{DONE}", name_of(number));
+    let name = done_name(number);
     objects::create(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &name, &()).map(|_| ())
 }
 
 /// Returns whether the listing has this record, unfinished, and no higher number.
 fn is_open(listed: &[Listed], number: u64) -> bool {
     let has = |name: &str| listed.iter().any(|found| found.name == name);
-    let name = name_of(number);
     listed.iter().all(|found| self::number(&found.name).is_none_or(|other| other <= number))
-        && has(&name)
-        && !has(&format!("{name}{DONE}"))
+        && has(&name_of(number))
+        && !has(&done_name(number))
 }
 
 /// Returns whether a gc run is valid, unfinished, and as it was published. On storage that lets two processes
@@ -129,7 +131,7 @@ fn is_open(listed: &[Listed], number: u64) -> bool {
 /// # Errors
 /// When they cannot be listed or the record cannot be read.
 pub fn is_unfinished(storage: &dyn Storage, suite: &CipherSuite, gc_run: &GcRun) -> Result<bool> {
-    Ok(unfinished(storage, suite)?.contains(gc_run))
+    Ok(unfinished(storage, suite)?.as_ref() == Some(gc_run))
 }
 
 /// C3: publishes a gc run under exactly this number. `false` if the number is taken.
@@ -153,15 +155,14 @@ pub fn publish(storage: &dyn Storage, suite: &CipherSuite, number: u64, record: 
 /// # Errors
 /// When the marker could not be made durable.
 pub fn finish(storage: &dyn Storage, suite: &CipherSuite, number: u64) -> Result<()> {
-    let name = format!("{}{DONE}", name_of(number));
-    objects::create(storage, suite, sealed_object::GC_DONE, ObjectKind::Gc, &name, &())?;
+    abandon(storage, suite, number)?;
     let listed = storage.list(ObjectKind::Gc)?;
     let numbers: BTreeSet<u64> = listed.iter().filter_map(|found| self::number(&found.name)).collect();
     let Some(highest) = numbers.last() else { return Ok(()) };
     for old in numbers.iter().filter(|old| *old < highest) {
         // Remove the record before its marker: a marker without its record condemns nothing.
         storage.remove(ObjectKind::Gc, &name_of(*old))?;
-        storage.remove(ObjectKind::Gc, &format!("{}{DONE}", name_of(*old)))?;
+        storage.remove(ObjectKind::Gc, &done_name(*old))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 use crate::codec::crypto::sealed_object;
 use crate::codec::crypto::suite::CipherSuite;
@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::model::id::SnapshotId;
 use crate::model::records::Heartbeat;
 use crate::repo::objects;
+use crate::repo::sessions::gc_record::GcRun;
 use crate::repo::sessions::heartbeat_lapse::Silence;
 use crate::repo::sessions::{gc_record, trash_entries};
 use crate::storage::names::END_MARKER;
@@ -29,9 +30,9 @@ pub(super) struct HeartbeatState {
     suite: CipherSuite,
     id: SnapshotId,
     /// The heartbeat written last.
-    last: Mutex<Heartbeat>,
+    pub(super) last: Mutex<Heartbeat>,
     /// The snapshots that a reader reads, once it has declared them.
-    reading: Mutex<Option<Vec<SnapshotId>>>,
+    pub(super) reading: Mutex<Option<Vec<SnapshotId>>>,
     pub(super) newest_gc_noticed: AtomicU64,
     pub(super) silence: Silence,
 }
@@ -61,19 +62,11 @@ impl HeartbeatState {
         }
     }
 
-    pub(super) fn last_heartbeat(&self) -> MutexGuard<'_, Heartbeat> {
-        self.last.lock()
-    }
-
-    pub(super) fn reading(&self) -> MutexGuard<'_, Option<Vec<SnapshotId>>> {
-        self.reading.lock()
-    }
-
     /// R1: writes a heartbeat. A reader checks the gc runs first, and acknowledges those that leave all it
     /// needs.
     pub(super) fn tick(&self) -> Result<()> {
         // Locked until the heartbeat is written, so that `reading` does not change in between.
-        let reading = self.reading();
+        let reading = self.reading.lock();
         let seen = reading.as_ref().map_or(0, |ids| self.gc_to_acknowledge(ids).unwrap_or(0));
         self.write_heartbeat(seen)
     }
@@ -84,14 +77,15 @@ impl HeartbeatState {
         let storage = self.storage.as_ref();
         let highest = gc_record::highest(storage)?;
         self.newest_gc_noticed.fetch_max(highest, Ordering::Relaxed);
-        if highest <= self.last_heartbeat().gc_seen {
+        if highest <= self.last.lock().gc_seen {
             return Ok(0);
         }
-        for gc_run in gc_record::unfinished(storage, &self.suite)? {
-            for id in reading.iter().filter(|id| !gc_run.record.roots.contains(id)) {
-                if !trash_entries::is_protected_from(storage, id, &gc_run.record)? {
-                    return Ok(0);
-                }
+        let Some(GcRun { record, .. }) = gc_record::unfinished(storage, &self.suite)? else {
+            return Ok(highest);
+        };
+        for id in reading.iter().filter(|id| !record.roots.contains(id)) {
+            if !trash_entries::is_protected_from(storage, id, &record)? {
+                return Ok(0);
             }
         }
         Ok(highest)
@@ -99,7 +93,7 @@ impl HeartbeatState {
 
     /// Writes the next heartbeat. An acknowledged gc run stays acknowledged.
     pub(super) fn write_heartbeat(&self, gc_seen: u64) -> Result<()> {
-        let mut last = self.last_heartbeat();
+        let mut last = self.last.lock();
         let next = Heartbeat { count: last.count + 1, gc_seen: last.gc_seen.max(gc_seen) };
         let name = format!("{}.beat", self.id);
         let bytes = objects::seal(&self.suite, sealed_object::BEAT, &name, &next)?;
@@ -112,7 +106,7 @@ impl HeartbeatState {
     /// Writes an end marker, on storage where this user may not remove objects.
     /// Another user's gc run then removes the session.
     pub(super) fn write_end_marker(&self) -> Result<()> {
-        let (name, last) = (format!("{}{END_MARKER}", self.id), *self.last_heartbeat());
+        let (name, last) = (format!("{}{END_MARKER}", self.id), *self.last.lock());
         objects::create(&*self.storage, &self.suite, sealed_object::BEAT, ObjectKind::Sessions, &name, &last)
             .map(drop)
     }

@@ -28,10 +28,10 @@ const SESSIONLESS: &str = "the repository is not writable: reading without a ses
 pub struct RepoState {
     /// The highest number of a gc run.
     pub gc_seen: u64,
-    /// Packs condemned by unfinished gc runs.
+    /// The unfinished gc run.
+    pub unfinished: Option<GcRun>,
+    /// The packs that it condemns.
     pub condemned: HashSet<PackId>,
-    /// Unfinished gc runs, oldest first.
-    pub unfinished: Vec<GcRun>,
     /// Packs with a damage record.
     pub damaged: HashSet<PackId>,
     /// Whether there is any damage record.
@@ -206,7 +206,7 @@ impl Session {
     /// # Errors
     /// When the heartbeat could not be written.
     pub fn acknowledge_gc(&self, gc_seen: u64) -> Result<()> {
-        if gc_seen > self.heartbeat.last_heartbeat().gc_seen {
+        if gc_seen > self.heartbeat.last.lock().gc_seen {
             self.heartbeat.write_heartbeat(gc_seen)
         } else {
             Ok(())
@@ -217,7 +217,7 @@ impl Session {
     /// call every later gc run waits for this session to end; afterwards only those that would delete data of
     /// these snapshots.
     pub fn set_reading(&self, snapshots: &[SnapshotId]) {
-        *self.heartbeat.reading() = Some(snapshots.to_vec());
+        *self.heartbeat.reading.lock() = Some(snapshots.to_vec());
     }
 
     /// Returns the highest gc number that a heartbeat of this reader has encountered.

@@ -309,12 +309,17 @@ pub fn commit_under(repo: &Repository, session: &Session, manifest: &Manifest) -
     if !session.was_fenced()? {
         return Ok(true);
     }
-    let name = session.id.hex();
-    repo.storage().remove(ObjectKind::Snapshots, &name)?;
-    repo.storage().sync(ObjectKind::Snapshots)?;
-    repo.cache().drop_object(&name);
-    repo.cache().note(&ObjectKind::Snapshots.path(&name), false);
+    withdraw(repo, &session.id.hex())?;
     Ok(false)
+}
+
+/// Removes a manifest that this machine has just committed under its session's name.
+fn withdraw(repo: &Repository, name: &str) -> Result<()> {
+    repo.storage().remove(ObjectKind::Snapshots, name)?;
+    repo.storage().sync(ObjectKind::Snapshots)?;
+    repo.cache().drop_object(name);
+    repo.cache().note(&ObjectKind::Snapshots.path(name), false);
+    Ok(())
 }
 
 /// Commits: creates the manifest under its session's name. `false` if a fence has the name.

@@ -162,10 +162,7 @@ pub fn undelete(
         return Ok(session.id);
     }
     let own = session.id.hex();
-    repo.storage().remove(ObjectKind::Snapshots, &own)?;
-    repo.storage().sync(ObjectKind::Snapshots)?;
-    repo.cache().drop_object(&own);
-    repo.cache().note(&ObjectKind::Snapshots.path(&own), false);
+    snapshots::withdraw(repo, &own)?;
     repo.note_removed(&[own]);
     Ok(entry.id)
 }

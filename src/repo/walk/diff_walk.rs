@@ -26,13 +26,18 @@ pub trait TreeSource {
     ///
     /// # Errors
     /// When it cannot be read.
-    fn enter(&mut self, dir: &Entry) -> Result<()>;
+    fn enter(&mut self, dir: &Entry) -> Result<()> {
+        let _ = dir;
+        Ok(())
+    }
 
     /// Skips the directory that was returned last.
     ///
     /// # Errors
     /// When what comes after it cannot be read.
-    fn skip(&mut self) -> Result<()>;
+    fn skip(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Returns, once, what is missing because it could not be read.
     fn problems(&mut self) -> Vec<Problem> {
@@ -71,45 +76,15 @@ impl TreeSource for StoredTree {
     fn enter(&mut self, dir: &Entry) -> Result<()> {
         if let Kind::Dir { tree } = dir.kind { self.walk.enter(tree, ()) } else { Ok(()) }
     }
-
-    fn skip(&mut self) -> Result<()> {
-        Ok(())
-    }
 }
 
-/// A tree without entries.
-#[derive(Debug, Clone, Copy)]
-pub struct EmptyTree;
-
-impl TreeSource for EmptyTree {
-    fn next(&mut self) -> Result<Option<Entry>> {
-        Ok(None)
-    }
-
-    fn enter(&mut self, _: &Entry) -> Result<()> {
-        Ok(())
-    }
-
-    fn skip(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// A tree of one entry that is not a directory.
+/// A tree of one entry that is not a directory, or of none.
 #[derive(Debug)]
 pub struct SingleEntry(pub Option<Entry>);
 
 impl TreeSource for SingleEntry {
     fn next(&mut self) -> Result<Option<Entry>> {
         Ok(self.0.take())
-    }
-
-    fn enter(&mut self, _: &Entry) -> Result<()> {
-        Ok(())
-    }
-
-    fn skip(&mut self) -> Result<()> {
-        Ok(())
     }
 }
 

@@ -7,13 +7,12 @@ use crate::codec::crypto::hash::ChunkType;
 use crate::codec::tree::dir::DirPiece;
 use crate::codec::tree::part_list::ListPiece;
 use crate::error::{Error, Result};
-use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Content, ContentPart, Entry, Kind, Meta, XattrValue};
 use crate::model::id::ChunkId;
 use crate::model::manifest::Counts;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::file_parts::each_part;
-use crate::repo::walk::plausible::{MAX_DEPTH, check_piece, corrupt_tree};
+use crate::repo::walk::file_parts::{PartListSource, each_part};
+use crate::repo::walk::plausible::{check_len, corrupt_tree, decode_piece};
 
 /// Maximum parts of the value of an extended attribute.
 const MAX_VALUE_PARTS: usize = 1024;
@@ -56,13 +55,8 @@ impl WalkLimits {
     /// When there are more entries, or more bytes in files, than the manifest counts. An entry with too many
     /// bytes is not counted.
     pub fn count(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
-        let exceeded = |why| {
-            let path = String::from_utf8_lossy(path).into_owned();
-            Error::Damaged {
-                what: format!("the snapshot's tree at {path}"),
-                source: DecodeError::because(why),
-            }
-        };
+        let exceeded =
+            |why| Error::because(format!("the snapshot's tree at {}", String::from_utf8_lossy(path)), why);
         // Sparse files may add up to more bytes than a number holds.
         if self.entries == u64::MAX && self.bytes == u64::MAX {
             return Ok(());
@@ -151,12 +145,8 @@ impl DirReader {
             let Some(piece) = self.pending.pop() else { return Ok(None) };
             let bytes = reader.get(ChunkType::Tree, &piece.id)?;
             self.pieces.push(piece.id);
-            let damaged = Error::damaged(format!("tree {}", piece.id.short()));
-            let found = DirPiece::decode(&bytes).map_err(damaged)?;
-            if let Some((name, entries)) = &piece.claimed {
-                check_piece((name, *entries), found.first_and_entries())?;
-            }
-            match found {
+            let claimed = piece.claimed.as_ref().map(|(name, entries)| (name.as_slice(), *entries));
+            match decode_piece(&piece.id, &bytes, piece.depth, claimed)? {
                 DirPiece::Leaf(entries) => {
                     let first = entries.first().map(|entry| entry.name.as_slice());
                     // Within a piece names ascend, or it would not have been decoded.
@@ -167,9 +157,6 @@ impl DirReader {
                     }
                     self.last = entries.last().map(|entry| entry.name.clone()).or(self.last.take());
                     self.entries = entries.into_iter();
-                }
-                DirPiece::Index(_) if piece.depth >= MAX_DEPTH => {
-                    return Err(corrupt_tree("the tree is nested too deeply"));
                 }
                 DirPiece::Index(kids) => {
                     // A child ends before the first name of the next one. So each child whose successor begins
@@ -223,9 +210,7 @@ fn read_value(reader: &mut ChunkReader, size: u64, content: &Content) -> Result<
         match part {
             ContentPart::Chunk { id, len } => {
                 let chunk = reader.get(ChunkType::Data, &id)?;
-                if chunk.len() as u64 != u64::from(len) {
-                    return Err(corrupt_tree("the length of a chunk differs from that in its entry"));
-                }
+                check_len(&chunk, len)?;
                 bytes.extend_from_slice(&chunk);
             }
             ContentPart::Hole { len } => bytes.resize(bytes.len() + len as usize, 0),
@@ -248,10 +233,7 @@ pub fn list_pieces(reader: &mut ChunkReader, content: &Content) -> Result<Vec<Ch
             continue;
         }
         all.push(id);
-        let bytes = reader.get(ChunkType::Tree, &id)?;
-        if let ListPiece::Index(kids) =
-            ListPiece::decode(&bytes).map_err(Error::damaged(format!("list {}", id.short())))?
-        {
+        if let ListPiece::Index(kids) = &*reader.list(&id)? {
             pending.extend(kids.iter().map(|kid| kid.id));
         }
     }

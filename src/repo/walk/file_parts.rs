@@ -9,7 +9,7 @@ use crate::error::{self, Error, Result};
 use crate::model::entry::{Content, ContentPart};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
-use crate::repo::walk::plausible::{MAX_DEPTH, corrupt_tree};
+use crate::repo::walk::plausible::{MAX_DEPTH, check_len, corrupt_tree};
 use crate::util::zeros;
 
 /// Provides pieces of part lists.
@@ -136,9 +136,7 @@ pub fn read_range(
             ContentPart::Chunk { id, len } => (id, len),
         };
         let chunk = reader.get(ChunkType::Data, &id)?;
-        if chunk.len() as u64 != u64::from(len) {
-            return Err(corrupt_tree("the length of a chunk differs from that in its entry"));
-        }
+        check_len(&chunk, len)?;
         // Both offsets are at most a chunk's length.
         out(error::part(&chunk, start as usize..end as usize, "a range ends within its chunk")?)?;
     }

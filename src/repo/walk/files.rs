@@ -3,7 +3,6 @@
 use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::DecodeError;
 use crate::model::entry::{Entry, Kind};
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::snapshots::Snapshot;
@@ -35,6 +34,5 @@ pub fn for_each_file(
 
 /// No backup stores such a tree, so one that is stored is damage.
 fn too_deep(path: &[u8]) -> Error {
-    let what = format!("the snapshot's tree at {}", String::from_utf8_lossy(path));
-    Error::Damaged { what, source: DecodeError::because(TOO_DEEP) }
+    Error::because(format!("the snapshot's tree at {}", String::from_utf8_lossy(path)), TOO_DEEP)
 }

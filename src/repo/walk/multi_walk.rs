@@ -15,7 +15,7 @@ use crate::model::entry::{Entry, Kind};
 use crate::model::id::ChunkId;
 use crate::repo::read::chunk_reader::ChunkReader;
 use crate::repo::walk::dir_reader::WalkLimits;
-use crate::repo::walk::plausible::{MAX_DEPTH, check_piece, corrupt_tree};
+use crate::repo::walk::plausible::{corrupt_tree, decode_piece};
 use crate::repo::walk::tree_walk::check_depth;
 use crate::util::bitset::BitSet;
 
@@ -273,9 +273,8 @@ impl Level {
     /// entries.
     fn read(&mut self, reader: &mut ChunkReader, key: &PieceKey, by: Named) -> Result<Option<Arc<BitSet>>> {
         let bytes = reader.get(ChunkType::Tree, &key.id)?;
-        let damaged = Error::damaged(format!("tree {}", key.id.short()));
-        let piece = DirPiece::decode(&bytes).map_err(damaged)?;
-        key.check(&piece)?;
+        let claimed = key.entries.map(|entries| (key.first.as_slice(), entries));
+        let piece = decode_piece(&key.id, &bytes, key.depth, claimed)?;
         let last = match &piece {
             DirPiece::Leaf(entries) => entries.last().map(|entry| entry.name.clone()),
             DirPiece::Index(kids) => kids.last().map(|kid| kid.first.to_vec()),
@@ -314,16 +313,6 @@ impl Level {
             Some(version) => unite(&mut version.among, among),
             None => versions.push(EntryVersion { entry, among: Arc::clone(among) }),
         }
-    }
-}
-
-impl PieceKey {
-    /// Checks a piece against its parent's claim, and how deep it is.
-    fn check(&self, piece: &DirPiece) -> Result<()> {
-        if matches!(piece, DirPiece::Index(_)) && self.depth >= MAX_DEPTH {
-            return Err(corrupt_tree("the tree is nested too deeply"));
-        }
-        self.entries.map_or(Ok(()), |entries| check_piece((&self.first, entries), piece.first_and_entries()))
     }
 }
 
