@@ -21,7 +21,7 @@ use snap_backup::codec::crypto::cipher::OVERHEAD;
 use snap_backup::codec::crypto::hash::{ChunkHasher, ChunkType, Key, SubKeys, sha256};
 use snap_backup::codec::crypto::key_slot::SlotLabel;
 use snap_backup::codec::crypto::suite::CipherSuite;
-use snap_backup::codec::crypto::{key_slot, sealed_object};
+use snap_backup::codec::crypto::{key_slot, keyring, sealed_object};
 use snap_backup::codec::pack::header_bundle::Contents;
 use snap_backup::codec::pack::parity::{Layout, Sums};
 use snap_backup::codec::pack::{PREAMBLE_LEN, PackHeader, Table, parity};
@@ -100,8 +100,8 @@ pub fn manifest(bytes: &[u8]) {
 pub fn config(bytes: &[u8]) {
     let body = again::<Config>(bytes);
     let whole = key_slot::decode_config(bytes).ok();
-    let _ = key_slot::is_signed_with(bytes, &keys().config);
     for config in body.into_iter().chain(whole) {
+        let _ = keyring::is_signed(&config, bytes, config.epoch, &[7; 32]);
         if let Ok(chunker) = Chunker::new(config.chunker, &keys().gear) {
             let zeros = vec![0; chunker.max().min(1 << 20)];
             let cut = chunker.cut(&zeros);

@@ -6,6 +6,7 @@ use serde_bytes::ByteBuf;
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::model::id::{KeyId, RepoId};
+use crate::model::tags;
 
 /// The version of the format that this program writes, and the newest it reads.
 pub const FORMAT: u16 = 1;
@@ -207,16 +208,12 @@ impl Config {
     }
 
     fn tag(&self, wanted: u16) -> Option<&[u8]> {
-        self.extra.iter().find(|(tag, _)| *tag == wanted).map(|(_, bytes)| bytes.as_slice())
+        tags::get(&self.extra, wanted)
     }
 
-    /// Inserts, replaces or removes a tag. Tags stay in ascending order.
+    /// Inserts, replaces or removes a tag.
     fn set_tag(&mut self, tag: u16, bytes: Option<Vec<u8>>) {
-        self.extra.retain(|(known, _)| *known != tag);
-        if let Some(bytes) = bytes {
-            let at = self.extra.partition_point(|(known, _)| *known < tag);
-            self.extra.insert(at, (tag, ByteBuf::from(bytes)));
-        }
+        tags::set(&mut self.extra, tag, bytes);
     }
 
     /// Keeps only some of the valid key slots. Returns whether any was dropped.
@@ -286,10 +283,7 @@ impl Config {
                  one",
             ));
         }
-        if !self.extra.is_sorted_by(|(a, _), (b, _)| a < b) {
-            return Err(DecodeError::because("tags are repeated or out of order"));
-        }
-        Ok(())
+        tags::check_order(&self.extra)
     }
 
     /// Returns whether this program knows every feature and tag that must be understood.

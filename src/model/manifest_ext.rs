@@ -4,13 +4,12 @@
 //! forget snapshots that must never be forgotten. An even tag may be ignored. (Tag 2 occurs without a
 //! meaning in the first golden files and stays unused.)
 
-use serde_bytes::ByteBuf;
-
 use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::model::id::{ChunkId, KeyId, SnapshotId};
 use crate::model::manifest::Manifest;
 use crate::model::signs::Signs;
+use crate::model::tags;
 use crate::model::tripwire::AlarmState;
 
 /// Pinned: no rule forgets the snapshot. No bytes.
@@ -340,9 +339,7 @@ impl Manifest {
     /// # Errors
     /// Tags are not in order; or, as an error that [is newer](DecodeError::is_newer), one is not understood.
     pub fn check_tags(&self) -> Result<(), DecodeError> {
-        if !self.extra.is_sorted_by(|(a, _), (b, _)| a < b) {
-            return Err(DecodeError::because("tags are repeated or out of order"));
-        }
+        tags::check_order(&self.extra)?;
         let unknown = self.extra.iter().find(|(tag, bytes)| match *tag {
             PINNED => !bytes.is_empty(),
             ALARM => self.alarm().is_none(),
@@ -355,16 +352,12 @@ impl Manifest {
     }
 
     fn tag(&self, wanted: u16) -> Option<&[u8]> {
-        self.extra.iter().find(|(tag, _)| *tag == wanted).map(|(_, bytes)| bytes.as_slice())
+        tags::get(&self.extra, wanted)
     }
 
-    /// Inserts, replaces or removes a tag. Tags stay in ascending order.
+    /// Inserts, replaces or removes a tag.
     pub fn set_tag(&mut self, tag: u16, bytes: Option<Vec<u8>>) {
-        self.extra.retain(|(known, _)| *known != tag);
-        if let Some(bytes) = bytes {
-            let at = self.extra.partition_point(|(known, _)| *known < tag);
-            self.extra.insert(at, (tag, ByteBuf::from(bytes)));
-        }
+        tags::set(&mut self.extra, tag, bytes);
     }
 }
 

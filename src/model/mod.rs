@@ -9,4 +9,5 @@ pub mod manifest;
 pub mod manifest_ext;
 pub mod records;
 pub mod signs;
+mod tags;
 pub mod tripwire;

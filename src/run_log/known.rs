@@ -31,36 +31,30 @@ const MAX_FORGOTTEN: usize = 4096;
 
 /// What this machine knows about a location.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Place {
     /// The location, for people who read the file.
-    #[serde(default)]
     pub location: String,
     /// The accepted repositories at this location, by id: rotated disks have the same location.
-    #[serde(default)]
     pub repositories: BTreeMap<String, Known>,
 }
 
 /// What this machine knows about a repository at a location. Copies elsewhere may be older.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Known {
     /// Whether it is encrypted.
-    #[serde(default)]
     pub encrypted: bool,
     /// Its highest generation of the configuration.
-    #[serde(default)]
     pub generation: u32,
     /// The newest epoch of its key.
-    #[serde(default)]
     pub epoch: u32,
     /// The newest snapshot of each set that this machine made, by [`set_id`](super::set_id).
-    #[serde(default)]
     pub newest: BTreeMap<String, Made>,
     /// Snapshots found missing, by id, until they reappear or that is accepted.
-    #[serde(default)]
     pub missing: BTreeMap<String, Made>,
     /// Snapshots that this machine forgot, by id, and when, in seconds since 1970. They should not come
     /// back.
-    #[serde(default)]
     pub forgotten: BTreeMap<String, i64>,
 }
 

@@ -6,9 +6,10 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
-use crate::storage::{CreateOutcome, Listed, LockGuard, ObjectKind, Storage, check_name};
+use crate::storage::{
+    CreateOutcome, Listed, LockGuard, ObjectKind, Storage, check_name, too_long, too_short,
+};
 
 type Objects = BTreeMap<(ObjectKind, String), Object>;
 
@@ -100,8 +101,7 @@ impl Storage for MemoryStorage {
     fn read(&self, area: ObjectKind, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.read_with(area, name, |bytes| {
             if bytes.len() as u64 > limit {
-                let source = DecodeError::because("it is longer than an object of its type can be");
-                return Err(Error::Damaged { what: area.path(name), source });
+                return Err(too_long(area.path(name)));
             }
             Ok(bytes.to_vec())
         })
@@ -113,11 +113,8 @@ impl Storage for MemoryStorage {
                 return Ok(());
             }
             let start = usize::try_from(offset).unwrap_or(usize::MAX);
-            let Some(found) = bytes.get(start..start.saturating_add(out.len())) else {
-                let source = DecodeError::because("it is shorter than expected");
-                return Err(Error::Damaged { what: area.path(name), source });
-            };
-            out.copy_from_slice(found);
+            let found = bytes.get(start..start.saturating_add(out.len()));
+            out.copy_from_slice(found.ok_or_else(|| too_short(area.path(name)))?);
             Ok(())
         })
     }

@@ -18,8 +18,8 @@ pub mod sftp;
 #[cfg(any(feature = "cli", feature = "cloud", feature = "rest"))]
 pub mod tls;
 
-use std::fmt;
 use std::path::Path;
+use std::{fmt, io};
 
 use crate::error::{Error, Result};
 use crate::model::entry::Time;
@@ -211,7 +211,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
             CreateOutcome::New => Ok(Box::new(NoLock)),
             CreateOutcome::Exists => {
                 let full = format!("{}/{}", self.location(), area.path(name));
-                Err(Error::io("create", full)(std::io::ErrorKind::AlreadyExists.into()))
+                Err(Error::io("create", full)(io::ErrorKind::AlreadyExists.into()))
             }
         }
     }
@@ -307,6 +307,27 @@ pub(crate) fn has_content(storage: &impl Storage, area: ObjectKind, name: &str, 
     let mut rest = bytes.as_slice();
     let all = parts.iter().all(|part| rest.strip_prefix(*part).map(|after| rest = after).is_some());
     all && rest.is_empty()
+}
+
+/// Returns the error for an object that ends before a range that is read.
+pub(crate) fn too_short(what: impl Into<String>) -> Error {
+    Error::because(what, "it is shorter than expected")
+}
+
+/// Returns the error for an object that is longer than the limit of a read.
+pub(crate) fn too_long(what: impl Into<String>) -> Error {
+    Error::because(what, "it is longer than an object of its type can be")
+}
+
+/// Returns an empty buffer for an object of this length.
+///
+/// # Errors
+/// There is not enough memory.
+pub(crate) fn buffer(len: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let reserved = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
+    reserved.map_err(|_| io::ErrorKind::OutOfMemory)?;
+    Ok(bytes)
 }
 
 /// Rejects an invalid object name before it becomes a path: names may come from damaged objects.

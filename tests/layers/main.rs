@@ -72,6 +72,7 @@ const ONE_MODULE_EACH: &[(&str, &str)] = &[
     ("tokio", "bin/snap/serve"),
     ("hyper", "bin/snap/serve"),
     ("base64", "bin/snap/serve/access"),
+    ("base64", "storage/rest/url.rs"),
     ("dav_server", "bin/snap/serve"),
     ("maud", "bin/snap/serve"),
     ("similar", "bin/snap/serve/pages/difference.rs"),

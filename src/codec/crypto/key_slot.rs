@@ -90,11 +90,16 @@ pub fn seal(
 /// # Errors
 /// The bytes are not a slot.
 pub fn repo_of(slot: &[u8]) -> Result<RepoId, DecodeError> {
-    let repo = slot.get(24..40).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
     if !slot.starts_with(&SLOT) {
         return Err(DecodeError::because("it is not a key slot"));
     }
-    repo.map(RepoId::new).ok_or(DecodeError::because("too short"))
+    field(slot, 24).map(RepoId::new)
+}
+
+/// Returns the bytes of a field of a slot's header.
+fn field<const N: usize>(slot: &[u8], at: usize) -> Result<[u8; N], DecodeError> {
+    let field = slot.get(at..).and_then(|rest| rest.first_chunk());
+    field.copied().ok_or(DecodeError::because("too short"))
 }
 
 /// Returns the cost of trying a password on a slot, as declared by the slot.
@@ -102,10 +107,7 @@ pub fn repo_of(slot: &[u8]) -> Result<RepoId, DecodeError> {
 /// # Errors
 /// The bytes are not a slot of a known kind, or the costs are out of bounds.
 pub fn costs(slot: &[u8]) -> Result<KdfParams, DecodeError> {
-    let number = |at: usize| {
-        let bytes = slot.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-        bytes.map(u32::from_le_bytes).ok_or(DecodeError::because("too short"))
-    };
+    let number = |at: usize| field(slot, at).map(u32::from_le_bytes);
     if !slot.starts_with(&SLOT) || number(8)? != 1 {
         return Err(DecodeError::because("it is a key slot of an unknown kind"));
     }
@@ -123,13 +125,9 @@ pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<SlotSecret>, DecodeEr
     let (head, rest) = slot.split_at_checked(SLOT_HEAD).ok_or(DecodeError::because("too short"))?;
     let (sealed, _) = rest.split_at_checked(SEALED_SECRET).ok_or(DecodeError::because("too short"))?;
     let params = costs(slot)?;
-    let field = |at: usize| head.get(at..at + 32).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    let (Some(salt), Some(check)) = (field(40), field(72)) else {
-        return Err(DecodeError::because("too short"));
-    };
-    let derived = kdf::derive(password, &salt, params)?;
+    let derived = kdf::derive(password, &field(head, 40)?, params)?;
     let (kek, ours) = halves(&derived);
-    if !hash::equal(&ours, &check) {
+    if !hash::equal(&ours, &field::<32>(head, 72)?) {
         return Ok(None);
     }
     let mut sealed = Zeroizing::new(sealed.to_vec());
@@ -144,8 +142,7 @@ pub fn open(slot: &[u8], password: &[u8]) -> Result<Option<SlotSecret>, DecodeEr
 
 /// Returns the epoch in which a slot was created.
 fn epoch(slot: &[u8]) -> Result<u32, DecodeError> {
-    let bytes = slot.get(SLOT_EPOCH..SLOT_HEAD).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-    bytes.map(u32::from_le_bytes).ok_or(DecodeError::because("too short"))
+    field(slot, SLOT_EPOCH).map(u32::from_le_bytes)
 }
 
 /// Returns the label of a slot.
@@ -188,7 +185,7 @@ pub fn encode_config(config: &Config, seed: &Key) -> Result<Vec<u8>, DecodeError
     Ok(out)
 }
 
-/// Decodes a configuration without verifying it; see [`is_signed_with`].
+/// Decodes a configuration without verifying it; see [`is_signed`](super::keyring::is_signed).
 ///
 /// # Errors
 /// The bytes do not parse.
@@ -200,12 +197,4 @@ pub fn decode_config(bytes: &[u8]) -> Result<Config, DecodeError> {
         return Err(DecodeError::because("it is not a configuration"));
     }
     wire::decode(body)
-}
-
-/// Returns whether a configuration was signed with this seed.
-pub fn is_signed_with(bytes: &[u8], seed: &Key) -> bool {
-    match (bytes.split_last_chunk::<SIGNATURE>(), signature::verifying_key(seed)) {
-        (Some((rest, by)), Ok(key)) => signature::verifies(&key, rest, by),
-        _ => false,
-    }
 }

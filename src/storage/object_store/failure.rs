@@ -64,6 +64,10 @@ pub(super) fn interpret(
 
 fn of_answer(retrier: &Retrier, doing: &'static str, what: &str, refused: &Refused) -> Rejection {
     let Refused { status, code, message } = refused;
+    let failed = |kind, why: String| {
+        let source = io::Error::new(kind, why);
+        Rejection::Failed(Failure::Permanent(Error::io(doing, retrier.full_path(what))(source)))
+    };
     let is = |codes: &[&str]| codes.contains(&code.as_str());
     let said = match (code.is_empty(), message.is_empty()) {
         (true, _) => format!("the server answered {status}"),
@@ -75,25 +79,15 @@ fn of_answer(retrier: &Retrier, doing: &'static str, what: &str, refused: &Refus
         return Rejection::Failed(Failure::Permanent(Error::NoRepository { location }));
     }
     if is(&EXPIRED) {
-        return failed(
-            retrier,
-            doing,
-            what,
-            io::ErrorKind::PermissionDenied,
-            format!("{said}: the credentials have expired; renew them and run the command again"),
-        );
+        let why = format!("{said}: the credentials have expired; renew them and run the command again");
+        return failed(io::ErrorKind::PermissionDenied, why);
     }
     if is(&WRONG) || *status == 401 {
-        return failed(
-            retrier,
-            doing,
-            what,
-            io::ErrorKind::PermissionDenied,
-            format!(
-                "{said}: the credentials in the environment were rejected (docs/remote.md lists those that \
-                 are read)"
-            ),
+        let why = format!(
+            "{said}: the credentials in the environment were rejected (docs/remote.md lists those that are \
+             read)"
         );
+        return failed(io::ErrorKind::PermissionDenied, why);
     }
     if is(&BUSY) {
         return Rejection::Failed(Failure::Transient(said));
@@ -103,16 +97,10 @@ fn of_answer(retrier: &Retrier, doing: &'static str, what: &str, refused: &Refus
         412 => Rejection::Taken,
         409 if is(&TAKEN) => Rejection::Taken,
         416 => Rejection::TooShort,
-        403 => failed(retrier, doing, what, io::ErrorKind::PermissionDenied, said),
-        501 | 505 => failed(retrier, doing, what, io::ErrorKind::Unsupported, said),
-        507 => failed(retrier, doing, what, io::ErrorKind::StorageFull, said),
+        403 => failed(io::ErrorKind::PermissionDenied, said),
+        501 | 505 => failed(io::ErrorKind::Unsupported, said),
+        507 => failed(io::ErrorKind::StorageFull, said),
         408 | 425 | 429 | 500.. => Rejection::Failed(Failure::Transient(said)),
-        _ => failed(retrier, doing, what, io::ErrorKind::Other, said),
+        _ => failed(io::ErrorKind::Other, said),
     }
-}
-
-fn failed(retrier: &Retrier, doing: &'static str, what: &str, kind: io::ErrorKind, why: String) -> Rejection {
-    Rejection::Failed(Failure::Permanent(Error::io(doing, retrier.full_path(what))(io::Error::new(
-        kind, why,
-    ))))
 }

@@ -23,7 +23,6 @@ use object_store::{GetOptions, MultipartId, ObjectMeta, ObjectStore, ObjectStore
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::DecodeError;
 use crate::storage::http::{Http, Parts};
 use crate::storage::object_store::failure::{Rejection, interpret};
 use crate::storage::object_store::http_bridge::wait;
@@ -33,7 +32,7 @@ pub use crate::storage::object_store::url::credentials;
 use crate::storage::rate_limit::RateLimits;
 use crate::storage::retry::{Failure, Retrier, RetryPolicy};
 use crate::storage::tls::Tls;
-use crate::storage::{CreateOutcome, ObjectKind, check_name};
+use crate::storage::{CreateOutcome, ObjectKind, check_name, too_short};
 
 /// Larger objects are uploaded in parts.
 const MAX_WHOLE: u64 = 128 << 20;
@@ -168,10 +167,10 @@ impl CloudStorage {
             let failure_of = |err: object_store::Error| match interpret(&self.retrier, "read", &what, &err) {
                 Rejection::Failed(failure) => failure,
                 Rejection::Missing => Failure::Permanent(Error::Missing { what: what.clone() }),
-                Rejection::TooShort => Failure::Permanent(short(&what)),
+                Rejection::TooShort => Failure::Permanent(too_short(&what)),
                 // Not all servers report clearly that an object ends before the range.
                 Rejection::Unclear(_) if self.ends_before(&path, &what, range.as_ref()) => {
-                    Failure::Permanent(short(&what))
+                    Failure::Permanent(too_short(&what))
                 }
                 rejection => Failure::Permanent(self.unexpected("read", &what, &rejection)),
             };
@@ -268,9 +267,4 @@ impl CloudStorage {
         }
         done?.map(drop).map_err(|rejection| self.unexpected("write", what, &rejection))
     }
-}
-
-fn short(what: &str) -> Error {
-    let source = DecodeError::because("it is shorter than expected");
-    Error::Damaged { what: what.to_owned(), source }
 }

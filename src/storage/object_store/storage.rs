@@ -1,18 +1,17 @@
 //! The [`Storage`] implementation for object stores.
 
 use bytes::Bytes;
-use std::io;
-
 use futures_util::StreamExt;
 use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutPayload};
 use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
 use crate::storage::object_store::failure::Rejection;
-use crate::storage::object_store::{CloudStorage, MAX_WHOLE, ReadEvent, short};
-use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, check_name, has_content};
+use crate::storage::object_store::{CloudStorage, MAX_WHOLE, ReadEvent};
+use crate::storage::{
+    CreateOutcome, Listed, ObjectKind, Storage, buffer, check_name, has_content, too_long, too_short,
+};
 
 impl CloudStorage {
     /// Returns a listed object, if it belongs to the kind.
@@ -105,14 +104,10 @@ impl Storage for CloudStorage {
         self.read_with(area, name, None, |event| {
             match event {
                 ReadEvent::Found { len, .. } if len > limit => {
-                    let source = DecodeError::because("it is longer than an object of its type can be");
-                    return Err(Error::Damaged { what: area.path(name), source });
+                    return Err(too_long(area.path(name)));
                 }
                 ReadEvent::Found { len, .. } => {
-                    all = Vec::new();
-                    let reserved = all.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
-                    let full = |_| Error::io("read", area.path(name))(io::ErrorKind::OutOfMemory.into());
-                    reserved.map_err(full)?;
+                    all = buffer(len).map_err(Error::io("read", area.path(name)))?;
                 }
                 ReadEvent::Bytes(bytes) => all.extend_from_slice(bytes),
             }
@@ -129,16 +124,16 @@ impl Storage for CloudStorage {
             return match self.head(&self.path(area, name)?, &what)? {
                 None => Err(Error::Missing { what }),
                 Some(_) if out.is_empty() => Ok(()),
-                Some(_) => Err(short(&what)),
+                Some(_) => Err(too_short(&what)),
             };
         };
         let (wanted, mut at) = (out.len() as u64, 0);
         self.read_with(area, name, Some(offset..end), |event| {
             match event {
-                ReadEvent::Found { expected, .. } if expected != wanted => return Err(short(&what)),
+                ReadEvent::Found { expected, .. } if expected != wanted => return Err(too_short(&what)),
                 ReadEvent::Found { .. } => at = 0,
                 ReadEvent::Bytes(bytes) => {
-                    let place = out.get_mut(at..at + bytes.len()).ok_or_else(|| short(&what))?;
+                    let place = out.get_mut(at..at + bytes.len()).ok_or_else(|| too_short(&what))?;
                     place.copy_from_slice(bytes);
                     at += bytes.len();
                 }

@@ -13,13 +13,14 @@ use std::sync::{Arc, OnceLock};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::model::decode_error::DecodeError;
 use crate::storage::http::{HeaderValue, Http, Method, Parts, Response};
 use crate::storage::rate_limit::RateLimits;
 use crate::storage::rest::url::RestUrl;
 use crate::storage::retry::{Failure, Retrier, RetryPolicy};
 use crate::storage::tls::Tls;
-use crate::storage::{CreateOutcome, Listed, ObjectKind, Storage, check_name, has_content, http};
+use crate::storage::{
+    CreateOutcome, Listed, ObjectKind, Storage, buffer, check_name, has_content, http, too_long, too_short,
+};
 
 /// The `Accept` header for a listing with sizes.
 const VERSION: HeaderValue = HeaderValue::from_static("application/vnd.x.restic.rest.v2");
@@ -158,10 +159,6 @@ impl RestStorage {
     }
 }
 
-fn damaged(what: &str, why: &'static str) -> Failure {
-    Failure::Permanent(Error::Damaged { what: what.to_owned(), source: DecodeError::because(why) })
-}
-
 /// Fills `out`; a body that ends early is requested again.
 fn fill(answer: &mut Response, out: &mut [u8]) -> Result<(), Failure> {
     answer.body.read_exact(out).map_err(|err| Failure::Transient(err.to_string()))
@@ -208,13 +205,9 @@ impl Storage for RestStorage {
                 .len()
                 .ok_or_else(|| Failure::Transient("the server does not report the length".into()))?;
             if len > limit {
-                return Err(damaged(&what, "it is longer than an object of its type can be"));
+                return Err(too_long(&what).into());
             }
-            let mut bytes = Vec::new();
-            let reserved = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
-            reserved.map_err(|_| {
-                Error::io("read", self.retrier.full_path(&what))(io::ErrorKind::OutOfMemory.into())
-            })?;
+            let mut bytes = buffer(len).map_err(Error::io("read", self.retrier.full_path(&what)))?;
             bytes.resize(len as usize, 0);
             fill(&mut answer, &mut bytes)?;
             Ok(bytes)
@@ -231,7 +224,7 @@ impl Storage for RestStorage {
             } else if out.is_empty() {
                 return Ok(());
             }
-            return Err(Error::Damaged { what, source: DecodeError::because("it is shorter than expected") });
+            return Err(too_short(what));
         };
         let range = format!("bytes={offset}-{}", end - 1);
         let wanted = format!("bytes {offset}-{}/", end - 1);
@@ -242,7 +235,7 @@ impl Storage for RestStorage {
             match (answer.status.as_u16(), given) {
                 (404, _) => Err(Failure::Permanent(Error::Missing { what: what.clone() })),
                 (206, Some(given)) if given.starts_with(&wanted) => fill(&mut answer, out),
-                (206, Some(_)) | (416, _) => Err(damaged(&what, "it is shorter than expected")),
+                (206, Some(_)) | (416, _) => Err(too_short(&what).into()),
                 _ => Err(self.refused("read", &what, 400, "without the requested range")),
             }
         })

@@ -77,6 +77,12 @@ impl From<RequestError> for AttemptError {
     }
 }
 
+impl From<Error> for AttemptError {
+    fn from(err: Error) -> Self {
+        Self::Permanent(err)
+    }
+}
+
 impl SftpStorage {
     /// Creates a storage at `place` without connecting. `ssh` is a shell command that takes ssh's arguments;
     /// by default `ssh`.
@@ -222,21 +228,16 @@ impl SftpStorage {
         if self.folders.lock().contains(folder) {
             return Ok(());
         }
-        match channel.request(&Request::Stat { path: folder }) {
-            Ok(Reply::Attributes(_)) => {}
-            Ok(other) => return Err(unexpected(&other).into()),
-            Err(RequestError::Status { code: protocol::NO_SUCH_FILE, .. }) => {
-                if let Some((above, _)) = folder.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {
-                    self.ensure_folder(channel, above)?;
-                }
-                let made = channel.run(&Request::MakeFolder { path: folder });
-                // Another process was faster; or it cannot be created, and then writing into it will report
-                // the error.
-                if let Err(fail @ RequestError::Lost(_)) = made {
-                    return Err(fail.into());
-                }
+        if !self.exists(channel, folder)? {
+            if let Some((above, _)) = folder.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {
+                self.ensure_folder(channel, above)?;
             }
-            Err(fail) => return Err(fail.into()),
+            let made = channel.run(&Request::MakeFolder { path: folder });
+            // Another process was faster; or it cannot be created, and then writing into it will report the
+            // error.
+            if let Err(fail @ RequestError::Lost(_)) = made {
+                return Err(fail.into());
+            }
         }
         self.folders.lock().insert(folder.to_owned());
         Ok(())
@@ -269,7 +270,7 @@ impl SftpStorage {
                 drop(channel.send(&Request::Remove { path: &temp }));
                 if full {
                     let place = format!("{}: {path}", self.place);
-                    Err(AttemptError::Permanent(Error::io("write", place)(io::ErrorKind::StorageFull.into())))
+                    Err(Error::io("write", place)(io::ErrorKind::StorageFull.into()).into())
                 } else {
                     Err(fail.into())
                 }
@@ -320,7 +321,7 @@ impl SftpStorage {
         self.retry("read", &what, |channel, _| {
             let file = match File::open(channel, &path, protocol::READ) {
                 Err(RequestError::Status { code: protocol::NO_SUCH_FILE, .. }) => {
-                    return Err(AttemptError::Permanent(Error::Missing { what: what.clone() }));
+                    return Err(Error::Missing { what: what.clone() }.into());
                 }
                 opened => opened?,
             };

@@ -1,21 +1,28 @@
 //! The [`Storage`] implementation for SFTP.
 
-use std::io;
-
 use crate::error::{Error, Result};
-use crate::model::decode_error::DecodeError;
 use crate::model::entry::Time;
-use crate::storage::sftp::connection::RequestError;
+use crate::storage::sftp::connection::{Channel, RequestError};
 use crate::storage::sftp::protocol::{FileAttributes, Request};
 use crate::storage::sftp::transfer::File;
 use crate::storage::sftp::{ABANDONED, AttemptError, Reply, SftpStorage, TEMP, protocol, transfer};
-use crate::storage::{Capacity, CreateOutcome, Listed, ObjectKind, Storage, check_name};
-
-fn damaged(what: String, why: &'static str) -> AttemptError {
-    AttemptError::Permanent(Error::Damaged { what, source: DecodeError::because(why) })
-}
+use crate::storage::{
+    Capacity, CreateOutcome, Listed, ObjectKind, Storage, buffer, check_name, too_long, too_short,
+};
 
 impl SftpStorage {
+    /// Returns the folders that hold a kind's objects: one, unless they are spread.
+    fn folders(&self, channel: &Channel, area: ObjectKind) -> Result<Vec<String>, RequestError> {
+        let folder = self.folder(area);
+        if !area.is_spread() {
+            return Ok(vec![folder]);
+        }
+        let shards = transfer::list(channel, std::slice::from_ref(&folder))?.into_iter().flatten();
+        let shards = shards.filter(|(name, found)| found.is_folder() && !name.starts_with(b"."));
+        let names = shards.filter_map(|(name, _)| String::from_utf8(name).ok());
+        Ok(names.map(|name| format!("{folder}/{name}")).collect())
+    }
+
     /// Returns the time by the clock of the server's file system, if the server reports times. This machine's
     /// clock may differ by days.
     fn now(&self) -> Result<Option<u64>> {
@@ -38,29 +45,17 @@ impl Storage for SftpStorage {
     }
 
     fn list(&self, area: ObjectKind) -> Result<Vec<Listed>> {
-        let folder = self.folder(area);
         let entries = self.retry("list", area.folder(), |channel, _| {
-            let entries = transfer::list(channel, std::slice::from_ref(&folder))?;
-            if !area.is_spread() {
-                return Ok(entries);
+            let folders = self.folders(channel, area)?;
+            let mut found = transfer::list(channel, &folders)?;
+            if area.is_spread() {
+                for (shard, entries) in folders.iter().zip(&mut found) {
+                    // Packs in the wrong folder are not objects.
+                    let shard = shard.rsplit_once('/').map_or("", |(_, shard)| shard).as_bytes();
+                    entries.retain(|(name, _)| name.get(..2) == Some(shard));
+                }
             }
-            let shards = entries.into_iter().flatten().filter(|(_, found)| found.is_folder());
-            let shards: Vec<String> = shards
-                .filter_map(|(name, _)| String::from_utf8(name).ok())
-                .filter(|name| !name.starts_with('.'))
-                .map(|name| format!("{folder}/{name}"))
-                .collect();
-            let found = transfer::list(channel, &shards)?;
-            let here = |shard: &String, name: &[u8]| {
-                // Packs in the wrong folder are not objects.
-                let shard = shard.rsplit_once('/').map_or("", |(_, shard)| shard).as_bytes();
-                name.get(..2) == Some(shard)
-            };
-            let kept = shards
-                .iter()
-                .zip(found)
-                .map(|(shard, entries)| entries.into_iter().filter(|(name, _)| here(shard, name)).collect());
-            Ok(kept.collect())
+            Ok(found)
         })?;
         let mut listed = Vec::new();
         for (name, found) in entries.into_iter().flatten().filter(|(_, found)| found.is_file()) {
@@ -82,18 +77,14 @@ impl Storage for SftpStorage {
         self.read_with(area, name, |file| {
             let len = file.len()?;
             if len > limit {
-                return Err(damaged(area.path(name), "it is longer than an object of its type can be"));
+                return Err(too_long(area.path(name)).into());
             }
-            let mut bytes = Vec::new();
-            let reserved = bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX));
-            reserved.map_err(|_| {
-                AttemptError::Permanent(Error::io("read", area.path(name))(io::ErrorKind::OutOfMemory.into()))
-            })?;
+            let mut bytes = buffer(len).map_err(Error::io("read", area.path(name)))?;
             bytes.resize(len as usize, 0);
             if file.read(0, &mut bytes)? {
                 Ok(bytes)
             } else {
-                Err(damaged(area.path(name), "it became shorter while it was read"))
+                Err(Error::because(area.path(name), "it became shorter while it was read").into())
             }
         })
     }
@@ -105,7 +96,7 @@ impl Storage for SftpStorage {
             if out.is_empty() || possible && file.read(offset, out)? {
                 return Ok(());
             }
-            Err(damaged(area.path(name), "it is shorter than expected"))
+            Err(too_short(area.path(name)).into())
         })
     }
 
@@ -172,14 +163,14 @@ impl Storage for SftpStorage {
                 return if again && self.exists(channel, &new)? {
                     Ok(CreateOutcome::New)
                 } else {
-                    Err(AttemptError::Permanent(Error::Missing { what: from.0.path(from.1) }))
+                    Err(Error::Missing { what: from.0.path(from.1) }.into())
                 };
             }
             self.ensure_folder(channel, new.rsplit_once('/').map_or("", |(folder, _)| folder))?;
             let created = match self.rename(channel, &old, &new) {
                 // Another process was faster.
                 Err(AttemptError::Request(RequestError::Status { .. })) if !self.exists(channel, &old)? => {
-                    return Err(AttemptError::Permanent(Error::Missing { what: from.0.path(from.1) }));
+                    return Err(Error::Missing { what: from.0.path(from.1) }.into());
                 }
                 other => other?,
             };
@@ -207,15 +198,8 @@ impl Storage for SftpStorage {
         let Some(now) = self.now()? else { return Ok(()) };
         let oldest = now.saturating_sub(ABANDONED.as_secs());
         for area in ObjectKind::ALL {
-            let folder = self.folder(area);
             self.retry("tidy", area.folder(), |channel, _| {
-                let mut folders = vec![folder.clone()];
-                if area.is_spread() {
-                    let shards = transfer::list(channel, &folders)?.into_iter().flatten();
-                    let shards = shards.filter(|(name, found)| found.is_folder() && !name.starts_with(b"."));
-                    let names = shards.filter_map(|(name, _)| String::from_utf8(name).ok());
-                    folders = names.map(|name| format!("{folder}/{name}")).collect();
-                }
+                let folders = self.folders(channel, area)?;
                 for (folder, entries) in folders.iter().zip(transfer::list(channel, &folders)?) {
                     for (name, found) in entries {
                         let old = found.modified.is_some_and(|at| u64::from(at) < oldest) && found.is_file();
