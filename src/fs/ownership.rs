@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -41,17 +40,6 @@ impl SkippedMetadata {
     }
 }
 
-/// Counts for [`SkippedMetadata`].
-#[derive(Default)]
-pub(crate) struct Counters {
-    owners: AtomicU64,
-    modes: AtomicU64,
-    devices: AtomicU64,
-    times: AtomicU64,
-    xattrs: AtomicU64,
-    attrs: AtomicU64,
-}
-
 /// The identity of this process, and the mapping of the snapshot's owners to this machine.
 pub(crate) struct Owners {
     euid: u32,
@@ -62,7 +50,7 @@ pub(crate) struct Owners {
     xattrs: XattrChoice,
     users: Mutex<HashMap<Arc<str>, Option<u32>>>,
     groups: Mutex<HashMap<Arc<str>, Option<u32>>>,
-    counters: Counters,
+    skipped: Mutex<SkippedMetadata>,
 }
 
 /// Whether a file's user and group are now those of the snapshot.
@@ -82,7 +70,7 @@ impl Owners {
             xattrs: XattrChoice::All,
             users: Mutex::default(),
             groups: Mutex::default(),
-            counters: Counters::default(),
+            skipped: Mutex::default(),
         }
     }
 
@@ -106,19 +94,11 @@ impl Owners {
     }
 
     pub(crate) fn skipped(&self) -> SkippedMetadata {
-        let Counters { owners, modes, devices, times, xattrs, attrs } = &self.counters;
-        SkippedMetadata {
-            owners: owners.load(Ordering::Relaxed),
-            modes: modes.load(Ordering::Relaxed),
-            devices: devices.load(Ordering::Relaxed),
-            times: times.load(Ordering::Relaxed),
-            xattrs: xattrs.load(Ordering::Relaxed),
-            attrs: attrs.load(Ordering::Relaxed),
-        }
+        *self.skipped.lock()
     }
 
     pub(crate) fn count_device(&self) {
-        self.counters.devices.fetch_add(1, Ordering::Relaxed);
+        self.skipped.lock().devices += 1;
     }
 
     /// Sets the owners through `chown`, unless `current` are already right.
@@ -143,7 +123,7 @@ impl Owners {
             Err(error) if !not_allowed(error) => return Err(error),
             Err(_) => {}
         }
-        self.counters.owners.fetch_add(1, Ordering::Relaxed);
+        self.skipped.lock().owners += 1;
         // An unprivileged user may still change the group to one of their own.
         let group = group.is_some() && chown(None, group).is_ok();
         Ok(Matches { user: self.euid == uid, group })
@@ -159,7 +139,7 @@ impl Owners {
         let (mode, whole) = (mode_for(meta, matches), mode_of(meta.mode));
         let result = chmod(mode);
         if mode != whole || result.is_err_and(not_allowed) {
-            self.counters.modes.fetch_add(1, Ordering::Relaxed);
+            self.skipped.lock().modes += 1;
         }
         result.or_else(ignore_expected)
     }
@@ -173,7 +153,7 @@ impl Owners {
         let time = timespec(meta.mtime);
         let result = utimens(&Timestamps { last_access: time, last_modification: time });
         if result.is_err_and(not_allowed) {
-            self.counters.times.fetch_add(1, Ordering::Relaxed);
+            self.skipped.lock().times += 1;
         }
         result.or_else(ignore_expected)
     }
@@ -186,7 +166,7 @@ impl Owners {
             if self.is_root() {
                 return false;
             }
-            self.counters.owners.fetch_add(1, Ordering::Relaxed);
+            self.skipped.lock().owners += 1;
         }
         let is_link = file_type(found.st_mode).is_symlink();
         let mode = (found.st_mode & 0o7777) == bits_of(mode_for(meta, matches));
@@ -212,14 +192,14 @@ impl Owners {
         metadata::set_plain(target, &meta.xattrs, &self.xattrs, &mut unset)?;
         self.set_mode(meta, matches, chmod)?;
         metadata::set_acls(target, &meta.xattrs, &self.xattrs, &mut unset)?;
-        self.counters.xattrs.fetch_add(unset.skipped, Ordering::Relaxed);
+        self.skipped.lock().xattrs += unset.skipped;
         Ok(unset.unfit)
     }
 
     /// Sets the inode flags in `mask`.
     pub(crate) fn set_attrs(&self, fd: BorrowedFd<'_>, wanted: u32, mask: u32) -> Result<(), Errno> {
         let skipped = metadata::set_attrs(fd, wanted, mask)?;
-        self.counters.attrs.fetch_add(skipped, Ordering::Relaxed);
+        self.skipped.lock().attrs += skipped;
         Ok(())
     }
 

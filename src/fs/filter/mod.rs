@@ -29,7 +29,8 @@ pub use restore_filter::RestoreFilter;
 
 use cachedir_tag::{CACHE_SIGNATURE, Marker};
 use gitignore::GitRules;
-use pattern::{Pattern, Scope, components};
+pub(crate) use pattern::components;
+use pattern::{Pattern, Scope};
 use pattern_set::PatternSet;
 
 /// What to exclude from a backup, as given by the user.

@@ -142,7 +142,7 @@ impl Pattern {
 }
 
 /// Iterates over the components of a path, without empty ones and `.`.
-pub(super) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."))
 }
 

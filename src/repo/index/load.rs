@@ -8,7 +8,6 @@ use crate::codec::chunk::compress::Codec;
 use crate::codec::crypto::hash::ChunkType;
 use crate::codec::pack::Table;
 use crate::error::{Error, Result};
-use crate::model::decode_error::DecodeError;
 use crate::model::id::{PackId, SnapshotId};
 use crate::repo::index::catalog::{Catalog, PackInfo, TableSource};
 use crate::repo::index::run::SortedRun;
@@ -131,8 +130,8 @@ fn check_deltas_allowed(repo: &Repository, id: &PackId, found: LoadedTable) -> R
     if table.blocks.iter().all(|block| block.codec != Codec::Delta) || repo.allows_deltas()? {
         return Ok(found);
     }
-    let source = DecodeError::because("it contains deltas, which the configuration does not allow");
-    Err(Error::Damaged { what: ObjectKind::Packs.path(&id.hex()), source })
+    let why = "it contains deltas, which the configuration does not allow";
+    Err(Error::because(ObjectKind::Packs.path(&id.hex()), why))
 }
 
 /// Opens the runs of the local index cache and returns what they know of each listed pack.

@@ -6,6 +6,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
 use crate::error::{Error, Result};
+use crate::fs::filter::components;
 use crate::model::entry::Time;
 use crate::repo::repository::Repository;
 use crate::repo::snapshots::Snapshot;
@@ -93,8 +94,7 @@ fn warn_if_ambiguous(repo: &Repository, all: &[Snapshot], chosen: &Snapshot) {
 /// dropped.
 fn path_after(colon: &[u8]) -> Vec<u8> {
     let path = colon.strip_prefix(b":").unwrap_or(colon);
-    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(part, [] | [b'.']));
-    parts.collect::<Vec<_>>().join(&b'/')
+    components(path).collect::<Vec<_>>().join(&b'/')
 }
 
 fn pick(all: &[Snapshot], selector: &str, among: Option<&SnapshotFilter>) -> Result<Snapshot> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Result};
+use crate::fs::filter::components;
 use crate::model::id::ChunkId;
 use crate::progress::Observer;
 use crate::repo::read::chunk_reader::ChunkReader;
@@ -123,8 +124,7 @@ pub fn roots(snapshots: &[Snapshot]) -> Vec<Tree> {
 /// # Errors
 /// When it contains `..`.
 pub fn stored_path(given: &[u8]) -> Result<Vec<u8>> {
-    let parts = given.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
-    let parts: Vec<&[u8]> = parts.collect();
+    let parts: Vec<&[u8]> = components(given).collect();
     if parts.contains(&b"..".as_slice()) {
         let given = String::from_utf8_lossy(given);
         return Err(Error::Usage(format!("{given}: paths in snapshots do not contain '..'")));
