@@ -62,4 +62,4 @@ pub fn remove(file: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
 /// An entry that is not opened, if the system can do without: a symbolic link, a pipe. It is an entry of an
 /// open directory (`new`), and is not followed, or is at a path of any length (`by_path`). Its other methods
 /// are those for open files.
-pub use system::Unopened;
+pub(crate) use system::Unopened;

@@ -33,20 +33,18 @@ pub(crate) fn is_of_this_system(_: &[u8]) -> bool {
 /// A path to the entry: because no call for attributes takes a directory, it goes through `/proc`'s link to
 /// the directory, and through no other link.
 #[derive(Debug)]
-pub struct Unopened {
+pub(crate) struct Unopened {
     path: Vec<u8>,
     /// Keeps the directory open that the path goes through.
     _dir: Option<OwnedFd>,
 }
 
-// `crate::sys::xattr` documents them.
-#[allow(missing_docs, clippy::missing_errors_doc)]
 impl Unopened {
-    pub fn new(dir: BorrowedFd<'_>, name: &[u8]) -> Self {
+    pub(crate) fn new(dir: BorrowedFd<'_>, name: &[u8]) -> Self {
         Self { path: path_in(dir, name), _dir: None }
     }
 
-    pub fn by_path(path: &Path) -> io::Result<Self> {
+    pub(crate) fn by_path(path: &Path) -> io::Result<Self> {
         let (dir, rest) = long_path::descend(path.as_os_str().as_bytes())?;
         let path = match &dir {
             None => path.as_os_str().as_bytes().to_vec(),
@@ -55,19 +53,19 @@ impl Unopened {
         Ok(Self { path, _dir: dir })
     }
 
-    pub fn list(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+    pub(crate) fn list(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         rustix::fs::llistxattr(&*self.path, buffer)
     }
 
-    pub fn get(&self, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
+    pub(crate) fn get(&self, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
         rustix::fs::lgetxattr(&*self.path, name, buffer)
     }
 
-    pub fn set(&self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn set(&self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
         rustix::fs::lsetxattr(&*self.path, name, value, XattrFlags::empty())
     }
 
-    pub fn remove(&self, name: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn remove(&self, name: &[u8]) -> Result<(), Errno> {
         rustix::fs::lremovexattr(&*self.path, name)
     }
 }

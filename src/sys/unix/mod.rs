@@ -22,7 +22,7 @@ pub(super) use host::*;
 pub(super) use inode::*;
 pub(super) use process::*;
 pub(super) use volume::*;
-pub use xattr::Unopened;
+pub(crate) use xattr::Unopened;
 pub(super) use xattr::*;
 
 use crate::sys::io::Errno;

@@ -63,16 +63,14 @@ pub(crate) use calls::{get_xattr, list_xattrs, remove_xattr, set_xattr};
 /// The open entry, since the calls with a path take no directory. A symbolic link is opened by `O_SYMLINK`.
 /// Pipes and devices are not opened, because that has effects.
 #[derive(Debug)]
-pub struct Unopened(Result<OwnedFd, Errno>);
+pub(crate) struct Unopened(Result<OwnedFd, Errno>);
 
-// `crate::sys::xattr` documents them.
-#[allow(missing_docs, clippy::missing_errors_doc)]
 impl Unopened {
-    pub fn new(dir: BorrowedFd<'_>, name: &[u8]) -> Self {
+    pub(crate) fn new(dir: BorrowedFd<'_>, name: &[u8]) -> Self {
         Self(open(dir, name))
     }
 
-    pub fn by_path(path: &Path) -> io::Result<Self> {
+    pub(crate) fn by_path(path: &Path) -> io::Result<Self> {
         let (dir, rest) = long_path::descend(path.as_os_str().as_bytes())?;
         Ok(Self(open(dir.as_ref().map_or(CWD, AsFd::as_fd), rest)))
     }
@@ -81,19 +79,19 @@ impl Unopened {
         self.0.as_ref().map(AsFd::as_fd).map_err(|errno| *errno)
     }
 
-    pub fn list(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+    pub(crate) fn list(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         list_xattrs(self.file()?, buffer)
     }
 
-    pub fn get(&self, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
+    pub(crate) fn get(&self, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
         get_xattr(self.file()?, name, buffer)
     }
 
-    pub fn set(&self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn set(&self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
         set_xattr(self.file()?, name, value)
     }
 
-    pub fn remove(&self, name: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn remove(&self, name: &[u8]) -> Result<(), Errno> {
         remove_xattr(self.file()?, name)
     }
 }
