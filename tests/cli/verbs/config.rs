@@ -200,6 +200,20 @@ fn dry_run_of_forget_with_prune_counts_all_sets_and_collects_once() {
 }
 
 #[test]
+fn cleanup_collects_after_a_set_that_is_skipped() {
+    let text = "[sets.songs]\nsources = [\"music\"]\nkeep = { last = 1 }\n\
+                [sets.docs.hooks]\ncondition = \"exit 1\"\njobs = [\"cleanup\"]\n";
+    let sandbox = place(&format!("{FILE}{text}"));
+    for round in ["1", "2"] {
+        fs::write(sandbox.path("music/song"), round).unwrap();
+        run(&sandbox, &["backup", "--set", "songs"]).expect(0);
+    }
+    let outcome = run(&sandbox, &["cleanup", "--set", "docs", "--set", "songs"]).expect(75);
+    assert!(outcome.text().contains("in the trash"), "{}", outcome.all());
+    assert_eq!(times(&sandbox, "main"), 1);
+}
+
+#[test]
 fn invalid_configuration_stops_every_command() {
     let sandbox = place("[sets.docs]\nsources = [\"docs\"]\nexlude = \"x\"\nmax-age = \"long\"\n");
     let outcome = run(&sandbox, &["backup"]).expect(2);

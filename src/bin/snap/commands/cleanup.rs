@@ -31,11 +31,10 @@ pub(crate) fn run(context: &Context, args: &Cleanup) -> Result<Outcome> {
     if sets.is_empty() {
         return cleanup_set(context, args, true, &mut Vec::new());
     }
-    let mut last = sets::last_in_repository(context, &sets).into_iter();
     let mut planned = Vec::new();
     let job = Job { verb: "cleanup", kind: None, dry_run: args.collect.dry_run, gate: None };
     sets::each(context, &sets, job, |context| {
-        cleanup_set(context, args, last.next().unwrap_or(true), &mut planned)
+        cleanup_set(context, args, sets::is_last_in_repository(context, &sets), &mut planned)
     })
 }
 

@@ -30,11 +30,11 @@ pub(crate) fn run(context: &Context, args: &keep::Forget) -> Result<Outcome> {
     if sets.is_empty() {
         return forget_set(context, args, args.prune, &mut Vec::new());
     }
-    let mut last = sets::last_in_repository(context, &sets).into_iter();
     let mut planned = Vec::new();
     let job = Job { verb: "forget", kind: None, dry_run: args.dry_run, gate: None };
     sets::each(context, &sets, job, |context| {
-        forget_set(context, args, args.prune && last.next().unwrap_or(true), &mut planned)
+        let collects = args.prune && sets::is_last_in_repository(context, &sets);
+        forget_set(context, args, collects, &mut planned)
     })
 }
 

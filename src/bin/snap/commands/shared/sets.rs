@@ -76,15 +76,12 @@ pub(crate) fn each(
     Ok(worst)
 }
 
-/// Returns for each set whether no later one is in the same repository. A garbage collection covers the whole
-/// repository, so one is enough for all its sets.
-pub(crate) fn last_in_repository(context: &Context, sets: &[Set]) -> Vec<bool> {
-    let places: Vec<_> = sets.iter().map(|set| context.for_set(set).global.repo).collect();
-    places
-        .iter()
-        .enumerate()
-        .map(|(at, place)| !places.iter().skip(at + 1).any(|later| later == place))
-        .collect()
+/// Returns whether none of `sets` after that of the context is in the same repository. A garbage collection
+/// covers the whole repository, so one is enough for all its sets.
+pub(crate) fn is_last_in_repository(context: &Context, sets: &[Set]) -> bool {
+    let is_current = |set: &Set| context.set.as_ref().is_some_and(|current| current.name == set.name);
+    let mut later = sets.iter().rev().take_while(|set| !is_current(set));
+    later.all(|set| context.for_set(set).global.repo != context.global.repo)
 }
 
 /// Returns the filter for the set's snapshots, or that of the command line.
